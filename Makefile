@@ -1,0 +1,51 @@
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/.ready
+PURE   := realtime/model/*,realtime/engine/*,realtime/hub/*
+# Node of the machine, else the one in .venv
+export PATH := $(PATH):$(CURDIR)/$(BIN)
+
+.PHONY: run test check format lint types contracts web coverage fix bench prove lock chromium
+
+$(READY): requirements.lock pyproject.toml hatch_build.py package-lock.json
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: $(READY)         ## the server with the embedded paper exchange
+	$(BIN)/realtime serve
+test: $(READY)        ## the whole fast suite
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+check: chromium format lint types contracts web test coverage
+format: $(READY)
+	$(BIN)/ruff format --check .
+lint: $(READY)
+	$(BIN)/ruff check .
+types: $(READY)
+	$(BIN)/mypy
+contracts: $(READY)
+	$(BIN)/lint-imports
+coverage: test
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include='$(PURE)'
+node_modules/.ready: $(READY) package.json package-lock.json
+	npm ci --silent --ignore-scripts --no-audit --no-fund
+	touch $@
+web: node_modules/.ready
+	npm run --silent types && npm run --silent lint && npm run --silent test
+chromium:             ## the browser of the page's tests, where Debian's packages can bring it
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+	  || echo "no chromium: browser tests will be skipped"
+fix: $(READY)
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+bench: $(READY)       ## the figures of the README, each against its comparators
+	$(BIN)/pytest -m bench_full -s tests/bench
+prove: $(READY)       ## the promises, as a table
+	$(BIN)/pytest -q -m "promise or slow" -s tests
+lock:                 ## maintainers, with uv
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --group dev -o requirements.lock pyproject.toml

@@ -1,0 +1,664 @@
+"""What goes into the engine (market events, wishes, facts, time) and what comes out (effects).
+
+A wish may be refused and then changes nothing. A fact is never refused, and only facts are journaled
+and replayed. Ids and times are in the events: the engine makes neither.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from realtime.model.account import Balance, Position
+from realtime.model.errors import Code
+from realtime.model.market import (
+    BookDelta,
+    BookSnapshot,
+    Mark,
+    Stale,
+    Ticker,
+    Trade,
+)
+from realtime.model.orders import (
+    Approved,
+    ApprovedAmend,
+    Fill,
+    Order,
+    Side,
+    Status,
+    Trigger,
+)
+from realtime.model.risk import Halt, Limits, TradingState
+
+
+MarketEvent = Ticker | BookSnapshot | BookDelta | Trade | Mark | Stale
+
+
+# --- wishes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Who wishes: shown in audit rows and on orders."""
+
+    subject: str = "local"
+    client: str = ""
+    token_id: str | None = None
+    source: str = "socket"
+    bot_id: str | None = None
+    strategy_id: str | None = None
+    admin: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Place `order`, a draft made by the desk with a fresh id and status `pending`.
+
+    Attributes:
+        content: What the client sent, normalised, for the comparison of resends (I1).
+        allow_duplicate: Lifts rule `duplicate_order`.
+    """
+
+    order: Order
+    who: Who
+    ts: int
+    content: Mapping[str, str] = field(default_factory=dict)
+    allow_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amend:
+    """Change an order to absolute targets; None leaves a field as it is."""
+
+    order_id: str
+    amount: Decimal | None
+    price: Decimal | None
+    stop_price: Decimal | None
+    stop_loss: Trigger | None
+    take_profit: Trigger | None
+    who: Who
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Cancel one order."""
+
+    order_id: str
+    who: Who
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The door check, behind every queue and disk write: may this order leave now?"""
+
+    order_id: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetState:
+    """Halt, reduce or resume trading for a scope (`all`, `venue:ID`, `symbol:S`, `bot:ID`)."""
+
+    scope: str
+    state: TradingState
+    reason: str
+    force: bool = False
+    who: Who
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configure:
+    """New limits; the version must be the current one plus one."""
+
+    limits: Limits
+    who: Who
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolve:
+    """An operator's decision about an order whose outcome nobody knows."""
+
+    order_id: str
+    status: Status
+    filled: Decimal | None
+    reason: str
+    who: Who
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """Give an external order an owner."""
+
+    order_id: str
+    bot_id: str | None
+    who: Who
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetCostBasis:
+    """Tell what a holding older than the journal had cost [quote per base]."""
+
+    position_id: str
+    entry_price: Decimal
+    who: Who
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetDaily:
+    """Start the day's loss count anew (admin)."""
+
+    reason: str
+    who: Who
+    ts: int
+
+
+Wish = (
+    Place
+    | Amend
+    | Cancel
+    | Release
+    | SetState
+    | Configure
+    | Resolve
+    | Adopt
+    | SetCostBasis
+    | ResetDaily
+)
+
+
+# --- facts ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """An order passed the gate; its exposure is reserved."""
+
+    order: Order
+    content: Mapping[str, str] = field(default_factory=dict)
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """The door check, a cancel before release or a failed journal kept an order from leaving."""
+
+    order_id: str
+    status: Status
+    code: Code
+    reason: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """A venue's answer.
+
+    Attributes:
+        exchange_order_id: Never None in an answer that counts.
+        status: None where the venue does not say; then its row decides.
+        filled, cost: Cumulative, as far as told.
+        method: Of an amend, `native` or `cancel_replace`.
+    """
+
+    exchange_order_id: str
+    status: Status | None = None
+    filled: Decimal | None = None
+    cost: Decimal | None = None
+    method: str = "native"
+    ts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The venue answered a placement."""
+
+    order_id: str
+    ack: Ack
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """The venue refused a placement."""
+
+    order_id: str
+    code: Code
+    reason: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """No answer to a placement; `command` is the id told to the client."""
+
+    order_id: str
+    command: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """Absence of an unknown order is proven (A1-A6)."""
+
+    order_id: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelAsked:
+    """A cancel was handed to the venue."""
+
+    order_id: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelFailed:
+    """The venue refused a cancel (`unknown` false), or did not answer it (true)."""
+
+    order_id: str
+    unknown: bool
+    command: str | None
+    reason: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmendAsked:
+    """An amend was approved and is on its way; both versions count until answered."""
+
+    order_id: str
+    amount: Decimal | None
+    price: Decimal | None
+    stop_price: Decimal | None
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmendDone:
+    """The venue carried an amend out."""
+
+    order_id: str
+    amount: Decimal | None
+    price: Decimal | None
+    stop_price: Decimal | None
+    method: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmendFailed:
+    """The venue refused an amend (`unknown` false), or did not answer it (true)."""
+
+    order_id: str
+    unknown: bool
+    command: str | None
+    reason: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BracketSet:
+    """The attached stop or target of an order was changed."""
+
+    order_id: str
+    stop_loss: Trigger | None
+    take_profit: Trigger | None
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderSeen:
+    """A venue's row of an order: stream, answer or look-up. Evidence.
+
+    Attributes:
+        venue_client_id: None for orders placed elsewhere.
+        asof: The venue's own time of the row [ns]; an older row changes nothing.
+        evidence: `stream`, `found` (looked up), `answer` (a late answer).
+    """
+
+    venue: str
+    symbol: str
+    exchange_order_id: str
+    venue_client_id: str | None
+    side: Side
+    type: str
+    status: Status
+    amount: Decimal
+    price: Decimal | None
+    stop_price: Decimal | None
+    filled: Decimal
+    cost: Decimal
+    reduce_only: bool
+    asof: int
+    code: Code | None = None
+    reason: str | None = None
+    evidence: str = "stream"
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """A venue's execution. Evidence. `exchange_order_id` and `venue_client_id` name the order."""
+
+    venue: str
+    symbol: str
+    trade_id: str
+    exchange_order_id: str
+    venue_client_id: str | None
+    side: Side
+    amount: Decimal
+    price: Decimal
+    fee: Decimal
+    fee_currency: str
+    maker: bool
+    inferred: bool = False
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceSeen:
+    """The venue's word on one balance."""
+
+    balance: Balance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionSeen:
+    """The venue's word on one derivative position (spot positions are folds over fills)."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transferred:
+    """A deposit (amount above zero), withdrawal, funding or insurance entry."""
+
+    venue: str
+    currency: str
+    amount: Decimal
+    kind: str
+    symbol: str | None = None
+    inferred: bool = False
+    id: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSet:
+    """A trading state for a scope."""
+
+    halt: Halt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """New limits are in force."""
+
+    limits: Limits
+    by: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """An operator decided."""
+
+    order_id: str
+    status: Status
+    filled: Decimal | None
+    reason: str
+    by: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """An external order has an owner now."""
+
+    order_id: str
+    bot_id: str | None
+    subject: str
+    client: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostBasisSet:
+    """A holding's entry price was told."""
+
+    position_id: str
+    entry_price: Decimal
+    by: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayRolled:
+    """A trading day began, or its count was reset.
+
+    Attributes:
+        day: ISO date in the configured zone.
+        equity_start, peak_equity: [valuation currency].
+        reset: Whether an admin asked for it; None for the calendar.
+    """
+
+    day: str
+    equity_start: Decimal
+    peak_equity: Decimal
+    reset: str | None = None
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The account is reconciled (true), or its private data is in doubt (false)."""
+
+    venue: str
+    ready: bool
+    reason: str
+    ts: int
+
+
+Fact = (
+    Placed
+    | Withheld
+    | Accepted
+    | Rejected
+    | Unknown
+    | Absent
+    | CancelAsked
+    | CancelFailed
+    | AmendAsked
+    | AmendDone
+    | AmendFailed
+    | BracketSet
+    | OrderSeen
+    | Filled
+    | BalanceSeen
+    | PositionSeen
+    | Transferred
+    | StateSet
+    | Configured
+    | Resolved
+    | Adopted
+    | CostBasisSet
+    | DayRolled
+    | Ready
+)
+
+VenueEvent = OrderSeen | Filled | BalanceSeen | PositionSeen | Transferred
+"""What a venue tells about the account, in its order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Time passes; once a second. `day` is the date in the configured zone."""
+
+    ts: int
+    day: str
+
+
+Event = MarketEvent | Wish | Fact | Tick
+
+
+# --- effects ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Journal this fact; later effects of the same call wait for its commit."""
+
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChanged:
+    """Publish this row of `orders`."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class FillBooked:
+    """Publish this entry of `fills`."""
+
+    fill: Fill
+
+
+@dataclass(frozen=True, slots=True)
+class PositionChanged:
+    """Publish this row of `positions`; flat means the row is gone."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceChanged:
+    """Publish this row of `balances`."""
+
+    balance: Balance
+
+
+@dataclass(frozen=True, slots=True)
+class RiskChanged:
+    """Publish `risk` now (state, breach, level); otherwise it goes out once a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class BookChanged:
+    """The order book of a symbol changed; `repaired` after a gap."""
+
+    symbol: str
+    asof: int
+    repaired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TickerChanged:
+    """Publish this ticker."""
+
+    ticker: Ticker
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """Publish this public trade and fold it into bars."""
+
+    trade: Trade
+
+
+@dataclass(frozen=True, slots=True)
+class StaleChanged:
+    """Publish the notice `stale`."""
+
+    stale: Stale
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An entry of `events`: type and data (audit)."""
+
+    type: str
+    data: Mapping[str, object]
+    who: Who | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An entry of `alerts`."""
+
+    level: str
+    code: str
+    text: str
+    data: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Carry this order to the venue, at most once."""
+
+    approved: Approved
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitAmend:
+    """Carry this amend to the venue."""
+
+    approved: ApprovedAmend
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAtVenue:
+    """Cancel this order at the venue; never waits for the journal."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceNext:
+    """A wish the engine makes itself: legs, flattening. The desk posts it in the same step."""
+
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class AmendNext:
+    """A wish the engine makes itself: resize a leg."""
+
+    amend: Amend
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Look this order up at the venue until there is evidence."""
+
+    order_id: str
+
+
+Effect = (
+    Record
+    | OrderChanged
+    | FillBooked
+    | PositionChanged
+    | BalanceChanged
+    | RiskChanged
+    | BookChanged
+    | TickerChanged
+    | Traded
+    | StaleChanged
+    | Note
+    | Alert
+    | Submit
+    | SubmitAmend
+    | CancelAtVenue
+    | PlaceNext
+    | AmendNext
+    | Ask
+)

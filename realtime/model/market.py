@@ -1,0 +1,182 @@
+"""What a market is and what happens in it.
+
+Prices and amounts of market data stay the venue's own strings (trading document, M6): equality and
+checksums use the strings, the engine makes a Decimal when it needs one. Times are integer
+nanoseconds UTC inside the process and milliseconds on the wire.
+"""
+
+from dataclasses import dataclass
+from decimal import (
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    DivisionByZero,
+    FloatOperation,
+    InvalidOperation,
+    Overflow,
+)
+
+
+Level = tuple[str, str]
+"""One level of an order book: price and amount, the venue's strings."""
+
+MONEY = Context(
+    prec=40,
+    rounding=ROUND_HALF_EVEN,
+    traps=[InvalidOperation, DivisionByZero, Overflow, FloatOperation],
+)
+"""The one decimal context of money; entered with `localcontext(MONEY)`, never made global."""
+
+ZERO = Decimal(0)
+MS = 1_000_000
+"""Nanoseconds in a millisecond."""
+SECOND = 1_000_000_000
+"""Nanoseconds in a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """The rules of one market.
+
+    Attributes:
+        symbol: ccxt unified, e.g. `BTC/USDT` or `BTC/USDT:USDT`.
+        price_tick, amount_step: The grid.
+        min_amount, max_amount, max_market_amount: [base, contracts]; None = no bound.
+        min_cost: [quote]; None = no bound.
+        contract_size: Base units per contract; 1 on spot.
+        maker, taker: Fee rates, 0..1; negative is a rebate.
+        groups: Price steps offered to `orderbook?group=`, as strings.
+        maintenance_margin: Share of notional, derivatives only.
+        price_band: Venue's own band around its mark for limit and market prices, None = none.
+    """
+
+    symbol: str
+    id: str
+    base: str
+    quote: str
+    settle: str | None = None
+    type: str = "spot"
+    active: bool = True
+    contract_size: Decimal = Decimal(1)
+    price_tick: Decimal
+    amount_step: Decimal
+    min_amount: Decimal | None = None
+    max_amount: Decimal | None = None
+    max_market_amount: Decimal | None = None
+    min_cost: Decimal | None = None
+    max_leverage: Decimal = Decimal(1)
+    maintenance_margin: Decimal = Decimal("0.005")
+    maker: Decimal = Decimal("0.001")
+    taker: Decimal = Decimal("0.001")
+    price_band: Decimal | None = None
+    groups: tuple[str, ...] = ()
+
+    @property
+    def contract(self) -> bool:
+        """Whether this is a derivative, counted in contracts and settled in `settle`."""
+        return self.type != "spot"
+
+    @property
+    def cash(self) -> str:
+        """The currency in which profit and fees of a derivative, or the cost of spot, are paid."""
+        return self.settle or self.quote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticker:
+    """Top of book and the last 24 hours of one symbol; every number is the venue's string."""
+
+    symbol: str
+    bid: str | None
+    bid_amount: str | None
+    ask: str | None
+    ask_amount: str | None
+    last: str | None = None
+    open: str | None = None
+    high: str | None = None
+    low: str | None = None
+    volume: str | None = None
+    quote_volume: str | None = None
+    vwap: str | None = None
+    mark: str | None = None
+    index: str | None = None
+    ts: int
+    recv_ts: int
+    source: str = "ws"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookSnapshot:
+    """A whole order book, best first. `repaired` marks a fresh start after a gap upstream."""
+
+    symbol: str
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    ts: int
+    recv_ts: int
+    repaired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookDelta:
+    """Changed levels of an order book; amount zero deletes the level."""
+
+    symbol: str
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    ts: int
+    recv_ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """A public trade; `side` is the taker's."""
+
+    id: str
+    symbol: str
+    side: str
+    price: str
+    amount: str
+    ts: int
+    recv_ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Mark and index price of a derivative, and its next funding."""
+
+    symbol: str
+    mark: str
+    index: str
+    funding_rate: str
+    next_funding_ts: int
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One OHLCV row; `ts` is its opening time [ns]; numbers are strings at the market's precision."""
+
+    ts: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale:
+    """A source went silent or came back.
+
+    Attributes:
+        symbol: None means everything of the venue, its account included.
+        cause: `silent`, `disconnected`, `desync` or `maintenance`; None when fresh again.
+        asof: Time of the last proof of life [ns].
+    """
+
+    venue: str
+    symbol: str | None
+    stale: bool
+    cause: str | None
+    asof: int

@@ -1,0 +1,271 @@
+"""Orders, fills, the table of transitions, and permission as a type."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+from realtime.model.errors import Code
+from realtime.model.market import ZERO
+
+
+class Side(StrEnum):
+    """Of an order."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+    @property
+    def opposite(self) -> "Side":
+        """The other side."""
+        return Side.SELL if self is Side.BUY else Side.BUY
+
+
+class OrderType(StrEnum):
+    """How an order becomes a trade."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    STOP_LIMIT = "stop_limit"
+    TAKE_PROFIT = "take_profit"
+    TAKE_PROFIT_LIMIT = "take_profit_limit"
+    TRAILING_STOP = "trailing_stop"
+
+    @property
+    def triggered(self) -> bool:
+        """Whether it waits for a trigger price."""
+        return self not in {OrderType.MARKET, OrderType.LIMIT}
+
+    @property
+    def priced(self) -> bool:
+        """Whether it carries a limit price."""
+        return self in {OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT}
+
+
+class TimeInForce(StrEnum):
+    """How long it rests. `PO` of the wire is GTC with `post_only`."""
+
+    GTC = "GTC"
+    IOC = "IOC"
+    FOK = "FOK"
+    GTD = "GTD"
+
+
+class TriggerBy(StrEnum):
+    """Which price fires a trigger."""
+
+    LAST = "last"
+    MARK = "mark"
+    BID_ASK = "bid_ask"
+
+
+class Status(StrEnum):
+    """A partly filled order is `open` with `filled` above zero."""
+
+    PENDING = "pending"
+    OPEN = "open"
+    UNKNOWN = "unknown"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over as far as we know; the venue's word may still overrule this."""
+        return self not in {Status.PENDING, Status.OPEN, Status.UNKNOWN}
+
+
+class Asked(StrEnum):
+    """State of an amend or cancel whose answer matters."""
+
+    NONE = "none"
+    REQUESTED = "requested"
+    UNKNOWN = "unknown"
+
+
+class Role(StrEnum):
+    """What an order is for."""
+
+    ENTRY = "entry"
+    EXIT = "exit"
+    STOP_LOSS = "stop_loss"
+    TAKE_PROFIT = "take_profit"
+
+
+OURS, VENUE = "ours", "venue"
+
+TRANSITIONS: dict[Status, dict[str, frozenset[Status]]] = {
+    Status.PENDING: {
+        OURS: frozenset(
+            {Status.OPEN, Status.REJECTED, Status.EXPIRED, Status.CANCELED, Status.UNKNOWN}
+        ),
+        VENUE: frozenset(
+            {Status.OPEN, Status.FILLED, Status.CANCELED, Status.REJECTED, Status.EXPIRED}
+        ),
+    },
+    Status.OPEN: {
+        OURS: frozenset({Status.OPEN}),
+        VENUE: frozenset(
+            {Status.OPEN, Status.FILLED, Status.CANCELED, Status.REJECTED, Status.EXPIRED}
+        ),
+    },
+    Status.UNKNOWN: {
+        # Absence proven, or an operator's decision; never a timer.
+        OURS: frozenset(
+            {Status.REJECTED, Status.OPEN, Status.FILLED, Status.CANCELED, Status.EXPIRED}
+        ),
+        VENUE: frozenset(
+            {Status.OPEN, Status.FILLED, Status.CANCELED, Status.REJECTED, Status.EXPIRED}
+        ),
+    },
+    # The venue's word outranks ours: a fill raced with the end, or the row shows it working.
+    Status.CANCELED: {
+        OURS: frozenset(),
+        VENUE: frozenset({Status.CANCELED, Status.FILLED, Status.OPEN}),
+    },
+    Status.EXPIRED: {
+        OURS: frozenset(),
+        VENUE: frozenset({Status.EXPIRED, Status.FILLED, Status.OPEN}),
+    },
+    Status.REJECTED: {
+        OURS: frozenset(),
+        VENUE: frozenset({Status.REJECTED, Status.FILLED, Status.OPEN}),
+    },
+    Status.FILLED: {OURS: frozenset(), VENUE: frozenset({Status.FILLED})},
+}
+"""From, by whose word, to (trading document 2.2). Any other pair changes nothing and raises an alert."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """An attached stop or target: a trigger price and, for a stop-limit, the limit."""
+
+    price: Decimal
+    limit: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One order as the engine knows it; a value: every change makes a new one with `version` + 1.
+
+    Attributes:
+        id: Ours, e.g. `o-17`. `exchange_order_id` is the venue's.
+        venue_client_id: What the venue knows as the client's id; known before the call (I3).
+        amount: [base, contracts]; for a market buy by `cost` the amount is filled in by the venue's answer.
+        cost_limit: [quote] a market buy may spend, instead of an amount.
+        cost: Quote units traded so far; `average` is `cost / filled` (per contract size).
+        owner: (subject, client) that placed it; `bot_id` where a bot did.
+        source: socket, http, bot, bracket, rebalance or flatten.
+        created_ts, updated_ts: [ns].
+    """
+
+    id: str
+    client_order_id: str
+    venue_client_id: str
+    exchange_order_id: str | None = None
+    venue: str
+    symbol: str
+    type: OrderType
+    side: Side
+    amount: Decimal
+    cost_limit: Decimal | None = None
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trailing_amount: Decimal | None = None
+    trailing_rate: Decimal | None = None
+    trigger_by: TriggerBy = TriggerBy.LAST
+    time_in_force: TimeInForce = TimeInForce.GTC
+    good_till_ts: int | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    position_type: str = "spot"
+    leverage: Decimal | None = None
+    stop_loss: Trigger | None = None
+    take_profit: Trigger | None = None
+    trailing_stop: Decimal | None = None
+    parent_id: str | None = None
+    oco_group: str | None = None
+    role: Role = Role.ENTRY
+    status: Status = Status.PENDING
+    filled: Decimal = ZERO
+    cost: Decimal = ZERO
+    fees: tuple[tuple[str, Decimal], ...] = ()
+    cancel_state: Asked = Asked.NONE
+    amend_state: Asked = Asked.NONE
+    amend_amount: Decimal | None = None
+    amend_price: Decimal | None = None
+    code: Code | None = None
+    reason: str | None = None
+    emulated: bool = False
+    external: bool = False
+    subject: str = ""
+    client: str = ""
+    bot_id: str | None = None
+    strategy_id: str | None = None
+    source: str = "socket"
+    expires_at: int | None = None
+    created_ts: int
+    updated_ts: int
+    version: int = 1
+
+    @property
+    def remaining(self) -> Decimal:
+        """What may still fill [base, contracts]."""
+        return max(self.amount - self.filled, ZERO)
+
+    @property
+    def exit(self) -> bool:
+        """Whether it can only make a position smaller (decided by the gate, rule G9)."""
+        return self.reduce_only or self.role is not Role.ENTRY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """One execution, booked once per (venue, symbol, id).
+
+    Attributes:
+        id: The venue's trade id.
+        cost: [quote], price x amount x contract size.
+        fee, fee_currency: Charged; negative is a rebate.
+        realized_pnl: [cash currency] net of this fill's fee, None while the cost basis is unknown.
+        inferred: Booked for a difference the venue's row showed; the real one replaces it.
+    """
+
+    id: str
+    order_id: str
+    client_order_id: str
+    venue: str
+    symbol: str
+    side: Side
+    amount: Decimal
+    price: Decimal
+    cost: Decimal
+    fee: Decimal
+    fee_currency: str
+    maker: bool
+    realized_pnl: Decimal | None = None
+    bot_id: str | None = None
+    inferred: bool = False
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """Permission to send one order; made only by `engine/risk.py`."""
+
+    order: Order
+    reference_price: Decimal | None
+    limits_version: int
+    warnings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovedAmend:
+    """Permission to change one order to absolute targets; made only by `engine/risk.py`."""
+
+    order: Order
+    amount: Decimal | None
+    price: Decimal | None
+    stop_price: Decimal | None
+    limits_version: int
