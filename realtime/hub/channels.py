@@ -1,0 +1,555 @@
+"""Channel names: parse, canonical form, class, scope, and what options mean.
+
+`topic[:key][@venue][?option=value&...]`. The canonical name (options sorted, values rounded up to what
+is offered, left out where the table says so) is the text that every message carries; it is one stream.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Container, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from realtime.model.errors import Code, Refused
+from realtime.model.principal import ADMIN, READ
+
+
+class Kind(StrEnum):
+    """The class of a channel: what an update means and what a slow reader gets."""
+
+    VALUE = "value"
+    TABLE = "table"
+    LOG = "log"
+
+
+DEPTHS = (5, 25, 100)
+"""Levels a side that an order book is offered with."""
+RATES = (0, 100, 250, 1000)
+"""Least intervals between messages [ms]."""
+TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h", "1d")
+LEVELS = ("debug", "info", "warning", "error", "critical")
+"""Severities, mildest first; `level=` means this one and all above."""
+ALL = "*"
+"""The key of `ticker:*`: every symbol, present and future."""
+
+
+class Form(StrEnum):
+    """How the value of an option is written."""
+
+    RATE = "rate"
+    DEPTH = "depth"
+    GROUP = "group"
+    TIMEFRAME = "timeframe"
+    LEVEL = "level"
+    SYMBOL = "symbol"
+    WORD = "word"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option of a topic.
+
+    Attributes:
+        default: Taken when it is not given; None = none.
+        shown: Whether the default stands in the canonical name.
+        feed: Whether the option chooses another source, not another view of the same (`timeframe`).
+        filters: Whether it selects rows or entries by the field of its name.
+    """
+
+    name: str
+    form: Form
+    about: str
+    default: str | None = None
+    shown: bool = False
+    feed: bool = False
+    filters: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One row of the table of channels.
+
+    Attributes:
+        key: What stands behind the colon (`symbol`), or None.
+        row_key: Field that identifies a row of a table; `price` for order books.
+        star: Whether the key may be `*`.
+        market: Whether it is fed by a market stream on demand (`Hub.on_demand`).
+        kept: Whether the stream without options exists without readers.
+        tier: Interval at which the hub sends it at most [ms], where no `rate` option says so; 0 = at once.
+        urgent: Field of a value whose change is sent at once in spite of `tier`.
+        newest: Entries in a snapshot of a log.
+        open_field: Of a log whose snapshot has only entries in which this field is empty, however many.
+        pace, snapshot, about, example: For people (`help`, documentation).
+    """
+
+    name: str
+    kind: Kind
+    about: str
+    example: str
+    pace: str
+    snapshot: str
+    key: str | None = None
+    row_key: str | None = None
+    star: bool = False
+    journaled: bool = False
+    market: bool = False
+    kept: bool = False
+    scope: str = READ
+    options: tuple[Option, ...] = ()
+    tier: int = 0
+    urgent: str | None = None
+    newest: int = 50
+    open_field: str | None = None
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """Names of the options that select rows or entries, sorted."""
+        return tuple(sorted(o.name for o in self.options if o.filters))
+
+
+_RATE = Option(
+    name="rate", form=Form.RATE, default="100", about="least interval between messages, ms"
+)
+_SYMBOL = Option(name="symbol", form=Form.SYMBOL, filters=True, about="only this symbol")
+_BOT = Option(name="bot_id", form=Form.WORD, filters=True, about="only of this bot")
+_LEVEL = Option(
+    name="level", form=Form.LEVEL, default="info", filters=True, about="this level and above"
+)
+
+TOPICS: Mapping[str, Topic] = {
+    topic.name: topic
+    for topic in (
+        Topic(
+            name="ticker",
+            kind=Kind.VALUE,
+            key="symbol",
+            star=True,
+            market=True,
+            options=(_RATE,),
+            snapshot="latest",
+            pace="conflated to rate",
+            about="top of book and 24 h figures",
+            example="ticker:BTC/USDT",
+        ),
+        Topic(
+            name="orderbook",
+            kind=Kind.TABLE,
+            key="symbol",
+            row_key="price",
+            market=True,
+            options=(
+                Option(
+                    name="depth",
+                    form=Form.DEPTH,
+                    default="25",
+                    shown=True,
+                    about="levels a side: 5, 25 or 100",
+                ),
+                Option(
+                    name="rate",
+                    form=Form.RATE,
+                    default="100",
+                    shown=True,
+                    about="least interval between messages, ms",
+                ),
+                Option(
+                    name="group",
+                    form=Form.GROUP,
+                    about="sum levels into steps of this price, of `groups` in the market's row",
+                ),
+            ),
+            snapshot="whole depth",
+            pace="rate",
+            about="bids and asks, best first",
+            example="orderbook:BTC/USDT?depth=25&rate=100",
+        ),
+        Topic(
+            name="trades",
+            kind=Kind.LOG,
+            key="symbol",
+            market=True,
+            tier=50,
+            snapshot="last 50",
+            pace="batched 50 ms",
+            about="public trades",
+            example="trades:BTC/USDT",
+        ),
+        Topic(
+            name="ohlcv",
+            kind=Kind.VALUE,
+            key="symbol",
+            market=True,
+            tier=250,
+            urgent="closed_through_ts",
+            options=(
+                Option(
+                    name="timeframe",
+                    form=Form.TIMEFRAME,
+                    default="1m",
+                    shown=True,
+                    feed=True,
+                    about="length of a bar",
+                ),
+            ),
+            snapshot="last closed and forming bar",
+            pace="at most 4/s; a close at once",
+            about="last closed and forming bar",
+            example="ohlcv:BTC/USDT?timeframe=1m",
+        ),
+        Topic(
+            name="markets",
+            kind=Kind.TABLE,
+            row_key="symbol",
+            kept=True,
+            snapshot="all",
+            pace="on change",
+            about="markets with their grids, minima and fees",
+            example="markets",
+        ),
+        Topic(
+            name="orders",
+            kind=Kind.TABLE,
+            row_key="id",
+            kept=True,
+            options=(_SYMBOL, _BOT),
+            snapshot="not ended, or ended in the last 5 min",
+            pace="at once",
+            about="orders of the account",
+            example="orders?symbol=BTC/USDT",
+        ),
+        Topic(
+            name="fills",
+            kind=Kind.LOG,
+            journaled=True,
+            kept=True,
+            options=(_SYMBOL,),
+            snapshot="last 50",
+            pace="at once",
+            about="executions, each exactly once, resumable for ever",
+            example="fills",
+        ),
+        Topic(
+            name="positions",
+            kind=Kind.TABLE,
+            row_key="id",
+            kept=True,
+            snapshot="all",
+            pace="on change, marks at most 4/s",
+            about="what is held",
+            example="positions",
+        ),
+        Topic(
+            name="balances",
+            kind=Kind.TABLE,
+            row_key="id",
+            kept=True,
+            snapshot="all",
+            pace="on change, values at most 1/s",
+            about="money by currency and wallet",
+            example="balances",
+        ),
+        Topic(
+            name="risk",
+            kind=Kind.VALUE,
+            kept=True,
+            snapshot="latest",
+            pace="at most 1/s, a breach at once",
+            about="limits, use and headroom",
+            example="risk",
+        ),
+        Topic(
+            name="portfolio",
+            kind=Kind.VALUE,
+            kept=True,
+            snapshot="latest",
+            pace="1/s",
+            about="equity and its parts",
+            example="portfolio",
+        ),
+        Topic(
+            name="events",
+            kind=Kind.LOG,
+            journaled=True,
+            kept=True,
+            options=(
+                Option(name="type", form=Form.WORD, filters=True, about="only of this type"),
+                _BOT,
+            ),
+            snapshot="last 50",
+            pace="at once",
+            about="audit: who did what, with the outcome",
+            example="events?type=halt",
+        ),
+        Topic(
+            name="alerts",
+            kind=Kind.LOG,
+            journaled=True,
+            kept=True,
+            options=(_LEVEL,),
+            newest=1000,
+            open_field="acked_by",
+            snapshot="not acknowledged",
+            pace="at once",
+            about="what a person should look at; an acknowledged one is sent again with `acked_by`",
+            example="alerts?level=error",
+        ),
+        Topic(
+            name="logs",
+            kind=Kind.LOG,
+            scope=ADMIN,
+            tier=100,
+            options=(
+                _LEVEL,
+                Option(name="component", form=Form.WORD, filters=True, about="only of this part"),
+            ),
+            newest=100,
+            snapshot="last 100",
+            pace="batched 100 ms",
+            about="structured lines of the server",
+            example="logs?level=warning",
+        ),
+        Topic(
+            name="status",
+            kind=Kind.VALUE,
+            kept=True,
+            snapshot="latest",
+            pace="transitions",
+            about="health, venues, trading state",
+            example="status",
+        ),
+    )
+}
+"""All topics by name (functional specification, section 6)."""
+
+Options = tuple[tuple[str, str], ...]
+"""Options as they stand in a canonical name: sorted by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """A parsed name.
+
+    Attributes:
+        options: Those of the canonical name, sorted.
+        rate: Tier [ms] at which it is sent at most; 0 = at once.
+        depth: Levels a side; 0 where there is none.
+        name: The canonical text.
+        base: Name of what feeds it, without the options that are only another view of the same,
+            e.g. `ticker:BTC/USDT`, `ohlcv:BTC/USDT?timeframe=5m`, `fills`.
+    """
+
+    topic: str
+    key: str | None = None
+    venue: str | None = None
+    options: Options = ()
+    rate: int = 0
+    depth: int = 0
+    name: str
+    base: str
+
+    @property
+    def spec(self) -> Topic:
+        """The row of the table."""
+        return TOPICS[self.topic]
+
+    @property
+    def kind(self) -> Kind:
+        """The class."""
+        return self.spec.kind
+
+    @property
+    def row_key(self) -> str | None:
+        """Field that identifies a row; None unless it is a table."""
+        return self.spec.row_key
+
+    @property
+    def journaled(self) -> bool:
+        """Whether it is a log that survives a restart."""
+        return self.spec.journaled
+
+    @property
+    def scope(self) -> str:
+        """`read` or `admin`."""
+        return self.spec.scope
+
+    @property
+    def star(self) -> bool:
+        """Whether it stands for all symbols."""
+        return self.key == ALL
+
+    @property
+    def group(self) -> Decimal | None:
+        """Price step of a grouped order book."""
+        text = dict(self.options).get("group")
+        return None if text is None else Decimal(text)
+
+
+Groups = Callable[[str], Collection[str]]
+"""Gives the price steps offered for a symbol."""
+
+_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+_STEP = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+_WORD = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_LONGEST = 200
+
+
+def no_groups(_symbol: str) -> Collection[str]:
+    """Offer no price steps: what `parse` assumes when it is not told."""
+    return ()
+
+
+def parse(
+    name: str,
+    symbols: Container[str],
+    *,
+    groups: Groups = no_groups,
+    venues: Container[str] = (),
+    timeframes: Collection[str] = TIMEFRAMES,
+) -> Channel:
+    """Read a channel's name as a client wrote it.
+
+    Args:
+        name: At most 200 characters.
+        symbols: Known symbols.
+        groups: Price steps offered for a symbol, as strings.
+        venues: Ids that may stand behind `@`: empty unless several accounts are configured.
+        timeframes: Those offered by the venue.
+
+    Raises:
+        Refused: `unknown_channel` for an unknown topic, symbol or venue; `invalid` for anything else,
+            with `details.fields`.
+    """
+    if len(name) > _LONGEST:
+        raise _invalid("channel", f"longer than {_LONGEST} characters")
+    front, mark, query = name.partition("?")
+    front, at, venue = front.partition("@")
+    head, colon, key = front.partition(":")
+    topic = TOPICS.get(head)
+    if topic is None:
+        near = difflib.get_close_matches(head, TOPICS, 1)
+        hint = f"did you mean '{near[0]}'?" if near else 'try {"op":"help","about":"channels"}'
+        raise Refused(Code.UNKNOWN_CHANNEL, f"no topic '{head}'; {hint}")
+    if at and venue not in venues:
+        raise Refused(Code.UNKNOWN_CHANNEL, f"no venue '{venue}' to choose; leave '@{venue}' out")
+    _check_key(topic, key if colon else None, symbols)
+    given = _split(topic, query) if mark else {}
+    values: dict[str, str] = {}
+    for option in topic.options:
+        text = given.get(option.name, option.default)
+        if text is not None:
+            values[option.name] = _value(option, text, key, symbols, groups, timeframes)
+    shown = {
+        o.name: values[o.name] for o in topic.options if o.name in values and _shown(o, values)
+    }
+    options = tuple(sorted(shown.items()))
+    feeds = {o.name for o in topic.options if o.feed}
+    return Channel(
+        topic=head,
+        key=key if colon else None,
+        venue=venue if at else None,
+        options=options,
+        rate=int(values["rate"]) if "rate" in values else topic.tier,
+        depth=int(values.get("depth", 0)),
+        name=front + at + venue + _query(options),
+        base=front + at + venue + _query(tuple(pair for pair in options if pair[0] in feeds)),
+    )
+
+
+def _shown(option: Option, values: Mapping[str, str]) -> bool:
+    return option.shown or values[option.name] != option.default
+
+
+def _query(options: Options) -> str:
+    return "?" + "&".join(f"{name}={value}" for name, value in options) if options else ""
+
+
+def _invalid(field: str, message: str) -> Refused:
+    details = {"fields": [{"field": field, "message": message}]}
+    return Refused(Code.INVALID, f"{field}: {message}", details)
+
+
+def _check_key(topic: Topic, key: str | None, symbols: Container[str]) -> None:
+    if topic.key is None:
+        if key is not None:
+            raise _invalid("channel", f"'{topic.name}' takes nothing behind ':'")
+    elif not key:
+        raise _invalid("channel", f"'{topic.name}' needs a {topic.key}, e.g. '{topic.example}'")
+    elif key == ALL and topic.star:
+        return
+    elif key not in symbols:
+        raise Refused(Code.UNKNOWN_CHANNEL, f'no market \'{key}\'; try {{"op":"market.list"}}')
+
+
+def _split(topic: Topic, query: str) -> dict[str, str]:
+    known = [option.name for option in topic.options]
+    given: dict[str, str] = {}
+    for pair in query.split("&"):
+        name, equals, value = pair.partition("=")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known) or 'none'}"
+            raise _invalid(name, f"'{topic.name}' has no such option; {hint}")
+        if not equals or not value:
+            raise _invalid(name, "needs a value, as in 'option=value'")
+        if name in given:
+            raise _invalid(name, "given twice")
+        given[name] = value
+    return given
+
+
+def _value(
+    option: Option,
+    text: str,
+    key: str,
+    symbols: Container[str],
+    groups: Groups,
+    timeframes: Collection[str],
+) -> str:
+    """Check the value of an option and round it up to what is offered."""
+    match option.form:
+        case Form.RATE:
+            return _round_up(option.name, text, RATES, "ms")
+        case Form.DEPTH:
+            return _round_up(option.name, text, DEPTHS, "levels")
+        case Form.GROUP:
+            return _step(option.name, text, groups(key))
+        case Form.TIMEFRAME:
+            return _one_of(option.name, text, timeframes)
+        case Form.LEVEL:
+            return _one_of(option.name, text, LEVELS)
+        case Form.SYMBOL:
+            if text not in symbols:
+                raise _invalid(option.name, f"no market '{text}'")
+            return text
+        case Form.WORD:
+            if not _WORD.fullmatch(text):
+                raise _invalid(option.name, "1 to 64 characters of A-Z a-z 0-9 . _ - are allowed")
+            return text
+
+
+def _round_up(name: str, text: str, offered: tuple[int, ...], unit: str) -> str:
+    lowest = min(offered)
+    number = int(text) if _NUMBER.fullmatch(text) else -1
+    if number < min(lowest, 1):
+        raise _invalid(name, f"'{text}' is not a number of {unit}")
+    for value in offered:
+        if number <= value:
+            return str(value)
+    raise _invalid(name, f"{number} {unit} is above the largest offered, {max(offered)} {unit}")
+
+
+def _step(name: str, text: str, offered: Collection[str]) -> str:
+    if _STEP.fullmatch(text):
+        for step in offered:
+            if Decimal(step) == Decimal(text):
+                return step
+    raise _invalid(
+        name, f"'{text}' is not one of the steps offered: {', '.join(offered) or 'none'}"
+    )
+
+
+def _one_of(name: str, text: str, offered: Collection[str]) -> str:
+    if text not in offered:
+        raise _invalid(name, f"'{text}' is not one of {', '.join(offered)}")
+    return text

@@ -1,0 +1,277 @@
+"""One connection as a state machine: identity, deadlines, replies, and how much misuse it may commit.
+
+Rules of this file: (1) it reads no clock and starts no timer: times come in, `due` says when to come
+back; (2) whatever waits here is bounded; (3) after `close` nothing is written.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from realtime.hub import protocol
+from realtime.hub.frames import array_frame, text_frame
+from realtime.hub.hub import Wire
+from realtime.hub.protocol import Close, Options, Request
+from realtime.model.errors import Code, Refused
+from realtime.model.principal import Principal
+
+
+MINUTE: Final = 60.0
+REACTION_S: Final = 0.1
+"""A client that was told `retry_after` may not have read it yet: time it is given to do so [s]."""
+
+
+class Line(Wire, Protocol):
+    """A wire that can tell whether it takes anything now."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether what is written now only waits in memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What one connection may do (protocol document, sections 3.2, 6.6, 9.2 and 10)."""
+
+    auth_s: float = 10.0
+    warn_s: float = 60.0
+    reply_bytes: int = 65_536
+    unreadable: int = 20
+    in_flight: int = 64
+    ignored: int = 3
+    channels: int = 256
+
+
+class Connection:
+    """The state of one connection.
+
+    Args:
+        session: Its id in `welcome`, logs and audit.
+        client: Name of its owner.
+        options: As accepted.
+        wire: The way out.
+        bounds: What it may do.
+        now: Monotonic time of the upgrade [s].
+        stamp: Wire ms, for `ts`.
+
+    Attributes:
+        principal: None before authentication.
+        in_flight: Commands that were not answered yet, those of the safety lane apart.
+        closed: The code it was closed with by us; None while open.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: str,
+        client: str,
+        options: Options,
+        wire: Line,
+        bounds: Bounds,
+        now: float,
+        stamp: Callable[[], int],
+    ) -> None:
+        self.session = session
+        self.client = client
+        self.options = options
+        self.wire = wire
+        self.bounds = bounds
+        self.principal: Principal | None = None
+        self.in_flight = 0
+        self.closed: Close | None = None
+        self.said_bye = False
+        self.batch = options.batch
+        self._stamp = stamp
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._bad: deque[float] = deque()
+        self._floods: dict[str, _Flood] = {}
+        self._beat_at = now + options.heartbeat
+        self._auth_at: float | None = now + bounds.auth_s
+        self._warn_at: float | None = None
+        self._expire_at: float | None = None
+
+    # --- out ---------------------------------------------------------------------------------------
+
+    def send(self, payload: bytes) -> bool:
+        """Send a welcome, reply, notice or heartbeat; queue it while the wire is paused.
+
+        Returns:
+            Whether the wire takes more. False also when this send filled it: the hub must be told.
+        """
+        if self.closed is not None:
+            return False
+        if self.wire.paused or self._waiting:  # behind what waits already, in order
+            self._waiting.append(payload)
+            self._waiting_bytes += len(payload)
+            if self._waiting_bytes > self.bounds.reply_bytes:
+                self.close(Close.SLOW_CONSUMER)
+            return False
+        return self.wire.write(array_frame([payload]) if self.batch else text_frame(payload))
+
+    def drain(self) -> bool:
+        """Send what has waited; call when the wire takes again, before any data.
+
+        Returns:
+            Whether the wire still takes.
+        """
+        if self.closed is not None or self.wire.paused:
+            return False
+        if not self._waiting:
+            return True
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        blob = array_frame(waiting) if self.batch else b"".join(map(text_frame, waiting))
+        return self.wire.write(blob)
+
+    def reply(
+        self,
+        request: Request,
+        *,
+        result: Mapping[str, object] | None = None,
+        error: Mapping[str, object] | None = None,
+        at: Mapping[str, object] | None = None,
+    ) -> bool:
+        """Answer a request; returns as `send`.
+
+        Raises:
+            TypeError: The result cannot be encoded; nothing was sent.
+        """
+        payload = protocol.reply(
+            mark=request.id, op=request.op, ts=self._stamp(), result=result, error=error, at=at
+        )
+        return self.send(payload)
+
+    def refuse(self, request: Request, refused: Refused) -> bool:
+        """Answer a request with an error; returns as `send`."""
+        return self.reply(request, error=protocol.refusal(refused))
+
+    def notify(self, event: str, data: Mapping[str, object], channels: Sequence[str] = ()) -> bool:
+        """Send a notice; returns as `send`."""
+        return self.send(protocol.notice(event, ts=self._stamp(), data=data, channels=channels))
+
+    def close(self, code: Close) -> None:
+        """Close, once."""
+        if self.closed is None:
+            self.closed = code
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            self.wire.close(code, code.reason)
+
+    def bye(self) -> None:
+        """Close with 1000 behind the reply; the deadman is not to fire for it."""
+        self.said_bye = True
+
+    # --- in ----------------------------------------------------------------------------------------
+
+    def receive(self, text: str, now: float) -> Request | None:
+        """Decode a text frame; an unreadable one is answered, and too many of them close."""
+        try:
+            return protocol.decode(text)
+        except Refused as refused:
+            error = protocol.refusal(refused)
+        self.send(protocol.reply(mark=None, op=None, ts=self._stamp(), error=error))
+        self._bad.append(now)
+        while self._bad[0] <= now - MINUTE:
+            self._bad.popleft()
+        if len(self._bad) >= self.bounds.unreadable:
+            self.close(Close.PROTOCOL_ERROR)
+        return None
+
+    def full(self, lane: str) -> bool:
+        """Tell whether one more command of this lane is too many."""
+        return lane != "safety" and self.in_flight >= self.bounds.in_flight
+
+    def limited(self, lane: str, now: float) -> None:
+        """Note that a command was refused as `rate_limited`; close when that is ignored.
+
+        Source: 9.2, "`retry_after` ignored three times". A command counts as ignoring when its sender
+        could know: it came `REACTION_S` after the refusal, or behind more refused commands than a
+        client may have unanswered at all. A burst that was under way already is not ignorance.
+        """
+        flood = self._floods.get(lane)
+        if flood is None:
+            self._floods[lane] = _Flood(told_at=now)
+            return
+        flood.refused += 1
+        if now - flood.told_at < REACTION_S and flood.refused <= self.bounds.in_flight:
+            return
+        flood.ignored += 1
+        flood.told_at = now
+        if flood.ignored >= self.bounds.ignored:
+            self.close(Close.FLOODING)
+
+    def waited(self, lane: str) -> None:
+        """Note that a command of this lane was admitted: earlier refusals are forgiven."""
+        self._floods.pop(lane, None)
+
+    # --- identity ----------------------------------------------------------------------------------
+
+    def authenticate(self, principal: Principal, *, now: float) -> None:
+        """Become a principal, or extend the one there is.
+
+        Args:
+            principal: Of the token that was just verified.
+            now: Monotonic [s].
+
+        Raises:
+            Refused: `forbidden`, for another subject than before.
+        """
+        if self.principal is not None and self.principal.subject != principal.subject:
+            raise Refused(
+                Code.FORBIDDEN,
+                f"this connection belongs to {self.principal.subject}; open another one",
+            )
+        self.principal = principal
+        self._auth_at = None
+        self._warn_at = self._expire_at = None
+        if principal.expires_at is not None:
+            # On the monotonic clock from here on: a step of the wall clock expires nothing.
+            self._expire_at = now + (principal.expires_at - self._stamp()) / 1000
+            self._warn_at = max(self._expire_at - self.bounds.warn_s, now)
+
+    # --- time --------------------------------------------------------------------------------------
+
+    @property
+    def due(self) -> float:
+        """When `tick` has something to do [monotonic s]."""
+        times = (self._beat_at, self._auth_at, self._warn_at, self._expire_at)
+        return min(time for time in times if time is not None)
+
+    def tick(self, now: float, heartbeat: Callable[[], bytes]) -> bool:
+        """Do what is due.
+
+        Args:
+            now: Monotonic [s].
+            heartbeat: Encodes the heartbeat of this moment.
+
+        Returns:
+            As `send`; True when nothing was sent.
+        """
+        takes = True
+        if self._expire_at is not None and now >= self._expire_at:
+            self.close(Close.UNAUTHORIZED)
+            return False
+        if self._auth_at is not None and now >= self._auth_at:
+            self.close(Close.UNAUTHORIZED)
+            return False
+        if now >= self._beat_at:
+            # One heartbeat however late we are; the next keeps the grid.
+            missed = int((now - self._beat_at) // self.options.heartbeat)
+            self._beat_at += (missed + 1) * self.options.heartbeat
+            takes = self.send(heartbeat())
+        if self._warn_at is not None and self._expire_at is not None and now >= self._warn_at:
+            self._warn_at = None
+            left = round(self._expire_at - now)
+            takes = self.notify("auth_expiring", {"in": left}) and takes
+        return takes
+
+
+@dataclass(slots=True, kw_only=True)
+class _Flood:
+    """A lane whose `retry_after` is running."""
+
+    told_at: float
+    refused: int = 0
+    ignored: int = 0

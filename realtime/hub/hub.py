@@ -1,0 +1,572 @@
+"""All streams and all readers: what each connection must be sent, and when.
+
+Rules of this file:
+1 Publishing marks and never writes. `flush` hands out one blob per cohort; readers on their own (new, paced
+  anew, slow) are written to directly, in pieces, until their wire has had enough.
+2 A reader is in a cohort, or waits for its flush or its pace, or its wire is paused. Nothing is ever kept
+  for a reader except cursors, and journaled entries that it asked to resume from.
+3 No method waits, and none calls back into the caller except through `wake`, `on_demand` and the wires.
+  `wake` must only schedule a flush.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from realtime.hub.books import BookView
+from realtime.hub.channels import ALL, Channel, parse
+from realtime.hub.cohort import Cohort, Key, Need, Part, Reader, Wire, notices, passed, pieces, weight
+from realtime.hub.frames import array_frame, text_frame
+from realtime.hub.logs import JournalStream, Old
+from realtime.hub.protocol import Close
+from realtime.hub.sources import Sources, permanent
+from realtime.hub.stream import Counts, Data, Reason, Sizes, Source, Stream, pack
+from realtime.hub.values import ValueFeed
+
+
+__all__ = [
+    "BookView",
+    "Counts",
+    "Data",
+    "Hub",
+    "Old",
+    "Reader",
+    "Reason",
+    "Since",
+    "Sizes",
+    "Wanted",
+    "Wire",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Since:
+    """The position a client resumes from."""
+
+    epoch: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One item of a `subscribe`."""
+
+    channel: Channel
+    since: Since | None = None
+    snapshot: bool = True
+
+
+class Hub(Sources):
+    """All streams and all readers; arguments and attributes as in `Sources`."""
+
+    def __init__(
+        self, *, boot: str, journal: str, now: Callable[[], int], sizes: Sizes | None = None
+    ) -> None:
+        super().__init__(boot=boot, journal=journal, now=now, sizes=sizes)
+        self._readers: dict[Wire, Reader] = {}
+        # By what readers have in common; the one that may be joined if it is clean.
+        self._cohorts: dict[Key, Cohort] = {}
+        self._cohorts_of: dict[Stream, dict[Cohort, None]] = {}
+        # Whose turn it is at the next flush, and at the tick of their pace.
+        self._due: dict[Cohort, None] = {}
+        self._late: dict[int, dict[Cohort, None]] = {}
+        self._waiting: dict[Reader, None] = {}
+        self._waiting_for: dict[int, dict[Reader, None]] = {}
+        # Cohorts that must be told about a source.
+        self._news: dict[Cohort, None] = {}
+        # By the canonical name of `ticker:*` at a rate: those who want all symbols.
+        self._stars: dict[str, dict[Reader, None]] = {}
+
+    @property
+    def readers(self) -> Collection[Reader]:
+        """All readers."""
+        return self._readers.values()
+
+    def set_stale(
+        self,
+        base: str,
+        stale: bool,  # noqa: FBT001 - a fact about `base`, always written out by its one caller
+        *,
+        cause: str | None,
+        venue: str,
+        asof: int,
+    ) -> None:
+        """Tell all readers of a source that it went silent or came back; saying it twice changes nothing.
+
+        Args:
+            base: Base name.
+            stale: Whether it is silent now.
+            cause: `silent`, `disconnected`, `desync` or `maintenance`; None when it is back.
+            venue: Its id.
+            asof: Last proof of life [wire ms].
+        """
+        feed = self._feed(base)
+        if feed.source.stale != stale:
+            feed.source = Source(stale=stale, cause=cause, venue=venue, asof=asof)
+            for stream in feed.streams:
+                for cohort in self._cohorts_of.get(stream, ()):
+                    cohort.news[stream] = None
+                    self._news[cohort] = None
+            self._board.rouse()
+
+    # --- readers ----------------------------------------------------------------------------------
+
+    def attach(self, wire: Wire, *, batch: bool, every: int) -> Reader:
+        """Take in a connection, which has no subscriptions yet."""
+        reader = self._readers[wire] = Reader(wire, batch=batch, every=every)
+        return reader
+
+    def remove(self, reader: Reader) -> None:
+        """Forget a connection that is gone; doing it twice changes nothing."""
+        if not reader.closed:
+            self._leave(reader)
+            reader.closed = True
+            del self._readers[reader.wire]
+            self._unwant(reader, list(reader.subscriptions))
+
+    def pace(self, reader: Reader, every: int) -> None:
+        """Change how often a reader is due [ms]; 0 = whenever something is due."""
+        if not reader.closed:
+            self._leave(reader)
+            reader.every = every
+            self._place(reader)
+
+    def missing(self, channel: Channel, since: Since) -> tuple[int, int] | None:
+        """Tell which entries of a journaled log only the journal has, for a reader that resumes.
+
+        Ask again with `since` moved on after fetching, because the ring moves, until None; what was fetched
+        goes to `subscribe` as `older`. Whoever stops earlier is sent what was fetched and closed with 4508,
+        and resumes from there.
+
+        Returns:
+            First and last seq in the numbers of this channel, at most `Sizes.older` of them; None when
+            nothing is missing, or nothing can be resumed.
+        """
+        if not channel.journaled:
+            return None
+        stream = self._stream(channel)
+        assert isinstance(stream, JournalStream)
+        if not _within(stream, since) or stream.holds(since.seq):
+            return None
+        last = stream.seq - len(stream.ring)
+        return since.seq + 1, min(last, since.seq + self.sizes.older)
+
+    def subscribe(
+        self,
+        reader: Reader,
+        wanted: Sequence[Wanted],
+        *,
+        older: Mapping[str, Sequence[Old]] | None = None,
+    ) -> list[dict[str, object]]:
+        """Subscribe, or subscribe again, which restarts delivery. Nothing is written before the next flush.
+
+        Args:
+            reader: Who.
+            wanted: Channels with the positions to resume from.
+            older: By canonical name, entries of journaled logs from `since.seq` + 1 on, see `missing`.
+
+        Returns:
+            Entries of `result.channels`, in the order asked; none if the reader is gone.
+        """
+        if reader.closed:
+            return []
+        self._leave(reader)
+        entries = []
+        for item in wanted:
+            channel = item.channel
+            reader.subscriptions[channel.name] = channel
+            if channel.star:
+                entries.append(self._begin_all(reader, item))
+            else:
+                old = older.get(channel.name, ()) if older else ()
+                entries.append(self._begin(reader, self._stream(channel), item, old))
+        self._place(reader)
+        return entries
+
+    def unsubscribe(self, reader: Reader, names: Sequence[str] | None) -> list[str]:
+        """End subscriptions, all of them for None.
+
+        Returns:
+            Canonical names that were subscribed and are no more, in the order asked.
+        """
+        held = reader.subscriptions
+        ended = list(held) if names is None else [n for n in dict.fromkeys(names) if n in held]
+        if ended:
+            self._leave(reader)
+            self._unwant(reader, ended)
+            self._place(reader)
+        return ended
+
+    def _begin_all(self, reader: Reader, item: Wanted) -> dict[str, object]:
+        """Subscribe to all symbols, present and future."""
+        channel = item.channel
+        if not self._stars:
+            self.on_demand(channel.base, True)
+        self._stars.setdefault(channel.name, {})[reader] = None
+        for feed in list(self._values.values()):
+            if feed.topic.name == channel.topic:
+                self._begin(reader, self._one_of(channel, feed), item, ())
+        return {"channel": channel.name, "class": channel.kind, "resumed": False, "stale": False}
+
+    def _one_of(self, star: Channel, feed: ValueFeed) -> Stream:
+        """The stream of one symbol among all."""
+        symbol = feed.name.partition(":")[2]
+        return self._stream(parse(star.name.replace(ALL, symbol, 1), (symbol,)))
+
+    def _begin(
+        self, reader: Reader, stream: Stream, item: Wanted, old: Sequence[Old]
+    ) -> dict[str, object]:
+        """Start the delivery of one stream afresh."""
+        self._forget(reader, stream)
+        stream.readers += 1
+        self._idle.pop(stream, None)
+        since = item.since
+        resumed = since is not None and self._resumable(stream, since, old)
+        if since is not None and resumed:
+            reader.cursors[stream] = since.seq
+            if not stream.holds(since.seq):
+                reader.older[stream] = old
+        else:
+            reader.cursors[stream] = stream.seq
+            if item.snapshot and stream.ready:
+                reader.needs[stream] = _need(stream, since)
+        source = stream.feed.source
+        if source.stale:
+            reader.told.add(stream)
+        channel = stream.channel
+        entry: dict[str, object] = {"channel": stream.name, "class": channel.kind}
+        if channel.row_key is not None:
+            entry["key"] = channel.row_key
+        entry |= {
+            "epoch": stream.epoch,
+            "seq": stream.seq,
+            "resumed": resumed,
+            "stale": source.stale,
+        }
+        asof = source.asof if source.stale else stream.feed.asof
+        if asof is not None:
+            entry["asof"] = asof
+        return entry
+
+    def _resumable(self, stream: Stream, since: Since, old: Sequence[Old]) -> bool:
+        """Tell whether every message after a position can still be sent."""
+        if not _within(stream, since):
+            return False
+        return stream.holds(since.seq) or (stream.channel.journaled and _follows(old, since.seq))
+
+    def _forget(self, reader: Reader, stream: Stream) -> None:
+        """End the delivery of one stream to a reader that is on its own."""
+        if reader.cursors.pop(stream, None) is not None:
+            reader.needs.pop(stream, None)
+            reader.older.pop(stream, None)
+            reader.told.discard(stream)
+            stream.readers -= 1
+            if not stream.readers and not permanent(stream.channel):
+                self._idle[stream] = 0
+
+    def _unwant(self, reader: Reader, names: Sequence[str]) -> None:
+        """End subscriptions of a reader that is on its own."""
+        for name in names:
+            channel = reader.subscriptions.pop(name)
+            if channel.star:
+                del self._stars[name][reader]
+                if not self._stars[name]:
+                    del self._stars[name]
+                if not self._stars:
+                    self.on_demand(channel.base, False)
+        for stream in list(reader.cursors):
+            channel = stream.channel
+            wide = channel.name.replace(f":{channel.key}", f":{ALL}", 1)
+            if channel.name not in reader.subscriptions and wide not in reader.subscriptions:
+                self._forget(reader, stream)
+
+    # --- where readers are ------------------------------------------------------------------------
+
+    def _leave(self, reader: Reader) -> None:
+        """Put a reader on its own, with its position."""
+        self._spread()
+        cohort = reader.cohort
+        if cohort is None:
+            self._waiting.pop(reader, None)
+            if reader.every:
+                self._waiting_for.get(reader.every, {}).pop(reader, None)
+        else:
+            cohort.leave(reader)
+            if not cohort.readers:
+                self._disband(cohort)
+
+    def _disband(self, cohort: Cohort) -> None:
+        """Forget a cohort without readers."""
+        if self._cohorts.get(cohort.key) is cohort:
+            del self._cohorts[cohort.key]
+        for stream in cohort.cursors:
+            cohorts = self._cohorts_of[stream]
+            del cohorts[cohort]
+            if not cohorts:
+                del self._cohorts_of[stream]
+        self._due.pop(cohort, None)
+        self._news.pop(cohort, None)
+        if cohort.every:
+            self._late.get(cohort.every, {}).pop(cohort, None)
+
+    def _place(self, reader: Reader) -> None:
+        """Let a reader that is on its own join a cohort, if it is at the head, or wait for its turn."""
+        if reader.closed or reader.stalled:
+            return
+        if reader.settled:
+            reader.behind = False
+            if reader.cursors:
+                self._join(reader)
+        elif reader.every:
+            self._waiting_for.setdefault(reader.every, {})[reader] = None
+        else:
+            self._waiting[reader] = None
+            self._board.rouse()
+
+    def _join(self, reader: Reader) -> None:
+        self._spread()
+        key = (frozenset(reader.cursors), reader.batch, reader.every)
+        cohort = self._cohorts.get(key)
+        if cohort is None or not cohort.clean:
+            cohort = self._cohorts[key] = Cohort(key, reader)
+            for stream in reader.cursors:
+                self._cohorts_of.setdefault(stream, {})[cohort] = None
+        cohort.join(reader)
+
+    def _merge(self, cohort: Cohort) -> None:
+        """Move the readers of a cohort that has caught up to the one that took its place meanwhile."""
+        if cohort.readers:
+            other = self._cohorts.setdefault(cohort.key, cohort)
+            if other is not cohort and other.clean and cohort.clean:
+                for reader in list(cohort.readers):
+                    cohort.leave(reader)
+                    other.join(reader)
+                self._disband(cohort)
+
+    def _spread(self) -> None:
+        """Tell cohorts which of their streams have something new."""
+        dirty = self._board.dirty
+        if not dirty:
+            return
+        for stream in dirty:
+            for cohort in self._cohorts_of.get(stream, ()):
+                if not cohort.dirty:
+                    if cohort.every:
+                        self._late.setdefault(cohort.every, {})[cohort] = None
+                    else:
+                        self._due[cohort] = None
+                cohort.dirty[stream] = None
+        dirty.clear()
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def due(self, every: int) -> None:
+        """Let readers with this pace [ms] be served by the next flush, which is asked for if need be."""
+        self._spread()
+        cohorts = self._late.pop(every, None)
+        readers = self._waiting_for.pop(every, None)
+        if cohorts:
+            self._due |= cohorts
+        if readers:
+            self._waiting |= readers
+        if cohorts or readers:
+            self._board.rouse()
+
+    # --- delivery ---------------------------------------------------------------------------------
+
+    def flush(self) -> Iterator[tuple[bytes, tuple[Wire, ...]]]:
+        """Hand out what is due: one blob per cohort, to be written to each of its wires.
+
+        Readers on their own are written to directly. Whoever writes calls `paused`, after the loop, for
+        every wire whose `write` said False. Wires may pause, close and be removed during the loop.
+        """
+        board = self._board
+        board.awake = False
+        self._widen()
+        self._spread()
+        if self._news:
+            for cohort in list(self._news):
+                yield from self._tell(cohort, stale=True)
+        due = self._due
+        replaced: list[Cohort] = []
+        while due:
+            cohort = next(iter(due))
+            del due[cohort]
+            blob = self._take(cohort)
+            if blob is not None:
+                board.counts.writes += len(cohort.readers)
+                yield blob, cohort.wires
+            if cohort in self._news:
+                yield from self._tell(cohort, stale=False)
+            if self._cohorts.get(cohort.key) is not cohort:
+                replaced.append(cohort)
+        if self._news:
+            for cohort in list(self._news):
+                # A paced cohort hears that a source is back when it has what the source sent.
+                if not cohort.dirty:
+                    yield from self._tell(cohort, stale=False)
+        for cohort in replaced:
+            self._merge(cohort)
+        waiting = self._waiting
+        while waiting:
+            reader = next(iter(waiting))
+            del waiting[reader]
+            self._deliver(reader)
+
+    def paused(self, wire: Wire) -> None:
+        """Take note that a wire takes no more: its reader leaves its cohort and costs its cursors."""
+        reader = self._readers.get(wire)
+        if reader is not None and not reader.stalled:
+            self._leave(reader)
+            reader.stalled = reader.behind = True
+
+    def resume(self, wire: Wire) -> None:
+        """Bring the reader of a wire that has drained to the head, now or when its pace says so.
+
+        What is written: the newest values, missed updates or smaller snapshots, entries or snapshots with
+        `lost`; 4508 to whoever owes more of a journaled log than is held.
+        """
+        reader = self._readers.get(wire)
+        if reader is not None and reader.stalled:
+            self._spread()
+            reader.stalled = False
+            if reader.every:
+                self._place(reader)
+            else:
+                self._deliver(reader)
+
+    def _take(self, cohort: Cohort) -> bytes | None:
+        """Make the blob of a cohort; None when its readers have been written to already."""
+        parts = cohort.collect()
+        if parts is None:
+            # A journaled log ran away within one pace; each of them is closed with 4508.
+            for reader in list(cohort.readers):
+                self._leave(reader)
+                self._deliver(reader)
+            return None
+        messages = [message for _, message in parts]
+        if len(messages) > 1 and weight(messages) > self.sizes.piece:
+            self._spill(cohort, parts)
+            return None
+        cohort.settle()
+        self._board.counts.joins += 1
+        return pack(messages, batch=cohort.batch)
+
+    def _spill(self, cohort: Cohort, parts: Sequence[Part]) -> None:
+        """Write a large blob in pieces that all readers share; who has had enough leaves between two."""
+        counts = self._board.counts
+        cohort.dirty.clear()
+        for blob, moved in list(pieces(parts, batch=cohort.batch, limit=self.sizes.piece)):
+            counts.joins += 1
+            cohort.skipped += passed(cohort.cursors, moved)
+            cohort.cursors |= moved
+            for reader in list(cohort.readers):
+                if not self._hand_over(reader, blob):
+                    self.paused(reader.wire)
+
+    def _tell(self, cohort: Cohort, *, stale: bool) -> Iterator[tuple[bytes, tuple[Wire, ...]]]:
+        """Hand out the notices about sources of a cohort that went silent, or that came back."""
+        told = notices(cohort.told, cohort.news, self._board.now(), stale=stale)
+        cohort.news = {s: None for s in cohort.news if s.feed.source.stale != (s in cohort.told)}
+        if not cohort.news:
+            del self._news[cohort]
+        if told:
+            self._board.counts.writes += len(cohort.readers)
+            yield _frames(told, batch=cohort.batch), cohort.wires
+
+    def _widen(self) -> None:
+        """Give new symbols to those who want all."""
+        arrived = self._arrived
+        if arrived:
+            self._arrived = []
+            for name, readers in self._stars.items():
+                for reader in readers:
+                    self._leave(reader)
+                    star = reader.subscriptions[name]
+                    for feed in arrived:
+                        stream = self._one_of(star, feed)
+                        if stream not in reader.cursors:
+                            self._begin(reader, stream, Wanted(channel=star), ())
+                    self._place(reader)
+
+    def _deliver(self, reader: Reader) -> None:
+        """Write to a reader on its own what it is owed, until it has it or its wire has had enough."""
+        board = self._board
+        told = notices(reader.told, reader.cursors, board.now(), stale=True)
+        if told and not self._write(reader, _frames(told, batch=reader.batch)):
+            return
+        overrun: list[Stream] = []
+        parts = self._owed(reader, overrun)
+        for blob, moved in pieces(parts, batch=reader.batch, limit=self.sizes.piece):
+            board.counts.joins += 1
+            reader.skip(passed(reader.cursors, moved))
+            reader.move(moved)
+            if not self._write(reader, blob):
+                return
+        if overrun:
+            self.remove(reader)
+            reader.wire.close(Close.SLOW_CONSUMER, Close.SLOW_CONSUMER.reason)
+            return
+        told = notices(reader.told, reader.cursors, board.now(), stale=False)
+        if told and not self._write(reader, _frames(told, batch=reader.batch)):
+            return
+        self._place(reader)
+
+    def _owed(self, reader: Reader, overrun: list[Stream]) -> Iterator[Part]:
+        """Make what a reader is owed, one message after the other, as it takes them.
+
+        Args:
+            reader: Who.
+            overrun: Gets the journaled logs that are not held far enough back.
+        """
+        for stream, cursor in list(reader.cursors.items()):
+            need = reader.needs.get(stream)
+            if need is not None:
+                yield stream, stream.snapshot(need.reason, need.base)
+                continue
+            at = cursor
+            if isinstance(stream, JournalStream):
+                for seq, ts, entry in reader.older.get(stream, ()):
+                    if seq > at:
+                        yield stream, stream.older(seq, ts, entry)
+                        at = seq
+                if not stream.holds(at):
+                    overrun.append(stream)
+                    continue
+            if at != stream.seq:
+                for message in stream.owed(at, slow=reader.behind):
+                    yield stream, message
+
+    def _write(self, reader: Reader, blob: bytes) -> bool:
+        """Write to a reader on its own; False when it takes no more."""
+        more = self._hand_over(reader, blob)
+        if not more:
+            self.paused(reader.wire)
+        return more
+
+    def _hand_over(self, reader: Reader, blob: bytes) -> bool:
+        """Write, unless it was removed meanwhile; False when it takes no more."""
+        if reader.closed:
+            return False
+        self._board.counts.writes += 1
+        return reader.wire.write(blob) and not reader.closed
+
+
+def _within(stream: Stream, since: Since) -> bool:
+    """Whether a position is one that this stream had."""
+    return since.epoch == stream.epoch and 0 <= since.seq <= stream.seq
+
+
+def _follows(old: Sequence[Old], seq: int) -> bool:
+    """Whether entries are there and begin right after `seq`, without a gap."""
+    return bool(old) and [entry[0] for entry in old] == list(range(seq + 1, seq + 1 + len(old)))
+
+
+def _need(stream: Stream, since: Since | None) -> Need:
+    """The snapshot that begins a subscription."""
+    if since is None:
+        return Need(Reason.SUBSCRIBE, stream.seq)
+    return Need(Reason.RESUME_FAILED, since.seq if _within(stream, since) else None)
+
+
+def _frames(bodies: Sequence[bytes], *, batch: bool) -> bytes:
+    return array_frame(bodies) if batch else b"".join([text_frame(body) for body in bodies])

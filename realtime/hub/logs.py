@@ -1,0 +1,238 @@
+"""Class `log`: append only. Public logs live in memory and may batch; journaled ones count for ever.
+
+Rules of this file:
+1 Every journaled entry is one message, so the `seq` of a journaled log is the number of its entries ever,
+  and that of a filtered one the number of entries that its filter ever let through.
+2 The entries in a snapshot are those up to its `seq`: what waits for a tick is not among them.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice, product
+
+from realtime.hub.channels import LEVELS, Channel, Form, Options, Topic
+from realtime.hub.stream import (
+    Board,
+    Data,
+    Filter,
+    Message,
+    RingStream,
+    Tags,
+    Viewed,
+    tail,
+)
+
+
+Old = tuple[int, int, Data]
+"""A journaled entry: its seq in the log, when it was published [ms], the entry."""
+
+
+class Item:
+    """An entry of a public log, encoded when first needed."""
+
+    __slots__ = ("_bytes", "_entry", "tags")
+
+    def __init__(self, entry: Data, tags: Tags) -> None:
+        self._entry = entry
+        self._bytes = b""
+        self.tags = tags
+
+    def data(self, board: Board) -> bytes:
+        """The entry as everybody gets it."""
+        if not self._bytes:
+            self._bytes = board.encode(self._entry)
+        return self._bytes
+
+
+class LogFeed(Viewed["LogStream"]):
+    """A public log: its newest entries, for those who come later."""
+
+    __slots__ = ("history",)
+
+    def __init__(self, name: str, topic: Topic, board: Board) -> None:
+        super().__init__(name, topic, board)
+        size = board.sizes.history if topic.filters else topic.newest
+        self.history: deque[Item] = deque(maxlen=size)
+
+    def put(self, entry: Data, asof: int | None) -> None:
+        """Append an entry."""
+        item = Item(entry, self.tags(entry))
+        self.history.append(item)
+        self.asof = asof if asof is not None else self.asof
+        for stream in self.streams:
+            stream.take(item)
+
+    def view(self, channel: Channel, epoch: str) -> "LogStream":
+        """Make a stream; it starts with the newest entries."""
+        stream = LogStream(channel, self, epoch)
+        self.streams.append(stream)
+        return stream
+
+
+class LogStream(RingStream):
+    """A public log, or those entries that its options select."""
+
+    __slots__ = ("_filter", "_pending", "_recent")
+    logs = True
+
+    def __init__(self, channel: Channel, feed: LogFeed, epoch: str) -> None:
+        super().__init__(channel, feed, epoch, feed.board.sizes.log)
+        self._filter = Filter(channel)
+        self._pending: list[Item] = []
+        self._recent: deque[Item] = deque(
+            (item for item in feed.history if self._filter(item.tags)), channel.spec.newest
+        )
+
+    def take(self, item: Item) -> None:
+        """Publish an entry at the next tick, if it belongs here."""
+        if self._filter(item.tags):
+            self._pending.append(item)
+            self.touch()
+
+    def emit(self) -> None:
+        """Publish what waits, in one message."""
+        board = self.board
+        self._recent.extend(self._pending)
+        data = b",".join([item.data(board) for item in self._pending])
+        self._pending.clear()
+        rest = tail(board.now(), self.feed.asof, b"[%b]" % data)
+        self._make_room(len(rest))
+        self.push(rest)
+
+    def _make_room(self, size: int) -> None:
+        """Keep all public logs together below their cap: who publishes gives up its own oldest."""
+        board, ring = self.board, self.ring
+        board.log_bytes += size
+        while ring and (board.log_bytes > board.sizes.log_bytes or len(ring) == ring.maxlen):
+            oldest = ring.popleft()
+            board.log_bytes -= len(oldest.body) - oldest.cut
+
+    def close(self) -> None:
+        """Free what it shares with others."""
+        super().close()
+        self.board.log_bytes -= sum([len(message.body) - message.cut for message in self.ring])
+
+    def state(self) -> bytes:
+        """Encode the `data` of a snapshot at `seq`."""
+        return b"[%b]" % b",".join([item.data(self.board) for item in self._recent])
+
+
+def selections(topic: Topic, tags: Tags) -> Iterator[Options]:
+    """List the options of all streams of a topic to which an entry with these tags belongs."""
+    options = {option.name: option for option in topic.options}
+    choices: list[list[Options]] = []
+    for field, tag in zip(topic.filters, tags, strict=True):
+        option = options[field]
+        if option.form is not Form.LEVEL:
+            values = [tag] if tag else []
+        elif tag in LEVELS:
+            values = [v for v in LEVELS[: LEVELS.index(tag) + 1] if v != option.default]
+        else:
+            values = []
+        choices.append([(), *[((field, value),) for value in values]])
+    for chosen in product(*choices):
+        yield tuple(chain.from_iterable(chosen))
+
+
+class JournalFeed(Viewed["JournalStream"]):
+    """A journaled log: how many entries there ever were, by every selection, and the newest of them."""
+
+    __slots__ = ("_counts", "_open")
+
+    def __init__(self, name: str, topic: Topic, board: Board) -> None:
+        super().__init__(name, topic, board)
+        self._counts: Counter[Options] = Counter()
+        self._open: dict[str, tuple[Tags, bytes]] = {}
+
+    def put(self, entry: Data, asof: int | None) -> None:
+        """Publish an entry; it has been committed."""
+        tags = self.tags(entry)
+        data = self.board.encode(entry)
+        self.asof = asof if asof is not None else self.asof
+        rest = tail(self.board.now(), asof, b"[%b]" % data)
+        self._counts.update(selections(self.topic, tags))
+        self._note(entry, tags, data)
+        for stream in self.streams:
+            stream.take(rest, tags)
+
+    def count(self, entries: Iterable[Data]) -> None:
+        """Count entries older than those that are seeded, for the filtered streams."""
+        for entry in entries:
+            self._counts.update(o for o in selections(self.topic, self.tags(entry)) if o)
+
+    def seed(self, count: int, entries: Sequence[Old]) -> None:
+        """Start with a log that has `count` entries, of which these are the newest."""
+        whole = self.streams[0]
+        assert not whole.seq, "a log is seeded once, before anything is appended"
+        self.count(entry for _, _, entry in entries)
+        self._counts[()] = whole.seq = count
+        for seq, ts, entry in entries:
+            tags = self.tags(entry)
+            data = self.board.encode(entry)
+            self._note(entry, tags, data)
+            whole.ring.append(whole.update(seq, tail(ts, None, b"[%b]" % data), tags))
+
+    def _note(self, entry: Data, tags: Tags, data: bytes) -> None:
+        """Remember entries that are still open, where the topic tells which (alerts)."""
+        if self.topic.open_field is not None:
+            key = str(entry["id"])
+            self._open.pop(key, None)
+            if not entry.get(self.topic.open_field):
+                self._open[key] = (tags, data)
+                if len(self._open) > self.topic.newest:
+                    del self._open[next(iter(self._open))]
+
+    def newest(self, stream: "JournalStream") -> list[bytes]:
+        """Entries of a snapshot, oldest first."""
+        if self.topic.open_field is not None:
+            return [data for tags, data in self._open.values() if stream.wanted(tags)]
+        ring = stream.ring
+        last = islice(ring, max(0, len(ring) - self.topic.newest), None)
+        return [_entry(message) for message in last]
+
+    def view(self, channel: Channel, epoch: str) -> "JournalStream":
+        """Make a stream, with the count it would have if it had always been there."""
+        stream = JournalStream(channel, self, epoch)
+        stream.seq = seq = self._counts[channel.options]
+        if self.streams:
+            for message in reversed(self.streams[0].ring):
+                if stream.wanted(message.tags):
+                    rest = message.body[message.cut :]
+                    stream.ring.appendleft(stream.update(seq, rest, message.tags))
+                    seq -= 1
+        self.streams.append(stream)
+        return stream
+
+
+_DATA = b'"data":['
+
+
+def _entry(message: Message) -> bytes:
+    """Cut the one entry out of a message: numbers only stand before its `data`."""
+    start = message.body.index(_DATA, message.cut) + len(_DATA)
+    return message.body[start:-2]
+
+
+class JournalStream(RingStream):
+    """A journaled log, or those entries that its options select."""
+
+    __slots__ = ("_log", "wanted")
+    logs = True
+
+    def __init__(self, channel: Channel, feed: JournalFeed, epoch: str) -> None:
+        super().__init__(channel, feed, epoch, feed.board.sizes.journaled)
+        self._log = feed
+        self.wanted = Filter(channel)
+
+    def take(self, rest: bytes, tags: Tags) -> None:
+        """Publish an entry, if it belongs here."""
+        if self.wanted(tags):
+            self.push(rest, tags)
+
+    def older(self, seq: int, ts: int, entry: Data) -> Message:
+        """Make the update that an entry was, long ago."""
+        return self.update(seq, tail(ts, None, b"[%b]" % self.board.encode(entry)))
+
+    def state(self) -> bytes:
+        """Encode the `data` of a snapshot at `seq`."""
+        return b"[%b]" % b",".join(self._log.newest(self))

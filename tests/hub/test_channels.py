@@ -1,0 +1,137 @@
+"""Channel names: the canonical form, what is rounded, and what is refused with a hint."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from realtime.hub.channels import TOPICS, Channel, Kind, parse
+from realtime.model.errors import Code, Refused
+
+
+PERP = "BTC/USDT:USDT"
+SYMBOLS = {"BTC/USDT", PERP}
+
+
+def read(name: str) -> Channel:
+    groups = {"BTC/USDT": ("0.1", "10.0")}
+    return parse(name, SYMBOLS, groups=lambda s: groups.get(s, ()), venues={"kraken"})
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "base"),
+    [
+        ("ticker:BTC/USDT", "ticker:BTC/USDT", "ticker:BTC/USDT"),
+        ("ticker:BTC/USDT?rate=100", "ticker:BTC/USDT", "ticker:BTC/USDT"),
+        ("ticker:BTC/USDT?rate=101", "ticker:BTC/USDT?rate=250", "ticker:BTC/USDT"),
+        ("ticker:BTC/USDT?rate=0", "ticker:BTC/USDT?rate=0", "ticker:BTC/USDT"),
+        ("ticker:*?rate=1000", "ticker:*?rate=1000", "ticker:*"),
+        (f"ticker:{PERP}", f"ticker:{PERP}", f"ticker:{PERP}"),
+        ("ticker:BTC/USDT@kraken", "ticker:BTC/USDT@kraken", "ticker:BTC/USDT@kraken"),
+        ("orders@kraken", "orders@kraken", "orders@kraken"),
+        ("orderbook:BTC/USDT", "orderbook:BTC/USDT?depth=25&rate=100", "orderbook:BTC/USDT"),
+        (
+            "orderbook:BTC/USDT?rate=80&depth=1",
+            "orderbook:BTC/USDT?depth=5&rate=100",
+            "orderbook:BTC/USDT",
+        ),
+        (
+            "orderbook:BTC/USDT?group=10&depth=26",
+            "orderbook:BTC/USDT?depth=100&group=10.0&rate=100",
+            "orderbook:BTC/USDT",
+        ),
+        ("trades:BTC/USDT", "trades:BTC/USDT", "trades:BTC/USDT"),
+        ("ohlcv:BTC/USDT", "ohlcv:BTC/USDT?timeframe=1m", "ohlcv:BTC/USDT?timeframe=1m"),
+        (
+            "ohlcv:BTC/USDT?timeframe=4h",
+            "ohlcv:BTC/USDT?timeframe=4h",
+            "ohlcv:BTC/USDT?timeframe=4h",
+        ),
+        ("orders", "orders", "orders"),
+        (f"orders?symbol={PERP}&bot_id=b.1", f"orders?bot_id=b.1&symbol={PERP}", "orders"),
+        ("fills?symbol=BTC/USDT", "fills?symbol=BTC/USDT", "fills"),
+        ("events?type=halt", "events?type=halt", "events"),
+        ("alerts?level=info", "alerts", "alerts"),
+        ("alerts?level=error", "alerts?level=error", "alerts"),
+        ("logs?level=debug&component=hub", "logs?component=hub&level=debug", "logs"),
+    ],
+)
+def test_a_name_has_one_canonical_form(written: str, name: str, base: str) -> None:
+    channel = read(written)
+
+    assert (channel.name, channel.base) == (name, base)
+    assert read(channel.name) == channel
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "says"),
+    [
+        ("", Code.UNKNOWN_CHANNEL, "no topic ''"),
+        ("nope:X", Code.UNKNOWN_CHANNEL, 'try {"op":"help","about":"channels"}'),
+        ("tickr:BTC/USDT", Code.UNKNOWN_CHANNEL, "did you mean 'ticker'?"),
+        ("ticker:DOGE/USDT", Code.UNKNOWN_CHANNEL, "no market 'DOGE/USDT'"),
+        ("trades:*", Code.UNKNOWN_CHANNEL, "no market '*'"),
+        ("ticker:BTC/USDT@other", Code.UNKNOWN_CHANNEL, "no venue 'other'"),
+        ("ticker", Code.INVALID, "needs a symbol, e.g. 'ticker:BTC/USDT'"),
+        ("ticker:", Code.INVALID, "needs a symbol"),
+        ("orders:BTC/USDT", Code.INVALID, "takes nothing behind ':'"),
+        ("orders:", Code.INVALID, "takes nothing behind ':'"),
+        ("orders?", Code.INVALID, "no such option; it has symbol, bot_id"),
+        ("risk?a=1", Code.INVALID, "it has none"),
+        ("orders?symbl=BTC/USDT", Code.INVALID, "did you mean 'symbol'?"),
+        ("orders?symbol", Code.INVALID, "needs a value"),
+        ("orders?symbol=", Code.INVALID, "needs a value"),
+        ("orders?symbol=BTC/USDT&symbol=BTC/USDT", Code.INVALID, "given twice"),
+        ("orders?symbol=DOGE", Code.INVALID, "no market 'DOGE'"),
+        ("orders?bot_id=a%20b", Code.INVALID, "characters of"),
+        ("ticker:BTC/USDT?rate=1001", Code.INVALID, "above the largest offered, 1000 ms"),
+        ("ticker:BTC/USDT?rate=-1", Code.INVALID, "not a number of ms"),
+        ("ticker:BTC/USDT?rate=٣", Code.INVALID, "not a number of ms"),
+        ("orderbook:BTC/USDT?depth=0", Code.INVALID, "not a number of levels"),
+        ("orderbook:BTC/USDT?depth=101", Code.INVALID, "above the largest offered, 100 levels"),
+        ("orderbook:BTC/USDT?group=5", Code.INVALID, "not one of the steps offered: 0.1, 10.0"),
+        (f"orderbook:{PERP}?group=1e1", Code.INVALID, "not one of the steps offered: none"),
+        ("ohlcv:BTC/USDT?timeframe=7m", Code.INVALID, "not one of 1m, 5m"),
+        ("logs?level=loud", Code.INVALID, "not one of debug, info"),
+        ("x" * 201, Code.INVALID, "longer than 200 characters"),
+    ],
+)
+def test_a_wrong_name_is_refused_with_a_hint(written: str, code: Code, says: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read(written)
+
+    assert refused.value.code is code
+    assert says in refused.value.message
+
+
+def test_a_price_step_is_refused_where_none_is_offered() -> None:
+    with pytest.raises(Refused, match="steps offered: none"):
+        parse("orderbook:BTC/USDT?group=10", SYMBOLS)
+
+
+def test_a_channel_knows_its_class_key_scope_and_figures() -> None:
+    book = read("orderbook:BTC/USDT?group=10.0&depth=5&rate=0")
+    fills = read("fills")
+    logs = read("logs")
+
+    assert (book.kind, book.row_key, book.depth, book.rate) == (Kind.TABLE, "price", 5, 0)
+    assert (book.group, book.key, book.venue) == (Decimal(10), "BTC/USDT", None)
+    assert (fills.kind, fills.row_key, fills.journaled, fills.group) == (Kind.LOG, None, True, None)
+    assert (logs.scope, fills.scope, logs.rate, logs.star) == ("admin", "read", 100, False)
+    assert read("ticker:*").star
+    assert read("ticker:BTC/USDT@kraken").venue == "kraken"
+
+
+def test_every_example_of_the_table_is_a_name() -> None:
+    assert {parse(topic.example, SYMBOLS).topic for topic in TOPICS.values()} == set(TOPICS)
+
+
+@given(st.text(alphabet="tickerodbsalgv:*?&=@/BTCUSD0159_.-", max_size=60) | st.text(max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_a_canonical_name_or_refused(text: str) -> None:
+    try:
+        channel = read(text)
+    except Refused as refused:
+        assert refused.code in {Code.INVALID, Code.UNKNOWN_CHANNEL}
+    else:
+        assert read(channel.name) == channel

@@ -1,0 +1,330 @@
+"""Class log: batches, history, byte cap, `lost`; and journaled logs across restarts."""
+
+from realtime.hub.channels import TOPICS
+from realtime.hub.hub import Since, Wanted
+from realtime.hub.logs import selections
+from tests.hub.world import BTC, ETH, FakeWire, Json, Rig
+
+
+TRADES = f"trades:{BTC}"
+
+
+def ids(message: Json) -> list[str]:
+    return [entry["id"] for entry in message["data"]]
+
+
+def fill(n: int, symbol: str = BTC) -> Json:
+    return {"id": f"t-{n}", "symbol": symbol}
+
+
+# --- public ---------------------------------------------------------------------------------------
+
+
+def test_entries_of_one_tick_are_one_message_and_one_seq() -> None:
+    rig = Rig()
+    wire, _ = rig.reader(TRADES)
+    for n in range(3):
+        rig.hub.append(TRADES, fill(n), asof=n)
+    assert wire.take() == []
+    rig.tick(50)
+    rig.hub.append(TRADES, fill(3))
+    rig.tick(50)
+
+    first, second = wire.take()
+
+    assert (first["seq"], ids(first), first["asof"]) == (1, ["t-0", "t-1", "t-2"], 2)
+    assert (second["seq"], ids(second), second["asof"]) == (2, ["t-3"], 2)
+
+
+def test_the_snapshot_has_the_newest_entries_up_to_its_seq() -> None:
+    rig = Rig()
+    for n in range(60):
+        rig.hub.append(TRADES, fill(n))
+    assert rig.hub.counts.encodings == 0
+    wire, reader = rig.reader()
+    rig.subscribe(reader, TRADES)
+    rig.flush()
+    rig.hub.append(TRADES, fill(60))
+    rig.subscribe(reader, TRADES)
+    rig.flush()
+    rig.tick(50)
+
+    first, again, update = wire.take()
+
+    assert (first["seq"], ids(first)) == (0, [f"t-{n}" for n in range(10, 60)])
+    assert (again["seq"], ids(again)) == (0, ids(first))
+    assert (update["seq"], ids(update)) == (1, ["t-60"])
+
+
+def test_lines_are_chosen_by_level_and_component() -> None:
+    rig = Rig()
+
+    def log(n: int, level: str, component: str = "hub") -> None:
+        rig.hub.append("logs", {"id": str(n), "level": level, "component": component})
+
+    log(1, "debug")
+    log(2, "error", "desk")
+    wire, reader = rig.reader()
+    rig.subscribe(reader, "logs", "logs?level=debug", "logs?component=desk", "logs?level=error")
+    rig.flush()
+    snapshots = {m["channel"]: ids(m) for m in wire.take()}
+    log(3, "info")
+    log(4, "debug", "desk")
+    rig.tick(100)
+    updates = {m["channel"]: ids(m) for m in wire.take()}
+
+    assert snapshots == {
+        "logs": ["2"],
+        "logs?level=debug": ["1", "2"],
+        "logs?component=desk": ["2"],
+        "logs?level=error": ["2"],
+    }
+    assert updates == {"logs": ["3"], "logs?level=debug": ["3", "4"]}
+
+
+def test_all_public_logs_together_stay_below_their_cap() -> None:
+    rig = Rig(log_bytes=2000, log=50, linger=0)
+    wire, reader = rig.reader(TRADES, f"trades:{ETH}")
+    for n in range(100):
+        for symbol in (BTC, ETH):
+            rig.hub.append(f"trades:{symbol}", fill(n, symbol))
+        rig.tick(50)
+        assert rig.hub.log_bytes <= 2000
+    wire.take()
+    assert rig.hub.log_bytes > 1000
+    (failed,) = rig.subscribe(reader, TRADES, since=("b1", 60))
+    rig.flush()
+    (message,) = wire.take()
+
+    assert failed["resumed"] is False
+    assert (message["reason"], message["lost"]) == ("resume_failed", 40)
+    rig.hub.remove(reader)
+    rig.tick(1000)
+    assert rig.hub.log_bytes == 0
+
+
+def test_a_ring_by_count_gives_its_bytes_back() -> None:
+    rig = Rig(log=2)
+    rig.reader(TRADES)
+    sizes = []
+    for n in range(5):
+        rig.hub.append(TRADES, fill(n))
+        rig.tick(50)
+        sizes.append(rig.hub.log_bytes)
+
+    assert sizes[1:] == [sizes[1]] * 4
+
+
+def test_what_a_snapshot_does_not_make_up_for_is_counted_as_lost() -> None:
+    rig = Rig(log=2)
+    wire, reader = rig.reader(TRADES)
+    wire.full = True
+
+    def publish(n: int) -> None:
+        rig.hub.append(TRADES, fill(n))
+        rig.tick(50)
+
+    for n in range(6):
+        publish(n)
+    assert [m["seq"] for m in wire.take()] == [1]
+    wire.full = False
+    rig.hub.resume(wire)
+    (lag,) = wire.take()
+    (entry,) = rig.subscribe(reader, TRADES)
+    publish(6)
+    rig.flush()
+
+    (late,) = wire.take()
+
+    assert (lag["reason"], lag["seq"], lag["lost"]) == ("lag", 6, 5)
+    assert list(lag)[4:8] == ["ts", "reason", "lost", "data"]
+    assert (entry["seq"], late["seq"], late["reason"], late["lost"]) == (6, 7, "subscribe", 1)
+
+
+# --- journaled ------------------------------------------------------------------------------------
+
+
+def test_every_journaled_entry_is_one_message_and_counted_for_ever() -> None:
+    rig = Rig()
+    rig.hub.seed("fills", 811, [(811, 5, fill(811))])
+    wire, reader = rig.reader()
+    (entry,) = rig.subscribe(reader, "fills")
+    rig.flush()
+    rig.hub.append("fills", fill(812), asof=3)
+    rig.hub.append("fills", fill(813))
+    rig.flush()
+
+    snapshot, first, second = wire.take()
+
+    assert (entry["epoch"], entry["seq"]) == ("j1", 811)
+    assert (snapshot["seq"], ids(snapshot)) == (811, ["t-811"])
+    assert (first["seq"], ids(first), first["asof"]) == (812, ["t-812"], 3)
+    assert (second["seq"], ids(second)) == (813, ["t-813"])
+    assert "asof" not in second
+
+
+def test_a_journaled_log_resumes_across_a_restart_with_the_same_bytes() -> None:
+    first = Rig()
+    wire, _ = first.reader("fills", f"fills?symbol={BTC}")
+    for n in range(1, 6):
+        first.hub.append("fills", fill(n, BTC if n % 2 else ETH))
+    first.flush()
+    before = wire.blobs[0]
+    second = Rig(boot="b2", journaled=3)
+    old = [(n, first.clock.ms, fill(n, BTC if n % 2 else ETH)) for n in range(1, 6)]
+    second.hub.count_filtered("fills", [entry for _, _, entry in old[:2]])
+    second.hub.seed("fills", 5, old[2:])
+    again, reader = second.reader()
+    entries = second.subscribe(reader, "fills", since=("j1", 2))
+    entries += second.subscribe(reader, f"fills?symbol={BTC}", since=("j1", 1))
+    second.flush()
+
+    assert [(e["resumed"], e["seq"]) for e in entries] == [(True, 5), (True, 3)]
+    assert [(m["channel"], m["seq"], ids(m)) for m in again.take()] == [
+        ("fills", 3, ["t-3"]),
+        ("fills", 4, ["t-4"]),
+        ("fills", 5, ["t-5"]),
+        (f"fills?symbol={BTC}", 2, ["t-3"]),
+        (f"fills?symbol={BTC}", 3, ["t-5"]),
+    ]
+    second.subscribe(reader, "fills", since=("j1", 4))
+    second.flush()
+    assert again.blobs[0] in before
+
+
+def test_a_filtered_log_that_was_dropped_keeps_its_epoch_and_its_count() -> None:
+    rig = Rig(linger=0)
+    name = f"fills?symbol={BTC}"
+    wire, reader = rig.reader(name)
+    rig.hub.append("fills", fill(1))
+    rig.flush()
+    wire.take()
+    rig.hub.unsubscribe(reader, None)
+    rig.tick(1000)
+    assert rig.hub.position(name) is None
+    rig.hub.append("fills", fill(2, ETH))
+    rig.hub.append("fills", fill(3))
+    (entry,) = rig.subscribe(reader, name, since=("j1", 1))
+    rig.flush()
+
+    (message,) = wire.take()
+
+    assert (entry["resumed"], entry["seq"]) == (True, 2)
+    assert (message["seq"], ids(message)) == (2, ["t-3"])
+
+
+def test_what_only_the_journal_holds_is_named_and_sent_before_the_ring() -> None:
+    rig = Rig(journaled=2, older=3)
+    for n in range(1, 9):
+        rig.hub.append("fills", fill(n))
+    channel = rig.hub.channel("fills")
+
+    def missing(seq: int, epoch: str = "j1") -> tuple[int, int] | None:
+        return rig.hub.missing(channel, Since(epoch=epoch, seq=seq))
+
+    assert [missing(1), missing(4), missing(6), missing(9)] == [(2, 4), (5, 6), None, None]
+    assert missing(1, "j0") is None
+    assert rig.hub.missing(rig.hub.channel("orders"), Since(epoch="b1", seq=0)) is None
+    wire, reader = rig.reader()
+    older = [(n, 9, fill(n)) for n in range(2, 7)]
+    since = Since(epoch="j1", seq=1)
+    wanted = [Wanted(channel=channel, since=since)]
+    (entry,) = rig.hub.subscribe(reader, wanted, older={"fills": older})
+    rig.flush()
+    got = wire.take()
+    assert entry["resumed"] is True
+    assert [(m["seq"], ids(m)) for m in got] == [(n, [f"t-{n}"]) for n in range(2, 9)]
+    assert reader.cohort is not None
+    for gap in ([], older[1:], [*older[:2], *older[3:]]):
+        (entry,) = rig.hub.subscribe(reader, wanted, older={"fills": gap})
+        rig.flush()
+
+        (message,) = wire.take()
+        assert entry["resumed"] is False
+        assert (message["reason"], message["lost"]) == ("resume_failed", 7)
+
+
+def test_whoever_fetched_too_little_gets_it_and_is_closed_to_come_back_for_the_rest() -> None:
+    rig = Rig(journaled=2)
+    for n in range(1, 9):
+        rig.hub.append("fills", fill(n))
+    wire, reader = rig.reader()
+    wanted = [Wanted(channel=rig.hub.channel("fills"), since=Since(epoch="j1", seq=1))]
+    rig.hub.subscribe(reader, wanted, older={"fills": [(n, 9, fill(n)) for n in (2, 3)]})
+    rig.flush()
+
+    assert [m["seq"] for m in wire.take()] == [2, 3]
+    assert wire.closed == (4508, "slow_consumer")
+    assert reader.closed
+    assert list(rig.hub.readers) == []
+
+
+def test_a_journaled_log_beyond_the_ring_closes_a_slow_reader_and_a_paced_one() -> None:
+    rig = Rig(journaled=2)
+    slow, _ = rig.reader("fills")
+    paced, _ = rig.reader("fills", batch=True, every=1000)
+    slow.full = True
+    for n in range(4):
+        rig.hub.append("fills", fill(n))
+        rig.flush()
+    slow.full = False
+    rig.hub.resume(slow)
+    rig.hub.due(1000)
+    rig.flush()
+
+    assert (slow.closed, paced.closed) == ((4508, "slow_consumer"),) * 2
+    assert ([m["seq"] for m in slow.take()], paced.take()) == ([1], [])
+
+
+def test_the_snapshot_of_alerts_has_those_that_nobody_acknowledged() -> None:
+    rig = Rig()
+
+    def alert(key: str, level: str, acked_by: str | None = None) -> Json:
+        return {"id": key, "level": level, "acked_by": acked_by}
+
+    rig.hub.seed("alerts", 1, [(1, 1, alert("a", "warning"))])
+    rig.hub.append("alerts", alert("b", "error"))
+    rig.hub.append("alerts", alert("c", "critical"))
+    rig.hub.append("alerts", alert("b", "error", "alice"))
+    rig.hub.append("alerts", alert("d", "strange"))
+    wire, reader = rig.reader()
+    rig.subscribe(reader, "alerts", "alerts?level=error", "alerts?level=critical")
+    rig.flush()
+
+    assert [(m["seq"], ids(m)) for m in wire.take()] == [
+        (5, ["a", "c", "d"]),
+        (3, ["c"]),
+        (1, ["c"]),
+    ]
+
+
+def test_open_alerts_are_bounded() -> None:
+    rig = Rig()
+    for n in range(1002):
+        rig.hub.append("alerts", {"id": str(n), "level": "info"})
+    wire, reader = rig.reader()
+    rig.subscribe(reader, "alerts")
+    rig.flush()
+
+    (message,) = wire.take()
+    assert (len(ids(message)), ids(message)[0]) == (1000, "2")
+
+
+def test_an_entry_is_counted_for_every_selection_it_belongs_to() -> None:
+    events = set(selections(TOPICS["events"], ("x", "halt")))
+    nobody = set(selections(TOPICS["events"], ("", "halt")))
+
+    assert events == {
+        (),
+        (("bot_id", "x"),),
+        (("type", "halt"),),
+        (("bot_id", "x"), ("type", "halt")),
+    }
+    assert nobody == {(), (("type", "halt"),)}
+
+
+def test_a_wire_is_only_a_protocol() -> None:
+    wire = FakeWire()
+    wire.abort()
+
+    assert (wire.closed, wire.buffered()) == ((1006, ""), 0)

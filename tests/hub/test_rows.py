@@ -1,0 +1,108 @@
+"""Class table: rows that changed, keys that went, and parts of a table."""
+
+from tests.hub.world import BTC, ETH, Json, Rig
+
+
+def row(key: str, symbol: str = BTC, **more: object) -> Json:
+    return {"id": key, "symbol": symbol, **more}
+
+
+def test_an_update_has_the_rows_that_changed_and_the_keys_that_went() -> None:
+    rig = Rig()
+    rig.hub.table("orders", rows=[row("a"), row("b")], asof=7)
+    wire, _ = rig.reader("orders")
+    rig.hub.table("orders", rows=[row("c"), row("c", n=1)], gone=["a", "a", "unknown"])
+    rig.hub.table("orders", rows=[row("d")], gone=["d"])
+    rig.hub.table("orders")
+    rig.flush()
+
+    (message,) = wire.take()
+
+    assert message["data"] == {"set": [row("c", n=1)], "del": ["a"]}
+    assert (message["seq"], message["asof"]) == (2, 7)
+
+
+def test_the_snapshot_has_all_rows_and_every_row_is_encoded_once() -> None:
+    rig = Rig()
+    rig.hub.table("orders", rows=[row("a"), row("b", ETH)], asof=1)
+    rig.hub.table("orders", gone=["a"], asof=2)
+    wire, reader = rig.reader()
+    rig.subscribe(reader, "orders", f"orders?symbol={BTC}", f"orders?symbol={ETH}")
+    rig.flush()
+
+    assert [m["data"]["set"] for m in wire.take()] == [[row("b", ETH)], [], [row("b", ETH)]]
+    assert rig.hub.counts.encodings == 2
+
+
+def test_a_part_of_a_table_hears_only_of_its_rows_also_when_one_moves() -> None:
+    rig = Rig()
+    rig.hub.table("orders", rows=[row("a"), row("b", ETH, bot_id="x")])
+    wire, _ = rig.reader(f"orders?symbol={BTC}")
+    bots, _ = rig.reader("orders?bot_id=x")
+    rig.hub.table("orders", rows=[row("b", ETH, n=2)])
+    rig.hub.table("orders", rows=[row("a", ETH), row("c", BTC)])
+    rig.hub.table("orders", gone=["b", "c"])
+    rig.flush()
+
+    assert [m["data"] for m in wire.take()] == [
+        {"set": [row("c", BTC)], "del": ["a"]},
+        {"set": [], "del": ["c"]},
+    ]
+    assert [m["data"] for m in bots.take()] == [{"set": [], "del": ["b"]}]
+
+
+def test_a_table_that_was_replaced_is_sent_whole_with_the_next_seq() -> None:
+    rig = Rig()
+    rig.hub.table("orders", rows=[row("a"), row("b", ETH)])
+    wire, _ = rig.reader("orders", f"orders?symbol={BTC}")
+    rig.hub.replace("orders", [row("c")], asof=9)
+    rig.hub.replace("orders", [row("d")])
+    rig.flush()
+
+    got = wire.take()
+
+    assert [(m["seq"], m["reason"], m["asof"]) for m in got if m["channel"] == "orders"] == [
+        (2, "upstream", 9),
+        (3, "upstream", 9),
+    ]
+    assert [m["data"] for m in got[-2:]] == [{"set": [row("c")]}, {"set": [row("d")]}]
+
+
+def test_a_table_resumes_exactly_while_its_messages_are_held() -> None:
+    rig = Rig(table=3)
+    wire, reader = rig.reader("orders")
+    for n in range(5):
+        rig.hub.table("orders", rows=[row("a", n=n)])
+    rig.flush()
+    wire.take()
+    (held,) = rig.subscribe(reader, "orders", since=("b1", 2))
+    rig.flush()
+    tail = wire.take()
+    (lost,) = rig.subscribe(reader, "orders", since=("b1", 1))
+    rig.flush()
+    (snapshot,) = wire.take()
+
+    assert held["resumed"] is True
+    assert [(m["type"], m["seq"]) for m in tail] == [("update", 3), ("update", 4), ("update", 5)]
+    assert lost["resumed"] is False
+    assert (snapshot["reason"], snapshot["seq"]) == ("resume_failed", 5)
+    assert "lost" not in snapshot
+
+
+def test_the_reply_names_key_class_and_position() -> None:
+    rig = Rig()
+    rig.hub.table("positions", rows=[row("a")], asof=3)
+    _, reader = rig.reader()
+
+    assert rig.subscribe(reader, "positions") == [
+        {
+            "channel": "positions",
+            "class": "table",
+            "key": "id",
+            "epoch": "b1",
+            "seq": 1,
+            "resumed": False,
+            "stale": False,
+            "asof": 3,
+        }
+    ]

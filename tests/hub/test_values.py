@@ -1,0 +1,330 @@
+"""Class value, rate tiers, `ticker:*`, and what exists because somebody reads it."""
+
+import pytest
+
+from realtime.hub.hub import Hub
+from realtime.model.errors import Code, Refused
+from tests.hub.world import BTC, ETH, Json, Rig
+
+
+TICKER = f"ticker:{BTC}"
+
+
+def seqs(messages: list[Json]) -> list[tuple[str, int]]:
+    return [(message["type"], message["seq"]) for message in messages]
+
+
+def test_the_first_value_comes_as_a_snapshot_and_the_next_as_an_update() -> None:
+    rig = Rig()
+    wire, reader = rig.reader()
+    (entry,) = rig.subscribe(reader, f"{TICKER}?rate=0")
+    rig.flush()
+    assert (entry["seq"], wire.take()) == (0, [])
+    rig.hub.value(TICKER, {"last": "1"}, asof=5)
+    rig.flush()
+    rig.hub.value(TICKER, {"last": "2"}, asof=6)
+    rig.flush()
+
+    first, second = wire.take()
+
+    assert first == {
+        "type": "snapshot", "channel": f"{TICKER}?rate=0", "epoch": "b1", "seq": 1, "ts": rig.clock.ms,
+        "asof": 5, "reason": "subscribe", "data": {"last": "1"},
+    }  # fmt: skip
+    assert second == {
+        "type": "update", "channel": f"{TICKER}?rate=0", "seq": 2, "ts": rig.clock.ms, "asof": 6,
+        "data": {"last": "2"},
+    }  # fmt: skip
+
+
+def test_the_last_value_of_a_burst_arrives_at_the_tick_and_nothing_before_it() -> None:
+    rig = Rig()
+    rig.hub.value(TICKER, {"n": 0})
+    wire, _ = rig.reader(f"{TICKER}?rate=250")
+    for n in range(1, 6):
+        rig.hub.value(TICKER, {"n": n})
+        rig.tick(100)
+    assert wire.take() == []
+    rig.tick(250)
+    rig.tick(250)
+
+    (message,) = wire.take()
+
+    assert (message["data"], message["seq"]) == ({"n": 5}, 2)
+
+
+def test_streams_of_all_rates_share_one_encoding() -> None:
+    rig = Rig()
+    rig.hub.value(TICKER, {"n": 0})
+    wire, _ = rig.reader(TICKER, f"{TICKER}?rate=0", f"{TICKER}?rate=250", f"{TICKER}?rate=1000")
+    before = rig.hub.counts.encodings
+    rig.hub.value(TICKER, {"n": 1})
+    rig.tick()
+
+    assert rig.hub.counts.encodings - before == 1
+    assert [m["data"] for m in wire.take()] == [{"n": 1}] * 4
+
+
+def test_a_value_without_readers_is_never_made_nor_encoded() -> None:
+    rig = Rig()
+    calls = []
+
+    def make() -> Json:
+        calls.append(1)
+        return {"n": len(calls)}
+
+    for name in (TICKER, "risk"):
+        rig.hub.value(name, make)
+    rig.flush()
+    assert (calls, rig.hub.counts.encodings) == ([], 0)
+    wire, reader = rig.reader()
+    rig.subscribe(reader, TICKER, "risk")
+    rig.flush()
+
+    assert [m["data"] for m in wire.take()] == [{"n": 1}, {"n": 2}]
+
+
+def test_values_passed_over_are_counted_for_their_reader() -> None:
+    rig = Rig()
+    rig.hub.value("risk", {"n": 0})
+    wire, reader = rig.reader("risk", batch=True, every=50)
+    for n in range(1, 5):
+        rig.hub.value("risk", {"n": n})
+        rig.flush()
+    assert wire.take(batch=True) == []
+    rig.hub.due(50)
+    rig.flush()
+
+    (message,) = wire.take(batch=True)
+
+    assert (message["seq"], message["data"]) == (5, {"n": 4})
+    assert reader.skipped == 3
+    late, reader_2 = rig.reader("risk", batch=True, every=50)
+    assert reader_2.skipped == 0
+    rig.hub.remove(reader)
+    assert reader.skipped == 3
+    assert late.take() == []
+
+
+def test_a_snapshot_and_an_update_of_one_seq_say_the_same() -> None:
+    rig = Rig()
+    rig.hub.value(TICKER, {"n": 0})
+    wire, reader = rig.reader(TICKER)
+    rig.hub.value(TICKER, {"n": 1})
+    rig.tick(100)
+    rig.hub.value(TICKER, {"n": 2})
+    rig.subscribe(reader, TICKER)
+    rig.flush()
+
+    update, snapshot = wire.take()
+
+    assert (update["seq"], update["data"]) == (snapshot["seq"], snapshot["data"]) == (2, {"n": 1})
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_closed_bar_is_sent_at_once_and_the_forming_one_at_the_tick(lazy: bool) -> None:
+    rig = Rig()
+    name = f"ohlcv:{BTC}?timeframe=1m"
+
+    def put(closed: int, close: str) -> None:
+        data = {"symbol": BTC, "closed_through_ts": closed, "ohlcv": [close]}
+        rig.hub.value(name, (lambda: data) if lazy else data)
+        rig.flush()
+
+    put(1, "a")
+    wire, _ = rig.reader(f"ohlcv:{BTC}")
+    put(1, "b")
+    first = wire.take()
+    put(2, "c")
+    closed = wire.take()
+    put(2, "d")
+    rig.tick(250)
+    forming = wire.take()
+
+    # Nobody read before, so nobody had looked at the mark: the first change counts as a close.
+    assert [m["data"]["ohlcv"] for m in first + closed + forming] == [["b"], ["c"], ["d"]]
+    assert rig.demand == [(name, True)]
+
+
+def test_a_value_resumes_with_the_newest_or_with_nothing() -> None:
+    rig = Rig()
+    rig.hub.value("risk", {"n": 1})
+    wire, reader = rig.reader("risk")
+    (same,) = rig.subscribe(reader, "risk", since=("b1", 1))
+    rig.flush()
+    assert (same["resumed"], wire.take()) == (True, [])
+    rig.hub.value("risk", {"n": 2})
+    rig.hub.value("risk", {"n": 3})
+    (missed,) = rig.subscribe(reader, "risk", since=("b1", 1))
+    rig.flush()
+    assert (missed["resumed"], seqs(wire.take())) == (True, [("update", 3)])
+    for since in (("b0", 3), ("b1", 4), ("b1", -1)):
+        (entry,) = rig.subscribe(reader, "risk", since=since)
+        rig.flush()
+
+        (message,) = wire.take()
+        assert (entry["resumed"], message["reason"]) == (False, "resume_failed")
+        assert "lost" not in message
+
+
+def test_a_subscription_without_snapshot_starts_from_now() -> None:
+    rig = Rig()
+    rig.hub.value("risk", {"n": 1})
+    wire, reader = rig.reader()
+    rig.subscribe(reader, "risk", snapshot=False)
+    rig.flush()
+    assert wire.take() == []
+    rig.hub.value("risk", {"n": 2})
+    rig.flush()
+
+    assert seqs(wire.take()) == [("update", 2)]
+
+
+# --- all symbols ----------------------------------------------------------------------------------
+
+
+def test_all_symbols_come_under_their_own_names_also_one_that_is_listed_later() -> None:
+    rig = Rig()
+    rig.hub.value(TICKER, {"n": 1})
+    rig.hub.value("risk", {"n": 1})
+    wire, reader = rig.reader()
+    (entry,) = rig.subscribe(reader, "ticker:*?rate=0")
+    rig.flush()
+    first = wire.take()
+    rig.hub.value("ticker:NEW/USDT", {"n": 2})
+    rig.hub.value(TICKER, {"n": 3})
+    rig.flush()
+    then = wire.take()
+
+    assert entry == {
+        "channel": "ticker:*?rate=0", "class": "value", "resumed": False, "stale": False,
+    }  # fmt: skip
+    assert [(m["channel"], m["reason"]) for m in first] == [(f"{TICKER}?rate=0", "subscribe")]
+    assert {(m["channel"], m["type"]) for m in then} == {
+        (f"{TICKER}?rate=0", "update"),
+        ("ticker:NEW/USDT?rate=0", "snapshot"),
+    }
+    assert reader.subscriptions.keys() == {"ticker:*?rate=0"}
+
+
+def test_a_symbol_listed_between_subscription_and_flush_comes_once() -> None:
+    rig = Rig()
+    wire, reader = rig.reader()
+    rig.hub.value(TICKER, {"n": 1})
+    rig.subscribe(reader, "ticker:*", "ticker:*")
+    rig.flush()
+
+    assert [m["channel"] for m in wire.take()] == [TICKER]
+
+
+def test_ending_one_of_two_subscriptions_leaves_what_the_other_covers() -> None:
+    rig = Rig()
+    for symbol in (BTC, ETH):
+        rig.hub.value(f"ticker:{symbol}", {"n": 1})
+    wire, reader = rig.reader("ticker:*", TICKER, f"{TICKER}?rate=0")
+    assert rig.hub.unsubscribe(reader, [TICKER, "never", TICKER]) == [TICKER]
+    rig.hub.value(TICKER, {"n": 2})
+    rig.tick(100)
+    assert {m["channel"] for m in wire.take()} == {TICKER, f"{TICKER}?rate=0"}
+    rig.subscribe(reader, TICKER)
+    rig.flush()
+    wire.take()
+    other, reader_2 = rig.reader("ticker:*")
+    rig.hub.unsubscribe(reader, ["ticker:*"])
+    assert (("ticker:*", False) in rig.demand) is False
+    rig.hub.unsubscribe(reader_2, None)
+    for symbol in (BTC, ETH):
+        rig.hub.value(f"ticker:{symbol}", {"n": 3})
+    rig.tick(100)
+
+    assert {m["channel"] for m in wire.take()} == {TICKER, f"{TICKER}?rate=0"}
+    assert other.take() == []
+    assert [d for d in rig.demand if d[0] == "ticker:*"] == [("ticker:*", True), ("ticker:*", False)]
+
+
+def test_two_rates_of_all_symbols_are_independent() -> None:
+    rig = Rig()
+    rig.hub.value(TICKER, {"n": 1})
+    wire, reader = rig.reader("ticker:*", "ticker:*?rate=0")
+    rig.hub.unsubscribe(reader, ["ticker:*"])
+    rig.hub.value(TICKER, {"n": 2})
+    rig.tick()
+
+    assert [m["channel"] for m in wire.take()] == [f"{TICKER}?rate=0"]
+
+
+# --- demand ---------------------------------------------------------------------------------------
+
+
+def test_a_stream_lives_on_for_a_while_and_is_made_again_with_another_epoch() -> None:
+    rig = Rig(linger=2)
+    rig.hub.value(TICKER, {"n": 1})
+    wire, reader = rig.reader(TICKER, f"{TICKER}?rate=250")
+    first = rig.hub.position(TICKER)
+    rig.hub.unsubscribe(reader, None)
+    rig.hub.value(TICKER, {"n": 2})
+    rig.tick(1000)
+    rig.tick(1000)
+    assert rig.hub.position(TICKER) == first
+    rig.subscribe(reader, TICKER)
+    rig.hub.unsubscribe(reader, None)
+    for _ in range(3):
+        rig.tick(1000)
+
+    assert (rig.hub.position(TICKER), rig.demand) == (None, [(TICKER, True), (TICKER, False)])
+    (entry,) = rig.subscribe(reader, TICKER, since=("b1", 1))
+    rig.flush()
+    (message,) = wire.take()
+    assert entry["epoch"] != "b1"
+    assert (message["reason"], message["data"]) == ("resume_failed", {"n": 2})
+    assert rig.demand[-1] == (TICKER, True)
+
+
+def test_account_channels_exist_without_readers_and_count() -> None:
+    rig = Rig()
+    rig.hub.value("risk", {"n": 1})
+    rig.hub.table("orders", rows=[{"id": "a"}])
+    for _ in range(40):
+        rig.tick(1000)
+
+    assert rig.hub.position("risk") == {"epoch": "b1", "seq": 1}
+    assert rig.hub.position("orders") == {"epoch": "b1", "seq": 1}
+    assert rig.hub.position("fills") == {"epoch": "j1", "seq": 0}
+    assert "orders" in rig.hub.streams
+    assert rig.woken == 0
+
+
+def test_a_snapshot_over_http_is_a_position_to_resume_from() -> None:
+    rig = Rig(linger=0)
+    with pytest.raises(Refused) as unknown:
+        rig.hub.snapshot(rig.hub.channel(TICKER))
+    rig.hub.value(TICKER, {"n": 1})
+    rig.tick(100)
+    body = rig.hub.snapshot(rig.hub.channel(TICKER))
+    wire, reader = rig.reader()
+    (entry,) = rig.subscribe(reader, TICKER, since=("b1", 1))
+    with pytest.raises(Refused) as star:
+        rig.hub.snapshot(rig.hub.channel("ticker:*"))
+
+    assert (unknown.value.code, unknown.value.retry_after) == (Code.VENUE_UNAVAILABLE, 1)
+    assert star.value.code is Code.INVALID
+    assert b'"reason":"subscribe","data":{"n":1}}' in body
+    assert entry["resumed"]
+
+
+def test_a_hub_works_before_anybody_has_wired_it() -> None:
+    hub = Hub(boot="b", journal="j", now=lambda: 1)
+    hub.symbols = {BTC}
+    hub.value(TICKER, {"n": 1})
+    hub.snapshot(hub.channel(TICKER))
+    hub.wake()
+    woken: list[int] = []
+    hub.wake = lambda: woken.append(1)
+
+    assert hub.streams
+    assert list(hub.flush()) == []
+
+
+def test_publishing_under_the_wrong_class_is_a_mistake_of_ours() -> None:
+    with pytest.raises(AssertionError, match="orders is a table"):
+        Rig().hub.value("orders", {})
