@@ -1,0 +1,477 @@
+"""The durable store as the rest of the program sees it: appends, pages, backups. Loop only.
+
+Rules of this file: (1) `append` returns at once, durability is told by `then`; (2) everything else is a question to
+the writer's thread; (3) a full queue refuses with `busy`, never waits.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import orjson
+
+from realtime.model.errors import Code, Refused
+from realtime.store import files, queries, recovery
+from realtime.store.chain import Broken, Walk
+from realtime.store.driver import Driver, Sqlite
+from realtime.store.journal import Journal, Opening
+from realtime.store.rows import (
+    Entry,
+    Keyed,
+    Log,
+    Page,
+    Pending,
+    Projection,
+    Projector,
+    Row,
+    Sizes,
+    Space,
+    StoreCorrupt,
+    Then,
+    Verdict,
+)
+from realtime.store.schema import MIGRATIONS
+from realtime.store.writer import Answer, Request, State, Writer
+
+
+T = TypeVar("T")
+_NS_PER_MS: Final = 1_000_000
+NO_FILTERS: Final[queries.Filters] = {}
+
+
+class Store:
+    """One open journal.
+
+    Attributes:
+        journal_id: Id of the journal, the epoch of its logs.
+        opened: Entries in each log when it was opened.
+    """
+
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        journal: Journal,
+        path: Path | None,
+        now: Callable[[], int],
+        driver: Driver,
+        sizes: Sizes,
+        lock: files.FileLock | None,
+    ) -> None:
+        """Use `Store.open`."""
+        self._driver = driver
+        self._writer = writer
+        self._journal = journal
+        self._path = path
+        self._now = now
+        self._sizes = sizes
+        self._lock = lock
+        self._seq = journal.seq
+        self._ts = journal.ts
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self.journal_id = journal.id
+        self.opened: Mapping[Log, int] = dict(journal.counts)
+        self._ended = writer.run(journal)
+        self._ended.add_done_callback(self._died)
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path | None,
+        *,
+        now: Callable[[], int],
+        new_id: Callable[[], str],
+        driver: Driver | None = None,
+        sizes: Sizes | None = None,
+        migrations: Sequence[str] = MIGRATIONS,
+    ) -> Self:
+        """Open, check and migrate a journal; the file is made when it is missing.
+
+        Args:
+            path: The file; None keeps everything in memory, behind the same thread.
+            now: Wall clock [ns UTC].
+            new_id: Makes the id of a new journal.
+            driver: Another SQLite, for tests.
+            sizes: Other bounds.
+            migrations: Another schema, for tests.
+
+        Raises:
+            StoreLocked: Another process has it.
+            StoreNewer: It was written by a newer program.
+            StoreCorrupt: It fails its check.
+        """
+        driver, sizes = driver or Sqlite(), sizes or Sizes()
+        with ExitStack() as undo:
+            lock = files.FileLock(path) if path is not None else None
+            if lock is not None:
+                undo.callback(lock.release)
+            ballast = None if path is None else files.Ballast(path, sizes.ballast)
+            if ballast is not None:
+                ballast.make()
+            writer = Writer(
+                loop=asyncio.get_running_loop(),
+                sizes=sizes,
+                driver=driver,
+                ballast=ballast,
+                roomy=lambda: path is None or files.space(path, sizes).level == "ok",
+            )
+            opening = Opening(path=path, driver=driver, new_id=new_id, migrations=migrations)
+            journal = await writer.open(lambda: Journal(opening))
+            undo.pop_all()
+        return cls(
+            writer=writer,
+            journal=journal,
+            path=path,
+            now=now,
+            driver=driver,
+            sizes=sizes,
+            lock=lock,
+        )
+
+    # -- writing -------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Whether rows become durable."""
+        return self._writer.state
+
+    @property
+    def on_failure(self) -> Callable[[str], None]:
+        """Called on the loop with a reason when the disk is full or fails, before any later `then`.
+
+        Rows appended before are not lost: they are kept and tried again, and their `then` comes when they are durable.
+        """
+        return self._writer.on_failure
+
+    @on_failure.setter
+    def on_failure(self, call: Callable[[str], None]) -> None:
+        self._writer.on_failure = call
+
+    @property
+    def seq(self) -> int:
+        """The last row handed over; it may still wait."""
+        return self._seq
+
+    @property
+    def waiting(self) -> int:
+        """Rows handed over and not yet durable."""
+        return self._writer.waiting
+
+    @property
+    def busy(self) -> bool:
+        """Whether the writer's thread is at work on something that will call the loop; for virtual clocks."""
+        return self._writer.busy or (self._closing and not self._ended.done())
+
+    def append(
+        self,
+        kind: str,
+        key: str,
+        body: bytes,
+        then: Then | None = None,
+        project: Sequence[Projection] = (),
+        *,
+        safety: bool = False,
+    ) -> int:
+        """Add a row to the journal.
+
+        Args:
+            kind: What it records.
+            key: What it is about.
+            body: JSON, with all that its projections are made of.
+            then: Called on the loop with the row's `seq` once it is durable, strictly in the order of appends; all
+                rows of one commit in one step of the loop. Not called for a row that never became durable.
+            project: Rows to write with it, in the same transaction.
+            safety: Cancels, exits, halts and what venues report: taken also while the disk is full or failing,
+                and with twice the queue.
+
+        Returns:
+            The `seq` the row has when it is durable.
+
+        Raises:
+            Refused: `busy`, when too many rows wait; without `safety` also while the journal cannot be written.
+        """
+        writer = self._writer
+        if self._closing or writer.state is not State.OK:
+            self._refuse_unwritable(safety=safety)
+        # What stops trading must not be refused because trading is fast: twice the room.
+        if writer.waiting >= (2 * self._sizes.queue if safety else self._sizes.queue):
+            raise Refused(
+                Code.BUSY,
+                f"the journal is {writer.waiting} rows behind, the most is {self._sizes.queue}",
+                retry_after=1.0,
+            )
+        # The clock may step back; the journal's time does not.
+        now = self._now()
+        self._ts = max(self._ts, now)
+        self._seq += 1
+        writer.put(Pending(self._seq, self._ts, kind, key, body, then, project))
+        return self._seq
+
+    def _refuse_unwritable(self, *, safety: bool) -> None:
+        state = self._writer.state
+        if self._closing or state is State.CLOSED:
+            raise Refused(
+                Code.BUSY, "the journal is closed: the server is stopping", retry_after=5.0
+            )
+        if not safety and state is not State.OK:
+            reason = "the disk is full" if state is State.FULL else "the journal cannot be written"
+            raise Refused(Code.BUSY, f"{reason}; only cancels and exits are taken", retry_after=5.0)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    async def replay(self) -> AsyncIterator[Sequence[Row]]:
+        """Read the whole journal in order, in pages, proving its chain; used before the first append.
+
+        Raises:
+            StoreCorrupt: A row was changed or is missing.
+        """
+        walk = await self._ask(lambda journal: journal.walk())
+        while rows := await self._ask(lambda _: self._proven(walk)):
+            yield rows
+
+    def _proven(self, walk: Walk) -> list[Row]:
+        try:
+            return walk.page(self._sizes.page)
+        except Broken as broken:
+            raise StoreCorrupt(self._path, str(broken)) from broken
+
+    async def logs(
+        self, log: Log, first: int, last: int, filters: queries.Filters = NO_FILTERS
+    ) -> list[tuple[int, int, dict[str, object]]]:
+        """Read entries of a log by number, as the hub's streams count them.
+
+        Args:
+            log: Which log.
+            first: Number of the first entry wanted, from 1.
+            last: Number of the last one.
+            filters: Column to value, for a filtered stream: then numbers count its own entries.
+
+        Returns:
+            (number, time [ms], entry), oldest first.
+        """
+        found = await self._ask(
+            lambda journal: queries.entries(journal.connection, log, first, last, filters)
+        )
+        return [(entry.n, entry.ts // _NS_PER_MS, orjson.loads(entry.body)) for entry in found]
+
+    async def count(self, log: Log, filters: queries.Filters = NO_FILTERS) -> int:
+        """Count the durable entries of a log under a filter: the position of that stream."""
+        return await self._ask(lambda journal: queries.count(journal.connection, log, filters))
+
+    async def tail(
+        self, log: Log, most: int, filters: queries.Filters = NO_FILTERS
+    ) -> tuple[int, list[tuple[int, int, dict[str, object]]]]:
+        """Read the newest entries of a log, to fill a stream's ring: its count, and the entries as `logs` does."""
+        total = await self.count(log, filters)
+        return total, await self.logs(log, max(1, total - most + 1), total, filters)
+
+    async def orders(
+        self,
+        *,
+        symbol: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Read ended orders, newest first; times in ns, `until` excluded.
+
+        Raises:
+            Refused: `invalid`, for a bad cursor or limit; `busy`, when too many questions wait.
+        """
+        return await self._ask(
+            lambda journal: queries.ended_orders(
+                journal.connection,
+                symbol=symbol,
+                since=since,
+                until=until,
+                limit=limit,
+                cursor=cursor,
+            )
+        )
+
+    async def order(
+        self, *, key: str | None = None, client_order_id: str | None = None
+    ) -> Entry | None:
+        """Find one order, ended or not, by exactly one of its ids."""
+        return await self._ask(
+            lambda journal: queries.order(
+                journal.connection, key=key, client_order_id=client_order_id
+            )
+        )
+
+    async def fills(
+        self,
+        *,
+        symbol: str | None = None,
+        order_id: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Read fills, newest first; arguments and errors as for `orders`."""
+        filters = {"symbol": symbol, "order_id": order_id}
+        return await self._page("fills", filters, since, until, limit, cursor)
+
+    async def events(
+        self,
+        *,
+        event_type: str | None = None,
+        bot_id: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Read the audit, newest first, each entry with the hash of its row; errors as for `orders`."""
+        filters = {"type": event_type, "bot_id": bot_id}
+        return await self._page("events", filters, since, until, limit, cursor)
+
+    async def alerts(
+        self,
+        *,
+        level: str | None = None,
+        acked: bool | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Read alerts, newest first; `acked` None gives both kinds; errors as for `orders`."""
+        return await self._page(
+            "alerts", {"level": level}, since, until, limit, cursor, acked=acked
+        )
+
+    async def _page(
+        self,
+        log: Log,
+        filters: queries.Filters,
+        since: int | None,
+        until: int | None,
+        limit: int,
+        cursor: str | None,
+        *,
+        acked: bool | None = None,
+    ) -> Page:
+        return await self._ask(
+            lambda journal: queries.page_of_log(
+                journal.connection,
+                log,
+                filters=filters,
+                since=since,
+                until=until,
+                limit=limit,
+                cursor=cursor,
+                acked=acked,
+            )
+        )
+
+    async def rows(
+        self,
+        table: Keyed,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int = 10_000,
+    ) -> list[Entry]:
+        """Read a keyed table (days, tokens, equity, acks), oldest first; of more than `limit` the newest."""
+        return await self._ask(
+            lambda journal: queries.rows(
+                journal.connection, table, since=since, until=until, limit=limit
+            )
+        )
+
+    # -- keeping -------------------------------------------------------------------------------
+
+    async def backup(self, target: Path) -> None:
+        """Copy the journal while it is in use; the copy appears whole or not at all.
+
+        Raises:
+            OSError: The copy could not be written.
+        """
+        await self._ask(lambda journal: journal.backup(target, lambda: self._between(journal)))
+
+    def _between(self, journal: Journal) -> None:
+        self._writer.write(journal)
+
+    async def backup_into(self, directory: Path) -> Path:
+        """Make a backup named by the time, and delete all but the newest `sizes.backups`."""
+        name = self._path.stem if self._path is not None else "journal"
+        target = directory / f"{name}-{self._now() // _NS_PER_MS:015d}.db"
+        await self.backup(target)
+        files.rotate(directory, f"{name}-*.db", self._sizes.backups)
+        return target
+
+    async def verify(self) -> Verdict:
+        """Prove the chain of the open journal, a page at a time between commits."""
+        walk = await self._ask(lambda journal: journal.walk())
+        while True:
+            verdict = await self._ask(lambda _: recovery.step(walk, self._sizes.page))
+            if verdict is not None:
+                return verdict
+
+    async def check(self, projector: Projector) -> str | None:
+        """Compute all projections from the journal and compare them with those on disk.
+
+        Args:
+            projector: Makes the projections of a row; gets all rows in order.
+
+        Returns:
+            The first difference in words, or None.
+        """
+        return await self._ask(lambda journal: recovery.compare(journal, self._driver, projector))
+
+    async def digest(self) -> str:
+        """Hash everything that replay gives: two stores with equal digests hold equal rows."""
+        return await self._ask(lambda journal: recovery.digest(journal.connection))
+
+    def space(self) -> Space | None:
+        """Measure the free space at the journal; None for one in memory."""
+        return files.space(self._path, self._sizes) if self._path is not None else None
+
+    async def close(self) -> int:
+        """Write what waits and close the file.
+
+        Returns:
+            Rows that could not be written and are lost with the process; 0 when all is well.
+        """
+        self._closing = True
+        self._writer.stop()
+        try:
+            return await self._ended
+        finally:
+            self._writer.shut()
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+    # -- the way to the thread -----------------------------------------------------------------------
+
+    async def _ask(self, run: Callable[[Journal], T]) -> T:
+        if self._closing or self._writer.state is State.CLOSED:
+            raise Refused(
+                Code.BUSY, "the journal is closed: the server is stopping", retry_after=5.0
+            )
+        if self._writer.questions >= self._sizes.requests:
+            raise Refused(Code.BUSY, "too many questions wait for the journal", retry_after=0.5)
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def answer(journal: Journal) -> Answer:
+            result = run(journal)
+            return lambda _: None if future.done() else future.set_result(result), 0
+
+        def refuse(error: Exception) -> Answer:
+            return lambda _: None if future.done() else future.set_exception(error), 0
+
+        self._writer.ask(Request(answer, refuse))
+        return await future
+
+    def _died(self, ended: asyncio.Future[int]) -> None:
+        """A fault of ours in the thread must not look like a slow disk."""
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            self._writer.state = State.CLOSED
+            self.on_failure(f"the journal's writer died: {error!r}")

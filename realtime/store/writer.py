@@ -1,0 +1,258 @@
+"""The writer's thread: takes what waits, commits it, answers.
+
+Rules of this file: (1) the loop never waits for the disk and the thread never calls the program; (2) rows reach the
+disk in the order of `put`, none is left out: a row that cannot be written is kept and tried again; (3) one
+`call_soon_threadsafe` per commit; (4) shared between the threads are two deques, one flag and one state, each written
+in a way that needs no lock (noted at the place).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from enum import StrEnum
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from realtime.model.errors import Failure
+from realtime.store.driver import FULL, Driver
+from realtime.store.files import Ballast
+from realtime.store.journal import Journal
+from realtime.store.rows import Pending, Sizes, StoreCorrupt
+
+
+class State(StrEnum):
+    """Whether rows become durable."""
+
+    OK = "ok"
+    FULL = "full"  # the disk is full; rows still go into the room of the ballast
+    FAILED = "failed"  # nothing can be written; rows are kept in memory and tried again
+    CLOSED = "closed"
+
+
+# What the loop calls, with what: a row's `then` with its seq, anything else with a number it ignores.
+Answer = tuple[Callable[[int], None], int]
+
+
+class Request(NamedTuple):
+    """A question to the file, and how its answer gets back to the loop."""
+
+    run: Callable[[Journal], Answer]
+    refuse: Callable[[Exception], Answer]
+
+
+def _ignore(_: str) -> None:
+    """Stand in until somebody wants to hear of failures."""
+
+
+class Writer:
+    """One thread that owns the open journal.
+
+    Attributes:
+        state: Written by the thread alone, read by the loop.
+        on_failure: Called on the loop with a reason, once per fall into a worse state, before any later `then`.
+    """
+
+    on_failure: Callable[[str], None]
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        sizes: Sizes,
+        driver: Driver,
+        ballast: Ballast | None,
+        roomy: Callable[[], bool],
+    ) -> None:
+        """Make the writer; nothing runs yet.
+
+        Args:
+            loop: Where answers and `then` are called.
+            sizes: Bounds.
+            driver: Says which exceptions are SQLite's.
+            ballast: What to delete when the disk is full, or None.
+            roomy: Whether the disk has so much free space again that the ballast can come back.
+        """
+        self._loop = loop
+        self._sizes = sizes
+        self._driver = driver
+        self._errors: tuple[type[Exception], ...] = (
+            Failure,
+            StoreCorrupt,
+            OSError,
+            *driver.errors,
+        )
+        self._ballast = ballast
+        self.on_failure = _ignore
+        self._roomy = roomy
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        # Appended by the loop, taken by the thread; `append` and `popleft` of a deque are atomic.
+        self._rows: deque[Pending] = deque()
+        self._requests: deque[Request] = deque()
+        # Appended by the thread, taken by the loop.
+        self._answers: deque[Answer] = deque()
+        # The loop sets it when it wakes the thread, the thread clears it BEFORE it looks at the deques:
+        # a row put before that is seen, one put after wakes again.
+        self._awake = False
+        self._stopping = False
+        self._asked = 0  # the loop's
+        self._answered = 0  # the thread's
+        self._held: list[Pending] = []  # the thread's: taken from the deque, not yet durable
+        self.state = State.OK
+
+    @property
+    def waiting(self) -> int:
+        """Rows not yet committed."""
+        return len(self._rows) + len(self._held)
+
+    @property
+    def questions(self) -> int:
+        """Requests not yet answered."""
+        return self._asked - self._answered
+
+    @property
+    def busy(self) -> bool:
+        """Whether the thread is at work on something that will call the loop."""
+        at_work = self.questions > 0 or bool(self._answers)
+        return at_work or (self.waiting > 0 and self.state is not State.FAILED)
+
+    async def open(self, make: Callable[[], Journal]) -> Journal:
+        """Open the journal in the thread, which must own it."""
+        with ExitStack() as undo:
+            undo.callback(self.shut)
+            journal = await self._loop.run_in_executor(self._thread, make)
+            undo.pop_all()
+        return journal
+
+    def run(self, journal: Journal) -> asyncio.Future[int]:
+        """Start the endless part; the future ends with the number of rows that could not be written."""
+        return asyncio.wrap_future(self._thread.submit(self._run, journal), loop=self._loop)
+
+    def put(self, row: Pending) -> None:
+        """Hand over a row. Loop only."""
+        self._rows.append(row)
+        if not self._awake:
+            self._awake = True
+            self._wake.put(None)
+
+    def ask(self, request: Request) -> None:
+        """Hand over a question. Loop only."""
+        self._requests.append(request)
+        self._asked += 1
+        if not self._awake:
+            self._awake = True
+            self._wake.put(None)
+
+    def stop(self) -> None:
+        """Let the thread write and answer what waits and end. Loop only."""
+        self._stopping = True
+        self._wake.put(None)
+
+    def shut(self) -> None:
+        """Give the thread back after its end."""
+        self._thread.shutdown(wait=False)
+
+    # -- in the thread -----------------------------------------------------------------------------
+
+    def _run(self, journal: Journal) -> int:
+        while not self._stopping or self._rows or self._requests:
+            # Empty: nobody called, but it is time to try the held rows again.
+            with suppress(Empty):
+                self._wake.get(timeout=self._sizes.retry_s if self._held else None)
+            self._awake = False
+            self._work(journal)
+            if self._stopping and self._held:
+                break
+        lost = self.waiting
+        self.state = State.CLOSED
+        self._close(journal, clean=not lost)
+        return lost
+
+    def _work(self, journal: Journal) -> None:
+        """Commit and answer until nothing waits or nothing can be written."""
+        while self._rows or self._requests or self._held:
+            if (self._rows or self._held) and not self.write(journal):
+                while self._requests:
+                    self._serve(journal)
+                return
+            if self._requests:
+                # One between two commits: a row waits for at most one question.
+                self._serve(journal)
+
+    def write(self, journal: Journal) -> bool:
+        """Commit the next batch; False when it has to be kept. Thread only."""
+        held, rows = self._held, self._rows
+        while rows and len(held) < self._sizes.batch:
+            held.append(rows.popleft())
+        if not held:
+            return True
+        if not self._commit(journal, held):
+            return False
+        if self.state is not State.OK:
+            whole = self._roomy() and (self._ballast is None or self._ballast.make())
+            self.state = State.OK if whole else State.FULL
+        done = [(row.then, row.seq) for row in held if row.then is not None]
+        if done:
+            self._answers.extend(done)
+            self._call()
+        held.clear()
+        return True
+
+    def _commit(self, journal: Journal, batch: list[Pending]) -> bool:
+        try:
+            journal.commit(batch)
+        except self._driver.errors as error:
+            full = self._driver.code(error) == FULL
+            if full and self._ballast is not None and self._ballast.drop():
+                self._fall(State.FULL, f"disk full: {error}")
+                return self._commit(journal, batch)
+            self._fall(State.FAILED, str(error))
+            return False
+        return True
+
+    def _fall(self, state: State, reason: str) -> None:
+        if self.state is not state:
+            self.state = state
+            self._tell(reason)
+
+    def _serve(self, journal: Journal) -> None:
+        request = self._requests.popleft()
+        try:
+            answer = request.run(journal)
+        except self._errors as error:
+            answer = request.refuse(error)
+        self._answers.append(answer)
+        self._call()
+        self._answered += 1
+
+    def _close(self, journal: Journal, *, clean: bool) -> None:
+        try:
+            journal.close(clean=clean)
+        except self._driver.errors as error:
+            # The rows are durable; only the next start checks the file in full.
+            self._tell(f"close: {error}")
+
+    def _tell(self, reason: str) -> None:
+        self._answers.append((lambda _: self.on_failure(reason), 0))
+        self._call()
+
+    def _call(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._drain)
+        except RuntimeError:
+            # The loop is closed: nobody is left who could be told.
+            self._stopping = True
+
+    # -- on the loop -------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """Run the answers in order; one that raises reaches the loop's handler and the rest still come."""
+        try:
+            while self._answers:
+                call, value = self._answers.popleft()
+                call(value)
+        finally:
+            if self._answers:
+                self._loop.call_soon(self._drain)

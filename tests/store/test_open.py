@@ -1,0 +1,344 @@
+"""Opening: locks, schemas, checks; and the files beside the journal."""
+
+# ruff: noqa: ASYNC220, ASYNC240 - small files and one process of the test's own
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from realtime.store import Sizes, Sqlite, StoreCorrupt, StoreLocked, StoreNewer
+from realtime.store.driver import Connection
+from realtime.store.files import Ballast, FileLock, rotate, space
+from realtime.store.journal import configure
+from realtime.store.schema import MIGRATIONS
+from tests.store.kit import Life, facts, ids, opened, project, settled
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def filled(path: Path, count: int = 40, **options: object) -> None:
+    store = await opened(path, **options)
+    life = Life()
+    life.store = store
+    for kind, key, body in facts(count):
+        life.add(kind, key, body)
+    assert await store.close() == 0
+
+
+@pytest.mark.promise("O14")
+async def test_a_second_store_in_one_process_is_refused_with_the_owners_pid(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db")
+    with pytest.raises(StoreLocked) as refused:
+        await opened(tmp_path / "j.db")
+    await store.close()
+    again = await opened(tmp_path / "j.db")
+    await again.close()
+
+    assert refused.value.pid == os.getpid()
+    assert str(os.getpid()) in str(refused.value)
+
+
+HOLD = """
+import asyncio, sys
+from pathlib import Path
+from realtime.store import Store
+
+async def main():
+    store = await Store.open(Path(sys.argv[1]), now=lambda: 1, new_id=lambda: "j1")
+    print("open", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.promise("O14")
+async def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        with pytest.raises(StoreLocked) as refused:
+            await opened(path)
+        process.kill()
+    store = await opened(path)
+    await store.close()
+
+    assert refused.value.pid == process.pid
+
+
+async def test_sqlites_own_lock_refuses_where_the_side_file_was_deleted(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db")
+    (tmp_path / "j.db.lock").unlink()
+    with pytest.raises(StoreLocked) as refused:
+        await opened(tmp_path / "j.db")
+    await store.close()
+
+    assert refused.value.pid is None
+
+
+def test_a_lock_file_with_rubbish_in_it_names_nobody(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "j.db")
+    (tmp_path / "j.db.lock").write_text("rubbish")
+    with pytest.raises(StoreLocked, match="unknown") as refused:
+        FileLock(tmp_path / "j.db")
+    lock.release()
+
+    assert refused.value.pid is None
+
+
+async def test_a_newer_file_is_refused_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    await filled(path, migrations=(*MIGRATIONS, "CREATE TABLE later(x)"))
+    with pytest.raises(StoreNewer) as refused:
+        await opened(path)
+    again = await opened(path, migrations=(*MIGRATIONS, "CREATE TABLE later(x)"))
+    await again.close()
+
+    assert (refused.value.found, refused.value.known) == (2, 1)
+    assert again.seq == 40
+
+
+async def test_a_migration_keeps_the_rows_and_a_copy_of_before(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    await filled(path)
+    newer = (*MIGRATIONS, "ALTER TABLE days ADD COLUMN tz TEXT; CREATE TABLE later(x)")
+    store = await opened(path, migrations=newer)
+    whole = await store.check(project)
+    await store.close()
+    old = sqlite3.connect(tmp_path / "j.db.v1")
+
+    assert whole is None
+    assert store.journal_id == "j1"
+    assert old.execute("SELECT count(*) FROM journal").fetchone() == (40,)
+    assert old.execute("PRAGMA user_version").fetchone() == (1,)
+    old.close()
+
+
+async def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    await filled(path)
+    broken = (*MIGRATIONS, "CREATE TABLE later(x); SELECT no_such_function()")
+    with pytest.raises(StoreCorrupt):
+        await opened(path, migrations=broken)
+    store = await opened(path)
+    await store.close()
+
+    assert store.seq == 40
+
+
+async def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    path.write_bytes(b"this is not a database, it is a letter to a friend" * 100)
+    with pytest.raises(StoreCorrupt, match="journal recover"):
+        await opened(path)
+
+    assert path.read_bytes().startswith(b"this is not")
+
+
+async def test_a_cut_tail_is_noticed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    await filled(path)
+    raw = sqlite3.connect(path)
+    with raw:
+        raw.execute("DELETE FROM journal WHERE seq > 35")
+    raw.close()
+    with pytest.raises(StoreCorrupt, match="35"):
+        await opened(path)
+
+
+class Shy(Sqlite):
+    """Notes which check was made."""
+
+    def __init__(self) -> None:
+        self.checks: list[str] = []
+
+    def connect(self, path: str) -> Connection:
+        connection = super().connect(path)
+        raw = connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.set_trace_callback(self.look)
+        return connection
+
+    def look(self, sql: str) -> None:
+        if "check" in sql:
+            self.checks.append(sql)
+
+
+async def test_the_check_is_quick_after_a_clean_stop_and_full_after_any_other(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "j.db"
+    await filled(path)
+    clean = Shy()
+    store = await opened(path, driver=clean)
+    (tmp_path / "copy").mkdir()
+    copy = tmp_path / "copy" / "j.db"
+    await settled(store)
+    for suffix in ("", "-wal"):
+        copy.with_name(f"j.db{suffix}").write_bytes(path.with_name(f"j.db{suffix}").read_bytes())
+    await store.close()
+    unclean = Shy()
+    crashed = await opened(copy, driver=unclean)
+    await crashed.close()
+
+    assert clean.checks == ["PRAGMA quick_check(1)"]
+    assert unclean.checks == ["PRAGMA integrity_check(1)"]
+
+
+def test_a_disk_without_a_write_ahead_log_is_refused() -> None:
+    connection = Sqlite().connect(":memory:")
+    with pytest.raises(RuntimeError, match="needed wal"):
+        configure(connection)
+    connection.close()
+
+
+# -- backups ---------------------------------------------------------------------------------------
+
+
+async def test_a_backup_holds_the_rows_and_gets_its_own_id_when_it_is_used(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db")
+    life = Life()
+    life.store = store
+    for kind, key, body in facts(60):
+        life.add(kind, key, body)
+    await settled(store)
+    await store.backup(tmp_path / "copy.db")
+    life.add("state", "", b"{}")
+    await store.close()
+    restored = await opened(tmp_path / "copy.db", new_id=ids("j9"))
+    whole = await restored.check(project)
+    again_id = restored.journal_id
+    await restored.close()
+    later = await opened(tmp_path / "copy.db", new_id=ids("never"))
+    await later.close()
+
+    assert (restored.seq, whole) == (60, None)
+    assert (again_id, later.journal_id) == ("j9", "j9")
+    assert sorted(path.name for path in tmp_path.glob("copy*")) == [
+        "copy.db",
+        "copy.db.ballast",
+        "copy.db.lock",
+    ]
+
+
+class Stepwise(Sqlite):
+    """A backup that goes on when the test says so."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def backup(
+        self, source: Connection, target: str, pages: int, between: Callable[[], None]
+    ) -> None:
+        def step() -> None:
+            assert self.go.wait(10)
+            between()
+
+        super().backup(source, target, pages, step)
+
+
+async def test_rows_are_committed_while_a_backup_runs(tmp_path: Path) -> None:
+    driver = Stepwise()
+    store = await opened(tmp_path / "j.db", driver=driver)
+    for _ in range(3_000):
+        store.append("state", "", b"x" * 1_000)
+    await settled(store)
+    told: list[bool] = []
+    async with asyncio.TaskGroup() as group:
+        copying = group.create_task(store.backup(tmp_path / "copy.db"))
+        await asyncio.sleep(0)
+        at = store.append("state", "", b"{}", lambda _: told.append(copying.done()))
+        driver.go.set()
+    await store.close()
+    copy = sqlite3.connect(tmp_path / "copy.db")
+    rows = copy.execute("SELECT max(seq) FROM journal").fetchone()
+    copy.close()
+
+    assert told == [False]
+    assert rows == (at,)
+
+
+async def test_a_backup_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db")
+    target = tmp_path / "copy.db"
+    target.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        await store.backup(target)
+    store.append("state", "", b"{}")
+    assert await store.close() == 0
+
+
+async def test_only_the_newest_backups_are_kept(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db", sizes=Sizes(backups=2))
+    (tmp_path / "backups").mkdir()
+    made = [await store.backup_into(tmp_path / "backups") for _ in range(4)]
+    await store.close()
+
+    assert sorted((tmp_path / "backups").iterdir()) == made[2:]
+
+
+def test_rotation_without_anything_to_keep_deletes_all(tmp_path: Path) -> None:
+    for name in ("a-1.db", "a-2.db", "b-1.db"):
+        (tmp_path / name).touch()
+
+    assert [path.name for path in rotate(tmp_path, "a-*.db", 0)] == ["a-1.db", "a-2.db"]
+    assert [path.name for path in tmp_path.iterdir()] == ["b-1.db"]
+
+
+# -- space -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("warn", "reducing", "level"),
+    [(0, 0, "ok"), (2**62, 0, "warn"), (2**62, 2**62, "reducing")],
+    ids=["ok", "warn", "reducing"],
+)
+def test_free_space_says_what_it_means(
+    tmp_path: Path, warn: int, reducing: int, level: str
+) -> None:
+    found = space(tmp_path / "j.db", Sizes(warn=warn, reducing=reducing))
+
+    assert found.level == level
+    assert found.free > 0
+
+
+async def test_a_store_reports_its_space(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db", sizes=Sizes(warn=2**62))
+    found = store.space()
+    await store.close()
+
+    assert found is not None
+    assert found.level == "warn"
+
+
+def test_ballast_takes_real_room_and_is_made_once(tmp_path: Path) -> None:
+    ballast = Ballast(tmp_path / "j.db", 100_000)
+
+    assert ballast.make()
+    assert ballast.make()
+    assert (tmp_path / "j.db.ballast").stat().st_blocks * 512 >= 100_000
+    assert ballast.held
+    assert ballast.drop()
+    assert not ballast.drop()
+    assert not ballast.held
+
+
+def test_ballast_without_room_is_not_there(tmp_path: Path) -> None:
+    ballast = Ballast(tmp_path / "j.db", 2**62)
+
+    assert not ballast.make()
+    assert not ballast.held
