@@ -72,3 +72,91 @@ class Position:
         if self.cost is None or not self.amount:
             return None
         return self.cost / (self.amount * self.contract_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """A position at the market's price now.
+
+    Attributes:
+        mark_price: None when no price is known; then everything that follows from it is None.
+        mark_source: `mark`, `mid` or `last`.
+        notional: [quote], unsigned. unrealized_pnl: [cash currency]; None without a cost basis.
+        unrealized_pnl_pct: (mark / entry - 1) x 100, signed by the side.
+        stop_loss, take_profit: Prices of the working protective legs, None when unprotected.
+        price_ts: When the price was received [ns]; price_source as in tickers.
+    """
+
+    position: Position
+    mark_price: Decimal | None
+    mark_source: str | None
+    notional: Decimal | None
+    unrealized_pnl: Decimal | None
+    unrealized_pnl_pct: Decimal | None
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+    suspended: bool = False
+    bot_ids: tuple[str, ...] = ()
+    price_ts: int = 0
+    price_source: str | None = None
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Valued:
+    """A balance in the valuation currency; price, value and allocation are None when unpriced."""
+
+    balance: Balance
+    price: Decimal | None
+    value: Decimal | None
+    allocation: Decimal | None
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portfolio:
+    """Everything the account holds, valued (features F2, F4, F18).
+
+    Attributes:
+        total_value: Cash + holdings + unrealised profit of derivatives [valuation currency];
+            None when a holding that matters has no price (`reason`).
+        available_balance: What could be spent now [valuation currency].
+        unpriced: Currencies without a price.
+        quality: `high`, `medium` or `low` market data behind the marks.
+        ages: Age of each position's price [ns], by symbol.
+    """
+
+    total_value: Decimal | None
+    reason: str | None
+    currency: str
+    cash: Decimal
+    available_balance: Decimal | None
+    balances: tuple[Valued, ...]
+    positions: tuple[Marked, ...]
+    total_unrealized_pnl: Decimal | None
+    total_unrealized_pnl_pct: Decimal | None
+    unpriced: tuple[str, ...]
+    quality: str
+    ages: tuple[tuple[str, int], ...]
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """One trading day's counters (trading document 3.5); money by currency, sums only.
+
+    Attributes:
+        day: ISO date in the configured zone; empty before the first one.
+        equity_start, peak_equity: [valuation currency].
+        realized, fees, transfers: Sums since the day began, by currency.
+        trades: Closed trades.
+    """
+
+    day: str = ""
+    equity_start: Decimal | None = None
+    peak_equity: Decimal | None = None
+    realized: tuple[tuple[str, Decimal], ...] = ()
+    fees: tuple[tuple[str, Decimal], ...] = ()
+    transfers: tuple[tuple[str, Decimal], ...] = ()
+    trades: int = 0
+    updated_ts: int = 0

@@ -11,6 +11,7 @@ from decimal import Decimal
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code
 from realtime.model.market import (
+    ZERO,
     BookDelta,
     BookSnapshot,
     Mark,
@@ -56,6 +57,7 @@ class Place:
     Attributes:
         content: What the client sent, normalised, for the comparison of resends (I1).
         allow_duplicate: Lifts rule `duplicate_order`.
+        closing: It is `position.close`, which an admin may use while trading is halted.
     """
 
     order: Order
@@ -63,6 +65,7 @@ class Place:
     ts: int
     content: Mapping[str, str] = field(default_factory=dict)
     allow_duplicate: bool = False
+    closing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,21 +180,32 @@ Wish = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """An order passed the gate; its exposure is reserved."""
+    """An order passed the gate; its exposure is reserved.
+
+    Attributes:
+        cost: Reserved at most, of `reserve currency` (quote or settle; base for a spot sell).
+    """
 
     order: Order
     content: Mapping[str, str] = field(default_factory=dict)
+    cost: Decimal = ZERO
     ts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withheld:
-    """The door check, a cancel before release or a failed journal kept an order from leaving."""
+    """The door check, a cancel before release or a failed journal kept an order from leaving.
+
+    Attributes:
+        code: None for a cancel.
+        by: Who cancelled it; `engine` where it was not needed any more, empty for all else.
+    """
 
     order_id: str
     status: Status
-    code: Code
+    code: Code | None
     reason: str
+    by: str = ""
     ts: int
 
 
@@ -252,9 +266,10 @@ class Absent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelAsked:
-    """A cancel was handed to the venue."""
+    """A cancel was handed to the venue; `by` is a subject, or `engine`."""
 
     order_id: str
+    by: str = ""
     ts: int
 
 
@@ -277,18 +292,20 @@ class AmendAsked:
     amount: Decimal | None
     price: Decimal | None
     stop_price: Decimal | None
+    cost: Decimal = ZERO
     ts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmendDone:
-    """The venue carried an amend out."""
+    """The venue carried an amend out; a replacement has another `exchange_order_id`."""
 
     order_id: str
     amount: Decimal | None
     price: Decimal | None
     stop_price: Decimal | None
     method: str
+    exchange_order_id: str | None = None
     ts: int
 
 
@@ -378,13 +395,21 @@ class PositionSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transferred:
-    """A deposit (amount above zero), withdrawal, funding or insurance entry."""
+    """A deposit (amount above zero), withdrawal, funding or insurance entry.
+
+    Attributes:
+        kind: `deposit`, `withdrawal`, `funding`, `insurance`; of the engine itself `opening` (found at
+            the first look), `external` (a balance that no fill explains) and `position` (a derivative
+            that no fill explains: `amount` contracts of `symbol`, `cost` as far as the venue tells).
+        id: Booked once.
+    """
 
     venue: str
     currency: str
     amount: Decimal
     kind: str
     symbol: str | None = None
+    cost: Decimal | None = None
     inferred: bool = False
     id: str
     ts: int
@@ -420,12 +445,14 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
-    """An external order has an owner now."""
+    """An external order has an owner now; `client_order_id` and `content` where its client resent it."""
 
     order_id: str
     bot_id: str | None
     subject: str
     client: str
+    client_order_id: str | None = None
+    content: Mapping[str, str] = field(default_factory=dict)
     ts: int
 
 
@@ -453,6 +480,15 @@ class DayRolled:
     equity_start: Decimal
     peak_equity: Decimal
     reset: str | None = None
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeakSet:
+    """Equity reached a new peak, or an admin let the peak start anew; journaled at most every 10 s."""
+
+    peak_equity: Decimal
+    reset: bool = False
     ts: int
 
 
@@ -490,6 +526,7 @@ Fact = (
     | Adopted
     | CostBasisSet
     | DayRolled
+    | PeakSet
     | Ready
 )
 
@@ -534,9 +571,10 @@ class FillBooked:
 
 @dataclass(frozen=True, slots=True)
 class PositionChanged:
-    """Publish this row of `positions`; flat means the row is gone."""
+    """Publish this row of `positions`; `gone` is the key of the row it replaces (flat, or flipped)."""
 
     position: Position
+    gone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -642,6 +680,13 @@ class Ask:
     order_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The same content was placed before under this id: answer from the order as it is now."""
+
+    order: Order
+
+
 Effect = (
     Record
     | OrderChanged
@@ -661,4 +706,5 @@ Effect = (
     | PlaceNext
     | AmendNext
     | Ask
+    | Duplicate
 )

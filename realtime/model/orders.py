@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from hashlib import sha256
+from typing import Self
 
 from realtime.model.errors import Code
 from realtime.model.market import ZERO
@@ -21,7 +23,15 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """How an order becomes a trade."""
+    """How an order becomes a trade.
+
+    Attributes:
+        triggered: Whether it waits for a trigger price.
+        priced: Whether it carries a limit price.
+    """
+
+    triggered: bool
+    priced: bool
 
     MARKET = "market"
     LIMIT = "limit"
@@ -31,15 +41,13 @@ class OrderType(StrEnum):
     TAKE_PROFIT_LIMIT = "take_profit_limit"
     TRAILING_STOP = "trailing_stop"
 
-    @property
-    def triggered(self) -> bool:
-        """Whether it waits for a trigger price."""
-        return self not in {OrderType.MARKET, OrderType.LIMIT}
-
-    @property
-    def priced(self) -> bool:
-        """Whether it carries a limit price."""
-        return self in {OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT}
+    def __new__(cls, value: str) -> Self:
+        """Make a member; what the gate asks of every order is an attribute, not a computation."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.triggered = value not in {"market", "limit"}
+        member.priced = value.endswith("limit")
+        return member
 
 
 class TimeInForce(StrEnum):
@@ -60,7 +68,13 @@ class TriggerBy(StrEnum):
 
 
 class Status(StrEnum):
-    """A partly filled order is `open` with `filled` above zero."""
+    """A partly filled order is `open` with `filled` above zero.
+
+    Attributes:
+        ended: Whether it is over as far as we know; the venue's word may still overrule this.
+    """
+
+    ended: bool
 
     PENDING = "pending"
     OPEN = "open"
@@ -70,10 +84,12 @@ class Status(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
 
-    @property
-    def ended(self) -> bool:
-        """Whether it is over as far as we know; the venue's word may still overrule this."""
-        return self not in {Status.PENDING, Status.OPEN, Status.UNKNOWN}
+    def __new__(cls, value: str) -> Self:
+        """Make a member; asked for so often that it is an attribute."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.ended = value not in {"pending", "open", "unknown"}
+        return member
 
 
 class Asked(StrEnum):
@@ -91,6 +107,11 @@ class Role(StrEnum):
     EXIT = "exit"
     STOP_LOSS = "stop_loss"
     TAKE_PROFIT = "take_profit"
+
+
+def venue_client_id(account: str, client_order_id: str) -> str:
+    """What the venue knows as the client's id: 32 hex digits, known before the call (I3)."""
+    return sha256(f"{account}\n{client_order_id}".encode()).hexdigest()[:32]
 
 
 OURS, VENUE = "ours", "venue"
@@ -157,6 +178,10 @@ class Order:
         cost: Quote units traded so far; `average` is `cost / filled` (per contract size).
         owner: (subject, client) that placed it; `bot_id` where a bot did.
         source: socket, http, bot, bracket, rebalance or flatten.
+        trailing_amount, trailing_rate: Distance [quote] or share 0..1 of a trailing stop; on an order
+            of another type they attach one to it. `trailing_stop` is an attached rate, too.
+        amend_amount, amend_price, amend_stop_price: Targets of an amend under way.
+        expires_at, good_till_ts: [ns].
         created_ts, updated_ts: [ns].
     """
 
@@ -195,6 +220,7 @@ class Order:
     amend_state: Asked = Asked.NONE
     amend_amount: Decimal | None = None
     amend_price: Decimal | None = None
+    amend_stop_price: Decimal | None = None
     code: Code | None = None
     reason: str | None = None
     emulated: bool = False
@@ -213,6 +239,16 @@ class Order:
     def remaining(self) -> Decimal:
         """What may still fill [base, contracts]."""
         return max(self.amount - self.filled, ZERO)
+
+    @property
+    def protective(self) -> bool:
+        """Whether it is an attached leg: kept and let through by a halt."""
+        return self.role is Role.STOP_LOSS or self.role is Role.TAKE_PROFIT
+
+    @property
+    def owner(self) -> str:
+        """Whose rates, streaks and unknown orders it counts among: the bot, else the subject."""
+        return self.bot_id or self.subject
 
     @property
     def exit(self) -> bool:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from realtime.model.errors import Code
+
 
 class TradingState(StrEnum):
     """What the account may do; the strictest of all scopes applies."""
@@ -49,6 +51,8 @@ class Limits:
     warn_at: Decimal = Decimal("0.8")
     on_breach: str = "reducing"
     daily_loss_reset: str = "manual"
+    stop_loss_fraction: Decimal = Decimal("0.02")
+    take_profit_fraction: Decimal = Decimal("0.04")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,7 @@ class RuleResult:
         limit, value, headroom: In `unit`; None where the rule is off or has no figure.
         ok: Whether the order passes.
         warning: Said to an exit that a rule without data lets pass.
+        field: The argument that a rule of code `invalid` speaks of.
     """
 
     rule: str
@@ -69,6 +74,7 @@ class RuleResult:
     ok: bool
     message: str = ""
     warning: str | None = None
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,4 +91,110 @@ class Halt:
     state: TradingState
     reason: str
     by: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What the gate says about an order that is not sent (protocol 8.4).
+
+    Attributes:
+        code, message: Of the refusal an order.place would get; None when valid.
+        failed: Rules that would refuse, in the gate's order; the first one names the refusal.
+        average: Expected price of what would fill at once [quote]; None when nothing would.
+        slippage: Of `average` against the best price [fraction].
+        expected_fill: Amount that would fill at once [base, contracts].
+        cost: [quote]; fee: [fee_currency]; margin: initial margin [cash currency].
+        notional_after: Worst-case exposure of the symbol; exposure_after: of the account
+            [valuation currency].
+        max_allowed_amount: Largest amount that would pass, on the grid; zero when none would.
+    """
+
+    valid: bool
+    code: Code | None
+    message: str | None
+    failed: tuple[str, ...]
+    rules: tuple[RuleResult, ...]
+    warnings: tuple[str, ...]
+    reference_price: Decimal | None
+    average: Decimal | None
+    slippage: Decimal | None
+    expected_fill: Decimal
+    cost: Decimal | None
+    fee: Decimal | None
+    fee_currency: str
+    margin: Decimal | None
+    notional_after: Decimal | None
+    exposure_after: Decimal | None
+    leverage_after: Decimal | None
+    max_allowed_amount: Decimal
+    recommended_stop_loss: Decimal | None = None
+    recommended_take_profit: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """A hint of the assessment: `severity` is `info`, `warning` or `critical`."""
+
+    code: str
+    text: str
+    severity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolRisk:
+    """One position in the assessment: notional [valuation currency], share of equity, score 0..1."""
+
+    symbol: str
+    notional: Decimal | None
+    share: Decimal | None
+    risk_score: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskView:
+    """The account's risk now (features F16); money in the valuation currency, None is not known.
+
+    Attributes:
+        halts: Every scope that is not active, `all` first.
+        halt: `canceling` while a halt's cancels are not confirmed, else None.
+        breach: The protection that holds the account back, else None.
+    """
+
+    trading_state: TradingState
+    halts: tuple[Halt, ...]
+    halt: str | None
+    breach: str | None
+    ready: bool
+    ready_reason: str
+    equity: Decimal | None
+    equity_reason: str | None
+    gross_exposure: Decimal | None
+    net_exposure: Decimal | None
+    total_exposure: Decimal | None
+    open_order_exposure: Decimal | None
+    leverage: Decimal | None
+    margin_used: Decimal | None
+    position_count: int
+    symbol_count: int
+    positions_vs_max: Decimal | None
+    concentration_risk: Decimal | None
+    hhi: Decimal | None
+    effective_positions: Decimal | None
+    day: str
+    equity_start: Decimal | None
+    daily_pnl: Decimal | None
+    daily_pnl_fraction: Decimal | None
+    peak_equity: Decimal | None
+    drawdown: Decimal | None
+    positions_risk: Decimal | None
+    orders_risk: Decimal | None
+    exposure_risk: Decimal | None
+    loss_risk: Decimal | None
+    total_risk_score: Decimal | None
+    risk_level: str
+    positions: tuple[SymbolRisk, ...]
+    headroom: tuple[RuleResult, ...]
+    recommendations: tuple[Recommendation, ...]
+    unknown_orders: int
     ts: int

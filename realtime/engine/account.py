@@ -1,0 +1,520 @@
+"""What the account holds by our books: cash, spot holdings, linear derivative positions, the day.
+
+Rules of this file:
+1 Sums only (M7): amounts, costs, fees. The trade that flattens a position takes all of its cost.
+2 Our books are a fold over fills, transfers and openings. The venue's word stands beside them, and a
+  difference that lasts becomes an entry of its own, never an overwrite.
+3 A holding whose price of entry nobody knows has cost None, and so has every profit from it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from realtime.engine.evolve import evolve_day, evolve_fill, evolve_position
+from realtime.model.account import Balance, Day, Position
+from realtime.model.events import Transferred
+from realtime.model.market import SECOND, ZERO, Market
+from realtime.model.orders import Fill, Side
+
+
+NOISE = Decimal("0.00000001")
+"""A difference between our books and the venue's that is rounding, not money [currency units]."""
+
+LASTING = 5 * SECOND
+"""How long a difference lasts before it is believed [ns]: rows and fills travel apart."""
+
+STREAK_ENDS = 3600 * SECOND
+"""After this long without a loss a streak counts from zero [ns]."""
+
+Sums = dict[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What one fill did, exact enough to be taken back.
+
+    Attributes:
+        cash: Changes of our books, by currency.
+        amount, cost, realized, fees: Changes of the position's sums; cost None where unknown.
+    """
+
+    cash: tuple[tuple[str, Decimal], ...]
+    symbol: str
+    amount: Decimal
+    cost: Decimal | None
+    realized: Decimal | None
+    fees: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """The result of booking a fill: the fill with its profit, and the positions it changed.
+
+    Attributes:
+        closed: Net profit of the trade that ended with this fill; None when none ended.
+    """
+
+    fill: Fill
+    positions: tuple[tuple[Position, Position], ...]
+    closed: Decimal | None
+
+
+class Account:
+    """Balances, positions and the day of one account."""
+
+    __slots__ = (
+        "_bookings",
+        "_homes",
+        "_markets",
+        "_trade_pnl",
+        "_venue",
+        "balances",
+        "books",
+        "bots",
+        "day_fees",
+        "day_info",
+        "day_realized",
+        "day_transfers",
+        "doubts",
+        "exits",
+        "opened_ts",
+        "positions",
+        "streaks",
+        "told",
+        "told_positions",
+        "transferred",
+    )
+
+    def __init__(self, venue: str, markets: Mapping[str, Market], currency: str) -> None:
+        self._venue = venue
+        self._markets = markets
+        # The one spot market in which a currency's holding is shown as a position.
+        self._homes = homes(markets, currency)
+        # The venue's word, by row id and summed over wallets by currency.
+        self.balances: dict[str, Balance] = {}
+        self.told: Sums = {}
+        # Our books [currency units].
+        self.books: Sums = {}
+        # Currencies (or symbols) whose books differ from the venue's: since when, and by how much.
+        self.doubts: dict[str, tuple[int, Decimal]] = {}
+        self.positions: dict[str, Position] = {}
+        self._trade_pnl: Sums = {}
+        self._bookings: dict[tuple[str, str], Booking] = {}
+        self.day_info = Day()
+        self.day_realized: Sums = {}
+        self.day_fees: Sums = {}
+        self.day_transfers: Sums = {}
+        # Losing closed trades in a row, by owner: count and when the last one closed [ns].
+        self.streaks: dict[str, tuple[int, int]] = {}
+        # When a position of a symbol was last made smaller [ns].
+        self.exits: dict[str, int] = {}
+        # Bots that took part in a position since it was opened, by symbol.
+        self.bots: dict[str, set[str]] = {}
+        # The first look at the account [ns]; what was traded before it is in the opening already.
+        self.opened_ts: int | None = None
+        self.transferred: set[str] = set()
+        self.told_positions: dict[str, Position] = {}
+
+    # -- look-ups ------------------------------------------------------------------------------
+
+    def position(self, symbol: str) -> Position | None:
+        """The position a symbol's orders act on; None when it was never held."""
+        market = self._markets.get(symbol)
+        if market is None or market.contract:
+            return self.positions.get(symbol)
+        return self.positions.get(self.home(market.base) or symbol)
+
+    def amount(self, symbol: str) -> Decimal:
+        """Signed amount held that orders of this symbol act on [base, contracts]."""
+        market = self._markets.get(symbol)
+        if market is not None and not market.contract:
+            return self.books.get(market.base, ZERO)
+        held = self.positions.get(symbol)
+        return held.amount if held is not None else ZERO
+
+    def home(self, currency: str) -> str | None:
+        """The symbol under which a spot holding is shown; None for cash."""
+        return self._homes.get(currency)
+
+    def held(self, symbol: str) -> bool:
+        """Whether a position is large enough to trade."""
+        market = self._markets.get(symbol)
+        lot = market.amount_step if market is not None else ZERO
+        amount = abs(self.amount(symbol))
+        return bool(amount) and amount >= lot
+
+    def available(self, currency: str) -> Decimal | None:
+        """What the venue says is free, over all wallets; None before it said anything."""
+        if currency not in self.told:
+            return None
+        return sum(
+            (held.available for held in self.balances.values() if held.currency == currency), ZERO
+        )
+
+    def day(self) -> Day:
+        """The day's counters."""
+        return evolve_day(self.day_info,
+            realized=tuple(sorted(self.day_realized.items())),
+            fees=tuple(sorted(self.day_fees.items())),
+            transfers=tuple(sorted(self.day_transfers.items())),
+        )
+
+    # -- the venue's word ----------------------------------------------------------------------
+
+    def see(self, balance: Balance) -> bool:
+        """Take the venue's word on a balance; whether it differs from the last one."""
+        old = self.balances.get(balance.id)
+        self.balances[balance.id] = balance
+        if old is None:
+            self.told[balance.currency] = self.told.get(balance.currency, ZERO) + balance.total
+        elif old.total != balance.total:
+            self.told[balance.currency] += balance.total - old.total
+        return old is None or old.available != balance.available or old.reserved != balance.reserved
+
+    def difference(self, key: str) -> Decimal:
+        """By how much the venue's figure exceeds ours: of a derivative's symbol, else of a currency."""
+        if key in self.told_positions:
+            held = self.positions.get(key)
+            return self.told_positions[key].amount - (held.amount if held else ZERO)
+        return self.told.get(key, ZERO) - self.books.get(key, ZERO)
+
+    def compare(self, key: str, ts: int) -> Decimal:
+        """Compare our books with the venue's word and remember since when they differ."""
+        difference = self.difference(key)
+        if abs(difference) <= NOISE:
+            self.doubts.pop(key, None)
+            return ZERO
+        if key not in self.doubts or self.doubts[key][1] != difference:
+            self.doubts[key] = (ts, difference)
+        return difference
+
+    def lasting(self, ts: int) -> list[tuple[str, Decimal]]:
+        """Differences that have stayed as they are for long enough to be believed."""
+        if not self.doubts:
+            return []
+        for key in list(self.doubts):
+            self.compare(key, ts)
+        return [
+            (key, difference)
+            for key, (since, difference) in sorted(self.doubts.items())
+            if ts - since >= LASTING
+        ]
+
+    def tell(self, seen: Position) -> tuple[Position, Position]:
+        """Take the venue's word on a derivative: leverage, margin, liquidation; before and after."""
+        mine = self.positions.get(seen.symbol) or self._fresh(seen.symbol)
+        self.told_positions[seen.symbol] = seen
+        new = evolve_position(
+            mine,
+            leverage=seen.leverage,
+            margin_mode=seen.margin_mode,
+            collateral=seen.collateral,
+            maintenance_margin=seen.maintenance_margin,
+            liquidation_price=seen.liquidation_price,
+            ts=seen.ts,
+        )
+        self.positions[seen.symbol] = new
+        return mine, new
+
+    # -- fills ---------------------------------------------------------------------------------
+
+    def book(self, fill: Fill, owner: str, *, keep: bool) -> Booked:
+        """Book a fill into cash and position.
+
+        Args:
+            fill: Without `realized_pnl`.
+            owner: Whose loss streak a closed trade belongs to.
+            keep: Whether it may be taken back later (inferred fills).
+        """
+        market = self._markets[fill.symbol]
+        if market.contract:
+            booked, booking = self._book_contract(fill, market)
+        else:
+            booked, booking = self._book_spot(fill, market)
+        symbol = booking.symbol
+        if fill.bot_id is not None:
+            self.bots.setdefault(symbol, set()).add(fill.bot_id)
+        if not self.positions[symbol].amount:
+            self.bots.pop(symbol, None)
+        if keep:
+            self._bookings[fill.symbol, fill.id] = booking
+        if booking.realized is not None:
+            self._count(self.day_realized, market.cash, booking.realized)
+        if fill.fee:
+            self._count(self.day_fees, fill.fee_currency, fill.fee)
+        self._close(booked, owner)
+        return booked
+
+    def unbook(self, fill: Fill) -> tuple[Position, Position]:
+        """Take an inferred fill back: exactly what it had changed, no more."""
+        booking = self._bookings.pop((fill.symbol, fill.id))
+        for currency, change in booking.cash:
+            self._count(self.books, currency, -change)
+        market = self._markets[fill.symbol]
+        if booking.realized is not None:
+            self._count(self.day_realized, market.cash, -booking.realized)
+            self._count(self._trade_pnl, booking.symbol, -booking.realized)
+        old = self.positions[booking.symbol]
+        cost = None if old.cost is None or booking.cost is None else old.cost - booking.cost
+        amount = old.amount - booking.amount
+        new = evolve_position(
+            old,
+            amount=amount,
+            cost=cost if amount else ZERO,
+            realized_pnl=old.realized_pnl - (booking.realized or ZERO),
+            fees_paid=old.fees_paid - booking.fees,
+        )
+        self.positions[booking.symbol] = new
+        return old, new
+
+    def _book_spot(self, fill: Fill, market: Market) -> tuple[Booked, Booking]:
+        buy = fill.side is Side.BUY
+        got, paid = (fill.amount, -fill.cost) if buy else (-fill.amount, fill.cost)
+        fee_base = fill.fee if fill.fee_currency == market.base else ZERO
+        fee_quote = fill.fee if fill.fee_currency == market.quote else ZERO
+        got -= fee_base
+        paid -= fee_quote
+        cash = [(market.base, got), (market.quote, paid)]
+        if fill.fee and not fee_base and not fee_quote:
+            cash.append((fill.fee_currency, -fill.fee))
+        for currency, change in cash:
+            self._count(self.books, currency, change)
+        changed: list[tuple[Position, Position]] = []
+        symbol = self.home(market.base) or market.symbol
+        fees = fee_quote + fee_base * fill.price
+        if symbol == market.symbol:
+            old, new, realized = self._weigh(symbol, got, -paid, fees, fill.ts)
+        else:
+            # Bought or sold against another currency than the one its cost is counted in.
+            old, new, realized = self._weigh(symbol, got, None, ZERO, fill.ts)
+        changed.append((old, new))
+        other = self.home(market.quote)
+        if other is not None:
+            # What paid for it was itself a holding: it is given away (or got) at an unknown profit.
+            before, after, _ = self._weigh(other, paid, None, ZERO, fill.ts)
+            changed.append((before, after))
+        done = evolve_fill(fill, realized_pnl=realized)
+        closed = self._end_of_trade(symbol, old, new, realized, market)
+        cost = None if old.cost is None or new.cost is None else new.cost - old.cost
+        booking = Booking(tuple(cash), symbol, got, cost, realized, fees)
+        return Booked(done, tuple(changed), closed), booking
+
+    def _weigh(
+        self, symbol: str, got: Decimal, paid: Decimal | None, fees: Decimal, ts: int
+    ) -> tuple[Position, Position, Decimal | None]:
+        """Weighted average: what comes in brings its cost, what goes out takes its share of it."""
+        old = self.positions.get(symbol) or self._fresh(symbol)
+        amount = old.amount + got
+        realized: Decimal | None = ZERO
+        cost: Decimal | None
+        if got >= 0:
+            known = old.cost is not None and paid is not None
+            cost = old.cost + paid if old.cost is not None and paid is not None else None
+            realized = ZERO if known else None
+        else:
+            removed = _share(old.cost, -got, old.amount)
+            cost = None if old.cost is None or removed is None else old.cost - removed
+            realized = -paid - removed if removed is not None and paid is not None else None
+            self.exits[symbol] = ts
+        if not amount:
+            cost = ZERO
+        elif amount < 0:
+            cost = None
+        new = evolve_position(
+            old,
+            amount=amount,
+            cost=cost,
+            realized_pnl=old.realized_pnl + (realized or ZERO),
+            fees_paid=old.fees_paid + fees,
+            opened_ts=old.opened_ts if old.amount else ts,
+            ts=ts,
+        )
+        self.positions[symbol] = new
+        return old, new, realized
+
+    def _book_contract(self, fill: Fill, market: Market) -> tuple[Booked, Booking]:
+        symbol, size = fill.symbol, market.contract_size
+        old = self.positions.get(symbol) or self._fresh(symbol)
+        change = fill.amount if fill.side is Side.BUY else -fill.amount
+        amount, cost = old.amount, old.cost
+        realized: Decimal | None = ZERO
+        opening = change
+        if amount and (amount > 0) is not (change > 0):
+            closing = min(abs(change), abs(amount))
+            signed = closing if change > 0 else -closing
+            removed = _share(cost, closing, abs(amount))
+            realized = None if removed is None else -signed * fill.price * size - removed
+            cost = None if cost is None or removed is None else cost - removed
+            amount += signed
+            opening = change - signed
+            self.exits[symbol] = fill.ts
+            if not amount:
+                cost = ZERO
+        if opening:
+            cost = None if cost is None else cost + opening * fill.price * size
+            amount += opening
+        fee_cash = fill.fee if fill.fee_currency == market.cash else ZERO
+        gross = realized
+        if realized is not None:
+            realized -= fee_cash
+        cash = [(market.cash, (gross or ZERO) - fee_cash)]
+        if fill.fee and not fee_cash:
+            cash.append((fill.fee_currency, -fill.fee))
+        for currency, moved in cash:
+            self._count(self.books, currency, moved)
+        flipped = bool(old.amount) and bool(amount) and (old.amount > 0) is not (amount > 0)
+        new = evolve_position(
+            old,
+            amount=amount,
+            cost=cost,
+            realized_pnl=old.realized_pnl + (realized or ZERO),
+            fees_paid=old.fees_paid + fee_cash,
+            opened_ts=fill.ts if flipped or not old.amount else old.opened_ts,
+            ts=fill.ts,
+        )
+        self.positions[symbol] = new
+        done = evolve_fill(fill, realized_pnl=realized)
+        closed = self._end_of_trade(symbol, old, new, realized, market)
+        delta = None if old.cost is None or cost is None else cost - old.cost
+        booking = Booking(tuple(cash), symbol, change, delta, realized, fee_cash)
+        return Booked(done, ((old, new),), closed), booking
+
+    def _end_of_trade(
+        self, symbol: str, old: Position, new: Position, realized: Decimal | None, market: Market
+    ) -> Decimal | None:
+        """Sum up the trade that this fill may have ended; dust below a lot counts as ended."""
+        self._count(self._trade_pnl, symbol, realized or ZERO)
+        lot = market.amount_step
+        smaller = abs(new.amount) < abs(old.amount)
+        ended = smaller and abs(new.amount) < lot <= abs(old.amount)
+        flipped = old.amount * new.amount < 0
+        if not ended and not flipped:
+            return None
+        net = self._trade_pnl.pop(symbol)
+        return net if realized is not None else None
+
+    def _close(self, booked: Booked, owner: str) -> None:
+        """Count a closed trade: the day's number, and the owner's losing streak."""
+        net = booked.closed
+        if net is None:
+            return
+        self.day_info = evolve_day(self.day_info, trades=self.day_info.trades + 1, updated_ts=booked.fill.ts
+        )
+        count, last = self.streaks.get(owner, (0, 0))
+        if booked.fill.ts - last >= STREAK_ENDS:
+            count = 0
+        if net < 0:
+            self.streaks[owner] = (count + 1, booked.fill.ts)
+        else:
+            self.streaks.pop(owner, None)
+
+    # -- everything else that moves money ------------------------------------------------------
+
+    def transfer(self, fact: Transferred) -> tuple[Position, Position] | None:
+        """Book money that no fill explains; the position before and after, None when none changed."""
+        currency, amount, kind = fact.currency, fact.amount, fact.kind
+        symbol, ts = fact.symbol, fact.ts
+        self.transferred.add(fact.id)
+        if kind == "position" and symbol is not None:
+            old = self.positions.get(symbol) or self._fresh(symbol)
+            changed = old.amount + amount
+            known = old.cost is not None and fact.cost is not None
+            cost = (old.cost or ZERO) + (fact.cost or ZERO) if known else None
+            new = evolve_position(
+                old,
+                amount=changed,
+                cost=cost if changed else ZERO,
+                opened_ts=old.opened_ts or ts,
+                ts=ts,
+            )
+            self.positions[symbol] = new
+            self.doubts.pop(symbol, None)
+            return old, new
+        if kind == "opening" and self.opened_ts is None:
+            self.opened_ts = ts
+        self._count(self.books, currency, amount)
+        self.doubts.pop(currency, None)
+        if kind in {"funding", "insurance"}:
+            self._count(self.day_realized, currency, amount)
+            held = self.positions.get(symbol) if symbol is not None else None
+            if held is None:
+                return None
+            paid = evolve_position(held, realized_pnl=held.realized_pnl + amount, ts=ts)
+            self.positions[held.symbol] = paid
+            self._count(self._trade_pnl, held.symbol, amount)
+            return held, paid
+        if kind != "opening":
+            self._count(self.day_transfers, currency, amount)
+        home = self.home(currency)
+        if home is None or not amount:
+            return None
+        before, after, _ = self._weigh(home, amount, None, ZERO, ts)
+        return before, after
+
+    def set_cost_basis(self, symbol: str, entry_price: Decimal, ts: int) -> Position:
+        """Say what a holding had cost [quote per base]."""
+        old = self.positions[symbol]
+        new = evolve_position(old, cost=entry_price * old.amount * old.contract_size, ts=ts)
+        self.positions[symbol] = new
+        return new
+
+    def roll(self, day: str, equity_start: Decimal, peak_equity: Decimal, ts: int) -> None:
+        """Begin a day, or begin it anew."""
+        self.day_info = Day(
+            day=day, equity_start=equity_start, peak_equity=peak_equity, updated_ts=ts
+        )
+        self.day_realized = {}
+        self.day_fees = {}
+        self.day_transfers = {}
+
+    def set_peak(self, peak_equity: Decimal, ts: int) -> None:
+        """Remember the highest equity."""
+        self.day_info = evolve_day(self.day_info, peak_equity=peak_equity, updated_ts=ts)
+
+    def _fresh(self, symbol: str) -> Position:
+        market = self._markets[symbol]
+        return Position(
+            venue=self._venue,
+            symbol=symbol,
+            position_type="swap" if market.contract else "spot",
+            contract_size=market.contract_size,
+            margin_mode="cross" if market.contract else "spot",
+        )
+
+    @staticmethod
+    def _count(sums: Sums, key: str, change: Decimal) -> None:
+        sums[key] = sums.get(key, ZERO) + change
+
+    def dump(self) -> Iterator[str]:
+        """Everything facts have made, in a fixed order (not the venue's word, which is asked anew)."""
+        for name in ("books", "streaks", "exits", "_trade_pnl", "_bookings"):
+            held: Mapping[object, object] = getattr(self, name)
+            yield f"{name} {sorted((str(key), str(value)) for key, value in held.items())}"
+        yield f"bots {sorted((symbol, sorted(bots)) for symbol, bots in self.bots.items())}"
+        for symbol in sorted(self.positions):
+            held_position = self.positions[symbol]
+            yield (
+                f"position {symbol} {held_position.amount} {held_position.cost} "
+                f"{held_position.realized_pnl} {held_position.fees_paid} {held_position.opened_ts}"
+            )
+        yield f"day {self.day()!r} opened {self.opened_ts} transferred {sorted(self.transferred)}"
+
+
+def homes(markets: Mapping[str, Market], currency: str) -> dict[str, str]:
+    """The spot market that shows each base currency as a position; the valuation currency is cash."""
+    found: dict[str, str] = {}
+    for symbol in sorted(markets):
+        market = markets[symbol]
+        if market.contract or market.base == currency:
+            continue
+        if market.base not in found or market.quote == currency:
+            found[market.base] = symbol
+    return found
+
+
+def _share(cost: Decimal | None, part: Decimal, whole: Decimal) -> Decimal | None:
+    """Cost of a part of a holding; all of it for the whole, None when unknown or more than there is."""
+    if cost is None or part > whole:
+        return None
+    return cost if part == whole else cost * part / whole

@@ -1,0 +1,268 @@
+"""One order before the gate: the figures every rule reads, worked out once, and the verdict."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from realtime.engine.market import down, plain
+from realtime.engine.orders import evolve
+from realtime.engine.quotes import Walk
+from realtime.engine.state import Equity, State
+from realtime.model.market import ZERO, Market
+from realtime.model.orders import Order, OrderType, Side
+from realtime.model.risk import RuleResult
+
+
+MARKET_MARGIN = Decimal("1.005")
+"""A market order is judged at the walked average and this much (3.2: plus 0.005)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An order as the gate sees it.
+
+    Attributes:
+        order: With its amount, also for a buy by cost (estimated from the best ask).
+        old: The version it replaces (amend), None for a placement.
+        exit: Whether it can only make a position smaller (G9, R3).
+        capacity: What an exit of this side may ask for [base, contracts].
+        adds: What it may still fill, hence adds to exposure [base, contracts].
+        mark: The market's price [quote]; None when unknown.
+        fresh: Whether the mark is young enough to decide with; age_ms: None without any price.
+        walk: What a market order would get; None for others.
+        reference: Price the order is judged at [quote]; None when unknown.
+        notional, exposure, exposure_before: Of the order and the symbol at worst, after and before
+            [valuation currency]; None when unknown.
+        total: Worst-case exposure of the account afterwards [valuation currency].
+    """
+
+    order: Order
+    old: Order | None
+    market: Market
+    ts: int
+    admin: bool
+    closing: bool
+    allow_duplicate: bool
+    exit: bool
+    capacity: Decimal
+    adds: Decimal
+    mark: Decimal | None
+    fresh: bool
+    age_ms: int | None
+    walk: Walk | None
+    reference: Decimal | None
+    notional: Decimal | None
+    exposure: Decimal | None
+    total: Decimal | None
+    equity: Equity
+
+
+def make(
+    state: State,
+    order: Order,
+    *,
+    ts: int,
+    old: Order | None = None,
+    admin: bool = False,
+    closing: bool = False,
+    allow_duplicate: bool = False,
+) -> Case:
+    """Work out the figures. The symbol must be one of the markets."""
+    market = state.markets[order.symbol]
+    quotes = state.quotes
+    found = quotes.mark(order.symbol)
+    mark = found[0] if found is not None else None
+    age_ms = quotes.age_ms(order.symbol, ts)
+    fresh = (
+        mark is not None
+        and age_ms is not None
+        and age_ms <= state.limits.max_price_age_ms
+        and not quotes.is_stale(order.symbol)
+    )
+    walk = None
+    amount = order.amount
+    if order.type is OrderType.MARKET:
+        if order.cost_limit is not None:
+            cost = order.cost_limit / market.contract_size
+            walk = quotes.walk(order.symbol, order.side, amount=None, cost=cost)
+            at = walk.best if walk.best is not None else mark
+            # The best price buys the most: what counts in exposure is the upper end.
+            amount = down(cost / at, market.amount_step) if at else ZERO
+            order = evolve(order, amount=amount)
+        else:
+            walk = quotes.walk(order.symbol, order.side, amount=amount)
+    adds = amount - (old.filled if old is not None else ZERO)
+    capacity = state.capacity(order, old)
+    is_exit = (
+        order.exit
+        or (not market.contract and order.side is Side.SELL and adds <= capacity)
+        or (old is not None and old.exit)
+    )
+    reference = reference_price(order, mark, walk)
+    worth = quotes.worth(market.cash)
+    size = None if worth is None else market.contract_size * worth
+    notional = exposure = total = None
+    if reference is not None and size is not None:
+        notional = amount * reference * size
+        if order.cost_limit is not None and worth is not None:
+            notional = order.cost_limit * worth
+        exposure = exposure_after(state, order, old, adds, is_exit=is_exit) * reference * size
+        total = others(state, order.symbol)
+        if total is not None:
+            total += exposure
+    return Case(
+        order,
+        old,
+        market,
+        ts,
+        admin,
+        closing,
+        allow_duplicate,
+        is_exit,
+        capacity,
+        adds,
+        mark,
+        fresh,
+        age_ms,
+        walk,
+        reference,
+        notional,
+        exposure,
+        total,
+        state.equity(ts),
+    )
+
+
+def reference_price(order: Order, mark: Decimal | None, walk: Walk | None) -> Decimal | None:
+    """The price an order is judged at (3.2).
+
+    Own limit, else trigger, but not below the mark; a market order at what the book asks for it and
+    0.005, at the mark and 0.005 where the book is missing.
+    """
+    own = order.price if order.price is not None else order.stop_price
+    if own is not None:
+        return own if mark is None or own > mark else mark
+    if walk is not None and walk.average is not None:
+        walked = walk.average * MARKET_MARGIN
+        return walked if mark is None or walked > mark else mark
+    return None if mark is None else mark * MARKET_MARGIN
+
+
+def exposure_after(
+    state: State, order: Order, old: Order | None, adds: Decimal, *, is_exit: bool
+) -> Decimal:
+    """Worst-case holding of the symbol with this order in place [base, contracts]."""
+    held = state.account.amount(order.symbol)
+    load = state.orders.loads.get(order.symbol)
+    buys, sells = (load.buys, load.sells) if load is not None else (ZERO, ZERO)
+    if not is_exit:
+        change = adds - (state.orders.worst_of(old) if old is not None else ZERO)
+        if order.side is Side.BUY:
+            buys += change
+        else:
+            sells += change
+    return max(abs(held + buys), abs(held - sells))
+
+
+def others(state: State, symbol: str) -> Decimal | None:
+    """Worst-case exposure of all other symbols [valuation currency]; None when one has no price."""
+    total = ZERO
+    here = state.place_of(symbol)
+    for other in state.engaged():
+        if other == here:
+            continue
+        found = state.quotes.mark(other)
+        value = None if found is None else state.notional(other, state.exposure(other), found[0])
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+class Verdict:
+    """Collects what the rules say: all results when asked for, else the failures alone."""
+
+    __slots__ = ("failed", "results", "warnings", "whole")
+
+    def __init__(self, *, whole: bool) -> None:
+        self.whole = whole
+        self.results: list[RuleResult] = []
+        self.failed: list[RuleResult] = []
+        self.warnings: list[str] = []
+
+    def judge(
+        self,
+        rule: str,
+        ok: bool,  # noqa: FBT001 - the answer of a rule, always computed
+        limit: Decimal | None = None,
+        value: Decimal | None = None,
+        unit: str = "",
+        message: str | None = None,
+        field: str = "",
+        *,
+        floor: bool = False,
+    ) -> None:
+        """Note what a rule says; `message` is for people and counts when it refuses."""
+        if ok and not self.whole:
+            return
+        headroom = limit - value if limit is not None and value is not None else None
+        if floor and headroom is not None:
+            headroom = -headroom
+        result = RuleResult(
+            rule=rule,
+            limit=limit,
+            value=value,
+            headroom=headroom,
+            unit=unit,
+            ok=ok,
+            message="" if ok else message or rule,
+            field=field,
+        )
+        self.results.append(result)
+        if not ok:
+            self.failed.append(result)
+
+    def most(
+        self,
+        rule: str,
+        limit: Decimal | None,
+        value: Decimal | None,
+        unit: str,
+        what: str,
+        *,
+        exempt: bool,
+        why: str = "its data is missing",
+        field: str = "",
+    ) -> None:
+        """Judge a rule of the shape "at most": off, exempt, without data (R4), or compared."""
+        if limit is None:
+            if self.whole:
+                self.judge(rule, ok=True, unit=unit)
+        elif value is None:
+            self.missing(rule, limit, unit, why, exempt=exempt)
+        elif exempt or value <= limit:
+            if self.whole:
+                self.judge(rule, ok=True, limit=limit, value=value, unit=unit)
+        else:
+            message = f"{what} {plain(value)} {unit} exceeds {rule} {plain(limit)} {unit}"
+            self.judge(rule, False, limit, value, unit, message, field)
+
+    def missing(
+        self, rule: str, limit: Decimal | None, unit: str, why: str, *, exempt: bool
+    ) -> None:
+        """A rule without its data refuses an entry and lets an exit pass with a warning (R4)."""
+        message = f"{rule} cannot be judged: {why}"
+        result = RuleResult(
+            rule=rule,
+            limit=limit,
+            value=None,
+            headroom=None,
+            unit=unit,
+            ok=exempt,
+            message="" if exempt else message,
+            warning=message if exempt else None,
+        )
+        self.results.append(result)
+        if exempt:
+            self.warnings.append(message)
+        else:
+            self.failed.append(result)

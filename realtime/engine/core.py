@@ -1,0 +1,219 @@
+"""What applying facts has in common: an order's change and what it settles, legs, cancels.
+
+`Core` is the one writer of `State`. The facts themselves are taken by `acts.py` (our own calls and their
+answers), `evidence.py` (rows of the venue), `fills.py` and `money.py`; `apply.py` knows them all.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from realtime.engine.legs import Drop, Legs, Step
+from realtime.engine.state import ALL, State
+from realtime.model.account import Position
+from realtime.model.events import (
+    Alert,
+    CancelAsked,
+    CancelAtVenue,
+    Effect,
+    Fact,
+    Note,
+    OrderChanged,
+    PositionChanged,
+    StateSet,
+    Withheld,
+)
+from realtime.model.orders import (
+    Asked,
+    Order,
+    Status,
+)
+from realtime.model.risk import Halt, TradingState
+
+
+Out = list[Effect]
+
+NO_AMEND: dict[str, object] = {
+    "amend_state": Asked.NONE,
+    "amend_amount": None,
+    "amend_price": None,
+    "amend_stop_price": None,
+}
+"""No amend is under way."""
+
+IDLE: dict[str, object] = NO_AMEND | {"cancel_state": Asked.NONE}
+"""Nothing is under way."""
+
+
+class Core(ABC):
+    """What all facts share: change an order, settle what was asked, fit the legs.
+
+    Attributes:
+        legs: Attached stops and targets.
+        watched: Symbols whose price matters: positions, and legs we watch ourselves.
+        warned: Protections whose `warn_at` was told; of this process.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.legs = Legs()
+        self.watched: set[str] = set()
+        # Protections are judged at most every quarter of a second.
+        self.warned: set[str] = set()
+        self.checked_ts = 0
+        self.opening: set[str] = set()
+
+    @abstractmethod
+    def apply(self, fact: Fact, out: Out) -> None:
+        """Take one fact."""
+
+    def change(
+        self, old: Order, out: Out, *, ts: int, evidence: str = "found", **changes: object
+    ) -> Order:
+        """Change an order, publish it, and tell what it settles."""
+        return self.alter(old, changes, out, ts=ts, evidence=evidence)
+
+    def alter(
+        self,
+        old: Order,
+        changes: Mapping[str, object],
+        out: Out,
+        *,
+        ts: int,
+        evidence: str = "found",
+        booked: Decimal | None = None,
+    ) -> Order:
+        """Change an order by name; `booked` is the new sum of its fills, where that changes."""
+        status = changes.get("status", old.status)
+        assert isinstance(status, Status)
+        if status.ended and not old.status.ended:
+            # Nothing is under way on an order that is over.
+            changes = {**IDLE, **changes}
+        new = self.state.orders.put(old, booked, updated_ts=max(ts, old.updated_ts), **changes)
+        out.append(OrderChanged(new))
+        self.settle(old, new, evidence, out)
+        if status.ended:
+            self.state.released.discard(new.id)
+            self.state.privileged.discard(new.id)
+            done = status in {Status.REJECTED, Status.CANCELED, Status.EXPIRED}
+            if done and not new.filled:
+                self.state.reservations.release(new.id)
+        if new.protective and status.ended and not old.status.ended:
+            self.legs.on_end(new, asked=old.cancel_state is not Asked.NONE, ts=new.updated_ts)
+        return new
+
+    def settle(self, old: Order, new: Order, evidence: str, out: Out) -> None:
+        """Tell everybody who was answered `outcome_unknown` what came of it, exactly once (8.5)."""
+        owed = self.state.orders.owed.get(old.id)
+        if not owed:
+            return
+        settled = {
+            op
+            for op, before, after in (
+                ("order.place", old.status is Status.UNKNOWN, new.status is Status.UNKNOWN),
+                (
+                    "order.cancel",
+                    old.cancel_state is Asked.UNKNOWN,
+                    new.cancel_state is Asked.UNKNOWN,
+                ),
+                (
+                    "order.amend",
+                    old.amend_state is Asked.UNKNOWN,
+                    new.amend_state is Asked.UNKNOWN,
+                ),
+            )
+            if before and not after
+        }
+        self.tell(new, settled, evidence, out)
+
+    def tell(self, order: Order, ops: set[str], evidence: str, out: Out) -> None:
+        """Write down what came of unanswered calls: one entry for each command."""
+        owed = self.state.orders.owed.get(order.id, [])
+        rest = [(command, op) for command, op in owed if op not in ops]
+        for command, op in owed:
+            if op in ops:
+                data = {
+                    "command": command,
+                    "op": op,
+                    "order_id": order.id,
+                    "client_order_id": order.client_order_id,
+                    "status": order.status.value,
+                    "evidence": evidence,
+                }
+                out.append(Note("order_resolved", data))
+        if rest:
+            self.state.orders.owed[order.id] = rest
+        else:
+            self.state.orders.owed.pop(order.id, None)
+
+    def owe(self, order: Order, command: str, op: str) -> None:
+        """Remember that a client was told `outcome_unknown`, and for which command."""
+        self.state.orders.owed.setdefault(order.id, []).append((command, op))
+
+    def illegal(self, order: Order, to: Status, word: str, out: Out) -> None:
+        """A pair that is not in the table: unchanged, and somebody has to look."""
+        out.append(
+            Alert(
+                "critical",
+                "transition",
+                f"order {order.client_order_id} is {order.status}; {word} would make it {to}",
+                {"order_id": order.id, "from": order.status.value, "to": to.value, "by": word},
+            )
+        )
+
+    def reduce(self, rule: str, reason: str, ts: int, out: Out) -> None:
+        """Let only exits pass from now on, unless it is so already."""
+        if ALL in self.state.halts:
+            return
+        halt = Halt(scope=ALL, state=TradingState.REDUCING, reason=reason, by=rule, ts=ts)
+        self.apply(StateSet(halt=halt), out)
+
+    def order(self, order_id: str) -> Order:
+        """The order as it is now; it must exist."""
+        order = self.state.orders.get(order_id)
+        assert order is not None, order_id
+        return order
+
+    def gap(self, order: Order, ts: int) -> None:
+        """Remember that a row shows more than our fills do, or that it does not any more."""
+        gaps = self.state.orders.gaps
+        if order.filled > self.state.orders.booked(order.id):
+            gaps.setdefault(order.id, ts)
+        else:
+            gaps.pop(order.id, None)
+
+    def plan(self, symbol: str, ts: int, out: Out) -> None:
+        """Do what makes the legs of a symbol fit."""
+        if self.legs.concerns(symbol):
+            self.carry(self.legs.plan(self.state, symbol, ts), ts, out)
+
+    def carry(self, steps: Iterable[Step], ts: int, out: Out) -> None:
+        """Turn what the legs ask for into effects; cancels happen here and now."""
+        # All are worked out before one is carried out: a cancel plans the same symbol again.
+        for wish in list(steps):
+            if isinstance(wish, Drop):
+                self.cancel(wish.order, "engine", ts, out)
+            else:
+                out.append(wish)
+
+    def cancel(self, order: Order, by: str, ts: int, out: Out) -> None:
+        """Cancel an order that works: here if it has not left, else at the venue."""
+        if order.status is Status.PENDING and order.id not in self.state.released:
+            fact = Withheld(
+                order_id=order.id,
+                status=Status.CANCELED,
+                code=None,
+                reason="canceled before it was sent",
+                by=by,
+                ts=ts,
+            )
+            self.apply(fact, out)
+            return
+        self.apply(CancelAsked(order_id=order.id, by=by, ts=ts), out)
+        out.append(CancelAtVenue(self.order(order.id)))
+
+
+def position_effect(old: Position, new: Position) -> PositionChanged:
+    """Publish a position, and the key of the row it replaces when it went flat or flipped."""
+    gone = old.id if old.amount and (not new.amount or old.side != new.side) else None
+    return PositionChanged(new, gone)

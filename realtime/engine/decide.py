@@ -1,0 +1,581 @@
+"""Wishes to facts: what is refused, and what a wish that is granted means.
+
+Rules of this file: (1) a refusal leaves the state as it was; (2) a wish that would change nothing gives no
+effect at all, so that repeating it is harmless; (3) every order the engine sends passes `risk.check`.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from hashlib import sha256
+from typing import assert_never
+
+from realtime.engine.core import Core, Out
+from realtime.engine.market import down, plain
+from realtime.engine.orders import evolve
+from realtime.engine.risk import check, check_amend, door, privileged
+from realtime.engine.rules import loss_and_fall
+from realtime.engine.shape import check_shape
+from realtime.engine.state import ALL, State
+from realtime.model.account import Position
+from realtime.model.errors import Code, Refused
+from realtime.model.events import (
+    Adopt,
+    Adopted,
+    Amend,
+    AmendAsked,
+    AmendFailed,
+    BracketSet,
+    Cancel,
+    CancelAtVenue,
+    CancelFailed,
+    Configure,
+    Configured,
+    CostBasisSet,
+    DayRolled,
+    Duplicate,
+    Fact,
+    Filled,
+    PeakSet,
+    Place,
+    Placed,
+    Release,
+    ResetDaily,
+    Resolve,
+    Resolved,
+    SetCostBasis,
+    SetState,
+    StateSet,
+    Submit,
+    SubmitAmend,
+    Unknown,
+    Who,
+    Wish,
+)
+from realtime.model.market import SECOND, ZERO
+from realtime.model.orders import (
+    OURS,
+    TRANSITIONS,
+    Asked,
+    Order,
+    OrderType,
+    Role,
+    Side,
+    Status,
+    venue_client_id,
+)
+from realtime.model.risk import Halt, TradingState
+
+
+WISHES = (
+    Place,
+    Amend,
+    Cancel,
+    Release,
+    SetState,
+    Configure,
+    Resolve,
+    Adopt,
+    SetCostBasis,
+    ResetDaily,
+)
+
+IGNORED = frozenset({"id", "expires_at", "mode", "confirm", "dry_run"})
+"""Arguments in which a resend may differ (I1)."""
+
+PATIENCE = SECOND
+"""After this long a repeated cancel goes to the venue again [ns]."""
+
+FREED_BY_RESET = frozenset({"max_daily_loss"})
+
+
+def decide(state: State, applier: Core, wish: Wish, out: Out) -> None:
+    """Decide a wish and apply its facts.
+
+    Raises:
+        Refused: Nothing has changed.
+    """
+    match wish:
+        case Place():
+            _place(state, applier, wish, out)
+        case Release():
+            _release(state, wish)
+        case Cancel():
+            _cancel(state, applier, wish, out)
+        case Amend():
+            _amend(state, applier, wish, out)
+        case SetState():
+            _set_state(state, applier, wish, out)
+        case Configure():
+            _configure(state, applier, wish, out)
+        case Resolve():
+            _resolve(state, applier, wish, out)
+        case Adopt():
+            _adopt(state, applier, wish, out)
+        case SetCostBasis():
+            _set_cost_basis(state, applier, wish, out)
+        case ResetDaily():
+            _reset_daily(state, applier, wish, out)
+        case _:
+            assert_never(wish)
+
+
+# --- orders -----------------------------------------------------------------------------------
+
+
+def _place(state: State, applier: Core, wish: Place, out: Out) -> None:
+    order = wish.order
+    known = state.orders.by_client_id(order.client_order_id)
+    if known is not None:
+        differing = _differing(state.orders.content(known.id), wish.content)
+        if differing:
+            raise _conflict(order.client_order_id, differing)
+        out.append(Duplicate(known))
+        return
+    stranger = state.orders.by_venue_client_id(order.venue_client_id)
+    if stranger is not None:
+        # The journal came from a backup and the client resends what the venue has already (I3).
+        _adopt_resent(applier, stranger, wish, out)
+        return
+    permission = check(state, wish)
+    approved = permission.approved
+    if approved.order.exit and wish.closing and privileged(state, wish, approved.order):
+        state.privileged.add(order.id)
+    placed = Placed(order=approved.order, content=wish.content, cost=permission.cost, ts=wish.ts)
+    applier.apply(placed, out)
+    for other in permission.first:
+        if other.cancel_state is Asked.NONE:
+            applier.cancel(other, "engine", wish.ts, out)
+    out.append(Submit(approved))
+
+
+def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    if before == now:
+        return []
+    names = (set(before) | set(now)) - IGNORED
+    return sorted(name for name in names if before.get(name) != now.get(name))
+
+
+def _conflict(client_order_id: str, fields: list[str]) -> Refused:
+    return Refused(
+        Code.CONFLICT,
+        f"client_order_id {client_order_id} was used with other content",
+        {"client_order_id": client_order_id, "fields": fields},
+    )
+
+
+def _adopt_resent(applier: Core, stranger: Order, wish: Place, out: Out) -> None:
+    order = wish.order
+    fields = [
+        name
+        for name, there, here in (
+            ("amount", stranger.amount, order.amount),
+            ("price", stranger.price, order.price),
+            ("side", stranger.side, order.side),
+            ("symbol", stranger.symbol, order.symbol),
+        )
+        if there != here
+    ]
+    if fields:
+        raise _conflict(order.client_order_id, fields)
+    if stranger.external:
+        adopted = Adopted(
+            order_id=stranger.id,
+            bot_id=order.bot_id,
+            subject=order.subject,
+            client=order.client,
+            client_order_id=order.client_order_id,
+            content=wish.content,
+            ts=wish.ts,
+        )
+        applier.apply(adopted, out)
+    found = applier.order(stranger.id)
+    out.append(Duplicate(found))
+
+
+def _release(state: State, wish: Release) -> None:
+    order = _known(state, wish.order_id)
+    door(state, order, wish.ts)
+    state.released.add(order.id)
+
+
+def _known(state: State, order_id: str) -> Order:
+    order = state.orders.get(order_id)
+    if order is None:
+        raise Refused(
+            Code.NOT_FOUND, f"no order {order_id}", {"what": "order", "order_id": order_id}
+        )
+    return order
+
+
+def _cancel(state: State, applier: Core, wish: Cancel, out: Out) -> None:
+    order = _known(state, wish.order_id)
+    if order.status.ended:
+        return
+    if order.cancel_state is Asked.REQUESTED:
+        if wish.ts - order.updated_ts >= PATIENCE:
+            out.append(CancelAtVenue(order))
+        return
+    applier.cancel(order, wish.who.subject or "local", wish.ts, out)
+
+
+def _amend(state: State, applier: Core, wish: Amend, out: Out) -> None:
+    order = _known(state, wish.order_id)
+    bracket = _bracket(state, order, wish)
+    changes = any(
+        target is not None and target != now
+        for target, now in (
+            (wish.amount, order.amount),
+            (wish.price, order.price),
+            (wish.stop_price, order.stop_price),
+        )
+    )
+    if changes:
+        if order.status is not Status.OPEN:
+            raise Refused(
+                Code.CONFLICT,
+                f"order {order.client_order_id} is {order.status}; only an open order can be amended",
+                {"status": order.status.value},
+            )
+        if order.amend_state is not Asked.NONE or order.cancel_state is Asked.REQUESTED:
+            raise Refused(
+                Code.CONFLICT,
+                f"an amend or cancel of {order.client_order_id} is under way",
+                {"amend_state": order.amend_state.value, "cancel_state": order.cancel_state.value},
+            )
+        approved, _, cost = check_amend(state, order, wish)
+        asked = AmendAsked(
+            order_id=order.id,
+            amount=wish.amount,
+            price=wish.price,
+            stop_price=wish.stop_price,
+            cost=cost,
+            ts=wish.ts,
+        )
+        applier.apply(asked, out)
+        out.append(SubmitAmend(approved))
+    if bracket is not None:
+        applier.apply(bracket, out)
+
+
+def _bracket(state: State, order: Order, wish: Amend) -> BracketSet | None:
+    """The change of attached legs in an amend; it is judged like the legs of a placement."""
+    stop = order.stop_loss if wish.stop_loss is None else wish.stop_loss
+    target = order.take_profit if wish.take_profit is None else wish.take_profit
+    if (stop, target) == (order.stop_loss, order.take_profit):
+        return None
+    nothing_held = order.status.ended and not (order.filled and state.account.amount(order.symbol))
+    if order.exit or nothing_held:
+        raise Refused(
+            Code.CONFLICT,
+            f"order {order.client_order_id} holds nothing that a stop could protect",
+            {"status": order.status.value},
+        )
+    check_shape(evolve(order, stop_loss=stop, take_profit=target), state.markets[order.symbol])
+    return BracketSet(order_id=order.id, stop_loss=stop, take_profit=target, ts=wish.ts)
+
+
+# --- trading state ----------------------------------------------------------------------------
+
+
+_STRICTNESS = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
+
+
+def _set_state(state: State, applier: Core, wish: SetState, out: Out) -> None:
+    _check_scope(state, wish.scope)
+    now = state.halts.get(wish.scope)
+    current = now.state if now is not None else TradingState.ACTIVE
+    if current is wish.state:
+        return
+    looser = _STRICTNESS[wish.state] < _STRICTNESS[current]
+    if looser and now is not None:
+        _check_resume(state, wish, now)
+    halt = Halt(
+        scope=wish.scope,
+        state=wish.state,
+        reason=wish.reason,
+        by=wish.who.subject or "local",
+        ts=wish.ts,
+    )
+    applier.apply(StateSet(halt=halt), out)
+    if looser and now is not None and now.by == "max_drawdown":
+        # The peak starts anew at the equity of this moment (3.5).
+        equity = state.equity(wish.ts).value
+        pnl = None if equity is None else state.daily_pnl(equity)
+        start = state.account.day_info.equity_start
+        if pnl is not None and start is not None:
+            applier.apply(PeakSet(peak_equity=start + pnl, reset=True, ts=wish.ts), out)
+
+
+def _check_scope(state: State, scope: str) -> None:
+    kind, mark, name = scope.partition(":")
+    fine = (
+        scope == ALL
+        or (kind == "venue" and name == state.venue)
+        or (kind == "symbol" and name in state.markets)
+        or (kind == "bot" and mark and name)
+    )
+    if not fine:
+        raise Refused(
+            Code.NOT_FOUND, f"there is no scope {scope}", {"what": kind or "scope", "scope": scope}
+        )
+
+
+def _check_resume(state: State, wish: SetState, now: Halt) -> None:
+    """What has to hold before trading is let loose again (3.4)."""
+    if not wish.who.admin:
+        raise Refused(Code.FORBIDDEN, "trading.resume needs scope admin", {"scope": "admin"})
+    if not state.ready:
+        raise Refused(
+            Code.VENUE_UNAVAILABLE,
+            f"{state.venue} is not ready: {state.ready_reason}",
+            retry_after=1.0,
+        )
+    unknown = [order.client_order_id for order in state.orders.unknown()]
+    if unknown and not wish.force:
+        raise Refused(
+            Code.CONFLICT,
+            f"{len(unknown)} orders have an unknown outcome; force resumes nevertheless",
+            {"unknown": unknown},
+        )
+    if now.by in FREED_BY_RESET:
+        loss, _ = loss_and_fall(state, state.equity(wish.ts).value)
+        limit = state.limits.max_daily_loss
+        if loss is not None and limit is not None and loss > limit:
+            raise Refused(
+                Code.CONFLICT,
+                f"daily loss {plain(round(loss, 6))} exceeds max_daily_loss {plain(limit)}; "
+                "risk.reset_daily starts the count anew",
+                {"rule": "max_daily_loss", "limit": plain(limit), "value": plain(loss)},
+            )
+
+
+def _configure(state: State, applier: Core, wish: Configure, out: Out) -> None:
+    current = state.limits.version
+    if wish.limits.version != current + 1:
+        raise Refused(
+            Code.CONFLICT,
+            f"the limits are at version {current}; the new ones must be version {current + 1}",
+            {"version": current},
+        )
+    applier.apply(Configured(limits=wish.limits, by=wish.who.subject, ts=wish.ts), out)
+
+
+def _reset_daily(state: State, applier: Core, wish: ResetDaily, out: Out) -> None:
+    _check_admin(wish.who, "risk.reset_daily")
+    equity = state.equity(wish.ts)
+    if equity.value is None:
+        raise Refused(
+            Code.VENUE_UNAVAILABLE, f"equity is not known: {equity.reason}", retry_after=1.0
+        )
+    rolled = roll_day(state, state.account.day_info.day, equity.value, wish.ts, wish.reason)
+    applier.apply(rolled, out)
+    lift(state, applier, wish.who.subject, wish.reason, wish.ts, out)
+
+
+def roll_day(state: State, day: str, equity: Decimal, ts: int, reset: str | None) -> DayRolled:
+    """The fact that begins a day: its equity is now's, the peak stays the peak."""
+    pnl = state.daily_pnl(equity)
+    info = state.account.day_info
+    peak = info.peak_equity
+    if peak is not None and pnl is not None and info.equity_start is not None:
+        # The peak was counted without the day's transfers; from now on they are part of the start.
+        peak += equity - info.equity_start - pnl
+    return DayRolled(
+        day=day,
+        equity_start=equity,
+        peak_equity=equity if peak is None or peak < equity else peak,
+        reset=reset,
+        ts=ts,
+    )
+
+
+def lift(state: State, applier: Core, by: str, reason: str, ts: int, out: Out) -> None:
+    """End what `max_daily_loss` had set."""
+    now = state.halts.get(ALL)
+    if now is not None and now.by in FREED_BY_RESET:
+        halt = Halt(scope=ALL, state=TradingState.ACTIVE, reason=reason, by=by, ts=ts)
+        applier.apply(StateSet(halt=halt), out)
+
+
+# --- operators --------------------------------------------------------------------------------
+
+
+def _check_admin(who: Who, op: str) -> None:
+    if not who.admin:
+        raise Refused(Code.FORBIDDEN, f"{op} needs scope admin", {"scope": "admin"})
+
+
+def _resolve(state: State, applier: Core, wish: Resolve, out: Out) -> None:
+    _check_admin(wish.who, "order.resolve")
+    order = _known(state, wish.order_id)
+    if order.status is not Status.UNKNOWN:
+        raise Refused(
+            Code.CONFLICT,
+            f"order {order.client_order_id} is {order.status}; only an unknown one can be resolved",
+            {"status": order.status.value},
+        )
+    if wish.status not in TRANSITIONS[Status.UNKNOWN][OURS]:
+        text = f"an unknown order cannot become {wish.status}"
+        raise Refused(Code.INVALID, text, {"fields": [{"field": "status", "message": text}]})
+    booked = state.orders.booked(order.id)
+    filled = wish.filled
+    if filled is None:
+        filled = order.amount if wish.status is Status.FILLED else order.filled
+    if not order.filled <= filled <= max(order.amount, order.filled) or (
+        wish.status is Status.FILLED and filled != order.amount
+    ):
+        text = f"filled must be {plain(order.filled)} to {plain(order.amount)}, was {plain(filled)}"
+        raise Refused(Code.INVALID, text, {"fields": [{"field": "filled", "message": text}]})
+    resolved = Resolved(
+        order_id=order.id,
+        status=wish.status,
+        filled=filled,
+        reason=wish.reason,
+        by=wish.who.subject,
+        ts=wish.ts,
+    )
+    applier.apply(resolved, out)
+    if filled > booked:
+        # The operator's word moves the position, too; a real fill replaces this one.
+        applier.apply(_inferred(state, order, filled - booked, None, wish.ts), out)
+
+
+def _inferred(
+    state: State, order: Order, amount: Decimal, price: Decimal | None, ts: int
+) -> Filled:
+    if price is None:
+        found = state.quotes.mark(order.symbol)
+        price = order.price or order.stop_price or (found[0] if found is not None else ZERO)
+    count = len(state.orders.fills_of(order.id))
+    return Filled(
+        venue=state.venue,
+        symbol=order.symbol,
+        trade_id=f"inferred:{order.id}:{count}",
+        exchange_order_id=order.exchange_order_id or "",
+        venue_client_id=order.venue_client_id,
+        side=order.side,
+        amount=amount,
+        price=price,
+        fee=ZERO,
+        fee_currency=state.markets[order.symbol].cash,
+        maker=False,
+        inferred=True,
+        ts=ts,
+    )
+
+
+def missing_fills(state: State, order_id: str, ts: int) -> list[Fact]:
+    """The fill that an order's row implies and nobody has (2.5)."""
+    order = _known(state, order_id)
+    booked = state.orders.booked(order_id)
+    rest = order.filled - booked
+    if rest <= 0:
+        return []
+    size = state.markets[order.symbol].contract_size
+    known = sum((fill.cost for fill in state.orders.fills_of(order_id)), ZERO)
+    cost = order.cost - known
+    return [_inferred(state, order, rest, cost / (rest * size) if cost > 0 else None, ts)]
+
+
+def _adopt(state: State, applier: Core, wish: Adopt, out: Out) -> None:
+    _check_admin(wish.who, "order.adopt")
+    order = _known(state, wish.order_id)
+    if not order.external:
+        raise Refused(
+            Code.CONFLICT, f"order {order.client_order_id} has an owner", {"order_id": order.id}
+        )
+    adopted = Adopted(
+        order_id=order.id,
+        bot_id=wish.bot_id,
+        subject=wish.who.subject,
+        client=wish.who.client,
+        ts=wish.ts,
+    )
+    applier.apply(adopted, out)
+
+
+def _set_cost_basis(state: State, applier: Core, wish: SetCostBasis, out: Out) -> None:
+    _check_admin(wish.who, "position.set_cost_basis")
+    for position in state.account.positions.values():
+        if position.id == wish.position_id and position.amount:
+            break
+    else:
+        raise Refused(
+            Code.NOT_FOUND,
+            f"no position {wish.position_id}",
+            {"what": "position", "position_id": wish.position_id},
+        )
+    if not (wish.entry_price.is_finite() and wish.entry_price > 0):
+        text = f"must be above 0, was {wish.entry_price}"
+        raise Refused(Code.INVALID, text, {"fields": [{"field": "entry_price", "message": text}]})
+    if position.entry_price == wish.entry_price:
+        return
+    told = CostBasisSet(
+        position_id=wish.position_id,
+        entry_price=wish.entry_price,
+        by=wish.who.subject,
+        ts=wish.ts,
+    )
+    applier.apply(told, out)
+
+
+# --- what the engine and the desk wish for themselves -------------------------------------------
+
+
+def flatten(state: State, scope: str, ts: int) -> list[Place]:
+    """One reduce-only market order for every position of a scope (K7)."""
+    kind, _, name = scope.partition(":")
+    found = []
+    for symbol, position in sorted(state.account.positions.items()):
+        if kind == "symbol" and symbol != name:
+            continue
+        if position.amount and state.account.held(symbol):
+            found.append(_closing(state, position, ts))
+    return found
+
+
+def _closing(state: State, position: Position, ts: int) -> Place:
+    market = state.markets[position.symbol]
+    side = Side.SELL if position.amount > 0 else Side.BUY
+    secret = sha256(f"{position.symbol}|{position.amount}|{ts}".encode()).hexdigest()[:24]
+    client_order_id = f"flat-{secret}"
+    order = Order(
+        id=f"f-{secret}",
+        client_order_id=client_order_id,
+        venue_client_id=venue_client_id(state.venue, client_order_id),
+        venue=state.venue,
+        symbol=position.symbol,
+        type=OrderType.MARKET,
+        side=side,
+        amount=down(abs(position.amount), market.amount_step),
+        reduce_only=True,
+        position_type="swap" if market.contract else "spot",
+        role=Role.EXIT,
+        subject="engine",
+        source="flatten",
+        created_ts=ts,
+        updated_ts=ts,
+    )
+    return Place(order=order, who=Who(subject="engine", source="flatten"), ts=ts)
+
+
+def unfinished(state: State, ts: int) -> list[Fact]:
+    """Calls that were under way when the process ended: their outcome is unknown."""
+    facts: list[Fact] = []
+    for order in state.orders.working():
+        command = f"restart:{order.id}"
+        if order.status is Status.PENDING:
+            facts.append(Unknown(order_id=order.id, command=command, ts=ts))
+        if order.amend_state is Asked.REQUESTED:
+            facts.append(
+                AmendFailed(
+                    order_id=order.id, unknown=True, command=command, reason="restart", ts=ts
+                )
+            )
+        if order.cancel_state is Asked.REQUESTED:
+            facts.append(
+                CancelFailed(
+                    order_id=order.id, unknown=True, command=command, reason="restart", ts=ts
+                )
+            )
+    return facts

@@ -1,0 +1,280 @@
+"""The trading engine of one account: events in, new state and effects out.
+
+Rules of this file:
+1 `process` is the only way state changes.
+2 Nothing here awaits, logs, reads a clock or knows who listens.
+3 A wish is decided into facts, or refused and then nothing has changed; its facts are applied like the
+  facts that come from outside.
+4 What is journaled is exactly what `Record` names. Replaying those facts gives the same state, see
+  `digest`; the venue's word on balances and positions, prices and readiness are asked for anew.
+5 Every event is handled in a `match` that ends in `assert_never`.
+"""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, localcontext
+from hashlib import sha256
+
+from realtime.engine import decide, portfolio
+from realtime.engine.apply import Applier
+from realtime.engine.orderbook import OrderBook
+from realtime.engine.orders import Ledger
+from realtime.engine.risk import preview
+from realtime.engine.state import ALL, State
+from realtime.engine.watch import watch_price, watch_time
+from realtime.model.account import Balance, Day, Marked, Portfolio, Position, Valued
+from realtime.model.events import (
+    BookChanged,
+    Effect,
+    Event,
+    Fact,
+    Place,
+    StaleChanged,
+    Tick,
+    TickerChanged,
+    Traded,
+    Wish,
+)
+from realtime.model.market import (
+    MONEY,
+    BookDelta,
+    BookSnapshot,
+    Mark,
+    Market,
+    Stale,
+    Ticker,
+    Trade,
+)
+from realtime.model.orders import Fill
+from realtime.model.risk import Halt, Limits, Preview, RiskView, TradingState
+
+
+class Engine:
+    """One account at one venue.
+
+    Attributes:
+        venue, mode: Shown in rows.
+        markets: By unified symbol.
+        valuation_currency: In which equity and limits are counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        venue: str,
+        mode: str,
+        markets: Mapping[str, Market],
+        limits: Limits,
+        valuation_currency: str = "USDT",
+    ) -> None:
+        self.venue = venue
+        self.mode = mode
+        self.markets = markets
+        self.valuation_currency = valuation_currency
+        self._state = State(
+            venue=venue, mode=mode, markets=markets, limits=limits, currency=valuation_currency
+        )
+        self._applier = Applier(self._state)
+
+    # -- the one way in ------------------------------------------------------------------------
+
+    def process(self, event: Event) -> list[Effect]:
+        """Take one event.
+
+        Returns:
+            Effects in order; what follows a `Record` waits for its commit. A resent placement gives
+            the single effect `Duplicate`; a wish that changes nothing gives none.
+
+        Raises:
+            Refused: A wish is refused; the state is what it was.
+        """
+        match event:
+            case BookDelta():
+                return self._book_delta(event)
+            case Trade():
+                self._state.quotes.take_trade(event)
+                return self._priced(event.symbol, event.recv_ts, Traded(event))
+            case Ticker():
+                self._state.quotes.take_ticker(event)
+                return self._priced(event.symbol, event.recv_ts, TickerChanged(event))
+            case BookSnapshot():
+                book = self._state.quotes.take_snapshot(event)
+                if book.crossed:
+                    return []
+                return [BookChanged(event.symbol, event.ts, event.repaired)]
+            case Mark():
+                self._state.quotes.take_mark(event)
+                return self._priced(event.symbol, event.ts, None)
+            case Stale():
+                self._state.quotes.take_stale(event)
+                return [StaleChanged(event)]
+            case Tick():
+                with localcontext(MONEY):
+                    return watch_time(self._state, self._applier, event)
+            case _:
+                with localcontext(MONEY):
+                    return self._order_event(event)
+
+    def _book_delta(self, delta: BookDelta) -> list[Effect]:
+        book = self._state.quotes.take_delta(delta)
+        # A crossed book is wrong: it is withheld until the venue's next word mends it.
+        if book is None or book.crossed:
+            return []
+        return [BookChanged(delta.symbol, delta.ts)]
+
+    def _priced(self, symbol: str, ts: int, effect: Effect | None) -> list[Effect]:
+        out: list[Effect] = [] if effect is None else [effect]
+        if symbol in self._applier.watched:
+            with localcontext(MONEY):
+                watch_price(self._state, self._applier, symbol, ts, out)
+        return out
+
+    def _order_event(self, event: Wish | Fact) -> list[Effect]:
+        out: list[Effect] = []
+        if isinstance(event, decide.WISHES):
+            decide.decide(self._state, self._applier, event, out)
+        else:
+            self._applier.apply(event, out)
+        return out
+
+    # -- reading -------------------------------------------------------------------------------
+
+    @property
+    def orders(self) -> Ledger:
+        """All orders; to be read only."""
+        return self._state.orders
+
+    @property
+    def positions(self) -> Mapping[str, Position]:
+        """By symbol; flat ones keep their sums."""
+        return self._state.account.positions
+
+    @property
+    def balances(self) -> Mapping[str, Balance]:
+        """The venue's word, by `currency|wallet`."""
+        return self._state.account.balances
+
+    @property
+    def books(self) -> Mapping[str, OrderBook]:
+        """By symbol."""
+        return self._state.quotes.books
+
+    @property
+    def tickers(self) -> Mapping[str, Ticker]:
+        """By symbol."""
+        return self._state.quotes.tickers
+
+    @property
+    def marks(self) -> Mapping[str, Mark]:
+        """Mark prices of derivatives, by symbol."""
+        return self._state.quotes.marks
+
+    @property
+    def limits(self) -> Limits:
+        """In force."""
+        return self._state.limits
+
+    @property
+    def halts(self) -> Mapping[str, Halt]:
+        """Scopes that are not active."""
+        return self._state.halts
+
+    @property
+    def ready(self) -> bool:
+        """Whether the account is reconciled and its data trusted."""
+        return self._state.ready
+
+    @property
+    def day(self) -> Day:
+        """Counters of the trading day."""
+        return self._state.account.day()
+
+    @property
+    def last_fill_ts(self) -> int:
+        """When the newest booked fill happened [ns]; 0 without any."""
+        return self._state.orders.last_fill_ts
+
+    def fills_of(self, order_id: str) -> tuple[Fill, ...]:
+        """Booked fills of an order, oldest first."""
+        return self._state.orders.fills_of(order_id)
+
+    def state(self, symbol: str | None = None, bot_id: str | None = None) -> TradingState:
+        """The strictest trading state that applies to a symbol and a bot; without them, to all."""
+        halt = self._state.halt_of(symbol, bot_id)
+        return TradingState.ACTIVE if halt is None else halt.state
+
+    def halted(self, scope: str) -> bool:
+        """Whether exactly this scope is set to anything but active."""
+        return scope in self._state.halts
+
+    def mark(self, symbol: str) -> tuple[Decimal, str] | None:
+        """Price and source (`mark`, `mid`, `last`) a symbol is valued at."""
+        with localcontext(MONEY):
+            return self._state.quotes.mark(symbol)
+
+    def worth(self, currency: str) -> Decimal | None:
+        """Price of one unit of a currency in the valuation currency; None without a way or a price."""
+        with localcontext(MONEY):
+            return self._state.quotes.worth(currency)
+
+    def preview(self, place: Place) -> Preview:
+        """What the gate would say to this placement now; nothing changes.
+
+        Raises:
+            Refused: `invalid` or `not_found` for an order that makes no sense by itself.
+        """
+        with localcontext(MONEY):
+            return preview(self._state, place)
+
+    def risk_view(self, ts: int) -> RiskView:
+        """The account's risk (channel `risk`, op `risk.assessment`)."""
+        with localcontext(MONEY):
+            return portfolio.risk_view(self._state, ts)
+
+    def value(self, ts: int) -> Portfolio:
+        """Everything held, valued."""
+        with localcontext(MONEY):
+            return portfolio.value(self._state, ts)
+
+    def mark_position(self, position: Position) -> Marked:
+        """A position at the market's price."""
+        with localcontext(MONEY):
+            return portfolio.mark_position(self._state, position)
+
+    def value_balance(self, balance: Balance) -> Valued:
+        """A balance in the valuation currency."""
+        with localcontext(MONEY):
+            return portfolio.value_balance(self._state, balance)
+
+    def flatten(self, ts: int, scope: str = ALL) -> list[Place]:
+        """Wishes that close every position of a scope (`all`, `venue:ID`, `symbol:S`) at the market."""
+        with localcontext(MONEY):
+            return decide.flatten(self._state, scope, ts)
+
+    def unfinished(self, ts: int) -> list[Fact]:
+        """What is true after a restart: calls without an outcome have an unknown one (2.1)."""
+        return decide.unfinished(self._state, ts)
+
+    def missing_fills(self, order_id: str, ts: int) -> list[Fact]:
+        """The inferred fill for what an order's row shows and its fills do not; after fills were fetched."""
+        with localcontext(MONEY):
+            return decide.missing_fills(self._state, order_id, ts)
+
+    def dump(self) -> Iterator[str]:
+        """All state that facts have made, line by line, in a fixed order."""
+        state = self._state
+        yield f"limits {state.limits!r}"
+        yield f"halts {sorted(state.halts.items())}"
+        pace = state.pace
+        yield f"pace {sorted(pace.owners.items())} {sorted(pace.exits.items())}"
+        yield f"pace {pace.account} {pace.account_exits} {sorted(pace.executions.items())}"
+        yield from state.orders.dump()
+        yield from state.account.dump()
+        yield from self._applier.legs.dump()
+
+    def digest(self) -> str:
+        """SHA-256 of `dump`: equal for two engines that took the same facts."""
+        sums = sha256()
+        for line in self.dump():
+            sums.update(line.encode())
+            sums.update(b"\n")
+        return sums.hexdigest()

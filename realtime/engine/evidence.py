@@ -1,0 +1,227 @@
+"""Rows of the venue: evidence about orders, and orders that are not ours (2.2, 2.3, 2.7).
+
+A row that is older than what is known changes nothing. A pair that the table of transitions does not list
+changes nothing and raises a critical alert.
+"""
+
+from decimal import Decimal
+from hashlib import sha256
+
+from realtime.engine.acts import follow
+from realtime.engine.core import NO_AMEND, Core, Out
+from realtime.engine.orders import evolve, step
+from realtime.model.events import (
+    Alert,
+    OrderChanged,
+    OrderSeen,
+    Record,
+)
+from realtime.model.market import SECOND
+from realtime.model.orders import (
+    VENUE,
+    Asked,
+    Order,
+    OrderType,
+    Role,
+    Side,
+    Status,
+)
+
+
+TRAIL_EVERY = SECOND
+"""A trailing stop's own trigger is written down at most this often [ns] (B6)."""
+
+SETTLED = 5 * SECOND
+"""A looked-up row this long after an unanswered amend or cancel settles it [ns]."""
+
+
+def seen(core: Core, row: OrderSeen, out: Out) -> None:
+    """Take a venue's row."""
+    orders = core.state.orders
+    order = orders.find(row)
+    if order is None:
+        external(core, row, out)
+        return
+    known = orders.asof(order.id)
+    if row.asof < known or (row.status is Status.OPEN and row.filled < order.filled):
+        orders.stale_rows += 1
+        return
+    changes = row_changes(core, order, row, known, out)
+    if changes is None:
+        orders.stale_rows += 1
+        return
+    if not changes:
+        return
+    out.insert(0, Record(row))
+    evidence = "answer" if row.evidence == "answer" else "found"
+    new = core.alter(order, changes, out, ts=row.ts, evidence=evidence)
+    orders.set_asof(order.id, row.asof)
+    core.gap(new, row.ts)
+    if new.cost_limit is None and new.filled > new.amount:
+        overfill(core, new, row.ts, out)
+    follow(core, new, row.ts, out)
+    core.plan(new.symbol, row.ts, out)
+
+
+def row_changes(
+    core: Core, order: Order, row: OrderSeen, known: int, out: Out
+) -> dict[str, object] | None:
+    """What a row that is not older changes; None when it says nothing that can be believed."""
+    changes: dict[str, object] = {}
+    if row.status is not order.status:
+        late_end = order.status is Status.FILLED and row.status.ended
+        if late_end and row.filled <= order.filled:
+            return None  # fills were faster than the row of an earlier end
+        back = order.status.ended and row.status is Status.OPEN
+        if back and known and row.asof == known:
+            return None  # the same moment: the end came last
+        if not step(order, VENUE, row.status):
+            out.insert(0, Record(row))
+            core.illegal(order, row.status, "a row of the venue", out)
+            core.state.orders.set_asof(order.id, row.asof)
+            return {}
+        changes["status"] = row.status
+        if back:
+            resurrected(core, order, row, out)
+        if row.status.ended:
+            changes["code"], changes["reason"] = row.code, row.reason
+    if order.exchange_order_id is None:
+        changes["exchange_order_id"] = row.exchange_order_id
+    if row.filled > order.filled:
+        changes["filled"] = row.filled
+        changes["cost"] = row.cost
+    if row.status is Status.OPEN or order.cost_limit is not None:
+        changes |= row_terms(order, row)
+    settled = row.evidence != "stream" and row.ts - order.updated_ts >= SETTLED
+    if row.status is Status.OPEN and settled:
+        if order.cancel_state is Asked.UNKNOWN:
+            changes["cancel_state"] = Asked.NONE
+        if order.amend_state is Asked.UNKNOWN and "amend_state" not in changes:
+            changes |= NO_AMEND
+    return changes
+
+
+def row_terms(order: Order, row: OrderSeen) -> dict[str, object]:
+    """Amount and prices as the venue shows them, where they differ; an amend shows itself so."""
+    changes: dict[str, object] = {}
+    if row.amount != order.amount:
+        changes["amount"] = row.amount
+    if row.price is not None and row.price != order.price and order.type.priced:
+        changes["price"] = row.price
+    if row.stop_price is not None and row.stop_price != order.stop_price:
+        trailing = order.type is OrderType.TRAILING_STOP
+        if not trailing or row.ts - order.updated_ts >= TRAIL_EVERY:
+            changes["stop_price"] = row.stop_price
+    if order.amend_state is not Asked.NONE and all(
+        target is None or target == there
+        for target, there in (
+            (order.amend_amount, row.amount),
+            (order.amend_price, row.price),
+            (order.amend_stop_price, row.stop_price),
+        )
+    ):
+        changes |= NO_AMEND
+    return changes
+
+
+def resurrected(core: Core, order: Order, row: OrderSeen, out: Out) -> None:
+    """An order thought dead works: alarm, and only exits from now on."""
+    text = f"order {order.client_order_id} was {order.status}; the venue shows it working"
+    data = {"order_id": order.id, "exchange_order_id": row.exchange_order_id}
+    out.append(Alert("critical", "order_resurrected", text, data))
+    core.reduce("order_resurrected", text, row.ts, out)
+
+
+def overfill(core: Core, order: Order, ts: int, out: Out) -> None:
+    """More was filled than asked for: alarm, and only exits from now on."""
+    text = f"order {order.client_order_id} filled {order.filled} of {order.amount}"
+    out.append(Alert("critical", "overfill", text, {"order_id": order.id}))
+    core.reduce("overfill", text, ts, out)
+
+
+def external(core: Core, row: OrderSeen, out: Out) -> None:
+    """An order without an intent: shown and counted, never touched by itself (2.7)."""
+    if row.status.ended or row.symbol not in core.state.markets:
+        return  # what it did is in the balances
+    out.append(Record(row))
+    kind = OrderType(row.type) if row.type in set(OrderType) else OrderType.LIMIT
+    order = stranger(
+        core,
+        symbol=row.symbol,
+        exchange_order_id=row.exchange_order_id,
+        venue_client_id=row.venue_client_id,
+        side=row.side,
+        amount=row.amount,
+        ts=row.ts,
+    )
+    exits = row.reduce_only or (
+        not core.state.markets[row.symbol].contract and row.side is Side.SELL
+    )
+    order = evolve(
+        order,
+        type=kind,
+        price=row.price,
+        stop_price=row.stop_price,
+        reduce_only=row.reduce_only,
+        role=Role.EXIT if exits else Role.ENTRY,
+        status=row.status,
+        filled=row.filled,
+        cost=row.cost,
+    )
+    core.state.orders.add(order, {})
+    core.state.orders.set_asof(order.id, row.asof)
+    core.gap(order, row.ts)
+    out.append(OrderChanged(order))
+    report_stranger(core, order, out)
+
+
+def stranger(
+    core: Core,
+    *,
+    symbol: str,
+    exchange_order_id: str,
+    venue_client_id: str | None,
+    side: Side,
+    amount: Decimal,
+    ts: int,
+) -> Order:
+    """Make the order that a row or fill without an intent speaks of."""
+    state = core.state
+    order_id = f"x-{exchange_order_id}"
+    if state.orders.get(order_id) is not None:
+        order_id = f"{order_id}-{symbol}"
+    secret = sha256(order_id.encode()).hexdigest()
+    market = state.markets[symbol]
+    return Order(
+        id=order_id,
+        client_order_id=f"x-{secret[:24]}",
+        venue_client_id=venue_client_id or f"x-{secret}",
+        exchange_order_id=exchange_order_id,
+        venue=state.venue,
+        symbol=symbol,
+        type=OrderType.MARKET,
+        side=side,
+        amount=amount,
+        position_type="swap" if market.contract else "spot",
+        status=Status.OPEN,
+        external=True,
+        source="external",
+        created_ts=ts,
+        updated_ts=ts,
+    )
+
+
+def report_stranger(core: Core, order: Order, out: Out) -> None:
+    """Alarm about an order that is not ours; twice as loud when its id has the form of ours."""
+    data = {"order_id": order.id, "symbol": order.symbol, "side": order.side.value}
+    text = f"the venue has order {order.exchange_order_id} in {order.symbol}, which is not ours"
+    out.append(Alert("warning", "external_order", text, data))
+    if core.state.ever_ready and ours_by_form(order.venue_client_id):
+        text = f"order {order.exchange_order_id} has a client id like ours: who uses this key?"
+        out.append(Alert("critical", "foreign_process", text, data))
+        core.reduce("foreign_process", text, order.created_ts, out)
+
+
+def ours_by_form(venue_client_id: str) -> bool:
+    """Whether a client id has the form of ours: 32 lower-case hex digits (I3)."""
+    return len(venue_client_id) == 32 and set(venue_client_id) <= set("0123456789abcdef")

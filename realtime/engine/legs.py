@@ -1,0 +1,419 @@
+"""Attached stops and targets: what they protect, and what has to be done so that they fit (section 4).
+
+Rules of this file:
+1 A leg exists only for what has filled and is still held: `protected` grows with the parent's fills, and
+  shrinks with the legs' own fills and with whatever else makes the position smaller, oldest parent first.
+2 A leg's ids are derived from (parent, kind, generation): asked for twice, it is placed once.
+3 There is never a second stop while one may be alive, so an unknown leg is waited for (B4).
+4 Both legs of a parent are one OCO group at the venue.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from hashlib import sha256
+
+from realtime.engine.market import down
+from realtime.engine.shape import attached, attached_trailing
+from realtime.engine.state import State
+from realtime.model.events import Alert, Amend, AmendNext, Place, PlaceNext, Who
+from realtime.model.market import SECOND, ZERO, Market
+from realtime.model.orders import (
+    Asked,
+    Fill,
+    Order,
+    OrderType,
+    Role,
+    Side,
+    Status,
+    Trigger,
+    venue_client_id,
+)
+
+
+class Kind(StrEnum):
+    """Which leg."""
+
+    STOP = "sl"
+    TARGET = "tp"
+
+
+ROLES = {Kind.STOP: Role.STOP_LOSS, Kind.TARGET: Role.TAKE_PROFIT}
+KINDS = {role: kind for kind, role in ROLES.items()}
+
+LOST_AFTER = SECOND
+"""A leg that the venue ended is missed after this long [ns]: the fill that explains it may follow."""
+
+TRIES = 3
+"""Generations lost to the venue before we watch the price ourselves."""
+
+Key = tuple[str, Kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Cancel this leg."""
+
+    order: Order
+
+
+Step = PlaceNext | AmendNext | Drop | Alert
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A stop or target that only we hold, because the venue would not."""
+
+    parent_id: str
+    kind: Kind
+    price: Decimal
+    below: bool
+
+
+class Legs:
+    """What is protected in which symbol, and which legs need no more care."""
+
+    __slots__ = ("degraded", "dropped", "lost", "protected", "refused", "watches")
+
+    def __init__(self) -> None:
+        # Per symbol and parent, oldest first [base, contracts].
+        self.protected: dict[str, dict[str, Decimal]] = {}
+        # Legs a person cancelled, and legs that could not be amended.
+        self.dropped: set[Key] = set()
+        self.refused: set[str] = set()
+        # Of this process: legs the venue ended or refused, since when and how often.
+        self.lost: dict[Key, int] = {}
+        self.degraded: set[Key] = set()
+        self.watches: dict[str, dict[Key, Watch]] = {}
+
+    # -- facts ---------------------------------------------------------------------------------
+
+    def on_fill(self, state: State, order: Order, fill: Fill) -> None:
+        """Count a fill: of a parent it adds, of a leg or anything that closes it takes away."""
+        symbol = order.symbol
+        held = self.protected.get(symbol)
+        if order.role is Role.ENTRY and attached(order):
+            market = state.markets[symbol]
+            received = fill.amount
+            if order.side is Side.BUY and not market.contract and fill.fee_currency == market.base:
+                received -= fill.fee
+            held = self.protected.setdefault(symbol, {})
+            held[order.id] = held.get(order.id, ZERO) + received
+            self.degraded -= {(order.id, kind) for kind in Kind}
+        elif held and order.parent_id in held and order.parent_id is not None:
+            held[order.parent_id] = max(held[order.parent_id] - fill.amount, ZERO)
+        self.trim(state, symbol)
+
+    def trim(self, state: State, symbol: str) -> None:
+        """Protect no more than is held; what else closed a position closed its oldest part."""
+        for sibling in state.siblings(symbol):
+            held = self.protected.get(sibling)
+            if not held:
+                continue
+            amount = state.account.amount(sibling)
+            for side in Side:
+                parents = [key for key in held if self._parent(state, key).side is side]
+                there = max(amount if side is Side.BUY else -amount, ZERO)
+                excess = sum((held[key] for key in parents), ZERO) - there
+                for key in parents:
+                    if excess <= 0:
+                        break
+                    taken = min(held[key], excess)
+                    held[key] -= taken
+                    excess -= taken
+
+    def on_cancel(self, order: Order, by: str) -> None:
+        """A cancel of a leg by a person is respected: that leg does not come back."""
+        if order.protective and order.parent_id is not None and by != "engine":
+            self.dropped.add((order.parent_id, KINDS[order.role]))
+
+    def on_bracket(self, parent_id: str) -> None:
+        """A new stop or target was asked for: what was dropped before counts no more."""
+        self.dropped -= {(parent_id, kind) for kind in Kind}
+        self.degraded -= {(parent_id, kind) for kind in Kind}
+
+    def on_end(self, order: Order, *, asked: bool, ts: int) -> None:
+        """A leg ended. Unless we asked for it or it filled, somebody has to look why."""
+        if order.parent_id is None or order.status is Status.FILLED or asked:
+            return
+        self.lost[order.parent_id, KINDS[order.role]] = ts
+
+    # -- what to do ----------------------------------------------------------------------------
+
+    def concerns(self, symbol: str) -> bool:
+        """Whether anything in a symbol is protected, or was."""
+        return symbol in self.protected
+
+    def plan(self, state: State, symbol: str, ts: int) -> Iterator[Step]:
+        """Say what makes the legs of a symbol fit: newest parents are served first."""
+        held = self.protected.get(symbol)
+        if not held:
+            return
+        market = state.markets[symbol]
+        left: dict[Side, Decimal] = {}
+        for side in Side:
+            left[side] = state.holding(symbol, side)
+            load = state.orders.loads.get(symbol)
+            if load is not None and not market.contract:
+                # Coins that another exit holds cannot be promised twice.
+                left[side] -= load.exits
+        for parent_id in reversed(list(held)):
+            parent = self._parent(state, parent_id)
+            side = parent.side.opposite
+            amount = down(max(min(held[parent_id], left[side]), ZERO), market.amount_step)
+            left[side] -= amount
+            alive = False
+            for kind in Kind:
+                leg = working_leg(state, parent_id, kind)
+                alive = alive or leg is not None
+                yield from self._fit(state, parent, kind, leg, amount, ts)
+            if not held[parent_id] and not alive and parent.status.ended:
+                del held[parent_id]
+                self._forget(symbol, parent_id)
+        if not held:
+            del self.protected[symbol]
+
+    def _fit(
+        self, state: State, parent: Order, kind: Kind, leg: Order | None, amount: Decimal, ts: int
+    ) -> Iterator[Step]:
+        """One leg: keep, resize, cancel or place it."""
+        key = (parent.id, kind)
+        trigger = wanted(parent, kind)
+        if leg is not None:
+            self.lost.pop(key, None)
+            if leg.cancel_state is not Asked.NONE:
+                return
+            if trigger is None or not amount:
+                yield Drop(leg)
+                return
+            if leg.status is not Status.OPEN or leg.amend_state is not Asked.NONE:
+                return
+            change = self._change(state, leg, trigger, amount, ts)
+            if change is not None and leg.id in self.refused:
+                yield Drop(leg)
+            elif change is not None:
+                yield AmendNext(change)
+            return
+        if trigger is None or not amount or key in self.dropped or key in self.degraded:
+            return
+        if key in self.lost:
+            return
+        if too_small(state, parent, amount):
+            return
+        yield PlaceNext(make_leg(state, parent, kind, amount, ts))
+
+    def _change(
+        self, state: State, leg: Order, trigger: Trigger, amount: Decimal, ts: int
+    ) -> Amend | None:
+        """The amend that makes a leg fit, None when it does."""
+        total = state.orders.booked(leg.id) + amount
+        stop_price = price = None
+        if leg.type in {OrderType.STOP, OrderType.STOP_LIMIT}:
+            stop_price, price = trigger.price, trigger.limit
+        elif leg.type is OrderType.LIMIT:
+            price = trigger.price
+        changed = (
+            total != leg.amount
+            or (stop_price is not None and stop_price != leg.stop_price)
+            or (price is not None and price != leg.price)
+        )
+        if not changed:
+            return None
+        return Amend(
+            order_id=leg.id,
+            amount=total,
+            price=price if leg.type.priced else None,
+            stop_price=stop_price,
+            stop_loss=None,
+            take_profit=None,
+            who=who_of(leg),
+            ts=ts,
+        )
+
+    def tick(self, state: State, ts: int) -> Iterator[Step]:
+        """Look after legs that the venue ended: again, at the market, or watched by us (B5)."""
+        for key, since in list(self.lost.items()):
+            if ts - since < LOST_AFTER:
+                continue
+            del self.lost[key]
+            parent_id, kind = key
+            parent = self._parent(state, parent_id)
+            amount = self.protected.get(parent.symbol, {}).get(parent_id, ZERO)
+            trigger = wanted(parent, kind)
+            if not amount or trigger is None or key in self.dropped:
+                continue
+            if working_leg(state, parent_id, kind) is not None:
+                continue
+            tried = sum(1 for leg in state.orders.legs_of(parent_id) if leg.role is ROLES[kind])
+            again = tried < TRIES
+            yield Alert(
+                "critical",
+                "protection_degraded",
+                f"the venue ended the {ROLES[kind]} of {parent.client_order_id}; "
+                + ("it is placed again" if again else "we watch its price ourselves"),
+                {"order_id": parent_id, "symbol": parent.symbol, "role": ROLES[kind].value},
+            )
+            if again:
+                yield from self.plan(state, parent.symbol, ts)
+            else:
+                self._watch(parent, kind, trigger)
+
+    def _watch(self, parent: Order, kind: Kind, trigger: Trigger) -> None:
+        key = (parent.id, kind)
+        self.degraded.add(key)
+        below = (parent.side is Side.BUY) is (kind is Kind.STOP)
+        watch = Watch(parent.id, kind, trigger.price, below)
+        self.watches.setdefault(parent.symbol, {})[key] = watch
+
+    def fire(self, state: State, symbol: str, ts: int) -> Iterator[Step]:
+        """Send what we watch ourselves, if its price is there; a silent feed fires nothing (B10)."""
+        watches = self.watches.get(symbol)
+        if not watches or state.quotes.is_stale(symbol):
+            return
+        for key, watch in list(watches.items()):
+            parent = self._parent(state, watch.parent_id)
+            price = state.quotes.trigger_price(symbol, parent.trigger_by)
+            if price is None or not (price <= watch.price if watch.below else price >= watch.price):
+                continue
+            del watches[key]
+            amount = down(
+                min(
+                    self.protected.get(symbol, {}).get(parent.id, ZERO),
+                    state.holding(symbol, parent.side.opposite),
+                ),
+                state.markets[symbol].amount_step,
+            )
+            if amount:
+                yield PlaceNext(make_leg(state, parent, watch.kind, amount, ts, at_market=True))
+
+    def _forget(self, symbol: str, parent_id: str) -> None:
+        for kind in Kind:
+            key = (parent_id, kind)
+            self.lost.pop(key, None)
+            self.degraded.discard(key)
+            self.watches.get(symbol, {}).pop(key, None)
+
+    @staticmethod
+    def _parent(state: State, parent_id: str) -> Order:
+        parent = state.orders.get(parent_id)
+        assert parent is not None
+        return parent
+
+    def dump(self) -> Iterator[str]:
+        """What facts have made, in a fixed order."""
+        held = {symbol: list(parents.items()) for symbol, parents in sorted(self.protected.items())}
+        yield f"protected {held} dropped {sorted(self.dropped)} refused {sorted(self.refused)}"
+
+
+def working_leg(state: State, parent_id: str, kind: Kind) -> Order | None:
+    """The leg of this kind that may be alive; there is one at most."""
+    for leg in reversed(state.orders.legs_of(parent_id)):
+        if leg.role is ROLES[kind] and not leg.status.ended:
+            return leg
+    return None
+
+
+def wanted(parent: Order, kind: Kind) -> Trigger | None:
+    """What a parent asks for; a trailing stop has the distance in the place of the price."""
+    if kind is Kind.TARGET:
+        return parent.take_profit
+    if parent.stop_loss is not None:
+        return parent.stop_loss
+    trailing = attached_trailing(parent)
+    if trailing is None:
+        return None
+    distance, rate = trailing
+    return Trigger(price=distance or rate or ZERO)
+
+
+def holds(state: State, parent: Order, price: Decimal) -> bool:
+    """Whether a stop at this price would fire now."""
+    now = state.quotes.trigger_price(parent.symbol, parent.trigger_by)
+    if now is None:
+        return False
+    return now <= price if parent.side is Side.BUY else now >= price
+
+
+def too_small(state: State, parent: Order, amount: Decimal) -> bool:
+    """Whether the market would not take a leg of this amount."""
+    market = state.markets[parent.symbol]
+    if market.min_amount is not None and amount < market.min_amount:
+        return True
+    return _below_min_cost(state, market, parent, amount)
+
+
+def _below_min_cost(state: State, market: Market, parent: Order, amount: Decimal) -> bool:
+    whole = amount >= down(state.holding(parent.symbol, parent.side.opposite), market.amount_step)
+    if market.min_cost is None or whole:
+        return False
+    prices = [
+        trigger.price for trigger in (parent.stop_loss, parent.take_profit) if trigger is not None
+    ]
+    found = state.quotes.mark(parent.symbol)
+    price = min(prices) if prices else found[0] if found is not None else ZERO
+    return amount * price * market.contract_size < market.min_cost
+
+
+def who_of(order: Order) -> Who:
+    """Legs act for the owner of their parent."""
+    return Who(
+        subject=order.subject,
+        client=order.client,
+        source="bracket",
+        bot_id=order.bot_id,
+        strategy_id=order.strategy_id,
+    )
+
+
+def make_leg(
+    state: State, parent: Order, kind: Kind, amount: Decimal, ts: int, *, at_market: bool = False
+) -> Place:
+    """The wish for one leg. A stop whose trigger holds already goes out at the market (B5, B7)."""
+    generation = 1 + sum(1 for leg in state.orders.legs_of(parent.id) if leg.role is ROLES[kind])
+    secret = sha256(f"{parent.client_order_id}|{kind}|{generation}".encode()).hexdigest()
+    client_order_id = f"leg-{secret[:24]}"
+    price = stop_price = distance = rate = None
+    if kind is Kind.TARGET:
+        assert parent.take_profit is not None
+        order_type, price = OrderType.LIMIT, parent.take_profit.price
+    elif parent.stop_loss is not None:
+        stop = parent.stop_loss
+        stop_price, price = stop.price, stop.limit
+        order_type = OrderType.STOP if price is None else OrderType.STOP_LIMIT
+        at_market = at_market or holds(state, parent, stop.price)
+    else:
+        trailing = attached_trailing(parent)
+        assert trailing is not None
+        order_type = OrderType.TRAILING_STOP
+        distance, rate = trailing
+    if at_market:
+        order_type, price, stop_price = OrderType.MARKET, None, None
+    order = Order(
+        id=f"{parent.id}-{kind}{generation}",
+        client_order_id=client_order_id,
+        venue_client_id=venue_client_id(parent.venue, client_order_id),
+        venue=parent.venue,
+        symbol=parent.symbol,
+        type=order_type,
+        side=parent.side.opposite,
+        amount=amount,
+        price=price,
+        stop_price=stop_price,
+        trailing_amount=distance,
+        trailing_rate=rate,
+        trigger_by=parent.trigger_by,
+        reduce_only=True,
+        position_type=parent.position_type,
+        parent_id=parent.id,
+        oco_group=parent.id,
+        role=ROLES[kind],
+        subject=parent.subject,
+        client=parent.client,
+        bot_id=parent.bot_id,
+        strategy_id=parent.strategy_id,
+        source="bracket",
+        created_ts=ts,
+        updated_ts=ts,
+    )
+    return Place(order=order, who=who_of(parent), ts=ts)

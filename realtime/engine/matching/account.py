@@ -1,0 +1,271 @@
+"""Accounts of the paper exchange: wallets, holds, positions in linear derivatives.
+
+Rules of this file:
+1 total = free + used, always; free is never shown below zero, and spot holds never exceed the total.
+2 Money only moves between accounts, the fee box, the insurance fund and the outside world, to the last unit.
+3 A position keeps sums (M7); the trade that flattens it removes all of its cost.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+from realtime.engine.matching.orders import Working
+from realtime.engine.matching.rules import down, fee_of, refusal, signed, up
+from realtime.model.errors import VenueRejected
+from realtime.model.market import ZERO, Market
+from realtime.model.orders import Side
+
+
+class SelfTrade(StrEnum):
+    """What happens when an account would trade with itself."""
+
+    CANCEL_NEWEST = "cancel_newest"
+    CANCEL_OLDEST = "cancel_oldest"
+    CANCEL_BOTH = "cancel_both"
+
+
+@dataclass(slots=True)
+class Wallet:
+    """One currency.
+
+    Attributes:
+        held: For spot orders.
+        margin: For derivatives settled in this currency: positions and orders.
+    """
+
+    total: Decimal = ZERO
+    held: Decimal = ZERO
+    margin: Decimal = ZERO
+
+    @property
+    def free(self) -> Decimal:
+        """What may be spent; never below zero (a loss may exceed what is free, never what is there)."""
+        return max(self.total - self.held - self.margin, ZERO)
+
+
+@dataclass(slots=True)
+class Holding:
+    """The net position in one derivative.
+
+    Attributes:
+        cost: Signed entry value [cash currency], contract size included.
+        buys, sells: Worst-case value of working orders that are not reduce-only.
+        collateral: Set apart for it when isolated.
+        margin: What it holds in the wallet now.
+    """
+
+    amount: Decimal = ZERO
+    cost: Decimal = ZERO
+    leverage: Decimal = Decimal(1)
+    isolated: bool = False
+    collateral: Decimal = ZERO
+    buys: Decimal = ZERO
+    sells: Decimal = ZERO
+    margin: Decimal = ZERO
+    realized: Decimal = ZERO
+    fees: Decimal = ZERO
+    opened_ts: int = 0
+
+    def profit(self, mark: Decimal, size: Decimal) -> Decimal:
+        """Unrealised profit at a mark price."""
+        return self.amount * size * mark - self.cost
+
+    def required(self, market: Market) -> Decimal:
+        """Margin of the worst of: filled buys, filled sells, nothing filled; plus the fees of orders."""
+        own = abs(self.cost)
+        worst = max(self.cost + self.buys, self.sells - self.cost, own)
+        fees = (self.buys + self.sells) * max(market.taker, ZERO)
+        if self.isolated:
+            return self.collateral + up((worst - own) / self.leverage + fees)
+        return up(worst / self.leverage + fees)
+
+
+@dataclass(slots=True)
+class Account:
+    """One account. `credit` is for liquidity: no limit on funds, no fees, no private events."""
+
+    id: str
+    credit: bool = False
+    self_trade: SelfTrade = SelfTrade.CANCEL_NEWEST
+    wallets: dict[str, Wallet] = field(default_factory=dict)
+    holdings: dict[str, Holding] = field(default_factory=dict)
+    orders: dict[str, Working] = field(default_factory=dict)
+    ended: dict[str, Working] = field(default_factory=dict)
+    client_ids: dict[str, str] = field(default_factory=dict)
+    group_held: dict[str, Decimal] = field(default_factory=dict)
+    volume: Decimal = ZERO
+    seq: int = 0
+    # What the next flush tells.
+    changed_wallets: dict[str, None] = field(default_factory=dict)
+    changed_holdings: dict[str, None] = field(default_factory=dict)
+
+    def wallet(self, currency: str) -> Wallet:
+        """A wallet, made when first asked for."""
+        held = self.wallets.get(currency)
+        if held is None:
+            held = self.wallets[currency] = Wallet()
+        return held
+
+    def holding(self, symbol: str) -> Holding:
+        """A position, flat when first asked for."""
+        held = self.holdings.get(symbol)
+        if held is None:
+            held = self.holdings[symbol] = Holding()
+        return held
+
+    def pay(self, currency: str, amount: Decimal) -> None:
+        """Add to a total (or take from it)."""
+        self.wallet(currency).total += amount
+        self.changed_wallets[currency] = None
+
+    # --- holds --------------------------------------------------------------------------------
+
+    def hold(self, market: Market, order: Working, *, check: Decimal | None = None) -> None:
+        """Hold what the rest of `order` needs now, more or less than before.
+
+        Args:
+            market: The order's.
+            order: Ended orders need nothing.
+            check: What may be spent at most; None takes whatever is needed.
+
+        Raises:
+            VenueRejected: More is needed than `check`; nothing has changed then.
+        """
+        if market.contract:
+            self._hold_margin(market, order, check)
+        else:
+            self._hold_spot(market, order, check)
+
+    def _hold_spot(self, market: Market, order: Working, check: Decimal | None) -> None:
+        currency = market.quote if order.side is Side.BUY else market.base
+        wallet = self.wallet(currency)
+        group = order.oco_group
+        if group is None:
+            before, need = order.held, _need(order)
+        else:
+            # Legs of one group exclude each other, so they share one hold: the largest.
+            legs = [leg for leg in self.orders.values() if leg.oco_group == group]
+            before = self.group_held.get(group, ZERO)
+            need = max((_need(leg) for leg in legs), default=ZERO)
+        _afford(currency, need - before, check)
+        if group is None:
+            order.held = need
+        elif need:
+            self.group_held[group] = need
+        else:
+            self.group_held.pop(group, None)
+        if need != before:
+            wallet.held += need - before
+            self.changed_wallets[currency] = None
+
+    def _hold_margin(self, market: Market, order: Working, check: Decimal | None) -> None:
+        held = self.holding(order.symbol)
+        before = order.exposure
+        after = ZERO
+        if not order.status.ended and not order.reduce_only:
+            after = order.dearest * order.remaining * market.contract_size
+        _expose(held, order, after)
+        try:
+            _afford(market.cash, held.required(market) - held.margin, check)
+        except VenueRejected:
+            _expose(held, order, before)
+            raise
+        self.remargin(market)
+
+    def remargin(self, market: Market) -> None:
+        """Hold what the position in `market` and its orders require now."""
+        held, wallet = self.holding(market.symbol), self.wallet(market.cash)
+        required = held.required(market)
+        if required != held.margin:
+            wallet.margin += required - held.margin
+            held.margin = required
+            self.changed_wallets[market.cash] = None
+
+    # --- fills --------------------------------------------------------------------------------
+
+    def settle(
+        self,
+        market: Market,
+        side: Side,
+        price: Decimal,
+        amount: Decimal,
+        fee_rate: Decimal,
+        ts: int,
+    ) -> tuple[Decimal, str]:
+        """Book one fill; returns the fee and its currency."""
+        fee, currency = fee_of(market, side, price, amount, fee_rate)
+        value = price * amount * market.contract_size
+        self.volume += value
+        if market.contract:
+            self._trade(market, side, price, amount, fee, ts)
+        elif side is Side.BUY:
+            self.pay(market.quote, -value)
+            self.pay(market.base, amount - fee)
+        else:
+            self.pay(market.base, -amount)
+            self.pay(market.quote, value - fee)
+        return fee, currency
+
+    def _trade(
+        self, market: Market, side: Side, price: Decimal, amount: Decimal, fee: Decimal, ts: int
+    ) -> None:
+        held = self.holding(market.symbol)
+        change = signed(side, amount)
+        before = abs(held.amount)
+        closing = min(before, amount) if held.amount * change < 0 else ZERO
+        profit = ZERO
+        if closing:
+            whole = closing == before
+            sign = 1 if held.amount > 0 else -1
+            removed = held.cost if whole else down(held.cost * closing / before)
+            profit = sign * price * closing * market.contract_size - removed
+            held.cost -= removed
+            held.amount -= sign * closing
+            held.collateral -= (
+                held.collateral if whole else down(held.collateral * closing / before)
+            )
+        opening = amount - closing
+        if opening:
+            if not held.amount:
+                held.opened_ts = ts
+            added = signed(side, price * opening * market.contract_size)
+            held.cost += added
+            held.amount += signed(side, opening)
+            if held.isolated:
+                held.collateral += up(abs(added) / held.leverage)
+        held.realized += profit - fee
+        held.fees += fee
+        self.pay(market.cash, profit - fee)
+        self.changed_holdings[market.symbol] = None
+        if not self.credit:
+            self.remargin(market)
+
+
+def _need(order: Working) -> Decimal:
+    """What a spot order needs: quote for a buy, base for a sell (fees come out of what is received)."""
+    if order.status.ended:
+        return ZERO
+    if order.side is Side.SELL:
+        return order.remaining
+    return order.dearest * order.remaining
+
+
+def _afford(currency: str, more: Decimal, check: Decimal | None) -> None:
+    if check is not None and more > check:
+        raise refusal(
+            "InsufficientFunds",
+            "insufficient_funds",
+            f"needs {more:f} {currency}, available {check:f} {currency}",
+            needed=format(more, "f"),
+            available=format(check, "f"),
+            currency=currency,
+        )
+
+
+def _expose(held: Holding, order: Working, exposure: Decimal) -> None:
+    if order.side is Side.BUY:
+        held.buys += exposure - order.exposure
+    else:
+        held.sells += exposure - order.exposure
+    order.exposure = exposure

@@ -1,0 +1,257 @@
+"""Who owns what and who is told: the accounts of the exchange, its own boxes, and the private streams.
+
+Events of one account carry one sequence without holes. Order of one change: the order as accepted, its
+fills, the order as it is now, balances, positions (X7.1).
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from realtime.engine.matching.account import Account, Holding, SelfTrade
+from realtime.engine.matching.orders import Working
+from realtime.engine.matching.perpetuals import liquidation_price, maintenance
+from realtime.engine.matching.pit import Pit
+from realtime.engine.matching.rules import Tier, rate
+from realtime.model.account import Balance, Position
+from realtime.model.events import (
+    BalanceSeen,
+    Filled,
+    OrderSeen,
+    PositionSeen,
+    Transferred,
+    VenueEvent,
+)
+from realtime.model.market import ZERO, Market
+from realtime.model.orders import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event of one account's private stream."""
+
+    account: str
+    seq: int
+    event: VenueEvent
+
+
+class Clearing:
+    """Books money. Never matches.
+
+    Attributes:
+        fees: Taken from accounts, by currency (rebates lower it).
+        insurance: Paid for what liquidated accounts could not; below zero when it paid.
+        outside: What the outside world received or gave in trades with our accounts.
+    """
+
+    def __init__(self, *, venue: str, pits: dict[str, Pit], tiers: tuple[Tier, ...]) -> None:
+        self.venue = venue
+        self.pits = pits
+        self.markets: dict[str, Market] = {symbol: pit.market for symbol, pit in pits.items()}
+        self.tiers = tiers
+        self.accounts: dict[str, Account] = {}
+        self.owners: list[Account] = []
+        self.fills: dict[str, list[Filled]] = {}
+        self.fees: dict[str, Decimal] = {}
+        self.insurance: dict[str, Decimal] = {}
+        self.outside: dict[str, Decimal] = {}
+        self.told: list[Told] = []
+        self.transfers = 0
+        self._touched: dict[str, Working] = {}
+
+    def add(self, account: Account) -> None:
+        """Open an account."""
+        self.accounts[account.id] = account
+        if not account.credit:
+            self.owners.append(account)
+            self.fills[account.id] = []
+
+    def mark(self, symbol: str) -> Decimal | None:
+        """The price a position is judged at."""
+        return self.pits[symbol].reference
+
+    # --- money --------------------------------------------------------------------------------
+
+    def fill(
+        self,
+        pit: Pit,
+        order: Working,
+        price: Decimal,
+        amount: Decimal,
+        trade_id: str,
+        *,
+        maker: bool,
+        ts: int,
+    ) -> None:
+        """Book one side of a trade and tell its owner."""
+        account, market = self.accounts[order.account], pit.market
+        fee_rate = ZERO if account.credit else rate(market, self.tiers, account.volume, maker=maker)
+        fee, currency = account.settle(market, order.side, price, amount, fee_rate, ts)
+        if account.credit:
+            return
+        _move(self.fees, currency, fee)
+        event = Filled(
+            venue=self.venue,
+            symbol=order.symbol,
+            trade_id=trade_id,
+            exchange_order_id=order.id,
+            venue_client_id=order.client_id,
+            side=order.side,
+            amount=amount,
+            price=price,
+            fee=fee,
+            fee_currency=currency,
+            maker=maker,
+            ts=ts,
+        )
+        self.fills[account.id].append(event)
+        self.tell(account, event)
+
+    def export(self, market: Market, side: Side, price: Decimal, amount: Decimal) -> None:
+        """Book the outside world's part of a trade with an order of `side`."""
+        sign = 1 if side is Side.BUY else -1
+        _move(self.outside, market.cash, sign * price * amount * market.contract_size)
+        if not market.contract:
+            _move(self.outside, market.base, -sign * amount)
+
+    def transfer(
+        self,
+        account: Account,
+        currency: str,
+        amount: Decimal,
+        kind: str,
+        symbol: str | None,
+        ts: int,
+    ) -> None:
+        """Move money in (above zero) or out and tell the owner."""
+        account.pay(currency, amount)
+        if kind == "insurance":
+            _move(self.insurance, currency, -amount)
+        else:
+            _move(self.outside, currency, -amount)
+        self.transfers += 1
+        self.tell(
+            account,
+            Transferred(
+                venue=self.venue,
+                currency=currency,
+                amount=amount,
+                kind=kind,
+                symbol=symbol,
+                id=f"{kind}-{self.transfers}",
+                ts=ts,
+            ),
+        )
+
+    def worth(self) -> dict[str, Decimal]:
+        """Everything there is, by currency, entry values of positions taken off: constant for ever (X9.4)."""
+        total: dict[str, Decimal] = {}
+        for box in (self.fees, self.insurance, self.outside):
+            for currency, amount in box.items():
+                _move(total, currency, amount)
+        for account in self.accounts.values():
+            for currency, wallet in account.wallets.items():
+                _move(total, currency, wallet.total)
+            for symbol, held in account.holdings.items():
+                _move(total, self.markets[symbol].cash, -held.cost)
+        return total
+
+    # --- telling ------------------------------------------------------------------------------
+
+    def tell(self, account: Account, event: VenueEvent) -> None:
+        """Append to an owner's stream."""
+        if not account.credit:
+            account.seq += 1
+            self.told.append(Told(account.id, account.seq, event))
+
+    def touch(self, order: Working) -> None:
+        """Remember to tell how `order` stands."""
+        self._touched[order.id] = order
+
+    def flush(self, ts: int) -> None:
+        """Tell orders, balances and positions that changed."""
+        if self._touched:
+            for order in self._touched.values():
+                self.tell(self.accounts[order.account], self.seen(order, ts))
+            self._touched.clear()
+        for account in self.owners:
+            if account.changed_wallets:
+                for currency in account.changed_wallets:
+                    self.tell(account, BalanceSeen(balance=self.balance(account, currency, ts)))
+                account.changed_wallets.clear()
+            if account.changed_holdings:
+                for symbol in account.changed_holdings:
+                    self.tell(account, PositionSeen(position=self.position(account, symbol, ts)))
+                account.changed_holdings.clear()
+
+    def seen(self, order: Working, ts: int, evidence: str = "stream") -> OrderSeen:
+        """An order's row."""
+        return OrderSeen(
+            venue=self.venue,
+            symbol=order.symbol,
+            exchange_order_id=order.id,
+            venue_client_id=order.client_id,
+            side=order.side,
+            type=order.type.value,
+            status=order.status,
+            amount=order.amount,
+            price=order.price,
+            stop_price=order.stop_price,
+            filled=order.filled,
+            cost=order.cost,
+            reduce_only=order.reduce_only,
+            asof=order.updated_ts,
+            code=order.code,
+            reason=order.reason,
+            evidence=evidence,
+            ts=ts,
+        )
+
+    def balance(self, account: Account, currency: str, ts: int) -> Balance:
+        """A balance's row."""
+        wallet = account.wallet(currency)
+        return Balance(
+            venue=self.venue,
+            currency=currency,
+            available=wallet.free,
+            reserved=wallet.total - wallet.free,
+            ts=ts,
+        )
+
+    def position(self, account: Account, symbol: str, ts: int) -> Position:
+        """A position's row; flat ones have amount zero."""
+        held, market = account.holdings[symbol], self.markets[symbol]
+        mark = self.mark(symbol)
+        return Position(
+            venue=self.venue,
+            symbol=symbol,
+            position_type=market.type,
+            amount=held.amount,
+            cost=held.cost,
+            contract_size=market.contract_size,
+            realized_pnl=held.realized,
+            fees_paid=held.fees,
+            leverage=held.leverage,
+            margin_mode="isolated" if held.isolated else "cross",
+            collateral=_collateral(held),
+            maintenance_margin=None if mark is None else maintenance(held, market, mark),
+            liquidation_price=(
+                liquidation_price(account, self.markets, self.mark, symbol) if held.amount else None
+            ),
+            opened_ts=held.opened_ts,
+            ts=ts,
+        )
+
+
+def _collateral(held: Holding) -> Decimal:
+    return held.collateral if held.isolated else abs(held.cost) / held.leverage
+
+
+def _move(box: dict[str, Decimal], currency: str, amount: Decimal) -> None:
+    box[currency] = box.get(currency, ZERO) + amount
+
+
+def new_account(
+    identity: str, *, credit: bool = False, self_trade: SelfTrade = SelfTrade.CANCEL_NEWEST
+) -> Account:
+    """An empty account."""
+    return Account(identity, credit=credit, self_trade=self_trade)

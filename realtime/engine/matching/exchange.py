@@ -1,0 +1,892 @@
+"""The paper exchange: orders in, trades out.
+
+Rules of this file:
+1 Pure: (inputs in order) decide everything; no clock, no chance. Every input carries its time [ns].
+2 An input that is refused changes nothing.
+3 Price first, then time. In an outside book our orders stand behind what was displayed when they came.
+4 What one input sets off (triggers, then liquidations) happens inside that input, before anyone is told.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from heapq import heappop, heappush
+
+from realtime.engine.matching.acceptance import check_amend, check_order, closable
+from realtime.engine.matching.account import Account, SelfTrade
+from realtime.engine.matching.clearing import Clearing, Told, new_account
+from realtime.engine.matching.orders import Rest, Working, working
+from realtime.engine.matching.perpetuals import crossed, funding, healthy
+from realtime.engine.matching.pit import Pit, Step
+from realtime.engine.matching.rules import (
+    Tier,
+    bound as band_bound,
+    refusal,
+    steps_up,
+)
+from realtime.engine.orderbook import OrderBook
+from realtime.model.account import Balance, Position
+from realtime.model.errors import Code, VenueRejected
+from realtime.model.events import Filled, OrderSeen
+from realtime.model.market import (
+    MONEY,
+    SECOND,
+    ZERO,
+    BookDelta,
+    BookSnapshot,
+    Mark,
+    Market,
+    Trade,
+)
+from realtime.model.orders import Order, OrderType, Side, Status, TimeInForce
+
+
+FUNDING_EVERY = 8 * 3600 * SECOND
+"""Time between two fundings [ns]."""
+
+
+class Exchange:
+    """All markets and accounts of one paper exchange."""
+
+    def __init__(
+        self, *, venue: str, markets: Mapping[str, Market], tiers: tuple[Tier, ...] = ()
+    ) -> None:
+        self.venue = venue
+        self.pits = {symbol: Pit(market) for symbol, market in markets.items()}
+        self.clearing = Clearing(venue=venue, pits=self.pits, tiers=tiers)
+        self.prints: list[Trade] = []
+        # Ids are numbers that only rise; a restored exchange goes on behind the last one it gave.
+        self.orders_made = 0
+        self.trades_made = 0
+        self.deadlines: list[tuple[int, str, str]] = []
+        self._moved: dict[str, None] = {}
+
+    # --- accounts -----------------------------------------------------------------------------
+
+    def open_account(
+        self,
+        identity: str,
+        balances: Mapping[str, Decimal],
+        *,
+        credit: bool = False,
+        self_trade: SelfTrade = SelfTrade.CANCEL_NEWEST,
+        ts: int = 0,
+    ) -> None:
+        """Open an account with starting balances; `credit` makes a liquidity account."""
+        account = new_account(identity, credit=credit, self_trade=self_trade)
+        self.clearing.add(account)
+        for currency, amount in balances.items():
+            self.transfer(identity, currency, amount, ts)
+        for symbol, pit in self.pits.items():
+            if pit.market.contract:
+                account.holding(symbol)
+
+    def transfer(self, account_id: str, currency: str, amount: Decimal, ts: int) -> None:
+        """Deposit (above zero) or withdraw.
+
+        Raises:
+            VenueRejected: `insufficient_funds`, when more than is free would leave.
+        """
+        with localcontext(MONEY):
+            account = self.clearing.accounts[account_id]
+            free = account.wallet(currency).free
+            if not account.credit and free + amount < 0:
+                raise refusal(
+                    "InsufficientFunds",
+                    "insufficient_funds",
+                    f"needs {-amount:f} {currency}, available {free:f} {currency}",
+                )
+            kind = "deposit" if amount >= 0 else "withdrawal"
+            self.clearing.transfer(account, currency, amount, kind, None, ts)
+            self._after(ts)
+
+    def set_leverage(self, account_id: str, symbol: str, leverage: Decimal, ts: int) -> None:
+        """Change the leverage of a position and its orders.
+
+        Raises:
+            VenueRejected: Outside the market's range, or the margin is not there.
+        """
+        with localcontext(MONEY):
+            account, pit = self.clearing.accounts[account_id], self._pit(symbol)
+            self._lever(account, pit.market, leverage)
+            account.changed_holdings[symbol] = None
+            self._after(ts)
+
+    def set_isolated(self, account_id: str, symbol: str, *, isolated: bool, ts: int) -> None:
+        """Choose the margin mode of a symbol; only while it is flat and without orders.
+
+        Raises:
+            VenueRejected: It is not.
+        """
+        with localcontext(MONEY):
+            account, market = self.clearing.accounts[account_id], self._pit(symbol).market
+            if not market.contract:
+                raise refusal("InvalidOrder", "margin_mode", f"{symbol} is not a derivative")
+            held = account.holding(symbol)
+            if held.amount or any(order.symbol == symbol for order in account.orders.values()):
+                raise refusal(
+                    "InvalidOrder", "margin_mode", f"{symbol} has a position or working orders"
+                )
+            held.isolated = isolated
+            account.changed_holdings[symbol] = None
+            self._after(ts)
+
+    # --- orders -------------------------------------------------------------------------------
+
+    def place(self, account_id: str, order: Order, ts: int, *, live: bool = True) -> Working:
+        """Take an order in.
+
+        Args:
+            account_id: Whose.
+            order: As approved; `venue_client_id` is what we know it by.
+            ts: [ns]
+            live: False only accepts it; `release` hands it to matching (latency).
+
+        Raises:
+            VenueRejected: With ccxt's class in `details`; nothing has changed then.
+        """
+        with localcontext(MONEY):
+            account, pit = self.clearing.accounts[account_id], self._pit(order.symbol)
+            if order.venue_client_id in account.client_ids:
+                raise refusal(
+                    "DuplicateOrderId",
+                    "duplicate_client_id",
+                    f"client id {order.venue_client_id} was used",
+                    order_id=account.client_ids[order.venue_client_id],
+                )
+            work = working(order, f"x-{self.orders_made + 1}", account_id, ts)
+            check_order(account, pit, work, order.leverage)
+            self._reserve(account, pit, work, order.leverage)
+            self.orders_made += 1
+            account.client_ids[order.venue_client_id] = work.id
+            if work.good_till_ts is not None:
+                heappush(self.deadlines, (work.good_till_ts, account_id, work.id))
+            self.clearing.tell(account, self.clearing.seen(work, ts))
+            if work.type.triggered:
+                pit.waiting[work.id] = work
+                self._moved[order.symbol] = None
+            elif live:
+                self._go_live(pit, work, ts)
+            else:
+                work.dormant = True
+            self._after(ts)
+            return work
+
+    def release(self, account_id: str, order_id: str, ts: int) -> None:
+        """Hand an accepted order to matching; nothing happens when it has been cancelled meanwhile."""
+        with localcontext(MONEY):
+            work = self.clearing.accounts[account_id].orders.get(order_id)
+            if work is not None and work.dormant:
+                work.dormant = False
+                self._go_live(self.pits[work.symbol], work, ts)
+                self._after(ts)
+
+    def cancel(self, account_id: str, order_id: str, ts: int) -> Working:
+        """Cancel a working order.
+
+        Raises:
+            VenueRejected: `not_found`: it has ended, or never was.
+        """
+        with localcontext(MONEY):
+            work = self._working(self.clearing.accounts[account_id], order_id)
+            self._end(work, Status.CANCELED, None, ts)
+            self._after(ts)
+            return work
+
+    def amend(
+        self,
+        account_id: str,
+        order_id: str,
+        *,
+        amount: Decimal | None = None,
+        price: Decimal | None = None,
+        stop_price: Decimal | None = None,
+        ts: int,
+    ) -> Working:
+        """Change a working order to absolute targets; None leaves a field.
+
+        A new price or a larger amount loses priority, a smaller amount keeps it.
+
+        Raises:
+            VenueRejected: `not_found`, or a rule of `place`; the order is as it was then.
+        """
+        with localcontext(MONEY):
+            account = self.clearing.accounts[account_id]
+            work = self._working(account, order_id)
+            pit = self.pits[work.symbol]
+            before = (work.amount, work.price, work.stop_price)
+            target = (
+                work.amount if amount is None else amount,
+                work.price if price is None else price,
+                work.stop_price if stop_price is None else stop_price,
+            )
+            if target == before:
+                return work
+            check_amend(pit, work, *target)
+            if work.post_only and work.live and target[1] is not None:
+                self._check_passive(pit, work, target[1])
+            smaller = target[1:] == before[1:] and target[0] < before[0]
+            rest = pit.own(work.side)
+            resting = work.resting
+            if resting and smaller:
+                rest.shrink(work, before[0] - target[0])
+            work.amount, work.price, work.stop_price = target
+            try:
+                account.hold(
+                    pit.market, work, check=account.wallet(_currency(pit.market, work)).free
+                )
+            except VenueRejected:
+                work.amount, work.price, work.stop_price = before
+                raise
+            work.updated_ts = ts
+            self.clearing.touch(work)
+            if work.remaining == 0:
+                self._end(work, Status.FILLED, None, ts)
+            elif resting and not smaller:
+                # The queue knows the order by its old amount.
+                now = work.amount
+                work.amount = before[0]
+                rest.remove(work)
+                work.amount = now
+                self._go_live(pit, work, ts)
+            else:
+                self._moved[work.symbol] = None
+            if pit.market.contract:
+                self._cap(account, pit, ts)
+            self._after(ts)
+            return work
+
+    # --- liquidity accounts: no funds, no rules, no private events ------------------------------
+
+    def quote(
+        self,
+        account_id: str,
+        symbol: str,
+        side: Side,
+        price: Decimal | None,
+        amount: Decimal,
+        ts: int,
+    ) -> Working | None:
+        """A liquidity account's order: trade what crosses, rest the remainder.
+
+        Args:
+            account_id: A `credit` account.
+            symbol: Of the market.
+            side: Of the order.
+            price: On the tick; None is a market order that never rests.
+            amount: On the step.
+            ts: [ns]
+
+        Returns:
+            The resting order, None when nothing rests.
+        """
+        with localcontext(MONEY):
+            pit = self.pits[symbol]
+            self.orders_made += 1
+            work = Working(
+                id=f"x-{self.orders_made}",
+                account=account_id,
+                client_id=None,
+                symbol=symbol,
+                side=side,
+                type=OrderType.MARKET if price is None else OrderType.LIMIT,
+                amount=amount,
+                price=price,
+                live=True,
+                created_ts=ts,
+                updated_ts=ts,
+            )
+            self._take(pit, work, price, ts)
+            if price is not None and not work.status.ended:
+                pit.own(side).add(work, price)
+            self._moved[symbol] = None
+            self._after(ts)
+            return work if work.resting else None
+
+    def pull(self, work: Working) -> None:
+        """Take a liquidity account's resting order back."""
+        if work.resting:
+            with localcontext(MONEY):
+                self.pits[work.symbol].own(work.side).remove(work)
+                work.status = Status.CANCELED
+
+    # --- the outside world --------------------------------------------------------------------
+
+    def attach(self, symbol: str, book: OrderBook) -> None:
+        """Let an outside book, kept by its source, be what orders of `symbol` trade against."""
+        self.pits[symbol].outside = book
+
+    def on_book(self, change: BookSnapshot | BookDelta) -> None:
+        """Follow the outside book after its source has applied `change`."""
+        pit = self.pits[change.symbol]
+        buys, sells = pit.consumed[Side.BUY], pit.consumed[Side.SELL]
+        if buys or sells:
+            if isinstance(change, BookSnapshot):
+                buys.clear()
+                sells.clear()
+            else:
+                for price, _ in change.asks:
+                    buys.pop(float(price), None)
+                for price, _ in change.bids:
+                    sells.pop(-float(price), None)
+        if not self._concerned(pit):
+            return
+        with localcontext(MONEY):
+            if not pit.blind:
+                self._requeue(pit)
+                self._through(pit, change.ts)
+            self._moved[change.symbol] = None
+            self._after(change.ts)
+
+    def on_trade(self, trade: Trade) -> None:
+        """Follow the outside tape: resting orders fill by what is printed, never by more."""
+        pit = self.pits[trade.symbol]
+        price = Decimal(trade.price)
+        pit.last = price
+        taker = Side(trade.side)
+        rest = pit.against(taker)
+        if not self._concerned(pit):
+            return
+        with localcontext(MONEY):
+            if not pit.blind:
+                self._printed(pit, rest, price, Decimal(trade.amount), trade.ts)
+            self._moved[trade.symbol] = None
+            self._after(trade.ts)
+
+    def on_mark(self, mark: Mark) -> None:
+        """Take in mark, index and funding of a derivative."""
+        with localcontext(MONEY):
+            pit = self.pits[mark.symbol]
+            pit.mark, pit.index = Decimal(mark.mark), Decimal(mark.index)
+            pit.funding_rate = Decimal(mark.funding_rate)
+            pit.next_funding_ts = pit.next_funding_ts or mark.next_funding_ts
+            self._moved[mark.symbol] = None
+            self._after(mark.ts)
+
+    def on_stale(self, symbol: str | None, *, stale: bool) -> None:
+        """A source went silent or came back; nothing fills and nothing fires meanwhile."""
+        for pit in self.pits.values() if symbol is None else (self.pits[symbol],):
+            pit.stale = stale
+            self._moved[pit.market.symbol] = None
+
+    def advance(self, ts: int) -> None:
+        """Let time pass: orders good till a date expire, funding falls due."""
+        with localcontext(MONEY):
+            while self.deadlines and self.deadlines[0][0] <= ts:
+                _, account_id, order_id = heappop(self.deadlines)
+                work = self.clearing.accounts[account_id].orders.get(order_id)
+                if work is not None:
+                    self._end(work, Status.EXPIRED, "good_till_date", ts)
+            for pit in self.pits.values():
+                if pit.next_funding_ts and pit.next_funding_ts <= ts:
+                    self._fund(pit, ts)
+            self._after(ts)
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def take(self) -> tuple[Sequence[Told], Sequence[Trade]]:
+        """Private events and prints since the last call."""
+        told, self.clearing.told = self.clearing.told, []
+        prints, self.prints = self.prints, []
+        return told, prints
+
+    def find(
+        self, account_id: str, client_id: str | None, order_id: str | None, ts: int
+    ) -> OrderSeen | None:
+        """Look an order up, working or ended, by client id or else by our id."""
+        account = self.clearing.accounts[account_id]
+        found = account.client_ids.get(client_id) if client_id is not None else None
+        found = found or order_id or ""
+        work = account.orders.get(found) or account.ended.get(found)
+        return None if work is None else self.clearing.seen(work, ts, "found")
+
+    def open_orders(self, account_id: str, ts: int) -> list[OrderSeen]:
+        """Working orders, oldest first."""
+        orders = self.clearing.accounts[account_id].orders.values()
+        return [self.clearing.seen(work, ts) for work in orders]
+
+    def fills(self, account_id: str, since: int) -> list[Filled]:
+        """Fills from `since` [ns] on."""
+        return [fill for fill in self.clearing.fills[account_id] if fill.ts >= since]
+
+    def balances(self, account_id: str, ts: int) -> list[Balance]:
+        """Every wallet."""
+        with localcontext(MONEY):
+            account = self.clearing.accounts[account_id]
+            return [self.clearing.balance(account, currency, ts) for currency in account.wallets]
+
+    def positions(self, account_id: str, ts: int) -> list[Position]:
+        """Open derivative positions."""
+        with localcontext(MONEY):
+            account = self.clearing.accounts[account_id]
+            return [
+                self.clearing.position(account, symbol, ts)
+                for symbol, held in account.holdings.items()
+                if held.amount
+            ]
+
+    # --- acceptance ---------------------------------------------------------------------------
+
+    def _pit(self, symbol: str) -> Pit:
+        pit = self.pits.get(symbol)
+        if pit is None:
+            raise refusal("BadSymbol", "symbol", f"no market {symbol}")
+        return pit
+
+    def _working(self, account: Account, order_id: str) -> Working:
+        work = account.orders.get(order_id)
+        if work is None:
+            ended = account.ended.get(order_id)
+            raise refusal(
+                "OrderNotFound",
+                "not_found",
+                f"order {order_id} is not working",
+                status=None if ended is None else ended.status.value,
+            )
+        return work
+
+    def _check_passive(self, pit: Pit, work: Working, price: Decimal) -> None:
+        shadow = replace(work, price=price, status=Status.OPEN)
+        if self._look(pit, shadow, price):
+            raise _would_take()
+
+    def _lever(self, account: Account, market: Market, leverage: Decimal) -> None:
+        if not market.contract or not 1 <= leverage <= market.max_leverage:
+            raise refusal("InvalidOrder", "max_leverage", f"leverage {leverage} is out of range")
+        held, wallet = account.holding(market.symbol), account.wallet(market.cash)
+        before = held.leverage, held.collateral
+        held.leverage = leverage
+        if held.isolated:
+            held.collateral = abs(held.cost) / leverage
+        broke = held.isolated and not healthy(
+            account, self.clearing.markets, self.clearing.mark, [market.symbol]
+        )
+        if broke or held.required(market) - held.margin > wallet.free:
+            held.leverage, held.collateral = before
+            raise refusal(
+                "InsufficientFunds",
+                "insufficient_funds",
+                f"leverage {leverage} needs more margin than {wallet.free:f} {market.cash}",
+            )
+        account.remargin(market)
+
+    def _reserve(self, account: Account, pit: Pit, work: Working, leverage: Decimal | None) -> None:
+        """Hold the funds of a new order, or leave everything as it was."""
+        market = pit.market
+        before = account.holding(market.symbol).leverage if market.contract else None
+        if market.contract and leverage is not None and leverage != before:
+            self._lever(account, market, leverage)
+        account.orders[work.id] = work
+        try:
+            if work.type is OrderType.MARKET:
+                work.live = True
+                self._afford(account, pit, work)
+            if (
+                work.post_only
+                and work.type is OrderType.LIMIT
+                and self._look(pit, work, work.price)
+            ):
+                raise _would_take()
+            account.hold(market, work, check=account.wallet(_currency(market, work)).free)
+        except VenueRejected:
+            del account.orders[work.id]
+            if before is not None and account.holding(market.symbol).leverage != before:
+                self._lever(account, market, before)
+            raise
+
+    def _afford(self, account: Account, pit: Pit, work: Working) -> None:
+        """Check the funds of a market order against what the book would charge."""
+        plan = self._look(pit, work, band_bound(pit.market, work.side, pit.reference))
+        if pit.market.contract:
+            work.worst = plan[-1].price if plan else pit.reference
+        elif work.side is Side.BUY:
+            needed = sum((step.price * step.amount for step in plan), ZERO)
+            needed = max(needed, work.cost_limit or ZERO)
+            free = account.wallet(pit.market.quote).free
+            if needed > free:
+                quote = pit.market.quote
+                raise refusal(
+                    "InsufficientFunds",
+                    "insufficient_funds",
+                    f"needs {needed:f} {quote}, available {free:f} {quote}",
+                )
+
+    # --- matching -----------------------------------------------------------------------------
+
+    def _look(self, pit: Pit, work: Working, bound: Decimal | None) -> list[Step]:
+        account = self.clearing.accounts[work.account]
+        past_own = account.self_trade is SelfTrade.CANCEL_OLDEST
+        return pit.plan(work, bound, past_own=past_own, credit=account.credit)
+
+    def _go_live(self, pit: Pit, work: Working, ts: int) -> None:
+        """Let an order trade what crosses, then rest or end."""
+        work.live = True
+        market = pit.market
+        limit = work.price if work.type.priced else band_bound(market, work.side, pit.reference)
+        if work.post_only and self._look(pit, work, limit):
+            self._end(work, Status.REJECTED, "post_only", ts, Code.VENUE_REJECTED)
+            return
+        if work.time_in_force is TimeInForce.FOK and work.remaining > sum(
+            (step.amount for step in self._look(pit, work, limit)), ZERO
+        ):
+            self._end(work, Status.CANCELED, "fill_or_kill", ts)
+            return
+        self._take(pit, work, limit, ts)
+        if work.status.ended:
+            return
+        if not work.type.priced:
+            done = work.cost_limit is not None and work.filled > 0
+            status = Status.FILLED if done else Status.CANCELED
+            self._end(work, status, None if done else "no_liquidity", ts)
+        elif work.time_in_force is TimeInForce.IOC:
+            self._end(work, Status.CANCELED, "immediate_or_cancel", ts)
+        else:
+            assert work.price is not None
+            pit.own(work.side).add(work, work.price)
+            work.seen = work.ahead = self._displayed(pit, work)
+            work.traded = ZERO
+
+    def _take(self, pit: Pit, work: Working, bound: Decimal | None, ts: int) -> None:
+        mode = self.clearing.accounts[work.account].self_trade
+        looking = True
+        while looking:
+            looking = False
+            for step in self._look(pit, work, bound):
+                if step.own:
+                    if mode is not SelfTrade.CANCEL_NEWEST:
+                        assert step.maker is not None
+                        self._end(step.maker, Status.CANCELED, "self_trade", ts)
+                    if mode is not SelfTrade.CANCEL_OLDEST:
+                        self._end(work, Status.CANCELED, "self_trade", ts)
+                        return
+                    continue
+                self._trade(pit, work, step, ts)
+                if work.status.ended:
+                    return
+                if step.maker is not None and not self.clearing.accounts[step.maker.account].credit:
+                    # Its owner's other orders may have changed with it: look again.
+                    looking = True
+                    break
+
+    def _trade(self, pit: Pit, work: Working, step: Step, ts: int) -> None:
+        trade_id = self._print(pit, work.side, step.price, step.amount, ts)
+        maker = step.maker
+        if maker is None:
+            taken = pit.consumed[work.side]
+            taken[step.key] = taken.get(step.key, ZERO) + step.amount
+            self.clearing.export(pit.market, work.side, step.price, step.amount)
+        self._fill(pit, work, step.price, step.amount, trade_id, maker=False, ts=ts)
+        if maker is not None:
+            pit.against(work.side).shrink(maker, step.amount)
+            self._fill(pit, maker, step.price, step.amount, trade_id, maker=True, ts=ts)
+
+    def _print(self, pit: Pit, taker: Side, price: Decimal, amount: Decimal, ts: int) -> str:
+        self.trades_made += 1
+        pit.last = price
+        trade_id = f"t-{self.trades_made}"
+        self.prints.append(
+            Trade(
+                id=trade_id,
+                symbol=pit.market.symbol,
+                side=taker.value,
+                price=format(price.quantize(pit.market.price_tick), "f"),
+                amount=format(amount.quantize(pit.market.amount_step), "f"),
+                ts=ts,
+                recv_ts=ts,
+            )
+        )
+        self._moved[pit.market.symbol] = None
+        return trade_id
+
+    def _fill(
+        self,
+        pit: Pit,
+        work: Working,
+        price: Decimal,
+        amount: Decimal,
+        trade_id: str,
+        *,
+        maker: bool,
+        ts: int,
+    ) -> None:
+        account = self.clearing.accounts[work.account]
+        work.filled += amount
+        work.cost += price * amount * pit.market.contract_size
+        work.updated_ts = ts
+        if work.cost_limit is not None:
+            work.amount = work.filled
+        self.clearing.fill(pit, work, price, amount, trade_id, maker=maker, ts=ts)
+        if work.cost_limit is None and work.filled == work.amount:
+            self._end(work, Status.FILLED, None, ts)
+        elif not account.credit:
+            account.hold(pit.market, work)
+            self.clearing.touch(work)
+        if account.credit:
+            return
+        if work.oco_group is not None:
+            self._share(account, work, amount, ts)
+        if pit.market.contract:
+            self._cap(account, pit, ts)
+
+    def _end(
+        self, work: Working, status: Status, reason: str | None, ts: int, code: Code | None = None
+    ) -> None:
+        pit, account = self.pits[work.symbol], self.clearing.accounts[work.account]
+        if work.resting:
+            pit.own(work.side).remove(work)
+        pit.waiting.pop(work.id, None)
+        work.status, work.reason, work.code, work.updated_ts = status, reason, code, ts
+        if account.credit:
+            return
+        account.orders.pop(work.id, None)
+        account.ended[work.id] = work
+        account.hold(pit.market, work)
+        self.clearing.touch(work)
+
+    def _cut(self, account: Account, work: Working, amount: Decimal, reason: str, ts: int) -> None:
+        """Make a working order smaller by `amount`, or end it when nothing is left."""
+        if amount >= work.remaining:
+            self._end(work, Status.CANCELED, reason, ts)
+            return
+        pit = self.pits[work.symbol]
+        if work.resting:
+            pit.own(work.side).shrink(work, amount)
+        work.amount -= amount
+        work.updated_ts = ts
+        account.hold(pit.market, work)
+        self.clearing.touch(work)
+
+    def _share(self, account: Account, work: Working, amount: Decimal, ts: int) -> None:
+        """One leg of a group filled: the others shrink by as much, or end with it."""
+        for leg in list(account.orders.values()):
+            if leg.oco_group == work.oco_group and leg is not work:
+                ended = work.status is Status.FILLED
+                self._cut(account, leg, leg.remaining if ended else amount, "oco", ts)
+
+    def _cap(self, account: Account, pit: Pit, ts: int) -> None:
+        """Keep reduce-only orders within the position."""
+        for work in list(account.orders.values()):
+            if work.reduce_only and work.symbol == pit.market.symbol:
+                excess = work.remaining - closable(account, work)
+                if excess > 0:
+                    self._cut(account, work, excess, "reduce_only", ts)
+
+    def _concerned(self, pit: Pit) -> bool:
+        """Whether an outside event can matter to anyone here; most of a live tape does not."""
+        if pit.bids.keys or pit.asks.keys or pit.waiting:
+            return True
+        symbol = pit.market.symbol
+        return pit.market.contract and any(
+            account.holdings[symbol].amount for account in self.clearing.owners
+        )
+
+    # --- resting in an outside book -------------------------------------------------------------
+
+    def _displayed(self, pit: Pit, work: Working) -> Decimal:
+        ladder = pit.ladder(work.side.opposite)
+        level = None if ladder is None else ladder.levels.get(work.key)
+        return ZERO if level is None else Decimal(level[1])
+
+    def _requeue(self, pit: Pit) -> None:
+        """Cancels before us move us up, in proportion to our place in the queue."""
+        for rest in (pit.bids, pit.asks):
+            for work in rest:
+                shown = self._displayed(pit, work)
+                expected = max(work.seen - work.traded, ZERO)
+                if shown < expected:
+                    # Rounded up to the step: a place in the queue is never better than it could be.
+                    work.ahead = steps_up(work.ahead * shown / expected, pit.market.amount_step)
+                work.ahead = min(work.ahead, shown)
+                work.seen, work.traded = shown, ZERO
+
+    def _printed(self, pit: Pit, rest: Rest, price: Decimal, volume: Decimal, ts: int) -> None:
+        left, passed = volume, ZERO
+        edge = rest.sign * float(price)
+        for work in list(rest):
+            if work.key > edge:
+                break
+            if not work.resting:
+                continue  # ended by a fill before it
+            if work.key == edge:
+                # The outside orders before us fill first; all of ours at this price share that queue.
+                wait = max(work.ahead - passed, ZERO)
+                eaten = min(wait, left)
+                left -= eaten
+                passed += eaten
+                work.ahead = wait - eaten
+                work.traded += volume
+            else:
+                work.ahead = ZERO
+            amount = min(left, work.remaining)
+            if amount > 0:
+                left -= amount
+                self._passive(pit, rest, work, amount, ts)
+
+    def _through(self, pit: Pit, ts: int) -> None:
+        """The outside book has come to or through our price: we were hit, at our price."""
+        for side in (Side.BUY, Side.SELL):
+            rest, ladder = pit.own(side), pit.ladder(side)
+            if ladder is None or not rest.keys or not ladder.keys:
+                continue
+            taken = pit.consumed[side]
+            for work in list(rest):
+                for key in ladder.keys:
+                    if key + work.key > 0 or not work.resting:
+                        break
+                    there = Decimal(ladder.levels[key][1]) - taken.get(key, ZERO)
+                    amount = min(there, work.remaining)
+                    if amount > 0:
+                        taken[key] = taken.get(key, ZERO) + amount
+                        assert work.price is not None
+                        self._print(pit, side.opposite, work.price, amount, ts)
+                        self._passive(pit, rest, work, amount, ts, printed=True)
+
+    def _passive(
+        self,
+        pit: Pit,
+        rest: Rest,
+        work: Working,
+        amount: Decimal,
+        ts: int,
+        *,
+        printed: bool = False,
+    ) -> None:
+        assert work.price is not None
+        if not printed:
+            self.trades_made += 1
+        self.clearing.export(pit.market, work.side, work.price, amount)
+        rest.shrink(work, amount)
+        trade_id = f"t-{self.trades_made}"
+        self._fill(pit, work, work.price, amount, trade_id, maker=True, ts=ts)
+
+    # --- what follows -------------------------------------------------------------------------
+
+    def _after(self, ts: int) -> None:
+        """Fire triggers and liquidate until nothing moves any more, then tell."""
+        while self._moved:
+            symbol = next(iter(self._moved))
+            del self._moved[symbol]
+            pit = self.pits[symbol]
+            if pit.waiting and not pit.blind:
+                self._fire(pit, ts)
+            if pit.market.contract:
+                for account in self.clearing.owners:
+                    if account.holdings[symbol].amount:
+                        self._judge(account, pit, ts)
+        self.clearing.flush(ts)
+
+    def _fire(self, pit: Pit, ts: int) -> None:
+        for work in list(pit.waiting.values()):
+            if work.id not in pit.waiting:
+                continue  # ended by one that fired before it
+            stop = work.stop_price
+            fires = pit.fires(work)
+            if not fires:
+                # A trailing stop is told when it moved, at most once a second (B6).
+                if work.stop_price != stop and ts - work.updated_ts >= SECOND:
+                    work.updated_ts = ts
+                    self.clearing.touch(work)
+                continue
+            del pit.waiting[work.id]
+            work.live, work.updated_ts = True, ts
+            self.clearing.touch(work)
+            try:
+                self._reprice(pit, work)
+            except VenueRejected as error:
+                self._end(work, Status.CANCELED, "insufficient_funds", ts, error.code)
+                continue
+            self._go_live(pit, work, ts)
+
+    def _reprice(self, pit: Pit, work: Working) -> None:
+        """Swap what was held at the trigger price for what the book asks now."""
+        if work.type.priced:
+            return
+        account = self.clearing.accounts[work.account]
+        account.hold(pit.market, work)
+        self._afford(account, pit, work)
+        account.hold(pit.market, work, check=account.wallet(_currency(pit.market, work)).free)
+
+    def _fund(self, pit: Pit, ts: int) -> None:
+        mark = pit.reference
+        while pit.next_funding_ts <= ts:
+            pit.next_funding_ts += FUNDING_EVERY
+        if mark is None or pit.funding_rate is None:
+            return
+        for account in self.clearing.accounts.values():
+            held = account.holdings.get(pit.market.symbol)
+            if held is not None and held.amount:
+                payment = funding(held, pit.market, mark, pit.funding_rate)
+                self.clearing.transfer(
+                    account, pit.market.cash, -payment, "funding", pit.market.symbol, ts
+                )
+        self._moved[pit.market.symbol] = None
+
+    def _judge(self, account: Account, pit: Pit, ts: int) -> None:
+        """Liquidate what is below maintenance: cancel its orders, close half, close all, insure the rest."""
+        markets, marks, cash = self.clearing.markets, self.clearing.mark, pit.market.cash
+        held = account.holdings[pit.market.symbol]
+        isolated = held.isolated
+        symbols = [pit.market.symbol] if isolated else crossed(account, markets, cash)
+        if healthy(account, markets, marks, symbols):
+            return
+        for work in list(account.orders.values()):
+            if work.symbol in symbols or (not isolated and self._shares(account, work, cash)):
+                self._end(work, Status.CANCELED, "liquidation", ts)
+        wallet = account.wallet(cash)
+        stake = held.collateral - wallet.total
+        largest = max(symbols, key=lambda symbol: abs(account.holdings[symbol].cost))
+        self._force(account, self.pits[largest], ts, half=True)
+        if not healthy(account, markets, marks, symbols):
+            for symbol in symbols:
+                self._force(account, self.pits[symbol], ts, half=False)
+        short = -(stake + wallet.total) if isolated else wallet.held - wallet.total
+        if short > 0 and not any(account.holdings[symbol].amount for symbol in symbols):
+            self.clearing.transfer(account, cash, short, "insurance", pit.market.symbol, ts)
+
+    def _shares(self, account: Account, work: Working, cash: str) -> bool:
+        market = self.clearing.markets[work.symbol]
+        return (
+            market.contract and market.cash == cash and not account.holdings[work.symbol].isolated
+        )
+
+    def _force(self, account: Account, pit: Pit, ts: int, *, half: bool) -> None:
+        """Close a position at the book; what the book does not take, the outside takes at the mark."""
+        held = account.holdings[pit.market.symbol]
+        amount = abs(held.amount)
+        if half:
+            amount = steps_up(amount / 2, pit.market.amount_step)
+        if not amount:
+            return
+        self.orders_made += 1
+        work = Working(
+            id=f"x-{self.orders_made}",
+            account=account.id,
+            client_id=None,
+            symbol=pit.market.symbol,
+            side=Side.SELL if held.amount > 0 else Side.BUY,
+            type=OrderType.MARKET,
+            amount=amount,
+            reduce_only=True,
+            live=True,
+            reason="liquidation",
+            created_ts=ts,
+            updated_ts=ts,
+        )
+        account.orders[work.id] = work
+        self._take(pit, work, None, ts)
+        rest, mark = work.remaining, pit.reference
+        if rest > 0 and mark is not None:
+            trade_id = self._print(pit, work.side, mark, rest, ts)
+            self.clearing.export(pit.market, work.side, mark, rest)
+            self._fill(pit, work, mark, rest, trade_id, maker=False, ts=ts)
+
+
+def _currency(market: Market, work: Working) -> str:
+    """What an order of this side pays with."""
+    if market.contract:
+        return market.cash
+    return market.quote if work.side is Side.BUY else market.base
+
+
+def _would_take() -> VenueRejected:
+    return refusal("OrderImmediatelyFillable", "post_only", "a post-only order would take")

@@ -1,0 +1,237 @@
+"""One symbol of the paper exchange: its resting orders, its prices, and the book of the outside world."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from math import inf
+from typing import NamedTuple
+
+from realtime.engine.matching.orders import Queue, Rest, Working
+from realtime.engine.matching.rules import steps, steps_up
+from realtime.engine.orderbook import Ladder, OrderBook
+from realtime.model.market import ZERO, BookDelta, BookSnapshot, Level, Market
+from realtime.model.orders import OrderType, Side, TriggerBy
+
+
+class Step(NamedTuple):
+    """One bite of a walk through what is offered.
+
+    Attributes:
+        amount: Zero where the maker is the taker's own account: self-trade prevention decides.
+        maker: None means the outside book.
+    """
+
+    price: Decimal
+    amount: Decimal
+    key: float
+    maker: Working | None
+    own: bool = False
+
+
+@dataclass(slots=True)
+class Pit:
+    """Where one symbol is traded; mutable, only the exchange changes it.
+
+    Attributes:
+        outside: A live or replayed book that our orders trade against but do not change; None inside the
+            embedded market.
+        consumed: By taker side and level key: what our orders took from the outside book since the level
+            was last refreshed.
+        waiting: Orders that wait for their trigger.
+        stale: The source is silent: nothing fills and nothing fires.
+    """
+
+    market: Market
+    bids: Rest = field(default_factory=lambda: Rest(Side.BUY))
+    asks: Rest = field(default_factory=lambda: Rest(Side.SELL))
+    outside: OrderBook | None = None
+    consumed: dict[Side, dict[float, Decimal]] = field(
+        default_factory=lambda: {Side.BUY: {}, Side.SELL: {}}
+    )
+    waiting: dict[str, Working] = field(default_factory=dict)
+    last: Decimal | None = None
+    mark: Decimal | None = None
+    index: Decimal | None = None
+    funding_rate: Decimal | None = None
+    next_funding_ts: int = 0
+    stale: bool = False
+
+    def own(self, side: Side) -> Rest:
+        """Where orders of `side` rest."""
+        return self.bids if side is Side.BUY else self.asks
+
+    def against(self, side: Side) -> Rest:
+        """What orders of `side` trade with."""
+        return self.asks if side is Side.BUY else self.bids
+
+    def ladder(self, side: Side) -> Ladder | None:
+        """The outside levels that orders of `side` trade with."""
+        if self.outside is None:
+            return None
+        return self.outside.asks if side is Side.BUY else self.outside.bids
+
+    @property
+    def blind(self) -> bool:
+        """Whether what we see of the market cannot be trusted."""
+        return self.stale or (self.outside is not None and self.outside.crossed)
+
+    # --- prices -------------------------------------------------------------------------------
+
+    def best(self, side: Side) -> Decimal | None:
+        """Best price of the resting `side`; the outside book speaks where there is one."""
+        if self.outside is not None:
+            level = self.outside.best_bid if side is Side.BUY else self.outside.best_ask
+            return None if level is None else Decimal(level[0])
+        rest = self.own(side)
+        return rest.queues[rest.keys[0]].price if rest.keys else None
+
+    @property
+    def reference(self) -> Decimal | None:
+        """Mark price, else the middle of the book, else the last trade."""
+        if self.mark is not None:
+            return self.mark
+        bid, ask = self.best(Side.BUY), self.best(Side.SELL)
+        return self.last if bid is None or ask is None else (bid + ask) / 2
+
+    def trigger_price(self, order: Working) -> Decimal | None:
+        """The price that this order watches."""
+        if order.trigger_by is TriggerBy.BID_ASK:
+            return self.best(order.side.opposite)
+        return self.last if order.trigger_by is TriggerBy.LAST else self.reference
+
+    def fires(self, order: Working) -> bool:
+        """Move a trailing stop along, then say whether the trigger holds."""
+        price = self.trigger_price(order)
+        if price is None:
+            return False
+        buy = order.side is Side.BUY
+        if order.type is OrderType.TRAILING_STOP:
+            trail(order, price, self.market.price_tick)
+        stop = order.stop_price
+        assert stop is not None
+        if order.type in {OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT}:
+            return price <= stop if buy else price >= stop
+        return price >= stop if buy else price <= stop
+
+    # --- walking ------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        order: Working,
+        bound: Decimal | None,
+        *,
+        past_own: bool,
+        credit: bool,
+    ) -> list[Step]:
+        """What `order` would trade now, best price first, then first come; changes nothing.
+
+        Args:
+            order: Its remaining amount, or what is left of its `cost_limit`.
+            bound: Worst price; None for any.
+            past_own: Whether the walk goes on behind an own order (it is going to be cancelled).
+            credit: A liquidity account, whose orders do not look at the outside book.
+        """
+        if self.blind:
+            return []
+        rest = self.against(order.side)
+        ladder = None if credit else self.ladder(order.side)
+        outer = ladder.keys if ladder is not None else []
+        consumed = self.consumed[order.side]
+        limit = inf if bound is None else rest.sign * float(bound)
+        left = None if order.cost_limit is not None else order.remaining
+        money = None if order.cost_limit is None else order.cost_limit - order.cost
+        found: list[Step] = []
+        inner_at = outer_at = 0
+        while True:
+            inner = rest.keys[inner_at] if inner_at < len(rest.keys) else inf
+            outer_key = outer[outer_at] if outer_at < len(outer) else inf
+            key = min(inner, outer_key)
+            if key > limit or key == inf:
+                return found
+            # At one price the outside was there before us.
+            makers: Iterable[tuple[Working | None, Decimal]]
+            if outer_key <= inner:
+                assert ladder is not None
+                level = ladder.levels[outer_key]
+                price = Decimal(level[0])
+                makers = ((None, Decimal(level[1]) - consumed.get(outer_key, ZERO)),)
+                outer_at += 1
+            else:
+                queue = rest.queues[inner]
+                price = queue.price
+                makers = [(maker, maker.amount - maker.filled) for maker in queue.orders.values()]
+                inner_at += 1
+            for maker, there in makers:
+                if maker is not None and maker.account == order.account:
+                    found.append(Step(price, ZERO, key, maker, own=True))
+                    if not past_own:
+                        return found
+                    continue
+                take = there if left is None else min(there, left)
+                if money is not None:
+                    take = min(take, steps(money / price, self.market.amount_step))
+                    money -= max(take, ZERO) * price
+                if take > 0:
+                    found.append(Step(price, take, key, maker))
+                    if left is not None:
+                        left -= take
+                        if not left:
+                            return found
+                elif there > 0:
+                    return found
+
+    # --- the public book of the embedded market -----------------------------------------------
+
+    def snapshot(self, ts: int) -> BookSnapshot:
+        """Resting orders summed by price."""
+        self.bids.changed.clear()
+        self.asks.changed.clear()
+        return BookSnapshot(
+            symbol=self.market.symbol,
+            bids=tuple(_level(self.bids.queues[key]) for key in self.bids.keys),
+            asks=tuple(_level(self.asks.queues[key]) for key in self.asks.keys),
+            ts=ts,
+            recv_ts=ts,
+        )
+
+    def changes(self, ts: int) -> BookDelta | None:
+        """Levels changed since the last `snapshot` or `changes`; None when there are none."""
+        if not (self.bids.changed or self.asks.changed):
+            return None
+        return BookDelta(
+            symbol=self.market.symbol,
+            bids=_changed(self.bids),
+            asks=_changed(self.asks),
+            ts=ts,
+            recv_ts=ts,
+        )
+
+
+def _level(queue: Queue) -> Level:
+    return format(queue.price, "f"), format(queue.amount, "f")
+
+
+def _changed(rest: Rest) -> tuple[Level, ...]:
+    rows = []
+    for key, price in rest.changed.items():
+        queue = rest.queues.get(key)
+        rows.append((format(price, "f"), "0") if queue is None else _level(queue))
+    rest.changed.clear()
+    return tuple(rows)
+
+
+def trail(order: Working, price: Decimal, tick: Decimal) -> None:
+    """Move a trailing stop's watermark and stop, in favour only."""
+    buy = order.side is Side.BUY
+    mark = order.watermark
+    if mark is None or (price < mark if buy else price > mark):
+        order.watermark = price
+        distance = order.trailing_amount
+        if distance is None:
+            assert order.trailing_rate is not None
+            distance = price * order.trailing_rate
+        # Rounded so that it fires no later than asked.
+        if buy:
+            order.stop_price = steps(price + distance, tick)
+        else:
+            order.stop_price = steps_up(price - distance, tick)

@@ -1,0 +1,350 @@
+"""The exchange's state as JSON values: whole snapshots, and the entries of one account's own log."""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, localcontext
+from heapq import heappush
+
+from realtime.engine.matching.account import Account, Holding, SelfTrade, Wallet
+from realtime.engine.matching.clearing import Told
+from realtime.engine.matching.exchange import Exchange
+from realtime.engine.matching.orders import Json, Working, order_in, order_out
+from realtime.engine.matching.pit import Pit
+from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, Transferred
+from realtime.model.market import MONEY, ZERO
+from realtime.model.orders import Side
+
+
+Entry = dict[str, object]
+
+
+def _rows(value: object) -> list[Json]:
+    assert isinstance(value, list)
+    return value
+
+
+def _map(value: object) -> Json:
+    assert isinstance(value, dict)
+    return value
+
+
+def _number(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def _money(value: object) -> Decimal:
+    return Decimal(str(value))
+
+
+def _optional(value: object) -> Decimal | None:
+    return None if value is None else _money(value)
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _moneys(value: object) -> dict[str, Decimal]:
+    return {key: _money(amount) for key, amount in _map(value).items()}
+
+
+def _texts(values: dict[str, Decimal]) -> Json:
+    return {key: str(amount) for key, amount in values.items()}
+
+
+# --- pieces -----------------------------------------------------------------------------------
+
+
+def fill_out(fill: Filled) -> Json:
+    """One fill."""
+    return {
+        "symbol": fill.symbol,
+        "trade_id": fill.trade_id,
+        "order_id": fill.exchange_order_id,
+        "client_id": fill.venue_client_id,
+        "side": fill.side.value,
+        "amount": str(fill.amount),
+        "price": str(fill.price),
+        "fee": str(fill.fee),
+        "fee_currency": fill.fee_currency,
+        "maker": fill.maker,
+        "ts": fill.ts,
+    }
+
+
+def fill_in(venue: str, raw: Json) -> Filled:
+    """The fill that `fill_out` wrote."""
+    client_id = raw["client_id"]
+    return Filled(
+        venue=venue,
+        symbol=str(raw["symbol"]),
+        trade_id=str(raw["trade_id"]),
+        exchange_order_id=str(raw["order_id"]),
+        venue_client_id=None if client_id is None else str(client_id),
+        side=Side(str(raw["side"])),
+        amount=_money(raw["amount"]),
+        price=_money(raw["price"]),
+        fee=_money(raw["fee"]),
+        fee_currency=str(raw["fee_currency"]),
+        maker=bool(raw["maker"]),
+        ts=_number(raw["ts"]),
+    )
+
+
+def _holding_out(held: Holding) -> Json:
+    return {
+        "amount": str(held.amount),
+        "cost": str(held.cost),
+        "leverage": str(held.leverage),
+        "isolated": held.isolated,
+        "collateral": str(held.collateral),
+        "buys": str(held.buys),
+        "sells": str(held.sells),
+        "margin": str(held.margin),
+        "realized": str(held.realized),
+        "fees": str(held.fees),
+        "opened_ts": held.opened_ts,
+    }
+
+
+def _holding_in(raw: Json) -> Holding:
+    return Holding(
+        amount=_money(raw["amount"]),
+        cost=_money(raw["cost"]),
+        leverage=_money(raw["leverage"]),
+        isolated=bool(raw["isolated"]),
+        collateral=_money(raw["collateral"]),
+        buys=_money(raw["buys"]),
+        sells=_money(raw["sells"]),
+        margin=_money(raw["margin"]),
+        realized=_money(raw["realized"]),
+        fees=_money(raw["fees"]),
+        opened_ts=_number(raw["opened_ts"]),
+    )
+
+
+def _account_out(account: Account) -> Json:
+    return {
+        "id": account.id,
+        "credit": account.credit,
+        "self_trade": account.self_trade.value,
+        "wallets": {
+            currency: [str(wallet.total), str(wallet.held), str(wallet.margin)]
+            for currency, wallet in account.wallets.items()
+        },
+        "holdings": {symbol: _holding_out(held) for symbol, held in account.holdings.items()},
+        "orders": [order_out(work) for work in account.orders.values()],
+        "ended": [order_out(work) for work in account.ended.values()],
+        "client_ids": dict(account.client_ids),
+        "group_held": _texts(account.group_held),
+        "volume": str(account.volume),
+        "seq": account.seq,
+    }
+
+
+def _account_in(raw: Json) -> Account:
+    orders, ended = map(order_in, _rows(raw["orders"])), map(order_in, _rows(raw["ended"]))
+    wallets: dict[str, Wallet] = {}
+    for currency, sums in _map(raw["wallets"]).items():
+        assert isinstance(sums, list)
+        wallets[currency] = Wallet(*map(_money, sums))
+    return Account(
+        str(raw["id"]),
+        credit=bool(raw["credit"]),
+        self_trade=SelfTrade(str(raw["self_trade"])),
+        wallets=wallets,
+        holdings={
+            symbol: _holding_in(_map(held)) for symbol, held in _map(raw["holdings"]).items()
+        },
+        orders={work.id: work for work in orders},
+        ended={work.id: work for work in ended},
+        client_ids={key: str(order) for key, order in _map(raw["client_ids"]).items()},
+        group_held=_moneys(raw["group_held"]),
+        volume=_money(raw["volume"]),
+        seq=_number(raw["seq"]),
+    )
+
+
+def _pit_out(pit: Pit) -> Json:
+    return {
+        "bids": [order_out(work) for work in pit.bids],
+        "asks": [order_out(work) for work in pit.asks],
+        "consumed": {
+            side.value: {repr(key): str(amount) for key, amount in taken.items()}
+            for side, taken in pit.consumed.items()
+        },
+        "waiting": list(pit.waiting),
+        "last": _text(pit.last),
+        "mark": _text(pit.mark),
+        "index": _text(pit.index),
+        "funding_rate": _text(pit.funding_rate),
+        "next_funding_ts": pit.next_funding_ts,
+        "stale": pit.stale,
+    }
+
+
+def _pit_in(pit: Pit, raw: Json, known: dict[str, Working]) -> None:
+    for name, rest in (("bids", pit.bids), ("asks", pit.asks)):
+        for row in _rows(raw[name]):
+            work = known.get(str(row["id"])) or order_in(row)
+            price = work.price
+            assert price is not None
+            rest.add(work, price)
+    for side, taken in _map(raw["consumed"]).items():
+        for key, amount in _map(taken).items():
+            pit.consumed[Side(side)][float(key)] = _money(amount)
+    waiting = raw["waiting"]
+    assert isinstance(waiting, list)
+    pit.waiting = {str(name): known[str(name)] for name in waiting}
+    pit.last, pit.mark, pit.index = map(_optional, (raw["last"], raw["mark"], raw["index"]))
+    pit.funding_rate = _optional(raw["funding_rate"])
+    pit.next_funding_ts = _number(raw["next_funding_ts"])
+    pit.stale = bool(raw["stale"])
+
+
+# --- the whole exchange -----------------------------------------------------------------------
+
+
+def snapshot(exchange: Exchange) -> Json:
+    """Everything but the outside books, which their sources keep, and events not yet taken."""
+    clearing = exchange.clearing
+    return {
+        "accounts": [_account_out(account) for account in clearing.accounts.values()],
+        "pits": {symbol: _pit_out(pit) for symbol, pit in exchange.pits.items()},
+        "fills": {
+            account: [fill_out(fill) for fill in fills] for account, fills in clearing.fills.items()
+        },
+        "fees": _texts(clearing.fees),
+        "insurance": _texts(clearing.insurance),
+        "outside": _texts(clearing.outside),
+        "transfers": clearing.transfers,
+        "orders_made": exchange.orders_made,
+        "trades_made": exchange.trades_made,
+    }
+
+
+def restore(exchange: Exchange, raw: Json) -> None:
+    """Bring a fresh exchange with the same markets to the state of a `snapshot`."""
+    with localcontext(MONEY):
+        clearing = exchange.clearing
+        known: dict[str, Working] = {}
+        for row in _rows(raw["accounts"]):
+            account = _account_in(row)
+            clearing.add(account)
+            known |= account.orders
+        for account_id, fills in _map(raw["fills"]).items():
+            clearing.fills[account_id] = [fill_in(exchange.venue, fill) for fill in _rows(fills)]
+        for symbol, pit in _map(raw["pits"]).items():
+            _pit_in(exchange.pits[symbol], _map(pit), known)
+        for work in known.values():
+            _schedule(exchange, work)
+        clearing.fees = _moneys(raw["fees"])
+        clearing.insurance = _moneys(raw["insurance"])
+        clearing.outside = _moneys(raw["outside"])
+        clearing.transfers = _number(raw["transfers"])
+        exchange.orders_made = _number(raw["orders_made"])
+        exchange.trades_made = _number(raw["trades_made"])
+
+
+def _schedule(exchange: Exchange, work: Working) -> None:
+    if work.good_till_ts is not None:
+        heappush(exchange.deadlines, (work.good_till_ts, work.account, work.id))
+
+
+# --- one account's log ------------------------------------------------------------------------
+
+
+def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entry:
+    """What these events of an account changed: a log of such entries rebuilds the account.
+
+    Orders, sums and positions are written as they are now, so the newest entry that names one wins.
+    """
+    account = exchange.clearing.accounts[account_id]
+    orders: dict[str, Json] = {}
+    fills: list[Json] = []
+    wallets: Json = {}
+    holdings: Json = {}
+    for item in told:
+        event = item.event
+        if isinstance(event, OrderSeen):
+            order_id = event.exchange_order_id
+            work = account.orders.get(order_id) or account.ended[order_id]
+            orders[order_id] = order_out(work)
+        elif isinstance(event, Filled):
+            fills.append(fill_out(event))
+        elif isinstance(event, BalanceSeen):
+            currency = event.balance.currency
+            wallets[currency] = str(account.wallet(currency).total)
+        elif isinstance(event, PositionSeen):
+            symbol = event.position.symbol
+            holdings[symbol] = _holding_out(account.holdings[symbol])
+        else:
+            assert isinstance(event, Transferred)  # its sum is in the balance that follows it
+    return {
+        "orders": list(orders.values()),
+        "fills": fills,
+        "wallets": wallets,
+        "holdings": holdings,
+        "seq": account.seq,
+        "volume": str(account.volume),
+        "orders_made": exchange.orders_made,
+        "trades_made": exchange.trades_made,
+        "transfers": exchange.clearing.transfers,
+    }
+
+
+def adopt(exchange: Exchange, account_id: str, log: Sequence[Entry]) -> None:
+    """Open an account as its log left it; working orders rest or wait again, behind what is displayed."""
+    with localcontext(MONEY):
+        clearing = exchange.clearing
+        account = Account(account_id)
+        clearing.add(account)
+        for symbol, pit in exchange.pits.items():
+            if pit.market.contract:
+                account.holding(symbol)
+        orders: dict[str, Working] = {}
+        for entry in log:
+            for row in _rows(entry["orders"]):
+                work = order_in(row)
+                orders[work.id] = work
+            for fill in _rows(entry["fills"]):
+                clearing.fills[account_id].append(fill_in(exchange.venue, fill))
+            for currency, total in _map(entry["wallets"]).items():
+                account.wallet(currency).total = _money(total)
+            for symbol, raw in _map(entry["holdings"]).items():
+                account.holdings[symbol] = _holding_in(_map(raw))
+            account.seq = _number(entry["seq"])
+            account.volume = _money(entry["volume"])
+            exchange.orders_made = max(exchange.orders_made, _number(entry["orders_made"]))
+            exchange.trades_made = max(exchange.trades_made, _number(entry["trades_made"]))
+            clearing.transfers = max(clearing.transfers, _number(entry["transfers"]))
+        # Holds are counted anew from the orders.
+        for held in account.holdings.values():
+            held.buys = held.sells = held.margin = ZERO
+        for work in orders.values():
+            _adopt_order(exchange, account, work)
+        for symbol in account.holdings:
+            account.remargin(exchange.pits[symbol].market)
+        account.changed_wallets.clear()
+
+
+def _adopt_order(exchange: Exchange, account: Account, work: Working) -> None:
+    if work.client_id is not None:
+        account.client_ids[work.client_id] = work.id
+    work.held = work.exposure = ZERO
+    work.resting = False
+    if work.status.ended:
+        account.ended[work.id] = work
+        return
+    account.orders[work.id] = work
+    pit = exchange.pits[work.symbol]
+    account.hold(pit.market, work)
+    _schedule(exchange, work)
+    if work.type.triggered and not work.live:
+        pit.waiting[work.id] = work
+    elif work.type.priced:
+        assert work.price is not None
+        work.live, work.dormant = True, False
+        pit.own(work.side).add(work, work.price)
+    else:
+        work.dormant = True  # a market order that was accepted and never matched: release ends it

@@ -1,0 +1,358 @@
+"""The order ledger: every order, its fills, and what the working ones could do at worst.
+
+Rules of this file:
+1 `step` owns the table of transitions. What it does not list changes nothing and is reported.
+2 `put` is the only way an order changes; it keeps every index and every sum in step with the order.
+3 `filled` never falls, and a fill is booked once per (symbol, trade id).
+4 What counts in risk is what may still be *booked*: a row that shows more filled than our fills do
+  keeps its exposure until those fills are here.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from realtime.engine.evolve import evolve_order
+from realtime.model.events import Filled, OrderSeen
+from realtime.model.market import SECOND, ZERO
+from realtime.model.orders import (
+    TRANSITIONS,
+    Fill,
+    Order,
+    Role,
+    Side,
+    Status,
+)
+
+
+RECENT = 300 * SECOND
+"""How long an ended order stays in `recent` [ns]."""
+
+evolve = evolve_order
+"""Copy an order with other values. The version is not raised: only `Ledger.put` does that."""
+
+
+def step(order: Order, word: str, to: Status) -> bool:
+    """Whether an order may go to a status by our (`ours`) or the venue's (`venue`) word."""
+    return to in TRANSITIONS[order.status][word]
+
+
+@dataclass(slots=True)
+class Load:
+    """Sums over the working orders of one symbol [base, contracts].
+
+    Attributes:
+        buys, sells: What entries may still book, larger version of an amend.
+        exits: What exits that are not protective legs may still book.
+        legs: The same of protective legs, by OCO group, since one of a group fills or the other.
+        orders: How many orders work.
+    """
+
+    buys: Decimal = ZERO
+    sells: Decimal = ZERO
+    exits: Decimal = ZERO
+    legs: dict[str, dict[str, Decimal]] = field(default_factory=dict)
+    orders: int = 0
+
+    def protective(self, besides: str | None = None) -> Decimal:
+        """What legs may still book, one of each group; without the group `besides`."""
+        if not self.legs:
+            return ZERO
+        return sum(
+            (max(held.values()) for group, held in self.legs.items() if group != besides), ZERO
+        )
+
+
+def worst(order: Order, booked: Decimal) -> Decimal:
+    """What an order may still book [base, contracts], the larger version of an amend under way."""
+    if order.status.ended:
+        return max(order.filled - booked, ZERO)
+    amount = order.amount
+    if order.amend_amount is not None and order.amend_amount > amount:
+        amount = order.amend_amount
+    return (
+        max(amount, order.filled) - booked if amount > booked else max(order.filled - booked, ZERO)
+    )
+
+
+class Ledger:
+    """All orders of one account, found by any of their ids."""
+
+    __slots__ = (
+        "_asof",
+        "_booked",
+        "_by_client_id",
+        "_by_exchange_id",
+        "_by_venue_client_id",
+        "_content",
+        "_ended",
+        "_fills",
+        "_legs",
+        "_orders",
+        "_seen",
+        "_unknown",
+        "_working",
+        "count",
+        "gaps",
+        "last_fill_ts",
+        "loads",
+        "owed",
+        "stale_rows",
+    )
+
+    def __init__(self) -> None:
+        self._orders: dict[str, Order] = {}
+        self._by_client_id: dict[str, str] = {}
+        self._by_venue_client_id: dict[str, str] = {}
+        self._by_exchange_id: dict[tuple[str, str], str] = {}
+        self._content: dict[str, dict[str, str]] = {}
+        self._working: dict[str, dict[str, Order]] = {}
+        self._unknown: dict[tuple[str, str], int] = {}
+        self._legs: dict[str, list[str]] = {}
+        self._booked: dict[str, Decimal] = {}
+        self._fills: dict[str, list[Fill]] = {}
+        self._seen: set[tuple[str, str]] = set()
+        self._asof: dict[str, int] = {}
+        self._ended: deque[tuple[int, str]] = deque()
+        self.loads: dict[str, Load] = {}
+        # Working orders of the account.
+        self.count = 0
+        # Orders whose row shows more filled than our fills do, since when [ns].
+        self.gaps: dict[str, int] = {}
+        # Commands that were answered `outcome_unknown`: order id -> (command, op), told once resolved.
+        self.owed: dict[str, list[tuple[str, str]]] = {}
+        # Rows older than what was known.
+        self.stale_rows = 0
+        # When the newest booked fill happened [ns].
+        self.last_fill_ts = 0
+
+    # -- look-ups ------------------------------------------------------------------------------
+
+    def get(self, order_id: str) -> Order | None:
+        """By our id."""
+        return self._orders.get(order_id)
+
+    def by_client_id(self, client_order_id: str) -> Order | None:
+        """By the client's id."""
+        found = self._by_client_id.get(client_order_id)
+        return self._orders[found] if found is not None else None
+
+    def by_venue_client_id(self, venue_client_id: str) -> Order | None:
+        """By the id the venue knows as the client's."""
+        found = self._by_venue_client_id.get(venue_client_id)
+        return self._orders[found] if found is not None else None
+
+    def by_exchange_id(self, symbol: str, exchange_order_id: str) -> Order | None:
+        """By the venue's own id."""
+        found = self._by_exchange_id.get((symbol, exchange_order_id))
+        return self._orders[found] if found is not None else None
+
+    def find(self, seen: OrderSeen | Filled) -> Order | None:
+        """The order a venue's row or fill speaks of."""
+        order = self.by_exchange_id(seen.symbol, seen.exchange_order_id)
+        if order is None and seen.venue_client_id is not None:
+            order = self.by_venue_client_id(seen.venue_client_id)
+        return order
+
+    def content(self, order_id: str) -> dict[str, str]:
+        """What the client had sent, for the comparison of resends."""
+        return self._content.get(order_id, {})
+
+    def working(self) -> list[Order]:
+        """Pending, open and unknown orders, oldest first."""
+        found = [order for held in self._working.values() for order in held.values()]
+        found.sort(key=lambda order: (order.created_ts, order.id))
+        return found
+
+    def working_in(self, symbol: str) -> Iterable[Order]:
+        """Working orders of one symbol."""
+        held = self._working.get(symbol)
+        return held.values() if held else ()
+
+    def symbols(self) -> Iterator[str]:
+        """Symbols with a working order."""
+        return (symbol for symbol, held in self._working.items() if held)
+
+    def recent(self, now: int) -> list[Order]:
+        """Working orders, and those that ended less than five minutes ago."""
+        found = self.working()
+        for ended_ts, order_id in reversed(self._ended):
+            if ended_ts < now - RECENT:
+                break
+            order = self._orders[order_id]
+            if order.status.ended and order.updated_ts == ended_ts:
+                found.append(order)
+        return found
+
+    def all(self) -> Iterator[Order]:
+        """Every order."""
+        return iter(self._orders.values())
+
+    def unknown(self) -> list[Order]:
+        """Orders whose outcome nobody knows."""
+        return [order for order in self.working() if order.status is Status.UNKNOWN]
+
+    def unknown_of(self, owner: str, symbol: str) -> int:
+        """How many unknown orders an owner has in a symbol."""
+        return self._unknown.get((owner, symbol), 0)
+
+    def legs_of(self, order_id: str) -> list[Order]:
+        """All attached legs an order ever had, oldest first."""
+        return [self._orders[leg] for leg in self._legs.get(order_id, ())]
+
+    def fills_of(self, order_id: str) -> tuple[Fill, ...]:
+        """Fills of one order, as booked."""
+        return tuple(self._fills.get(order_id, ()))
+
+    def booked(self, order_id: str) -> Decimal:
+        """Sum of the booked fills of an order [base, contracts]."""
+        return self._booked.get(order_id, ZERO)
+
+    def worst_of(self, order: Order) -> Decimal:
+        """What an order may still book at worst [base, contracts]."""
+        return worst(order, self._booked.get(order.id, ZERO))
+
+    def seen(self, symbol: str, trade_id: str) -> bool:
+        """Whether this execution has been booked."""
+        return (symbol, trade_id) in self._seen
+
+    def load(self, symbol: str) -> Load:
+        """Sums of one symbol; a fresh one is kept."""
+        found = self.loads.get(symbol)
+        if found is None:
+            found = self.loads[symbol] = Load()
+        return found
+
+    def asof(self, order_id: str) -> int:
+        """The venue's time of the newest row that counted [ns]."""
+        return self._asof.get(order_id, 0)
+
+    # -- changes -------------------------------------------------------------------------------
+
+    def add(self, order: Order, content: dict[str, str]) -> None:
+        """Take in a new order."""
+        self._by_client_id[order.client_order_id] = order.id
+        self._by_venue_client_id[order.venue_client_id] = order.id
+        if content:
+            self._content[order.id] = content
+        if order.parent_id is not None:
+            self._legs.setdefault(order.parent_id, []).append(order.id)
+        self._enter(order)
+
+    def put(self, old: Order, booked: Decimal | None = None, /, **changes: object) -> Order:
+        """Change an order; its version rises by one.
+
+        Args:
+            old: As it is.
+            booked: The new sum of its fills, where that is what changes.
+            changes: Fields of the order.
+        """
+        new = evolve_order(old, version=old.version + 1, **changes)
+        self._leave(old)
+        if booked is not None:
+            self._booked[old.id] = booked
+        self._enter(new)
+        return new
+
+    def rename(self, order: Order, client_order_id: str, content: dict[str, str]) -> None:
+        """Let an adopted order be found by the id its owner gave it; `put` must follow."""
+        del self._by_client_id[order.client_order_id]
+        self._by_client_id[client_order_id] = order.id
+        self._content[order.id] = content
+
+    def set_asof(self, order_id: str, asof: int) -> None:
+        """Remember the time of the row that counted."""
+        self._asof[order_id] = asof
+
+    def book(self, fill: Fill) -> Decimal:
+        """Note a fill under its order; `put` must follow with the sum that is returned."""
+        self._seen.add((fill.symbol, fill.id))
+        self.last_fill_ts = max(self.last_fill_ts, fill.ts)
+        self._fills.setdefault(fill.order_id, []).append(fill)
+        return self._booked.get(fill.order_id, ZERO) + fill.amount
+
+    def unbook(self, fill: Fill) -> Decimal:
+        """Take an inferred fill back; `put` must follow with the sum. Its id stays seen."""
+        self._fills[fill.order_id].remove(fill)
+        return self.booked(fill.order_id) - fill.amount
+
+    def _enter(self, order: Order) -> None:
+        self._orders[order.id] = order
+        if order.exchange_order_id is not None:
+            self._by_exchange_id[order.symbol, order.exchange_order_id] = order.id
+        self._sum(order, 1)
+        if order.status.ended:
+            if not self._ended or self._ended[-1] != (order.updated_ts, order.id):
+                self._ended.append((order.updated_ts, order.id))
+            return
+        self._working.setdefault(order.symbol, {})[order.id] = order
+
+    def _leave(self, order: Order) -> None:
+        self._sum(order, -1)
+        if not order.status.ended:
+            del self._working[order.symbol][order.id]
+
+    def _sum(self, order: Order, sign: int) -> None:
+        """Add an order to the sums of its symbol, or take it out."""
+        load = self.load(order.symbol)
+        if not order.status.ended:
+            load.orders += sign
+            self.count += sign
+            if order.status is Status.UNKNOWN:
+                key = (order.owner, order.symbol)
+                self._unknown[key] = self._unknown.get(key, 0) + sign
+        rest = worst(order, self._booked.get(order.id, ZERO))
+        role = order.role
+        if role is Role.STOP_LOSS or role is Role.TAKE_PROFIT:
+            self._sum_leg(order, load, rest if sign > 0 else ZERO)
+        elif rest:
+            if sign < 0:
+                rest = -rest
+            if order.reduce_only or role is Role.EXIT:
+                load.exits += rest
+            elif order.side is Side.BUY:
+                load.buys += rest
+            else:
+                load.sells += rest
+
+    @staticmethod
+    def _sum_leg(order: Order, load: Load, rest: Decimal) -> None:
+        group = order.oco_group or order.id
+        held = load.legs.setdefault(group, {})
+        if rest:
+            held[order.id] = rest
+        else:
+            held.pop(order.id, None)
+        if not held:
+            del load.legs[group]
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def dump(self) -> Iterator[str]:
+        """Everything facts have made, in a fixed order, for the comparison of two replays."""
+        for order_id in sorted(self._orders):
+            order = self._orders[order_id]
+            yield f"order {order!r} asof {self.asof(order_id)} booked {self.booked(order_id)}"
+            for fill in self._fills.get(order_id, ()):
+                yield f"fill {fill!r}"
+            yield f"content {sorted(self.content(order_id).items())}"
+        for key in sorted(self._seen):
+            yield f"seen {key}"
+        for symbol in sorted(self.loads):
+            load = self.loads[symbol]
+            legs = sorted((group, sorted(held.items())) for group, held in load.legs.items())
+            yield f"load {symbol} {load.buys} {load.sells} {load.exits} {legs} {load.orders}"
+        yield f"owed {sorted(self.owed.items())} gaps {sorted(self.gaps)}"
+
+
+def terminal(order: Order, booked: Decimal) -> Status | None:
+    """The status the sum of fills proves: filled when all is booked. A buy by cost ends by its row."""
+    if order.cost_limit is None and booked >= order.amount:
+        return Status.FILLED
+    return None
+
+
+def is_entry(order: Order) -> bool:
+    """Whether it may enlarge a position."""
+    return order.role is Role.ENTRY and not order.reduce_only

@@ -1,0 +1,277 @@
+"""Prices the engine decides with: books, tickers, marks, their age, and what a currency is worth.
+
+Nothing here is journaled. Prices arrive as the venue's strings and become Decimal when they are used (M6).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from realtime.engine.orderbook import OrderBook
+from realtime.model.market import (
+    MS,
+    ZERO,
+    BookDelta,
+    BookSnapshot,
+    Mark,
+    Market,
+    Stale,
+    Ticker,
+    Trade,
+)
+from realtime.model.orders import Side
+
+
+HOPS = ("USDT", "USD", "BTC")
+"""Currencies tried, in this order, where no pair with the valuation currency exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What a taking order would get from the book now.
+
+    Attributes:
+        filled: [base, contracts]; cost: [quote] without contract size.
+        best, worst: The first and the last price met, None when there is nothing to take.
+    """
+
+    filled: Decimal
+    cost: Decimal
+    best: Decimal | None
+    worst: Decimal | None
+
+    @property
+    def average(self) -> Decimal | None:
+        """Average price [quote]."""
+        return self.cost / self.filled if self.filled else None
+
+
+class Quotes:
+    """Market data of one venue, and routes from any currency to the valuation currency."""
+
+    __slots__ = (
+        "_marks_now",
+        "_routes",
+        "books",
+        "last",
+        "markets",
+        "marks",
+        "stale",
+        "tickers",
+        "touched",
+    )
+
+    def __init__(self, markets: Mapping[str, Market], currency: str) -> None:
+        self.markets = markets
+        self.books: dict[str, OrderBook] = {}
+        self.tickers: dict[str, Ticker] = {}
+        self.marks: dict[str, Mark] = {}
+        self.last: dict[str, str] = {}
+        # When the newest price of a symbol came in [ns].
+        self.touched: dict[str, int] = {}
+        self.stale: dict[str | None, Stale] = {}
+        self._marks_now: dict[str, tuple[Decimal, str] | None] = {}
+        self._routes = routes(markets.values(), currency)
+
+    # -- in ------------------------------------------------------------------------------------
+
+    def take_ticker(self, ticker: Ticker) -> None:
+        """Keep the newest ticker."""
+        symbol = ticker.symbol
+        self.tickers[symbol] = ticker
+        self.touched[symbol] = ticker.recv_ts
+        self._marks_now.pop(symbol, None)
+
+    def take_trade(self, trade: Trade) -> None:
+        """Keep the newest trade's price."""
+        symbol = trade.symbol
+        self.last[symbol] = trade.price
+        self.touched[symbol] = trade.recv_ts
+        self._marks_now.pop(symbol, None)
+
+    def take_snapshot(self, snapshot: BookSnapshot) -> OrderBook:
+        """Start a book afresh."""
+        symbol = snapshot.symbol
+        book = self.books.get(symbol)
+        if book is None:
+            book = self.books[symbol] = OrderBook(symbol)
+        book.apply_snapshot(snapshot)
+        self.touched[symbol] = snapshot.recv_ts
+        self._marks_now.pop(symbol, None)
+        return book
+
+    def take_delta(self, delta: BookDelta) -> OrderBook | None:
+        """Change a book; None (and nothing) without the snapshot it belongs to."""
+        symbol = delta.symbol
+        book = self.books.get(symbol)
+        if book is None:
+            return None
+        book.apply_delta(delta)
+        self.touched[symbol] = delta.recv_ts
+        self._marks_now.pop(symbol, None)
+        return book
+
+    def take_mark(self, mark: Mark) -> None:
+        """Keep the newest mark price; its own stamp counts as its age."""
+        self.marks[mark.symbol] = mark
+        self.touched[mark.symbol] = max(mark.ts, self.touched.get(mark.symbol, 0))
+        self._marks_now.pop(mark.symbol, None)
+
+    def take_stale(self, stale: Stale) -> None:
+        """Remember that a source is silent, or that it is back."""
+        if stale.stale:
+            self.stale[stale.symbol] = stale
+        else:
+            self.stale.pop(stale.symbol, None)
+            if stale.symbol is None:
+                self.stale.clear()
+
+    # -- out -----------------------------------------------------------------------------------
+
+    def mark(self, symbol: str) -> tuple[Decimal, str] | None:
+        """The price a position is valued at and its source: venue's mark, else mid, else last."""
+        try:
+            return self._marks_now[symbol]
+        except KeyError:
+            found = self._marks_now[symbol] = self._mark(symbol)
+            return found
+
+    def _mark(self, symbol: str) -> tuple[Decimal, str] | None:
+        mark, ticker = self.marks.get(symbol), self.tickers.get(symbol)
+        told = mark.mark if mark else ticker.mark if ticker else None
+        if told is not None:
+            return Decimal(told), "mark"
+        bid, ask = self.touch(symbol)
+        if bid is not None and ask is not None:
+            return (bid + ask) / 2, "mid"
+        last = self.last.get(symbol) or (ticker.last if ticker else None)
+        return (Decimal(last), "last") if last is not None else None
+
+    def touch(self, symbol: str) -> tuple[Decimal | None, Decimal | None]:
+        """Best bid and ask [quote]: of the book, else of the ticker; a crossed book counts as none."""
+        book, ticker = self.books.get(symbol), self.tickers.get(symbol)
+        if book is not None and not book.crossed:
+            bid, ask = book.best_bid, book.best_ask
+            if bid is not None and ask is not None:
+                return Decimal(bid[0]), Decimal(ask[0])
+        if ticker is None:
+            return None, None
+        return (
+            Decimal(ticker.bid) if ticker.bid is not None else None,
+            Decimal(ticker.ask) if ticker.ask is not None else None,
+        )
+
+    def trigger_price(self, symbol: str, by: str) -> Decimal | None:
+        """The price that fires triggers of kind `last`, `mark` or (as the mid) `bid_ask`."""
+        if by == "last" and (last := self.last.get(symbol)) is not None:
+            return Decimal(last)
+        found = self.mark(symbol)
+        return found[0] if found else None
+
+    def age_ms(self, symbol: str, ts: int) -> int | None:
+        """Age of the newest price [ms]; None when there is none."""
+        touched = self.touched.get(symbol)
+        return None if touched is None else max(ts - touched, 0) // MS
+
+    def is_stale(self, symbol: str) -> bool:
+        """Whether the source of a symbol, or the whole venue, was told to be silent."""
+        return bool(self.stale) and (symbol in self.stale or None in self.stale)
+
+    def walk(
+        self,
+        symbol: str,
+        side: Side,
+        *,
+        amount: Decimal | None,
+        cost: Decimal | None = None,
+        limit: Decimal | None = None,
+    ) -> Walk:
+        """Walk the book as a taking order would.
+
+        Args:
+            symbol: Unified symbol.
+            side: Of the order: a buy walks the asks.
+            amount: Wanted [base, contracts]; None walks for `cost`.
+            cost: To spend [quote], without contract size.
+            limit: Worst price to take [quote]; None takes any.
+        """
+        book = self.books.get(symbol)
+        filled = spent = ZERO
+        best = worst = None
+        if book is None or book.crossed:
+            return Walk(filled, spent, best, worst)
+        for price_text, amount_text in book.asks if side is Side.BUY else book.bids:
+            price = Decimal(price_text)
+            if limit is not None and (price > limit if side is Side.BUY else price < limit):
+                break
+            there = Decimal(amount_text)
+            if best is None:
+                best = price
+            worst = price
+            if amount is not None:
+                there = min(there, amount - filled)
+            elif cost is not None:
+                there = min(there, (cost - spent) / price)
+            filled += there
+            spent += there * price
+            if filled == amount or spent == cost:
+                break
+        return Walk(filled, spent, best, worst)
+
+    def routed(self, currency: str) -> bool:
+        """Whether there is a way at all to value a currency."""
+        return currency in self._routes and bool(self._routes[currency])
+
+    def newest(self, currency: str) -> int:
+        """When the oldest price on the best usable way to value a currency came in [ns]."""
+        for route in self._routes.get(currency, ()):
+            stamps = [self.touched.get(symbol, 0) for symbol, _ in route]
+            if all(stamps):
+                return min(stamps)
+        return 0
+
+    def worth(self, currency: str) -> Decimal | None:
+        """Price of one unit of a currency in the valuation currency; None when there is no route."""
+        for route in self._routes.get(currency, ()):
+            value = Decimal(1)
+            for symbol, inverse in route:
+                found = self.mark(symbol)
+                if found is None or not found[0]:
+                    break
+                value = value / found[0] if inverse else value * found[0]
+            else:
+                return value
+        return None
+
+
+Route = tuple[tuple[str, bool], ...]
+
+
+def routes(markets: Iterable[Market], currency: str) -> dict[str, tuple[Route, ...]]:
+    """For every currency the ways to the valuation currency, best first: itself, one pair, one hop.
+
+    A step is (symbol, inverse): inverse divides by the pair's price.
+    """
+    pairs: dict[tuple[str, str], tuple[str, bool]] = {}
+    for market in markets:
+        if not market.contract:
+            pairs.setdefault((market.base, market.quote), (market.symbol, False))
+            pairs.setdefault((market.quote, market.base), (market.symbol, True))
+    found: dict[str, tuple[Route, ...]] = {currency: ((),)}
+    for held in sorted({base for base, _ in pairs} - {currency}):
+        ways: list[Route] = []
+        if (direct := pairs.get((held, currency))) is not None:
+            ways.append((direct,))
+        ways.extend(_hops(pairs, held, currency))
+        found[held] = tuple(ways)
+    return found
+
+
+def _hops(
+    pairs: Mapping[tuple[str, str], tuple[str, bool]], held: str, currency: str
+) -> Iterator[Route]:
+    """Ways of two pairs."""
+    for hop in HOPS:
+        first, second = pairs.get((held, hop)), pairs.get((hop, currency))
+        if first is not None and second is not None:
+            yield first, second

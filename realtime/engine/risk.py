@@ -1,0 +1,378 @@
+"""The pre-trade gate: one synchronous call from a wish to permission (trading document, section 3).
+
+Rules of this file:
+1 `Approved` and `ApprovedAmend` are made here and nowhere else in the package.
+2 Every rule is evaluated; the first failure names the refusal, all of them stand in its details (R1).
+3 A preview is the same code at the same state: it judges, and nothing is kept.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from realtime.engine.case import Case, Verdict, make
+from realtime.engine.market import down, limit_price, nearest, plain, stop_price, up
+from realtime.engine.orders import evolve
+from realtime.engine.rules import (
+    CODES,
+    RULES,
+    crossing,
+    needs,
+    passes_halt,
+    rate_wait,
+    reserve_currency,
+)
+from realtime.engine.shape import check_shape
+from realtime.engine.state import State
+from realtime.model.errors import Code, Refused
+from realtime.model.events import Amend, Place
+from realtime.model.market import SECOND, ZERO, Market
+from realtime.model.orders import Approved, ApprovedAmend, Order, OrderType, Role, Side, Status
+from realtime.model.risk import Preview, RuleResult, TradingState
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What the gate grants.
+
+    Attributes:
+        approved: For the venue.
+        cost: Reserved at worst, of `currency`.
+        first: Own orders to be cancelled before it goes out (G22, legs that give way).
+    """
+
+    approved: Approved
+    currency: str
+    cost: Decimal
+    first: tuple[Order, ...]
+
+
+def market_of(state: State, symbol: str) -> Market:
+    """The market of a symbol.
+
+    Raises:
+        Refused: `not_found`.
+    """
+    market = state.markets.get(symbol)
+    if market is None:
+        raise Refused(
+            Code.NOT_FOUND,
+            f"{state.venue} has no market {symbol}",
+            {"what": "symbol", "symbol": symbol},
+        )
+    return market
+
+
+def check(state: State, place: Place) -> Permission:
+    """Judge a placement.
+
+    Raises:
+        Refused: With the code of the first failing rule; nothing has changed.
+    """
+    check_shape(place.order, market_of(state, place.order.symbol))
+    case, verdict = _judge(state, place, whole=False)
+    if verdict.failed:
+        raise refusal(state, case, verdict)
+    order = case.order
+    currency = reserve_currency(case)
+    cost = needs(case, state) or ZERO
+    if case.exit and order.role is Role.ENTRY:
+        order = evolve(order, role=Role.EXIT)
+    first = [other for other in crossing(case, state) if case.exit]
+    if case.exit and not case.market.contract and order.type is OrderType.MARKET:
+        first.extend(_giving_way(state, order))
+    approved = Approved(
+        order=order,
+        reference_price=case.reference,
+        limits_version=state.limits.version,
+        warnings=tuple(verdict.warnings),
+    )
+    return Permission(approved, currency, cost, tuple(first))
+
+
+def _giving_way(state: State, order: Order) -> list[Order]:
+    """Legs that hold the coins a market exit needs: cancelled first, replanned when it has ended."""
+    free = state.free(state.markets[order.symbol].base)
+    if free is None or free >= order.amount or order.protective:
+        return []
+    return [
+        leg
+        for symbol in state.siblings(order.symbol)
+        for leg in state.orders.working_in(symbol)
+        if leg.protective and leg.side is order.side
+    ]
+
+
+def _judge(state: State, place: Place, *, whole: bool) -> tuple[Case, Verdict]:
+    case = make(
+        state,
+        place.order,
+        ts=place.ts,
+        admin=place.who.admin,
+        closing=place.closing,
+        allow_duplicate=place.allow_duplicate,
+    )
+    verdict = Verdict(whole=whole)
+    for rule in RULES:
+        rule(case, state, verdict)
+    return case, verdict
+
+
+def check_amend(state: State, old: Order, amend: Amend) -> tuple[ApprovedAmend, str, Decimal]:
+    """Judge an amend as the replacement it is (R5).
+
+    Returns:
+        Permission, the currency and how much more of it the new version reserves.
+
+    Raises:
+        Refused: `invalid` below what has filled, else as for a placement.
+    """
+    new = evolve(
+        old,
+        amount=old.amount if amend.amount is None else amend.amount,
+        price=old.price if amend.price is None else amend.price,
+        stop_price=old.stop_price if amend.stop_price is None else amend.stop_price,
+    )
+    market = market_of(state, old.symbol)
+    check_shape(new, market)
+    if new.amount <= old.filled:
+        text = f"amount {plain(new.amount)} {market.base} is not above what has filled, {plain(old.filled)}"
+        raise Refused(Code.INVALID, text, {"fields": [{"field": "amount", "message": text}]})
+    case = make(state, new, ts=amend.ts, old=old, admin=amend.who.admin)
+    verdict = Verdict(whole=False)
+    for rule in RULES:
+        rule(case, state, verdict)
+    if verdict.failed and not _gives_back(old, new):
+        raise refusal(state, case, verdict)
+    if verdict.failed and (
+        hard := [r for r in verdict.failed if CODES.get(r.rule) is Code.INVALID]
+    ):
+        verdict.failed = hard
+        raise refusal(state, case, verdict)
+    approved = ApprovedAmend(
+        order=old,
+        amount=amend.amount,
+        price=amend.price,
+        stop_price=amend.stop_price,
+        limits_version=state.limits.version,
+    )
+    return approved, reserve_currency(case), needs(case, state) or ZERO
+
+
+def _gives_back(old: Order, new: Order) -> bool:
+    """Whether an amend only makes an order smaller: that is as good as a cancel and always allowed."""
+    return new.amount <= old.amount and new.price == old.price and new.stop_price == old.stop_price
+
+
+def door(state: State, order: Order, ts: int) -> None:
+    """The door check, behind every queue and disk write (2.1, step 6).
+
+    Raises:
+        Refused: `conflict` when it has ended meanwhile, `expired`, `halted`, `venue_unavailable`.
+    """
+    if order.status is not Status.PENDING:
+        raise Refused(
+            Code.CONFLICT,
+            f"order {order.client_order_id} is {order.status} already; nothing was sent",
+        )
+    if order.expires_at is not None and ts >= order.expires_at:
+        raise Refused(Code.EXPIRED, "expires_at passed before sending; nothing was sent")
+    halt = state.halt_of(order.symbol, order.bot_id)
+    if halt is not None and not _door_open(state, order, halt.state):
+        raise Refused(
+            Code.HALTED,
+            f"trading was set to {halt.state} by {halt.by}: {halt.reason}; nothing was sent",
+        )
+    if not state.ready and not (order.exit and state.ever_ready):
+        raise Refused(
+            Code.VENUE_UNAVAILABLE,
+            f"{state.venue} is not ready: {state.ready_reason}; nothing was sent",
+            retry_after=1.0,
+        )
+
+
+def _door_open(state: State, order: Order, trading: TradingState) -> bool:
+    if trading is TradingState.REDUCING:
+        return order.exit
+    return (
+        order.protective
+        or (order.source == "flatten" and order.exit)
+        or order.id in state.privileged
+    )
+
+
+def privileged(state: State, place: Place, order: Order) -> bool:
+    """Whether an order may pass a halt because an admin closes a position with it."""
+    case = make(state, order, ts=place.ts, admin=place.who.admin, closing=place.closing)
+    return passes_halt(case, order)
+
+
+def refusal(state: State, case: Case, verdict: Verdict) -> Refused:
+    """The error of the first failing rule, with all of them in its details."""
+    first = verdict.failed[0]
+    code = CODES.get(first.rule, Code.RISK_REJECTED)
+    details: dict[str, object] = {
+        "rule": first.rule,
+        "limit": None if first.limit is None else plain(first.limit),
+        "value": None if first.value is None else plain(first.value),
+        "unit": first.unit,
+        "failed": [result.rule for result in verdict.failed],
+        "rules": [rule_row(result) for result in verdict.failed],
+    }
+    if code is Code.INVALID:
+        details["fields"] = [{"field": first.field, "message": first.message, "reason": first.rule}]
+        if first.rule in {"tick_size", "lot_size"} and first.value is not None and first.limit:
+            details["nearest"] = list(nearest(first.value, first.limit))
+    retry_after = None
+    if code is Code.RATE_LIMITED:
+        details["lane"] = "orders"
+        retry_after = rate_wait(case, state) / SECOND
+    elif code is Code.VENUE_UNAVAILABLE:
+        retry_after = 1.0
+    if verdict.warnings:
+        details["warning"] = "; ".join(verdict.warnings)
+    return Refused(code, first.message, details, retry_after=retry_after)
+
+
+def rule_row(result: RuleResult) -> dict[str, object]:
+    """A rule's result on the wire."""
+    row: dict[str, object] = {
+        "rule": result.rule,
+        "limit": None if result.limit is None else plain(result.limit),
+        "value": None if result.value is None else plain(result.value),
+        "headroom": None if result.headroom is None else plain(result.headroom),
+        "unit": result.unit,
+        "ok": result.ok,
+    }
+    if result.message:
+        row["message"] = result.message
+    if result.warning is not None:
+        row["warning"] = result.warning
+    return row
+
+
+# --- preview ----------------------------------------------------------------------------------
+
+
+def preview(state: State, place: Place) -> Preview:
+    """What `check` would say, with everything it had computed (protocol 8.4).
+
+    Raises:
+        Refused: `invalid` or `not_found` for an order that makes no sense at all.
+    """
+    market = market_of(state, place.order.symbol)
+    check_shape(place.order, market)
+    case, verdict = _judge(state, place, whole=True)
+    order = case.order
+    refused = refusal(state, case, verdict) if verdict.failed else None
+    taken = case.walk or state.quotes.walk(
+        order.symbol,
+        order.side,
+        amount=ZERO if order.type.triggered else order.amount,
+        limit=order.price,
+    )
+    if order.post_only:
+        taken = state.quotes.walk(order.symbol, order.side, amount=ZERO)
+    average = taken.average
+    price = average if order.price is None else order.price
+    if price is None:
+        price = case.reference
+    cost = order.cost_limit
+    if cost is None and price is not None:
+        cost = case.adds * price * market.contract_size
+    fee = fee_currency = None
+    if cost is not None:
+        rate = market.maker if order.post_only else market.taker
+        fee = cost * rate
+        in_base = not market.contract and order.side is Side.BUY and price
+        if in_base:
+            fee = fee / price if price else fee
+        fee_currency = market.base if in_base else market.cash
+    margin = None
+    if cost is not None and not case.exit:
+        margin = cost / (order.leverage or 1) if market.contract else cost
+    elif case.exit:
+        margin = ZERO
+    slippage = None
+    if average is not None and taken.best:
+        slippage = abs(average / taken.best - 1)
+    equity = case.equity.value
+    return Preview(
+        valid=refused is None,
+        code=refused.code if refused is not None else None,
+        message=refused.message if refused is not None else None,
+        failed=tuple(result.rule for result in verdict.failed),
+        rules=tuple(verdict.results),
+        warnings=tuple(verdict.warnings),
+        reference_price=case.reference,
+        average=average,
+        slippage=slippage,
+        expected_fill=down(taken.filled, market.amount_step),
+        cost=cost,
+        fee=fee,
+        fee_currency=fee_currency or market.cash,
+        margin=None if margin is None else up(margin, market.price_tick * market.amount_step),
+        notional_after=case.exposure,
+        exposure_after=case.total,
+        leverage_after=case.total / equity if case.total is not None and equity else None,
+        max_allowed_amount=max_allowed(state, place, market),
+        recommended_stop_loss=recommended(state, order, price, market, stop=True),
+        recommended_take_profit=recommended(state, order, price, market, stop=False),
+    )
+
+
+def recommended(
+    state: State, order: Order, price: Decimal | None, market: Market, *, stop: bool
+) -> Decimal | None:
+    """Base stop or target around the entry (features F16), stops rounded toward it, targets away."""
+    if price is None:
+        return None
+    limits = state.limits
+    share = limits.stop_loss_fraction if stop else limits.take_profit_fraction
+    above = (order.side is Side.BUY) is not stop
+    level = price * (1 + share if above else 1 - share)
+    leave = order.side.opposite
+    return stop_price(level, leave, market) if stop else limit_price(level, leave, market)
+
+
+def max_allowed(state: State, place: Place, market: Market) -> Decimal:
+    """The largest amount on the grid that the gate would pass; zero when it would pass none.
+
+    Every rule that depends on the amount is a lower bound (minima) or an upper bound (everything else),
+    so the amounts that pass are one stretch of the grid, and bisecting finds its end.
+    """
+    lot = market.amount_step
+    least = int(up(market.min_amount or lot, lot) / lot)
+
+    def failures(lots: int) -> set[str]:
+        order = evolve(place.order, amount=lots * lot, cost_limit=None)
+        _, verdict = _judge(state, _with(place, order), whole=False)
+        return {result.rule for result in verdict.failed}
+
+    # Below `min_cost` more helps, and `duplicate_order` speaks of one amount alone; whatever else fails
+    # at the smallest size fails at every size.
+    minima = {"min_cost", "duplicate_order"}
+    if failures(least) - minima:
+        return ZERO
+    low, high = least, least * 2
+    while not failures(high) - minima:
+        low, high = high, high * 2
+        if high > 1 << 80:
+            break
+    while high - low > 1:
+        middle = (low + high) // 2
+        if failures(middle) - minima:
+            high = middle
+        else:
+            low = middle
+    return ZERO if failures(low) else low * lot
+
+
+def _with(place: Place, order: Order) -> Place:
+    return Place(
+        order=order,
+        who=place.who,
+        ts=place.ts,
+        content=place.content,
+        allow_duplicate=place.allow_duplicate,
+        closing=place.closing,
+    )

@@ -1,0 +1,487 @@
+"""Wire rows: every field of features F2 to F4, F8, F16 and F18, made from the engine's own objects.
+
+Rules of this file: (1) money, prices and amounts are strings, prices and amounts padded to the market's
+precision; (2) ratios and statistics are JSON numbers; (3) times are integer ms; (4) what is not known is
+None. Market data keeps the venue's strings (M6).
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, localcontext
+
+from realtime.engine.market import average_text, plain, text
+from realtime.model.account import Day, Marked, Portfolio, Valued
+from realtime.model.market import MONEY, MS, Market, Ticker, Trade
+from realtime.model.orders import Fill, Order, TimeInForce, Trigger
+from realtime.model.risk import Halt, Preview, RiskView, RuleResult
+
+
+Row = dict[str, object]
+
+
+def _plain(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)
+
+
+def _text(value: Decimal | None, step: Decimal) -> str | None:
+    return None if value is None else text(value, step)
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _money(value: Decimal | None) -> str | None:
+    """A figure that was computed: shown to 8 digits, without the noise of a division."""
+    return None if value is None else plain(round(value, 8))
+
+
+# --- orders and fills -------------------------------------------------------------------------
+
+
+def average(order: Order, market: Market) -> str | None:
+    """Average price of what has filled [quote], None before the first fill."""
+    if not order.filled:
+        return None
+    with localcontext(MONEY):
+        return average_text(order.cost / (order.filled * market.contract_size), market.price_tick)
+
+
+def _fee(fees: Sequence[tuple[str, Decimal]]) -> Row | None:
+    """The fee of most orders is in one currency; of more, the first is named and all are in `fees`."""
+    if not fees:
+        return None
+    currency, cost = fees[0]
+    return {"cost": plain(cost), "currency": currency}
+
+
+def _trigger(trigger: Trigger | None, tick: Decimal) -> object:
+    if trigger is None:
+        return None
+    if trigger.limit is None:
+        return text(trigger.price, tick)
+    return {"price": text(trigger.price, tick), "limit": text(trigger.limit, tick)}
+
+
+def order_row(order: Order, market: Market, mode: str) -> Row:
+    """A row of the channel `orders`."""
+    tick, lot = market.price_tick, market.amount_step
+    with localcontext(MONEY):
+        remaining = order.remaining
+    return {
+        "id": order.id,
+        "client_order_id": order.client_order_id,
+        "exchange_order_id": order.exchange_order_id,
+        "venue": order.venue,
+        "mode": mode,
+        "symbol": order.symbol,
+        "type": order.type.value,
+        "side": order.side.value,
+        "amount": text(order.amount, lot),
+        "cost_limit": _plain(order.cost_limit),
+        "price": _text(order.price, tick),
+        "stop_price": _text(order.stop_price, tick),
+        "trailing_amount": _text(order.trailing_amount, tick),
+        "trailing_rate": _plain(order.trailing_rate),
+        "trigger_by": order.trigger_by.value,
+        "average": average(order, market),
+        "filled": text(order.filled, lot),
+        "remaining": text(remaining, lot),
+        "cost": plain(order.cost),
+        "fee": _fee(order.fees),
+        "fees": [{"cost": plain(cost), "currency": currency} for currency, cost in order.fees],
+        "status": order.status.value,
+        "cancel_state": order.cancel_state.value,
+        "amend_state": order.amend_state.value,
+        "code": None if order.code is None else order.code.value,
+        "reason": order.reason,
+        "time_in_force": _time_in_force(order),
+        "good_till_ts": None if order.good_till_ts is None else order.good_till_ts // MS,
+        "post_only": order.post_only,
+        "reduce_only": order.reduce_only,
+        "position_type": order.position_type,
+        "leverage": _number(order.leverage),
+        "stop_loss": _trigger(order.stop_loss, tick),
+        "take_profit": _trigger(order.take_profit, tick),
+        "trailing_stop": _plain(order.trailing_stop),
+        "parent_id": order.parent_id,
+        "oco_group": order.oco_group,
+        "role": order.role.value,
+        "emulated": order.emulated,
+        "external": order.external,
+        "subject": order.subject,
+        "client": order.client,
+        "bot_id": order.bot_id,
+        "strategy_id": order.strategy_id,
+        "source": order.source,
+        "created_ts": order.created_ts // MS,
+        "updated_ts": order.updated_ts // MS,
+        "version": order.version,
+    }
+
+
+def _time_in_force(order: Order) -> str:
+    resting = order.post_only and order.time_in_force is TimeInForce.GTC
+    return "PO" if resting else order.time_in_force.value
+
+
+def summary(order: Order, market: Market, mode: str) -> Row:
+    """The result of `order.place`."""
+    return {
+        "id": order.id,
+        "client_order_id": order.client_order_id,
+        "status": order.status.value,
+        "filled": text(order.filled, market.amount_step),
+        "average": average(order, market),
+        "mode": mode,
+    }
+
+
+def fill_row(fill: Fill, market: Market, mode: str) -> Row:
+    """An entry of the channel `fills`."""
+    return {
+        "id": fill.id,
+        "order_id": fill.order_id,
+        "client_order_id": fill.client_order_id,
+        "venue": fill.venue,
+        "mode": mode,
+        "symbol": fill.symbol,
+        "side": fill.side.value,
+        "amount": text(fill.amount, market.amount_step),
+        "price": text(fill.price, market.price_tick),
+        "cost": plain(fill.cost),
+        "fee": {"cost": plain(fill.fee), "currency": fill.fee_currency},
+        "taker_or_maker": "maker" if fill.maker else "taker",
+        "realized_pnl": _money(fill.realized_pnl),
+        "bot_id": fill.bot_id,
+        "inferred": fill.inferred,
+        "ts": fill.ts // MS,
+    }
+
+
+# --- account ----------------------------------------------------------------------------------
+
+
+def position_row(marked: Marked, market: Market, mode: str) -> Row:
+    """A row of the channel `positions`."""
+    position, tick, lot = marked.position, market.price_tick, market.amount_step
+    with localcontext(MONEY):
+        amount = abs(position.amount)
+        entry = position.entry_price
+        contracts = text(amount, lot) if market.contract else None
+        return {
+            "id": position.id,
+            "venue": position.venue,
+            "mode": mode,
+            "symbol": position.symbol,
+            "side": position.side,
+            "amount": text(amount, lot),
+            "contracts": contracts,
+            "contract_size": plain(position.contract_size),
+            "entry_price": None if entry is None else average_text(entry, tick),
+            "mark_price": None
+            if marked.mark_price is None
+            else average_text(marked.mark_price, tick),
+            "mark_source": marked.mark_source,
+            "notional": _money(marked.notional),
+            "unrealized_pnl": _money(marked.unrealized_pnl),
+            "unrealized_pnl_pct": _number(marked.unrealized_pnl_pct),
+            "realized_pnl": _money(position.realized_pnl),
+            "fees_paid": _money(position.fees_paid),
+            "collateral": _money(position.collateral),
+            "margin_mode": position.margin_mode,
+            "maintenance_margin": _money(position.maintenance_margin),
+            "leverage": _number(position.leverage),
+            "liquidation_price": None
+            if position.liquidation_price is None
+            else average_text(position.liquidation_price, tick),
+            "position_type": position.position_type,
+            "stop_loss": _text(marked.stop_loss, tick),
+            "take_profit": _text(marked.take_profit, tick),
+            "suspended": marked.suspended,
+            "cost_basis": "unknown" if position.cost is None else "known",
+            "bot_ids": list(marked.bot_ids),
+            "opened_ts": position.opened_ts // MS,
+            "ts": max(position.ts, marked.price_ts) // MS,
+            "source": marked.price_source,
+            "stale": marked.stale,
+        }
+
+
+def balance_row(valued: Valued, mode: str) -> Row:
+    """A row of the channel `balances`."""
+    balance = valued.balance
+    with localcontext(MONEY):
+        return {
+            "id": balance.id,
+            "venue": balance.venue,
+            "mode": mode,
+            "currency": balance.currency,
+            "wallet": balance.wallet,
+            "available": plain(balance.available),
+            "reserved": plain(balance.reserved),
+            "total": plain(balance.total),
+            "price": _money(valued.price),
+            "value": _money(valued.value),
+            "allocation": _number(valued.allocation),
+            "ts": balance.ts // MS,
+            "source": mode if mode == "paper" else "ws",
+            "stale": valued.stale,
+        }
+
+
+def portfolio_row(portfolio: Portfolio) -> Row:
+    """The value of the channel `portfolio` (F18)."""
+    with localcontext(MONEY):
+        ages = {symbol: age // MS for symbol, age in portfolio.ages}
+        return {
+            "total_value": _money(portfolio.total_value),
+            "reason": portfolio.reason,
+            "valuation_currency": portfolio.currency,
+            "cash": _money(portfolio.cash),
+            "available_balance": _money(portfolio.available_balance),
+            "positions": [_holding(held, ages, portfolio.ts) for held in portfolio.positions],
+            "position_count": len(portfolio.positions),
+            "total_unrealized_pnl": _money(portfolio.total_unrealized_pnl),
+            "total_unrealized_pnl_pct": _number(portfolio.total_unrealized_pnl_pct),
+            "unpriced": list(portfolio.unpriced),
+            "market_data_quality": portfolio.quality,
+            "ages": ages,
+            "ts": portfolio.ts // MS,
+        }
+
+
+def _holding(held: Marked, ages: Mapping[str, int], ts: int) -> Row:
+    position = held.position
+    return {
+        "symbol": position.symbol,
+        "side": position.side,
+        "amount": plain(abs(position.amount)),
+        "entry_price": _money(position.entry_price),
+        "current_price": _money(held.mark_price),
+        "unrealized_pnl": _money(held.unrealized_pnl),
+        "unrealized_pnl_pct": _number(held.unrealized_pnl_pct),
+        "market_value": _money(held.notional),
+        "ts": ts // MS,
+        "age_ms": ages.get(position.symbol),
+    }
+
+
+# --- risk -------------------------------------------------------------------------------------
+
+
+def rule_row(result: RuleResult) -> Row:
+    """A rule's result; `used` is another name of `value`."""
+    row: Row = {
+        "rule": result.rule,
+        "limit": _money(result.limit),
+        "value": _money(result.value),
+        "used": _money(result.value),
+        "headroom": _money(result.headroom),
+        "unit": result.unit,
+        "ok": result.ok,
+    }
+    if result.message:
+        row["message"] = result.message
+    if result.warning is not None:
+        row["warning"] = result.warning
+    return row
+
+
+def halt_row(halt: Halt) -> Row:
+    """A trading state and who set it."""
+    return {
+        "scope": halt.scope,
+        "state": halt.state.value,
+        "reason": halt.reason,
+        "by": halt.by,
+        "ts": halt.ts // MS,
+    }
+
+
+def risk_row(view: RiskView) -> Row:
+    """The value of the channel `risk`, and the result of `risk.assessment`."""
+    with localcontext(MONEY):
+        rules = [rule_row(result) for result in view.headroom]
+        return {
+            "trading_state": view.trading_state.value,
+            "halts": [halt_row(halt) for halt in view.halts],
+            "halt": view.halt,
+            "breach": view.breach,
+            "ready": view.ready,
+            "ready_reason": view.ready_reason,
+            "equity": _money(view.equity),
+            "equity_reason": view.equity_reason,
+            "gross_exposure": _money(view.gross_exposure),
+            "net_exposure": _money(view.net_exposure),
+            "total_exposure": _money(view.total_exposure),
+            "open_order_exposure": _money(view.open_order_exposure),
+            "leverage": _number(view.leverage),
+            "margin_used": _money(view.margin_used),
+            "position_count": view.position_count,
+            "symbol_count": view.symbol_count,
+            "positions_vs_max": _number(view.positions_vs_max),
+            "concentration_risk": _number(view.concentration_risk),
+            "hhi": _number(view.hhi),
+            "effective_positions": _number(view.effective_positions),
+            "day": view.day,
+            "equity_start": _money(view.equity_start),
+            "daily_pnl": _money(view.daily_pnl),
+            "daily_pnl_fraction": _number(view.daily_pnl_fraction),
+            "peak_equity": _money(view.peak_equity),
+            "drawdown": _number(view.drawdown),
+            "positions_risk": _number(view.positions_risk),
+            "orders_risk": _number(view.orders_risk),
+            "exposure_risk": _number(view.exposure_risk),
+            "loss_risk": _number(view.loss_risk),
+            "total_risk_score": _number(view.total_risk_score),
+            "risk_level": view.risk_level,
+            "positions": [
+                {
+                    "symbol": held.symbol,
+                    "notional": _money(held.notional),
+                    "share": _number(held.share),
+                    "risk_score": float(held.risk_score),
+                }
+                for held in view.positions
+            ],
+            "rules": rules,
+            "headroom": rules,
+            "recommendations": [
+                {"code": hint.code, "text": hint.text, "severity": hint.severity}
+                for hint in view.recommendations
+            ],
+            "unknown_orders": view.unknown_orders,
+            # Daily returns over 250 days do not exist yet: null, not a number (F16).
+            "var_95": None,
+            "var_99": None,
+            "es_95": None,
+            "ts": view.ts // MS,
+        }
+
+
+def preview_row(preview: Preview, market: Market) -> Row:
+    """The result of `order.preview`."""
+    tick, lot = market.price_tick, market.amount_step
+    with localcontext(MONEY):
+        return {
+            "valid": preview.valid,
+            "code": None if preview.code is None else preview.code.value,
+            "message": preview.message,
+            "failed": list(preview.failed),
+            "rules": [rule_row(result) for result in preview.rules],
+            "warnings": list(preview.warnings),
+            "reference_price": _money(preview.reference_price),
+            "average": None if preview.average is None else average_text(preview.average, tick),
+            "slippage": _number(preview.slippage),
+            "expected_fill": text(preview.expected_fill, lot),
+            "cost": _money(preview.cost),
+            "fee": None
+            if preview.fee is None
+            else {"cost": plain(round(preview.fee, 12)), "currency": preview.fee_currency},
+            "margin": _money(preview.margin),
+            "notional_after": _money(preview.notional_after),
+            "exposure_after": _money(preview.exposure_after),
+            "leverage_after": _number(preview.leverage_after),
+            "max_allowed_amount": text(preview.max_allowed_amount, lot),
+            "recommended_stop_loss": _text(preview.recommended_stop_loss, tick),
+            "recommended_take_profit": _text(preview.recommended_take_profit, tick),
+        }
+
+
+def day_row(day: Day, zone: str, pnl: Decimal | None) -> Row:
+    """The result of `risk.daily_pnl`: sums by currency, equity in the valuation currency."""
+    return {
+        "day": day.day,
+        "tz": zone,
+        "equity_start": _money(day.equity_start),
+        "peak_equity": _money(day.peak_equity),
+        "realized": {currency: plain(amount) for currency, amount in day.realized},
+        "fees": {currency: plain(amount) for currency, amount in day.fees},
+        "transfers": {currency: plain(amount) for currency, amount in day.transfers},
+        "trades": day.trades,
+        "daily_pnl": _money(pnl),
+        "updated_ts": day.updated_ts // MS,
+    }
+
+
+# --- market data ------------------------------------------------------------------------------
+
+
+def ticker_row(ticker: Ticker, market: Market) -> Row:
+    """The value of a `ticker` channel; the venue's strings, and what follows from them."""
+    change = share = None
+    if ticker.last is not None and ticker.open is not None:
+        with localcontext(MONEY):
+            last, first = Decimal(ticker.last), Decimal(ticker.open)
+            change = text(last - first, market.price_tick)
+            share = float(round((last / first - 1) * 100, 4)) if first else None
+    return {
+        "symbol": ticker.symbol,
+        "bid": ticker.bid,
+        "bid_amount": ticker.bid_amount,
+        "ask": ticker.ask,
+        "ask_amount": ticker.ask_amount,
+        "last": ticker.last,
+        "open": ticker.open,
+        "high": ticker.high,
+        "low": ticker.low,
+        "close": ticker.last,
+        "change": change,
+        "change_pct": share,
+        "volume": ticker.volume,
+        "quote_volume": ticker.quote_volume,
+        "vwap": ticker.vwap,
+        "mark": ticker.mark,
+        "index": ticker.index,
+        "ts": ticker.ts // MS,
+        "recv_ts": ticker.recv_ts // MS,
+        "source": ticker.source,
+    }
+
+
+def trade_row(trade: Trade, market: Market) -> Row:
+    """An entry of a `trades` channel; `side` is the taker's."""
+    with localcontext(MONEY):
+        cost = Decimal(trade.price) * Decimal(trade.amount) * market.contract_size
+    return {
+        "id": trade.id,
+        "ts": trade.ts // MS,
+        "symbol": trade.symbol,
+        "side": trade.side,
+        "price": trade.price,
+        "amount": trade.amount,
+        "cost": plain(cost),
+        "taker_or_maker": "taker",
+    }
+
+
+def market_row(market: Market) -> Row:
+    """A row of the channel `markets`."""
+    return {
+        "symbol": market.symbol,
+        "id": market.id,
+        "base": market.base,
+        "quote": market.quote,
+        "settle": market.settle,
+        "active": market.active,
+        "type": market.type,
+        "spot": market.type == "spot",
+        "margin": market.type == "margin",
+        "swap": market.type == "swap",
+        "future": market.type == "future",
+        "option": market.type == "option",
+        "contract": market.contract,
+        "contract_size": plain(market.contract_size),
+        "price_tick": plain(market.price_tick),
+        "amount_step": plain(market.amount_step),
+        "min_amount": _plain(market.min_amount),
+        "max_amount": _plain(market.max_amount),
+        "max_market_amount": _plain(market.max_market_amount),
+        "min_cost": _plain(market.min_cost),
+        "max_leverage": _plain(market.max_leverage),
+        "maintenance_margin": _plain(market.maintenance_margin),
+        "price_band": _plain(market.price_band),
+        "maker": plain(market.maker),
+        "taker": plain(market.taker),
+        "groups": list(market.groups),
+    }

@@ -1,0 +1,740 @@
+"""The rules of the gate, G1 to G27, one function each, in the order in which a refusal names them.
+
+Rules of this file: (1) a rule reads the case and the state and changes neither; (2) it says what it found
+to the verdict, and nothing else happens; (3) `X` of the table is `exempt=case.exit`; (4) a leg is an exit
+whose distance, pace and owner were judged with its parent, so G11 and G20 to G23 leave it alone.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from realtime.engine.account import STREAK_ENDS
+from realtime.engine.case import Case, Verdict
+from realtime.engine.market import down, nearest, on_grid, plain
+from realtime.engine.state import State
+from realtime.model.errors import Code
+from realtime.model.market import MS, SECOND, ZERO
+from realtime.model.orders import Order, OrderType, Side
+from realtime.model.risk import TradingState
+
+
+Rule = Callable[[Case, State, Verdict], None]
+
+PRIVATE_AGE_MS = 30_000
+"""Private data older than this leaves the account not ready [ms]."""
+
+EXECUTIONS_IN = 600 * SECOND
+"""Window of `repeated_execution` [ns]."""
+
+RESERVE = 5
+"""Exits have a fifth of every rate for themselves."""
+
+CODES = {
+    "halted": Code.HALTED,
+    "not_ready": Code.VENUE_UNAVAILABLE,
+    "tick_size": Code.INVALID,
+    "lot_size": Code.INVALID,
+    "min_amount": Code.INVALID,
+    "max_amount": Code.INVALID,
+    "max_market_amount": Code.INVALID,
+    "min_cost": Code.INVALID,
+    "not_supported": Code.NOT_SUPPORTED,
+    "insufficient_funds": Code.INSUFFICIENT_FUNDS,
+    "order_rate": Code.RATE_LIMITED,
+}
+"""Wire codes; every other rule is `risk_rejected`."""
+
+
+def trading_state(case: Case, state: State, verdict: Verdict) -> None:
+    """G1 and G2."""
+    order = case.order
+    halt = state.halt_of(order.symbol, order.bot_id)
+    if halt is None:
+        if verdict.whole:
+            verdict.judge("halted", ok=True)
+            verdict.judge("trading_reducing", ok=True)
+        return
+    halted = halt.state is TradingState.HALTED
+    verdict.judge(
+        "halted",
+        not halted or passes_halt(case, order),
+        message=f"trading was halted by {halt.by}: {halt.reason}; trading.resume needs scope admin",
+    )
+    verdict.judge(
+        "trading_reducing",
+        halted or case.exit,
+        message=f"only exits, trading was set to reducing by {halt.by}: {halt.reason}",
+    )
+
+
+def passes_halt(case: Case, order: Order) -> bool:
+    """What a halt lets through: protective legs, flattening, and an admin's position.close."""
+    return (
+        order.protective
+        or (order.source == "flatten" and case.exit)
+        or (case.closing and case.admin and case.exit)
+    )
+
+
+def readiness(case: Case, state: State, verdict: Verdict) -> None:
+    """G3."""
+    stale = state.quotes.stale.get(None)
+    age_ms = (case.ts - stale.asof) // MS if stale is not None else 0
+    ready = state.ready and age_ms <= PRIVATE_AGE_MS
+    if ready and not verdict.whole:
+        return
+    why = state.ready_reason if not state.ready else f"private data is {age_ms} ms old"
+    verdict.judge(
+        "not_ready",
+        ready or (case.exit and state.ever_ready),
+        message=f"{state.venue} is not ready: {why}; nothing was sent",
+    )
+
+
+def symbols(case: Case, state: State, verdict: Verdict) -> None:
+    """G4."""
+    allowed, symbol, active = state.limits.allowed_symbols, case.order.symbol, case.market.active
+    fine = allowed is None or symbol in allowed
+    if fine and active and not verdict.whole:
+        return
+    verdict.judge("symbol_not_allowed", fine, message=f"{symbol} is not in allowed_symbols")
+    verdict.judge("market_inactive", active, message=f"{symbol} is not trading now")
+
+
+def grid(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 - one shape for all rules
+    """G5."""
+    order, market = case.order, case.market
+    tick, lot = market.price_tick, market.amount_step
+    for name, price in (
+        ("price", order.price),
+        ("stop_price", order.stop_price),
+        ("trailing_amount", order.trailing_amount),
+        ("stop_loss", order.stop_loss.price if order.stop_loss else None),
+        ("stop_loss.limit", order.stop_loss.limit if order.stop_loss else None),
+        ("take_profit", order.take_profit.price if order.take_profit else None),
+        ("take_profit.limit", order.take_profit.limit if order.take_profit else None),
+    ):
+        if price is not None and not on_grid(price, tick):
+            near = " or ".join(nearest(price, tick))
+            verdict.judge(
+                "tick_size",
+                ok=False,
+                limit=tick,
+                value=price,
+                unit=market.quote,
+                message=f"{name} {plain(price)} {market.quote} is off the tick {plain(tick)}; nearest: {near}",
+                field=name,
+            )
+            return
+    verdict.judge("tick_size", ok=True, limit=tick, unit=market.quote)
+    ok = order.cost_limit is not None or on_grid(order.amount, lot)
+    verdict.judge(
+        "lot_size",
+        ok,
+        lot,
+        order.amount,
+        market.base,
+        None
+        if ok
+        else f"amount {plain(order.amount)} {market.base} is off the step {plain(lot)}; "
+        f"nearest: {' or '.join(nearest(order.amount, lot))}",
+        "amount",
+    )
+
+
+def sizes(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 - one shape for all rules
+    """G6."""
+    order, market = case.order, case.market
+    amount, unit = order.amount, market.base
+    least = market.min_amount
+    if least is not None:
+        ok = amount >= least
+        verdict.judge(
+            "min_amount",
+            ok,
+            least,
+            amount,
+            unit,
+            None
+            if ok
+            else f"amount {plain(amount)} {unit} is below min_amount {plain(least)} {unit}",
+            "amount",
+            floor=True,
+        )
+    if market.max_amount is not None:
+        verdict.most(
+            "max_amount", market.max_amount, amount, unit, "amount", exempt=False, field="amount"
+        )
+    if market.max_market_amount is not None and not order.type.priced:
+        most = market.max_market_amount
+        verdict.most(
+            "max_market_amount", most, amount, unit, "amount", exempt=False, field="amount"
+        )
+    floor = market.min_cost
+    if floor is None:
+        return
+    price = order.price or order.stop_price or case.mark
+    whole = case.exit and amount >= down(case.capacity, market.amount_step)
+    if price is None:
+        verdict.missing("min_cost", floor, market.quote, "there is no price", exempt=case.exit)
+        return
+    cost = order.cost_limit or amount * price * market.contract_size
+    ok = whole or cost >= floor
+    verdict.judge(
+        "min_cost",
+        ok,
+        floor,
+        cost,
+        market.quote,
+        None
+        if ok
+        else f"cost {plain(cost)} {market.quote} is below min_cost {plain(floor)} {market.quote}",
+        "amount" if order.cost_limit is None else "cost",
+        floor=True,
+    )
+
+
+def support(case: Case, state: State, verdict: Verdict) -> None:
+    """G7."""
+    market, order = case.market, case.order
+    inverse = market.contract and market.cash != market.quote
+    margin = order.position_type == "margin"
+    if not inverse and not margin and not verdict.whole:
+        return
+    what = "inverse contracts are" if inverse else "margin trading is"
+    verdict.judge(
+        "not_supported",
+        not inverse and not margin,
+        message=f"{what} not supported by {state.venue}",
+    )
+
+
+def funds(case: Case, state: State, verdict: Verdict) -> None:
+    """G8."""
+    order, market = case.order, case.market
+    if market.contract and case.exit:
+        # Its margin is there already, and its fee comes out of what it frees.
+        verdict.judge("insufficient_funds", ok=True, unit=market.cash)
+        return
+    currency = reserve_currency(case)
+    need = needs(case, state)
+    free = state.free(currency)
+    if free is not None and not market.contract and order.side is Side.SELL:
+        # Our books know a fill before the venue's balance does, and a market exit frees what legs hold.
+        free = max(free, case.capacity)
+    if free is None or need is None:
+        why = "there is no price" if need is None else f"the balance of {currency} is not known"
+        verdict.missing("insufficient_funds", free, currency, why, exempt=case.exit)
+        return
+    ok = need <= free
+    if ok and not verdict.whole:
+        return
+    message = f"needs {plain(need)} {currency}, available {plain(max(free, ZERO))} {currency}"
+    verdict.judge("insufficient_funds", ok, free, need, currency, message)
+
+
+def reserve_currency(case: Case) -> str:
+    """What an order reserves: cash, or the base currency for a spot sell."""
+    market = case.market
+    spot_sell = not market.contract and case.order.side is Side.SELL
+    return market.base if spot_sell else market.cash
+
+
+def needs(case: Case, state: State) -> Decimal | None:
+    """What an order reserves at worst beyond what its older version did; None without a price."""
+    order, market = case.order, case.market
+    if not market.contract and order.side is Side.SELL:
+        before = state.orders.worst_of(case.old) if case.old is not None else ZERO
+        return max(case.adds - before, ZERO)
+    if market.contract and case.exit:
+        return ZERO
+    now = _cash(case, order, case.adds)
+    if case.old is None or now is None:
+        return now
+    was = _cash(case, case.old, state.orders.worst_of(case.old)) or ZERO
+    return max(now - was, ZERO)
+
+
+def _cash(case: Case, order: Order, amount: Decimal) -> Decimal | None:
+    """Cost or initial margin, and the worst fee [cash currency]."""
+    market = case.market
+    price = order.price if order.price is not None else case.reference
+    if price is None:
+        return None
+    cost = order.cost_limit or amount * price * market.contract_size
+    fee = cost * market.taker if market.taker > 0 else ZERO
+    return (cost / (order.leverage or 1) if market.contract else cost) + fee
+
+
+def reduces(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 - one shape for all rules
+    """G9."""
+    order, unit = case.order, case.market.base
+    if not case.exit:
+        verdict.judge("reduce_only_violation", ok=True, unit=unit)
+        return
+    ok = case.adds <= case.capacity
+    verdict.judge(
+        "reduce_only_violation",
+        ok,
+        case.capacity,
+        case.adds,
+        unit,
+        None
+        if ok
+        else f"{plain(case.adds)} {unit} to {order.side} exceeds the {plain(case.capacity)} {unit} "
+        "that can still be closed",
+    )
+
+
+def freshness(case: Case, state: State, verdict: Verdict) -> None:
+    """G10."""
+    limit = Decimal(state.limits.max_price_age_ms)
+    if case.fresh:
+        if verdict.whole:
+            verdict.judge("stale_market_data", True, limit, Decimal(case.age_ms or 0), "ms")
+    elif case.mark is None or case.age_ms is None:
+        verdict.missing("stale_market_data", limit, "ms", "there is no price", exempt=case.exit)
+    elif case.exit:
+        why = f"the price is {case.age_ms} ms old or its source is silent"
+        verdict.missing("stale_market_data", limit, "ms", why, exempt=True)
+    else:
+        verdict.judge(
+            "stale_market_data",
+            ok=False,
+            limit=limit,
+            value=Decimal(case.age_ms),
+            unit="ms",
+            message=f"price of {case.order.symbol} is {case.age_ms} ms old or its source is silent, "
+            f"above max_price_age_ms {plain(limit)} ms",
+        )
+
+
+def band(case: Case, state: State, verdict: Verdict) -> None:
+    """G11."""
+    order, mark = case.order, case.mark
+    if order.protective or mark is None or (case.exit and not case.fresh):
+        verdict.judge("price_band", ok=True, unit="fraction")
+        return
+    if order.stop_price is not None:
+        above = (order.side is Side.BUY) is (order.type in {OrderType.STOP, OrderType.STOP_LIMIT})
+        if order.stop_price <= mark if above else order.stop_price >= mark:
+            where = "above" if above else "below"
+            verdict.judge(
+                "price_band",
+                ok=False,
+                limit=mark,
+                value=order.stop_price,
+                unit=case.market.quote,
+                message=f"stop_price {plain(order.stop_price)} of a {order.type} {order.side} must be "
+                f"{where} the market {plain(mark)}",
+            )
+            return
+    if order.price is None:
+        verdict.judge("price_band", ok=True, unit="fraction")
+        return
+    # A stop-limit acts once its trigger is the market.
+    base = order.stop_price or mark
+    away = order.price / base - 1
+    if order.side is Side.SELL:
+        away = -away
+    if away >= 0:
+        limit = _narrow(state.limits.price_band, case.market.price_band)
+    else:
+        limit = state.limits.price_band_passive
+    side = "beyond" if away >= 0 else "short of"
+    what = f"price {plain(order.price)} {side} {plain(base)} by"
+    verdict.most("price_band", limit, abs(away), "fraction", what, exempt=False)
+
+
+def _narrow(ours: Decimal | None, theirs: Decimal | None) -> Decimal | None:
+    known = [limit for limit in (ours, theirs) if limit is not None]
+    return min(known, default=None)
+
+
+def slippage(case: Case, state: State, verdict: Verdict) -> None:
+    """G12."""
+    limit, walk, order = state.limits.max_slippage, case.walk, case.order
+    if walk is None or limit is None:
+        verdict.judge("max_slippage", ok=True, limit=limit, unit="fraction")
+        return
+    enough = (
+        walk.filled >= order.amount
+        if order.cost_limit is None
+        else walk.cost * case.market.contract_size >= order.cost_limit
+    )
+    bid, ask = state.quotes.touch(order.symbol)
+    average = walk.average
+    if not enough or average is None or bid is None or ask is None:
+        why = f"the book holds {plain(walk.filled)} {case.market.base} of what the order takes"
+        verdict.missing("max_slippage", limit, "fraction", why, exempt=case.exit)
+        return
+    mid = (bid + ask) / 2
+    away = average / mid - 1
+    verdict.most(
+        "max_slippage",
+        limit,
+        away if order.side is Side.BUY else -away,
+        "fraction",
+        "slippage",
+        exempt=case.exit,
+    )
+
+
+def order_sizes(case: Case, state: State, verdict: Verdict) -> None:
+    """G13 and G14."""
+    limits, exempt = state.limits, case.exit
+    verdict.most(
+        "max_order_amount",
+        limits.max_order_amount,
+        case.order.amount,
+        case.market.base,
+        "amount",
+        exempt=exempt,
+    )
+    verdict.most(
+        "max_order_notional",
+        limits.max_order_notional,
+        case.notional,
+        state.currency,
+        "notional",
+        exempt=exempt,
+        why="there is no price",
+    )
+
+
+def positions(case: Case, state: State, verdict: Verdict) -> None:
+    """G15 and G16."""
+    limits, equity, exempt = state.limits, case.equity, case.exit
+    value = None
+    if case.exposure is not None and equity.value is not None and equity.value > 0:
+        value = case.exposure / equity.value
+    verdict.most(
+        "max_position_size",
+        limits.max_position_size,
+        value,
+        "fraction",
+        "exposure / equity",
+        exempt=exempt,
+        why=equity.reason or "there is no price, or equity is not above 0",
+    )
+    verdict.most(
+        "max_position_notional",
+        limits.max_position_notional,
+        case.exposure,
+        state.currency,
+        "exposure",
+        exempt=exempt,
+        why="there is no price",
+    )
+
+
+def leverage(case: Case, state: State, verdict: Verdict) -> None:
+    """G17."""
+    limit, equity = state.limits.max_leverage, case.equity
+    value = None
+    if case.total is not None and equity.value is not None and equity.value > 0:
+        value = max(case.total / equity.value, case.order.leverage or ZERO)
+    verdict.most(
+        "max_leverage",
+        limit,
+        value,
+        "x",
+        "leverage",
+        exempt=case.exit,
+        why=equity.reason or "there is no price, or equity is not above 0",
+    )
+
+
+def counts(case: Case, state: State, verdict: Verdict) -> None:
+    """G18 and G19."""
+    limits, exempt = state.limits, case.exit
+    if limits.max_open_positions is not None:
+        engaged = state.engaged()
+        known = state.place_of(case.order.symbol) in engaged
+        verdict.most(
+            "max_open_positions",
+            Decimal(limits.max_open_positions),
+            Decimal(len(engaged) + (not known and not exempt)),
+            "positions",
+            "this would make",
+            exempt=exempt or known,
+        )
+    if case.old is not None:
+        return
+    load = state.orders.loads.get(case.order.symbol)
+    for limit, open_now, unit in (
+        (
+            limits.max_open_orders_symbol,
+            load.orders if load else 0,
+            f"orders in {case.order.symbol}",
+        ),
+        (limits.max_open_orders, state.orders.count, "orders"),
+    ):
+        if limit is not None and (verdict.whole or open_now >= limit):
+            verdict.most(
+                "max_open_orders",
+                Decimal(limit),
+                Decimal(open_now + 1),
+                unit,
+                "this would make",
+                exempt=exempt,
+            )
+
+
+def rate(case: Case, state: State, verdict: Verdict) -> None:
+    """G20. A bucket of `burst` tokens per owner, one of a minute's orders per account."""
+    limit = state.limits.order_rate
+    blocked = rate_wait(case, state)
+    if not blocked and not verdict.whole:
+        return
+    verdict.judge(
+        "order_rate",
+        not blocked,
+        Decimal(limit) if limit is not None else None,
+        None,
+        "orders/s",
+        f"too many orders: next one in {blocked / SECOND:.3f} s",
+    )
+
+
+def rate_wait(case: Case, state: State) -> int:
+    """How long the owner has to wait for a token [ns]."""
+    limits, pace, ts = state.limits, state.pace, case.ts
+    if case.old is not None or case.order.protective or case.order.source == "flatten":
+        return 0
+    owner = case.order.owner
+    waits = [wait(pace.owners.get(owner, 0), limits.order_rate, limits.order_burst, ts)]
+    waits.append(wait(pace.account, *minute(limits.order_rate_minute), ts))
+    blocked = max(waits)
+    if blocked and case.exit:
+        # The reserve: an exit that finds the bucket empty takes from a fifth kept for exits.
+        reserve = [
+            wait(
+                pace.exits.get(owner, 0),
+                fifth(limits.order_rate),
+                limits.order_burst // RESERVE or 1,
+                ts,
+            ),
+            wait(pace.account_exits, *minute(fifth(limits.order_rate_minute)), ts),
+        ]
+        blocked = max(reserve)
+    return blocked
+
+
+def minute(limit: int | None) -> tuple[float | None, int]:
+    """Rate per second and burst of a limit per minute."""
+    return (None, 1) if limit is None else (limit / 60, limit)
+
+
+def fifth(limit: int | None) -> int | None:
+    """A fifth of a rate, at least one."""
+    return None if limit is None else limit // RESERVE or 1
+
+
+def wait(full_at: int, per_second: float | None, burst: int, ts: int) -> int:
+    """How long until a token is there [ns]; `full_at` is when the bucket is full again."""
+    if per_second is None:
+        return 0
+    interval = int(SECOND / per_second)
+    return max(full_at - ts - (burst - 1) * interval, 0)
+
+
+def spend(full_at: int, per_second: float | None, ts: int) -> int:
+    """Take a token: when the bucket will be full again."""
+    if per_second is None:
+        return full_at
+    return max(full_at, ts) + int(SECOND / per_second)
+
+
+def duplicates(case: Case, state: State, verdict: Verdict) -> None:
+    """G21."""
+    window = state.limits.duplicate_order_ms
+    if case.old is not None or case.order.protective or case.allow_duplicate or window is None:
+        verdict.judge("duplicate_order", ok=True, unit="ms")
+        return
+    last = state.pace.recent.get(fingerprint(case.order))
+    age_ms = None if last is None else (case.ts - last) // MS
+    fine = age_ms is None or age_ms >= window
+    if fine and not verdict.whole:
+        return
+    verdict.judge(
+        "duplicate_order",
+        fine,
+        Decimal(window),
+        None if age_ms is None else Decimal(age_ms),
+        "ms",
+        f"the same order was placed {age_ms} ms ago under another id, within duplicate_order "
+        f"{window} ms; allow_duplicate lifts this",
+    )
+
+
+def fingerprint(order: Order) -> tuple[object, ...]:
+    """What makes two orders of one owner the same (G21)."""
+    return (
+        order.owner,
+        order.symbol,
+        order.side.value,
+        order.type.value,
+        order.price,
+        order.stop_price,
+        order.cost_limit if order.cost_limit is not None else order.amount,
+    )
+
+
+def self_trade(case: Case, state: State, verdict: Verdict) -> None:
+    """G22. An exit cancels the crossing entries first (see `crossing`), an entry is refused."""
+    if not state.limits.self_trade:
+        verdict.judge("self_trade", ok=True, unit="orders")
+        return
+    met = crossing(case, state)
+    stopped = [order for order in met if not case.exit or order.exit]
+    verdict.judge(
+        "self_trade",
+        not stopped,
+        None,
+        Decimal(len(stopped)) if stopped else None,
+        "orders",
+        f"would trade with own order {stopped[0].client_order_id}" if stopped else None,
+    )
+
+
+def crossing(case: Case, state: State) -> list[Order]:
+    """Own resting orders that this order would trade with."""
+    order = case.order
+    if order.type.triggered or order.post_only:
+        return []
+    reach = order.price
+    if reach is None and case.walk is not None:
+        reach = case.walk.worst
+    found = []
+    for other in state.orders.working_in(order.symbol):
+        if other.side is order.side or other.type is not OrderType.LIMIT or other.price is None:
+            continue
+        if case.old is not None and other.id == case.old.id:
+            continue
+        buy = order.side is Side.BUY
+        if reach is None or (other.price <= reach if buy else other.price >= reach):
+            found.append(other)
+    return found
+
+
+def unknowns(case: Case, state: State, verdict: Verdict) -> None:
+    """G23."""
+    limit = state.limits.max_unknown
+    order = case.order
+    if limit is None:
+        verdict.judge("max_unknown", ok=True, unit="orders")
+        return
+    there = state.orders.unknown_of(order.owner, order.symbol)
+    ok = case.exit or there < limit
+    if ok and not verdict.whole:
+        return
+    verdict.judge(
+        "max_unknown",
+        ok,
+        Decimal(limit),
+        Decimal(there),
+        "orders",
+        f"{there} orders of {order.owner} in {order.symbol} have an unknown outcome, max_unknown {limit}",
+    )
+
+
+def losses(case: Case, state: State, verdict: Verdict) -> None:
+    """G25 and G26."""
+    limits, equity = state.limits, case.equity
+    loss, fall = loss_and_fall(state, equity.value)
+    why = equity.reason or "the day has not begun"
+    for rule, limit, value in (
+        ("max_daily_loss", limits.max_daily_loss, loss),
+        ("max_drawdown", limits.max_drawdown, fall),
+    ):
+        verdict.most(rule, limit, value, "fraction", rule[4:], exempt=case.exit, why=why)
+
+
+def loss_and_fall(state: State, equity: Decimal | None) -> tuple[Decimal | None, Decimal | None]:
+    """The day's loss and the fall from the peak [fractions, above zero is bad]; None when unknown."""
+    day = state.account.day_info
+    if equity is None or day.equity_start is None or day.equity_start <= 0:
+        return None, None
+    pnl = state.daily_pnl(equity)
+    assert pnl is not None
+    peak = day.peak_equity or day.equity_start
+    # Transfers are removed: what is compared with the peak is the day's start and its profit.
+    return -pnl / day.equity_start, 1 - (day.equity_start + pnl) / peak
+
+
+def streaks(case: Case, state: State, verdict: Verdict) -> None:
+    """G27."""
+    limits, ts, exempt = state.limits, case.ts, case.exit
+    if exempt and not verdict.whole:
+        return
+    count, last = state.account.streaks.get(case.order.owner, (0, 0))
+    if ts - last >= STREAK_ENDS:
+        count = 0
+    stopped = limits.loss_streak is not None and count >= limits.loss_streak
+    if limits.loss_streak is not None and (verdict.whole or stopped):
+        # At the limit the pause begins, hence one less is the most that may enter.
+        verdict.judge(
+            "loss_streak",
+            exempt or not stopped,
+            Decimal(limits.loss_streak),
+            Decimal(count),
+            "trades",
+            f"{count} losing trades in a row, loss_streak {limits.loss_streak}; entries wait 60 min",
+        )
+    cool = limits.cooldown_minutes * 60 * SECOND
+    if not cool:
+        return
+    left = state.account.exits.get(state.place_of(case.order.symbol), -cool) + cool - ts
+    verdict.judge(
+        "cooldown",
+        exempt or left <= 0,
+        Decimal(limits.cooldown_minutes),
+        None,
+        "min",
+        f"{case.order.symbol} cools down for another {max(left, 0) / SECOND:.0f} s",
+    )
+
+
+def executions(case: Case, state: State, verdict: Verdict) -> None:
+    """G24, for orders that name their strategy."""
+    limit, strategy = state.limits.repeated_execution, case.order.strategy_id
+    if limit is None or strategy is None:
+        return
+    since = case.ts - EXECUTIONS_IN
+    count = sum(1 for ts in state.pace.executions.get(strategy, ()) if ts > since)
+    verdict.most(
+        "repeated_execution",
+        Decimal(limit),
+        Decimal(count),
+        "fills in 10 min",
+        f"{strategy} had",
+        exempt=case.exit,
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    trading_state,
+    readiness,
+    symbols,
+    grid,
+    sizes,
+    support,
+    funds,
+    reduces,
+    freshness,
+    band,
+    slippage,
+    order_sizes,
+    positions,
+    leverage,
+    counts,
+    rate,
+    duplicates,
+    self_trade,
+    unknowns,
+    executions,
+    losses,
+    streaks,
+)
+"""In the order of the table: the first failure names the refusal."""

@@ -1,0 +1,304 @@
+"""All state of one account's engine in one place, and the figures that several parts read from it.
+
+`engine.py` is the only writer. The gate, the legs and the portfolio read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from realtime.engine.account import Account
+from realtime.engine.orders import Ledger
+from realtime.engine.quotes import Quotes
+from realtime.model.market import MS, SECOND, ZERO, Market
+from realtime.model.orders import Order, Role, Side
+from realtime.model.risk import Halt, Limits, TradingState
+
+
+EQUITY_FOR = 250 * MS
+"""How long one valuation serves [ns]."""
+
+ALL = "all"
+"""The scope of everything."""
+
+_STRICT = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Equity:
+    """A valuation: the sum, or why there is none."""
+
+    value: Decimal | None
+    reason: str | None
+    ts: int
+
+
+@dataclass(slots=True)
+class Pace:
+    """Who placed what how fast; made by `Placed` facts alone, hence the same after a restart.
+
+    Each bucket is one number, the time at which it would be full again (generic cell rate algorithm).
+    """
+
+    owners: dict[str, int] = field(default_factory=dict)
+    exits: dict[str, int] = field(default_factory=dict)
+    account: int = 0
+    account_exits: int = 0
+    recent: dict[tuple[object, ...], int] = field(default_factory=dict)
+    executions: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Reservations:
+    """Money that approved orders need and the venue's balances do not show yet.
+
+    Kept until the venue tells a balance after it told the order, or the order is proven not done:
+    a fill alone does not end it, because the balance it was paid from may be older than the fill.
+    """
+
+    held: dict[str, tuple[str, Decimal]] = field(default_factory=dict)
+    sums: dict[str, Decimal] = field(default_factory=dict)
+
+    def hold(self, order_id: str, currency: str, amount: Decimal) -> None:
+        """Reserve; a second call for the same order adds to it."""
+        if amount <= 0:
+            return
+        before = self.held.get(order_id, (currency, ZERO))[1]
+        self.held[order_id] = (currency, before + amount)
+        self.sums[currency] = self.sums.get(currency, ZERO) + amount
+
+    def release(self, order_id: str) -> None:
+        """Give it back, or leave it to the venue's balance."""
+        held = self.held.pop(order_id, None)
+        if held is not None:
+            currency, amount = held
+            rest = self.sums[currency] - amount
+            if rest:
+                self.sums[currency] = rest
+            else:
+                del self.sums[currency]
+
+    def sum(self, currency: str) -> Decimal:
+        """Reserved and not shown yet [currency]."""
+        return self.sums.get(currency, ZERO)
+
+
+class State:
+    """Markets, limits, orders, money, prices, halts of one account."""
+
+    __slots__ = (
+        "_equity",
+        "_siblings",
+        "account",
+        "currency",
+        "ever_ready",
+        "halts",
+        "limits",
+        "markets",
+        "mode",
+        "orders",
+        "pace",
+        "privileged",
+        "quotes",
+        "ready",
+        "ready_reason",
+        "released",
+        "reservations",
+        "venue",
+    )
+
+    def __init__(
+        self, *, venue: str, mode: str, markets: Mapping[str, Market], limits: Limits, currency: str
+    ) -> None:
+        self.venue = venue
+        self.mode = mode
+        self.markets = markets
+        self.limits = limits
+        self.currency = currency
+        self.orders = Ledger()
+        self.account = Account(venue, markets, currency)
+        self.quotes = Quotes(markets, currency)
+        self.halts: dict[str, Halt] = {}
+        self.pace = Pace()
+        self.reservations = Reservations()
+        # Of this process only: reconciled now, reconciled at least once, orders past the door.
+        self.ready = False
+        self.ready_reason = "not reconciled yet"
+        self.ever_ready = False
+        self.released: set[str] = set()
+        self.privileged: set[str] = set()
+        self._equity: Equity | None = None
+        by_base: dict[str, list[str]] = {}
+        for symbol, market in markets.items():
+            if not market.contract:
+                by_base.setdefault(market.base, []).append(symbol)
+        self._siblings = {
+            symbol: (symbol,) if market.contract else tuple(by_base[market.base])
+            for symbol, market in markets.items()
+        }
+
+    # -- trading state -------------------------------------------------------------------------
+
+    def halt_of(self, symbol: str | None, bot_id: str | None) -> Halt | None:
+        """The strictest halt that applies; None means active."""
+        if not self.halts:
+            return None
+        scopes = [ALL, f"venue:{self.venue}"]
+        if symbol is not None:
+            scopes.append(f"symbol:{symbol}")
+        if bot_id is not None:
+            scopes.append(f"bot:{bot_id}")
+        found = [self.halts[scope] for scope in scopes if scope in self.halts]
+        return max(found, key=lambda halt: _STRICT[halt.state], default=None)
+
+    # -- positions and exits -------------------------------------------------------------------
+
+    def siblings(self, symbol: str) -> tuple[str, ...]:
+        """Symbols whose orders act on the same holding: spot markets of one base, else itself."""
+        return self._siblings.get(symbol, (symbol,))
+
+    def holding(self, symbol: str, side: Side) -> Decimal:
+        """What an order of this side could close [base, contracts]."""
+        amount = self.account.amount(symbol)
+        return max(amount, ZERO) if side is Side.SELL else max(-amount, ZERO)
+
+    def capacity(self, order: Order, besides: Order | None = None) -> Decimal:
+        """What an exit may still ask for (3.2): the position less all working exits.
+
+        One OCO group counts once. Protective legs give way to a market exit: their coins are freed, or
+        reduce-only caps them. A leg counts only the others.
+
+        Args:
+            order: The exit to be judged.
+            besides: The version of it that is replaced.
+        """
+        rest = self.holding(order.symbol, order.side)
+        market_exit = order.type == "market" and not order.protective
+        for symbol in self.siblings(order.symbol):
+            load = self.orders.loads.get(symbol)
+            if load is None:
+                continue
+            rest -= load.exits
+            if not market_exit:
+                rest -= load.protective(order.oco_group or order.id if order.protective else None)
+        if besides is not None and besides.exit and not besides.protective:
+            rest += self.orders.worst_of(besides)
+        return max(rest, ZERO)
+
+    def exposure(self, symbol: str) -> Decimal:
+        """Worst-case holding of a symbol [base, contracts], unsigned."""
+        amount = self.account.amount(symbol)
+        load = self.orders.loads.get(symbol)
+        if load is None:
+            return abs(amount)
+        return max(abs(amount + load.buys), abs(amount - load.sells))
+
+    def engaged(self) -> set[str]:
+        """Symbols held or being entered; a spot holding under the one symbol that shows it."""
+        found = set()
+        for symbol, position in self.account.positions.items():
+            if position.amount and self.account.held(symbol):
+                found.add(symbol)
+        for symbol, load in self.orders.loads.items():
+            if load.buys or load.sells:
+                found.add(self.place_of(symbol))
+        return found
+
+    def place_of(self, symbol: str) -> str:
+        """The symbol under which what it buys is shown."""
+        market = self.markets.get(symbol)
+        if market is None or market.contract:
+            return symbol
+        return self.account.home(market.base) or symbol
+
+    # -- money ---------------------------------------------------------------------------------
+
+    def free(self, currency: str) -> Decimal | None:
+        """What an order may use now: the venue's word less what it cannot know yet."""
+        available = self.account.available(currency)
+        if available is None:
+            return None
+        return available - self.reservations.sum(currency)
+
+    def notional(self, symbol: str, amount: Decimal, price: Decimal) -> Decimal | None:
+        """Value of an amount [valuation currency]; None while its cash has no price."""
+        market = self.markets[symbol]
+        worth = self.quotes.worth(market.cash)
+        return None if worth is None else amount * price * market.contract_size * worth
+
+    def unrealized(self, symbol: str) -> Decimal | None:
+        """Profit of an open position at the mark [cash currency]; None without price or basis."""
+        position = self.account.positions.get(symbol)
+        found = self.quotes.mark(symbol)
+        if position is None or position.cost is None or found is None:
+            return None
+        return position.amount * position.contract_size * found[0] - position.cost
+
+    def equity(self, ts: int) -> Equity:
+        """Everything valued, unrealised profit of derivatives included [valuation currency].
+
+        Currencies that no market could price are left out (they are listed as unpriced). A price that
+        should be there and is missing, or older than `equity_age_s`, makes the whole figure missing.
+        """
+        cached = self._equity
+        if cached is not None and 0 <= ts - cached.ts < EQUITY_FOR:
+            return cached
+        found = self._equity = self._value(ts)
+        return found
+
+    def forget_equity(self) -> None:
+        """Value afresh at the next question: money came, went, or was corrected."""
+        self._equity = None
+
+    def _value(self, ts: int) -> Equity:
+        if not self.account.books:
+            return Equity(None, "no balance is known yet", ts)
+        oldest = ts - self.limits.equity_age_s * SECOND
+        total = ZERO
+        for currency, amount in self.account.books.items():
+            if not amount or not self.quotes.routed(currency):
+                continue
+            worth = self.quotes.worth(currency)
+            if worth is None:
+                return Equity(None, f"{currency} has no price", ts)
+            if currency != self.currency and self.quotes.newest(currency) < oldest:
+                return Equity(None, f"the price of {currency} is too old", ts)
+            total += amount * worth
+        for symbol, position in self.account.positions.items():
+            if position.position_type == "spot" or not position.amount:
+                continue
+            profit = self.unrealized(symbol)
+            worth = self.quotes.worth(self.markets[symbol].cash)
+            if profit is None or worth is None:
+                return Equity(None, f"{symbol} has no price or no cost basis", ts)
+            if self.quotes.touched.get(symbol, 0) < oldest:
+                return Equity(None, f"the price of {symbol} is too old", ts)
+            total += profit * worth
+        return Equity(total, None, ts)
+
+    def daily_pnl(self, equity: Decimal) -> Decimal | None:
+        """Equity less equity at day start less net transfers [valuation currency] (3.5)."""
+        start = self.account.day_info.equity_start
+        if start is None:
+            return None
+        moved = ZERO
+        for currency, amount in self.account.day_transfers.items():
+            worth = self.quotes.worth(currency)
+            if worth is None:
+                continue
+            moved += amount * worth
+        return equity - start - moved
+
+    def leg_price(self, symbol: str, role: Role) -> Decimal | None:
+        """The nearest price at which a working protective leg of this role acts, None without one."""
+        prices = [
+            order.stop_price if order.stop_price is not None else order.price
+            for order in self.orders.working_in(symbol)
+            if order.role is role
+        ]
+        known = [price for price in prices if price is not None]
+        if not known:
+            return None
+        # A long's stop nearest to the market is the highest one, a short's the lowest.
+        long = self.account.amount(symbol) > 0
+        return max(known) if long is (role is Role.STOP_LOSS) else min(known)

@@ -1,0 +1,486 @@
+"""Money: positions as folds, balances, transfers, what no fill explains (trading 2.5, H8)."""
+
+from dataclasses import replace
+from decimal import Decimal, localcontext
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from realtime.engine.account import Account
+from realtime.model.account import Balance, Position
+from realtime.model.errors import Code, Refused
+from realtime.model.events import (
+    Alert,
+    BalanceChanged,
+    BalanceSeen,
+    FillBooked,
+    Note,
+    PositionChanged,
+    Ready,
+    SetCostBasis,
+    Transferred,
+)
+from realtime.model.market import MONEY, SECOND, ZERO
+from realtime.model.orders import Fill, Side
+from tests.engine.kit import ADMIN, BTC, D, ETH, MARKETS, PERP, WHO, Kit, of
+
+
+def pnl(kit: Kit) -> Decimal | None:
+    [booked] = of(kit.effects, FillBooked)
+    assert isinstance(booked, FillBooked)
+    return booked.fill.realized_pnl
+
+
+def position(kit: Kit, symbol: str = BTC) -> Position:
+    return kit.engine.positions[symbol]
+
+
+def transfer(kit: Kit, currency: str, amount: str, kind: str = "deposit", **fields: object) -> None:
+    kit.post(
+        Transferred(
+            venue="paper",
+            currency=currency,
+            amount=D(amount),
+            kind=kind,
+            id=f"x-{kit.ts}-{currency}-{amount}",
+            ts=kit.ts,
+            **fields,  # type: ignore[arg-type]
+        )
+    )
+
+
+# --- spot -------------------------------------------------------------------------------------
+
+
+def test_spot_cost_is_a_weighted_average_with_quote_fees_in_it() -> None:
+    """trading:2.5."""
+    kit = Kit().open()
+    kit.fill(kit.opened(BTC, "buy", "1", price="100"), "1", "100", fee="0.1")
+    kit.fill(kit.opened(BTC, "buy", "1", price="110"), "1", "110", fee="0.11")
+
+    assert position(kit).cost == D("210.21")
+    kit.fill(kit.opened(BTC, "sell", "0.5", price="120"), "0.5", "120", fee="0.06")
+    assert pnl(kit) == D(60) - D("210.21") / 4 - D("0.06")
+    assert position(kit).entry_price == D("105.105")
+    assert position(kit).fees_paid == D("0.27")
+
+
+def test_a_fee_in_base_lowers_what_is_received_and_not_the_cost() -> None:
+    """trading:2.5."""
+    kit = Kit().open()
+    kit.fill(kit.opened(BTC, "buy", "1", price="100"), "1", "100", fee="0.001", fee_currency="BTC")
+
+    assert position(kit).amount == D("0.999")
+    assert position(kit).cost == D(100)
+    assert position(kit).fees_paid == D("0.1")
+
+
+def test_a_fee_in_a_third_currency_moves_only_that_currency() -> None:
+    kit = Kit().open(USDT="1000", ETH="1")
+    kit.fill(kit.opened(BTC, "buy", "1", price="100"), "1", "100", fee="0.01", fee_currency="ETH")
+
+    assert (position(kit).amount, position(kit).cost) == (1, 100)
+    assert kit.engine.day.fees == (("ETH", D("0.01")),)
+
+
+def test_flattening_takes_all_of_the_remaining_cost() -> None:
+    """trading:M7."""
+    kit = Kit().open()
+    for number in range(3):
+        kit.fill(kit.opened(BTC, "buy", "0.1", price="100"), "0.1", f"{101 + number}.37")
+    kit.fill(kit.opened(BTC, "sell", "0.1", price="100"), "0.1", "100")
+    kit.fill(kit.opened(BTC, "sell", "0.2", price="100"), "0.2", "100")
+
+    assert (position(kit).amount, position(kit).cost) == (0, 0)
+    [changed] = of(kit.effects, PositionChanged)
+    assert isinstance(changed, PositionChanged)
+    assert changed.gone == f"{BTC}|long"
+
+
+def test_a_holding_older_than_the_journal_has_no_cost_until_it_is_told() -> None:
+    """trading:2.5 trading:M8."""
+    kit = Kit().open(USDT="1000", BTC="1")
+    assert position(kit).cost is None
+    kit.fill(kit.opened(BTC, "sell", "0.5", price="64000"), "0.5")
+    assert pnl(kit) is None
+
+    kit.post(SetCostBasis(position_id=f"{BTC}|long", entry_price=D(100), who=ADMIN, ts=kit.ts))
+
+    assert position(kit).entry_price == 100
+    kit.fill(kit.opened(BTC, "sell", "0.5", price="64000"), "0.5", "110")
+    assert pnl(kit) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "price", "who", "code"),
+    [
+        (f"{BTC}|long", "100", WHO, Code.FORBIDDEN),
+        (f"{BTC}|short", "100", ADMIN, Code.NOT_FOUND),
+        (f"{BTC}|long", "0", ADMIN, Code.INVALID),
+    ],
+)
+def test_a_cost_basis_is_told_by_an_admin_of_a_position_that_is(
+    name: str, price: str, who: object, code: Code
+) -> None:
+    kit = Kit().open(USDT="1000", BTC="1")
+
+    with pytest.raises(Refused) as caught:
+        kit.post(
+            SetCostBasis(position_id=name, entry_price=D(price), who=who, ts=kit.ts)  # type: ignore[arg-type]
+        )
+    assert caught.value.code is code
+
+
+def test_telling_the_same_cost_basis_again_changes_nothing() -> None:
+    kit = Kit().open(USDT="1000", BTC="1")
+    wish = SetCostBasis(position_id=f"{BTC}|long", entry_price=D(100), who=ADMIN, ts=kit.ts)
+    kit.post(wish)
+
+    assert kit.post(wish) == []
+
+
+def test_what_is_bought_against_another_currency_has_an_unknown_cost() -> None:
+    markets = MARKETS | {
+        "ETH/BTC": replace(MARKETS[ETH], symbol="ETH/BTC", quote="BTC", price_tick=D("0.00001"))
+    }
+    kit = Kit(markets=markets).open(USDT="1000")
+    kit.bought(BTC, "buy", "0.01", "64000")
+    kit.price("ETH/BTC", "0.05")
+    kit.balance("BTC", "0.01")
+    order = kit.draft("ETH/BTC", "buy", "0.1", price="0.05")
+    kit.fill(kit.opened("ETH/BTC", "buy", "0.1", price="0.05"), "0.1", "0.05")
+
+    assert order.symbol == "ETH/BTC"
+    assert (position(kit, ETH).amount, position(kit, ETH).cost) == (D("0.1"), None)
+    assert position(kit, BTC).amount == D("0.005")
+    assert position(kit, BTC).cost == D(320)
+    # Its own sales are no profit that could be counted.
+    kit.fill(kit.opened("ETH/BTC", "sell", "0.1", price="0.05"), "0.1", "0.05")
+    assert pnl(kit) is None
+
+
+def test_selling_more_than_the_books_hold_leaves_nothing_known() -> None:
+    kit = Kit().open()
+    kit.bought(BTC, "buy", "0.01", "64000")
+    order = kit.draft(BTC, "sell", "0.02", exchange_order_id="ext")
+    kit.fill(order, "0.02")
+
+    assert (position(kit).amount, position(kit).cost) == (D("-0.01"), None)
+    assert position(kit).entry_price is None
+
+
+# --- contracts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fills", "amount", "cost", "realized"),
+    [
+        ([("buy", "10", "100")], "10", "10", "0"),
+        ([("buy", "10", "100"), ("sell", "4", "110")], "6", "6", "0.4"),
+        ([("sell", "10", "100"), ("buy", "10", "90")], "0", "0", "1"),
+        ([("buy", "10", "100"), ("sell", "15", "110")], "-5", "-5.5", "1"),
+        ([("sell", "10", "100"), ("buy", "15", "110")], "5", "5.5", "-1"),
+        ([("buy", "1", "100"), ("buy", "1", "101"), ("sell", "1", "100.5")], "1", "1.005", "0"),
+    ],
+)
+def test_a_contract_position_nets_and_flips(
+    fills: list[tuple[str, str, str]], amount: str, cost: str, realized: str
+) -> None:
+    """trading:2.5. Contracts of 0.01."""
+    kit = Kit().open()
+    for side, size, price in fills:
+        kit.fill(kit.opened(PERP, side, size, price=price), size, price)
+
+    held = position(kit, PERP)
+    assert (held.amount, held.cost, held.realized_pnl) == (D(amount), D(cost), D(realized))
+
+
+def test_a_flip_replaces_the_row_and_opens_anew() -> None:
+    kit = Kit().open()
+    kit.bought(PERP, "buy", "10", "64000")
+    kit.ts += SECOND
+
+    kit.bought(PERP, "sell", "15", "64000")
+
+    [changed] = of(kit.effects, PositionChanged)
+    assert isinstance(changed, PositionChanged)
+    assert (changed.gone, changed.position.id) == (f"{PERP}|long", f"{PERP}|short")
+    assert changed.position.opened_ts == kit.ts
+
+
+def test_fees_of_a_contract_count_in_its_profit() -> None:
+    kit = Kit().open()
+    kit.fill(kit.opened(PERP, "buy", "10", price="100"), "10", "100", fee="0.01")
+    assert pnl(kit) == D("-0.01")
+    kit.fill(kit.opened(PERP, "sell", "10", price="110"), "10", "110", fee="0.02", fee_currency="BNB")
+
+    assert pnl(kit) == 1
+    assert position(kit, PERP).fees_paid == D("0.01")
+    assert kit.engine.day.realized == (("USDT", D("0.99")),)
+    assert kit.engine.day.trades == 1
+
+
+def test_funding_is_profit_of_its_position_and_no_transfer() -> None:
+    kit = Kit().open()
+    kit.bought(PERP, "buy", "10", "64000")
+    transfer(kit, "USDT", "-1.5", "funding", symbol=PERP)
+    transfer(kit, "USDT", "-1.5", "funding", symbol=PERP)
+
+    assert position(kit, PERP).realized_pnl == D("-1.5")
+    assert kit.engine.day.transfers == ()
+    transfer(kit, "USDT", "3", "insurance")
+    transfer(kit, "USDT", "4", "funding", symbol="ETH/USDT:USDT")
+    assert kit.engine.day.realized == (("USDT", D("5.5")),)
+
+
+def test_a_position_the_venue_held_before_us_is_opened_with_its_cost() -> None:
+    kit = Kit()
+    kit.balance("USDT", "1000")
+    kit.position(PERP, "10", cost=D(6400), leverage=D(5), liquidation_price=D(50000))
+    kit.prices()
+    kit.post(Ready(venue="paper", ready=True, reason="", ts=kit.ts))
+
+    held = position(kit, PERP)
+    assert (held.amount, held.cost, held.leverage) == (10, 6400, 5)
+    assert kit.position(PERP, "10", cost=D(6400), leverage=D(5), liquidation_price=D(50000)) == []
+    kit.ts += 1
+    assert of(kit.position(PERP, "10", leverage=D(6)), PositionChanged)
+    assert kit.position(BTC, "1") == []
+    assert kit.position("XYZ", "1") == []
+
+
+def test_an_unknown_basis_of_a_contract_stays_unknown_through_a_close() -> None:
+    kit = Kit()
+    kit.balance("USDT", "100000")
+    kit.position(PERP, "10", cost=None)
+    kit.prices()
+    kit.post(Ready(venue="paper", ready=True, reason="", ts=kit.ts))
+    kit.fill(kit.opened(PERP, "sell", "4", reduce_only=True), "4")
+    assert pnl(kit) is None
+    kit.fill(kit.opened(PERP, "buy", "4", price="64000"), "4")
+    assert position(kit, PERP).cost is None
+    kit.fill(kit.opened(PERP, "sell", "10", reduce_only=True), "10")
+    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (0, 0)
+
+
+# --- the venue's word -------------------------------------------------------------------------
+
+
+def test_the_first_balance_opens_our_books_and_is_no_transfer() -> None:
+    kit = Kit()
+    effects = kit.balance("USDT", "1000")
+
+    assert of(effects, BalanceChanged)
+    assert kit.engine.day.transfers == ()
+    assert not of(effects, Alert)
+    assert kit.balance("USDT", "1000") == []
+
+
+def test_a_second_wallet_found_at_the_first_look_belongs_to_the_opening() -> None:
+    kit = Kit()
+    kit.balance("USDT", "1000")
+    kit.post(
+        BalanceSeen(balance=Balance(venue="paper", currency="USDT", wallet="swap", available=D(5)))
+    )
+
+    assert kit.engine._state.account.books["USDT"] == 1005
+    assert kit.engine.day.transfers == ()
+
+
+def test_a_difference_that_lasts_becomes_an_entry_and_an_alarm() -> None:
+    """trading:2.7."""
+    kit = Kit().open(USDT="1000", BTC="1")
+    kit.balance("USDT", "1500")
+    assert not of(kit.tick(4.9), Alert)
+    kit.balance("USDT", "1500")
+
+    effects = kit.tick(0.1)
+
+    assert [effect.code for effect in effects if isinstance(effect, Alert)] == ["external_change"]
+    assert kit.engine.day.transfers == (("USDT", D(500)),)
+    assert not of(kit.tick(10), Alert)
+    assert kit.replayed().digest() == kit.engine.digest()
+
+
+def test_a_difference_that_a_fill_explains_is_forgotten() -> None:
+    kit = Kit().open(USDT="1000")
+    order = kit.opened(BTC, "buy", "0.01", price="64000")
+    kit.balance("USDT", "360")
+    kit.ts += SECOND
+    kit.fill(order, "0.01")
+
+    assert not of(kit.tick(10), Alert)
+    assert kit.engine.day.transfers == ()
+
+
+def test_a_coin_that_appears_later_is_external() -> None:
+    kit = Kit().open(USDT="1000")
+
+    effects = kit.balance("ETH", "2")
+
+    assert kit.engine.day.transfers == (("ETH", D(2)),)
+    assert position(kit, ETH).cost is None
+    assert of(effects, Note)
+    assert kit.balance("DOGE", "0") != []
+    assert kit.engine.day.transfers == (("ETH", D(2)),)
+
+
+def test_rounding_is_not_money() -> None:
+    kit = Kit().open(USDT="1000")
+    kit.balance("USDT", "1000.00000001")
+
+    assert not of(kit.tick(60), Alert)
+
+
+def test_a_position_that_no_fill_explains_becomes_an_entry() -> None:
+    """trading:2.7."""
+    kit = Kit().open()
+    kit.bought(PERP, "buy", "10", "64000")
+    kit.position(PERP, "12", cost=D(7680))
+    kit.tick(5)
+
+    held = position(kit, PERP)
+    assert (held.amount, held.cost) == (12, 7680)
+    kit.position(PERP, "11", cost=None)
+    kit.tick(5)
+    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (11, None)
+    kit.position(PERP, "0")
+    kit.tick(5)
+    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (0, 0)
+    kit.position("BTC/USDT:USDT", "3", cost=D(1920))
+    kit.tick(5)
+    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (3, 1920)
+
+
+def test_a_derivative_seen_later_without_a_fill_waits_for_its_five_seconds() -> None:
+    kit = Kit().open()
+
+    kit.position(PERP, "3", cost=D(1920))
+    assert position(kit, PERP).amount == 0
+    kit.tick(5)
+
+    assert position(kit, PERP).amount == 3
+
+
+def test_a_transfer_is_booked_once() -> None:
+    kit = Kit().open(USDT="1000")
+    deposit = Transferred(
+        venue="paper", currency="USDT", amount=D(5), kind="deposit", id="d-1", ts=kit.ts
+    )
+    kit.post(deposit)
+
+    assert kit.post(deposit) == []
+    assert kit.engine.day.transfers == (("USDT", D(5)),)
+
+
+def test_withdrawn_coins_take_their_share_of_the_cost() -> None:
+    kit = Kit().open()
+    kit.bought(BTC, "buy", "0.02", "64000")
+    transfer(kit, "BTC", "-0.01", "withdrawal")
+
+    assert (position(kit).amount, position(kit).cost) == (D("0.01"), D(640))
+
+
+# --- streaks ----------------------------------------------------------------------------------
+
+
+def trade(kit: Kit, at: str) -> None:
+    kit.bought(BTC, "buy", "0.01", "64000")
+    kit.bought(BTC, "sell", "0.01", at)
+
+
+def test_a_win_ends_a_losing_streak_and_an_hour_does_too() -> None:
+    """trading:G27."""
+    kit = Kit().open()
+    trade(kit, "63000")
+    trade(kit, "63000")
+    assert kit.engine._state.account.streaks["alice"][0] == 2
+    trade(kit, "65000")
+    assert kit.engine._state.account.streaks == {}
+    trade(kit, "63000")
+    kit.ts += 3600 * SECOND
+    kit.prices()
+    trade(kit, "63000")
+    assert kit.engine._state.account.streaks["alice"][0] == 1
+
+
+def test_dust_ends_a_trade_and_a_partial_exit_does_not() -> None:
+    kit = Kit().open()
+    order = kit.opened(BTC, "buy", "0.02", price="64000")
+    kit.fill(order, "0.02", fee="0.000001", fee_currency="BTC")
+    kit.bought(BTC, "sell", "0.01", "64000")
+    assert kit.engine.day.trades == 0
+    kit.bought(BTC, "sell", "0.00999", "64000")
+
+    assert position(kit).amount == D("0.000009")
+    assert kit.engine.day.trades == 1
+
+
+# --- H8 ---------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([BTC, PERP]),
+            st.booleans(),
+            st.integers(1, 500),
+            st.integers(1, 10**7),
+            st.integers(-20, 2000),
+        ),
+        max_size=60,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_fills_positions_fees_and_cash_are_one_sum(
+    fills: list[tuple[str, bool, int, int, int]],
+) -> None:
+    """trading:H8: sum of fills = position, fees exact, realised + unrealised = change of cash."""
+    account = Account("paper", MARKETS, "USDT")
+    with localcontext(MONEY):
+        held = {BTC: ZERO, PERP: ZERO}
+        paid = fees = ZERO
+        for number, (symbol, buy, lots, cents, fee) in enumerate(fills):
+            market = MARKETS[symbol]
+            amount = lots * market.amount_step
+            price = cents * market.price_tick
+            if symbol == BTC and not buy:
+                amount = min(amount, held[BTC])
+                if not amount:
+                    continue
+            cost = price * amount * market.contract_size
+            charged = Decimal(fee) / 10000
+            fill = Fill(
+                id=str(number),
+                order_id="o",
+                client_order_id="c",
+                venue="paper",
+                symbol=symbol,
+                side=Side.BUY if buy else Side.SELL,
+                amount=amount,
+                price=price,
+                cost=cost,
+                fee=charged,
+                fee_currency="USDT",
+                maker=False,
+                ts=number,
+            )
+            account.book(fill, "alice", keep=False)
+            held[symbol] += amount if buy else -amount
+            fees += charged
+            paid -= charged
+            paid += -cost if buy else cost
+        realized = cost_of_all = ZERO
+        for symbol, amount in held.items():
+            found = account.positions.get(symbol)
+            assert (found.amount if found else ZERO) == amount
+            if found is not None:
+                assert found.cost is not None
+                realized += found.realized_pnl
+                cost_of_all += found.cost
+                if not amount:
+                    assert found.cost == 0
+        assert sum((sum for _, sum in account.day().fees), ZERO) == fees
+        # Cash paid = profit made - what the open positions have cost.
+        assert abs(realized - cost_of_all - paid) < Decimal("1e-20")
+        assert account.books.get("BTC", ZERO) == held[BTC]

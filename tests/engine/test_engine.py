@@ -1,0 +1,494 @@
+"""Time and prices: days, peaks, protections, trading states, limits, replay (trading 3.4, 3.5)."""
+
+from dataclasses import replace
+
+import pytest
+
+from realtime.model.errors import Code, Refused
+from realtime.model.events import (
+    Alert,
+    BookChanged,
+    CancelAtVenue,
+    Configure,
+    DayRolled,
+    Effect,
+    Note,
+    PeakSet,
+    Place,
+    PlaceNext,
+    Record,
+    ResetDaily,
+    RiskChanged,
+    SetState,
+    StaleChanged,
+    StateSet,
+    TickerChanged,
+    Traded,
+    Transferred,
+    Unknown,
+)
+from realtime.model.market import SECOND, BookDelta, BookSnapshot, Mark, Stale, Ticker, Trade
+from realtime.model.orders import Asked, Status
+from realtime.model.risk import Limits, TradingState
+from tests.engine.kit import ADMIN, BTC, D, ETH, OFF, PERP, WHO, Kit, of
+
+
+def limits(**fields: object) -> Limits:
+    return replace(OFF, **fields)  # type: ignore[arg-type]
+
+
+def facts(effects: list[Effect], kind: type) -> list[object]:
+    return [e.fact for e in effects if isinstance(e, Record) and isinstance(e.fact, kind)]
+
+
+def resume(kit: Kit, scope: str = "all", *, force: bool = False, who: object = ADMIN) -> list[Effect]:
+    return kit.post(
+        SetState(
+            scope=scope,
+            state=TradingState.ACTIVE,
+            reason="checked",
+            force=force,
+            who=who,  # type: ignore[arg-type]
+            ts=kit.ts,
+        )
+    )
+
+
+def halt(kit: Kit, scope: str = "all", state: TradingState = TradingState.HALTED) -> list[Effect]:
+    return kit.post(SetState(scope=scope, state=state, reason="drill", who=WHO, ts=kit.ts))
+
+
+# --- market data ------------------------------------------------------------------------------
+
+
+def test_market_data_becomes_effects_and_nothing_is_recorded() -> None:
+    kit = Kit()
+    ticker = Ticker(symbol=BTC, bid="1", bid_amount="1", ask="2", ask_amount="1", ts=1, recv_ts=1)
+    trade = Trade(id="t", symbol=BTC, side="buy", price="1", amount="1", ts=1, recv_ts=1)
+    snapshot = BookSnapshot(symbol=BTC, bids=(("1", "1"),), asks=(("2", "1"),), ts=1, recv_ts=1)
+    delta = BookDelta(symbol=BTC, bids=(("1.5", "1"),), asks=(), ts=2, recv_ts=2)
+    stale = Stale(venue="paper", symbol=BTC, stale=True, cause="silent", asof=1)
+
+    assert kit.post(delta) == []
+    assert kit.post(ticker) == [TickerChanged(ticker)]
+    assert kit.post(trade) == [Traded(trade)]
+    assert kit.post(snapshot) == [BookChanged(BTC, 1)]
+    assert kit.post(delta) == [BookChanged(BTC, 2)]
+    assert kit.post(stale) == [StaleChanged(stale)]
+    assert kit.mark(BTC, "5") == []
+    assert kit.engine.mark(BTC) == (D(5), "mark")
+    assert set(kit.engine.books) == set(kit.engine.tickers) == set(kit.engine.marks) == {BTC}
+
+
+def test_a_crossed_book_is_withheld_until_it_is_mended() -> None:
+    kit = Kit()
+    crossed = BookSnapshot(symbol=BTC, bids=(("3", "1"),), asks=(("2", "1"),), ts=1, recv_ts=1)
+
+    assert kit.post(crossed) == []
+    assert kit.post(BookDelta(symbol=BTC, bids=(), asks=(), ts=2, recv_ts=2)) == []
+    mended = BookDelta(symbol=BTC, bids=(("3", "0"), ("1", "1")), asks=(), ts=3, recv_ts=3)
+    assert kit.post(mended) == [BookChanged(BTC, 3)]
+
+
+# --- days -------------------------------------------------------------------------------------
+
+
+def test_a_day_begins_with_the_equity_of_its_first_tick() -> None:
+    """trading:3.5."""
+    kit = Kit().open(USDT="36000", BTC="1")
+    kit.prices(btc="65000")
+
+    [rolled] = facts(kit.tick(1, day="2026-09-22"), DayRolled)
+
+    assert isinstance(rolled, DayRolled)
+    assert (rolled.day, rolled.equity_start, rolled.reset) == ("2026-09-22", D(101000), None)
+    assert kit.engine.day.day == "2026-09-22"
+
+
+def test_no_day_begins_while_equity_is_unknown() -> None:
+    kit = Kit()
+
+    assert kit.tick() == []
+    assert kit.engine.day.day == ""
+
+
+def test_a_clock_set_back_begins_no_day() -> None:
+    """trading:M12."""
+    kit = Kit().open()
+
+    assert facts(kit.tick(-3600, day="2026-09-20"), DayRolled) == []
+    assert kit.engine.day.day == "2026-09-21"
+
+
+def test_transfers_are_no_profit() -> None:
+    """trading:3.5."""
+    kit = Kit(limits(max_daily_loss=D("0.02"), max_drawdown=D("0.1"))).open(USDT="100000")
+    kit.post(
+        Transferred(
+            venue="paper", currency="USDT", amount=D(-50000), kind="withdrawal", id="w", ts=kit.ts
+        )
+    )
+    kit.post(
+        Transferred(venue="paper", currency="XYZ", amount=D(5), kind="deposit", id="y", ts=kit.ts)
+    )
+    kit.tick(1)
+
+    assert kit.engine.halts == {}
+    view = kit.engine.risk_view(kit.ts)
+    assert (view.daily_pnl, view.drawdown) == (0, 0)
+    # The next day the smaller account is the base, and the peak follows.
+    [rolled] = facts(kit.tick(1, day="2026-09-22"), DayRolled)
+    assert isinstance(rolled, DayRolled)
+    assert (rolled.equity_start, rolled.peak_equity) == (D(50000), D(50000))
+
+
+def test_a_peak_is_written_down_every_ten_seconds_at_most() -> None:
+    kit = Kit().open(USDT="36000", BTC="1")
+    written = []
+    for second in range(1, 31):
+        kit.ts += SECOND
+        kit.prices(btc=str(64000 + second))
+        written += facts(kit.tick(), PeakSet)
+
+    assert [fact.peak_equity for fact in written if isinstance(fact, PeakSet)] == [
+        D(100010),
+        D(100020),
+        D(100030),
+    ]
+    assert kit.replayed().digest() == kit.engine.digest()
+
+
+# --- protections ------------------------------------------------------------------------------
+
+
+def test_a_price_event_alone_crosses_the_daily_loss_between_two_ticks() -> None:
+    """trading:3.5."""
+    kit = Kit(limits(max_daily_loss=D("0.02"))).open(USDT="36000", BTC="1")
+    kit.ts += SECOND
+
+    effects = kit.price(BTC, "61000")
+
+    assert kit.engine.halts["all"].by == "max_daily_loss"
+    assert [effect.code for effect in effects if isinstance(effect, Alert)] == [
+        "trading_state",
+        "max_daily_loss",
+    ]
+    assert of(effects, RiskChanged)
+    # Said once, however long it lasts.
+    assert facts(kit.tick(1), StateSet) == []
+
+
+def test_prices_are_judged_at_most_four_times_a_second() -> None:
+    kit = Kit(limits(max_daily_loss=D("0.02"))).open(USDT="36000", BTC="1")
+
+    assert of(kit.price(BTC, "61000"), Alert) == []
+    kit.ts += SECOND // 4
+    assert of(kit.price(BTC, "61000"), Alert) != []
+
+
+def test_a_breach_cancels_entries_and_keeps_exits() -> None:
+    """trading:3.5."""
+    kit = Kit(limits(max_daily_loss=D("0.02"))).open(USDT="36000", BTC="1")
+    entry = kit.opened(BTC, "buy", "0.01", price="50000")
+    doomed = kit.opened(BTC, "buy", "0.01", price="50001")
+    from realtime.model.events import Cancel
+
+    kit.post(Cancel(order_id=doomed.id, who=WHO, ts=kit.ts))
+    exit_order = kit.opened(BTC, "sell", "0.01", price="70000")
+    kit.ts += SECOND
+    effects = kit.price(BTC, "61000")
+
+    cancelled = [effect.order.id for effect in effects if isinstance(effect, CancelAtVenue)]
+    assert cancelled == [entry.id]
+    assert kit.order(exit_order.id).cancel_state is Asked.NONE
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "places"),
+    [
+        ("reducing", TradingState.REDUCING, 0),
+        ("halted", TradingState.HALTED, 0),
+        ("flatten", TradingState.REDUCING, 1),
+    ],
+)
+def test_on_a_breach_the_account_reduces_halts_or_flattens(
+    action: str, state: TradingState, places: int
+) -> None:
+    """trading:3.5."""
+    kit = Kit(limits(max_daily_loss=D("0.02"), on_breach=action)).open(USDT="36000", BTC="1")
+    kit.ts += SECOND
+
+    effects = kit.price(BTC, "61000")
+
+    assert kit.engine.state() is state
+    nexts = of(effects, PlaceNext)
+    assert len(nexts) == places
+    for step in nexts:
+        assert isinstance(step, PlaceNext)
+        kit.post(step.place)
+        assert kit.order(step.place.order.id).status is Status.PENDING
+
+
+def test_a_warning_comes_once_at_its_share_of_the_limit() -> None:
+    """trading:3.5."""
+    kit = Kit(limits(max_daily_loss=D("0.02"))).open(USDT="36000", BTC="1")
+
+    def alerts(price: str) -> list[str]:
+        kit.ts += SECOND
+        effects = kit.price(BTC, price) + kit.tick(1)
+        return [effect.code for effect in effects if isinstance(effect, Alert)]
+
+    assert alerts("62400.01") == []
+    assert alerts("62400") == ["near_max_daily_loss"]
+    assert alerts("62300") == []
+    assert alerts("64000") == []
+    assert alerts("62400") == ["near_max_daily_loss"]
+
+
+def test_a_breach_does_not_soften_a_halt() -> None:
+    kit = Kit(limits(max_daily_loss=D("0.02"))).open(USDT="36000", BTC="1")
+    halt(kit)
+    kit.ts += SECOND
+    kit.price(BTC, "61000")
+
+    assert kit.engine.halts["all"].by == "alice"
+
+
+def broken(**more: object) -> Kit:
+    """An account that has passed its daily loss."""
+    kit = Kit(limits(max_daily_loss=D("0.02"), **more)).open(USDT="36000", BTC="1")
+    kit.ts += SECOND
+    kit.price(BTC, "61000")
+    kit.price(PERP, "61000")
+    assert kit.engine.halts["all"].by == "max_daily_loss"
+    return kit
+
+
+def test_a_daily_loss_ends_by_a_reset_of_an_admin() -> None:
+    """trading:3.5."""
+    kit = broken()
+    with pytest.raises(Refused) as caught:
+        resume(kit)
+    assert caught.value.code is Code.CONFLICT
+    with pytest.raises(Refused) as caught:
+        kit.post(ResetDaily(reason="mine", who=WHO, ts=kit.ts))
+    assert caught.value.code is Code.FORBIDDEN
+
+    kit.post(ResetDaily(reason="mine", who=ADMIN, ts=kit.ts))
+
+    assert kit.engine.state() is TradingState.ACTIVE
+    assert kit.engine.day.equity_start == D(97000)
+    assert kit.replayed().digest() == kit.engine.digest()
+    kit.post(ResetDaily(reason="again", who=ADMIN, ts=kit.ts))
+    assert kit.engine.state() is TradingState.ACTIVE
+
+
+def test_a_reset_without_equity_is_not_possible() -> None:
+    kit = Kit()
+
+    with pytest.raises(Refused) as caught:
+        kit.post(ResetDaily(reason="mine", who=ADMIN, ts=kit.ts))
+    assert caught.value.code is Code.VENUE_UNAVAILABLE
+
+
+@pytest.mark.parametrize(("mode", "state"), [("next_day", "active"), ("manual", "reducing")])
+def test_the_next_day_ends_a_daily_loss_where_that_is_configured(mode: str, state: str) -> None:
+    """trading:3.5."""
+    kit = broken(daily_loss_reset=mode)
+
+    kit.tick(1, day="2026-09-22")
+
+    assert kit.engine.state().value == state
+
+
+def test_a_daily_loss_that_has_healed_may_be_resumed() -> None:
+    kit = broken()
+    kit.ts += SECOND
+    kit.prices(btc="64000")
+
+    resume(kit)
+
+    assert kit.engine.state() is TradingState.ACTIVE
+
+
+def test_after_a_drawdown_the_peak_restarts_where_an_admin_resumes() -> None:
+    """trading:3.5."""
+    kit = Kit(limits(max_drawdown=D("0.1"))).open(USDT="36000", BTC="1")
+    kit.ts += SECOND
+    kit.prices(btc="53000")
+    assert kit.engine.halts["all"].by == "max_drawdown"
+    kit.ts += SECOND
+
+    effects = resume(kit)
+
+    [peak] = facts(effects, PeakSet)
+    assert isinstance(peak, PeakSet)
+    assert (peak.peak_equity, peak.reset) == (D(89000), True)
+    assert facts(kit.tick(1), StateSet) == []
+
+
+def test_counters_survive_a_restart() -> None:
+    """trading:3.5 features:1.6."""
+    kit = broken(loss_streak=5)
+    fresh = kit.replayed()
+
+    assert fresh.halts == kit.engine.halts
+    assert fresh.day == kit.engine.day
+    assert fresh.digest() == kit.engine.digest()
+
+
+def test_a_losing_streak_is_told_when_it_reaches_its_limit() -> None:
+    kit = Kit(limits(loss_streak=1)).open(USDT="36000")
+    kit.bought(BTC, "buy", "0.01", "64000")
+    kit.bought(BTC, "sell", "0.01", "63000")
+
+    assert [effect.code for effect in kit.effects if isinstance(effect, Alert)] == ["loss_streak"]
+
+
+# --- trading states ---------------------------------------------------------------------------
+
+
+def test_setting_the_state_it_has_changes_nothing() -> None:
+    kit = Kit().open()
+    assert resume(kit) == []
+    assert facts(halt(kit), StateSet)
+    assert halt(kit) == []
+    [note] = of(halt(kit, "bot:b"), Note)
+    assert isinstance(note, Note)
+    assert note.data["scope"] == "bot:b"
+
+
+@pytest.mark.parametrize("scope", ["", "venue:other", "symbol:XYZ", "bot:", "bot", "else:x"])
+def test_a_scope_that_does_not_exist_is_not_found(scope: str) -> None:
+    kit = Kit().open()
+
+    with pytest.raises(Refused) as caught:
+        halt(kit, scope)
+    assert caught.value.code is Code.NOT_FOUND
+
+
+def test_resuming_needs_an_admin_a_ready_account_and_no_unknown_order() -> None:
+    """trading:3.4."""
+    from realtime.model.events import Ready
+
+    kit = Kit().open()
+    order = kit.place(BTC, "buy", "0.01", price="60000")
+    kit.post(Unknown(order_id=order.id, command="m", ts=kit.ts))
+    halt(kit)
+    with pytest.raises(Refused) as caught:
+        resume(kit, who=WHO)
+    assert caught.value.code is Code.FORBIDDEN
+    with pytest.raises(Refused) as caught:
+        resume(kit)
+    assert caught.value.code is Code.CONFLICT
+    kit.post(Ready(venue="paper", ready=False, reason="lost", ts=kit.ts))
+    with pytest.raises(Refused) as caught:
+        resume(kit, force=True)
+    assert caught.value.code is Code.VENUE_UNAVAILABLE
+    kit.post(Ready(venue="paper", ready=True, reason="", ts=kit.ts))
+
+    resume(kit, force=True)
+
+    assert kit.engine.state() is TradingState.ACTIVE
+
+
+def test_a_trading_state_survives_a_restart() -> None:
+    """trading:K6."""
+    kit = Kit().open()
+    halt(kit)
+    halt(kit, f"symbol:{ETH}")
+
+    assert kit.replayed().halts == kit.engine.halts
+
+
+def test_flattening_closes_every_position_of_a_scope_at_the_market() -> None:
+    """trading:K7."""
+    kit = Kit().open(USDT="100000", BTC="0.123456", ETH="0.00001")
+    kit.bought(PERP, "sell", "10", "64000")
+
+    wishes = kit.engine.flatten(kit.ts)
+
+    shown = [(w.order.symbol, w.order.side, w.order.amount, w.order.reduce_only) for w in wishes]
+    assert shown == [(BTC, "sell", D("0.12345"), True), (PERP, "buy", D(10), True)]
+    assert [w.order.symbol for w in kit.engine.flatten(kit.ts, f"symbol:{PERP}")] == [PERP]
+    assert len(kit.engine.flatten(kit.ts, "venue:paper")) == 2
+    halt(kit)
+    for wish in wishes:
+        kit.post(wish)
+        kit.release(kit.order(wish.order.id))
+
+
+# --- limits -----------------------------------------------------------------------------------
+
+
+def test_limits_change_version_by_version() -> None:
+    kit = Kit().open()
+    new = replace(kit.engine.limits, version=2, max_order_notional=D(5))
+
+    kit.post(Configure(limits=new, who=ADMIN, ts=kit.ts))
+
+    assert kit.engine.limits == new
+    with pytest.raises(Refused) as caught:
+        kit.post(Configure(limits=new, who=ADMIN, ts=kit.ts))
+    assert caught.value.code is Code.CONFLICT
+    assert kit.replayed().digest() == kit.engine.digest()
+
+
+# --- valuation --------------------------------------------------------------------------------
+
+
+def test_currencies_are_worth_a_pair_or_one_hop() -> None:
+    from tests.engine.kit import MARKETS
+
+    base = MARKETS[ETH]
+    markets = MARKETS | {
+        "SOL/BTC": replace(base, symbol="SOL/BTC", base="SOL", quote="BTC"),
+        "USDT/TRY": replace(base, symbol="USDT/TRY", base="USDT", quote="TRY"),
+        "X/Y": replace(base, symbol="X/Y", base="X", quote="Y"),
+    }
+    kit = Kit(markets=markets)
+    assert kit.engine.worth("SOL") is None
+    kit.prices(btc="64000", eth="3000")
+    kit.price("SOL/BTC", "0.5")
+    kit.price("USDT/TRY", "40")
+
+    assert kit.engine.worth("USDT") == 1
+    assert kit.engine.worth("BTC") == 64000
+    assert kit.engine.worth("SOL") == 32000
+    assert kit.engine.worth("TRY") == D("0.025")
+    assert kit.engine.worth("X") is None
+    assert kit.engine.worth("NOPE") is None
+
+
+def test_a_mark_is_the_venues_else_the_mid_else_the_last() -> None:
+    kit = Kit()
+    assert kit.engine.mark(BTC) is None
+    kit.post(Trade(id="t", symbol=BTC, side="buy", price="7", amount="1", ts=1, recv_ts=1))
+    assert kit.engine.mark(BTC) == (D(7), "last")
+    one = Ticker(symbol=ETH, bid=None, bid_amount=None, ask=None, ask_amount=None, last="9", ts=1, recv_ts=1)
+    kit.post(one)
+    assert kit.engine.mark(ETH) == (D(9), "last")
+    kit.post(replace(one, bid="8", ask="12"))
+    assert kit.engine.mark(ETH) == (D(10), "mid")
+    kit.post(replace(one, mark="11"))
+    assert kit.engine.mark(ETH) == (D(11), "mark")
+    kit.post(BookSnapshot(symbol=BTC, bids=(("1", "1"),), asks=(), ts=1, recv_ts=1))
+    assert kit.engine.mark(BTC) == (D(7), "last")
+    kit.post(BookDelta(symbol=BTC, bids=(), asks=(("2", "1"),), ts=1, recv_ts=1))
+    assert kit.engine.mark(BTC) == (D("1.5"), "mid")
+    kit.post(
+        Mark(symbol=BTC, mark="5", index="5", funding_rate="0", next_funding_ts=0, ts=2)
+    )
+    assert kit.engine.mark(BTC) == (D(5), "mark")
+
+
+def test_a_preview_changes_nothing() -> None:
+    kit = Kit().open()
+    before = kit.engine.digest()
+
+    kit.engine.preview(Place(order=kit.draft(BTC, "buy", "0.01"), who=WHO, ts=kit.ts))
+    kit.engine.risk_view(kit.ts)
+    kit.engine.value(kit.ts)
+
+    assert kit.engine.digest() == before
+    assert kit.engine.ready

@@ -1,0 +1,672 @@
+"""Attached stops and targets (trading 4): what they protect, and that they always fit."""
+
+import pytest
+
+from realtime.engine.legs import Kind, working_leg
+from realtime.engine.market import plain
+from realtime.model.errors import Code, Refused
+from realtime.model.events import (
+    Alert,
+    Amend,
+    AmendDone,
+    AmendFailed,
+    AmendNext,
+    Cancel,
+    CancelAtVenue,
+    CancelFailed,
+    Duplicate,
+    Effect,
+    Place,
+    PlaceNext,
+    Rejected,
+    SetState,
+    Transferred,
+    Unknown,
+    Withheld,
+)
+from realtime.model.market import SECOND, Stale, Trade
+from realtime.model.orders import Asked, Order, OrderType, Role, Status, Trigger
+from realtime.model.risk import TradingState
+from tests.engine.kit import BTC, D, PERP, WHO, Kit, of
+
+
+STOP, TARGET = Trigger(price=D(60000)), Trigger(price=D(70000))
+
+
+class LegKit(Kit):
+    """A kit that posts what the engine wishes for itself, like the desk, and accepts it."""
+
+    def post(self, event: object) -> list[Effect]:
+        effects = list(super().post(event))
+        for effect in list(effects):
+            if isinstance(effect, PlaceNext):
+                placed = self.post(effect.place)
+                effects += placed
+                if of(placed, Duplicate):
+                    continue  # asked for again while it was on its way
+                self.release(self.order(effect.place.order.id))
+                if self.accepting:
+                    self.accept(self.order(effect.place.order.id))
+            elif isinstance(effect, AmendNext):
+                effects += self.post(effect.amend)
+                if self.accepting:
+                    amend = effect.amend
+                    effects += self.post(
+                        AmendDone(
+                            order_id=amend.order_id,
+                            amount=amend.amount,
+                            price=amend.price,
+                            stop_price=amend.stop_price,
+                            method="native",
+                            ts=self.ts,
+                        )
+                    )
+        self.effects = effects
+        return effects
+
+    accepting = True
+
+
+def kit(**balances: str) -> LegKit:
+    made = LegKit()
+    made.open(**(balances or {"USDT": "100000"}))
+    return made
+
+
+def bracket(k: Kit, symbol: str = PERP, side: str = "buy", amount: str = "10", **more: object) -> Order:
+    fields: dict[str, object] = {"price": "64000", "stop_loss": STOP, "take_profit": TARGET, **more}
+    return k.opened(symbol, side, amount, **fields)
+
+
+def legs(k: Kit, parent: Order) -> list[tuple[str, str]]:
+    """Kind and remaining amount of working legs."""
+    found = []
+    for kind in Kind:
+        leg = working_leg(k.engine._state, parent.id, kind)
+        if leg is not None:
+            rest = leg.amount - k.engine.orders.booked(leg.id)
+            found.append((kind.value, plain(rest)))
+    return found
+
+
+def leg(k: Kit, parent: Order, kind: Kind) -> Order:
+    found = working_leg(k.engine._state, parent.id, kind)
+    assert found is not None
+    return found
+
+
+def test_legs_exist_only_for_what_has_filled() -> None:
+    """trading:B1."""
+    k = kit()
+    parent = bracket(k)
+    assert legs(k, parent) == []
+    k.fill(parent, "4")
+    assert legs(k, parent) == [("sl", "4"), ("tp", "4")]
+    k.fill(parent, "3")
+    assert legs(k, parent) == [("sl", "7"), ("tp", "7")]
+
+    k.seen(parent, Status.CANCELED, "7")
+
+    assert legs(k, parent) == [("sl", "7"), ("tp", "7")]
+
+
+def test_a_leg_is_an_order_with_a_role_a_parent_and_a_group() -> None:
+    k = kit()
+    parent = bracket(k, stop_loss=Trigger(price=D(60000), limit=D(59900)), bot_id="b")
+    k.fill(parent, "10")
+
+    stop, target = leg(k, parent, Kind.STOP), leg(k, parent, Kind.TARGET)
+    assert (stop.type, stop.stop_price, stop.price) == (OrderType.STOP_LIMIT, D(60000), D(59900))
+    assert (target.type, target.price, target.stop_price) == (OrderType.LIMIT, D(70000), None)
+    for one, role in ((stop, Role.STOP_LOSS), (target, Role.TAKE_PROFIT)):
+        assert (one.role, one.parent_id, one.oco_group) == (role, parent.id, parent.id)
+        assert one.reduce_only
+        assert (one.source, one.bot_id, one.side) == ("bracket", "b", "sell")
+
+
+def test_a_fill_of_one_leg_shrinks_the_other_and_a_flat_position_has_none() -> None:
+    """trading:B2."""
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    k.fill(leg(k, parent, Kind.TARGET), "4", "70000")
+    assert legs(k, parent) == [("sl", "6"), ("tp", "6")]
+
+    k.fill(leg(k, parent, Kind.TARGET), "6", "70000")
+
+    assert of(k.effects, CancelAtVenue)
+    stop = leg(k, parent, Kind.STOP)
+    assert stop.cancel_state is Asked.REQUESTED
+    k.seen(stop, Status.CANCELED)
+    assert legs(k, parent) == []
+    assert k.engine._applier.legs.protected == {}
+    assert k.engine.orders.loads[PERP].legs == {}
+
+
+def test_leg_ids_are_derived_so_that_a_replay_asks_for_the_same_order() -> None:
+    """trading:B3."""
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    mine = leg(k, parent, Kind.STOP)
+    fresh = k.replayed()
+
+    found = fresh.orders.by_client_id(mine.client_order_id)
+
+    assert found == mine
+    assert mine.id == f"{parent.id}-sl1"
+    assert fresh.digest() == k.engine.digest()
+
+
+def test_an_unknown_leg_is_waited_for_and_not_placed_again() -> None:
+    """trading:B4."""
+    k = kit()
+    k.accepting = False
+    parent = bracket(k)
+    k.fill(parent, "4")
+    stop = leg(k, parent, Kind.STOP)
+    k.post(Unknown(order_id=stop.id, command="m", ts=k.ts))
+    alerts = [effect.code for effect in k.effects if isinstance(effect, Alert)]
+    assert alerts == ["protection_uncertain"]
+
+    k.fill(parent, "6")
+
+    assert [o.id for o in k.engine.orders.legs_of(parent.id) if o.role is Role.STOP_LOSS] == [stop.id]
+    # It turns out to live: now it is made to fit.
+    k.accepting = True
+    k.seen(stop, Status.OPEN)
+    assert legs(k, parent)[0] == ("sl", "10")
+
+
+def reject(k: Kit, order: Order) -> None:
+    k.post(Rejected(order_id=order.id, code=Code.VENUE_REJECTED, reason="no", ts=k.ts))
+
+
+def test_a_refused_leg_is_tried_again_then_we_watch_its_price_ourselves() -> None:
+    """trading:B5."""
+    k = kit()
+    k.accepting = False
+    parent = bracket(k, take_profit=None)
+    k.fill(parent, "10")
+    for generation in range(1, 4):
+        stop = leg(k, parent, Kind.STOP)
+        assert stop.id.endswith(str(generation))
+        reject(k, stop)
+        assert legs(k, parent) == []
+        assert not of(k.tick(0.5), Alert)
+        alerts = [effect.code for effect in k.tick(0.5) if isinstance(effect, Alert)]
+        assert alerts == ["protection_degraded"]
+    assert legs(k, parent) == []
+    # A silent feed fires nothing, another price neither.
+    k.mark(PERP, "60000.1")
+    assert legs(k, parent) == []
+    k.post(Stale(venue="paper", symbol=PERP, stale=True, cause="silent", asof=k.ts))
+    k.mark(PERP, "60000")
+    assert legs(k, parent) == []
+    k.post(Stale(venue="paper", symbol=PERP, stale=False, cause=None, asof=k.ts))
+
+    k.post(Trade(id="t", symbol=PERP, side="sell", price="60000", amount="1", ts=k.ts, recv_ts=k.ts))
+
+    fired = leg(k, parent, Kind.STOP)
+    assert (fired.type, fired.amount) == (OrderType.MARKET, 10)
+
+
+def test_a_watched_leg_of_a_flat_position_fires_nothing() -> None:
+    """trading:B5."""
+    k = kit()
+    k.accepting = False
+    parent = bracket(k, take_profit=None)
+    k.fill(parent, "10")
+    for _ in range(3):
+        reject(k, leg(k, parent, Kind.STOP))
+        k.tick(1)
+    closing = k.place(PERP, "sell", "10", reduce_only=True)
+    k.fill(closing, "10")
+
+    k.post(Trade(id="t", symbol=PERP, side="sell", price="60000", amount="1", ts=k.ts, recv_ts=k.ts))
+
+    assert legs(k, parent) == []
+    assert k.engine._applier.legs.watches in ({}, {PERP: {}})
+
+
+def test_a_watch_on_what_is_not_held_any_more_places_nothing() -> None:
+    k = kit()
+    k.accepting = False
+    parent = bracket(k, take_profit=None, amount="10")
+    k.fill(parent, "10")
+    for _ in range(3):
+        reject(k, leg(k, parent, Kind.STOP))
+        k.tick(1)
+    state = k.engine._state
+    state.account.positions[PERP] = type(state.account.positions[PERP])(venue="paper", symbol=PERP)
+
+    k.post(Trade(id="t", symbol=PERP, side="sell", price="60000", amount="1", ts=k.ts, recv_ts=k.ts))
+
+    assert legs(k, parent) == []
+
+
+def test_a_stop_whose_trigger_holds_already_goes_out_at_the_market() -> None:
+    """trading:B5 trading:B7 trading:B8."""
+    k = kit()
+    parent = bracket(k)
+    k.prices(btc="59000")
+    k.fill(parent, "10", "60100")
+
+    stop = leg(k, parent, Kind.STOP)
+    assert (stop.type, stop.role) == (OrderType.MARKET, Role.STOP_LOSS)
+
+
+def test_without_a_price_no_trigger_holds() -> None:
+    k = kit()
+    short = bracket(k, side="sell", stop_loss=Trigger(price=D(70000)), take_profit=None)
+    k.engine._state.quotes.books.clear()
+    k.engine._state.quotes.tickers.clear()
+    k.engine._state.quotes._marks_now.clear()
+    k.fill(short, "10")
+
+    assert leg(k, short, Kind.STOP).type is OrderType.STOP
+
+
+def test_a_position_closed_by_other_means_cancels_its_legs() -> None:
+    """trading:B9."""
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    closing = k.opened(PERP, "sell", "10", reduce_only=True)
+
+    k.fill(closing, "10")
+
+    assert len(of(k.effects, CancelAtVenue)) == 2
+    for one in (leg(k, parent, Kind.STOP), leg(k, parent, Kind.TARGET)):
+        k.seen(one, Status.CANCELED)
+    # A new position of another order does not wake the old legs.
+    k.bought(PERP, "buy", "10", "64000")
+    assert legs(k, parent) == []
+
+
+def test_what_else_closes_a_part_takes_it_from_the_oldest_parent() -> None:
+    """trading:B9."""
+    k = kit()
+    old, new = bracket(k), bracket(k)
+    k.fill(old, "10")
+    k.fill(new, "10")
+
+    k.fill(k.opened(PERP, "sell", "6", reduce_only=True), "6")
+
+    assert legs(k, old) == [("sl", "4"), ("tp", "4")]
+    assert legs(k, new) == [("sl", "10"), ("tp", "10")]
+    k.fill(k.opened(PERP, "sell", "9", reduce_only=True), "9")
+    assert legs(k, new) == [("sl", "5"), ("tp", "5")]
+
+
+def test_a_shorts_legs_are_mirrored() -> None:
+    k = kit()
+    parent = bracket(k, side="sell", stop_loss=Trigger(price=D(70000)), take_profit=Trigger(price=D(60000)))
+    k.fill(parent, "10")
+
+    assert leg(k, parent, Kind.STOP).side == "buy"
+    assert legs(k, parent) == [("sl", "10"), ("tp", "10")]
+
+
+def test_a_base_fee_leaves_less_to_protect() -> None:
+    """trading:B1."""
+    k = kit()
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.01", fee="0.00001", fee_currency="BTC")
+    k.balance("BTC", "0.00999")
+
+    assert legs(k, parent) == [("sl", "0.00999"), ("tp", "0.00999")]
+
+
+def test_legs_too_small_for_the_market_wait_for_more() -> None:
+    """trading:B1."""
+    k = kit()
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.00005")
+    assert legs(k, parent) == []
+    k.fill(parent, "0.00995")
+
+    assert legs(k, parent) == [("sl", "0.01"), ("tp", "0.01")]
+
+
+def test_a_leg_below_the_minimum_cost_waits_unless_it_closes_all() -> None:
+    from dataclasses import replace
+
+    from tests.engine.kit import MARKETS
+
+    dear = MARKETS | {BTC: replace(MARKETS[BTC], min_cost=D(100))}
+    k = LegKit(markets=dear)
+    k.open(USDT="100000", BTC="1")
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.001")
+    assert legs(k, parent) == []
+    trailing = k.opened(BTC, "buy", "0.01", price="64000", trailing_stop="0.01")
+    k.fill(trailing, "0.001")
+    assert legs(k, trailing) == []
+    k.fill(parent, "0.009")
+    assert legs(k, parent) == [("sl", "0.01"), ("tp", "0.01")]
+    alone = LegKit(markets=dear)
+    alone.open()
+    parent = bracket(alone, BTC, amount="0.01")
+    alone.fill(parent, "0.001")
+    assert legs(alone, parent) == [("sl", "0.001"), ("tp", "0.001")]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"trailing_stop": "0.01"}, {"trailing_rate": "0.01"}, {"trailing_amount": "640"}]
+)
+def test_a_trailing_stop_may_be_attached(fields: dict[str, object]) -> None:
+    """trading:B6."""
+    k = kit()
+    parent = k.opened(PERP, "buy", "10", price="64000", **fields)
+    k.fill(parent, "10")
+
+    stop = leg(k, parent, Kind.STOP)
+    assert stop.type is OrderType.TRAILING_STOP
+    rate = D("0.01") if "trailing_amount" not in fields else None
+    assert (stop.trailing_rate, stop.trailing_amount) == (rate, None if rate else D(640))
+    # The venue moves it, we do not move it back; resizing leaves its trigger alone.
+    k.ts += SECOND
+    k.seen(stop, Status.OPEN, stop_price=D(63900))
+    k.fill(k.opened(PERP, "sell", "4", reduce_only=True), "4")
+    assert legs(k, parent) == [("sl", "6")]
+    assert leg(k, parent, Kind.STOP).stop_price == D(63900)
+
+
+def test_coins_that_another_exit_holds_are_not_promised_twice() -> None:
+    k = kit(USDT="100000", BTC="0.005")
+    k.opened(BTC, "sell", "0.005", price="80000")
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.01")
+    k.balance("BTC", "0.01", "0.005")
+
+    assert legs(k, parent) == [("sl", "0.01"), ("tp", "0.01")]
+
+
+def test_legs_give_way_to_a_market_exit_and_come_back_when_it_fails() -> None:
+    """trading:B9 trading:G8."""
+    k = kit()
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.01")
+    k.balance("BTC", "0", "0.01")
+    # A resting exit would have to wait for the coins: it is refused.
+    with pytest.raises(Refused):
+        k.place(BTC, "sell", "0.01", price="65000")
+    closing = k.place(BTC, "sell", "0.01")
+    names = [type(effect).__name__ for effect in k.effects]
+    assert names.index("CancelAtVenue") < names.index("Submit")
+    stop, target = leg(k, parent, Kind.STOP), leg(k, parent, Kind.TARGET)
+    for one in (stop, target):
+        k.seen(one, Status.CANCELED)
+    k.balance("BTC", "0.01")
+    assert legs(k, parent) == []
+
+    reject(k, closing)
+
+    assert legs(k, parent) == [("sl", "0.01"), ("tp", "0.01")]
+    assert leg(k, parent, Kind.STOP).id.endswith("sl2")
+
+
+def test_legs_stay_where_a_market_exit_finds_free_coins() -> None:
+    k = kit(USDT="100000", BTC="1")
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.01")
+    k.balance("BTC", "1", "0.01")
+
+    k.place(BTC, "sell", "0.01")
+
+    assert not of(k.effects, CancelAtVenue)
+
+
+def test_a_leg_a_person_cancels_does_not_come_back_until_it_is_asked_for() -> None:
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "4")
+    stop = leg(k, parent, Kind.STOP)
+    k.post(Cancel(order_id=stop.id, who=WHO, ts=k.ts))
+    k.seen(stop, Status.CANCELED)
+
+    k.fill(parent, "6")
+    k.tick(5)
+    assert legs(k, parent) == [("tp", "10")]
+
+    amend(k, parent, stop_loss=Trigger(price=D(61000)))
+    assert legs(k, parent) == [("sl", "10"), ("tp", "10")]
+    assert leg(k, parent, Kind.STOP).stop_price == D(61000)
+
+
+def test_a_leg_a_person_cancels_before_it_has_left_does_not_come_back_either() -> None:
+    k = kit()
+    parent = bracket(k)
+    Kit.fill(k, parent, "4")
+    k2 = Kit().open()
+    parent = bracket(k2)
+    effects = k2.fill(parent, "4")
+    for effect in of(effects, PlaceNext):
+        assert isinstance(effect, PlaceNext)
+        k2.post(effect.place)
+    stop = leg(k2, parent, Kind.STOP)
+    k2.post(Cancel(order_id=stop.id, who=WHO, ts=k2.ts))
+    assert (k2.order(stop.id).status, of(k2.effects, PlaceNext)) == (Status.CANCELED, [])
+
+
+def test_a_leg_withheld_at_the_door_is_missed_and_placed_again() -> None:
+    k2 = Kit().open()
+    parent = bracket(k2)
+    [first, _] = of(k2.fill(parent, "4"), PlaceNext)
+    assert isinstance(first, PlaceNext)
+    k2.post(first.place)
+    k2.post(
+        Withheld(
+            order_id=first.place.order.id,
+            status=Status.REJECTED,
+            code=Code.VENUE_UNAVAILABLE,
+            reason="",
+            ts=k2.ts,
+        )
+    )
+    again = [effect.place.order.id for effect in k2.tick(1) if isinstance(effect, PlaceNext)]
+
+    assert f"{parent.id}-sl2" in again
+
+
+def amend(k: Kit, order: Order, **fields: object) -> None:
+    full: dict[str, object] = {
+        "amount": None, "price": None, "stop_price": None, "stop_loss": None, "take_profit": None,
+        **fields,
+    }
+    k.post(Amend(order_id=order.id, who=WHO, ts=k.ts, **full))  # type: ignore[arg-type]
+
+
+def test_moving_a_bracket_moves_its_legs_also_after_the_parent_has_filled() -> None:
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+
+    amend(k, parent, stop_loss=Trigger(price=D(62000)), take_profit=Trigger(price=D(71000)))
+
+    assert leg(k, parent, Kind.STOP).stop_price == D(62000)
+    assert leg(k, parent, Kind.TARGET).price == D(71000)
+    assert k.order(parent.id).stop_loss == Trigger(price=D(62000))
+    amend(k, parent, stop_loss=Trigger(price=D(62000)))
+    assert k.effects == []
+
+
+def test_amending_the_parents_price_leaves_its_legs_alone() -> None:
+    """trading:B9."""
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "4")
+    before = legs(k, parent)
+
+    amend(k, parent, price=D(63000))
+
+    assert legs(k, parent) == before
+
+
+def test_a_bracket_that_makes_no_sense_is_refused() -> None:
+    k = kit()
+    parent = bracket(k)
+    with pytest.raises(Refused) as caught:
+        amend(k, parent, stop_loss=Trigger(price=D(65000)))
+    assert caught.value.code is Code.INVALID
+    k.seen(parent, Status.CANCELED)
+    with pytest.raises(Refused) as caught:
+        amend(k, parent, stop_loss=Trigger(price=D(61000)))
+    assert caught.value.code is Code.CONFLICT
+    k.bought(PERP, "buy", "10", "64000")
+    exit_order = k.opened(PERP, "sell", "1", price="65000", reduce_only=True)
+    with pytest.raises(Refused) as caught:
+        amend(k, exit_order, stop_loss=Trigger(price=D(61000)))
+    assert caught.value.code is Code.CONFLICT
+
+
+def test_a_leg_moved_by_itself_moves_what_its_parent_asks_for() -> None:
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    stop, target = leg(k, parent, Kind.STOP), leg(k, parent, Kind.TARGET)
+    amend(k, stop, stop_price=D(62000))
+    k.post(
+        AmendDone(order_id=stop.id, amount=None, price=None, stop_price=D(62000), method="native", ts=k.ts)
+    )
+    k.ts += 1
+    k.seen(target, Status.OPEN, price=D(71000))
+
+    now = k.order(parent.id)
+    assert (now.stop_loss, now.take_profit) == (Trigger(price=D(62000)), Trigger(price=D(71000)))
+    k.fill(k.opened(PERP, "sell", "5", reduce_only=True), "5")
+    assert leg(k, parent, Kind.STOP).stop_price == D(62000)
+
+
+def test_a_leg_that_cannot_be_amended_is_replaced() -> None:
+    k = kit()
+    parent = bracket(k, take_profit=None)
+    k.fill(parent, "10")
+    k.accepting = False
+    closing = k.opened(PERP, "sell", "4", reduce_only=True)
+    k.fill(closing, "4")
+    stop = leg(k, parent, Kind.STOP)
+    assert stop.amend_state is Asked.REQUESTED
+
+    k.post(AmendFailed(order_id=stop.id, unknown=False, command=None, reason="no", ts=k.ts))
+    assert leg(k, parent, Kind.STOP).cancel_state is Asked.REQUESTED
+    k.accepting = True
+    k.seen(stop, Status.CANCELED)
+
+    assert legs(k, parent) == [("sl", "6")]
+    assert leg(k, parent, Kind.STOP).id.endswith("sl2")
+
+
+def test_a_leg_the_venue_ends_is_missed_after_a_second_and_placed_again() -> None:
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    k.seen(leg(k, parent, Kind.STOP), Status.CANCELED)
+    assert legs(k, parent) == [("tp", "10")]
+
+    k.tick(1)
+
+    assert legs(k, parent) == [("sl", "10"), ("tp", "10")]
+
+
+def test_a_leg_that_ended_because_its_position_did_is_not_missed() -> None:
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    k.seen(leg(k, parent, Kind.STOP), Status.CANCELED)
+    k.fill(leg(k, parent, Kind.TARGET), "10", "70000")
+
+    assert not of(k.tick(2), Alert)
+    assert legs(k, parent) == []
+
+
+def test_a_leg_missed_but_dropped_or_alive_again_is_left_alone() -> None:
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    stop = leg(k, parent, Kind.STOP)
+    k.seen(stop, Status.CANCELED)
+    k.ts += 1
+    k.engine._applier.legs.lost[parent.id, Kind.TARGET] = k.ts
+    k.seen(stop, Status.OPEN)
+
+    assert "protection_degraded" not in [
+        effect.code for effect in k.tick(2) if isinstance(effect, Alert)
+    ]
+    assert legs(k, parent) == [("sl", "10"), ("tp", "10")]
+
+
+def test_a_cancel_of_a_leg_that_fails_is_looked_into() -> None:
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    closing = k.opened(PERP, "sell", "10", reduce_only=True)
+    k.fill(closing, "10")
+    stop = leg(k, parent, Kind.STOP)
+
+    k.post(CancelFailed(order_id=stop.id, unknown=False, command=None, reason="?", ts=k.ts))
+
+    assert k.order(stop.id).cancel_state is Asked.NONE
+
+
+def test_coins_that_leave_take_their_protection_with_them() -> None:
+    k = kit()
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.01")
+    k.balance("BTC", "0", "0.01")
+
+    k.post(
+        Transferred(venue="paper", currency="BTC", amount=D("-0.004"), kind="withdrawal", id="w", ts=k.ts)
+    )
+
+    assert legs(k, parent) == [("sl", "0.006"), ("tp", "0.006")]
+
+
+def test_a_halt_keeps_legs_and_lets_new_ones_pass() -> None:
+    """trading:3.4: a kill switch that disarms stop losses would raise risk."""
+    k = kit()
+    parent = bracket(k)
+    k.post(SetState(scope="all", state=TradingState.HALTED, reason="drill", who=WHO, ts=k.ts))
+
+    k.fill(parent, "10")
+
+    assert legs(k, parent) == [("sl", "10"), ("tp", "10")]
+
+
+def test_the_row_of_a_position_tells_its_protection_truthfully() -> None:
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    other = bracket(k, stop_loss=Trigger(price=D(61000)), take_profit=Trigger(price=D(69000)))
+    k.fill(other, "5")
+
+    marked = k.engine.mark_position(k.engine.positions[PERP])
+    assert (marked.stop_loss, marked.take_profit) == (D(61000), D(69000))
+    k.seen(leg(k, other, Kind.STOP), Status.CANCELED)
+    assert k.engine.mark_position(k.engine.positions[PERP]).stop_loss == D(60000)
+
+
+def test_a_shorts_protection_is_told_by_its_nearest_prices() -> None:
+    k = kit()
+    for stop, target in ((70000, 60000), (69000, 61000)):
+        parent = bracket(
+            k, side="sell", stop_loss=Trigger(price=D(stop)), take_profit=Trigger(price=D(target))
+        )
+        k.fill(parent, "5")
+
+    marked = k.engine.mark_position(k.engine.positions[PERP])
+    assert (marked.stop_loss, marked.take_profit) == (D(69000), D(61000))
+    assert k.engine.value(k.ts).positions[0] == marked
+
+
+def test_placing_a_leg_twice_is_one_order() -> None:
+    """trading:B3."""
+    k = Kit().open()
+    parent = bracket(k)
+    [stop, _] = of(k.fill(parent, "10"), PlaceNext)
+    assert isinstance(stop, PlaceNext)
+    assert isinstance(stop.place, Place)
+    k.post(stop.place)
+
+    assert [type(effect).__name__ for effect in k.post(stop.place)] == ["Duplicate"]

@@ -1,0 +1,468 @@
+"""trading:X6.3 to X6.5, linear perpetuals: position, margin, leverage, liquidation, funding."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from realtime.engine.matching.exchange import FUNDING_EVERY
+from realtime.model.errors import Code, VenueRejected
+from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, Transferred
+from realtime.model.orders import OrderType, Side, Status
+from tests.engine.floor import ETH_PERP, PERP, SPOT, Floor
+
+
+D = Decimal
+FREE_PERP = replace(PERP, maker=D(0), taker=D(0))
+
+
+def floor(cash: str = "1000", *, deep: str = "99", fees: bool = False) -> Floor:
+    made = Floor(PERP if fees else FREE_PERP, me={"USDT": cash}).outside(
+        [("100.0", deep)], [("100.1", deep)]
+    )
+    made.mark("100")
+    made.told()
+    return made
+
+
+def price(made: Floor, bid: str, ask: str, *, deep: str = "99", mark: str = "") -> None:
+    """Move the outside book, and the mark to its bid."""
+    old = made.book.top(9)
+    made.moves(
+        [*((level[0], "0") for level in old[0] if level[0] != bid), (bid, deep)],
+        [*((level[0], "0") for level in old[1] if level[0] != ask), (ask, deep)],
+    )
+    made.mark(mark or bid)
+
+
+# --- X6.3 positions ---------------------------------------------------------------------------
+
+
+def test_fills_net_into_one_position_with_realised_and_unrealised_profit() -> None:
+    made = floor()
+    made.buy("2", price="100.1")
+    price(made, "110.0", "110.1")
+    made.sell("0.5")
+    position = made.exchange.positions("me", 9)[0]
+
+    assert (position.amount, position.entry_price) == (D("1.5"), D("100.1"))
+    assert position.realized_pnl == D("4.95")
+    assert made.total("USDT") == D("1004.95")
+
+
+def test_a_larger_order_flips_the_position_at_its_price() -> None:
+    made = floor()
+    made.buy("1")
+    price(made, "110.0", "110.1")
+    made.sell("3")
+    position = made.exchange.positions("me", 9)[0]
+
+    assert (position.amount, position.cost, position.realized_pnl) == (D(-2), D(-220), D("9.9"))
+
+
+def test_the_trade_that_flattens_removes_all_cost() -> None:
+    made = floor()
+    made.buy("3")
+    price(made, "99.9", "100.3")
+    made.sell("1")
+    made.sell("1")
+    made.sell("1")
+
+    assert made.exchange.positions("me", 9) == []
+    assert made.exchange.clearing.accounts["me"].holdings["BTC/USDT:USDT"].cost == 0
+    assert made.total("USDT") == D(1000) + 3 * (D("99.9") - D("100.1"))
+
+
+def test_contracts_count_with_their_size() -> None:
+    market = replace(FREE_PERP, contract_size=D("0.01"))
+    made = Floor(market, me={"USDT": "100"}).outside([("100.0", "99")], [("100.0", "0")])
+    made.sell("10")
+    position = made.exchange.positions("me", 9)[0]
+
+    assert (position.cost, position.entry_price, made.used("USDT")) == (D(-10), D(100), D(10))
+
+
+# --- margin and leverage ----------------------------------------------------------------------
+
+
+def test_margin_is_value_over_leverage_plus_the_fees_of_orders() -> None:
+    made = floor(fees=True)
+    made.buy("5", price="90.0", leverage="10")
+    assert made.used("USDT") == D(45) + D("0.2475")
+
+    made.buy("1")
+
+    assert made.used("USDT") == D("55.01") + D("0.2475")
+    assert made.total("USDT") == D(1000) - D("0.055055")
+
+
+def test_margin_is_that_of_the_worse_side() -> None:
+    made = floor()
+    made.buy("2", price="90.0")
+    made.sell("3", price="110.0")
+    assert made.used("USDT") == D(330)
+
+    made.buy("1")
+
+    assert made.used("USDT") == D("280.1")
+
+
+def test_closing_orders_need_no_margin_of_their_own() -> None:
+    made = floor("101")
+    made.buy("1")
+    assert made.free("USDT") == D("0.9")
+
+    made.sell("1", price="110.0")
+    made.sell("1", type=OrderType.STOP, stop_price="90.0", reduce_only=True)
+
+    assert made.used("USDT") == D("100.1")
+
+
+@pytest.mark.parametrize("fields", [{}, {"price": "100.1"}], ids=["market", "limit"])
+def test_an_order_without_its_margin_is_refused(fields: dict[str, str]) -> None:
+    made = floor("100")
+    with pytest.raises(VenueRejected) as refused:
+        made.buy("1", **fields)
+
+    assert refused.value.code is Code.INSUFFICIENT_FUNDS
+    assert made.used("USDT") == 0
+
+
+def test_a_refused_order_does_not_change_the_leverage() -> None:
+    made = floor("100")
+    with pytest.raises(VenueRejected):
+        made.buy("100", leverage="10")
+    with pytest.raises(VenueRejected):
+        made.buy("100", leverage="1")
+
+    assert made.exchange.clearing.accounts["me"].holdings[PERP.symbol].leverage == 1
+
+
+def test_a_market_order_into_nothing_needs_margin_at_the_mark() -> None:
+    made = floor()
+    made.moves([("100.0", "0")], [("100.1", "0")])
+
+    assert made.buy("1").reason == "no_liquidity"
+    assert made.used("USDT") == 0
+
+
+def test_leverage_changes_the_margin_of_a_position() -> None:
+    made = floor()
+    made.buy("5", leverage="10")
+    assert made.used("USDT") == D("50.05")
+
+    made.exchange.set_leverage("me", PERP.symbol, D(5), 9)
+    assert made.used("USDT") == D("100.10")
+    assert [seen.position.leverage for seen in made.of(PositionSeen)][-1] == D(5)
+
+
+@pytest.mark.parametrize(
+    ("leverage", "code"),
+    [("0.5", Code.VENUE_REJECTED), ("51", Code.VENUE_REJECTED), ("1", Code.INSUFFICIENT_FUNDS)],
+)
+def test_leverage_out_of_range_or_beyond_the_funds_is_refused(leverage: str, code: Code) -> None:
+    made = floor("100")
+    made.buy("5", leverage="10")
+    with pytest.raises(VenueRejected) as refused:
+        made.exchange.set_leverage("me", PERP.symbol, D(leverage), 9)
+
+    assert refused.value.code is code
+    assert made.used("USDT") == D("50.05")
+
+
+def test_isolated_collateral_is_set_apart_and_returned_with_the_position() -> None:
+    made = floor()
+    made.exchange.set_isolated("me", PERP.symbol, isolated=True, ts=9)
+    made.buy("4", leverage="10")
+    position = made.exchange.positions("me", 9)[0]
+    assert (position.margin_mode, position.collateral) == ("isolated", D("40.04"))
+
+    made.buy("1", price="90.0")
+    assert made.used("USDT") == D("40.04") + D(9)
+
+    made.sell("1")
+    assert made.exchange.positions("me", 9)[0].collateral == D("30.03")
+    made.exchange.set_leverage("me", PERP.symbol, D(20), 9)
+    assert made.exchange.positions("me", 9)[0].collateral == D("15.015")
+    made.sell("3")
+    assert made.used("USDT") == D("4.5")
+
+
+def test_the_margin_mode_changes_only_while_flat_and_without_orders() -> None:
+    made = floor()
+    work = made.buy("1", price="90.0")
+    with pytest.raises(VenueRejected, match="position or working orders"):
+        made.exchange.set_isolated("me", PERP.symbol, isolated=True, ts=9)
+    made.cancel(work)
+    made.exchange.set_isolated("me", PERP.symbol, isolated=True, ts=9)
+    made.buy("1")
+    with pytest.raises(VenueRejected):
+        made.exchange.set_isolated("me", PERP.symbol, isolated=False, ts=9)
+
+
+def test_spot_has_no_leverage() -> None:
+    with pytest.raises(VenueRejected):
+        Floor(SPOT).exchange.set_leverage("me", SPOT.symbol, D(2), 9)
+    with pytest.raises(VenueRejected):
+        Floor(SPOT).exchange.set_isolated("me", SPOT.symbol, isolated=True, ts=9)
+
+
+# --- X6.4 liquidation -------------------------------------------------------------------------
+
+
+def leveraged(*, isolated: bool = False, side: Side = Side.BUY, cash: str = "100") -> Floor:
+    """Nine contracts of 100 on 100 of cash, in a book without a spread."""
+    made = Floor(FREE_PERP, me={"USDT": cash}).outside([("100.0", "9")], [("100.1", "9")])
+    if side is Side.BUY:
+        made.moves([], [("100.1", "0"), ("100.0", "0")])
+        made.moves([("100.0", "0"), ("99.9", "9")], [("100.0", "9")])
+    made.mark("100")
+    if isolated:
+        made.exchange.set_isolated("me", PERP.symbol, isolated=True, ts=1)
+    made.place(side, "9", leverage="10")
+    made.told()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("side", "isolated", "expected"),
+    [
+        (Side.BUY, False, "89.3"),  # (9 * 100 - 100) / (9 * 0.995) = 89.34
+        (Side.BUY, True, "90.4"),  # (9 * 100 - 90) / (9 * 0.995) = 90.45
+        (Side.SELL, False, "110.6"),  # (100 + 900) / (9 * 1.005) = 110.56
+        (Side.SELL, True, "109.5"),  # (90 + 900) / (9 * 1.005) = 109.45
+    ],
+)
+def test_the_liquidation_price_is_told_beforehand_and_is_exactly_the_condition(
+    side: Side, isolated: bool, expected: str
+) -> None:
+    made = leveraged(side=side, isolated=isolated)
+    position = made.exchange.positions("me", 9)[0]
+    assert position.liquidation_price == D(expected)
+
+    step = D("0.1") if side is Side.BUY else D("-0.1")
+    made.mark(str(D(expected) + step))
+    assert made.position() == position.amount
+    made.mark(expected)
+
+    assert made.position() != position.amount
+
+
+def test_a_position_that_no_price_can_liquidate_has_none() -> None:
+    made = floor("1000")
+    made.buy("1")
+
+    assert made.exchange.positions("me", 9)[0].liquidation_price is None
+
+
+def test_liquidation_cancels_orders_then_halves_and_may_stop_there() -> None:
+    made = leveraged()
+    resting = made.buy("0.5", price="50.0", leverage="10")
+    price(made, "89.3", "89.4")
+
+    assert (resting.status, resting.reason) == (Status.CANCELED, "liquidation")
+    assert made.position() == D(4) + D("0.5")
+    told = made.told()
+    forced = [event for event in told if isinstance(event, OrderSeen) and event.reason is None]
+    assert [(event.venue_client_id, event.status) for event in forced][-1] == (None, Status.FILLED)
+
+
+def test_liquidation_closes_everything_when_half_is_not_enough() -> None:
+    made = leveraged()
+    price(made, "88.95", "89.4", mark="88.9")
+
+    assert made.position() == 0
+    assert made.total("USDT") == D(100) - 9 * (D(100) - D("88.95"))
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_the_insurance_pays_what_the_account_cannot(isolated: bool) -> None:
+    made = leveraged(isolated=isolated)
+    worth = made.exchange.clearing.worth()
+    price(made, "80.0", "80.1")
+    told = made.told()
+    paid = [event for event in told if isinstance(event, Transferred)]
+
+    assert made.position() == 0
+    assert [(event.kind, event.amount) for event in paid] == [
+        ("insurance", D(90) if isolated else D(80))
+    ]
+    assert made.total("USDT") == (D(10) if isolated else 0)
+    assert made.exchange.clearing.insurance == {"USDT": -paid[0].amount}
+    assert made.exchange.clearing.worth() == worth
+
+
+def test_what_the_book_does_not_take_is_taken_at_the_mark() -> None:
+    made = leveraged()
+    price(made, "80.0", "80.1", deep="1")
+    fills = made.of(Filled)
+
+    assert made.position() == 0
+    assert sum(fill.amount for fill in fills) == D(9)
+    assert {fill.price for fill in fills} == {D("80.0")}
+
+
+def test_an_isolated_position_leaves_the_rest_of_the_account_alone() -> None:
+    made = Floor(FREE_PERP, replace(ETH_PERP, taker=D(0)), SPOT, me={"USDT": "1000"}).outside(
+        [("99.9", "9")], [("100.0", "9")]
+    )
+    made.mark("100")
+    for symbol, bid, ask in ((ETH_PERP.symbol, "99.0", "100.0"), (SPOT.symbol, "99.00", "100.00")):
+        made.quote(Side.SELL, ask, "9", symbol)
+        made.quote(Side.BUY, bid, "9", symbol)
+    made.mark("100", symbol=ETH_PERP.symbol)
+    made.exchange.set_isolated("me", PERP.symbol, isolated=True, ts=1)
+    made.buy("9", leverage="10")
+    made.buy("1", symbol=ETH_PERP.symbol)
+    spot = made.buy("1", symbol=SPOT.symbol, price="90.00")
+    other = made.buy("1", symbol=ETH_PERP.symbol, price="90.0")
+    price(made, "90.0", "90.1")
+
+    assert made.position() == 0
+    assert made.position(symbol=ETH_PERP.symbol) == D(1)
+    assert (spot.status, other.status) == (Status.OPEN, Status.OPEN)
+
+
+def test_a_cross_liquidation_takes_the_orders_of_all_cross_positions_but_spot() -> None:
+    eth = replace(ETH_PERP, taker=D(0))
+    made = Floor(FREE_PERP, eth, SPOT, me={"USDT": "290"}).outside([("99.9", "9")], [("100.0", "9")])
+    made.mark("100")
+    for symbol, bid, ask in ((eth.symbol, "99.9", "100.0"), (SPOT.symbol, "99.00", "100.00")):
+        made.quote(Side.SELL, ask, "9", symbol)
+        made.quote(Side.BUY, bid, "9", symbol)
+    made.mark("100", symbol=eth.symbol)
+    made.buy("9", leverage="10")
+    made.buy("1", symbol=eth.symbol, leverage="10")
+    spot = made.buy("1", symbol=SPOT.symbol, price="90.00")
+    other = made.sell("1", symbol=eth.symbol, price="120.0")
+    assert made.exchange.positions("me", 9)[0].liquidation_price is not None
+
+    price(made, "78.0", "78.1")
+
+    assert (spot.status, other.status) == (Status.OPEN, Status.CANCELED)
+    assert made.position() < D(9)
+
+
+def test_liquidation_can_run_into_the_insurance_and_spares_spot_holds() -> None:
+    made = Floor(FREE_PERP, SPOT, me={"USDT": "190"}).outside([("99.9", "9")], [("100.0", "9")])
+    made.mark("100")
+    made.buy("9", leverage="10")
+    made.quote(Side.SELL, "100.00", "9", SPOT.symbol)
+    spot = made.buy("1", symbol=SPOT.symbol, price="90.00")
+    price(made, "70.0", "70.1")
+
+    assert spot.status is Status.OPEN
+    assert (made.total("USDT"), made.free("USDT")) == (D(90), 0)
+
+
+def test_a_position_of_unknown_worth_is_not_judged() -> None:
+    made = Floor(FREE_PERP, replace(ETH_PERP, taker=D(0)), me={"USDT": "100"}).outside(
+        [("100.0", "9")], [("100.0", "0")]
+    )
+    made.sell("1", leverage="10")
+    made.moves([("100.0", "0")])
+    pit = made.exchange.pits[PERP.symbol]
+    pit.last = None
+    made.moves([], [("500.0", "9")])
+
+    assert made.position() == D(-1)
+    assert made.exchange.positions("me", 9)[0].maintenance_margin is None
+
+
+# --- X6.5 funding -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("side", "rate", "paid"),
+    [
+        (Side.BUY, "0.000100001", "-0.02000020"),
+        (Side.SELL, "0.000100001", "0.02000020"),
+        (Side.BUY, "-0.0000000000123", "0"),
+        (Side.SELL, "-0.0000000000123", "-1E-8"),
+    ],
+    ids=["a long pays", "a short receives", "received is rounded down", "paid is rounded up"],
+)
+def test_funding_falls_due_on_schedule(side: Side, rate: str, paid: str) -> None:
+    made = Floor(FREE_PERP).outside([("100.0", "9")], [("100.1", "9")])
+    made.mark("100", rate=rate, due=FUNDING_EVERY)
+    made.place(side, "2")
+    made.told()
+    made.exchange.advance(FUNDING_EVERY - 1)
+    assert made.told() == []
+
+    made.exchange.advance(FUNDING_EVERY)
+    told = made.told()
+
+    transfers = [event for event in told if isinstance(event, Transferred)]
+    assert [(event.kind, event.symbol) for event in transfers] == [("funding", PERP.symbol)]
+    assert transfers[0].amount == D(paid)
+    assert any(isinstance(event, BalanceSeen) for event in told)
+    made.exchange.advance(FUNDING_EVERY + 5)
+    assert made.told() == []
+
+
+def test_funding_missed_by_a_long_sleep_is_paid_once() -> None:
+    made = floor()
+    made.mark("100", due=FUNDING_EVERY)
+    made.buy("1")
+    made.told()
+    made.exchange.advance(3 * FUNDING_EVERY + 7)
+
+    assert len(made.of(Transferred)) == 1
+
+
+def test_without_a_price_no_funding_is_paid() -> None:
+    made = Floor(FREE_PERP)
+    made.exchange.pits[PERP.symbol].next_funding_ts = 5
+    made.exchange.advance(9)
+
+    assert made.told() == []
+
+
+def test_funding_conserves_cash() -> None:
+    made = floor()
+    made.mark("100", due=FUNDING_EVERY)
+    made.buy("1")
+    made.sell("2", account="you")
+    worth = made.exchange.clearing.worth()
+    made.exchange.advance(FUNDING_EVERY)
+
+    assert made.exchange.clearing.worth() == worth
+
+
+def test_leverage_that_would_liquidate_at_once_is_refused() -> None:
+    made = leveraged(isolated=True)
+    made.mark("97")
+    with pytest.raises(VenueRejected):
+        made.exchange.set_leverage("me", PERP.symbol, D(40), 9)
+
+    assert made.exchange.positions("me", 9)[0].leverage == D(10)
+
+
+def test_a_position_of_one_step_is_closed_by_the_first_stage() -> None:
+    whole = replace(FREE_PERP, amount_step=D(1))
+    other = replace(ETH_PERP, taker=D(0), amount_step=D(1))
+    made = Floor(whole, other, me={"USDT": "30"}).outside([("99.9", "9")], [("100.0", "9")])
+    made.mark("100")
+    made.quote(Side.SELL, "50.0", "9", other.symbol)
+    made.quote(Side.BUY, "10.0", "9", other.symbol)
+    made.mark("50", symbol=other.symbol)
+    made.buy("1", leverage="10")
+    made.buy("1", symbol=other.symbol, leverage="10")
+    made.exchange.pits[other.symbol].mark = D(11)
+    price(made, "90.0", "90.1")
+
+    assert (made.position(), made.position(symbol=other.symbol)) == (0, 0)
+    assert made.total("USDT") == 0
+
+
+def test_a_stop_that_fires_after_another_closed_the_position_is_gone() -> None:
+    made = floor()
+    made.buy("1")
+    stops = [
+        made.sell("1", type=OrderType.STOP, stop_price="95.0", reduce_only=True) for _ in range(2)
+    ]
+    made.printed(Side.SELL, "94.0", "0.001")
+
+    assert [work.status for work in stops] == [Status.FILLED, Status.CANCELED]
+    assert made.position() == 0

@@ -1,0 +1,220 @@
+import gzip
+from decimal import Decimal
+from pathlib import Path
+from zlib import crc32
+
+import orjson
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from realtime.engine.orderbook import OrderBook
+from realtime.model.market import BookDelta, BookSnapshot, Level
+from realtime.model.orders import Side
+
+
+D = Decimal
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def snapshot(bids: list[Level], asks: list[Level], *, repaired: bool = False) -> BookSnapshot:
+    return BookSnapshot(
+        symbol="S", bids=tuple(bids), asks=tuple(asks), ts=1, recv_ts=1, repaired=repaired
+    )
+
+
+def delta(bids: list[Level] | None = None, asks: list[Level] | None = None) -> BookDelta:
+    return BookDelta(
+        symbol="S", bids=tuple(bids or ()), asks=tuple(asks or ()), ts=2, recv_ts=2
+    )
+
+
+def book() -> OrderBook:
+    made = OrderBook("S")
+    made.apply_snapshot(
+        snapshot(
+            [("99.0", "2"), ("100.0", "1"), ("98.0", "3")],
+            [("102.0", "2"), ("101.0", "1.50"), ("103.0", "0")],
+        )
+    )
+    return made
+
+
+def test_a_snapshot_is_sorted_best_first_and_keeps_its_strings() -> None:
+    assert book().top(2) == (
+        (("100.0", "1"), ("99.0", "2")),
+        (("101.0", "1.50"), ("102.0", "2")),
+    )
+
+
+def test_a_delta_sets_inserts_and_deletes_levels() -> None:
+    made = book()
+    made.apply_delta(delta([("100.0", "0"), ("99.5", "7"), ("99.0", "5")], [("100.5", "1")]))
+
+    assert made.top(10) == (
+        (("99.5", "7"), ("99.0", "5"), ("98.0", "3")),
+        (("100.5", "1"), ("101.0", "1.50"), ("102.0", "2")),
+    )
+
+
+def test_deleting_an_unknown_level_changes_nothing() -> None:
+    made = book()
+    made.apply_delta(delta([("50.0", "0.000")]))
+
+    assert made.top(3)[0] == (("100.0", "1"), ("99.0", "2"), ("98.0", "3"))
+
+
+def test_a_top_is_the_same_object_until_a_change_reaches_its_depth() -> None:
+    made = book()
+    first = made.top(1)[0]
+    made.apply_delta(delta([("98.0", "4")]))
+
+    assert made.top(1)[0] is first
+    made.apply_delta(delta([("100.0", "9")]))
+    assert made.top(1)[0] == (("100.0", "9"),)
+
+
+def test_a_top_deeper_than_the_book_sees_a_level_added_at_the_end() -> None:
+    made = book()
+    made.top(50)
+    made.apply_delta(delta([("1.0", "1")], [("900.0", "1")]))
+
+    assert made.top(50)[0][-1] == ("1.0", "1")
+    assert made.top(50)[1][-1] == ("900.0", "1")
+
+
+def test_best_prices_and_the_middle() -> None:
+    made = book()
+
+    assert (made.best_bid, made.best_ask, made.mid) == (("100.0", "1"), ("101.0", "1.50"), D("100.5"))
+
+
+def test_an_empty_book_has_no_prices_and_is_not_crossed() -> None:
+    made = book()
+    made.clear()
+
+    assert (made.best_bid, made.best_ask, made.mid, made.crossed) == (None, None, None, False)
+
+
+@pytest.mark.parametrize(("bid", "crossed"), [("100.9", False), ("101.0", True), ("101.5", True)])
+def test_a_book_is_crossed_when_the_bid_reaches_the_ask(bid: str, crossed: bool) -> None:
+    made = book()
+    made.apply_delta(delta([(bid, "1")]))
+
+    assert made.crossed is crossed
+
+
+def test_a_repaired_snapshot_says_so_until_the_next_change() -> None:
+    made = book()
+    made.apply_snapshot(snapshot([], [], repaired=True))
+
+    assert made.repaired
+    made.apply_delta(delta())
+    assert (made.repaired, made.asof) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("side", "amount", "cost", "expected"),
+    [
+        (Side.BUY, "1", None, ("101.0", "1")),
+        (Side.BUY, "2.5", None, ("101.4", "2.5")),
+        (Side.BUY, "50", None, (D("355.5") / D("3.5"), "3.5")),
+        (Side.SELL, "2", None, ("99.5", "2")),
+        (Side.BUY, None, "202.5", (D("202.5") / D("2.0"), "2.0")),
+    ],
+    ids=["one level", "two levels", "more than there is", "a sell walks bids", "for a cost"],
+)
+def test_walking_gives_average_and_amount(
+    side: Side, amount: str | None, cost: str | None, expected: tuple[str | Decimal, str]
+) -> None:
+    average, filled = book().walk(
+        side, None if amount is None else D(amount), cost=None if cost is None else D(cost)
+    )
+
+    assert filled == pytest.approx(D(expected[1]), abs=D("1e-2"))
+    assert average == pytest.approx(D(expected[0]), abs=D("0.01"))
+
+
+def test_walking_an_empty_side_gives_nothing() -> None:
+    assert OrderBook().walk(Side.BUY, D(1)) == (None, D(0))
+
+
+def test_the_amount_of_a_level_can_be_asked_for() -> None:
+    made = book()
+
+    assert made.amount_at(Side.BUY, "99.0") == "2"
+    assert made.amount_at(Side.SELL, "101.0") == "1.50"
+    assert made.amount_at(Side.SELL, "99.0") is None
+
+
+prices = st.integers(1, 30).map(lambda n: f"{n / 10:.1f}")
+amounts = st.integers(0, 3).map(str)
+rows = st.lists(st.tuples(prices, amounts), max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, rows, st.lists(st.tuples(rows, rows, st.integers(1, 8)), max_size=12))
+def test_any_sequence_of_changes_equals_a_plain_dictionary(
+    bids: list[Level], asks: list[Level], changes: list[tuple[list[Level], list[Level], int]]
+) -> None:
+    made = OrderBook("S")
+    made.apply_snapshot(snapshot(bids, asks))
+    plain = (dict(row for row in bids if row[1] != "0"), dict(row for row in asks if row[1] != "0"))
+    for more_bids, more_asks, depth in changes:
+        made.apply_delta(delta(more_bids, more_asks))
+        for side, more in zip(plain, (more_bids, more_asks), strict=True):
+            for price, amount in more:
+                side.pop(price, None)
+                if amount != "0":
+                    side[price] = amount
+        expected = (
+            tuple(sorted(plain[0].items(), key=lambda row: -float(row[0]))[:depth]),
+            tuple(sorted(plain[1].items(), key=lambda row: float(row[0]))[:depth]),
+        )
+
+        assert made.top(depth) == expected
+
+
+def kraken_sum(made: OrderBook) -> int:
+    """Kraken's checksum: ten asks, ten bids, digits without dot and leading zeros."""
+    bids, asks = made.top(10)
+    text = "".join(
+        part.replace(".", "").lstrip("0") for level in (*asks, *bids) for part in level
+    )
+    return crc32(text.encode())
+
+
+def test_every_checksum_of_a_recording_is_reproduced_from_the_strings() -> None:
+    path = DATA / "kraken-spot-book-recording.txt.gz"
+    if not path.exists():
+        pytest.skip("the recordings of ../shared/data are not here")
+    books: dict[int, OrderBook] = {}
+    checked = 0
+    with gzip.open(path, "rb") as file:
+        for line in file:
+            head, _, body = line.partition(b": ")
+            if b" <- " in head or not body.startswith(b"["):
+                continue
+            message = orjson.loads(body)
+            channel, parts = message[0], message[1:-2]
+            for part in parts:
+                if "as" in part:
+                    made = books[channel] = OrderBook()
+                    made.apply_snapshot(
+                        snapshot(
+                            [(row[0], row[1]) for row in part["bs"]],
+                            [(row[0], row[1]) for row in part["as"]],
+                        )
+                    )
+                    continue
+                books[channel].apply_delta(
+                    delta(
+                        [(row[0], row[1]) for row in part.get("b", ())],
+                        [(row[0], row[1]) for row in part.get("a", ())],
+                    )
+                )
+            for part in parts:
+                if "c" in part:
+                    checked += 1
+                    assert kraken_sum(books[channel]) == int(part["c"])
+
+    assert checked == 4269
