@@ -1,0 +1,146 @@
+"""What a venue is to the desk.
+
+Rules of this file:
+1 A venue pushes: it calls `post` with events, in the order of their happening, and never waits for anyone.
+2 An answer is an `Ack`; a refusal `VenueRejected`; everything else, time-outs included, is `VenueUnknown`.
+3 Reading never raises a refusal for emptiness: an empty answer is evidence only when the venue gave it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from realtime.engine.matching import Exchange
+from realtime.model.account import Balance, Position
+from realtime.model.events import Ack, Filled, MarketEvent, OrderSeen, VenueEvent
+from realtime.model.market import Bar, Market, Trade
+from realtime.model.orders import Approved, ApprovedAmend, Order
+
+
+Post = Callable[[Sequence[MarketEvent | VenueEvent]], None]
+"""Where a venue's events go; synchronous, never raises, never awaits. An empty batch is a proof of life."""
+
+Now = Callable[[], int]
+"""The time [ns UTC]."""
+
+Sleep = Callable[[float], Awaitable[None]]
+"""Waits for seconds of the process's own clock; tests replace it."""
+
+
+class Venue(Protocol):
+    """An exchange account, or recorded market data, behind one port."""
+
+    @property
+    def id(self) -> str:
+        """Name in rows and channels."""
+
+    @property
+    def kind(self) -> str:
+        """`paper` or `replay`."""
+
+    @property
+    def lookup_proven(self) -> bool:
+        """Whether `find` is known to find an order that exists here (A2)."""
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """By symbol; filled once `open` has returned."""
+
+    async def open(self, post: Post) -> None:
+        """Load markets and account; may already post snapshots."""
+
+    async def run(self) -> None:
+        """Deliver events until cancelled; return only when a recording has ended."""
+
+    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - a callback's shape
+        """Say whether anybody reads a stream (`ticker`, `orderbook`, `trades`, `ohlcv:1m` …)."""
+
+    async def submit(self, approved: Approved) -> Ack:
+        """Place an order, at most once."""
+
+    async def amend(self, approved: ApprovedAmend) -> Ack:
+        """Change an order to absolute targets."""
+
+    async def cancel(self, order: Order) -> Ack:
+        """Cancel an order; `VenueRejected` with `not_found` when it has ended or never was."""
+
+    async def find(self, order: Order) -> OrderSeen | None:
+        """Look an order up by client id or venue id, open or ended; None is the venue's own "no"."""
+
+    async def open_orders(self) -> Sequence[OrderSeen]:
+        """All working orders of the account."""
+
+    async def fills(self, since: int) -> Sequence[Filled]:
+        """Fills from `since` [ns] on, oldest first."""
+
+    async def balances(self) -> Sequence[Balance]:
+        """All balances."""
+
+    async def positions(self) -> Sequence[Position]:
+        """All open derivative positions."""
+
+    async def ohlcv(
+        self, symbol: str, timeframe: str, since: int | None, limit: int
+    ) -> Sequence[Bar]:
+        """At most `limit` bars, oldest first: from `since` [ns] on, else the newest; the last may be forming."""
+
+    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
+        """The newest public trades, oldest first."""
+
+
+class VenueLog(Protocol):
+    """Where the paper exchange keeps its own books."""
+
+    def append(self, body: bytes) -> Awaitable[None]:
+        """Queue one entry, in order; the returned awaitable resolves once it is on disk."""
+        ...
+
+
+class Floor(Protocol):
+    """What the paper exchange offers to the source of its prices."""
+
+    @property
+    def exchange(self) -> Exchange:
+        """The matching."""
+
+    def publish(self, events: Sequence[MarketEvent]) -> None:
+        """Publish market events; none at all is a proof of life."""
+
+    def feed(self, event: MarketEvent) -> None:
+        """Publish an event of an outside market, which its source has applied, and let our orders follow it."""
+
+    def tell(self) -> None:
+        """Publish what the exchange has done since the last time."""
+
+
+class MarketSource(Protocol):
+    """Where the paper exchange's prices come from: the embedded market, a recording, a live venue."""
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """By symbol; filled once `load` has returned."""
+
+    async def load(self) -> None:
+        """Learn the markets."""
+
+    def bind(self, floor: Floor) -> None:
+        """Meet the exchange; called once, before `start`."""
+
+    def start(self) -> None:
+        """Publish the first snapshots."""
+
+    async def run(self) -> None:
+        """Make the market move until cancelled; return only when a recording has ended."""
+
+    def public(self, prints: Sequence[Trade], ts: int) -> list[MarketEvent]:
+        """What the world sees of trades and book changes that our exchange made."""
+
+    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - a callback's shape
+        """As in `Venue`."""
+
+    async def ohlcv(
+        self, symbol: str, timeframe: str, since: int | None, limit: int
+    ) -> Sequence[Bar]:
+        """As in `Venue`."""
+
+    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
+        """As in `Venue`."""

@@ -1,0 +1,275 @@
+"""The embedded market: a living market without a network, the same for the same seed.
+
+Rules of this file:
+1 Book, trades, ticker and bars are read from the exchange; only bars before the start come from the path.
+2 What a restart continues is the price (a function of seed, symbol and time), not the resting quotes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+from realtime.engine.bars import DAY, HOUR, TIMEFRAMES, opening
+from realtime.engine.matching.exchange import FUNDING_EVERY
+from realtime.engine.matching.pit import Pit
+from realtime.model.events import MarketEvent
+from realtime.model.market import MONEY, SECOND, Bar, Level, Mark, Market, Trade
+from realtime.model.orders import Side
+from realtime.venues.base import Floor, Now, Sleep
+from realtime.venues.chance import Chance
+from realtime.venues.flow import MAKERS, TAKERS, Flow
+from realtime.venues.listing import SYMBOLS, Fees, listing_of, markets_of
+from realtime.venues.paths import Candle, Path, Walk
+from realtime.venues.tape import Tape, text
+
+
+TICK_S = 0.05
+NOTIONAL = 900.0
+"""Median value of a simulated order [USDT]."""
+COMMON_SIGMA = 0.018
+PREMIUM_SMOOTHING = 0.02
+"""Weight of a second's premium in the smoothed one."""
+INTEREST = 0.0001
+MAX_FUNDING = 0.0075
+
+
+class Symbol:
+    """What the market keeps about one symbol."""
+
+    __slots__ = ("flow", "marked", "market", "path", "premium", "tape", "top")
+
+    def __init__(self, market: Market, path: Path, flow: Flow) -> None:
+        self.market = market
+        self.path = path
+        self.flow = flow
+        self.tape = Tape(market)
+        self.top: tuple[Level | None, Level | None] = (None, None)
+        self.premium = 0.0
+        self.marked: Mark | None = None
+
+
+class EmbeddedMarket:
+    """The price source of the paper exchange that needs nothing from outside.
+
+    Args:
+        seed: Of everything.
+        now: The time [ns].
+        sleep: Waits between ticks.
+        symbols: Of `listing.SYMBOLS`.
+        fees: Of its markets.
+        flow_per_s: Order events a second and symbol, in calm times.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        now: Now,
+        sleep: Sleep,
+        symbols: Iterable[str] = SYMBOLS,
+        fees: Fees | None = None,
+        flow_per_s: float = 50.0,
+    ) -> None:
+        self._seed = seed
+        self._now = now
+        self._sleep = sleep
+        self._rate = flow_per_s
+        self._markets = markets_of(symbols, fees or Fees())
+        self._symbols: dict[str, Symbol] = {}
+        self._floor: Floor | None = None
+        self._started = 0
+        self._marks_due = 0
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """By symbol."""
+        return self._markets
+
+    async def load(self) -> None:
+        """Nothing to learn: the markets are built in."""
+
+    def bind(self, floor: Floor) -> None:
+        """Open the simulated accounts and make the flows."""
+        self._floor = floor
+        for account in (*MAKERS, *TAKERS):
+            floor.exchange.open_account(account, {}, credit=True)
+        common = Walk(COMMON_SIGMA, self._seed, "common")
+        for symbol, market in self._markets.items():
+            listing = listing_of(symbol)
+            # The perpetual follows its spot market: same path, its own flow.
+            base = symbol.partition(":")[0]
+            path = Path(
+                base=listing.price,
+                beta=listing.beta,
+                sigma=listing.sigma,
+                turnover=self._rate * 0.2 * NOTIONAL * 1.8 / listing.price,
+                common=common,
+                names=(self._seed, base),
+            )
+            flow = Flow(
+                floor.exchange,
+                market,
+                Chance(self._seed, symbol, "flow", self._now()),
+                price=path.price,
+                wild=path.wild,
+                rate=self._rate,
+                notional=NOTIONAL,
+            )
+            self._symbols[symbol] = Symbol(market, path, flow)
+
+    def start(self) -> None:
+        """Fill the books, the last 24 hours from history, and publish both."""
+        floor = self._bound()
+        ts = self._started = self._now()
+        events: list[MarketEvent] = []
+        for symbol in self._symbols.values():
+            for start in range(opening(ts - DAY, "1h") + HOUR, ts, HOUR // 2):
+                bar = self._bar(symbol, start, min(start + HOUR // 2, ts), 8)
+                value = MONEY.multiply(Decimal(bar.volume), Decimal(bar.close))
+                symbol.tape.day.merge(bar, value)
+            symbol.flow.start(ts)
+        events.extend(self._mark(ts))
+        for name, symbol in self._symbols.items():
+            pit = floor.exchange.pits[name]
+            events.append(pit.snapshot(ts))
+            events.append(self._ticker(symbol, pit, ts))
+        floor.publish(events)
+        floor.tell()
+
+    async def run(self) -> None:
+        """Let the accounts act, twenty times a second."""
+        while True:
+            await self._sleep(TICK_S)
+            self.step()
+
+    def step(self) -> None:
+        """Everything until now."""
+        floor = self._bound()
+        ts = self._now()
+        floor.exchange.advance(ts)
+        for symbol in self._symbols.values():
+            symbol.flow.step(ts)
+        if ts >= self._marks_due:
+            marks = self._mark(ts)
+            if marks:
+                floor.publish(marks)
+        floor.tell()
+
+    def public(self, prints: Sequence[Trade], ts: int) -> list[MarketEvent]:
+        """Trades, then book changes, then tickers of what moved."""
+        floor = self._bound()
+        events: list[MarketEvent] = list(prints)
+        moved = set()
+        for trade in prints:
+            moved.add(trade.symbol)
+            self._symbols[trade.symbol].tape.add(trade)
+        for name, symbol in self._symbols.items():
+            pit = floor.exchange.pits[name]
+            delta = pit.changes(ts)
+            if delta is not None:
+                events.append(delta)
+            if name in moved or (delta is not None and _top(pit) != symbol.top):
+                events.append(self._ticker(symbol, pit, ts))
+        return events
+
+    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
+        """All streams always flow: the market has to live anyway."""
+
+    async def ohlcv(
+        self, symbol: str, timeframe: str, since: int | None, limit: int
+    ) -> Sequence[Bar]:
+        """Bars of the path until the start, of the trades after it."""
+        state, length = self._symbols[symbol], TIMEFRAMES[timeframe]
+        now = self._now()
+        kept = state.tape.kept_from(timeframe)
+        cut = now if kept is None else max(kept, self._started)
+        first = opening(now, timeframe) - (limit - 1) * length if since is None else since
+        start = max(opening(first, timeframe), 0)
+        start += 0 if start >= first else length
+        before = []
+        for at in range(start, min(cut, start + limit * length), length):
+            # A minute is looked at in 4 places, longer bars in 16; the loop gets a turn now and then.
+            points = 4 if length < HOUR // 4 else 16
+            before.append(self._bar(state, at, min(at + length, cut), points))
+            if len(before) % 20 == 0:
+                await self._sleep(0)
+        return state.tape.bars(timeframe, start, limit, before)
+
+    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
+        """The newest of the tape."""
+        return self._symbols[symbol].tape.recent(limit)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _bound(self) -> Floor:
+        assert self._floor is not None, "bind comes first"
+        return self._floor
+
+    def _bar(self, symbol: Symbol, start: int, end: int, points: int) -> Bar:
+        return _bar(symbol.path.candle(start, end, points), symbol.market, start)
+
+    def _ticker(self, symbol: Symbol, pit: Pit, ts: int) -> MarketEvent:
+        symbol.top = _top(pit)
+        mark = symbol.marked
+        return symbol.tape.ticker(
+            *symbol.top,
+            ts,
+            ts,
+            mark=None if mark is None else mark.mark,
+            index=None if mark is None else mark.index,
+        )
+
+    def _mark(self, ts: int) -> list[Mark]:
+        """Mark, index and funding of the perpetuals: index is the spot's middle."""
+        floor = self._bound()
+        self._marks_due = ts + SECOND
+        marks = []
+        for name, symbol in self._symbols.items():
+            if not symbol.market.contract:
+                continue
+            spot = floor.exchange.pits.get(name.partition(":")[0])
+            index = _middle(spot) or symbol.path.price(ts)
+            own = _middle(floor.exchange.pits[name]) or index
+            symbol.premium += PREMIUM_SMOOTHING * ((own - index) / index - symbol.premium)
+            rate = max(min(symbol.premium + INTEREST, MAX_FUNDING), -MAX_FUNDING)
+            tick = symbol.market.price_tick
+            mark = Mark(
+                symbol=name,
+                mark=text(index * (1 + symbol.premium), tick),
+                index=text(index, tick),
+                funding_rate=text(rate, Decimal("0.000001")),
+                next_funding_ts=(ts // FUNDING_EVERY + 1) * FUNDING_EVERY,
+                ts=ts,
+            )
+            symbol.marked = mark
+            floor.exchange.on_mark(mark)
+            marks.append(mark)
+        return marks
+
+
+def _top(pit: Pit) -> tuple[Level | None, Level | None]:
+    levels = []
+    for rest in (pit.bids, pit.asks):
+        queue = rest.queues[rest.keys[0]] if rest.keys else None
+        levels.append(
+            None if queue is None else (format(queue.price, "f"), format(queue.amount, "f"))
+        )
+    return levels[0], levels[1]
+
+
+def _middle(pit: Pit | None) -> float | None:
+    if pit is None:
+        return None
+    bid, ask = pit.best(Side.BUY), pit.best(Side.SELL)
+    return None if bid is None or ask is None else float(bid + ask) / 2
+
+
+def _bar(candle: Candle, market: Market, ts: int) -> Bar:
+    tick = market.price_tick
+    return Bar(
+        ts=ts,
+        open=text(candle.open, tick),
+        high=text(candle.high, tick),
+        low=text(candle.low, tick),
+        close=text(candle.close, tick),
+        volume=text(candle.volume, market.amount_step),
+    )

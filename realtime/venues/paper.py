@@ -1,0 +1,318 @@
+"""The paper exchange behind the venue port.
+
+Rules of this file:
+1 An answer is given after the log entry of what it says is durable; the desk's own entry comes behind it.
+2 With latency 0 everything an order causes at once is posted before its call returns.
+3 After a restart the log alone decides: orders, fills, sums and positions are as they were.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+
+import orjson
+
+from realtime.engine.matching import Exchange, Tier, Working
+from realtime.engine.matching.state import Entry, adopt, entry_out
+from realtime.model.account import Balance, Position
+from realtime.model.events import (
+    Ack,
+    BalanceSeen,
+    Filled,
+    MarketEvent,
+    OrderSeen,
+    PositionSeen,
+    VenueEvent,
+)
+from realtime.model.market import Bar, BookDelta, BookSnapshot, Mark, Market, Stale, Trade
+from realtime.model.orders import Approved, ApprovedAmend, Order
+from realtime.venues.base import MarketSource, Now, Post, Sleep, VenueLog
+from realtime.venues.chance import Chance
+
+
+ACCOUNT = "main"
+SIGMA = 0.35
+"""Spread of the latency's logarithm: a 99th percentile of 2.3 medians."""
+
+
+class PaperVenue:
+    """One account at the paper exchange.
+
+    Args:
+        id: Name in rows.
+        source: Of prices; it moves the market.
+        balances: Deposited when the log is empty.
+        seed: Of the latency.
+        now: The time [ns].
+        sleep: Waits for seconds.
+        latency_s: Median of a whole round trip: half to the acceptance, half from there to matching; 0 for none.
+        log: Keeps the account; None forgets it at the end.
+        history: The log's entries so far, oldest first.
+        tiers: Fee tiers by traded volume.
+        kind: `replay` where the source is a recording.
+    """
+
+    lookup_proven = True  # the exchange is ours: its look-up finds every order it ever took
+
+    def __init__(
+        self,
+        *,
+        id: str = "paper",  # noqa: A002 - the port's word
+        source: MarketSource,
+        balances: Mapping[str, Decimal],
+        seed: int,
+        now: Now,
+        sleep: Sleep,
+        latency_s: float = 0.0,
+        log: VenueLog | None = None,
+        history: Iterable[bytes] = (),
+        tiers: tuple[Tier, ...] = (),
+        kind: str = "paper",
+    ) -> None:
+        self.id = id
+        self.kind = kind
+        self._source = source
+        self._deposits = dict(balances)
+        self._chance = Chance(seed, id, "latency")
+        self._now = now
+        self._sleep = sleep
+        self._latency_s = latency_s
+        self._log = log
+        self._history = history
+        self._tiers = tiers
+        self._exchange: Exchange | None = None
+        self._post: Post = _nowhere
+        # What is not yet known to be on disk, and what has to happen later: both end in `run`.
+        self._undurable: list[Awaitable[None]] = []
+        self._later: asyncio.Queue[tuple[float, Callable[[], None]]] = asyncio.Queue()
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """By symbol."""
+        return self._source.markets
+
+    @property
+    def exchange(self) -> Exchange:
+        """The matching, once `open` was called."""
+        assert self._exchange is not None, "open comes first"
+        return self._exchange
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def open(self, post: Post) -> None:
+        """Restore the account, let the source publish its snapshots, then tell the account."""
+        self._post = post
+        await self._source.load()
+        exchange = Exchange(venue=self.id, markets=self._source.markets, tiers=self._tiers)
+        self._exchange = exchange
+        entries: list[Entry] = [orjson.loads(body) for body in self._history]
+        self._history = ()
+        # Trade ids are public: a restart goes on above every id of before, by way of the clock.
+        exchange.trades_made = self._now() // 1_000_000
+        if entries:
+            adopt(exchange, ACCOUNT, entries)
+        else:
+            exchange.open_account(ACCOUNT, self._deposits, ts=self._now())
+        self._source.bind(self)
+        self.tell()
+        self._source.start()
+        ts = self._now()
+        for work in list(exchange.clearing.accounts[ACCOUNT].orders.values()):
+            exchange.release(ACCOUNT, work.id, ts)
+        self.tell()
+        self._post(self._account(ts))
+        await self._durable()
+
+    async def run(self) -> None:
+        """Move the market; return when a recording has ended."""
+        async with asyncio.TaskGroup() as group:
+            later = group.create_task(self._carry_out(group), name=f"{self.id} latency")
+            await self._source.run()
+            later.cancel()
+
+    async def _carry_out(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            seconds, action = await self._later.get()
+            group.create_task(self._after(seconds, action), name=f"{self.id} to matching")
+
+    async def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        await self._sleep(seconds)
+        action()
+        await self._durable()
+
+    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
+        """Tell the source."""
+        self._source.want(symbol, stream, wanted)
+
+    # --- orders -------------------------------------------------------------------------------
+
+    async def submit(self, approved: Approved) -> Ack:
+        """Place an order."""
+        await self._travel()
+        order = approved.order
+        ts = self._now()
+        delayed = self._latency_s > 0
+        work = self.exchange.place(ACCOUNT, order, ts, live=not delayed)
+        if delayed:
+            self._later.put_nowait((self._delay(), lambda: self._release(work.id)))
+        return await self._answer(work)
+
+    async def amend(self, approved: ApprovedAmend) -> Ack:
+        """Change an order; our exchange amends natively."""
+        await self._travel()
+        work = self.exchange.amend(
+            ACCOUNT,
+            self._order_id(approved.order),
+            amount=approved.amount,
+            price=approved.price,
+            stop_price=approved.stop_price,
+            ts=self._now(),
+        )
+        return await self._answer(work)
+
+    async def cancel(self, order: Order) -> Ack:
+        """Cancel an order."""
+        await self._travel()
+        work = self.exchange.cancel(ACCOUNT, self._order_id(order), self._now())
+        return await self._answer(work)
+
+    async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
+        """Change the leverage of a derivative."""
+        self.exchange.set_leverage(ACCOUNT, symbol, leverage, self._now())
+        self.tell()
+        await self._durable()
+
+    async def set_isolated(self, symbol: str, *, isolated: bool) -> None:
+        """Choose the margin mode of a derivative."""
+        self.exchange.set_isolated(ACCOUNT, symbol, isolated=isolated, ts=self._now())
+        self.tell()
+        await self._durable()
+
+    async def transfer(self, currency: str, amount: Decimal) -> None:
+        """Deposit (above zero) or withdraw."""
+        self.exchange.transfer(ACCOUNT, currency, amount, self._now())
+        self.tell()
+        await self._durable()
+
+    def _release(self, order_id: str) -> None:
+        self.exchange.release(ACCOUNT, order_id, self._now())
+        self.tell()
+
+    def _order_id(self, order: Order) -> str:
+        known = self.exchange.clearing.accounts[ACCOUNT].client_ids.get(order.venue_client_id)
+        return known or order.exchange_order_id or ""
+
+    async def _answer(self, work: Working) -> Ack:
+        ack = Ack(
+            exchange_order_id=work.id,
+            status=work.status,
+            filled=work.filled,
+            cost=work.cost,
+            ts=self._now(),
+        )
+        self.tell()
+        await self._durable()
+        return ack
+
+    async def _travel(self) -> None:
+        if self._latency_s > 0:
+            await self._sleep(self._delay())
+
+    def _delay(self) -> float:
+        return self._chance.lognormal(self._latency_s / 2, SIGMA)
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def find(self, order: Order) -> OrderSeen | None:
+        """Look an order up, working or ended."""
+        await self._travel()
+        return self.exchange.find(
+            ACCOUNT, order.venue_client_id, order.exchange_order_id, self._now()
+        )
+
+    async def open_orders(self) -> Sequence[OrderSeen]:
+        """Working orders, oldest first."""
+        await self._travel()
+        return self.exchange.open_orders(ACCOUNT, self._now())
+
+    async def fills(self, since: int) -> Sequence[Filled]:
+        """Fills, oldest first."""
+        await self._travel()
+        return self.exchange.fills(ACCOUNT, since)
+
+    async def balances(self) -> Sequence[Balance]:
+        """All balances."""
+        await self._travel()
+        return self.exchange.balances(ACCOUNT, self._now())
+
+    async def positions(self) -> Sequence[Position]:
+        """Open derivative positions."""
+        await self._travel()
+        return self.exchange.positions(ACCOUNT, self._now())
+
+    async def ohlcv(
+        self, symbol: str, timeframe: str, since: int | None, limit: int
+    ) -> Sequence[Bar]:
+        """The source's bars."""
+        return await self._source.ohlcv(symbol, timeframe, since, limit)
+
+    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
+        """The source's tape."""
+        return await self._source.trades(symbol, limit)
+
+    # --- the floor, as the source sees it -------------------------------------------------------
+
+    def publish(self, events: Sequence[MarketEvent]) -> None:
+        """Publish market events; none at all is a proof of life."""
+        self._post(events)
+
+    def feed(self, event: MarketEvent) -> None:
+        """Publish an outside event and let our orders follow it."""
+        self._post((event,))
+        exchange = self.exchange
+        if isinstance(event, BookDelta | BookSnapshot):
+            exchange.on_book(event)
+        elif isinstance(event, Trade):
+            exchange.on_trade(event)
+        elif isinstance(event, Mark):
+            exchange.on_mark(event)
+        elif isinstance(event, Stale):
+            exchange.on_stale(event.symbol, stale=event.stale)
+        if exchange.clearing.told or exchange.prints:
+            self.tell()
+
+    def tell(self) -> None:
+        """Log and publish what the exchange did: the account's events, then the world's."""
+        told, prints = self.exchange.take()
+        own = [item for item in told if item.account == ACCOUNT]
+        if own and self._log is not None:
+            body = orjson.dumps(entry_out(self.exchange, ACCOUNT, own))
+            self._undurable.append(self._log.append(body))
+            if len(self._undurable) == 1:
+                # Fills that no call waits for are awaited by `run`: a log that fails ends the process.
+                self._later.put_nowait((0.0, _nothing))
+        events: list[MarketEvent | VenueEvent] = [item.event for item in own]
+        events += self._source.public(prints, self._now())
+        if events:
+            self._post(events)
+
+    async def _durable(self) -> None:
+        waiting, self._undurable = self._undurable, []
+        for entry in waiting:
+            await entry
+
+    def _account(self, ts: int) -> list[VenueEvent]:
+        exchange = self.exchange
+        return [
+            *exchange.open_orders(ACCOUNT, ts),
+            *(BalanceSeen(balance=row) for row in exchange.balances(ACCOUNT, ts)),
+            *(PositionSeen(position=row) for row in exchange.positions(ACCOUNT, ts)),
+        ]
+
+
+def _nowhere(events: Sequence[MarketEvent | VenueEvent]) -> None:
+    """Before `open` nobody listens."""
+
+
+def _nothing() -> None:
+    """An action whose only purpose is the wait behind it."""

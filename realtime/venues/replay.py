@@ -1,0 +1,217 @@
+"""A recorded session as a source of prices: Binance combined-stream lines, each `<receive time, ns> <JSON>`.
+
+The paper exchange matches against it as against a live book; our orders do not change what was recorded.
+"""
+
+import gzip
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from realtime.engine.orderbook import OrderBook
+from realtime.model.events import MarketEvent
+from realtime.model.market import SECOND, Bar, BookDelta, BookSnapshot, Market, Trade
+from realtime.venues.base import Floor, Now, Sleep
+from realtime.venues.binance import Parsed, Parser, Quote
+from realtime.venues.listing import Fees
+from realtime.venues.tape import Tape
+
+
+QUOTES: Final = ("USDT", "USDC", "FDUSD", "BTC", "ETH")
+HEAD: Final = 3000
+"""Lines looked at to learn the market."""
+TURN: Final = 200
+"""Lines played before the event loop gets a turn."""
+
+Lines = Callable[[], Iterable[bytes]]
+
+
+def recording(path: Path) -> Lines:
+    """The lines of a file, compressed or not, afresh at each call."""
+
+    def lines() -> Iterator[bytes]:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from file
+
+    return lines
+
+
+class ReplaySource:
+    """Plays one recording.
+
+    Args:
+        lines: Gives the lines, afresh at each call.
+        now: The time [ns].
+        sleep: Waits between lines.
+        speed: 1 is as recorded; None is as fast as possible.
+        restamp: Give events the time they are played at; False keeps the recorded times.
+        fees: Of its market.
+        venue: Named when the book has a gap.
+    """
+
+    def __init__(
+        self,
+        lines: Lines,
+        *,
+        now: Now,
+        sleep: Sleep,
+        speed: float | None = 1.0,
+        restamp: bool = True,
+        fees: Fees | None = None,
+        venue: str = "paper",
+    ) -> None:
+        self._lines = lines
+        self._now = now
+        self._sleep = sleep
+        self._speed = speed
+        self._restamp = restamp
+        self._fees = fees or Fees()
+        self._venue = venue
+        self._market: Market | None = None
+        self._floor: Floor | None = None
+        self.book = OrderBook()
+        self.parser = Parser(venue=venue, symbol="")
+        self.played = 0
+        self._quote: Quote | None = None
+
+    # --- a source -----------------------------------------------------------------------------
+
+    @property
+    def market(self) -> Market:
+        """The one that was recorded."""
+        assert self._market is not None, "load comes first"
+        return self._market
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """The one that was recorded."""
+        return {self.market.symbol: self.market}
+
+    async def load(self) -> None:
+        """Learn symbol and grid from the beginning of the recording."""
+        self._market = market = learn(self._lines(), self._fees)
+        self.book = OrderBook(market.symbol)
+        self.parser = Parser(venue=self._venue, symbol=market.symbol)
+        self._tape = Tape(market)
+
+    def bind(self, floor: Floor) -> None:
+        """Meet the exchange."""
+        self._floor = floor
+        floor.exchange.attach(self.market.symbol, self.book)
+
+    def start(self) -> None:
+        """Nothing is known before the first line."""
+
+    async def run(self) -> None:
+        """Play to the end."""
+        started, first = self._now(), 0
+        for number, line in enumerate(self._lines(), 1):
+            stamp, _, body = line.partition(b" ")
+            recorded = int(stamp)
+            first = first or recorded
+            if self._speed is not None:
+                due = started + int((recorded - first) / self._speed)
+                ahead = (due - self._now()) / SECOND
+                if ahead > 0.001:
+                    await self._sleep(ahead)
+            if number % TURN == 0:
+                await self._sleep(0)
+            self.play(orjson.loads(body), recorded)
+
+    def play(self, message: Mapping[str, object], recorded: int) -> None:
+        """Play one message that was received at `recorded` [ns]."""
+        ts = self._now() if self._restamp else recorded
+        self.played += 1
+        for event in self.parser.parse(message, ts, ts):
+            self._event(event)
+
+    def _event(self, event: Parsed) -> None:
+        floor = self._floor
+        assert floor is not None, "bind comes first"
+        if isinstance(event, Quote):
+            self._quote = event
+            floor.publish((self._ticker(event.ts, event.recv_ts),))
+            return
+        if isinstance(event, BookDelta):
+            self.book.apply_delta(event)
+        elif isinstance(event, BookSnapshot):
+            self.book.apply_snapshot(event)
+        elif isinstance(event, Trade):
+            self._tape.add(event)
+        floor.feed(event)
+
+    def public(self, prints: Sequence[Trade], ts: int) -> list[MarketEvent]:
+        """Our own trades, and the ticker that they change."""
+        for trade in prints:
+            self._tape.add(trade)
+        return [*prints, self._ticker(ts, ts)] if prints else []
+
+    def _ticker(self, ts: int, recv_ts: int) -> MarketEvent:
+        quote = self._quote
+        if quote is None:
+            return self._tape.ticker(self.book.best_bid, self.book.best_ask, ts, recv_ts)
+        return self._tape.ticker(quote.bid, quote.ask, ts, recv_ts)
+
+    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
+        """A recording plays whole."""
+
+    async def ohlcv(
+        self, symbol: str, timeframe: str, since: int | None, limit: int
+    ) -> Sequence[Bar]:
+        """Bars of what was played so far."""
+        return self._tape.bars(timeframe, since, limit) if symbol in self.markets else ()
+
+    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
+        """The newest trades played."""
+        return self._tape.recent(limit) if symbol in self.markets else ()
+
+
+# --- learning the market ----------------------------------------------------------------------
+
+
+def learn(lines: Iterable[bytes], fees: Fees) -> Market:
+    """Find symbol, kind and grid of a recording.
+
+    Raises:
+        ValueError: Its beginning has no depth messages of a symbol with a known quote currency.
+    """
+    name, contract = "", False
+    price_places = amount_places = 0
+    for number, line in enumerate(lines):
+        if number >= HEAD:
+            break
+        message = orjson.loads(line.partition(b" ")[2])
+        data = message.get("data", message)
+        if "s" in data:
+            name = data["s"]
+        contract = contract or "pu" in data
+        rows = [*data.get("bids", ()), *data.get("asks", ())]
+        if data.get("e") == "depthUpdate":
+            rows += [*data["b"], *data["a"]]
+        for price, amount in rows:
+            price_places = max(price_places, _places(price))
+            amount_places = max(amount_places, _places(amount))
+    quote = next((quote for quote in QUOTES if name.endswith(quote) and name != quote), None)
+    if quote is None:
+        raise ValueError("not a recording of Binance depth messages with a known quote currency")
+    base = name.removesuffix(quote)
+    return Market(
+        symbol=f"{base}/{quote}:{quote}" if contract else f"{base}/{quote}",
+        id=name,
+        base=base,
+        quote=quote,
+        settle=quote if contract else None,
+        type="swap" if contract else "spot",
+        price_tick=Decimal(1).scaleb(-price_places),
+        amount_step=Decimal(1).scaleb(-amount_places),
+        max_leverage=Decimal(50) if contract else Decimal(1),
+        maker=fees.perpetual_maker if contract else fees.spot_maker,
+        taker=fees.perpetual_taker if contract else fees.spot_taker,
+    )
+
+
+def _places(text: str) -> int:
+    return len(text.partition(".")[2].rstrip("0"))

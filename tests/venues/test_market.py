@@ -1,0 +1,468 @@
+"""The embedded market (trading:5.2): alive, consistent with itself, the same for the same seed."""
+
+import asyncio
+from collections import defaultdict
+from decimal import Decimal
+from math import log
+
+import orjson
+
+import pytest
+
+from realtime.engine.bars import DAY, HOUR, MINUTE, TIMEFRAMES, Bars
+from realtime.engine.orderbook import OrderBook
+from realtime.model.events import Filled, Transferred
+from realtime.model.market import SECOND, BookDelta, BookSnapshot, Mark, Ticker, Trade
+from realtime.model.orders import OrderType, Side, Status
+from realtime.venues.chance import Chance
+from realtime.venues.listing import SYMBOLS, Fees, listing_of, market_of
+from realtime.venues.market import EmbeddedMarket
+from realtime.venues.paper import PaperVenue
+from realtime.venues.paths import Path, Walk
+from realtime.venues.tape import Tape, text
+from tests.venues.kit import START, Clock, Listener, MemoryLog, approved, wish
+
+
+D = Decimal
+BTC, PERP = "BTC/USDT", "BTC/USDT:USDT"
+FEW = (BTC, "DOGE/USDT", PERP)
+
+
+class Living:
+    """A paper venue on the embedded market."""
+
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        symbols: tuple[str, ...] = FEW,
+        seed: int = 1,
+        rate: float = 50.0,
+        log: MemoryLog | None = None,
+        history: list[bytes] | None = None,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.source = EmbeddedMarket(
+            seed=seed, now=self.clock.now, sleep=self.clock.sleep, symbols=symbols, flow_per_s=rate
+        )
+        self.venue = PaperVenue(
+            source=self.source,
+            balances={"USDT": D(1_000_000), "BTC": D(1)},
+            seed=seed,
+            now=self.clock.now,
+            sleep=self.clock.sleep,
+            log=log,
+            history=history or (),
+        )
+        self.heard = Listener()
+
+    async def open(self) -> "Living":
+        await self.venue.open(self.heard)
+        return self
+
+    def live(self, steps: int, seconds: float = 0.05) -> None:
+        for _ in range(steps):
+            self.clock.advance(seconds)
+            self.source.step()
+
+
+_settled: list[Living] = []
+
+
+async def settled() -> Living:
+    """A market that has lived for fifteen seconds; only for looking at."""
+    if not _settled:
+        _settled.append(await lived(300))
+    return _settled[0]
+
+
+async def lived(steps: int = 400, **options: object) -> Living:
+    market = await Living(**options).open()  # type: ignore[arg-type]
+    market.live(steps)
+    return market
+
+
+# --- a living market --------------------------------------------------------------------------
+
+
+async def test_it_lists_at_least_ten_symbols_and_all_of_them_move() -> None:
+    market = await Living(symbols=SYMBOLS).open()
+    market.live(20)
+    traded = {trade.symbol for trade in market.heard.of(Trade)}
+    moved = {delta.symbol for delta in market.heard.of(BookDelta)}
+
+    assert len(SYMBOLS) >= 10
+    assert traded == moved == set(SYMBOLS) == set(market.venue.markets)
+
+
+async def test_no_published_book_is_ever_crossed_or_empty() -> None:
+    market = await settled()
+    books: dict[str, OrderBook] = {}
+    for event in market.heard.events:
+        if isinstance(event, BookSnapshot):
+            books[event.symbol] = OrderBook(event.symbol)
+            books[event.symbol].apply_snapshot(event)
+        elif isinstance(event, BookDelta):
+            book = books[event.symbol]
+            book.apply_delta(event)
+            bids, asks = book.top(5)
+            assert not book.crossed
+            assert len(bids) > 2
+            assert len(asks) > 2
+    for symbol, book in books.items():
+        assert book.top(1000) == _rests(market, symbol)
+
+
+def _rests(market: Living, symbol: str) -> tuple[object, object]:
+    snapshot = market.venue.exchange.pits[symbol].snapshot(0)
+    return snapshot.bids, snapshot.asks
+
+
+async def test_the_ticker_is_the_newest_trade_and_the_top_of_the_book() -> None:
+    market = await settled()
+    for symbol in FEW:
+        ticker = [row for row in market.heard.of(Ticker) if row.symbol == symbol][-1]
+        bids, asks = _rests(market, symbol)
+        last = [trade for trade in market.heard.of(Trade) if trade.symbol == symbol][-1]
+
+        assert (ticker.bid, ticker.bid_amount) == bids[0]  # type: ignore[index]
+        assert (ticker.ask, ticker.ask_amount) == asks[0]  # type: ignore[index]
+        assert ticker.last == last.price
+
+
+async def test_the_day_s_volume_grows_by_what_is_traded() -> None:
+    market = await settled()
+    tickers = [row for row in market.heard.of(Ticker) if row.symbol == BTC]
+    traded = sum(D(trade.amount) for trade in market.heard.of(Trade) if trade.symbol == BTC)
+    first_trades = D(tickers[1].volume or "0") - D(tickers[0].volume or "0")
+
+    assert 0 < first_trades < traded
+    assert D(tickers[-1].volume or "0") - D(tickers[0].volume or "0") == traded
+
+
+async def test_bars_after_the_start_are_the_fold_of_the_trades() -> None:
+    clock = Clock(START // DAY * DAY)
+    market = await Living(clock, symbols=(BTC,), rate=10).open()
+    market.live(400, 0.5)
+    fold = Bars("1m")
+    for trade in market.heard.of(Trade):
+        fold.add(trade)
+    bars = await market.venue.ohlcv(BTC, "1m", START // DAY * DAY, 10)
+
+    assert list(bars) == [*fold.history(), fold.forming]
+    assert len(bars) == 4
+
+
+async def test_trades_come_at_prices_that_were_in_the_book() -> None:
+    market = await lived(symbols=(BTC,))
+    low, high = None, None
+    for event in market.heard.events:
+        if isinstance(event, BookSnapshot):
+            book = OrderBook()
+            book.apply_snapshot(event)
+        elif isinstance(event, BookDelta):
+            book.apply_delta(event)
+        elif isinstance(event, Trade):
+            bids, asks = book.top(1000)
+            low, high = float(bids[-1][0]) * 0.99, float(asks[-1][0]) * 1.01
+            assert low < float(event.price) < high
+    assert low is not None
+
+
+async def test_buying_moves_the_book() -> None:
+    market = await Living(symbols=(BTC,)).open()
+    before = _rests(market, BTC)[1]
+    order = wish("a", Side.BUY, "0.5")
+    ack = await market.venue.submit(approved(order))
+    after = _rests(market, BTC)[1]
+
+    assert ack.status is Status.FILLED
+    assert float(after[0][0]) > float(before[0][0])  # type: ignore[index]
+    fills = market.heard.of(Filled)
+    assert [fill.trade_id for fill in fills] == [trade.id for trade in market.heard.of(Trade)][-len(fills) :]
+
+
+async def test_our_resting_order_is_in_the_book_and_fills_by_the_flow() -> None:
+    market = await Living(symbols=(BTC,)).open()
+    ticker = market.heard.of(Ticker)[-1]
+    assert ticker.bid is not None
+    price = D(ticker.bid) + D("0.01")
+    await market.venue.submit(approved(wish("a", Side.BUY, "0.00100", price=price)))
+    assert _rests(market, BTC)[0][0] == (str(price), "0.00100")  # type: ignore[index]
+
+    market.live(400)
+
+    assert market.heard.of(Filled)[0].maker
+
+
+async def test_the_price_follows_the_path() -> None:
+    market = await settled()
+    for symbol in FEW:
+        state = market.source._symbols[symbol]
+        bid, ask = _rests(market, symbol)
+        middle = (float(bid[0][0]) + float(ask[0][0])) / 2  # type: ignore[index]
+
+        assert middle == pytest.approx(state.path.price(market.clock.ns), rel=0.002)
+
+
+async def test_a_perpetual_has_mark_index_and_funding_near_its_spot_market() -> None:
+    market = await settled()
+    marks = market.heard.of(Mark)
+    mark = marks[-1]
+
+    assert {row.symbol for row in marks} == {PERP}
+    assert float(mark.mark) == pytest.approx(float(mark.index), rel=0.002)
+    assert abs(float(mark.funding_rate)) <= 0.0075
+    assert mark.next_funding_ts % (8 * HOUR) == 0
+    assert 0 < mark.next_funding_ts - mark.ts <= 8 * HOUR
+    assert market.heard.of(Ticker)[-1].mark or market.heard.of(Ticker)[-2].mark
+
+
+async def test_a_perpetual_without_its_spot_market_takes_the_path_as_index() -> None:
+    market = await lived(30, symbols=(PERP,))
+
+    assert float(market.heard.of(Mark)[-1].index) > 0
+
+
+async def test_positions_in_perpetuals_pay_funding_in_time() -> None:
+    clock = Clock(START // (8 * HOUR) * (8 * HOUR) + 8 * HOUR - 2 * SECOND)
+    market = await Living(clock, symbols=(BTC, PERP)).open()
+    await market.venue.submit(approved(wish("a", Side.BUY, "0.1", symbol=PERP, leverage="5")))
+    market.live(80)
+
+    assert [(event.kind, event.symbol) for event in market.heard.of(Transferred)] == [
+        ("deposit", None),
+        ("deposit", None),
+        ("funding", PERP),
+    ]
+    assert [row.amount for row in await market.venue.positions()] == [D("0.1")]
+
+
+# --- the same for the same seed ---------------------------------------------------------------
+
+
+async def test_two_markets_of_one_seed_are_equal_event_by_event() -> None:
+    first, second = await lived(60), await lived(60)
+
+    assert first.heard.events == second.heard.events
+    assert first.heard.events != (await lived(60, seed=2)).heard.events
+
+
+async def test_another_symbol_changes_nothing_about_the_first() -> None:
+    alone, among = await lived(60, symbols=(BTC,)), await lived(60, symbols=(BTC, "XRP/USDT"))
+
+    def levels(market: Living) -> list[object]:
+        return [delta.bids for delta in market.heard.of(BookDelta) if delta.symbol == BTC]
+
+    assert levels(alone) == levels(among)
+
+
+async def test_history_a_restart_and_the_running_market_agree() -> None:
+    clock = Clock()
+    log = MemoryLog()
+    first = await Living(clock, symbols=(BTC,), log=log).open()
+    before = await first.venue.ohlcv(BTC, "1m", None, 100)
+    await first.venue.submit(approved(wish("a", Side.BUY, "0.01", price="60000.00")))
+    first.live(100)
+    clock.advance(30)
+    again = await Living(clock, symbols=(BTC,), log=log, history=log.entries).open()
+    again.live(20)
+    after = await again.venue.ohlcv(BTC, "1m", None, 100)
+
+    old = {bar.ts: bar for bar in before[:-1]}
+    same = [bar for bar in after if bar.ts in old]
+    assert len(same) > 90
+    assert all(old[bar.ts] == bar for bar in same)
+    for left, right in zip(after, after[1:], strict=False):
+        assert float(right.open) == pytest.approx(float(left.close), rel=0.003)
+    assert float(after[-1].close) == pytest.approx(
+        again.source._symbols[BTC].path.price(clock.ns), rel=0.002
+    )
+    assert len(await again.venue.open_orders()) == 1
+
+
+async def test_a_restored_order_that_crosses_the_new_book_fills_and_is_told() -> None:
+    clock, log = Clock(), MemoryLog()
+    first = await Living(clock, symbols=(BTC,), log=log).open()
+    await first.venue.submit(
+        approved(wish("a", Side.BUY, "0.001", type=OrderType.STOP_LIMIT, stop_price="90000.00", price="90000.00"))
+    )
+    entries = list(log.entries)
+    # As if the trigger had fired in the moment of the kill: live in the log, not matched.
+    entry = orjson.loads(entries[-1])
+    entry["orders"][0]["live"] = True
+    entries[-1] = orjson.dumps(entry)
+    again = await Living(clock, symbols=(BTC,), log=log, history=entries).open()
+
+    assert [fill.amount for fill in again.heard.of(Filled)] == [D("0.001")]
+    assert await again.venue.open_orders() == []
+
+
+# --- bars -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "5m", "15m", "1h", "4h", "1d"])
+async def test_there_is_history_in_every_timeframe_without_holes(timeframe: str) -> None:
+    market = await Living(symbols=(BTC,)).open()
+    bars = await market.venue.ohlcv(BTC, timeframe, None, 60)
+
+    assert len(bars) == 60
+    assert {right.ts - left.ts for left, right in zip(bars, bars[1:], strict=False)} == {
+        TIMEFRAMES[timeframe]
+    }
+    for bar in bars:
+        low, high = float(bar.low), float(bar.high)
+        assert low <= min(float(bar.open), float(bar.close))
+        assert high >= max(float(bar.open), float(bar.close))
+        assert float(bar.volume) > 0
+
+
+async def test_bars_can_be_asked_for_from_a_time_on() -> None:
+    market = await Living(symbols=(BTC,)).open()
+    since = START - 10 * HOUR + 5
+    bars = await market.venue.ohlcv(BTC, "1h", since, 4)
+
+    first = (since // HOUR + 1) * HOUR
+    assert [bar.ts for bar in bars] == [first + n * HOUR for n in range(4)]
+
+
+async def test_closes_of_short_and_long_bars_meet() -> None:
+    market = await Living(symbols=(BTC,)).open()
+    since = (START - 5 * HOUR) // HOUR * HOUR
+    minutes = await market.venue.ohlcv(BTC, "1m", since, 120)
+    hours = await market.venue.ohlcv(BTC, "1h", since, 2)
+
+    assert [hours[0].close, hours[1].close] == [minutes[59].close, minutes[119].close]
+    assert float(hours[0].volume) == pytest.approx(
+        sum(float(bar.volume) for bar in minutes[:60]), rel=0.001
+    )
+
+
+async def test_the_tape_is_kept() -> None:
+    market = await lived(50, symbols=(BTC,))
+    trades = market.heard.of(Trade)
+
+    assert await market.venue.trades(BTC, 5) == trades[-5:]
+    market.venue.want(BTC, "ticker", True)
+
+
+async def test_it_runs_by_itself() -> None:
+    market = await Living(symbols=(BTC,)).open()
+    market.heard.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2):
+            await market.venue.run()
+
+    assert len(market.heard.of(Trade)) > 5
+
+
+# --- the parts --------------------------------------------------------------------------------
+
+
+def test_a_path_is_the_same_however_it_is_walked() -> None:
+    def made() -> Path:
+        return Path(
+            base=100.0, beta=1.0, sigma=0.02, turnover=1.0, common=Walk(0.02, 1, "c"), names=(1, "S")
+        )
+
+    times = [START + n * 7 * SECOND for n in range(200)]
+    forward = [made().price(ts) for ts in times]
+    walked = made()
+
+    assert [walked.price(ts) for ts in times] == forward
+    assert [walked.price(ts) for ts in reversed(times)] == forward[::-1]
+
+
+def test_a_path_is_continuous_over_days_and_moves_like_a_market() -> None:
+    path = Path(
+        base=100.0, beta=1.0, sigma=0.01, turnover=1.0, common=Walk(0.02, 3, "c"), names=(3, "S")
+    )
+    midnight = START // DAY * DAY
+    assert path.price(midnight - 1000) == pytest.approx(path.price(midnight), rel=1e-3)
+    hours = [log(path.price(midnight + n * HOUR)) for n in range(24 * 60)]
+    moves = [b - a for a, b in zip(hours, hours[1:], strict=False)]
+    hourly = (sum(x * x for x in moves) / len(moves)) ** 0.5
+
+    assert 0.001 < hourly < 0.02
+
+
+def test_nervous_times_last_and_jumps_are_rare() -> None:
+    walk = Walk(0.02, 5, "c")
+    wild = [walk.wild(START + n * HOUR) for n in range(24 * 60)]
+    changes = sum(a != b for a, b in zip(wild, wild[1:], strict=False))
+    jumps = sum(abs(walk._jump(START // HOUR * HOUR + n * HOUR + 59 * MINUTE)) > 0 for n in range(24 * 60))
+
+    assert 0.05 < sum(wild) / len(wild) < 0.6
+    assert changes < len(wild) / 4
+    assert 5 < jumps < 100
+
+
+def test_volume_rises_and_adds_up() -> None:
+    path = Path(
+        base=1.0, beta=1.0, sigma=0.01, turnover=2.0, common=Walk(0.02, 3, "c"), names=(3, "S")
+    )
+    sums = [path.traded(START + n * 20 * SECOND) for n in range(2000)]
+
+    assert all(b > a for a, b in zip(sums, sums[1:], strict=False))
+    assert (sums[-1] - sums[0]) / (1999 * 20) == pytest.approx(2.0, rel=0.3)
+
+
+def test_chance_has_the_shapes_it_promises() -> None:
+    chance = Chance(1, "test")
+    count = 4000
+    uniform = [chance.random() for _ in range(count)]
+    normal = [chance.gauss() for _ in range(count)]
+    events = [chance.poisson(2.5) for _ in range(count)]
+
+    assert sum(uniform) / count == pytest.approx(0.5, abs=0.03)
+    assert sum(normal) / count == pytest.approx(0, abs=0.06)
+    assert sum(x * x for x in normal) / count == pytest.approx(1, abs=0.1)
+    assert sum(events) / count == pytest.approx(2.5, abs=0.1)
+    assert {chance.below(3) for _ in range(50)} == {0, 1, 2}
+    assert [Chance(1, "a").bits()] == [Chance(1, "a").bits()] != [Chance(1, "b").bits()]
+
+
+def test_only_listed_symbols_can_be_had() -> None:
+    with pytest.raises(ValueError, match="not one of the embedded markets"):
+        listing_of("NOPE/USDT")
+    with pytest.raises(ValueError, match="not one of the embedded markets"):
+        listing_of("BTC/EUR")
+    market = market_of(PERP, Fees())
+    assert (market.settle, market.type, market.taker) == ("USDT", "swap", D("0.00055"))
+
+
+def test_numbers_are_written_on_the_grid() -> None:
+    assert text(1.23456, D("0.01")) == "1.23"
+    assert text(D("5"), D("0.001")) == "5.000"
+
+
+def test_an_empty_tape_has_no_bars() -> None:
+    tape = Tape(market_of(BTC, Fees()))
+
+    assert tape.bars("1m", None, 5) == []
+    assert tape.kept_from("1h") is None
+    assert tape.ticker(None, None, 1, 1).vwap is None
+
+
+@pytest.mark.slow
+async def test_a_simulated_day_stays_consistent() -> None:
+    market = await Living(Clock(START // DAY * DAY), symbols=(BTC, PERP), rate=2).open()
+    folds = {symbol: Bars("1h") for symbol in (BTC, PERP)}
+    books = defaultdict(OrderBook)
+    for _ in range(24 * 3600):
+        market.live(1, 1.0)
+        for event in market.heard.events:
+            if isinstance(event, Trade):
+                folds[event.symbol].add(event)
+            elif isinstance(event, BookSnapshot):
+                books[event.symbol].apply_snapshot(event)
+            elif isinstance(event, BookDelta):
+                books[event.symbol].apply_delta(event)
+                assert not books[event.symbol].crossed
+        market.heard.clear()
+    for symbol, fold in folds.items():
+        bars = await market.venue.ohlcv(symbol, "1h", START // DAY * DAY, 24)
+        assert list(bars[:23]) == list(fold.history())[:23]
+        for bar in bars:
+            path = market.source._symbols[symbol].path
+            assert float(bar.close) == pytest.approx(path.price(bar.ts + HOUR), rel=0.01)

@@ -1,0 +1,367 @@
+"""The paper venue: answers and events, latency, and what a restart remembers."""
+
+import asyncio
+from decimal import Decimal
+
+import orjson
+import pytest
+
+from realtime.model.errors import Code, VenueRejected
+from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen
+from realtime.model.market import BookDelta, BookSnapshot, Ticker, Trade
+from realtime.model.orders import OrderType, Side, Status
+from realtime.venues.frozen import MARKET, SYMBOL
+from tests.venues.kit import Clock, Listener, MemoryLog, Shop, amended, approved, wish
+
+
+D = Decimal
+
+
+async def opened(**options: object) -> Shop:
+    return await Shop(**options).open()  # type: ignore[arg-type]
+
+
+async def test_opening_tells_the_book_the_ticker_and_the_account() -> None:
+    shop = await opened()
+    snapshot = shop.heard.of(BookSnapshot)[0]
+    balance = shop.heard.of(BalanceSeen)[-1].balance
+
+    assert snapshot.bids[0] == ("64012.00", "0.51230")
+    assert shop.heard.of(Ticker)[-1].ask == "64012.10"
+    assert (balance.currency, balance.available) == ("USDT", D(100_000))
+    assert shop.venue.markets == {SYMBOL: MARKET}
+    assert (shop.venue.id, shop.venue.kind, shop.venue.lookup_proven) == ("paper", "paper", True)
+
+
+async def test_without_latency_everything_is_told_before_the_call_returns() -> None:
+    shop = await opened()
+    shop.heard.clear()
+    ack = await shop.venue.submit(approved(wish("a")))
+
+    assert (ack.status, ack.filled, ack.cost) == (Status.FILLED, D("0.01"), D("640.1210"))
+    assert [type(event).__name__ for event in shop.heard.events] == [
+        "OrderSeen",
+        "Filled",
+        "OrderSeen",
+        "BalanceSeen",
+        "BalanceSeen",
+        "Trade",
+        "Ticker",
+    ]
+    fill = shop.heard.of(Filled)[0]
+    assert (fill.price, fill.fee, fill.fee_currency) == (D("64012.10"), D("0.00001"), "BTC")
+    assert shop.heard.of(Trade)[0].id == fill.trade_id
+    assert shop.clock.slept == []
+
+
+async def test_the_steps_of_the_protocol_document_move_the_book() -> None:
+    shop = await opened()
+    shop.heard.clear()
+    shop.source.step(1)
+    shop.source.step(2)
+    deltas, tickers = shop.heard.of(BookDelta), shop.heard.of(Ticker)
+
+    assert [delta.bids for delta in deltas] == [(("64012.00", "0.40000"),), (("64012.05", "0.30000"),)]
+    assert [(row.bid, row.ask) for row in tickers] == [
+        ("64012.00", "64013.00"),
+        ("64012.05", "64013.00"),
+    ]
+
+
+async def test_a_trade_through_fills_all_resting_orders_at_their_prices() -> None:
+    shop = await opened()
+    await shop.place("g-21", price="64000.00")
+    await shop.place("g-22", price="63999.00")
+    shop.source.fill()
+    fills = shop.heard.of(Filled)
+
+    assert [(fill.price, fill.venue_client_id) for fill in fills] == [
+        (D("64000.00"), "vg-21"),
+        (D("63999.00"), "vg-22"),
+    ]
+    assert [trade.price for trade in await shop.venue.trades(SYMBOL, 5)] == ["63999.99", "63998.99"]
+    bars = await shop.venue.ohlcv(SYMBOL, "1m", None, 5)
+    assert [(bar.open, bar.close, bar.volume) for bar in bars] == [("63999.99", "63998.99", "0.02")]
+
+
+async def test_resting_sells_are_traded_through_too() -> None:
+    shop = await opened(balances={"BTC": "1"})
+    await shop.place("s", Side.SELL, price="65000.00")
+    shop.source.fill()
+
+    assert [fill.price for fill in shop.heard.of(Filled)] == [D("65000.00")]
+
+
+async def test_a_silent_feed_fills_nothing_and_comes_back_with_a_repaired_book() -> None:
+    shop = await opened()
+    await shop.place("a", price="64000.00")
+    shop.source.silence(silent=True)
+    shop.source.trade(Side.SELL, D("63000.00"), D(1))
+    with pytest.raises(VenueRejected) as refused:
+        await shop.place("b")
+    assert refused.value.code is Code.VENUE_UNAVAILABLE
+    assert shop.heard.of(Filled) == []
+
+    shop.source.silence(silent=False)
+
+    assert shop.heard.of(BookSnapshot)[-1].repaired
+    await shop.place("c")
+    assert len(shop.heard.of(Filled)) == 1
+
+
+async def test_a_running_market_gives_proofs_of_life_unless_silenced() -> None:
+    shop = await opened()
+    shop.heard.batches = 0
+    await running(shop, 5.1)
+    assert shop.heard.batches == 10
+
+    shop.source.silence(silent=True)
+    await running(shop, 5.1)
+
+    assert shop.heard.batches == 10
+
+
+async def test_amends_and_cancels_answer_with_the_order_as_it_is() -> None:
+    shop = await opened()
+    order = await shop.place("a", price="60000.00")
+    ack = await shop.venue.amend(amended(order, price="61000.00", amount="0.02"))
+    assert (ack.exchange_order_id, ack.status, ack.method) == (
+        order.exchange_order_id,
+        Status.OPEN,
+        "native",
+    )
+    rows = await shop.venue.open_orders()
+    assert [(row.price, row.amount) for row in rows] == [(D("61000.00"), D("0.02"))]
+
+    assert (await shop.venue.cancel(order)).status is Status.CANCELED
+    with pytest.raises(VenueRejected) as refused:
+        await shop.venue.cancel(order)
+    assert refused.value.code is Code.NOT_FOUND
+
+
+async def test_an_order_never_seen_is_not_found_anywhere() -> None:
+    shop = await opened()
+
+    assert await shop.venue.find(wish("nobody")) is None
+    with pytest.raises(VenueRejected):
+        await shop.venue.cancel(wish("nobody"))
+
+
+# --- the log ----------------------------------------------------------------------------------
+
+
+async def test_an_answer_waits_until_its_entry_is_on_disk() -> None:
+    log = MemoryLog()
+    shop = await opened(log=log)
+    log.slow = True
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(shop.place("a"))
+        await asyncio.sleep(0.01)
+        assert (len(log.waiting), task.done()) == (1, False)
+        assert len(shop.heard.of(Filled)) == 1  # events go through the desk's own journal, behind ours
+
+        log.sync()
+        await asyncio.sleep(0.01)
+
+        assert task.done()
+
+
+async def test_after_a_kill_the_log_tells_orders_fills_and_balances() -> None:
+    shop = await opened(log=MemoryLog())
+    bought = await shop.place("a")
+    resting = await shop.place("b", price="60000.00", amount="0.05")
+    part = await shop.place("p", price="61000.00", amount="0.05")
+    shop.source.trade(Side.SELL, D("60999.00"), D("0.02"))
+    waiting = await shop.place("s", Side.SELL, type=OrderType.STOP, stop_price="60000.00", amount="0.005")
+    await shop.venue.cancel(await shop.place("c", price="50000.00"))
+    again = await shop.reopened()
+
+    for order in (bought, resting, part, waiting):
+        found, expected = await again.venue.find(order), await shop.venue.find(order)
+        assert found is not None
+        assert expected is not None
+        assert (found.status, found.filled, found.exchange_order_id) == (
+            expected.status,
+            expected.filled,
+            expected.exchange_order_id,
+        )
+    assert await again.venue.open_orders() == await shop.venue.open_orders()
+    assert await again.venue.fills(0) == await shop.venue.fills(0)
+    assert await again.venue.balances() == await shop.venue.balances()
+    assert {event.exchange_order_id for event in again.heard.of(OrderSeen)} == {
+        row.exchange_order_id for row in await shop.venue.open_orders()
+    }
+
+
+async def test_after_a_kill_ids_go_on_and_client_ids_stay_used() -> None:
+    shop = await opened(log=MemoryLog())
+    first = await shop.place("a")
+    again = await shop.reopened()
+    with pytest.raises(VenueRejected) as refused:
+        await again.place("a")
+    second = await again.place("b")
+
+    assert refused.value.code is Code.CONFLICT
+    assert second.exchange_order_id != first.exchange_order_id
+    ids = [fill.trade_id for fill in await again.venue.fills(0)]
+    assert len(set(ids)) == 2
+
+
+async def test_resting_orders_of_before_the_kill_fill_after_it() -> None:
+    shop = await opened(log=MemoryLog())
+    await shop.place("a", price="64000.00")
+    again = await shop.reopened()
+    again.source.fill()
+    third = await again.reopened()
+
+    assert [fill.price for fill in await third.venue.fills(0)] == [D("64000.00")]
+    assert await third.venue.open_orders() == []
+
+
+async def test_deposits_of_the_start_are_made_once() -> None:
+    shop = await opened(log=MemoryLog())
+    again = await shop.reopened()
+
+    assert await again.free("USDT") == D(100_000)
+    assert again.log is not None
+    assert len(again.log.entries) == 1
+
+
+async def test_transfers_survive_a_kill() -> None:
+    shop = await opened(log=MemoryLog())
+    await shop.paper.transfer("USDT", D(-99_000))
+    again = await shop.reopened()
+
+    assert await again.free("USDT") == D(1000)
+
+
+async def test_an_order_accepted_but_not_matched_before_the_kill_is_matched_after_it() -> None:
+    shop = await opened(log=MemoryLog(), latency_s=0.02)
+    order = await shop.place("a")
+    limit = await shop.place("b", price="64012.10")
+    assert shop.heard.of(Filled) == []
+    again = await shop.reopened()
+
+    for each in (order, limit):
+        found = await again.venue.find(each)
+        assert found is not None
+        assert found.status is Status.FILLED
+
+
+async def test_log_entries_are_small_json() -> None:
+    log = MemoryLog()
+    shop = await opened(log=log)
+    await shop.place("a")
+    entry = orjson.loads(log.entries[-1])
+
+    assert set(entry) >= {"orders", "fills", "wallets", "holdings", "seq"}
+    assert len(log.entries[-1]) < 2000
+
+
+# --- latency ----------------------------------------------------------------------------------
+
+
+async def running(shop: Shop, seconds: float) -> None:
+    """Let the venue run for so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await shop.venue.run()
+    except TimeoutError:
+        pass
+
+
+async def test_latency_delays_the_answer_and_then_the_match() -> None:
+    shop = await opened(latency_s=0.02)
+    start = shop.clock.ns
+    ack = await shop.venue.submit(approved(wish("a")))
+    answered = shop.clock.ns
+    assert (ack.status, ack.filled) == (Status.OPEN, 0)
+    assert 3 < (answered - start) / 1e6 < 30
+
+    await running(shop, 1)
+
+    fill = shop.heard.of(Filled)[0]
+    assert 3 < (fill.ts - answered) / 1e6 < 30
+
+
+async def test_the_same_seed_gives_the_same_delays() -> None:
+    delays = []
+    for _ in range(2):
+        shop = await opened(latency_s=0.02)
+        for number in range(20):
+            await shop.place(str(number), price="1.00")
+        delays.append(list(shop.clock.slept))
+
+    assert delays[0] == delays[1]
+    assert len(set(delays[0])) == 20
+    assert sorted(delays[0])[10] == pytest.approx(0.01, rel=0.5)
+
+
+async def test_a_cancel_that_loses_the_race_gets_the_real_error() -> None:
+    shop = await opened(latency_s=0.02)
+    order = await shop.place("a", price="64000.00")
+    shop.paper.exchange.release("main", order.exchange_order_id or "", shop.clock.ns)
+    async with asyncio.TaskGroup() as group:
+        cancel = group.create_task(_refusal(shop, order))
+        await asyncio.sleep(0)
+        shop.source.fill()
+
+    assert cancel.result() is Code.NOT_FOUND
+    assert len(shop.heard.of(Filled)) == 1
+
+
+async def _refusal(shop: Shop, order: object) -> Code | None:
+    try:
+        await shop.venue.cancel(order)  # type: ignore[arg-type]
+    except VenueRejected as error:
+        return error.code
+    return None
+
+
+async def test_market_data_does_not_wait_for_order_latency() -> None:
+    shop = await opened(latency_s=5)
+    shop.heard.clear()
+    shop.source.step(1)
+
+    assert len(shop.heard.of(BookDelta)) == 1
+    assert shop.clock.slept == []
+
+
+async def test_a_log_that_fails_ends_the_run() -> None:
+    class Broken(MemoryLog):
+        def append(self, body: bytes) -> asyncio.Future[None]:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if self.entries:
+                future.set_exception(OSError("disk"))
+            else:
+                self.entries.append(body)
+                future.set_result(None)
+            return future
+
+    shop = await opened(log=Broken())
+    with pytest.raises(OSError, match="disk"):
+        await shop.place("a", price="64000.00")
+    shop.source.fill()
+    with pytest.raises(ExceptionGroup):
+        await shop.venue.run()
+
+
+async def test_leverage_and_margin_mode_are_for_derivatives() -> None:
+    shop = await opened()
+    with pytest.raises(VenueRejected):
+        await shop.paper.set_leverage(SYMBOL, D(2))
+    with pytest.raises(VenueRejected):
+        await shop.paper.set_isolated(SYMBOL, isolated=False)
+
+    assert await shop.venue.positions() == []
+    assert shop.heard.of(PositionSeen) == []
+    shop.venue.want(SYMBOL, "ticker", True)
+
+
+async def test_an_unopened_venue_says_so() -> None:
+    shop = Shop(Clock())
+    with pytest.raises(AssertionError, match="open comes first"):
+        await shop.venue.cancel(wish("a"))
+    with pytest.raises(AssertionError, match="bind comes first"):
+        shop.source.step(1)
+    assert Listener().batches == 0

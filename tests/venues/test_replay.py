@@ -1,0 +1,407 @@
+"""Recorded sessions (trading:7): joined without a gap, equal to the venue's own best prices, tradable."""
+
+import asyncio
+import gzip
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+
+import orjson
+import pytest
+
+from realtime.engine.orderbook import OrderBook
+from realtime.model.events import Filled
+from realtime.model.market import (
+    SECOND,
+    BookDelta,
+    BookSnapshot,
+    Level,
+    Mark,
+    Stale,
+    Ticker,
+    Trade,
+)
+from realtime.model.orders import Side, Status
+from realtime.venues.binance import BUFFER, Message, Parser, Quote
+from realtime.venues.listing import Fees
+from realtime.venues.paper import PaperVenue
+from realtime.venues.replay import ReplaySource, learn, recording
+from tests.venues.kit import START, Clock, Listener, approved, wish
+
+
+D = Decimal
+SHORT = Path(__file__).parents[1] / "data"
+LONG = Path(__file__).parents[3] / "shared" / "data"
+SHORT_SPOT, SHORT_USDM = (
+    SHORT / "binance-spot-synthetic.jsonl.gz",
+    SHORT / "binance-usdm-synthetic.jsonl.gz",
+)
+SPOT = LONG / "binance-spot-btcusdt-20240808.jsonl.gz"
+USDM = LONG / "binance-usdm-ethusdt-20240808.jsonl.gz"
+FILES = [
+    pytest.param(SHORT_SPOT, 116, id="spot, synthetic"),
+    pytest.param(SHORT_USDM, 116, id="usd-m, synthetic"),
+    pytest.param(SPOT, 3449, id="spot, recorded"),
+    pytest.param(USDM, 6580, id="usd-m, recorded"),
+]
+
+
+@cache
+def messages(path: Path) -> list[tuple[int, Message]]:
+    """Time and message of each line; skips the test where the recording is not here."""
+    if not path.exists():
+        pytest.skip(f"{path.name}: the recordings of ../shared/data are not here")
+    with gzip.open(path, "rb") as file:
+        parts = [line.partition(b" ") for line in file]
+    return [(int(stamp), orjson.loads(body)) for stamp, _, body in parts]
+
+
+def is_depth(message: Message) -> bool:
+    return "@depth" in str(message.get("stream", ""))
+
+
+class Rebuilt:
+    """A book rebuilt from messages, and what the venue said beside it."""
+
+    def __init__(self, rows: Iterable[tuple[int, Message]]) -> None:
+        self.parser = Parser(venue="x", symbol="S")
+        self.book = OrderBook("S")
+        self.tops: list[tuple[int, tuple[Level, ...], tuple[Level, ...]]] = []
+        self.quotes: list[Quote] = []
+        self.stale: list[Stale] = []
+        self.trades: list[Trade] = []
+        self.snapshots: list[BookSnapshot] = []
+        for ts, message in rows:
+            changed = False
+            for event in self.parser.parse(message, ts, ts):
+                if isinstance(event, Quote):
+                    self.quotes.append(event)
+                elif isinstance(event, BookDelta):
+                    self.book.apply_delta(event)
+                    changed = True
+                elif isinstance(event, BookSnapshot):
+                    self.book.apply_snapshot(event)
+                    self.snapshots.append(event)
+                elif isinstance(event, Stale):
+                    self.stale.append(event)
+                else:
+                    self.trades.append(event)
+            if changed and self.parser.update is not None:
+                self.tops.append((self.parser.update, *self.book.top(1)))
+
+
+@pytest.mark.parametrize(("path", "comparable"), FILES)
+def test_the_rebuilt_book_equals_the_venue_s_best_prices_everywhere(
+    path: Path, comparable: int
+) -> None:
+    rebuilt = Rebuilt(messages(path))
+    quotes = sorted(rebuilt.quotes, key=lambda quote: quote.update)
+    updates = [quote.update for quote in quotes]
+    compared = 0
+    for update, bids, asks in rebuilt.tops:
+        index = bisect_right(updates, update) - 1
+        if index >= 0:
+            compared += 1
+            assert (quotes[index].bid, quotes[index].ask) == (bids[0], asks[0])
+
+    assert (compared, rebuilt.parser.gaps) == (comparable, 0)
+
+
+@pytest.mark.parametrize("path", [SHORT_SPOT, SHORT_USDM, SPOT, USDM], ids=lambda path: path.name[:16])
+def test_removing_any_depth_message_is_noticed(path: Path) -> None:
+    rows = [message for _, message in messages(path)]
+    start = next(n for n, row in enumerate(rows) if "lastUpdateId" in row)
+    depths = [row for row in rows[start:] if is_depth(row)]
+    for before, after in zip(depths, depths[2:], strict=False):
+        parser = Parser(venue="x", symbol="S")
+        parser._last = before["data"]["u"]  # type: ignore[index]
+        (event,) = parser.parse(after, 1, 1)
+
+        assert isinstance(event, Stale)
+        assert (event.cause, parser.gaps, parser.update) == ("desync", 1, None)
+
+
+def test_a_message_heard_twice_changes_nothing() -> None:
+    rows = [row for row in messages(SHORT_SPOT) if is_depth(row[1]) or "lastUpdateId" in row[1]]
+    doubled = Rebuilt(row for row in rows for _ in range(1 if "lastUpdateId" in row[1] else 2))
+
+    assert doubled.parser.gaps == 0
+    assert doubled.book.top(50) == Rebuilt(rows).book.top(50)
+
+
+def depth(first: int, last: int, previous: int | None = None, price: str = "1.0") -> Message:
+    data: dict[str, object] = {"U": first, "u": last, "b": [[price, str(last)]], "a": []}
+    if previous is not None:
+        data["pu"] = previous
+    return {"stream": "s@depth", "data": data}
+
+
+def whole(update: int) -> Message:
+    return {"lastUpdateId": update, "bids": [["1.0", "1"]], "asks": [["2.0", "1"]]}
+
+
+def told(rows: Sequence[Message]) -> list[tuple[str, object]]:
+    """Short words for what a parser makes of these messages."""
+    parser = Parser(venue="x", symbol="S")
+    out: list[tuple[str, object]] = []
+    for number, row in enumerate(rows):
+        for event in parser.parse(row, number, number):
+            if isinstance(event, BookSnapshot):
+                out.append(("snapshot", event.repaired))
+            elif isinstance(event, Stale):
+                out.append(("stale", event.cause))
+            elif isinstance(event, BookDelta):
+                out.append(("delta", event.bids[0][1]))
+    return out
+
+
+def test_after_a_gap_nothing_is_believed_until_a_snapshot_repairs_the_book() -> None:
+    assert told([whole(10), depth(11, 12), depth(14, 15), depth(16, 17), whole(16), depth(18, 19)]) == [
+        ("snapshot", False),
+        ("delta", "12"),
+        ("stale", "desync"),
+        ("stale", None),
+        ("snapshot", True),
+        ("delta", "17"),
+        ("delta", "19"),
+    ]
+
+
+def test_what_came_before_the_snapshot_is_joined_or_dropped() -> None:
+    assert told([depth(5, 8), depth(9, 12), depth(13, 14), whole(10)]) == [
+        ("snapshot", False),
+        ("delta", "12"),
+        ("delta", "14"),
+    ]
+
+
+def test_a_hole_between_snapshot_and_buffer_is_a_gap() -> None:
+    assert told([depth(13, 14), whole(10)]) == [("snapshot", False), ("stale", "desync")]
+
+
+def test_usd_m_messages_name_their_predecessor() -> None:
+    assert told(
+        [whole(10), depth(8, 12, 7), depth(15, 18, 12), depth(20, 22, 19), depth(23, 25, 22)]
+    ) == [
+        ("snapshot", False),
+        ("delta", "12"),
+        ("delta", "18"),
+        ("stale", "desync"),
+    ]
+
+
+def test_waiting_for_a_snapshot_is_bounded() -> None:
+    parser = Parser(venue="x", symbol="S")
+    for number in range(BUFFER + 5):
+        parser.parse(depth(number, number), 0, 0)
+
+    assert len(parser._buffer) == BUFFER
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"result": None, "id": 1},
+        {"stream": "s@kline_1m", "data": {}},
+        {"stream": 5, "data": {}},
+        {"stream": "s@trade", "data": {"t": 1, "p": "0", "q": "1", "m": True}},
+        {"stream": "s@trade", "data": {"t": 1, "p": "1", "q": "0.000", "m": True}},
+    ],
+)
+def test_messages_that_are_nothing_to_us_give_no_events(message: Message) -> None:
+    assert Parser(venue="x", symbol="S").parse(message, 0, 0) == ()
+
+
+def test_a_trade_s_side_is_the_taker_s() -> None:
+    sides = [
+        Rebuilt([(1, {"stream": "s@trade", "data": {"t": 1, "p": "1", "q": "2", "m": maker}})]).trades[0].side
+        for maker in (True, False)
+    ]
+
+    assert sides == ["sell", "buy"]
+
+
+# --- playing ----------------------------------------------------------------------------------
+
+
+class Played:
+    """A paper account on a recording."""
+
+    def __init__(self, path: Path, *, speed: float | None = None, restamp: bool = False) -> None:
+        messages(path)  # skips where it is not here
+        self.clock = Clock()
+        self.source = ReplaySource(
+            recording(path), now=self.clock.now, sleep=self.clock.sleep, speed=speed, restamp=restamp
+        )
+        self.heard = Listener()
+        self.venue = PaperVenue(
+            source=self.source,
+            balances={"USDT": D(1_000_000), "BTC": D(10)},
+            seed=1,
+            now=self.clock.now,
+            sleep=self.clock.sleep,
+            kind="replay",
+        )
+
+    async def open(self) -> "Played":
+        await self.venue.open(self.heard)
+        return self
+
+
+async def test_symbol_and_grid_are_learnt_from_the_recording() -> None:
+    spot, usdm = await Played(SHORT_SPOT).open(), await Played(SHORT_USDM).open()
+    first, second = spot.source.market, usdm.source.market
+
+    assert (first.symbol, first.type, first.price_tick) == ("BTC/USDT", "spot", D("0.01"))
+    assert first.amount_step == D("0.00001")
+    assert (second.symbol, second.settle, second.amount_step) == ("ETH/USDT:USDT", "USDT", D("0.001"))
+    assert (spot.venue.kind, second.taker) == ("replay", D("0.00055"))
+
+
+def test_something_else_is_not_a_recording() -> None:
+    with pytest.raises(ValueError, match="not a recording"):
+        learn([b'1 {"data":{"s":"NOPE"}}'], Fees())
+
+
+@pytest.mark.parametrize("path", [SHORT_SPOT, SHORT_USDM, SPOT], ids=lambda path: path.name[:16])
+async def test_all_trades_and_quotes_are_published_in_order(path: Path) -> None:
+    played = await Played(path).open()
+    await played.venue.run()
+    rows = [message for _, message in messages(path)]
+    trades = [row["data"] for row in rows if "@trade" in str(row.get("stream"))]
+    quotes = [row for row in rows if "@bookTicker" in str(row.get("stream"))]
+
+    assert [trade.id for trade in played.heard.of(Trade)] == [str(row["t"]) for row in trades]  # type: ignore[index]
+    assert len(played.heard.of(Ticker)) == len(quotes)
+    assert played.heard.of(Stale) == []
+
+
+async def test_orders_fill_against_the_recorded_book_and_tape() -> None:
+    played = await Played(SHORT_SPOT).open()
+    rows = messages(SHORT_SPOT)
+    for ts, message in rows[:60]:
+        played.source.play(message, ts)
+    bid = played.source.book.best_bid
+    assert bid is not None
+    taken = await played.venue.submit(approved(wish("t", Side.BUY, "0.01")))
+    await played.venue.submit(approved(wish("m", Side.BUY, "0.01", price=bid[0])))
+    await played.venue.submit(approved(wish("s", Side.SELL, "0.01", price=f"{float(bid[0]) + 0.05:.2f}")))
+    for ts, message in rows[60:]:
+        played.source.play(message, ts)
+    fills = played.heard.of(Filled)
+
+    assert taken.status is Status.FILLED
+    assert [fill.maker for fill in fills] == [False, True, True]
+    assert (await played.venue.trades("BTC/USDT", 1000))[-1].symbol == "BTC/USDT"
+
+
+@pytest.mark.parametrize("path", [SPOT, USDM], ids=lambda path: path.name[:16])
+async def test_orders_fill_in_a_real_recording(path: Path) -> None:
+    played = await Played(path).open()
+    symbol = played.source.market.symbol
+    rows = messages(path)
+    for ts, message in rows[:3000]:
+        played.source.play(message, ts)
+    bid = played.source.book.best_bid
+    assert bid is not None
+    price = str(D(bid[0]).normalize())
+    taker = await played.venue.submit(approved(wish("t", Side.SELL if path is SPOT else Side.BUY, "0.01", symbol=symbol)))
+    await played.venue.submit(approved(wish("m", Side.BUY, "0.01", price=price, symbol=symbol)))
+    queued = played.venue.exchange.clearing.accounts["main"].orders["x-2"].ahead
+    for ts, message in rows[3000:16000]:
+        played.source.play(message, ts)
+
+    assert taker.status is Status.FILLED
+    assert queued > 0
+    made = [fill.amount for fill in played.heard.of(Filled) if fill.maker]
+    assert sum(made) == D("0.01")
+
+
+async def test_a_recording_plays_at_its_own_pace_times_the_speed() -> None:
+    rows = messages(SHORT_SPOT)
+    recorded = (rows[-1][0] - rows[0][0]) / SECOND
+    for speed in (1.0, 10.0):
+        played = await Played(SHORT_SPOT, speed=speed, restamp=True).open()
+        await played.venue.run()
+
+        assert (played.clock.ns - START) / SECOND == pytest.approx(recorded / speed, abs=0.3)
+        stamps = [event.ts for event in played.heard.of(Trade)]
+        assert START <= stamps[0] <= stamps[-1] <= played.clock.ns
+
+
+async def test_as_fast_as_possible_still_gives_the_loop_its_turns() -> None:
+    played = await Played(SHORT_SPOT).open()
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(other())
+        await played.venue.run()
+        task.cancel()
+
+    assert turns > 1
+
+
+async def test_bars_and_trades_of_other_symbols_are_not_there() -> None:
+    played = await Played(SHORT_SPOT).open()
+    await played.venue.run()
+
+    assert await played.venue.ohlcv("ETH/USDT", "1m", None, 5) == ()
+    assert await played.venue.trades("ETH/USDT", 5) == ()
+    assert len(await played.venue.ohlcv("BTC/USDT", "1m", None, 5)) >= 1
+    played.venue.want("BTC/USDT", "trades", True)
+
+
+async def test_a_gap_makes_the_book_stale_and_nothing_fills_until_it_is_repaired() -> None:
+    played = await Played(SHORT_SPOT).open()
+    rows = messages(SHORT_SPOT)
+    for ts, message in rows[:60]:
+        played.source.play(message, ts)
+    await played.venue.submit(approved(wish("m", Side.BUY, "0.01", price="61000.00")))
+    played.source.play(depth(10**9, 10**9 + 1), 1)
+    assert played.heard.of(Stale)[-1].cause == "desync"
+    trade = {"t": 1, "p": "60000.00", "q": "5", "m": True}
+    played.source.play({"stream": "s@trade", "data": trade}, 1)
+    assert played.heard.of(Filled) == []
+
+    played.source.play({**whole(10**9 + 1), "bids": [["60900.00", "1"]], "asks": [["62000.00", "1"]]}, 1)
+    played.source.play({"stream": "s@trade", "data": trade}, 1)
+
+    assert played.heard.of(BookSnapshot)[-1].repaired
+    assert len(played.heard.of(Filled)) == 1
+
+
+async def test_an_own_trade_before_the_first_quote_takes_the_book_for_its_ticker() -> None:
+    played = await Played(SHORT_SPOT).open()
+    played.source.play({**whole(1), "asks": [["2.00", "5"]]}, 1)
+    await played.venue.submit(approved(wish("t", Side.BUY, "1")))
+
+    assert played.heard.of(Ticker)[-1].ask == "2.00"
+
+
+async def test_marks_of_an_outside_market_reach_the_exchange() -> None:
+    played = await Played(SHORT_USDM).open()
+    symbol = played.source.market.symbol
+    played.venue.feed(
+        Mark(symbol=symbol, mark="2600", index="2600", funding_rate="0", next_funding_ts=0, ts=1)
+    )
+    played.venue.feed(
+        Ticker(symbol=symbol, bid=None, bid_amount=None, ask=None, ask_amount=None, ts=1, recv_ts=1)
+    )
+
+    assert played.venue.exchange.pits[symbol].mark == D(2600)
+
+
+def test_plain_files_are_recordings_too(tmp_path: Path) -> None:
+    path = tmp_path / "session.jsonl"
+    path.write_bytes(b"1 {}\n2 {}\n")
+
+    assert list(recording(path)()) == [b"1 {}\n", b"2 {}\n"]
