@@ -1,0 +1,96 @@
+"""Ops of alerts."""
+
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import Field
+
+from realtime.commands import naming
+from realtime.commands.params import ChangeParams, Instant, Name, Params
+from realtime.commands.registry import Answer, Call, Op
+from realtime.desk.desk import Desk
+from realtime.model.errors import Code, Refused
+
+
+class ListParams(Params):
+    """Which alerts."""
+
+    level: Literal["info", "warning", "error", "critical"] | None = None
+    acked: bool | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+
+
+class AckParams(ChangeParams):
+    """Which alert was seen."""
+
+    alert_id: Name
+
+
+class Alerts:
+    """The handlers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def page(self, call: Call[ListParams]) -> Answer:
+        """List alerts, newest first."""
+        params = call.params
+        page = await self._desk.store.alerts(
+            level=params.level,
+            acked=params.acked,
+            since=naming.ns(params.since),
+            until=naming.ns(params.until),
+            limit=params.limit,
+            cursor=params.cursor,
+        )
+        found = []
+        for entry in page.rows:
+            row = orjson.loads(entry.body)
+            # An acknowledged alert stands in the log a second time, for the channel; here once.
+            if row["acked_by"] is None:
+                found.append(row | {"acked_by": entry.acked_by})
+        return Answer(result={"alerts": found, "next_cursor": page.next_cursor})
+
+    async def ack(self, call: Call[AckParams]) -> Answer:
+        """Note that somebody has seen an alert."""
+        alert_id = call.params.alert_id
+        found = await self._desk.find_alert(alert_id)
+        if found is None:
+            raise Refused(Code.NOT_FOUND, f"no alert {alert_id}", {"what": "alert"})
+        if found["acked_by"] is not None:
+            return Answer(result=found | {"changed": False})
+        acked = self._desk.acknowledge(found, naming.who_of(call))
+        await self._desk.settled()
+        return Answer(
+            result=acked | {"changed": True}, at=self._desk.outlet.named(("alerts",)) or None
+        )
+
+
+def ops(desk: Desk) -> list[Op]:
+    """Make the rows of the table."""
+    alerts = Alerts(desk)
+    return [
+        Op(
+            name="alert.list",
+            params=ListParams,
+            scope="read",
+            lane="query",
+            handler=alerts.page,
+            summary="What a person should look at, newest first",
+            example={"acked": False},
+        ),
+        Op(
+            name="alert.ack",
+            params=AckParams,
+            scope="trade|bots",
+            lane="query",
+            handler=alerts.ack,
+            summary="Note that an alert was seen",
+            errors=(Code.NOT_FOUND,),
+            example={"alert_id": "a-1"},
+            command=True,
+        ),
+    ]

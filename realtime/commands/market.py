@@ -1,0 +1,371 @@
+"""Ops of market data."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from realtime.commands import naming
+from realtime.commands.order import Fields
+from realtime.commands.params import Instant, Name, Params, Symbol, invalid
+from realtime.commands.registry import Answer, Call, Op
+from realtime.desk.charts import bar_row
+from realtime.desk.desk import Desk
+from realtime.engine import rows
+from realtime.engine.bars import TIMEFRAMES
+from realtime.engine.market import plain, text
+from realtime.model.errors import Code, Refused
+from realtime.model.market import MS, Bar, Market
+from realtime.model.orders import OrderType
+from realtime.venues.base import Venue
+
+
+Given = Answer | Awaitable[Answer]
+Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
+
+
+class SymbolParams(Params):
+    """One market."""
+
+    symbol: Symbol
+
+
+class TickersParams(Params):
+    """Which markets; all without arguments."""
+
+    symbols: Annotated[list[Symbol], Field(max_length=256)] | None = None
+
+
+class BookParams(SymbolParams):
+    """How much of the order book."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 20
+
+
+class TradesParams(SymbolParams):
+    """Which public trades."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 50
+    since: Instant | None = None
+
+
+class OhlcvParams(SymbolParams):
+    """Which bars."""
+
+    timeframe: Timeframe = "5m"
+    since: Instant | None = None
+    until: Instant | None = None
+    limit: Annotated[int, Field(ge=1, le=1500)] = 100
+    cursor: Annotated[str, Field(max_length=32)] | None = None
+
+
+class ListParams(Params):
+    """Which markets."""
+
+    active: bool | None = True
+    quote: Name | None = None
+    type: Literal["spot", "swap", "future", "option", "margin"] | None = None
+
+
+class LimitsParams(Params):
+    """A market, or the venue."""
+
+    symbol: Symbol | None = None
+
+
+class StatusParams(Params):
+    """Which venue; all without arguments."""
+
+    venue: Name | None = None
+
+
+class Markets:
+    """The handlers."""
+
+    def __init__(
+        self, desk: Desk, source: Venue, venues: Callable[[], Sequence[Mapping[str, object]]]
+    ) -> None:
+        self._desk = desk
+        self._source = source
+        self._venues = venues
+
+    def _market(self, name: str) -> Market:
+        return naming.market_of(self._desk.engine.markets, name)
+
+    def _ticker(self, market: Market) -> Fields | None:
+        ticker = self._desk.engine.tickers.get(market.symbol)
+        return None if ticker is None else dict(rows.ticker_row(ticker, market))
+
+    def ticker(self, call: Call[SymbolParams]) -> Answer:
+        """Give a ticker."""
+        market = self._market(call.params.symbol)
+        found = self._ticker(market)
+        if found is None:
+            raise Refused(
+                Code.VENUE_UNAVAILABLE, f"no ticker of {market.symbol} yet", retry_after=1.0
+            )
+        return Answer(result=found)
+
+    def tickers(self, call: Call[TickersParams]) -> Answer:
+        """Give several tickers."""
+        markets = self._desk.engine.markets
+        names = call.params.symbols
+        wanted = list(markets.values()) if names is None else [self._market(n) for n in names]
+        found = [self._ticker(market) for market in wanted]
+        return Answer(result={"tickers": [row for row in found if row is not None]})
+
+    def orderbook(self, call: Call[BookParams]) -> Answer:
+        """Give an order book."""
+        market = self._market(call.params.symbol)
+        book = self._desk.engine.books.get(market.symbol)
+        if book is None or book.crossed:
+            raise Refused(
+                Code.VENUE_UNAVAILABLE, f"no order book of {market.symbol} yet", retry_after=1.0
+            )
+        bids, asks = book.top(call.params.limit)
+        at = self._desk.outlet.named((f"orderbook:{market.symbol}?depth=25&rate=100",))
+        position = next(iter(at.values()), None)
+        return Answer(
+            result={
+                "symbol": market.symbol,
+                "bids": bids,
+                "asks": asks,
+                "seq": position["seq"] if isinstance(position, dict) else None,
+                "ts": book.asof // MS,
+                "source": "ws",
+            }
+        )
+
+    async def trades(self, call: Call[TradesParams]) -> Answer:
+        """Give the newest public trades."""
+        params = call.params
+        market = self._market(params.symbol)
+        found = list(await self._source.trades(market.symbol, params.limit))
+        if params.since is not None:
+            found = [trade for trade in found if trade.ts >= params.since * MS]
+        return Answer(
+            result={"symbol": market.symbol, "trades": [rows.trade_row(t, market) for t in found]}
+        )
+
+    async def ohlcv(self, call: Call[OhlcvParams]) -> Answer:
+        """Give bars, oldest first, and name the holes between them."""
+        params = call.params
+        market = self._market(params.symbol)
+        since = params.since
+        if params.cursor is not None:
+            if not params.cursor.isdecimal():
+                raise invalid("cursor", "is not one that an answer gave")
+            since = int(params.cursor)
+        length = TIMEFRAMES[params.timeframe]
+        if params.until is not None and since is None:
+            since = max(params.until - params.limit * (length // MS), 0)
+        bars = list(
+            await self._source.ohlcv(
+                market.symbol, params.timeframe, naming.ns(since), params.limit
+            )
+        )
+        full = len(bars) == params.limit
+        if params.until is not None:
+            bars = [bar for bar in bars if bar.ts < params.until * MS]
+        now = self._desk.now()
+        closed = [bar.ts + length for bar in bars if bar.ts + length <= now]
+        more = full and since is not None and bars and bars[-1].ts + length <= now
+        return Answer(
+            result={
+                "symbol": market.symbol,
+                "timeframe": params.timeframe,
+                "ohlcv": [bar_row(bar) for bar in bars],
+                "gaps": gaps(bars, length),
+                "closed_through_ts": closed[-1] // MS if closed else None,
+                "next_cursor": str((bars[-1].ts + length) // MS) if more else None,
+            }
+        )
+
+    def page(self, call: Call[ListParams]) -> Answer:
+        """List markets."""
+        params = call.params
+        found = [
+            rows.market_row(market)
+            for market in self._desk.engine.markets.values()
+            if (params.active is None or market.active is params.active)
+            and (params.quote is None or market.quote == params.quote.upper())
+            and (params.type is None or market.type == params.type)
+        ]
+        return Answer(result={"markets": found})
+
+    def get(self, call: Call[SymbolParams]) -> Answer:
+        """Give one market."""
+        return Answer(result=dict(rows.market_row(self._market(call.params.symbol))))
+
+    def limits(self, call: Call[LimitsParams]) -> Answer:
+        """Tell what can be traded here, and how."""
+        result: Fields = {
+            "mode": self._desk.engine.mode,
+            "venue": self._source.id,
+            "margin_available": any(m.contract for m in self._desk.engine.markets.values()),
+            "order_types": [{"type": kind, "support": "native"} for kind in OrderType],
+            "time_in_force": ["GTC", "IOC", "FOK", "PO", "GTD"],
+            "limitations": LIMITATIONS,
+            "capabilities": {
+                "stream": dict.fromkeys(STREAMS, "ws"),
+                "order": dict.fromkeys(("amend", "cancel_all", "bracket", "oco"), "native"),
+            },
+        }
+        if call.params.symbol is not None:
+            result |= limits_row(self._market(call.params.symbol))
+        return Answer(result=result)
+
+    def status(self, call: Call[StatusParams]) -> Answer:
+        """Tell how the venues are."""
+        venues = [
+            venue
+            for venue in self._venues()
+            if call.params.venue is None or venue["id"] == call.params.venue
+        ]
+        if not venues:
+            raise Refused(Code.NOT_FOUND, f"no venue {call.params.venue}", {"what": "venue"})
+        return Answer(result={"venues": venues})
+
+
+STREAMS: Final = ("ticker", "orderbook", "trades", "ohlcv", "orders", "fills", "balances")
+LIMITATIONS: Final = (
+    "own orders do not move a recorded market",
+    "the place in the queue of a price level is an estimate",
+    "there are no hidden orders",
+)
+
+
+def limits_row(market: Market) -> Fields:
+    """Make the figures of one market."""
+    amounts = {
+        "min_amount": market.min_amount,
+        "max_amount": market.max_amount,
+        "max_market_amount": market.max_market_amount,
+    }
+    return {
+        "symbol": market.symbol,
+        "price_tick": plain(market.price_tick),
+        "amount_step": plain(market.amount_step),
+        "min_cost": None if market.min_cost is None else plain(market.min_cost),
+        "contract_size": plain(market.contract_size),
+        "max_leverage": plain(market.max_leverage),
+        "maker": plain(market.maker),
+        "taker": plain(market.taker),
+        **{k: None if v is None else text(v, market.amount_step) for k, v in amounts.items()},
+    }
+
+
+def gaps(bars: Sequence[Bar], length: int) -> list[Fields]:
+    """Name the times between bars in which there is none [ms]."""
+    return [
+        {"from_ts": (one.ts + length) // MS, "to_ts": two.ts // MS}
+        for one, two in pairwise(bars)
+        if two.ts - one.ts > length
+    ]
+
+
+def ops(
+    desk: Desk, source: Venue, venues: Callable[[], Sequence[Mapping[str, object]]]
+) -> list[Op]:
+    """Make the rows of the table."""
+    markets = Markets(desk, source, venues)
+    found = (Code.NOT_FOUND,)
+    fed = (Code.NOT_FOUND, Code.VENUE_UNAVAILABLE)
+    return [
+        Op(
+            name="market.ticker",
+            params=SymbolParams,
+            scope="read",
+            lane="query",
+            handler=markets.ticker,
+            http=("GET /api/market/ticker/{symbol}",),
+            summary="Top of book and the last 24 hours",
+            errors=fed,
+            example={"symbol": "BTC/USDT"},
+        ),
+        Op(
+            name="market.tickers",
+            params=TickersParams,
+            scope="read",
+            lane="query",
+            handler=markets.tickers,
+            summary="Several tickers at once",
+            errors=found,
+            example={},
+        ),
+        Op(
+            name="market.orderbook",
+            params=BookParams,
+            scope="read",
+            lane="query",
+            handler=markets.orderbook,
+            http=("GET /api/market/orderbook/{symbol}", "GET /api/orderbook/{symbol}"),
+            summary="Bids and asks, best first",
+            errors=fed,
+            example={"symbol": "BTC/USDT", "limit": 20},
+        ),
+        Op(
+            name="market.trades",
+            params=TradesParams,
+            scope="read",
+            lane="query",
+            handler=markets.trades,
+            http=("GET /api/market/trades/{symbol}",),
+            summary="The newest public trades, oldest first",
+            errors=found,
+            example={"symbol": "BTC/USDT", "limit": 50},
+        ),
+        Op(
+            name="market.ohlcv",
+            params=OhlcvParams,
+            scope="read",
+            lane="query",
+            handler=markets.ohlcv,
+            http=("GET /api/market/ohlcv/{symbol}",),
+            summary="Bars, oldest first; times without a trade are named, never filled",
+            errors=found,
+            example={"symbol": "BTC/USDT", "timeframe": "5m", "limit": 100},
+        ),
+        Op(
+            name="market.list",
+            params=ListParams,
+            scope="read",
+            lane="query",
+            handler=markets.page,
+            http=("GET /api/market/markets",),
+            summary="Markets with their grids, minima and fees",
+            example={},
+        ),
+        Op(
+            name="market.get",
+            params=SymbolParams,
+            scope="read",
+            lane="query",
+            handler=markets.get,
+            summary="One market",
+            errors=found,
+            example={"symbol": "BTC/USDT"},
+        ),
+        Op(
+            name="market.limits",
+            params=LimitsParams,
+            scope="read",
+            lane="query",
+            handler=markets.limits,
+            http=("GET /api/trading-limitations",),
+            summary="What can be traded here, and how",
+            errors=found,
+            example={"symbol": "BTC/USDT"},
+        ),
+        Op(
+            name="market.status",
+            params=StatusParams,
+            scope="read",
+            lane="query",
+            handler=markets.status,
+            summary="How the venues are",
+            errors=found,
+            example={},
+        ),
+    ]

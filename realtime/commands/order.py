@@ -1,0 +1,912 @@
+"""Ops of orders: place, amend, cancel, look up."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from decimal import Decimal
+from functools import partial
+from typing import Annotated, Final, Literal, TypeVar
+
+import orjson
+from pydantic import Field
+
+from realtime.commands import naming
+from realtime.commands.params import (
+    ChangeParams,
+    ClientOrderId,
+    CommandParams,
+    Instant,
+    Money,
+    Name,
+    Params,
+    Part,
+    Positive,
+    Symbol,
+    Text,
+    Word,
+    invalid,
+)
+from realtime.commands.registry import Answer, Call, Failed, Op, error_of
+from realtime.desk.answers import Outcome
+from realtime.desk.desk import Desk
+from realtime.desk.trading import Canceled, Placing, Trading
+from realtime.engine import rows
+from realtime.engine.market import plain
+from realtime.model.errors import Code, Failure, Refused
+from realtime.model.events import (
+    Adopt,
+    Amend,
+    AmendDone,
+    AmendFailed,
+    CancelFailed,
+    Place,
+    Rejected,
+    Resolve,
+    Unknown,
+    Withheld,
+)
+from realtime.model.market import Market
+from realtime.model.orders import (
+    Order,
+    OrderType,
+    Role,
+    Side,
+    Status,
+    TimeInForce,
+    Trigger,
+    TriggerBy,
+)
+
+
+Tif = Literal["GTC", "IOC", "FOK", "PO", "GTD"]
+Fields = dict[str, object]
+Given = Answer | Awaitable[Answer]
+
+# What a resend may differ in (I1).
+NOT_CONTENT: Final = frozenset(
+    {"mode", "expires_at", "confirm", "dry_run", "client_order_id", "do", "symbol"}
+)
+
+
+class TriggerParams(Part):
+    """A stop or target with a limit."""
+
+    price: Positive
+    limit: Positive | None = None
+
+
+Attached = Positive | TriggerParams
+
+
+class PlaceParams(CommandParams):
+    """What is to be placed."""
+
+    symbol: Symbol
+    side: Word[Side]
+    type: Word[OrderType]
+    amount: Positive | None = None
+    cost: Positive | None = None
+    price: Positive | None = None
+    stop_price: Positive | None = None
+    trailing_amount: Positive | None = None
+    trailing_rate: Positive | None = None
+    trailing_fraction: Positive | None = None
+    trigger_by: Word[TriggerBy] | None = None
+    time_in_force: Tif = "GTC"
+    good_till_ts: Instant | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    position_type: Literal["spot", "margin", "swap"] | None = None
+    leverage: Positive | None = None
+    stop_loss: Attached | None = None
+    take_profit: Attached | None = None
+    protection: Literal["native"] | None = None
+    client_order_id: ClientOrderId | None = None
+    allow_duplicate: bool = False
+    bot_id: Name | None = None
+    strategy_id: Name | None = None
+
+
+class NameParams(CommandParams):
+    """An order by either of its ids."""
+
+    order_id: Name | None = None
+    client_order_id: ClientOrderId | None = None
+
+
+class AmendParams(NameParams):
+    """Absolute targets; what is left out stays."""
+
+    amount: Positive | None = None
+    price: Positive | None = None
+    stop_price: Positive | None = None
+    stop_loss: Attached | None = None
+    take_profit: Attached | None = None
+
+
+class CancelAllParams(CommandParams):
+    """Which orders to cancel; all without arguments."""
+
+    symbol: Symbol | None = None
+    bot_id: Name | None = None
+    side: Word[Side] | None = None
+    venue: Name | None = None
+
+
+class PlaceItem(PlaceParams):
+    """A placement in a batch."""
+
+    do: Literal["place"]
+
+
+class AmendItem(AmendParams):
+    """An amend in a batch."""
+
+    do: Literal["amend"]
+
+
+class CancelItem(NameParams):
+    """A cancel in a batch."""
+
+    do: Literal["cancel"]
+
+
+P = TypeVar("P", PlaceParams, AmendParams, NameParams)
+Item = Annotated[PlaceItem | AmendItem | CancelItem, Field(discriminator="do")]
+
+
+class BatchParams(CommandParams):
+    """Up to twenty items, done in order, none depending on another."""
+
+    items: Annotated[list[Item], Field(min_length=1, max_length=20)]
+
+
+class GetParams(Params):
+    """An order by either of its ids."""
+
+    order_id: Name | None = None
+    client_order_id: ClientOrderId | None = None
+
+
+class ListParams(Params):
+    """Which orders to list."""
+
+    status: Literal[
+        "open", "pending", "unknown", "filled", "canceled", "rejected", "expired", "all"
+    ] = "open"
+    symbol: Symbol | None = None
+    bot_id: Name | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+
+
+class HistoryParams(Params):
+    """Which ended orders to list."""
+
+    symbol: Symbol | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+
+
+class ResolveParams(ChangeParams):
+    """What an unknown order came to, by an operator's word."""
+
+    order_id: Name
+    status: Literal["open", "filled", "canceled", "rejected", "expired"]
+    filled: Money | None = None
+    reason: Text
+
+
+class AdoptParams(ChangeParams):
+    """Who owns an external order from now on."""
+
+    order_id: Name
+    bot_id: Name | None = None
+
+
+class PreviewParams(PlaceParams):
+    """As `order.place`; nothing is sent."""
+
+
+# --- reading arguments ----------------------------------------------------------------------------
+
+
+def placing_of(call: Call[PlaceParams], trading: Trading, markets: Mapping[str, Market]) -> Placing:
+    """Make the draft of a placement; the engine judges the rest.
+
+    Raises:
+        Refused: `invalid` for what cannot be an order, `not_found` for the symbol.
+    """
+    params = call.params
+    market = naming.market_of(markets, params.symbol)
+    check_shape(params, market)
+    who = naming.who_of(call, bot_id=params.bot_id, strategy_id=params.strategy_id)
+    order = trading.draft(
+        who=who, client_order_id=params.client_order_id, fields=fields_of(params, market)
+    )
+    content = content_of(params, market)
+    return Placing(order=order, who=who, content=content, allow_duplicate=params.allow_duplicate)
+
+
+def check_shape(params: PlaceParams, market: Market) -> None:
+    """Refuse combinations that are not an order (features F3).
+
+    Raises:
+        Refused: `invalid`.
+    """
+    kind = params.type
+    if (params.amount is None) == (params.cost is None):
+        raise invalid("amount", "or cost is required, and only one of them")
+    if params.cost is not None and (kind is not OrderType.MARKET or params.side is not Side.BUY):
+        raise invalid("cost", "is for market buys only; use amount")
+    if kind.priced and params.price is None:
+        raise invalid("price", f"is required for type {kind}")
+    if not kind.priced and params.price is not None:
+        raise invalid("price", f"does not belong to type {kind}")
+    if kind.triggered and kind is not OrderType.TRAILING_STOP and params.stop_price is None:
+        raise invalid("stop_price", f"is required for type {kind}")
+    if not kind.triggered and params.stop_price is not None:
+        raise invalid("stop_price", f"does not belong to type {kind}")
+    trailing = [params.trailing_amount, rate_of(params)]
+    if kind is OrderType.TRAILING_STOP and trailing.count(None) != 1:
+        raise invalid("trailing_amount", "or trailing_rate is required, and only one of them")
+    if trailing.count(None) == 0:
+        raise invalid("trailing_amount", "and trailing_rate exclude each other")
+    if (params.time_in_force == "GTD") != (params.good_till_ts is not None):
+        raise invalid("good_till_ts", "is required with time_in_force GTD, and only there")
+    expected = "spot" if not market.contract else "swap"
+    if params.position_type is not None and params.position_type != expected:
+        raise invalid("position_type", f"of {market.symbol} is {expected}")
+
+
+def rate_of(params: PlaceParams) -> Decimal | None:
+    """Read the trailing share under either of its names.
+
+    Raises:
+        Refused: `invalid`, when both are given or it is not below 1.
+    """
+    if params.trailing_rate is not None and params.trailing_fraction is not None:
+        raise invalid("trailing_fraction", "and trailing_rate are the same; give one")
+    rate = params.trailing_rate or params.trailing_fraction
+    if rate is not None and rate >= 1:
+        raise invalid("trailing_rate", f"is a share and must be below 1; was {plain(rate)}")
+    return rate
+
+
+def trigger_of(given: Attached | None) -> Trigger | None:
+    """Read an attached stop or target."""
+    if given is None or isinstance(given, Decimal):
+        return None if given is None else Trigger(price=given)
+    return Trigger(price=given.price, limit=given.limit)
+
+
+def fields_of(params: PlaceParams, market: Market) -> Fields:
+    """Name the fields of the order that the client decides."""
+    default_trigger = TriggerBy.MARK if market.contract else TriggerBy.LAST
+    post_only = params.post_only or params.time_in_force == "PO"
+    tif = TimeInForce.GTC if params.time_in_force == "PO" else TimeInForce(params.time_in_force)
+    return {
+        "symbol": market.symbol,
+        "type": params.type,
+        "side": params.side,
+        "amount": params.amount or Decimal(0),
+        "cost_limit": params.cost,
+        "price": params.price,
+        "stop_price": params.stop_price,
+        "trailing_amount": params.trailing_amount,
+        "trailing_rate": rate_of(params),
+        "trigger_by": params.trigger_by or default_trigger,
+        "time_in_force": tif,
+        "good_till_ts": naming.ns(params.good_till_ts),
+        "post_only": post_only,
+        "reduce_only": params.reduce_only,
+        "role": Role.EXIT if params.reduce_only else Role.ENTRY,
+        "position_type": "swap" if market.contract else "spot",
+        "leverage": params.leverage,
+        "stop_loss": trigger_of(params.stop_loss),
+        "take_profit": trigger_of(params.take_profit),
+        "expires_at": naming.ns(params.expires_at),
+    }
+
+
+def content_of(params: PlaceParams, market: Market) -> dict[str, str]:
+    """Normalise what was sent, for the comparison of resends: defaults and number formats do not count."""
+    content = {"symbol": market.symbol}
+    for name, value in params:
+        if name in NOT_CONTENT or value is None or value is False:
+            continue
+        if name == "time_in_force" and value == "GTC":
+            continue
+        content[name] = _text(value)
+    return content
+
+
+def _text(value: object) -> str:
+    match value:
+        case Decimal():
+            return plain(value)
+        case TriggerParams(price=price, limit=limit):
+            return plain(price) if limit is None else f"{plain(price)}/{plain(limit)}"
+        case bool():
+            return "true"
+        case _:
+            return str(value)
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+class Orders:
+    """The handlers."""
+
+    def __init__(self, desk: Desk, trading: Trading) -> None:
+        self._desk = desk
+        self._trading = trading
+
+    # -- place ---------------------------------------------------------------------------------
+
+    def place(self, call: Call[PlaceParams]) -> Given:
+        """Place an order; answered when the venue has answered."""
+        placing = placing_of(call, self._trading, self._desk.engine.markets)
+        if call.params.dry_run:
+            return Answer(result=self.judged(placing) | {"dry_run": True})
+        return self.send(placing)
+
+    def send(self, placing: Placing) -> "Answer | asyncio.Future[Answer]":
+        """Place a draft and make its answer."""
+        before = self._desk.outlet.positions()
+        return self._trading.place(placing, partial(self._placed, before), self._placed_before)
+
+    def _placed(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
+        order, at = outcome.order, naming.changed(before, outcome.at)
+        match outcome.fact:
+            case Unknown(command=command) if order.status is Status.UNKNOWN:
+                raise Failed(
+                    Code.OUTCOME_UNKNOWN,
+                    f"no answer from {order.venue}; the order may be live. "
+                    "Do not resend under a new id.",
+                    {"command": command, "client_order_id": order.client_order_id},
+                    at=at,
+                )
+            case Rejected(code=code, reason=reason):
+                raise Failed(code, reason, self._details(order, code, reason), at=at)
+            case Withheld(code=Code() as code, reason=reason) if order.status is not Status.CANCELED:
+                raise Failed(code, reason, self._details(order, code, reason), at=at)
+            case _:
+                return Answer(result=self._summary(order), at=at)
+
+    def _details(self, order: Order, code: Code, reason: str) -> Fields:
+        details: Fields = {"client_order_id": order.client_order_id, "order_id": order.id}
+        if code is Code.VENUE_REJECTED:
+            details["venue"] = reason
+        return details
+
+    def _placed_before(self, order: Order) -> Answer:
+        """Answer a repeated placement by what the order has come to."""
+        if order.status is Status.UNKNOWN:
+            owed = self._desk.engine.orders.owed.get(order.id, [])
+            details: Fields = {"client_order_id": order.client_order_id}
+            if owed:
+                details["command"] = owed[-1][0]
+            raise Failed(Code.OUTCOME_UNKNOWN, "still unknown; being looked up", details)
+        failed = order.status in {Status.REJECTED, Status.EXPIRED} and not order.filled
+        code = order.code
+        if failed and code is not None:
+            reason = order.reason or code
+            raise Failed(code, reason, self._details(order, code, reason))
+        return Answer(result=self._summary(order) | {"duplicate": True})
+
+    def _summary(self, order: Order) -> Fields:
+        market = self._desk.engine.markets[order.symbol]
+        return dict(rows.summary(order, market, self._desk.engine.mode))
+
+    def _row(self, order: Order) -> Fields:
+        return dict(self._desk.outlet.order_row(order))
+
+    # -- preview -------------------------------------------------------------------------------
+
+    def preview(self, call: Call[PlaceParams]) -> Answer:
+        """Judge a placement by the gate's own code, without placing it."""
+        placing = placing_of(call, self._trading, self._desk.engine.markets)
+        return Answer(result=self.judged(placing))
+
+    def judged(self, placing: Placing) -> Fields:
+        """Show what the gate says about a draft."""
+        engine = self._desk.engine
+        place = Place(
+            order=placing.order,
+            who=placing.who,
+            ts=self._desk.now(),
+            content=placing.content,
+            allow_duplicate=placing.allow_duplicate,
+            closing=placing.closing,
+        )
+        market = engine.markets[placing.order.symbol]
+        shown = dict(rows.preview_row(engine.preview(place), market))
+        shown["basis"] = self._desk.outlet.positions()
+        return shown
+
+    def effect(self, call: Call[PlaceParams]) -> Fields | None:
+        """What a placement would change, for policies with a threshold."""
+        placing = placing_of(call, self._trading, self._desk.engine.markets)
+        shown = self.judged(placing)
+        return {
+            "symbol": placing.order.symbol,
+            "orders": 1,
+            "notional": shown.get("cost") or shown.get("notional_after"),
+        }
+
+    # -- amend -----------------------------------------------------------------------------------
+
+    def amend(self, call: Call[AmendParams]) -> Given:
+        """Change an order to absolute targets."""
+        params = call.params
+        order = naming.order_of(self._desk, params)
+        wish = Amend(
+            order_id=order.id,
+            amount=params.amount,
+            price=params.price,
+            stop_price=params.stop_price,
+            stop_loss=trigger_of(params.stop_loss),
+            take_profit=trigger_of(params.take_profit),
+            who=naming.who_of(call),
+            ts=self._desk.now(),
+        )
+        if params.dry_run:
+            return Answer(result=self._row(order) | {"dry_run": True})
+        before = self._desk.outlet.positions()
+        waiting = self._trading.amend(wish, partial(self._amended, before))
+        if waiting is None:
+            return Answer(result=self._row(order) | {"changed": False, "method": "native"})
+        return waiting
+
+    def _amended(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
+        order, at = outcome.order, naming.changed(before, outcome.at)
+        match outcome.fact:
+            case AmendFailed(unknown=True, command=command):
+                raise Failed(
+                    Code.OUTCOME_UNKNOWN,
+                    f"no answer from {order.venue} to the amend; both versions count",
+                    {"command": command, "client_order_id": order.client_order_id},
+                    at=at,
+                )
+            case AmendFailed(reason=reason):
+                raise Failed(
+                    Code.VENUE_REJECTED,
+                    reason,
+                    {"client_order_id": order.client_order_id, "venue": reason},
+                    at=at,
+                )
+            case AmendDone(method=method):
+                return Answer(result=self._row(order) | {"changed": True, "method": method}, at=at)
+            case _:
+                return Answer(
+                    result=self._row(order) | {"changed": True, "method": "native"}, at=at
+                )
+
+    # -- cancel ----------------------------------------------------------------------------------
+
+    def cancel(self, call: Call[NameParams]) -> Given:
+        """Cancel an order; one that has ended answers with its final state."""
+        order = naming.order_of(self._desk, call.params)
+        if call.params.dry_run:
+            effect = {"orders": 0 if order.status.ended else 1}
+            return Answer(result=self._row(order) | {"dry_run": True, "effect": effect})
+        before = self._desk.outlet.positions()
+        waiting = self._trading.cancel(order, naming.who_of(call), partial(self._canceled, before))
+        if waiting is None:
+            return Answer(result=self._row(order) | {"changed": False})
+        return waiting
+
+    def _canceled(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
+        order, at = outcome.order, naming.changed(before, outcome.at)
+        details: Fields = {"client_order_id": order.client_order_id}
+        match outcome.fact:
+            case CancelFailed(unknown=True, command=command) if not order.status.ended:
+                raise Failed(
+                    Code.OUTCOME_UNKNOWN,
+                    f"no answer from {order.venue} to the cancel; being looked up",
+                    details | {"command": command},
+                    at=at,
+                )
+            case CancelFailed(reason=reason) if not order.status.ended:
+                raise Failed(Code.VENUE_REJECTED, reason, details | {"venue": reason}, at=at)
+            case _:
+                changed = order.status is Status.CANCELED
+                result = self._row(order) | {"changed": changed}
+                if not outcome.journaled:
+                    result["journaled"] = False
+                return Answer(result=result, at=at)
+
+    def cancel_all(self, call: Call[CancelAllParams]) -> Given:
+        """Cancel all orders that match."""
+        params = call.params
+        symbol = params.symbol
+        if symbol is not None:
+            symbol = naming.market_of(self._desk.engine.markets, symbol).symbol
+        if params.venue is not None and params.venue != self._trading.venue:
+            raise Refused(Code.NOT_FOUND, f"no venue {params.venue}", {"what": "venue"})
+        doomed = self._trading.working(symbol=symbol, bot_id=params.bot_id, side=params.side)
+        if params.dry_run:
+            names = [order.client_order_id for order in doomed]
+            return Answer(
+                result={"dry_run": True, "effect": {"orders": len(names), "canceled": names}}
+            )
+        before = self._desk.outlet.positions()
+        return self._all_canceled(self._trading.cancel_many(doomed, naming.who_of(call)), before)
+
+    async def _all_canceled(
+        self, waiting: Awaitable[Canceled], before: Mapping[str, object]
+    ) -> Answer:
+        done = await waiting
+        at = naming.changed(before, self._desk.outlet.positions())
+        return Answer(result=canceled_row(done), at=at)
+
+    # -- batch -----------------------------------------------------------------------------------
+
+    def batch(self, call: Call[BatchParams]) -> Given:
+        """Do up to twenty items in order; each gets its own answer."""
+        before = self._desk.outlet.positions()
+        answers: list[tuple[Item, Answer | Failure | asyncio.Future[Answer]]] = []
+        for item in call.params.items:
+            try:
+                given = self._item(call, item)
+            except Failure as failure:
+                answers.append((item, failure))
+            else:
+                assert isinstance(given, Answer | asyncio.Future)
+                answers.append((item, given))
+        return self._batched(answers, before)
+
+    def _item(self, call: Call[BatchParams], item: Item) -> Given:
+        if call.params.dry_run:
+            item = item.model_copy(update={"dry_run": True})
+        match item:
+            case PlaceItem():
+                return self.place(_with(call, item))
+            case AmendItem():
+                return self.amend(_with(call, item))
+            case CancelItem():
+                return self.cancel(_with(call, item))
+
+    async def _batched(
+        self,
+        answers: "list[tuple[Item, Answer | Failure | asyncio.Future[Answer]]]",
+        before: Mapping[str, object],
+    ) -> Answer:
+        items: list[Fields] = []
+        for item, given in answers:
+            try:
+                if isinstance(given, Failure):
+                    raise given
+                answer = given if isinstance(given, Answer) else await given
+            except Failure as failure:
+                failed: Fields = {"ok": False}
+                if item.client_order_id is not None:
+                    failed["client_order_id"] = item.client_order_id
+                items.append(failed | {"error": error_of(failure)})
+            else:
+                items.append({"ok": True, **answer.result})
+        at = naming.changed(before, self._desk.outlet.positions())
+        return Answer(result={"items": items}, at=at or None)
+
+    # -- look up ---------------------------------------------------------------------------------
+
+    def get(self, call: Call[GetParams]) -> Given:
+        """Give one order with its fills."""
+        naming.check_named(call.params)
+        try:
+            order = naming.order_of(self._desk, call.params)
+        except Refused:
+            return self._stored(call.params)
+        market = self._desk.engine.markets[order.symbol]
+        mode = self._desk.engine.mode
+        fills = [rows.fill_row(fill, market, mode) for fill in self._desk.engine.fills_of(order.id)]
+        return Answer(result=self._row(order) | {"fills": fills})
+
+    async def _stored(self, params: GetParams) -> Answer:
+        found = await self._desk.store.order(
+            key=params.order_id, client_order_id=params.client_order_id
+        )
+        if found is None:
+            raise naming.no_order(params)
+        fills = await self._desk.store.fills(order_id=found.key, limit=500)
+        row: Fields = orjson.loads(found.body)
+        return Answer(result=row | {"fills": [orjson.loads(e.body) for e in fills.rows]})
+
+    def page(self, call: Call[ListParams]) -> Given:
+        """List orders: those that work, oldest first, or ended ones, newest first."""
+        params = call.params
+        symbol = params.symbol
+        if symbol is not None:
+            symbol = naming.market_of(self._desk.engine.markets, symbol).symbol
+        if params.status not in {"open", "pending", "unknown", "all"}:
+            return self._ended(params.status, symbol, params)
+        wanted = [
+            order
+            for order in self._trading.working(symbol=symbol, bot_id=params.bot_id)
+            if params.status in {"open", "all"} or order.status.value == params.status
+        ]
+        if params.status == "all":
+            wanted += self._recently_ended(symbol, params.bot_id)
+        start = int(params.cursor) if params.cursor and params.cursor.isdecimal() else 0
+        page = wanted[start : start + params.limit]
+        more = start + len(page) < len(wanted)
+        return Answer(
+            result={
+                "orders": [self._row(order) for order in page],
+                "next_cursor": str(start + len(page)) if more else None,
+            }
+        )
+
+    def _recently_ended(self, symbol: str | None, bot_id: str | None) -> list[Order]:
+        return [
+            order
+            for order in self._desk.engine.orders.recent(self._desk.now())
+            if order.status.ended
+            and (symbol is None or order.symbol == symbol)
+            and (bot_id is None or order.bot_id == bot_id)
+        ]
+
+    async def _ended(self, status: str, symbol: str | None, params: ListParams) -> Answer:
+        page = await self._desk.store.orders(
+            symbol=symbol, limit=params.limit, cursor=params.cursor
+        )
+        found = [orjson.loads(entry.body) for entry in page.rows]
+        kept = [
+            row
+            for row in found
+            if row["status"] == status and (params.bot_id is None or row["bot_id"] == params.bot_id)
+        ]
+        return Answer(result={"orders": kept, "next_cursor": page.next_cursor})
+
+    async def history(self, call: Call[HistoryParams]) -> Answer:
+        """List ended orders with their fills, newest first."""
+        params = call.params
+        symbol = params.symbol
+        if symbol is not None:
+            symbol = naming.market_of(self._desk.engine.markets, symbol).symbol
+        page = await self._desk.store.orders(
+            symbol=symbol,
+            since=naming.ns(params.since),
+            until=naming.ns(params.until),
+            limit=params.limit,
+            cursor=params.cursor,
+        )
+        orders = [self._with_fills(orjson.loads(entry.body)) for entry in page.rows]
+        return Answer(result={"orders": orders, "next_cursor": page.next_cursor})
+
+    def _with_fills(self, row: Fields) -> Fields:
+        market = self._desk.engine.markets.get(str(row["symbol"]))
+        fills = self._desk.engine.fills_of(str(row["id"])) if market is not None else ()
+        mode = self._desk.engine.mode
+        return row | {"fills": [rows.fill_row(f, market, mode) for f in fills if market]}
+
+    # -- an operator's decisions -----------------------------------------------------------------
+
+    async def resolve(self, call: Call[ResolveParams]) -> Answer:
+        """Decide an order whose outcome nobody knows; later evidence overrules it."""
+        params = call.params
+        return await self._decide(
+            Resolve(
+                order_id=self._known(params.order_id).id,
+                status=Status(params.status),
+                filled=params.filled,
+                reason=params.reason,
+                who=naming.who_of(call),
+                ts=self._desk.now(),
+            )
+        )
+
+    async def adopt(self, call: Call[AdoptParams]) -> Answer:
+        """Give an external order an owner."""
+        params = call.params
+        return await self._decide(
+            Adopt(
+                order_id=self._known(params.order_id).id,
+                bot_id=params.bot_id,
+                who=naming.who_of(call),
+                ts=self._desk.now(),
+            )
+        )
+
+    def resolve_effect(self, call: Call[ResolveParams]) -> Fields | None:
+        """What a resolution would change."""
+        order = self._known(call.params.order_id)
+        if order.status is not Status.UNKNOWN:
+            return None
+        return {"orders": 1, "symbols": [order.symbol], "status": call.params.status}
+
+    def _known(self, order_id: str) -> Order:
+        order = self._desk.engine.orders.get(order_id)
+        if order is None:
+            raise Refused(Code.NOT_FOUND, f"no order {order_id}", {"what": "order"})
+        return order
+
+    async def _decide(self, wish: Resolve | Adopt) -> Answer:
+        before = self._desk.outlet.positions()
+        effects = self._desk.post(wish)
+        await self._desk.settled()
+        at = naming.changed(before, self._desk.outlet.positions())
+        result = self._row(self._known(wish.order_id)) | {"changed": bool(effects)}
+        return Answer(result=result, at=at or None)
+
+
+def _with(call: Call[BatchParams], params: P) -> Call[P]:
+    """Make the call of one item."""
+    return Call(
+        params=params,
+        principal=call.principal,
+        client=call.client,
+        source=call.source,
+        session=call.session,
+        received=call.received,
+        peer=call.peer,
+    )
+
+
+def canceled_row(done: Canceled) -> Fields:
+    """Make the answer of many cancels."""
+    row: Fields = {"canceled": done.canceled, "failed": done.failed}
+    if done.unknown:
+        row["unknown"] = done.unknown
+    return row
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+ORDER_ERRORS: Final = (
+    Code.INVALID,
+    Code.CONFLICT,
+    Code.HALTED,
+    Code.RISK_REJECTED,
+    Code.INSUFFICIENT_FUNDS,
+    Code.VENUE_REJECTED,
+    Code.NOT_SUPPORTED,
+    Code.VENUE_UNAVAILABLE,
+    Code.OUTCOME_UNKNOWN,
+)
+BUY: Final = {
+    "symbol": "BTC/USDT",
+    "side": "buy",
+    "type": "limit",
+    "amount": "0.001",
+    "price": "50000",
+    "client_order_id": "my-1",
+}
+
+
+def ops(desk: Desk, trading: Trading) -> list[Op]:
+    """Make the rows of the table."""
+    orders = Orders(desk, trading)
+    return [
+        Op(
+            name="order.place",
+            params=PlaceParams,
+            scope="trade",
+            lane="orders",
+            idempotency="client_order_id",
+            handler=orders.place,
+            http=("POST /api/orders",),
+            summary="Place an order; answered when the venue has answered, or after 10 s",
+            errors=ORDER_ERRORS,
+            example=BUY,
+            command=True,
+            effect=orders.effect,
+        ),
+        Op(
+            name="order.preview",
+            params=PreviewParams,
+            scope="read",
+            lane="query",
+            handler=orders.preview,
+            aliases=("order.validate",),
+            summary="Judge an order by the gate's own rules without placing it",
+            errors=(Code.INVALID,),
+            example={k: v for k, v in BUY.items() if k != "client_order_id"},
+        ),
+        Op(
+            name="order.amend",
+            params=AmendParams,
+            scope="trade",
+            lane="orders",
+            handler=orders.amend,
+            summary="Change amount, price, trigger or attached stops to absolute targets",
+            errors=(*ORDER_ERRORS, Code.NOT_FOUND),
+            example={"client_order_id": "my-1", "price": "50100"},
+            command=True,
+        ),
+        Op(
+            name="order.batch",
+            params=BatchParams,
+            scope="trade",
+            lane="orders",
+            idempotency="client_order_id",
+            handler=orders.batch,
+            summary="Place, amend and cancel up to twenty orders, each answered by itself",
+            errors=ORDER_ERRORS,
+            example={
+                "items": [{"do": "cancel", "client_order_id": "my-1"}, {"do": "place", **BUY}]
+            },
+            command=True,
+            cost=lambda params: len(params.items),
+        ),
+        Op(
+            name="order.cancel",
+            params=NameParams,
+            scope="trade",
+            lane="safety",
+            handler=orders.cancel,
+            http=("DELETE /api/orders/{order_id}",),
+            summary="Cancel an order; one that has ended answers with its final state",
+            errors=(Code.NOT_FOUND, Code.OUTCOME_UNKNOWN),
+            example={"client_order_id": "my-1"},
+            command=True,
+        ),
+        Op(
+            name="order.cancel_all",
+            params=CancelAllParams,
+            scope="trade",
+            lane="safety",
+            handler=orders.cancel_all,
+            summary="Cancel all orders, or those of a symbol, bot or side",
+            errors=(Code.NOT_FOUND,),
+            example={"symbol": "BTC/USDT"},
+            command=True,
+        ),
+        Op(
+            name="order.history",
+            params=HistoryParams,
+            scope="read",
+            lane="query",
+            handler=orders.history,
+            http=("GET /api/orders/history",),
+            summary="Ended orders with their fills, newest first",
+            example={"symbol": "BTC/USDT", "limit": 20},
+        ),
+        Op(
+            name="order.list",
+            params=ListParams,
+            scope="read",
+            lane="query",
+            handler=orders.page,
+            http=("GET /api/orders",),
+            summary="Orders by status; open includes pending and unknown",
+            example={"status": "open"},
+        ),
+        Op(
+            name="order.get",
+            params=GetParams,
+            scope="read",
+            lane="query",
+            handler=orders.get,
+            http=("GET /api/orders/{order_id}",),
+            summary="One order with its fills",
+            errors=(Code.NOT_FOUND,),
+            example={"client_order_id": "my-1"},
+        ),
+        Op(
+            name="order.resolve",
+            params=ResolveParams,
+            scope="admin",
+            lane="query",
+            handler=orders.resolve,
+            summary="Decide an order whose outcome nobody knows",
+            errors=(Code.NOT_FOUND, Code.CONFLICT),
+            example={"order_id": "o-1", "status": "canceled", "reason": "seen at the venue"},
+            command=True,
+            effect=orders.resolve_effect,
+        ),
+        Op(
+            name="order.adopt",
+            params=AdoptParams,
+            scope="admin",
+            lane="query",
+            handler=orders.adopt,
+            summary="Give an order placed elsewhere an owner",
+            errors=(Code.NOT_FOUND, Code.CONFLICT),
+            example={"order_id": "x-1"},
+            command=True,
+        ),
+    ]

@@ -1,0 +1,314 @@
+"""Arguments: the types that untrusted input is made of, and how a refusal of them reads.
+
+Rules of this file: (1) strict: nothing is coerced but what the protocol document says in 2.3; (2) an
+unknown field is an error with a hint; (3) no message echoes more than a few characters of the input.
+
+An enum as an argument is written `Annotated[Side, Field(strict=False)]`, because strict pydantic
+wants an enum's instance where the wire has its text; `Word[Side]` says the same.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from realtime.model.errors import Code, Refused
+from realtime.model.market import ZERO
+
+
+T = TypeVar("T")
+
+SAFE_INTEGER: Final = 2**53
+DIGITS: Final = 15
+MONEY_PATTERN: Final = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?$"
+_MONEY: Final = re.compile(MONEY_PATTERN.replace("$", r"\Z"))
+_AMOUNT_PATTERN: Final = MONEY_PATTERN.replace("-?", "")
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def money(value: object) -> Decimal:
+    """Read money, a price or an amount (protocol document, 2.3).
+
+    Args:
+        value: A decimal string, or a JSON number of at most 15 significant digits, which is taken at
+            its shortest decimal text.
+
+    Raises:
+        PydanticCustomError: With the reason.
+    """
+    match value:
+        case Decimal():
+            return value
+        case str():
+            if not _MONEY.match(value):
+                raise PydanticCustomError(
+                    "money",
+                    'must be a decimal string such as "0.01"; was {was}',
+                    {"was": short(value)},
+                )
+            return Decimal(value) or ZERO  # -0 is 0
+        case bool():
+            raise PydanticCustomError("money", 'must be a decimal string such as "0.01"')
+        case int() | float():
+            return _number(value)
+        case _:
+            raise PydanticCustomError("money", 'must be a decimal string such as "0.01"')
+
+
+def _number(value: float) -> Decimal:
+    text = format(Decimal(repr(value)), "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    digits = text.lstrip("-").replace(".", "").strip("0")
+    if len(digits) > DIGITS or abs(value) > SAFE_INTEGER or not _MONEY.match(text):
+        raise PydanticCustomError(
+            "money",
+            "a JSON number may have at most 15 significant digits and 18 decimals; send a decimal string",
+        )
+    return Decimal(text) or ZERO
+
+
+def _positive(value: object) -> Decimal:
+    if (read := money(value)) <= 0:
+        raise PydanticCustomError("money", "must be above 0; was {was}", {"was": str(read)})
+    return read
+
+
+def _not_negative(value: object) -> Decimal:
+    if (read := money(value)) < 0:
+        raise PydanticCustomError("money", "must not be below 0; was {was}", {"was": str(read)})
+    return read
+
+
+def instant(value: object) -> int:
+    """Read a point in time: integer ms since the epoch, or ISO 8601 with a zone [ms].
+
+    Raises:
+        PydanticCustomError: With the reason.
+    """
+    match value:
+        case bool():
+            pass
+        case int() if 0 <= value <= SAFE_INTEGER:
+            return value
+        case str():
+            try:
+                read = datetime.fromisoformat(value)
+            except ValueError:
+                read = None
+            if read is not None and read.tzinfo is not None:
+                # Integers, because a float second loses the last millisecond of some times.
+                whole = int(read.replace(microsecond=0).timestamp())
+                return whole * 1000 + read.microsecond // 1000
+        case _:
+            pass
+    raise PydanticCustomError(
+        "instant", "must be integer ms since the epoch, or ISO 8601 with a zone"
+    )
+
+
+def _boolean_free_integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > SAFE_INTEGER:
+        raise PydanticCustomError("int_type", "must be an integer")
+    return value
+
+
+_MONEY_SCHEMA: Final = {"type": "string", "pattern": MONEY_PATTERN, "format": "decimal"}
+_AMOUNT_SCHEMA: Final = {"type": "string", "pattern": _AMOUNT_PATTERN, "format": "decimal"}
+
+Money = Annotated[Decimal, PlainValidator(money), WithJsonSchema(_MONEY_SCHEMA)]
+"""Any sign."""
+Positive = Annotated[Decimal, PlainValidator(_positive), WithJsonSchema(_AMOUNT_SCHEMA)]
+"""Money, a price or an amount above zero."""
+NotNegative = Annotated[Decimal, PlainValidator(_not_negative), WithJsonSchema(_AMOUNT_SCHEMA)]
+"""Money of zero or more."""
+Instant = Annotated[
+    int,
+    PlainValidator(instant),
+    WithJsonSchema({"type": ["integer", "string"], "format": "date-time", "minimum": 0}),
+]
+"""A time argument: ms or ISO 8601 with zone, read as wire ms."""
+Milliseconds = Annotated[
+    int, PlainValidator(_boolean_free_integer), WithJsonSchema({"type": "integer"})
+]
+"""Integer ms."""
+Word = Annotated[T, Field(strict=False)]
+"""An enum told by its text: `Word[Side]`."""
+
+ClientOrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+"""An id or a short name."""
+Text = Annotated[str, Field(max_length=500)]
+"""A reason, for people."""
+Symbol = Annotated[str, Field(min_length=1, max_length=64, examples=["BTC/USDT"])]
+Limit = Annotated[int, Field(ge=1, le=1000)]
+RequestId = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+class Part(BaseModel):
+    """An object inside the arguments of an op."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Params(Part):
+    """Arguments of an op. Every op may assert the server's mode."""
+
+    mode: Literal["paper", "live"] | None = None
+
+
+class ChangeParams(Params):
+    """Arguments of an op that changes state and is not of the lanes `orders` and `safety`."""
+
+    expires_at: Milliseconds | None = None
+    confirm: Name | None = None
+
+
+class CommandParams(ChangeParams):
+    """Arguments of a command of the lanes `orders` and `safety`, which all know `dry_run`."""
+
+    dry_run: bool = False
+
+
+class ListParams(Params):
+    """Arguments of a list."""
+
+    limit: Limit = 100
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+
+
+def invalid(field: str, message: str, **details: object) -> Refused:
+    """Refuse one field.
+
+    Example: `raise invalid("price", "is off the tick 0.01", nearest=["63900.00", "63900.01"])`.
+    """
+    fields = [{"field": field, "message": message}]
+    return Refused(Code.INVALID, f"{field} {message}", {"fields": fields, **details})
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+def short(value: object) -> str:
+    """Show the first characters of a value in a message."""
+    text = value if isinstance(value, str) else repr(value)
+    return repr(text if len(text) <= 32 else text[:32] + "…")
+
+
+def suggest(word: str, known: Iterable[str]) -> str | None:
+    """Find the known word that `word` was most likely meant to be; None when there is none."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
+
+
+def read(model: type[BaseModel], raw: Mapping[str, object]) -> BaseModel:
+    """Validate arguments.
+
+    Raises:
+        Refused: `invalid`, with `details.fields [{field, message}]`.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise refusal(model, raw, error) from None
+
+
+def refusal(model: type[BaseModel], raw: Mapping[str, object], error: ValidationError) -> Refused:
+    """Translate pydantic's errors into the protocol's."""
+    fields: list[dict[str, str]] = []
+    sentences: list[str] = []
+    for found in error.errors(include_url=False)[:20]:
+        path = _path(raw, found["loc"])
+        message = _message(found)
+        fields.append({"field": path, "message": message})
+        sentences.append(_sentence(model, found, path, message))
+    return Refused(Code.INVALID, "; ".join(sentences[:3]), {"fields": fields})
+
+
+def _path(raw: object, location: tuple[int | str, ...]) -> str:
+    """Name a place in the input; tags of unions, which are not in the input, are left out."""
+    parts: list[str] = []
+    at: object = raw
+    for index, part in enumerate(location):
+        last = index == len(location) - 1
+        match at:
+            case Mapping() if isinstance(part, str) and (part in at or last):
+                at = at.get(part)
+            case list() if isinstance(part, int) and part < len(at):
+                at = at[part]
+            case _:
+                continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+_MESSAGES: Final[Mapping[str, str]] = {
+    "extra_forbidden": "unknown field",
+    "missing": "is required",
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "none_required": "must be null",
+}
+
+
+def _message(error: ErrorDetails) -> str:
+    context: Mapping[str, Any] = error.get("ctx", {})
+    match error["type"]:
+        case known if known in _MESSAGES:
+            return _MESSAGES[known]
+        case "enum" | "literal_error":
+            return f"must be one of {context['expected']}"
+        case "union_tag_invalid":
+            return f"{context['discriminator']} must be one of {context['expected_tags']}"
+        case "union_tag_not_found":
+            return f"needs {context['discriminator']}"
+        case "string_pattern_mismatch":
+            return f"must match {context['pattern']}"
+        case "string_too_short" | "too_short":
+            return f"must have at least {context['min_length']}"
+        case "string_too_long" | "too_long":
+            return f"must have at most {context['max_length']}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "greater_than":
+            return f"must be above {context['gt']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case "less_than":
+            return f"must be below {context['lt']}"
+        case "value_error":
+            return str(context["error"])
+        case _:
+            return error["msg"]
+
+
+def _sentence(model: type[BaseModel], error: ErrorDetails, path: str, message: str) -> str:
+    if error["type"] != "extra_forbidden":
+        return f"{path} {message}".strip()
+    known = model.model_fields if len(error["loc"]) == 1 else set(_nested(model))
+    meant = suggest(str(error["loc"][-1]), known)
+    return f"unknown field {path}" + (f"; did you mean {meant}?" if meant else "")
+
+
+def _nested(model: type[BaseModel]) -> Iterator[str]:
+    """Every field name of the models inside a model."""
+    for definition in model.model_json_schema().get("$defs", {}).values():
+        yield from definition.get("properties", {})

@@ -1,0 +1,263 @@
+"""Ops of the trading state: halt, resume, deadman."""
+
+from collections.abc import Awaitable
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from realtime.commands import naming
+from realtime.commands.order import Fields, canceled_row
+from realtime.commands.params import ChangeParams, CommandParams, Name, Symbol, Text, Word, invalid
+from realtime.commands.registry import Answer, Call, Op
+from realtime.desk.deadman import Action, Deadman, Scope, Switch
+from realtime.desk.desk import Desk
+from realtime.desk.sweep import in_scope
+from realtime.desk.trading import ALL, Stop, Stopped, Trading, scope_has
+from realtime.engine.market import plain
+from realtime.model.errors import Code, Refused
+from realtime.model.market import MS
+from realtime.model.risk import TradingState
+
+
+Given = Answer | Awaitable[Answer]
+
+# Commands are answered within 10 s, so a timer below a second could fire before its own reply.
+LEAST_S: Final = 1
+MOST_S: Final = 86_400
+STATES: Final = ("risk", "status")
+
+
+class ScopeParams(CommandParams):
+    """What a trading state is for: at most one; everything without."""
+
+    venue: Name | None = None
+    symbol: Symbol | None = None
+    bot_id: Name | None = None
+
+
+class HaltParams(ScopeParams):
+    """How to stop."""
+
+    state: Literal["halted", "reducing"] = "halted"
+    cancel: bool = True
+    flatten: bool = False
+    protection: Literal["keep", "cancel"] = "keep"
+    reason: Text = ""
+
+
+class ResumeParams(ChangeParams):
+    """What may trade again."""
+
+    venue: Name | None = None
+    symbol: Symbol | None = None
+    bot_id: Name | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    force: bool = False
+
+
+class DeadmanParams(CommandParams):
+    """When to cancel this client's orders without being asked."""
+
+    timeout: Annotated[float, Field(strict=False, ge=0, le=MOST_S)] | None = None
+    grace: Annotated[float, Field(strict=False, ge=0, le=MOST_S)] | None = None
+    scope: Word[Scope] = Scope.CLIENT
+    action: Word[Action] = Action.CANCEL
+    include_protection: bool = False
+
+
+class States:
+    """The handlers."""
+
+    def __init__(self, desk: Desk, trading: Trading, deadman: Deadman) -> None:
+        self._desk = desk
+        self._trading = trading
+        self._deadman = deadman
+
+    def _scope(self, params: ScopeParams | ResumeParams) -> str:
+        given = [
+            name for name in ("venue", "symbol", "bot_id") if getattr(params, name) is not None
+        ]
+        if len(given) > 1:
+            raise invalid(given[1], f"and {given[0]} exclude each other")
+        if params.venue is not None:
+            if params.venue != self._trading.venue:
+                raise Refused(Code.NOT_FOUND, f"no venue {params.venue}", {"what": "venue"})
+            return f"venue:{params.venue}"
+        if params.symbol is not None:
+            return f"symbol:{naming.market_of(self._desk.engine.markets, params.symbol).symbol}"
+        return ALL if params.bot_id is None else f"bot:{params.bot_id}"
+
+    def halt(self, call: Call[HaltParams]) -> Given:
+        """Stop; the state has changed when this returns."""
+        params = call.params
+        stop = Stop(
+            scope=self._scope(params),
+            state=TradingState(params.state),
+            cancel=params.cancel,
+            flatten=params.flatten,
+            protection=params.protection == "cancel",
+            reason=params.reason or "no reason given",
+            who=naming.who_of(call),
+        )
+        if params.dry_run:
+            return Answer(result={"dry_run": True, "effect": self._halt_effect(stop)})
+        return self._halted(stop, self._trading.halt(stop))
+
+    def _halt_effect(self, stop: Stop) -> Fields:
+        engine = self._desk.engine
+        doomed = [
+            order
+            for order in engine.orders.working()
+            if stop.cancel
+            and in_scope(stop.scope, order)
+            and (stop.protection or not order.protective)
+        ]
+        held = [
+            p
+            for p in engine.positions.values()
+            if p.amount and scope_has(stop.scope, p, self._trading.venue)
+        ]
+        return {
+            "state": stop.state,
+            "orders": len(doomed),
+            "canceled": [order.client_order_id for order in doomed],
+            "positions": len(held) if stop.flatten else 0,
+            "symbols": sorted({order.symbol for order in doomed}),
+        }
+
+    async def _halted(self, stop: Stop, waiting: Awaitable[Stopped]) -> Answer:
+        done = await waiting
+        outlet = self._desk.outlet
+        result: Fields = {
+            "state": stop.state,
+            "scope": stop.scope,
+            "changed": done.changed,
+            **canceled_row(done.canceled),
+            "unknown": done.canceled.unknown,
+            "flat": not done.positions,
+            "positions": [dict(outlet.position_row(position)) for position in done.positions],
+            "journaled": done.journaled,
+        }
+        return Answer(result=result, at=outlet.positions() | outlet.named(STATES))
+
+    async def resume(self, call: Call[ResumeParams]) -> Answer:
+        """Let a scope trade again."""
+        params = call.params
+        scope = self._scope(params)
+        changed = self._trading.resume(
+            scope, params.reason, naming.who_of(call), force=params.force
+        )
+        await self._desk.settled()
+        return Answer(
+            result={"state": TradingState.ACTIVE, "scope": scope, "changed": changed},
+            at=self._desk.outlet.named(STATES) if changed else None,
+        )
+
+    def resume_effect(self, call: Call[ResumeParams]) -> Fields | None:
+        """What trading again would mean now; None when it is allowed already."""
+        scope = self._scope(call.params)
+        engine = self._desk.engine
+        if not engine.halted(scope):
+            return None
+        orders = [o for o in engine.orders.working() if in_scope(scope, o)]
+        held = [p for p in engine.positions.values() if p.amount]
+        view = engine.risk_view(self._desk.now())
+        gross = view.gross_exposure
+        return {
+            "state": TradingState.ACTIVE,
+            "orders": len(orders),
+            "positions": len(held),
+            "notional": "0" if gross is None else plain(gross),
+        }
+
+    def deadman(self, call: Call[DeadmanParams]) -> Given:
+        """Arm, renew or disarm the switch of this client."""
+        params = call.params
+        switch = self._switch(call)
+        if params.dry_run:
+            return Answer(result=switch_row(self._deadman.planned(switch)) | {"dry_run": True})
+        return self._armed(self._deadman.arm(switch))
+
+    def _switch(self, call: Call[DeadmanParams]) -> Switch:
+        params = call.params
+        if params.timeout is None and params.grace is None:
+            raise invalid("timeout", "or grace is required; timeout 0 disarms")
+        if params.timeout is not None and 0 < params.timeout < LEAST_S:
+            raise invalid("timeout", f"must be 0 or at least {LEAST_S} s")
+        if params.grace is not None and call.source == "http":
+            raise Refused(
+                Code.NOT_SUPPORTED, "grace needs a connection: over HTTP only timeout is possible"
+            )
+        return Switch(
+            subject=call.principal.subject,
+            client=call.client,
+            timeout=params.timeout or None,
+            grace=params.grace,
+            scope=params.scope,
+            action=params.action,
+            include_protection=params.include_protection,
+        )
+
+    async def _armed(self, switch: Switch) -> Answer:
+        await self._desk.settled()
+        return Answer(result=switch_row(switch))
+
+
+def switch_row(switch: Switch) -> Fields:
+    """Make the answer of `deadman`."""
+    return {
+        "armed": switch.armed,
+        "fires_at": None if switch.fires_at is None else switch.fires_at // MS,
+        "grace": None if switch.grace is None else _seconds(switch.grace),
+        "scope": switch.scope,
+        "action": switch.action,
+        "include_protection": switch.include_protection,
+        "native": False,
+    }
+
+
+def _seconds(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
+def ops(desk: Desk, trading: Trading, deadman: Deadman) -> list[Op]:
+    """Make the rows of the table."""
+    states = States(desk, trading, deadman)
+    return [
+        Op(
+            name="trading.halt",
+            params=HaltParams,
+            scope="trade|bots",
+            lane="safety",
+            handler=states.halt,
+            aliases=("risk.halt",),
+            summary="Stop trading at once and cancel resting orders; attached stops stay unless asked",
+            errors=(Code.INVALID,),
+            example={"reason": "something looks wrong"},
+            command=True,
+        ),
+        Op(
+            name="trading.resume",
+            params=ResumeParams,
+            scope="admin",
+            lane="query",
+            handler=states.resume,
+            aliases=("risk.resume",),
+            summary="Trade again after a halt",
+            errors=(Code.CONFLICT, Code.VENUE_UNAVAILABLE, Code.CONFIRM_REQUIRED),
+            example={"reason": "checked"},
+            command=True,
+            effect=states.resume_effect,
+        ),
+        Op(
+            name="deadman",
+            params=DeadmanParams,
+            scope="trade",
+            lane="safety",
+            handler=states.deadman,
+            summary="Cancel this client's orders when it falls silent or its last connection is gone",
+            errors=(Code.INVALID, Code.NOT_SUPPORTED),
+            example={"timeout": 60, "grace": 5},
+            command=True,
+        ),
+    ]

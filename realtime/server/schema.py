@@ -1,0 +1,390 @@
+"""Documents for machines, made from the registry: OpenAPI for the HTTP twin, AsyncAPI for the socket."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from realtime.commands.help import MEANINGS
+from realtime.commands.registry import BOUND, HTTP_ONLY, Op, Registry
+from realtime.hub.protocol import NOTICES, REASONS, SUBPROTOCOL
+
+
+Json = dict[str, Any]
+
+TITLE: Final = "Nexus Realtime"
+COMMON: Final = ("bad_request", "invalid", "unauthorized", "forbidden", "rate_limited", "internal")
+"""Codes that every op may answer."""
+POSITION: Final[Json] = {
+    "type": "object",
+    "required": ["epoch", "seq"],
+    "properties": {"epoch": {"type": "string"}, "seq": {"type": "integer", "minimum": 0}},
+}
+
+
+# --- schemas --------------------------------------------------------------------------------------
+
+
+def arguments_of(op: Op) -> tuple[Json, dict[str, Json]]:
+    """Give the schema of an op's arguments, and the definitions it needs."""
+    made = op.params.model_json_schema(ref_template="#/components/schemas/{model}")
+    definitions = made.pop("$defs", {})
+    made.pop("description", None)
+    return made, definitions
+
+
+def _draft7(node: Any) -> Any:
+    """Put a schema into draft-07, as AsyncAPI reads it.
+
+    Two corrections: `discriminator` is a property's name there (asyncapi/spec#1073), and a tuple's
+    items stand under `items`.
+    """
+    match node:
+        case dict():
+            made = {key: _draft7(value) for key, value in node.items()}
+            match made.get("discriminator"):
+                case {"propertyName": name}:
+                    made["discriminator"] = name
+                case _:
+                    pass
+            if "prefixItems" in made:
+                made["items"] = made.pop("prefixItems")
+            return made
+        case list():
+            return [_draft7(value) for value in node]
+        case _:
+            return node
+
+
+def error_schema() -> Json:
+    """Describe the `error` object."""
+    return {
+        "type": "object",
+        "required": ["code", "message", "outcome"],
+        "properties": {
+            "code": {"type": "string", "enum": [str(code) for code in MEANINGS]},
+            "message": {"type": "string"},
+            "outcome": {"type": "string", "enum": ["not_done", "unknown"]},
+            "retry_after": {"type": "number", "description": "s"},
+            "details": {"type": "object"},
+        },
+    }
+
+
+def _at_schema() -> Json:
+    return {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Position"}}
+
+
+# --- OpenAPI --------------------------------------------------------------------------------------
+
+
+def openapi(registry: Registry, version: str) -> Json:
+    """Describe the HTTP twin (OpenAPI 3.1)."""
+    schemas: dict[str, Json] = {"Error": error_schema(), "Position": POSITION}
+    paths: dict[str, Json] = {}
+    for op in ops_of(registry):
+        if op.name in BOUND:
+            continue
+        arguments, definitions = arguments_of(op)
+        schemas |= definitions
+        operation = {
+            "operationId": op.name,
+            "summary": op.summary,
+            "tags": [op.name.partition(".")[0]],
+            "requestBody": {
+                "required": bool(arguments.get("required")),
+                "content": {"application/json": {"schema": arguments, "example": op.example}},
+            },
+            "responses": _responses(op),
+            **_notes(op),
+        }
+        paths.setdefault(f"/api/{op.name}", {})["post"] = operation
+        for alias in op.http:
+            method, _, path = alias.partition(" ")
+            paths.setdefault(path, {})[method.lower()] = _alias(op, method, path, arguments)
+    paths |= _fixed_paths()
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": TITLE, "version": version, "license": {"name": "Apache-2.0"}},
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": "realtime"},
+            },
+        },
+        "security": [{"bearer": []}, {"cookie": []}, {}],
+    }
+
+
+def _notes(op: Op) -> Json:
+    return {"x-scope": op.scope, "x-lane": op.lane, "x-idempotency": op.idempotency}
+
+
+def _responses(op: Op) -> Json:
+    reply: Json = {
+        "type": "object",
+        "required": ["op", "ok", "ts"],
+        "properties": {
+            "op": {"const": op.name},
+            "ok": {"type": "boolean"},
+            "ts": {"type": "integer"},
+            "result": {"type": "object"},
+            "error": {"$ref": "#/components/schemas/Error"},
+            "at": _at_schema(),
+        },
+    }
+    content = {"application/json": {"schema": reply}}
+    made: Json = {"200": {"description": "done", "content": content}}
+    codes = {code.value: code for code in MEANINGS}
+    special = {code.value for code in op.errors}
+    by_status: dict[int, list[str]] = {}
+    for name in sorted({*COMMON, *special}):
+        by_status.setdefault(codes[name].http, []).append(name)
+    for status, names in sorted(by_status.items()):
+        made[str(status)] = {"description": ", ".join(names), "content": content}
+    return made
+
+
+def _alias(op: Op, method: str, path: str, arguments: Json) -> Json:
+    properties: Mapping[str, Json] = arguments.get("properties", {})
+    in_path = [name for name in properties if f"{{{name}}}" in path]
+    made: Json = {
+        "operationId": f"{op.name}:{method.lower()}:{path}",
+        "summary": op.summary,
+        "tags": [op.name.partition(".")[0]],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": properties[name]}
+            for name in in_path
+        ],
+        "responses": _responses(op),
+        **_notes(op),
+    }
+    others = {name: schema for name, schema in properties.items() if name not in in_path}
+    if method in {"GET", "DELETE"}:
+        required = arguments.get("required", [])
+        made["parameters"] += [
+            {"name": name, "in": "query", "required": name in required, "schema": schema}
+            for name, schema in others.items()
+        ]
+    elif others:
+        schema = {"type": "object", "properties": others, "additionalProperties": False}
+        made["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+    return made
+
+
+def _fixed_paths() -> dict[str, Json]:
+    channel = {"name": "channel", "in": "query", "required": True, "schema": {"type": "string"}}
+
+    def get(summary: str, kind: str, *others: str, parameters: Sequence[Json] = ()) -> Json:
+        responses: Json = {"200": {"description": "done", "content": {kind: {}}}}
+        for status in others:
+            responses[status] = {"description": "see the body"}
+        made: Json = {"summary": summary, "tags": ["server"], "responses": responses}
+        if parameters:
+            made["parameters"] = list(parameters)
+        return {"get": made}
+
+    json, page = "application/json", "text/html"
+    return {
+        "/api/snapshot": get(
+            "one snapshot message of a channel", json, "401", "403", "404", parameters=[channel]
+        ),
+        "/healthz": get("the process is alive", json, "503"),
+        "/readyz": get("it can be used; else the reasons", json, "503"),
+        "/openapi.json": get("this document", json),
+        "/asyncapi.json": get("the socket's document", json),
+        "/docs": get("the protocol for people", page),
+    }
+
+
+# --- AsyncAPI -------------------------------------------------------------------------------------
+
+
+def asyncapi(registry: Registry, version: str) -> Json:
+    """Describe the socket (AsyncAPI 3.1.0)."""
+    schemas: dict[str, Json] = {"Error": error_schema(), "Position": POSITION}
+    messages: dict[str, Json] = dict(server_messages())
+    operations: dict[str, Json] = {}
+    for op in ops_of(registry):
+        if op.name in HTTP_ONLY:
+            continue
+        arguments, definitions = arguments_of(op)
+        schemas |= {name: _draft7(schema) for name, schema in definitions.items()}
+        name = _key(op.name)
+        messages[name] = _request_message(op, _draft7(arguments))
+        operations[name] = {
+            "action": "receive",
+            "channel": {"$ref": "#/channels/ws"},
+            "summary": op.summary,
+            "messages": [{"$ref": f"#/channels/ws/messages/{name}"}],
+            "reply": {
+                "channel": {"$ref": "#/channels/ws"},
+                "messages": [{"$ref": "#/channels/ws/messages/reply"}],
+            },
+            **_notes(op),
+        }
+    for name, _ in server_messages():
+        if name != "reply":
+            operations[f"send_{name}"] = {
+                "action": "send",
+                "channel": {"$ref": "#/channels/ws"},
+                "messages": [{"$ref": f"#/channels/ws/messages/{name}"}],
+            }
+    return {
+        "asyncapi": "3.1.0",
+        "info": {
+            "title": TITLE,
+            "version": version,
+            "license": {"name": "Apache-2.0"},
+            "description": f"Subprotocol {SUBPROTOCOL}: one JSON object per text frame.",
+        },
+        "defaultContentType": "application/json",
+        "servers": {"local": {"host": "127.0.0.1:8000", "protocol": "ws"}},
+        "channels": {
+            "ws": {
+                "address": "/ws",
+                "messages": {
+                    name: {"$ref": f"#/components/messages/{name}"} for name in sorted(messages)
+                },
+                "bindings": {"ws": {"query": _query_schema(), "bindingVersion": "0.1.0"}},
+            }
+        },
+        "operations": dict(sorted(operations.items())),
+        "components": {
+            "messages": dict(sorted(messages.items())),
+            "schemas": {name: _draft7(schema) for name, schema in sorted(schemas.items())},
+        },
+    }
+
+
+def _key(name: str) -> str:
+    """Name an op where dots are not allowed."""
+    return name.replace(".", "_")
+
+
+def _query_schema() -> Json:
+    text: Json = {"type": "string"}
+    return {
+        "type": "object",
+        "properties": {
+            "client": {**text, "pattern": "^[A-Za-z0-9._-]{1,32}$"},
+            "batch": {**text, "enum": ["0", "1"]},
+            "every": {**text, "pattern": "^[0-9]{1,4}$"},
+            "heartbeat": {**text, "pattern": "^[0-9]{1,2}$"},
+            "ticket": text,
+        },
+    }
+
+
+def _request_message(op: Op, arguments: Json) -> Json:
+    properties = {
+        "op": {"const": op.name},
+        "id": {"type": ["integer", "string"], "maxLength": 64},
+        **arguments.get("properties", {}),
+    }
+    payload: Json = {
+        "type": "object",
+        "required": ["op", *arguments.get("required", [])],
+        "properties": properties,
+        "additionalProperties": False,
+    }
+    return {
+        "name": op.name,
+        "summary": op.summary,
+        "payload": payload,
+        "examples": [{"payload": {"op": op.name, "id": 1, **op.example}}],
+    }
+
+
+def server_messages() -> Iterable[tuple[str, Json]]:
+    """Describe the six messages of the server."""
+    integer, text = {"type": "integer"}, {"type": "string"}
+    mark: Json = {"type": ["integer", "string"]}
+    numbered: dict[str, Json] = {
+        "channel": text,
+        "seq": integer,
+        "ts": integer,
+        "asof": integer,
+        "checksum": {**integer, "description": "CRC-32 of an order book"},
+        "data": {},
+    }
+    table: dict[str, tuple[str, Sequence[str], dict[str, Json]]] = {
+        "welcome": (
+            "first message of every connection",
+            ["v", "server", "session", "ts", "mode", "trading_state", "venues", "auth", "client"],
+            {
+                "v": {"const": 1},
+                "server": text,
+                "session": text,
+                "ts": integer,
+                "mode": {"enum": ["paper", "live"]},
+                "trading_state": {"enum": ["active", "reducing", "halted", None]},
+                "venues": {"type": "array", "items": {"type": "object"}},
+                "auth": {"enum": ["ok", "optional", "required"]},
+                "subject": {"type": ["string", "null"]},
+                "role": {"type": ["string", "null"]},
+                "scopes": {"type": ["array", "null"], "items": text},
+                "client": text,
+                "batch": {"type": "boolean"},
+                "every": integer,
+                "heartbeat": integer,
+                "reconnect": {"type": "object"},
+                "features": {"type": "array", "items": text},
+                "limits": {"type": "object"},
+            },
+        ),
+        "reply": (
+            "answer to one request",
+            ["ok", "ts"],
+            {
+                "id": mark,
+                "op": text,
+                "ok": {"type": "boolean"},
+                "ts": integer,
+                "result": {"type": "object"},
+                "error": {"$ref": "#/components/schemas/Error"},
+                "at": _at_schema(),
+            },
+        ),
+        "snapshot": (
+            "replaces all that is known about its channel",
+            ["channel", "epoch", "seq", "ts", "reason", "data"],
+            {
+                **numbered,
+                "epoch": text,
+                "reason": {"enum": list(REASONS)},
+                "lost": {**integer, "minimum": 0},
+            },
+        ),
+        "update": ("what changed", ["channel", "seq", "ts", "data"], numbered),
+        "notice": (
+            "something about the connection or its sources",
+            ["event", "ts", "data"],
+            {
+                "event": {"enum": list(NOTICES)},
+                "ts": integer,
+                "channels": {"type": "array", "items": text},
+                "data": {"type": "object"},
+            },
+        ),
+        "heartbeat": (
+            "the server lives; `asof` tells of its venues",
+            ["ts", "asof"],
+            {
+                "ts": integer,
+                "asof": {"type": "object", "additionalProperties": {"type": ["integer", "null"]}},
+            },
+        ),
+    }
+    for name, (summary, required, properties) in table.items():
+        payload: Json = {
+            "type": "object",
+            "required": ["type", *required],
+            "properties": {"type": {"const": name}, **properties},
+        }
+        yield name, {"name": name, "summary": summary, "payload": payload}
+
+
+def ops_of(registry: Registry) -> list[Op]:
+    """Give all ops by name."""
+    return [op for _, op in sorted(registry.ops.items())]

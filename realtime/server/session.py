@@ -1,0 +1,364 @@
+"""One connection of the endpoint `/ws`: what it says, and what is said to it.
+
+Rules of this file: (1) a frame is decoded, dispatched and, where the op answers at once, replied to in
+one step; (2) a reply is written in the step in which its answer is made, so that no data gets between a
+subscription and its reply; (3) nothing here waits for a peer.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+from starlette.types import Message
+
+from realtime.commands.registry import Answer, Asked, Peer, Pending, Registry, Reply, failure, may
+from realtime.hub import protocol
+from realtime.hub.channels import Channel
+from realtime.hub.connection import Connection, Line
+from realtime.hub.hub import Hub, Old, Since, Wanted
+from realtime.hub.protocol import Close, Request
+from realtime.model.errors import Code, Refused
+from realtime.model.principal import Principal
+from realtime.server.pump import Pump
+
+
+PAGES: Final = 16
+"""Pages of journaled entries fetched for one `subscribe`; who is further behind resumes again."""
+BUSY_RETRY_S: Final = 0.5
+
+
+class ServerWire(Line, Protocol):
+    """The seam to the transport: `server/transport.py`, or `PlainWire`."""
+
+    authenticated: bool
+    on_resume: Callable[[], None]
+
+
+Older = Callable[[Channel, int, int], Awaitable[Sequence[Old]]]
+"""Fetches entries of a journaled log by first and last seq of that channel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all connections have in common.
+
+    Attributes:
+        now: Wire ms.
+        loop: Its clock measures deadlines.
+        secret: Makes random text.
+        older: Pages of journaled logs.
+        spawn: Starts a task in a group that outlives the connection.
+        heartbeat: Encodes the heartbeat of this moment.
+        admit: Lets a connection be a principal, or refuses.
+    """
+
+    hub: Hub
+    registry: Registry
+    pump: Pump
+    now: Callable[[], int]
+    loop: asyncio.AbstractEventLoop
+    secret: Callable[[], str]
+    older: Older
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    heartbeat: Callable[[], bytes]
+    admit: "Callable[[Socket, Principal], None]"
+
+
+class Socket:
+    """One connection: what it says, and what is said to it."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        connection: Connection,
+        wire: ServerWire,
+        peer: Peer,
+        credential: str | None,
+    ) -> None:
+        self._all = shared
+        self._loop = shared.loop
+        self._hub = shared.hub
+        self._registry = shared.registry
+        self.connection = connection
+        self.wire = wire
+        self.peer = peer
+        self.credential = credential
+        self.since = shared.now()
+        self.reader = shared.hub.attach(
+            wire, batch=connection.options.batch, every=connection.options.every
+        )
+        self._every = connection.options.every
+        self._gone = False
+        wire.on_resume = self.resumed
+        shared.pump.joined(self._every)
+
+    # --- frames ------------------------------------------------------------------------------------
+
+    def receive(self, message: Message) -> None:
+        """Take one message of the ASGI server."""
+        connection = self.connection
+        if connection.closed is not None:
+            return
+        text = message.get("text")
+        if text is None:
+            connection.close(Close.PROTOCOL_ERROR)
+            return
+        received = self._all.now()
+        request = connection.receive(text, self._loop.time())
+        if request is None:
+            if self.wire.paused:  # the reply about it may have filled the wire
+                self._note_full()
+        elif request.problem is not None:
+            self._reply(request, error=protocol.refusal(request.problem))
+        else:
+            self._dispatch(request, received)
+
+    def _dispatch(self, request: Request, received: int) -> None:
+        connection = self.connection
+        op = self._registry.names.get(request.op)
+        lane = op.lane if op is not None else "query"
+        if connection.full(lane):
+            limit = connection.bounds.in_flight
+            busy = Refused(
+                Code.BUSY, f"{limit} commands are in flight already", retry_after=BUSY_RETRY_S
+            )
+            self._reply(request, error=protocol.refusal(busy))
+            return
+        got = self._registry.dispatch(
+            request.op,
+            request.args,
+            principal=connection.principal,
+            client=connection.client,
+            source="socket",
+            session=self,
+            received=received,
+            peer=self.peer,
+        )
+        if isinstance(got, Reply):
+            self._answer(request, lane, got)
+            return
+        counted = lane != "safety"
+        connection.in_flight += counted
+        if isinstance(got.awaitable, asyncio.Future):
+            got.awaitable.add_done_callback(partial(self._settled, request, lane, got))
+        else:
+            self._all.spawn(self._later(request, lane, got))
+
+    def _settled(
+        self, request: Request, lane: str, pending: Pending, future: asyncio.Future[Answer]
+    ) -> None:
+        self.connection.in_flight -= lane != "safety"
+        self._answer(request, lane, pending.reply(future))
+
+    async def _later(self, request: Request, lane: str, pending: Pending) -> None:
+        reply = await pending.wait()
+        # No await from here on: a subscription that was just made must be answered before its data.
+        self.connection.in_flight -= lane != "safety"
+        self._answer(request, lane, reply)
+
+    def _answer(self, request: Request, lane: str, reply: Reply) -> None:
+        try:
+            self._reply(request, result=reply.result, error=reply.error, at=self._at(reply.at))
+        except TypeError as error:  # a result that JSON has no form for is our mistake
+            broken = failure(
+                request.op, self._registry.names.get(request.op), error, self._all.secret
+            )
+            self._reply(request, error=broken.error)
+        connection = self.connection
+        if reply.code is not Code.RATE_LIMITED:
+            connection.waited(lane)
+        elif _lane_of(reply) == lane:
+            connection.limited(lane, self._loop.time())
+        if connection.said_bye:
+            connection.close(Close.NORMAL)
+
+    def _reply(
+        self,
+        request: Request,
+        *,
+        result: Mapping[str, object] | None = None,
+        error: Mapping[str, object] | None = None,
+        at: Mapping[str, object] | None = None,
+    ) -> None:
+        if not self.connection.reply(request, result=result, error=error, at=at):
+            self._note_full()
+
+    def _at(self, at: Mapping[str, object] | None) -> Mapping[str, object] | None:
+        """Name the filtered streams of this connection beside the unfiltered ones (8.1)."""
+        if not at or not self.reader.subscriptions:
+            return at
+        named = dict(at)
+        for name in self.reader.subscriptions:
+            base, mark, _ = name.partition("?")
+            if mark and base in at and (position := self._hub.position(name)) is not None:
+                named[name] = position
+        return named
+
+    def notify(self, event: str, data: Mapping[str, object]) -> None:
+        """Send a notice."""
+        if not self.connection.notify(event, data):
+            self._note_full()
+
+    def _note_full(self) -> None:
+        if self.connection.closed is None:
+            self._hub.paused(self.wire)
+
+    # --- time and transport ------------------------------------------------------------------------
+
+    @property
+    def due(self) -> float:
+        """When `tick` has something to do [loop s]."""
+        return self.connection.due
+
+    def tick(self, now: float) -> None:
+        """Send what is due: heartbeat, warning, end."""
+        if self._gone:
+            return
+        if not self.connection.tick(now, self._all.heartbeat):
+            self._note_full()
+        if self.connection.closed is None:
+            self._all.pump.watch(self)
+
+    def resumed(self) -> None:
+        """Go on: the peer has read. What waits here comes first, then what the hub owes."""
+        if not self._gone and self.connection.drain():
+            self._all.pump.flush()
+            self._hub.resume(self.wire)
+
+    def gone(self) -> None:
+        """Forget everything about it."""
+        self._gone = True
+        self._all.pump.forget(self)
+        self._all.pump.left(self._every)
+        self._hub.remove(self.reader)
+
+    # --- the port `Session` of the registry -------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The `session` of its welcome."""
+        return self.connection.session
+
+    def authenticate(self, principal: Principal) -> None:
+        """Become this principal, before the next frame is looked at."""
+        self._all.admit(self, principal)
+
+    def subscribe(self, asked: Sequence[Asked]) -> Answer | Awaitable[Answer]:
+        """Subscribe; the caller writes the reply in this very step."""
+        wanted: list[Wanted] = []
+        failed: list[dict[str, object]] = []
+        names = set(self.reader.subscriptions)
+        for item in asked:
+            try:
+                one = self._wanted(item, names)
+            except Refused as refused:
+                failed.append(
+                    {"channel": item.name, "code": refused.code, "message": refused.message}
+                )
+            else:
+                names.add(one.channel.name)
+                wanted.append(one)
+        if any(self._missing(one) for one in wanted):
+            return self._subscribe_older(wanted, failed)
+        return self._join(wanted, failed, {})
+
+    def _wanted(self, item: Asked, names: set[str]) -> Wanted:
+        channel = self._hub.channel(item.name)
+        principal = self.connection.principal
+        if principal is None or not may(principal, channel.scope):
+            raise Refused(Code.FORBIDDEN, f"{channel.topic} needs scope {channel.scope}")
+        if channel.star and item.since is not None:
+            raise Refused(Code.INVALID, f"{channel.name} has no position of its own to resume from")
+        limit = self.connection.bounds.channels
+        if channel.name not in names and len(names) >= limit:
+            raise Refused(Code.INVALID, f"a connection may have at most {limit} channels")
+        return Wanted(channel=channel, since=item.since, snapshot=item.snapshot)
+
+    def _missing(self, wanted: Wanted) -> tuple[int, int] | None:
+        return None if wanted.since is None else self._hub.missing(wanted.channel, wanted.since)
+
+    async def _subscribe_older(
+        self, wanted: Sequence[Wanted], failed: Sequence[Mapping[str, object]]
+    ) -> Answer:
+        """Fetch what only the journal has, until it meets the ring; then subscribe in one step."""
+        older: dict[str, list[Old]] = {}
+        for one in wanted:
+            since = one.since
+            for _ in range(PAGES):
+                if since is None or (gap := self._hub.missing(one.channel, since)) is None:
+                    break
+                page = await self._all.older(one.channel, *gap)
+                if not page:
+                    break
+                older.setdefault(one.channel.name, []).extend(page)
+                since = Since(epoch=since.epoch, seq=page[-1][0])
+        if self._gone:
+            return Answer(result={"channels": [], "failed": failed})
+        return self._join(wanted, failed, older)
+
+    def _join(
+        self,
+        wanted: Sequence[Wanted],
+        failed: Sequence[Mapping[str, object]],
+        older: Mapping[str, Sequence[Old]],
+    ) -> Answer:
+        self._all.pump.flush()
+        entries = self._hub.subscribe(self.reader, wanted, older=older)
+        return Answer(result={"channels": entries, "failed": failed})
+
+    def unsubscribe(self, names: Sequence[str] | None) -> list[str]:
+        """End subscriptions; a name that is not subscribed is left out."""
+        canonical: list[str] | None = None
+        if names is not None:
+            canonical = []
+            for name in names:
+                try:
+                    canonical.append(self._hub.channel(name).name)
+                except Refused:
+                    continue
+        self._all.pump.flush()
+        return self._hub.unsubscribe(self.reader, canonical)
+
+    def pace(self, every: int) -> None:
+        """Change the pace [ms]."""
+        if not self.connection.batch:
+            raise Refused(Code.CONFLICT, "pace needs a connection with batch=1")
+        self._all.pump.flush()
+        pump, before = self._all.pump, self._every
+        self._every = every
+        pump.joined(every)
+        pump.left(before)
+        self._hub.pace(self.reader, every)
+
+    def bye(self) -> None:
+        """Close with 1000 behind the reply."""
+        self.connection.bye()
+
+    def figures(self) -> tuple[int, int]:
+        """Bytes waiting to be sent, and values skipped."""
+        return self.wire.buffered(), self.reader.skipped
+
+    def row(self) -> dict[str, object]:
+        """Describe it for `monitoring.connections`."""
+        principal = self.connection.principal
+        return {
+            "session": self.id,
+            "client": self.connection.client,
+            "address": self.peer.address,
+            "subject": principal.subject if principal else None,
+            "scopes": sorted(principal.scopes) if principal else [],
+            "since_ts": self.since,
+            "subscriptions": len(self.reader.subscriptions),
+            "buffered_bytes": self.wire.buffered(),
+            "skipped": self.reader.skipped,
+            "behind": self.reader.behind,
+            "in_flight": self.connection.in_flight,
+            "every": self._every,
+        }
+
+
+def _lane_of(reply: Reply) -> object:
+    details = (reply.error or {}).get("details")
+    return details.get("lane") if isinstance(details, Mapping) else None

@@ -1,0 +1,781 @@
+"""The two uvicorn protocol classes through which every byte comes and goes, and the `Wire` they expose.
+
+Item by item the list of the reliability document, section 3; the letters in comments are its items. They
+depend on names inside uvicorn: the range is pinned, `missing` says what is gone, the adversary tests decide
+about a new version. An ASGI server without these classes still works; `server/ws.py` then makes do.
+"""
+
+import asyncio
+import logging
+from asyncio import TimerHandle
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final
+
+import httptools
+import orjson
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from realtime.server.admission import FULL_RETRY_S, Admission, Entry
+from realtime.server.sockets import Edge, TransportLimits, bind
+
+
+__all__ = (
+    "Admission",
+    "HttpProtocol",
+    "TransportLimits",
+    "WebSocketProtocol",
+    "Wire",
+    "bind",
+    "config",
+    "missing",
+    "protocols",
+    "quiet",
+)
+
+EXTENSION: Final = "realtime"
+"""Key of the `Wire` in `scope["extensions"]`."""
+SMALL: Final = 128
+"""Blobs from here on are not gathered: 64 KiB of them are at most 512 shared objects."""
+LATE_FACTOR: Final = 4
+"""Unsent bytes, in high marks, at which a writer that ignores pauses loses the connection."""
+REASON_BYTES: Final = 123
+LINES_PER_S: Final = 10
+
+
+def nothing() -> None:
+    """Do nothing: the callbacks of a `Wire` before somebody sets them."""
+
+
+class Wire:
+    """One WebSocket as the pump sees it: whole frames in, no waiting."""
+
+    __slots__ = (
+        "_closed",
+        "_edge",
+        "_gathered",
+        "_limit",
+        "_protocol",
+        "_send",
+        "authenticated",
+        "on_pause",
+        "on_resume",
+        "paused",
+    )
+
+    def __init__(self, protocol: "WebSocketProtocol", edge: Edge, limits: TransportLimits) -> None:
+        self._protocol: WebSocketProtocol | None = protocol
+        self._edge = edge
+        # Both are looked at 200,000 times a second: one step instead of two.
+        self._send = edge.raw.write
+        self._gathered = edge.gathered
+        self._limit = LATE_FACTOR * limits.high
+        self._closed = False
+        self.paused = False
+        """Whether the peer is behind by the high mark; stays True once the connection ends."""
+        self.authenticated = False
+        """Set by the endpoint: a known peer may stall longer."""
+        self.on_pause: Callable[[], None] = nothing
+        """May be called inside `write`."""
+        self.on_resume: Callable[[], None] = nothing
+        """The peer has read down to the low mark; never called after a close."""
+
+    def write(self, blob: bytes) -> bool:
+        """Send whole text frames, taken whole.
+
+        Sound because server frames are unmasked, unfragmented and without extensions (RFC 6455, 5.1).
+
+        Returns:
+            False when the transport is paused now, or takes nothing because the connection ends.
+        """
+        if self.paused:
+            self._write_late(blob)
+            return False
+        if self._gathered or len(blob) < SMALL:
+            self._edge.write(blob)
+        else:
+            self._send(blob)
+        return not self.paused
+
+    def _write_late(self, blob: bytes) -> None:
+        # Dropping the blob would be a silent gap, keeping all of them a leak.
+        if self._closed:
+            return
+        self._edge.write(blob)
+        if self._edge.buffered() > self._limit:
+            self._edge.abandon("overrun")
+
+    def buffered(self) -> int:
+        """Bytes that have not left the process [B]."""
+        return self._edge.buffered()
+
+    def abort(self) -> None:
+        """Reset the connection; the peer sees 1006."""
+        if self._protocol is not None:
+            self._protocol.abort("aborted")
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame and end within seconds; a peer who does not read is reset instead."""
+        if self._protocol is not None:
+            self._protocol.end(code, reason)
+
+    def shut(self) -> None:
+        """Take nothing any more. Called by the protocol."""
+        self._closed = True
+        self.paused = True
+
+    def lost(self) -> None:
+        """Let go of the protocol, so that no cycle keeps a dead connection. Called by the protocol."""
+        self.shut()
+        self._protocol = None
+        self.on_pause = self.on_resume = nothing
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's sans-I/O WebSocket with bounds on everything a peer may do."""
+
+    limits: ClassVar[TransportLimits] = TransportLimits()
+    admission: ClassVar[Admission] = Admission(cap=1 << 20)
+
+    transport: Edge
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        limits = self.limits
+        self.close_timeout = limits.linger_s
+        self.ping_interval = limits.ping_s
+        self.ping_timeout = limits.pong_s
+        # Not negotiated whatever the configuration says: 61 kB inflate to 60 MiB (2.3).
+        self.conn.available_extensions = []
+        self.conn.max_message_size = limits.frame_bytes
+        self.entry = Entry.INSIDE
+        self.wire: Wire = None  # type: ignore[assignment]  # made with the connection
+        self._raw = bytearray()
+        self._dropped = 0
+        self._pong = b""
+        self._tokens = float(limits.control_burst)
+        self._token_at = self.loop.time()
+        self._acknowledged = 0
+
+    # Life
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over from the HTTP class, or from another HTTP class with a bare transport."""
+        if isinstance(transport, Edge):
+            edge = transport
+        else:
+            assert isinstance(transport, asyncio.Transport)
+            edge = Edge(transport, self.loop, self.limits, self.admission.count)
+            self.entry = self.admission.enter(self.loop.time())
+        super().connection_made(edge)
+        self.wire = Wire(self, edge, self.limits)
+        if self.entry is not Entry.INSIDE:
+            edge.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything."""
+        self.transport.lost()
+        self.wire.lost()
+        self._raw.clear()
+        self.admission.leave(self.entry)
+        super().connection_lost(exc)
+        # The parser is a generator that refers to its owner: a cycle of 14 KiB that only the collector would
+        # find, 34 MiB in a second of reconnecting peers.
+        self.conn.parser.close()
+
+    def eof_received(self) -> None:
+        """End: a peer that sends no more cannot answer a ping; its reading is bounded by the close."""
+        self.wire.shut()
+        self.transport.close()
+
+    def abort(self, cause: str) -> None:
+        """Reset the connection and count the cause [B3]."""
+        if self.wire is not None:
+            self.wire.shut()
+        self.stop_keepalive()
+        self.transport.abandon(cause)
+
+    def end(self, code: int, reason: str) -> None:
+        """Close with a code; reset a peer who would not see it [W4]."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        if self.wire.paused or not self.handshake_complete or self.conn.state is not OPEN:
+            self.abort("slow" if self.wire.paused else "early")
+            return
+        reason = reason.encode()[:REASON_BYTES].decode(errors="ignore")
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.send_close(code, reason)
+        self._flush()
+        self.close_sent = True
+        self.wire.shut()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+        self._read_on()
+
+    def shutdown(self) -> None:
+        """Close for the end of the server; a stalled reader costs a reset [W10]."""
+        if self.transport.is_closing():
+            return
+        if self.wire.paused and not self.close_sent:
+            self.abort("shutdown")
+            return
+        super().shutdown()
+        self.wire.shut()
+
+    # Writing
+
+    def _flush(self) -> None:
+        self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def pause_writing(self) -> None:
+        """Tell the pump, and start the stall timer [W2, W3]."""
+        super().pause_writing()
+        if not self.wire.paused:
+            self.wire.paused = True
+            self.transport.watch(self._stall_s)
+            self.wire.on_pause()
+
+    def resume_writing(self) -> None:
+        """Send what waited, then let the pump go on."""
+        super().resume_writing()
+        self.transport.unwatch()
+        if self._pong:
+            pong, self._pong = self._pong, b""
+            self.transport.write(pong)
+        self.transport.release()
+        if not (self.close_sent or self.transport.is_closing()):
+            self.wire.paused = False
+            self.wire.on_resume()
+
+    def _stall_s(self) -> float:
+        limits = self.limits
+        return limits.stall_s if self.wire.authenticated else limits.stall_anonymous_s
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """As the base class, but a close never waits for the peer."""
+        if message["type"] == "websocket.close" and self.handshake_complete and not self.close_sent:
+            self.end(message.get("code", 1000), message.get("reason") or "")
+            return
+        opening = not self.handshake_complete
+        await super().send(message)
+        if opening and self.handshake_complete:
+            self._read_on()
+        elif self.initial_response is not None and self.close_sent:
+            # A refusal is complete, too; uvicorn would log an error for each that the handshake is not.
+            self.handshake_complete = True
+
+    # Reading
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, in bites and only while no message waits [W8]."""
+        if self.transport.is_closing():
+            self._dropped += len(data)
+            if self._dropped > self.limits.frame_bytes:
+                self.abort("deaf")
+        elif not self.handshake_initiated:
+            self._open(data)
+        elif (
+            self._raw
+            or self.read_paused
+            or not self.handshake_complete
+            or len(data) > self.limits.bite
+        ):
+            self._raw += data
+            self._feed()
+            if len(self._raw) > self.limits.raw_bytes:
+                self.transport.pause_reading()
+        else:
+            super().data_received(data)
+
+    def early(self, data: bytes) -> None:
+        """Keep what a peer sent behind its upgrade, before it saw the answer."""
+        self._raw += data
+
+    def _open(self, request: bytes) -> None:
+        super().data_received(request)
+        if not self.handshake_initiated:
+            # A header that the WebSocket parser refuses and the HTTP parser let pass (over 8 KiB in one
+            # line, over 128 of them): the base class would leave the answer unsent and the socket open.
+            self._flush()
+            self.close_sent = True
+            self.transport.lingers = True
+            self.transport.close()
+
+    def _feed(self) -> None:
+        while (
+            self._raw
+            and self.handshake_complete
+            and not self.read_paused
+            and not self.transport.is_closing()
+        ):
+            bite = bytes(self._raw[: self.limits.bite])
+            del self._raw[: self.limits.bite]
+            super().data_received(bite)
+
+    def _read_on(self) -> None:
+        self.read_paused = False
+        self._feed()
+        if not self.read_paused and len(self._raw) <= self.limits.raw_bytes:
+            self.transport.resume_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Take the next message; read on when none waits."""
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            self._read_on()
+        return message
+
+    def send_receive_event_to_app(self) -> None:
+        """Queue a message; text that is not UTF-8 ends the connection without a traceback [W11]."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            whole = b"".join(self.frames)
+            try:
+                whole.decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self._fail(1007, "text is not UTF-8")
+                return
+            self.frames = [whole]
+        super().send_receive_event_to_app()
+
+    def _fail(self, code: int, reason: str) -> None:
+        if self.close_sent:
+            return
+        if self.wire.paused:
+            self.abort("slow")
+            return
+        self.admission.count(f"closed {code}")
+        self.conn.fail(code, reason)
+        self.handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """Answer a violation with its close code."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.wire.shut()
+        # What is still on its way to us would turn our close into a reset, and the code would be lost.
+        self.transport.lingers = True
+        super().handle_parser_exception()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Bound the number of fragments: bytes alone do not [W7]."""
+        if self.close_sent:
+            return
+        if len(self.frames) >= self.limits.fragments:
+            self._fail(1009, f"more than {self.limits.fragments} frames in a message")
+            return
+        super().handle_cont(event)
+
+    # Control frames
+
+    def _control(self) -> bool:
+        """Take one from the budget of control frames [W6]."""
+        now = self.loop.time()
+        limits = self.limits
+        grown = self._tokens + (now - self._token_at) * limits.control_per_s
+        self._tokens = min(grown, float(limits.control_burst))
+        self._token_at = now
+        if self._tokens < 1:
+            self.abort("control")
+            return False
+        self._tokens -= 1
+        return True
+
+    def handle_ping(self) -> None:
+        """Answer, or keep only the latest answer for a peer who does not read [W5]."""
+        if not self._control():
+            self.conn.data_to_send()
+            return
+        pongs = self.conn.data_to_send()  # of all pings in this bite
+        if not pongs:
+            return
+        if self.conn.state is not OPEN or self.transport.buffered() <= self.limits.low:
+            self.transport.write(b"".join(pongs))
+        else:
+            self._pong = pongs[-1]
+            if not self.wire.paused:
+                self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        # Between the marks nobody is told when the buffer empties.
+        if self.transport.is_closing() or not self._pong or self.wire.paused:
+            return
+        if self.transport.buffered() <= self.limits.low:
+            pong, self._pong = self._pong, b""
+            self.transport.write(pong)
+            return
+        self.loop.call_later(self.limits.gather_s * 10, self._wait_for_room)
+
+    def handle_pong(self, event: Frame) -> None:
+        """Count it, then as the base class."""
+        if self._control():
+            super().handle_pong(event)
+
+    def handle_close(self, event: Frame) -> None:
+        """As the base class; nothing is written to a peer who said goodbye."""
+        if not self.close_sent:
+            self.wire.shut()
+        super().handle_close(event)
+
+    # Keepalive
+
+    def send_keepalive_ping(self) -> None:
+        """As the base class; remember how far the peer has come."""
+        super().send_keepalive_ping()
+        self._acknowledged = self.transport.acknowledged()
+
+    def keepalive_timeout(self) -> None:
+        """Reset a mute peer, unless our ping still waits behind data that it keeps reading [W9]."""
+        edge = self.transport
+        behind = edge.unread() >= self.limits.progress_bytes
+        taken = edge.acknowledged()
+        if behind and taken - self._acknowledged >= self.limits.progress_bytes:
+            self._acknowledged = taken
+            self.pong_timer = self.loop.call_later(self.limits.pong_s, self.keepalive_timeout)
+            return
+        self.pong_timer = None
+        self.abort("mute")
+
+    # The seam
+
+    def handle_connect(self, event: Any) -> None:
+        """Put the wire where the endpoint finds it, before its task runs [W2]."""
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            extensions: dict[str, Any] = self.scope["extensions"]
+            extensions[EXTENSION] = self.wire
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP with an end to headers, bodies, pipelines and stalled readers."""
+
+    limits: ClassVar[TransportLimits] = TransportLimits()
+    admission: ClassVar[Admission] = Admission(cap=1 << 20)
+
+    transport: Edge
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.entry = Entry.INSIDE
+        self._head = 0
+        self._body = 0
+        self._in_body = False
+        self._dropped = 0
+        self._refusal: tuple[int, str, int | None] | None = None
+        self._timer: TimerHandle | None = None
+        """Ends a header, then a body, that takes too long."""
+
+    # Life
+
+    def connection_made(  # type: ignore[override]  # as the base class
+        self, transport: asyncio.Transport
+    ) -> None:
+        """Ask for admission, start the header timer [H1, H6]."""
+        edge = Edge(transport, self.loop, self.limits, self.admission.count)
+        super().connection_made(edge)
+        self.entry = self.admission.enter(self.loop.time())
+        if self.entry is Entry.REFUSED:
+            edge.abort()
+            return
+        self._await_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything."""
+        self._stop_timer()
+        self.transport.lost()
+        self._unset_keepalive_if_required()
+        self.admission.leave(self.entry)
+        super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """End, bounded."""
+        self.transport.lingers = False
+        self.transport.close()
+
+    def _await_header(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.limits.header_s, self._too_slow, "header")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self, cause: str) -> None:
+        self._timer = None
+        self.transport.abandon(cause)
+
+    # Writing
+
+    def pause_writing(self) -> None:
+        """Start the stall timer [H5]."""
+        super().pause_writing()
+        self.transport.watch(self._stall_s)
+
+    def resume_writing(self) -> None:
+        """Stop the stall timer."""
+        super().resume_writing()
+        self.transport.unwatch()
+        self.transport.release()
+
+    def _stall_s(self) -> float:
+        return self.limits.stall_s
+
+    def refuse(self, status: int, message: str, *, retry_after: int | None = None) -> None:
+        """Answer with an error of ours and end within `linger_s`, read or not [H7]."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abandon("pipeline")  # an answer inside an answer would be worse
+            return
+        error: dict[str, object] = {
+            "code": CODES[status],
+            "message": message,
+            "outcome": "not_done",
+        }
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"connection", b"close"),
+            (b"x-content-type-options", b"nosniff"),
+            *self.server_state.default_headers,
+        ]
+        if retry_after is not None:
+            error["retry_after"] = retry_after
+            headers.append((b"retry-after", b"%d" % retry_after))
+        body = orjson.dumps({"ok": False, "error": error})
+        headers.append((b"content-length", b"%d" % len(body)))
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        self._stop_timer()
+        self.admission.count(f"http {status}")
+        self.transport.lingers = True
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self.refuse(400, msg)
+
+    # Reading
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser no more than a header may be long, while one is being read [H2]."""
+        self._unset_keepalive_if_required()
+        while data and self.parser is not None:
+            if self.transport.is_closing():
+                self._drop(len(data))
+                return
+            if self._in_body:
+                piece, data = data, b""
+            else:
+                self._await_header()
+                room = self.limits.header_bytes - self._head
+                piece, data = data[:room], data[room:]
+                self._head += len(piece)
+            self._parse(piece, data)
+            if (
+                self._head >= self.limits.header_bytes
+                and not self._in_body
+                and self._refusal is None
+            ):
+                self._refusal = (431, f"header was over {self.limits.header_bytes} bytes", None)
+            if self._refusal is not None and not self.transport.is_closing():
+                status, message, retry_after = self._refusal
+                self.refuse(status, message, retry_after=retry_after)
+
+    def _parse(self, piece: bytes, rest: bytes) -> None:
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as exc:
+            if self._refusal is not None:
+                return
+            if self._should_upgrade():
+                self._upgrade(piece[exc.args[0] :] + rest)
+            else:
+                self._refusal = (400, "the only upgrade is to websocket", None)
+        except httptools.HttpParserError:
+            if self._refusal is None:
+                self._refusal = (400, "not an HTTP request", None)
+
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        if self._dropped > self.limits.body_bytes:
+            self.transport.abandon("body")
+
+    def on_message_begin(self) -> None:
+        """Refuse a request that begins before the last answer is complete [H3]."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self._refusal = (400, "a request began before the last answer was complete", None)
+            raise httptools.HttpParserError("pipelined")
+        self._await_header()
+        self._body = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Start the request, unless the connection is one too many [H6]."""
+        self._stop_timer()
+        self._head = 0
+        self._in_body = True
+        self.transport.lingers = True
+        if self.entry is Entry.LOBBY:
+            self._refusal = (503, "the server is full", FULL_RETRY_S)
+            return
+        self._timer = self.loop.call_later(self.limits.body_s, self._too_slow, "body")
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Bound the body, wanted or not [H4]."""
+        if self._refusal is not None:
+            return
+        self._body += len(body)
+        if self._body > self.limits.body_bytes:
+            self.transport.abandon("body")
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is here whole."""
+        self._stop_timer()
+        self._in_body = False
+        self.transport.lingers = False
+        if self._refusal is None:
+            super().on_message_complete()
+
+    def _upgrade(self, rest: bytes) -> None:
+        retry_after = self.admission.upgrade(self.loop.time())
+        if retry_after is not None:
+            self._refusal = (503, "too many at once", retry_after)
+            return
+        self._stop_timer()
+        self.transport.lingers = False
+        self.handle_websocket_upgrade()
+        after = self.transport.get_protocol()
+        if isinstance(after, WebSocketProtocol):
+            after.entry, self.entry = self.entry, Entry.REFUSED
+            after.early(rest)
+        # The parser holds our callbacks, we hold the parser: nothing of it need wait for the collector.
+        self.parser = None  # type: ignore[assignment]
+        self.transport = None  # type: ignore[assignment]
+        self.flow = None  # type: ignore[assignment]
+
+
+CODES: Final[Mapping[int, str]] = {
+    400: "bad_request",
+    413: "invalid",
+    431: "bad_request",
+    503: "busy",
+}
+
+
+# Wiring
+
+
+def protocols(
+    limits: TransportLimits, admission: Admission
+) -> tuple[type[HttpProtocol], type[WebSocketProtocol]]:
+    """Make the two classes for one server: `uvicorn.Config(http=..., ws=...)`."""
+    http = type("HttpProtocol", (HttpProtocol,), {"limits": limits, "admission": admission})
+    ws = type("WebSocketProtocol", (WebSocketProtocol,), {"limits": limits, "admission": admission})
+    return http, ws
+
+
+def config(limits: TransportLimits, admission: Admission) -> dict[str, Any]:
+    """Keyword arguments for `uvicorn.Config` under which the promises hold [B7].
+
+    A reverse proxy in front adds `proxy_headers=True` and `forwarded_allow_ips`.
+    """
+    http, ws = protocols(limits, admission)
+    return {
+        "http": http,
+        "ws": ws,
+        "ws_max_size": limits.frame_bytes,
+        "ws_per_message_deflate": False,
+        "ws_ping_interval": limits.ping_s,
+        "ws_ping_timeout": limits.pong_s,
+        "proxy_headers": False,
+        "server_header": False,
+        "access_log": False,
+        "log_config": None,
+        "lifespan": "off",
+        "timeout_graceful_shutdown": max(1, round(limits.linger_s)),
+    }
+
+
+class Throttle(logging.Filter):
+    """At most `LINES_PER_S` lines per cause and second; the next line tells how many were left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0
+        self._lines: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written."""
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._lines.clear()
+        cause = f"{record.name}:{record.msg}"
+        self._lines[cause] += 1
+        return self._lines[cause] <= LINES_PER_S
+
+
+def quiet() -> None:
+    """Make uvicorn, websockets and asyncio speak only of trouble, and not too often [B7, W11]."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        if not any(isinstance(each, Throttle) for each in logger.filters):
+            logger.addFilter(Throttle())
+
+
+# The names we stand on
+
+NEEDED: Final[Mapping[type, tuple[str, ...]]] = {
+    WebSocketsSansIOProtocol: (
+        "connection_made", "connection_lost", "eof_received", "pause_writing", "resume_writing", "shutdown",
+        "data_received", "handle_connect", "handle_cont", "handle_ping", "handle_pong", "handle_close",
+        "handle_parser_exception", "send_receive_event_to_app", "send_keepalive_ping", "keepalive_timeout",
+        "stop_keepalive", "send", "receive",
+        "queue", "conn", "writable", "read_paused", "handshake_initiated", "handshake_complete", "close_sent", "initial_response",
+        "close_timer", "close_timeout", "pong_timer", "ping_interval", "ping_timeout", "frames",
+        "curr_msg_data_type", "loop", "transport",
+    ),
+    HttpToolsProtocol: (
+        "connection_made", "connection_lost", "eof_received", "pause_writing", "resume_writing",
+        "data_received", "on_message_begin", "on_headers_complete", "on_body", "on_message_complete",
+        "send_400_response", "handle_websocket_upgrade", "_should_upgrade", "_unset_keepalive_if_required",
+        "parser", "cycle", "flow", "loop", "transport", "server_state",
+    ),
+    RequestResponseCycle: ("response_started", "response_complete"),
+    ServerProtocol: ("data_to_send", "send_close", "fail", "state", "parser", "max_message_size", "available_extensions"),
+}  # fmt: skip
+
+
+def missing(needed: Mapping[type, tuple[str, ...]] = NEEDED) -> list[str]:
+    """Names we use that a class no longer has, neither as methods nor set by its constructor."""
+    absent = []
+    for owner, names in needed.items():
+        born: set[str] = set()
+        for ancestor in owner.__mro__:
+            code = getattr(vars(ancestor).get("__init__"), "__code__", None)
+            born.update(code.co_names if code is not None else ())
+        absent += [
+            f"{owner.__module__}.{owner.__name__}.{name}"
+            for name in names
+            if name not in born and not hasattr(owner, name)
+        ]
+    return absent
+
+
+if _absent := missing():
+    raise ImportError(
+        f"this uvicorn or websockets is not the one realtime.server.transport is made for; missing: {', '.join(_absent)}"
+    )

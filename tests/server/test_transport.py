@@ -1,0 +1,847 @@
+"""Each item of the reliability document, section 3, over real sockets with short waits."""
+
+import logging
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from realtime.hub.frames import text_frame
+from realtime.server import transport
+from realtime.server.transport import (
+    Admission,
+    HttpProtocol,
+    Throttle,
+    WebSocketProtocol,
+    Wire,
+    config,
+    missing,
+    protocols,
+    quiet,
+)
+from tests.server.adversary import (
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    connect,
+    ended,
+    frame,
+    opened,
+    orphans,
+    read_head,
+    request,
+    upgrade,
+)
+from tests.server.served import FAST, FLOOD, Served, served
+
+
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def server(request: pytest.FixtureRequest) -> Iterator[Served]:
+    with served(loop=request.param) as one:
+        yield one
+        assert one.errors == []
+
+
+def read_frame(sock: socket.socket) -> tuple[int, bytes]:
+    """One unmasked server frame: opcode and payload."""
+    first, second = exactly(sock, 2)
+    assert first & 0x70 == 0, "no extension was negotiated"
+    size = second
+    if size == 126:
+        (size,) = struct.unpack("!H", exactly(sock, 2))
+    elif size == 127:
+        (size,) = struct.unpack("!Q", exactly(sock, 8))
+    return first & 0x0F, exactly(sock, size)
+
+
+def exactly(sock: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        piece = sock.recv(count - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return data
+
+
+def answer(sock: socket.socket) -> tuple[int, dict[bytes, bytes], bytes]:
+    """An HTTP answer with a content length."""
+    head = read_head(sock)
+    line, *lines = head.rstrip().split(b"\r\n")
+    headers = {name.lower(): value for name, value in (line.split(b": ", 1) for line in lines)}
+    return int(line.split()[1]), headers, exactly(sock, int(headers.get(b"content-length", 0)))
+
+
+def pour(sock: socket.socket, piece: bytes) -> None:
+    """Send without end, as far as the peer lets us."""
+    for _ in range(500):
+        sock.sendall(piece)
+        time.sleep(0.0005)
+
+
+def last_wire(server: Served) -> Wire:
+    wire: Wire = server.call(lambda: server.app.wires[-1])
+    return wire
+
+
+def stalled(server: Served, path: str = "/deaf") -> tuple[socket.socket, Wire]:
+    """A peer that reads nothing and whose wire is paused."""
+    sock = opened(server.address, path, receive_buffer=4_096)
+    server.until(lambda: bool(server.app.wires))
+    wire = last_wire(server)
+
+    def fill() -> None:
+        while not wire.paused:
+            wire.write(FLOOD)
+
+    # uvloop writes, and pauses, at the end of an iteration
+    for _ in range(100):
+        if server.call(lambda: wire.paused):
+            break
+        server.call(fill)
+    return sock, wire
+
+
+# 3.1 Both
+
+
+def test_b1_write_marks_are_16_and_64_kib(server: Served) -> None:
+    with opened(server.address):
+        edge = last_wire(server)._edge
+
+        assert server.call(edge.get_write_buffer_limits) == (16_384, 65_536)
+
+
+def test_b2_kernel_buffers_are_small(server: Served) -> None:
+    with opened(server.address):
+        sock = last_wire(server)._edge.get_extra_info("socket")
+
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 65_536
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * 16_384
+        assert sock.getsockopt(socket.IPPROTO_TCP, 25) == 65_536  # TCP_NOTSENT_LOWAT
+
+
+def test_b2_a_reader_who_does_not_read_holds_about_a_hundred_messages(server: Served) -> None:
+    server.app.flooded = 0
+    sock, wire = stalled(server)
+    with sock:
+        held = server.call(wire._edge.unread)
+
+    assert 64_000 < held < 220_000
+
+
+def test_b3_a_stuck_peer_is_reset_and_leaves_no_orphan(server: Served) -> None:
+    sock, _ = stalled(server)
+    with sock:
+        assert ended(sock, 2) == "reset"
+        assert orphans(server.address[1]) == []
+
+
+def test_b4_a_close_ends_though_nobody_reads(server: Served) -> None:
+    sock, wire = stalled(server)
+    with sock:
+        kernel = wire._edge.get_extra_info("socket")
+        server.call(wire._edge.close)
+        server.call(wire._edge.close)
+        began = time.monotonic()
+
+        assert kernel.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 500
+        assert ended(sock, 2) == "reset"
+        assert time.monotonic() - began < FAST.linger_s + 0.5
+
+
+def test_b5_an_open_connection_has_no_user_timeout(server: Served) -> None:
+    with opened(server.address):
+        sock = last_wire(server)._edge.get_extra_info("socket")
+
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+
+
+def test_b6_small_writes_behind_unsent_data_are_gathered(server: Served) -> None:
+    sock, wire = stalled(server)
+    edge = wire._edge
+
+    def write_many() -> list[int]:
+        sizes = []
+        for _ in range(100):
+            edge.write(b"\x81\x01x")
+            sizes.append(len(edge.gathered))
+        return sizes
+
+    with sock:
+        assert server.call(write_many)[-1] == 300
+        assert server.call(edge.buffered) > 300
+
+
+def test_b6_what_was_gathered_arrives_in_order(server: Served) -> None:
+    with opened(server.address) as sock:
+        wire = last_wire(server)
+        blobs = [text_frame(b"%d" % n + b"-" * (n % 300)) for n in range(200)]
+
+        server.call(lambda: [wire.write(blob) for blob in blobs])
+
+        assert [read_frame(sock)[1] for _ in blobs] == [
+            b"%d" % n + b"-" * (n % 300) for n in range(200)
+        ]
+
+
+def test_b7_the_configuration_trusts_no_proxy_and_names_no_software() -> None:
+    options = config(FAST, Admission(cap=1))
+    made = uvicorn.Config("app", **options)
+
+    assert made.proxy_headers is False
+    assert made.server_header is False
+    assert made.access_log is False
+    assert made.ws_per_message_deflate is False
+    assert made.timeout_graceful_shutdown is not None
+
+
+def test_b7_a_peer_cannot_choose_its_address(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(request("/scope", "X-Forwarded-For: 6.6.6.6\r\n"))
+        status, headers, body = answer(sock)
+
+        assert status == 200
+        assert orjson.loads(body)["client"] == list(sock.getsockname())
+        assert b"server" not in headers
+
+
+# 3.2 HttpProtocol
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET / HTTP/1.1\r\nHost: loc", b"\r\n", b"GET"],
+    ids=["nothing", "half", "blank", "word"],
+)
+def test_h1_a_header_that_does_not_come_ends_the_connection(server: Served, sent: bytes) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(sent)
+        began = time.monotonic()
+
+        assert ended(sock, 2) == "reset"
+        assert time.monotonic() - began > 0.5 * FAST.header_s
+
+
+def test_h1_a_second_header_has_the_same_time(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(request())
+        assert answer(sock)[2] == b"ok"
+        sock.sendall(b"GET / HTTP/1.1\r\n")
+
+        assert ended(sock, 2) == "reset"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X-Filler: 0123456789\r\n" * 2_000,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Filler: " + b"x" * 17_000,
+        b"GET /" + b"x" * 17_000,
+    ],
+    ids=["many", "long", "url"],
+)
+def test_h2_a_header_over_16_kib_is_431(server: Served, head: bytes) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(head)
+        status, _, body = answer(sock)
+
+        assert status == 431
+        assert orjson.loads(body)["error"]["code"] == "bad_request"
+        assert sock.recv(1) == b""
+
+
+def test_h2_a_header_just_below_the_limit_is_served(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(request("/", "".join(f"X-{n}: {'x' * 100}\r\n" for n in range(140))))
+
+        assert answer(sock)[0] == 200
+
+
+def test_h2_a_websocket_header_the_second_parser_refuses_is_answered(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(upgrade("/echo", f"X-Long: {'x' * 9_000}\r\n"))
+
+        assert answer(sock)[0] == 431
+        assert ended(sock, 1) is not None
+
+
+def test_h3_a_request_before_the_last_answer_is_complete_is_400(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(request() + request())
+
+        assert answer(sock)[0] == 400
+        assert sock.recv(1) == b""
+
+
+def test_h3_inside_an_answer_that_has_begun_the_connection_is_reset(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(request("/stream"))
+        assert b" 200 " in read_head(sock)
+        sock.sendall(request())
+
+        assert ended(sock, 1) == "reset"
+
+
+def test_h3_one_request_after_the_other_is_served(server: Served) -> None:
+    with connect(server.address) as sock:
+        for _ in range(3):
+            sock.sendall(request())
+
+            assert answer(sock)[2] == b"ok"
+
+
+def test_h4_a_body_up_to_the_limit_is_served(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(
+            b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n" + b"x" * 65_536
+        )
+
+        assert answer(sock)[2] == b"65536"
+
+
+@pytest.mark.parametrize("path", [b"/body", b"/"], ids=["wanted", "unwanted"])
+def test_h4_a_body_over_the_limit_is_reset(server: Served, path: bytes) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n")
+
+        with pytest.raises(ConnectionError):
+            pour(sock, b"x" * 65_536)
+
+
+def test_h4_an_answer_before_the_body_is_heard(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(
+            b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9999\r\n\r\nx"
+        )
+
+        assert answer(sock)[2] == b"ok"
+        assert sock.recv(1) == b""
+
+
+def test_h4_a_body_that_does_not_come_ends_the_connection(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx")
+
+        assert ended(sock, 2) == "reset"
+
+
+def test_h4_chunks_count_too(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+        with pytest.raises(ConnectionError):
+            pour(sock, b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
+
+
+def test_h5_an_answer_nobody_reads_is_reset(server: Served) -> None:
+    with connect(server.address, receive_buffer=4_096) as sock:
+        sock.sendall(request("/big"))
+
+        assert ended(sock, 3) == "reset"
+
+
+def test_h5_an_answer_read_slowly_arrives(server: Served) -> None:
+    with connect(server.address, receive_buffer=65_536) as sock:
+        sock.sendall(request("/big"))
+        read_head(sock)
+        got = 0
+        while got < 2_000_000:
+            got += len(sock.recv(50_000))
+            time.sleep(0.005)
+
+        assert got == 2_000_000
+
+
+def test_h6_over_the_cap_there_is_a_lobby_and_beyond_it_nothing() -> None:
+    admission = Admission(cap=2, lobby=1)
+    with served(admission=admission) as server:
+        inside = [opened(server.address) for _ in range(2)]
+        lobby = connect(server.address)
+        server.until(lambda: admission.waiting == 1)
+        outside = connect(server.address)
+
+        assert ended(outside, 1) == "reset"
+        lobby.sendall(upgrade())
+        status, headers, body = answer(lobby)
+        assert (status, headers[b"retry-after"]) == (503, b"5")
+        assert orjson.loads(body)["error"]["code"] == "busy"
+        inside[0].sendall(frame(TEXT, b"still here"))
+        assert read_frame(inside[0]) == (TEXT, b"still here")
+        inside[1].close()
+        server.until(lambda: admission.inside == 1)
+        with opened(server.address):
+            assert admission.inside == 2
+        for sock in (*inside, lobby, outside):
+            sock.close()
+        server.until(lambda: admission.inside == admission.waiting == 0)
+
+
+def test_h6_a_plain_request_in_the_lobby_never_reaches_the_application() -> None:
+    with served(admission=Admission(cap=0, lobby=1)) as server, connect(server.address) as sock:
+        sock.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+
+        assert answer(sock)[0] == 503
+
+
+def test_h6_upgrades_over_the_accept_rate_are_503_with_a_time() -> None:
+    with (
+        served(admission=Admission(cap=9, accept_per_s=1)) as server,
+        opened(server.address),
+        connect(server.address) as late,
+    ):
+        late.sendall(upgrade())
+        status, headers, _ = answer(late)
+
+        assert (status, headers[b"retry-after"]) == (503, b"1")
+
+
+def test_h7_after_a_refusal_the_connection_ends_read_or_not(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(b"nonsense\r\n\r\n")
+        began = time.monotonic()
+        assert answer(sock)[0] == 400
+        while time.monotonic() - began < 2:
+            try:
+                sock.sendall(b"x")
+            except ConnectionError:
+                break
+            time.sleep(0.02)
+
+        assert time.monotonic() - began < FAST.linger_s + 0.5
+
+
+@pytest.mark.parametrize("kind", ["h2c", "websocket2"])
+def test_another_upgrade_is_400(server: Served, kind: str) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(request("/hold", f"Connection: Upgrade\r\nUpgrade: {kind}\r\n"))
+
+        assert answer(sock)[0] == 400
+
+
+# 3.3 WebSocketProtocol
+
+
+def test_w1_frames_are_written_as_they_are(server: Served) -> None:
+    with opened(server.address) as sock:
+        wire = last_wire(server)
+        blob = text_frame(b"one") + text_frame(b"x" * 300) + text_frame(b"three")
+
+        assert server.call(wire.write, blob) is True
+        assert [read_frame(sock) for _ in range(3)] == [
+            (TEXT, b"one"),
+            (TEXT, b"x" * 300),
+            (TEXT, b"three"),
+        ]
+
+
+def test_w1_nothing_follows_a_close_frame(server: Served) -> None:
+    with opened(server.address) as sock:
+        wire = last_wire(server)
+
+        def close_and_write() -> bool:
+            wire.close(4503, "shutdown")
+            return wire.write(text_frame(b"late"))
+
+        assert server.call(close_and_write) is False
+        assert read_frame(sock) == (CLOSE, struct.pack("!H", 4503) + b"shutdown")
+        sock.sendall(frame(CLOSE, struct.pack("!H", 4503)))
+        assert sock.recv(1) == b""
+
+
+def test_w2_the_pump_hears_of_pause_and_resume(server: Served) -> None:
+    with opened(server.address, "/deaf", receive_buffer=4_096) as sock:
+        server.until(lambda: bool(server.app.wires))
+        wire = last_wire(server)
+        heard: list[str] = []
+        wire.on_pause = lambda: heard.append("pause")
+        wire.on_resume = lambda: heard.append("resume")
+        wire.authenticated = True
+        written = 0
+        while not server.call(lambda: wire.paused):
+            server.call(wire.write, FLOOD)
+            written += 1
+        assert server.call(wire.buffered) >= 60_000
+        for _ in range(written):
+            assert read_frame(sock) == (TEXT, b"x" * 1_000)
+        server.until(lambda: not wire.paused)
+
+        assert heard == ["pause", "resume"]
+
+
+def test_w2_a_blob_written_while_paused_is_not_lost_silently(server: Served) -> None:
+    sock, wire = stalled(server)
+    with sock:
+        before = server.call(wire.buffered)
+
+        assert server.call(wire.write, FLOOD) is False
+        assert server.call(wire.buffered) == before + len(FLOOD)
+
+        server.call(lambda: [wire.write(FLOOD) for _ in range(300)])
+        assert ended(sock, 1) == "reset"
+
+
+def test_w2_abort_resets(server: Served) -> None:
+    with opened(server.address) as sock:
+        wire = last_wire(server)
+        server.call(wire.abort)
+
+        assert ended(sock, 1) == "reset"
+        server.until(lambda: wire._protocol is None)
+        server.call(wire.abort)
+        server.call(wire.close, 1000, "")
+        assert server.call(wire.write, FLOOD) is False
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "authenticated"])
+@pytest.mark.promise("T3")
+def test_w3_a_peer_that_does_not_read_is_reset(server: Served, *, known: bool) -> None:
+    sock, wire = stalled(server)
+    wire.authenticated = known
+    with sock:
+        began = time.monotonic()
+
+        assert ended(sock, 3) == "reset"
+        # known after its first wait was set: one short wait, then long ones
+        assert time.monotonic() - began < (FAST.stall_s if known else FAST.stall_anonymous_s) + 0.5
+
+
+@pytest.mark.promise("T3")
+def test_w3_a_slow_reader_is_never_cut() -> None:
+    # 8 kB/s against 10 s, ten times faster: 80 kB/s against 1 s
+    with (
+        served(stall_s=1.0, stall_anonymous_s=1.0, ping_s=60) as server,
+        opened(server.address, "/flood", receive_buffer=16_384) as sock,
+    ):
+        began = time.monotonic()
+        got = 0
+        while time.monotonic() - began < 2.4:
+            got += len(sock.recv(8_000))
+            time.sleep(0.1)
+
+        assert got > 120_000
+        assert server.admission.ended["stalled"] == 0
+
+
+def test_w4_closing_a_paused_peer_resets_it(server: Served) -> None:
+    sock, wire = stalled(server)
+    with sock:
+        server.call(wire.close, 4508, "slow_consumer")
+
+        assert ended(sock, 0.15) == "reset"
+
+
+def test_w4_a_close_asked_by_the_application_never_waits(server: Served) -> None:
+    with opened(server.address) as sock:
+        sock.sendall(frame(TEXT, b"close"))
+
+        assert read_frame(sock) == (CLOSE, struct.pack("!H", 4503) + b"shutdown")
+        began = time.monotonic()
+        assert ended(sock, 2) is not None
+        assert time.monotonic() - began < 2 * FAST.linger_s + 0.3
+
+
+def test_w4_a_long_reason_is_cut_to_fit(server: Served) -> None:
+    with opened(server.address) as sock:
+        server.call(last_wire(server).close, 4500, "é" * 100)
+        opcode, payload = read_frame(sock)
+
+        assert (opcode, payload[2:].decode()) == (CLOSE, "é" * 61)
+
+
+def test_w5_a_reading_peer_gets_every_pong(server: Served) -> None:
+    with opened(server.address) as sock:
+        for n in range(20):
+            sock.sendall(frame(PING, b"%d" % n))
+
+        assert [read_frame(sock) for _ in range(20)] == [(PONG, b"%d" % n) for n in range(20)]
+
+
+def test_w5_a_peer_who_does_not_read_has_one_pong_waiting(server: Served) -> None:
+    sock, wire = stalled(server)
+    with sock:
+        before = server.call(wire.buffered)
+        for n in range(50):
+            sock.sendall(frame(PING, b"%d" % n))
+        protocol = wire._protocol
+        assert protocol is not None
+        server.until(lambda: protocol._pong == b"\x8a\x0249")
+
+        assert server.call(wire.buffered) == before
+        while (got := read_frame(sock))[0] != PONG:
+            pass
+        assert got == (PONG, b"49")
+
+
+def test_w5_between_the_marks_the_latest_pong_comes_when_there_is_room(server: Served) -> None:
+    with opened(server.address, "/deaf", receive_buffer=4_096) as sock:
+        server.until(lambda: bool(server.app.wires))
+        wire = last_wire(server)
+        written = 0
+        while server.call(wire.buffered) < 20_000:
+            server.call(wire.write, FLOOD)
+            written += 1
+        assert not wire.paused
+        sock.sendall(frame(PING, b"first") + frame(PING, b"last"))
+        protocol = wire._protocol
+        assert protocol is not None
+        server.until(lambda: protocol._pong == b"\x8a\x04last")
+        for _ in range(written):
+            assert read_frame(sock)[0] == TEXT
+
+        assert read_frame(sock) == (PONG, b"last")
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+def test_w6_a_flood_of_control_frames_is_reset(server: Served, opcode: int) -> None:
+    with opened(server.address) as sock:
+        sock.sendall(frame(opcode, b"") * 100)
+        assert ended(sock, 0.05) is None
+        sock.sendall(frame(opcode, b"") * 20)
+
+        assert ended(sock, 1) == "reset"
+
+
+def test_w7_too_many_fragments_are_1009(server: Served) -> None:
+    with opened(server.address) as sock:
+        sock.sendall(frame(TEXT, b"", fin=False) + frame(CONT, b"", fin=False) * 300)
+        opcode, payload = read_frame(sock)
+
+        assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1009))
+
+
+def test_w7_as_many_fragments_as_allowed_are_one_message(server: Served) -> None:
+    with opened(server.address) as sock:
+        sock.sendall(
+            frame(TEXT, b"a", fin=False) + frame(CONT, b"b", fin=False) * 126 + frame(CONT, b"c")
+        )
+
+        assert read_frame(sock) == (TEXT, b"a" + b"b" * 126 + b"c")
+
+
+def test_w8_few_messages_wait_however_many_come_at_once(server: Served) -> None:
+    with opened(server.address, "/deaf") as sock:
+        server.until(lambda: bool(server.app.wires))
+        protocol = last_wire(server)._protocol
+        assert protocol is not None
+        sock.setblocking(False)
+        blob = memoryview(frame(TEXT) * 40_000)
+        sent, until = 0, time.monotonic() + 0.2
+        while sent < len(blob) and time.monotonic() < until:
+            try:
+                sent += sock.send(blob[sent:])
+            except BlockingIOError:
+                select.select([], [sock], [], 0.02)
+
+        assert server.call(protocol.queue.qsize) <= 172
+        assert server.call(lambda: len(protocol._raw)) <= 3 * 32_768
+
+
+def test_w8_all_messages_arrive_in_the_end(server: Served) -> None:
+    with opened(server.address) as sock:
+        sock.sendall(b"".join(frame(TEXT, b"%d" % n) for n in range(2_000)))
+
+        assert [read_frame(sock)[1] for _ in range(2_000)] == [b"%d" % n for n in range(2_000)]
+
+
+def test_w8_messages_behind_the_upgrade_wait_for_the_answer(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(upgrade("/late") + frame(TEXT, b"hasty") + frame(PING, b"!"))
+        time.sleep(0.02)
+        sock.sendall(frame(TEXT, b"hasty too"))
+        time.sleep(0.02)
+        server.call(server.app.hold.set)
+
+        assert b" 101 " in read_head(sock)
+        assert read_frame(sock) == (PONG, b"!")
+        assert [read_frame(sock)[1] for _ in range(2)] == [b"hasty", b"hasty too"]
+        server.call(server.app.hold.clear)
+
+
+@pytest.mark.promise("T3")
+def test_w9_a_mute_peer_is_reset(server: Served) -> None:
+    with opened(server.address) as sock:
+        assert read_frame(sock)[0] == PING
+        began = time.monotonic()
+
+        assert ended(sock, 2) == "reset"
+        assert time.monotonic() - began < FAST.pong_s + 0.4
+
+
+def test_w9_a_peer_that_answers_pings_stays(server: Served) -> None:
+    with opened(server.address) as sock:
+        for _ in range(4):
+            opcode, payload = read_frame(sock)
+            assert opcode == PING
+            sock.sendall(frame(PONG, payload))
+
+        sock.sendall(frame(TEXT, b"alive"))
+        assert read_frame(sock) == (TEXT, b"alive")
+
+
+@pytest.mark.promise("T3")
+def test_w9_a_ping_behind_data_that_is_read_slowly_does_not_kill_the_reader() -> None:
+    with (
+        served(ping_s=0.2, pong_s=0.2, stall_s=1, stall_anonymous_s=1) as server,
+        opened(server.address, "/flood", receive_buffer=16_384) as sock,
+    ):
+        began = time.monotonic()
+        got = 0
+        while time.monotonic() - began < 1.5:
+            got += len(sock.recv(8_000))
+            time.sleep(0.02)
+
+        assert got > 300_000
+        assert server.admission.ended["mute"] == 0
+
+
+def test_w10_shutdown_closes_readers_and_resets_the_stalled(server: Served) -> None:
+    stuck, wire = stalled(server)
+    stuck_protocol = wire._protocol
+    reader = opened(server.address)
+    protocol = last_wire(server)._protocol
+    assert protocol is not None
+    assert stuck_protocol is not None
+
+    def shut_down() -> None:
+        for one in (protocol, stuck_protocol):
+            one.shutdown()
+            one.shutdown()
+
+    with stuck, reader:
+        server.call(shut_down)
+
+        assert ended(stuck, 1) == "reset"
+        assert read_frame(reader) == (CLOSE, struct.pack("!H", 1012))
+
+
+def test_w11_bad_utf8_is_1007_without_a_traceback(
+    server: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(server.address) as sock:
+        sock.sendall(frame(TEXT, b"\xff\xfe"))
+        opcode, payload = read_frame(sock)
+
+        assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1007))
+        assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_w11_a_cause_is_logged_ten_times_a_second() -> None:
+    throttle = Throttle()
+    record = logging.LogRecord("uvicorn.error", logging.WARNING, "", 0, "bad thing %d", (1,), None)
+    other = logging.LogRecord("uvicorn.error", logging.WARNING, "", 0, "other thing", (), None)
+    record.created = other.created = 1_000.5
+
+    assert [throttle.filter(record) for _ in range(12)] == [True] * 10 + [False] * 2
+    assert throttle.filter(other) is True
+    record.created = 1_001.1
+    assert throttle.filter(record) is True
+
+
+def test_w11_uvicorn_speaks_only_of_trouble() -> None:
+    quiet()
+    quiet()
+    logger = logging.getLogger("uvicorn.error")
+
+    assert logger.level == logging.WARNING
+    assert sum(isinstance(one, Throttle) for one in logger.filters) == 1
+
+
+def test_w12_the_application_can_refuse_an_upgrade_with_a_status(
+    server: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(upgrade("/refuse"))
+        status, _, body = answer(sock)
+
+        assert (status, body) == (403, b"no")
+        assert sock.recv(1) == b""
+        time.sleep(0.05)
+        assert "handshake" not in caplog.text
+
+
+# Manners
+
+
+def test_a_peer_that_says_goodbye_is_answered(server: Served) -> None:
+    with opened(server.address) as sock:
+        sock.sendall(frame(CLOSE, struct.pack("!H", 1000) + b"bye"))
+
+        assert read_frame(sock) == (CLOSE, struct.pack("!H", 1000) + b"bye")
+        assert sock.recv(1) == b""
+
+
+def test_a_half_closed_peer_is_let_go(server: Served) -> None:
+    with opened(server.address) as sock:
+        sock.shutdown(socket.SHUT_WR)
+
+        assert sock.recv(1) == b""
+
+
+def test_what_comes_after_a_violation_is_bounded(server: Served) -> None:
+    with opened(server.address) as sock:
+        sock.sendall(b"\x81\x01x")
+
+        with pytest.raises(ConnectionError):
+            pour(sock, b"x" * 65_536)
+
+
+def test_a_violation_of_a_paused_peer_resets_it(server: Served) -> None:
+    sock, _ = stalled(server)
+    with sock:
+        sock.sendall(frame(TEXT, b"", fin=False) + frame(CONT, b"", fin=False) * 200)
+
+        assert ended(sock, 0.15) == "reset"
+
+
+def test_a_handshake_without_a_key_is_refused(server: Served) -> None:
+    with connect(server.address) as sock:
+        sock.sendall(request("/echo", "Upgrade: websocket\r\nConnection: Upgrade\r\n"))
+
+        assert answer(sock)[0] == 400
+
+
+def test_the_classes_work_behind_another_http_class() -> None:
+    http, ws = protocols(FAST, Admission(cap=1))
+    assert (http.limits, ws.limits) == (FAST, FAST)
+    assert issubclass(http, HttpProtocol)
+    with served() as server:
+
+        def stock() -> Any:
+            made = uvicorn.Config(
+                server.app, **{**config(FAST, Admission(cap=1)), "http": HttpToolsProtocol}
+            )
+            made.load()
+            return server.loop.create_task(
+                server.loop.create_server(
+                    lambda: HttpToolsProtocol(made, ServerState(), {}), "127.0.0.1", 0
+                )
+            )
+
+        task = server.call(stock)
+        server.until(task.done)
+        listening = task.result()
+        with opened(listening.sockets[0].getsockname()) as sock:
+            sock.sendall(frame(TEXT, b"hello"))
+            assert read_frame(sock) == (TEXT, b"hello")
+            with pytest.raises(ConnectionError):
+                opened(listening.sockets[0].getsockname())
+        server.call(listening.close)
+
+
+def test_what_uvicorn_no_longer_has_is_named() -> None:
+    absent = missing({WebSocketProtocol: ("queue", "shutdown", "gone_method", "gone_attribute")})
+
+    assert [name.rsplit(".", 1)[1] for name in absent] == ["gone_method", "gone_attribute"]
+    assert missing() == []
+    assert set(transport.__all__) <= set(vars(transport))

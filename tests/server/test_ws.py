@@ -1,0 +1,1054 @@
+"""The socket: conformance items 1 to 12, 25, 31 to 35, 41, 42, 49 to 52 of the protocol document, in memory."""
+
+import asyncio
+import itertools
+import logging
+from typing import Any
+
+import orjson
+import pytest
+
+from realtime.commands.confirm import Policy
+from realtime.commands.params import read
+from realtime.commands.registry import BOUND, HTTP_ONLY, Answer
+from realtime.hub.connection import Bounds
+from realtime.hub.hub import Sizes
+from realtime.model.errors import Code, Refused
+from realtime.model.principal import ROLES
+from realtime.server.admission import Admission
+from realtime.server.limits import RATES
+from tests.server.front import (
+    EPOCH,
+    HOST,
+    PAGE,
+    PLENTY,
+    TOKENS,
+    Rejected,
+    Socket,
+    Stack,
+    stack,
+)
+
+
+BOOK = "ticker:BTC/USDT"
+
+
+def hello(s: Stack, token: str, **more: Any) -> Socket:
+    """Open a socket with a bearer token."""
+    return s.connect(headers={"authorization": f"Bearer {token}"}, **more)
+
+
+# --- 1: welcome -----------------------------------------------------------------------------------
+
+
+async def test_01_welcome_comes_first_and_has_every_field() -> None:
+    async with stack() as s, s.connect("/ws?client=bot-7") as c:
+        welcome = await c.next()
+
+        assert list(welcome)[:2] == ["type", "v"]
+        assert set(welcome) == {
+            "type", "v", "server", "session", "ts", "mode", "trading_state", "venues", "auth",
+            "subject", "role", "scopes", "client", "batch", "every", "heartbeat", "reconnect",
+            "features", "limits",
+        }  # fmt: skip
+        assert welcome["server"] == "realtime/1.0.0"
+        assert welcome["scopes"] == ["read", "trade", "bots", "admin"]
+        assert welcome["client"] == "bot-7"
+        assert welcome["reconnect"] == {"first": 0.25, "max": 30}
+        assert welcome["limits"] == {
+            "channels": 256,
+            "frame_bytes": 65536,
+            "in_flight": 64,
+            "subscribes_per_s": 20,
+            "commands_per_s": 20,
+            "orders_per_s": 10,
+            "safety_per_s": 50,
+        }
+
+
+async def test_01_before_authentication_welcome_tells_nothing_of_the_account() -> None:
+    async with stack(locked=True) as s, s.connect() as c:
+        welcome = await c.next()
+
+        assert welcome["auth"] == "required"
+        assert [welcome[k] for k in ("subject", "role", "scopes", "trading_state")] == [None] * 4
+        assert welcome["venues"] == []
+        assert welcome["mode"] == "paper"
+
+
+async def test_01_a_client_without_a_name_is_given_one() -> None:
+    async with stack() as s, s.connect() as a, s.connect() as b:
+        names = {(await a.next())["client"], (await b.next())["client"]}
+
+        assert len(names) == 2
+        for name in names:
+            async with s.connect(f"/ws?client={name}") as again:
+                assert (await again.next())["client"] == name
+
+
+# --- 2 to 4: arrays and pace ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_02_every_frame_is_an_array_with_batch_and_none_without(batch: bool) -> None:  # noqa: FBT001
+    async with stack() as s, s.connect("/ws?batch=1" if batch else "/ws") as c:
+        await c.call("subscribe", channels=[BOOK, "orders"])
+        s.hub.value(BOOK, {"bid": "1"})
+        c.text("garbage")
+        await c.until("heartbeat")
+
+        assert len(c.frames) >= 6
+        assert all(frame.startswith("[") is batch for frame in c.frames)
+
+
+async def test_03_with_every_50_data_comes_each_50_ms_and_replies_at_once() -> None:
+    async with stack() as s, s.connect("/ws?every=50") as c:
+        loop = asyncio.get_running_loop()
+        await c.call("subscribe", channels=[f"{BOOK}?rate=0"])
+        arrived: list[tuple[float, int]] = []
+
+        async def publish() -> None:
+            for n in range(300):
+                s.hub.value(BOOK, {"bid": str(n)})
+                await asyncio.sleep(0.001)
+
+        async def watch() -> None:
+            seen = len(c.frames)
+            while loop.time() < 0.35:
+                await asyncio.sleep(0.0005)
+                arrived.extend((loop.time(), i) for i in range(seen, len(c.frames)))
+                seen = len(c.frames)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(publish())
+            tasks.create_task(watch())
+            await asyncio.sleep(0.107)
+            asked = loop.time()
+            await c.call("ping", id=9)
+            assert loop.time() - asked < 0.001
+
+        frames = [(at, orjson.loads(c.frames[i])) for at, i in arrived]
+        data = [(at, [m for m in f if m["type"] == "update"]) for at, f in frames]
+        data = [(at, updates) for at, updates in data if updates]
+        assert len(data) in {5, 6, 7}
+        assert all(len(updates) == 1 for _, updates in data)
+        gaps = [b[0] - a[0] for a, b in itertools.pairwise(data)]
+        assert all(gap > 0.049 for gap in gaps)
+        assert data[-1][1][0]["data"] == {"bid": "299"}
+
+
+async def test_04_pace_takes_effect_within_one_interval_and_loses_no_table_update() -> None:
+    async with stack() as s, s.connect("/ws?batch=1") as c:
+        loop = asyncio.get_running_loop()
+        await c.call("subscribe", channels=["orders"])
+        assert (await c.call("pace", every=1000))["result"] == {"every": 1000}
+        sent = 0
+        for _ in range(30):
+            s.hub.table("orders", rows=[{"id": f"o-{sent}"}])
+            sent += 1
+            await asyncio.sleep(0.1)
+        slow = [m for m in c.waiting() if m["type"] == "update"]
+        assert 15 <= len(slow) < 30
+        await c.call("pace", every=0)
+        began = loop.time()
+        s.hub.table("orders", rows=[{"id": f"o-{sent}"}])
+        sent += 1
+        seqs = [m["seq"] for m in c.read if m["type"] == "update"]
+        while len(seqs) < sent:
+            seqs.append((await c.until("update"))["seq"])
+        assert loop.time() - began <= 0.001
+        assert seqs == list(range(1, sent + 1))
+
+
+async def test_04_pace_needs_arrays() -> None:
+    async with stack() as s, s.connect() as c:
+        assert (await c.call("pace", every=50))["error"]["code"] == "conflict"
+        assert (await c.call("pace", every=55))["error"]["code"] == "invalid"
+
+
+# --- 5, 6: the upgrade ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("query", ["depth=5", "every=5", "batch=yes", "token=rt_root"])
+async def test_05_an_unknown_or_malformed_option_is_400(query: str) -> None:
+    async with stack() as s:
+        with pytest.raises(Rejected) as caught:
+            async with s.connect(f"/ws?{query}"):
+                pass
+
+        assert caught.value.status == 400
+        assert orjson.loads(caught.value.body)["error"]["code"] == "bad_request"
+        assert caught.value.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_05_only_unknown_subprotocols_are_400_and_ours_is_echoed() -> None:
+    async with stack() as s:
+        with pytest.raises(Rejected) as caught:
+            async with s.connect(subprotocols=["realtime.v1.msgpack", "graphql-ws"]):
+                pass
+        assert caught.value.status == 400
+        async with s.connect(subprotocols=["x", "realtime.v1"]) as c:
+            assert c.subprotocol == "realtime.v1"
+        async with s.connect() as c:
+            assert c.subprotocol is None
+
+
+STRANGERS = [
+    "null",
+    "http://evil.com",
+    "http://127.0.0.1:8000.evil.com",
+    "http://127.0.0.1:8001",
+    "https://127.0.0.1:8000",
+    "http://127.0.0.1",
+    "http://127.0.0.1:8000/",
+    "http://evil.com/http://127.0.0.1:8000",
+    "HTTP://127.0.0.1:8000",
+]
+
+
+@pytest.mark.parametrize("origin", STRANGERS)
+async def test_06_foreign_null_and_look_alike_origins_are_403(origin: str) -> None:
+    async with stack() as s:
+        with pytest.raises(Rejected) as caught:
+            async with s.connect(origin=origin):
+                pass
+        page = await s.request("POST", "/api/ping", {}, headers={"origin": origin})
+
+        assert (caught.value.status, page.status) == (403, 403)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.com", "evil.com:8000", "127.0.0.1", "127.0.0.1:8001", "127.0.0.1:8000.evil.com", ""],
+)
+async def test_06_a_foreign_host_is_403(host: str) -> None:
+    async with stack() as s:
+        with pytest.raises(Rejected) as caught:
+            async with s.connect(headers={"host": host}):
+                pass
+        page = await s.request("GET", "/healthz", headers={"host": host})
+
+        assert (caught.value.status, page.status) == (403, 403)
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]"])
+async def test_06_our_own_names_are_let_in(name: str) -> None:
+    async with (
+        stack() as s,
+        s.connect(headers={"host": f"{name}:8000"}, origin=f"http://{name}:8000") as c,
+    ):
+        assert (await c.next())["type"] == "welcome"
+
+
+async def test_a_socket_anywhere_else_is_404() -> None:
+    async with stack() as s:
+        with pytest.raises(Rejected) as caught:
+            async with s.connect("/other"):
+                pass
+
+        assert caught.value.status == 404
+
+
+async def test_a_server_without_upgrade_answers_closes_instead() -> None:
+    async with stack() as s:
+        c = s.connect("/ws?x=1")
+        c.scope["extensions"] = {}
+        task = asyncio.get_running_loop().create_task(c.__aenter__())
+        assert (await c.end()) == (1008, "bad_request")
+        task.cancel()
+
+
+async def test_a_connection_that_does_not_connect_is_none() -> None:
+    async with stack() as s:
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "websocket.disconnect", "code": 1006}
+
+        async def send(_message: Any) -> None:
+            raise AssertionError
+
+        await s.front(s.connect().scope, receive, send)
+
+
+async def test_upgrades_beyond_the_accept_rate_are_503_with_retry_after() -> None:
+    async with stack(admission=Admission(cap=10, accept_per_s=1)) as s:
+        async with s.connect():
+            pass
+        with pytest.raises(Rejected) as caught:
+            async with s.connect():
+                pass
+
+        assert caught.value.status == 503
+        assert int(caught.value.headers["retry-after"]) >= 1
+
+
+# --- 7 to 9: authentication -----------------------------------------------------------------------
+
+
+async def test_07_a_frame_right_behind_auth_is_judged_with_the_new_scopes() -> None:
+    async with stack(locked=True) as s, s.connect("/ws?client=bot") as c:
+        c.send("toy.place", id=1)
+        c.send("auth", id=2, token="rt_alice")
+        c.send("toy.place", id=3)
+        c.send("toy.admin", id=4)
+        replies = [await c.until("reply") for _ in range(4)]
+
+        assert [r["ok"] for r in replies] == [False, True, True, False]
+        assert replies[0]["error"]["code"] == "unauthorized"
+        assert replies[0]["error"]["message"] == 'send {"op":"auth","token":"..."} first'
+        assert replies[1]["result"] == {
+            "subject": "alice",
+            "role": "operator",
+            "scopes": ["read", "trade", "bots"],
+            "expires_at": EPOCH + 3_600_000,
+            "trading_state": "active",
+            "venues": [{"id": "paper", "status": "ok"}],
+        }
+        assert replies[3]["error"]["details"] == {"scope": "admin"}
+
+
+async def test_07_before_auth_only_four_ops_are_answered() -> None:
+    async with stack(locked=True) as s, s.connect() as c:
+        for op in ("subscribe", "unsubscribe", "pace", "toy.read", "system.health"):
+            assert (await c.call(op))["error"]["code"] == "unauthorized"
+        for op in ("ping", "help"):
+            assert (await c.call(op))["ok"]
+
+
+async def test_07_a_bearer_token_at_the_upgrade_is_enough() -> None:
+    async with stack(locked=True) as s:
+        async with hello(s, "rt_vera") as c:
+            assert (await c.next())["subject"] == "vera"
+        with pytest.raises(Rejected) as caught:
+            async with hello(s, "rt_nobody"):
+                pass
+        assert caught.value.status == 401
+        with pytest.raises(Rejected) as caught:
+            async with s.connect(headers={"authorization": "Basic eDp5"}):
+                pass
+        assert caught.value.status == 401
+
+
+async def test_07_another_subject_is_forbidden_and_a_fresh_token_extends() -> None:
+    async with stack(locked=True) as s, hello(s, "rt_alice") as c:
+        assert (await c.call("auth", token="rt_tom"))["error"]["code"] == "forbidden"
+        assert (await c.call("auth", token="rt_alice"))["ok"]
+
+
+async def test_07_without_tokens_auth_is_answered_and_changes_nothing() -> None:
+    async with stack() as s, s.connect() as c:
+        assert (await c.call("auth", token="anything"))["result"]["subject"] == "local"
+
+
+async def test_08_no_auth_within_ten_seconds_closes_4401() -> None:
+    async with stack(locked=True) as s, s.connect() as c:
+        began = asyncio.get_running_loop().time()
+
+        assert await c.end() == (4401, "unauthorized")
+        assert asyncio.get_running_loop().time() - began == pytest.approx(10)
+
+
+async def test_08_an_expired_token_closes_and_nothing_follows() -> None:
+    async with stack(locked=True) as s, hello(s, "rt_alice", path="/ws?heartbeat=30") as c:
+        await c.call("subscribe", channels=[BOOK])
+        notice = await c.until("notice", seconds=4000)
+        assert (notice["event"], notice["data"]) == ("auth_expiring", {"in": 60})
+        assert notice["ts"] == EPOCH + 3_540_000
+        assert await c.end(100) == (4401, "unauthorized")
+        assert s.clock() == EPOCH + 3_600_000
+        frames = len(c.frames)
+        s.hub.value(BOOK, {"bid": "1"})
+        c.send("ping")
+        await asyncio.sleep(10)
+
+        assert len(c.frames) == frames
+
+
+async def test_08_a_revoked_token_closes_at_once() -> None:
+    async with (
+        stack(locked=True) as s,
+        hello(s, "rt_tom") as tom,
+        hello(s, "rt_vera") as vera,
+    ):
+        assert s.auth.revoke("t-rt_tom")
+        assert await tom.end(1) == (4401, "unauthorized")
+        assert not s.auth.revoke("t-rt_tom")
+        assert (await vera.call("ping"))["ok"]
+        with pytest.raises(Rejected):
+            async with hello(s, "rt_tom"):
+                pass
+
+
+async def test_08_logging_out_closes_the_sockets_of_that_cookie() -> None:
+    async with stack(locked=True) as s:
+        page = await s.request(
+            "POST", "/api/auth.login", {"token": "rt_tom"}, headers={"origin": PAGE}
+        )
+        cookie = page.headers["set-cookie"].partition(";")[0]
+        async with s.connect(headers={"cookie": cookie}, origin=PAGE) as c:
+            assert (await c.next())["subject"] == "tom"
+            out = await s.request(
+                "POST", "/api/auth.logout", {}, headers={"origin": PAGE, "cookie": cookie}
+            )
+            assert out.json()["result"] == {"changed": True}
+            assert await c.end(1) == (4401, "unauthorized")
+
+
+async def test_08_a_bad_cookie_opens_and_asks_and_without_origin_none_counts() -> None:
+    async with stack(locked=True) as s:
+        for headers, origin in (
+            ({"cookie": "realtime=wrong"}, PAGE),
+            ({"cookie": f"other=1; realtime={s.auth.login(s.auth.verify('rt_tom', ''))}"}, None),
+            ({"cookie": "other=1"}, PAGE),
+            ({}, PAGE),
+        ):
+            async with s.connect(headers=headers, origin=origin) as c:
+                assert (await c.next())["auth"] == "required"
+
+
+async def ticket(s: Stack, origin: str | None) -> str:
+    headers = {"authorization": "Bearer rt_tom"} | ({"origin": origin} if origin else {})
+    page = await s.request("POST", "/api/auth.ticket", {}, headers=headers)
+    return str(page.json()["result"]["ticket"])
+
+
+async def test_09_a_ticket_works_once_within_30_s_from_its_origin(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with stack(locked=True) as s:
+            good = await ticket(s, PAGE)
+            async with s.connect(f"/ws?ticket={good}", origin=PAGE) as c:
+                assert (await c.next())["subject"] == "tom"
+            late = await ticket(s, PAGE)
+            elsewhere = await ticket(s, "http://localhost:8000")
+            program = await ticket(s, None)
+            async with s.connect(f"/ws?ticket={program}") as c:
+                assert (await c.next())["subject"] == "tom"
+            for bad in (good, elsewhere, "unknown"):
+                async with s.connect(f"/ws?ticket={bad}", origin=PAGE) as c:
+                    assert await c.end() == (4401, "unauthorized")
+                    assert c.frames == []
+            await asyncio.sleep(30.1)
+            async with s.connect(f"/ws?ticket={late}", origin=PAGE) as c:
+                assert await c.end() == (4401, "unauthorized")
+
+    for secret in (good, late, elsewhere, program, "rt_tom"):
+        assert secret not in caplog.text
+
+
+async def test_wrong_tokens_of_one_address_are_looked_at_five_times_a_minute() -> None:
+    async with stack(locked=True) as s:
+        async with s.connect(address="6.6.6.6") as c:
+            codes = [(await c.call("auth", token=f"guess-{n}"))["error"]["code"] for n in range(7)]
+            assert codes == ["unauthorized"] * 5 + ["rate_limited"] * 2
+            reply = await c.call("auth", token="rt_tom")
+            assert reply["error"]["retry_after"] == pytest.approx(60, abs=0.1)
+        with pytest.raises(Rejected) as caught:
+            async with hello(s, "guess", address="6.6.6.6"):
+                pass
+        assert caught.value.status == 429
+        assert int(caught.value.headers["retry-after"]) in {60, 61}
+        async with hello(s, "rt_tom", address="7.7.7.7") as other:
+            assert (await other.next())["subject"] == "tom"
+        await asyncio.sleep(61)
+        async with hello(s, "rt_tom", address="6.6.6.6") as again:
+            assert (await again.next())["subject"] == "tom"
+
+
+async def test_a_token_may_have_so_many_connections_and_no_more() -> None:
+    async with stack(locked=True, per_principal=2) as s:
+        async with hello(s, "rt_tom"), hello(s, "rt_tom"), hello(s, "rt_vera"):
+            with pytest.raises(Rejected) as caught:
+                async with hello(s, "rt_tom"):
+                    pass
+            assert caught.value.status == 429
+            async with s.connect() as c:
+                reply = await c.call("auth", token="rt_tom")
+                assert reply["error"]["code"] == "rate_limited"
+        async with hello(s, "rt_tom") as c:
+            assert (await c.next())["type"] == "welcome"
+
+
+# --- 10: scopes -----------------------------------------------------------------------------------
+
+
+async def test_10_every_op_with_every_scope_is_judged_alike_on_socket_and_http() -> None:
+    async with stack(locked=True) as s:
+        for token, role in TOKENS.items():
+            headers = {"authorization": f"Bearer {token}"}
+            async with s.connect(headers=headers) as c:
+                for name, op in s.registry.ops.items():
+                    if name in {"bye", "auth"} | HTTP_ONLY:
+                        continue
+                    args = {k: v for k, v in op.example.items() if k != "token"}
+                    reply = await c.call(name, **args)
+                    needed = (op.scope or "").split("|")
+                    allowed = op.scope is None or any(n in ROLES[role] for n in needed)
+                    refused = reply.get("error", {}).get("code") == "forbidden"
+                    assert refused is not allowed, (name, role)
+                    page = await s.request("POST", f"/api/{name}", args, headers=headers)
+                    if name in BOUND:
+                        assert page.status == 501
+                    else:
+                        assert (page.status == 403) is refused
+
+
+# --- 11, 12: subscribing --------------------------------------------------------------------------
+
+
+async def test_11_the_reply_precedes_the_data_under_concurrent_publishing() -> None:
+    async with stack() as s:
+
+        async def publish() -> None:
+            for n in range(400):
+                s.hub.value(BOOK, {"bid": str(n)})
+                s.hub.table("orders", rows=[{"id": f"o-{n}"}])
+                await asyncio.sleep(0)
+
+        async with s.connect() as c, asyncio.TaskGroup() as tasks:
+            tasks.create_task(publish())
+            for n in range(20):
+                await asyncio.sleep(0)
+                c.send("subscribe", id=n, channels=[f"{BOOK}?rate=0", "orders"])
+            for n in range(20):
+                await c.until("reply", id=n)
+            await asyncio.sleep(1)
+            c.waiting()
+            told: set[str] = set()
+            for message in c.read:
+                if message["type"] == "reply":
+                    told |= {entry["channel"] for entry in message["result"]["channels"]}
+                elif message["type"] in {"snapshot", "update"}:
+                    assert message["channel"] in told
+
+
+async def test_12_a_bad_channel_stands_in_failed_and_the_others_flow() -> None:
+    async with stack(locked=True) as s, hello(s, "rt_vera") as c:
+        reply = await c.call(
+            "subscribe",
+            channels=[
+                BOOK,
+                "nope:X",
+                f"orderbook:BTC/USDT?depth=7&rate=80",  # noqa: F541
+                "ticker:NO/NO",
+                "orderbook:BTC/USDT?depth=500",
+                "logs",
+                {"channel": "ticker:*", "since": {"epoch": "k1", "seq": 1}},
+                {"channel": "orders", "snapshot": False},
+            ],
+        )
+
+        assert [e["channel"] for e in reply["result"]["channels"]] == [
+            BOOK,
+            "orderbook:BTC/USDT?depth=25&rate=100",
+            "orders",
+        ]
+        assert [(f["channel"], f["code"]) for f in reply["result"]["failed"]] == [
+            ("nope:X", "unknown_channel"),
+            ("ticker:NO/NO", "unknown_channel"),
+            ("orderbook:BTC/USDT?depth=500", "invalid"),
+            ("logs", "forbidden"),
+            ("ticker:*", "invalid"),
+        ]
+        s.hub.value(BOOK, {"bid": "1"})
+        assert (await c.until("snapshot", channel=BOOK))["data"] == {"bid": "1"}
+
+
+async def test_12_a_connection_has_at_most_so_many_channels() -> None:
+    async with stack(bounds=Bounds(channels=2)) as s, s.connect() as c:
+        reply = await c.call("subscribe", channels=["orders", "positions", "orders", "balances"])
+
+        assert [f["channel"] for f in reply["result"]["failed"]] == ["balances"]
+        assert "at most 2" in reply["result"]["failed"][0]["message"]
+        await c.call("unsubscribe", channels=["orders"])
+        assert (await c.call("subscribe", channels=["balances"]))["result"]["failed"] == []
+
+
+async def test_after_an_unsubscribe_reply_nothing_of_the_channel_follows() -> None:
+    async with stack() as s, s.connect() as c:
+        await c.call("subscribe", channels=[BOOK, "orders", "orderbook:BTC/USDT"])
+        reply = await c.call(
+            "unsubscribe", channels=["orderbook:BTC/USDT", "positions", "nope:X", BOOK]
+        )
+        assert reply["result"]["channels"] == ["orderbook:BTC/USDT?depth=25&rate=100", BOOK]
+        s.hub.value(BOOK, {"bid": "1"})
+        s.hub.table("orders", rows=[{"id": "o-1"}])
+        await c.until("update", channel="orders")
+        assert (await c.call("unsubscribe", channels="*"))["result"]["channels"] == ["orders"]
+        s.hub.table("orders", rows=[{"id": "o-2"}])
+        await asyncio.sleep(2)
+
+        assert [m for m in c.waiting() if m["type"] != "heartbeat"] == []
+
+
+async def test_16_a_journaled_log_resumes_from_the_journal_and_meets_the_ring() -> None:
+    entries = [(n, EPOCH, {"id": f"t-{n}", "symbol": "BTC/USDT"}) for n in range(1, 51)]
+    sizes = Sizes(journaled=10, older=15)
+    async with stack(older={"fills": entries}, sizes=sizes) as s:
+        s.hub.seed("fills", 50, entries[-10:])
+        async with s.connect() as c:
+            reply = await c.call(
+                "subscribe", channels=[{"channel": "fills", "since": {"epoch": "j1", "seq": 3}}]
+            )
+            assert reply["result"]["channels"][0] | {"stale": False} == {
+                "channel": "fills",
+                "class": "log",
+                "epoch": "j1",
+                "seq": 50,
+                "resumed": True,
+                "stale": False,
+            }
+            seqs = [(await c.until("update"))["seq"] for _ in range(47)]
+            assert seqs == list(range(4, 51))
+
+
+async def test_16_a_client_that_leaves_while_pages_are_fetched_hurts_nobody() -> None:
+    entries = [(n, EPOCH, {"id": f"t-{n}"}) for n in range(1, 51)]
+    async with stack(older={"fills": entries}, sizes=Sizes(journaled=10)) as s:
+        s.hub.seed("fills", 50, entries[-10:])
+        async with s.connect() as c:
+            c.send("subscribe", channels=[{"channel": "fills", "since": {"epoch": "j1", "seq": 3}}])
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(1)
+        assert len(s.front.sockets) == 0
+
+
+async def test_16_a_journal_that_has_lost_entries_is_not_made_up_for() -> None:
+    entries = [(n, EPOCH, {"id": f"t-{n}"}) for n in range(41, 51)]
+    async with stack(older={}, sizes=Sizes(journaled=10)) as s:
+        s.hub.seed("fills", 50, entries)
+        async with s.connect() as c:
+            reply = await c.call(
+                "subscribe", channels=[{"channel": "fills", "since": {"epoch": "j1", "seq": 3}}]
+            )
+            snapshot = await c.until("snapshot")
+
+            assert reply["result"]["channels"][0]["resumed"] is False
+            assert (snapshot["reason"], snapshot["lost"]) == ("resume_failed", 47)
+
+
+async def test_25_all_tickers_bring_a_symbol_listed_later() -> None:
+    async with stack() as s, s.connect() as c:
+        s.hub.value(BOOK, {"bid": "1"})
+        reply = await c.call("subscribe", channels=["ticker:*"])
+        assert reply["result"]["channels"][0]["channel"] == "ticker:*"
+        await c.until("snapshot", channel=BOOK)
+        s.hub.value("ticker:NEW/USDT", {"bid": "2"})
+        new = await c.until("snapshot", channel="ticker:NEW/USDT")
+
+        assert new["data"] == {"bid": "2"}
+
+
+# --- 31, 32: hostile frames -----------------------------------------------------------------------
+
+
+async def test_31_a_binary_frame_closes_4400() -> None:
+    async with stack() as s, s.connect() as c:
+        c.binary(b"x")
+        c.send("ping")
+
+        assert await c.end() == (4400, "protocol_error")
+        assert [m["type"] for m in c.waiting()] == ["welcome"]
+
+
+async def test_31_the_twentieth_unreadable_frame_in_a_minute_closes_4400() -> None:
+    async with stack() as s, s.connect() as c:
+        await c.next()
+        for _ in range(20):
+            c.text("hello")
+        assert await c.end() == (4400, "protocol_error")
+
+        assert len(c.waiting()) == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("hello", "bad_request"),
+        ("[" * 5000, "bad_request"),
+        ('{"op":"ping","x":' + "[" * 40 + "]" * 40 + "}", "bad_request"),
+        ('{"op":"ping","x":NaN}', "bad_request"),
+        ('{"op":"toy.place","amount":NaN}', "bad_request"),
+        ('{"op":"toy.place","amount":1e999}', "bad_request"),
+        ('{"op":"toy.place","amount":99999999999999999999}', "invalid"),
+        ('{"op":"toy.place","items":[9007199254740993]}', "invalid"),
+        ('{"op":"toy.place","text":"\\ud800"}', "bad_request"),
+        ('{"op":"toy.place","text":{"a":1}}', "invalid"),
+        ('{"op":"toy.place","text":[[[1]]]}', "invalid"),
+        ('{"op":"toy.place","__proto__":1}', "invalid"),
+        ('{"op":"' + "x" * 5000 + '"}', "bad_request"),
+        ('{"op":"' + "x" * 64 + '"}', "unknown_op"),
+        ('{"op":"ping","id":{}}', "bad_request"),
+        ('{"op":null}', "bad_request"),
+        ("", "bad_request"),
+    ],
+)
+async def test_32_whatever_is_sent_gets_a_coded_reply(
+    text: str, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stack() as s, s.connect() as c:
+        c.text(text)
+        reply = await c.until("reply")
+
+        assert reply["error"]["code"] == code
+        assert len(orjson.dumps(reply)) < 2000
+        assert (await c.call("ping"))["ok"]
+        assert s.toys.seen == []
+        assert caplog.records == []
+
+
+async def test_a_result_without_a_json_form_is_our_mistake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with stack() as s, s.connect() as c:
+        s.toys.at = {"orders": object()}
+        reply = await c.call("toy.place", id=1)
+
+        assert reply["error"]["code"] == "internal"
+        assert reply["error"]["outcome"] == "unknown"
+        assert len(caplog.records) == 1
+        assert (await c.call("ping"))["ok"]
+
+
+# --- 33 to 35: liveness ---------------------------------------------------------------------------
+
+
+async def test_33_heartbeats_come_every_interval_on_busy_and_idle_connections() -> None:
+    async with stack() as s, s.connect("/ws?heartbeat=2") as busy, s.connect() as idle:
+        await busy.call("subscribe", channels=[f"{BOOK}?rate=0"])
+        for n in range(200):
+            s.hub.value(BOOK, {"bid": str(n)})
+            await asyncio.sleep(0.1)
+        beats = {
+            c: [m["ts"] for m in c.waiting() if m["type"] == "heartbeat"] for c in (busy, idle)
+        }
+
+        assert beats[busy] == [EPOCH + 2000 * n for n in range(1, 10)] or len(beats[busy]) == 10
+        assert beats[idle][:3] == [EPOCH + 5000, EPOCH + 10_000, EPOCH + 15_000]
+
+
+async def test_33_a_heartbeat_tells_the_age_of_every_venue() -> None:
+    async with stack(asof=lambda: {"paper": EPOCH - 20}) as s, s.connect() as c:
+        assert (await c.until("heartbeat"))["asof"] == {"paper": EPOCH - 20}
+
+
+async def test_34_a_silent_feed_is_told_to_its_readers_and_to_new_ones() -> None:
+    async with stack() as s, s.connect() as reader, s.connect() as other:
+        await reader.call("subscribe", channels=[BOOK])
+        await other.call("subscribe", channels=["ticker:ETH/USDT"])
+        s.hub.set_stale(BOOK, True, cause="silent", venue="paper", asof=EPOCH)
+        notice = await reader.until("notice")
+        assert notice["channels"] == [BOOK]
+        assert notice["data"] == {"stale": True, "cause": "silent", "venue": "paper", "asof": EPOCH}
+        async with s.connect() as late:
+            reply = await late.call("subscribe", channels=[BOOK])
+            assert reply["result"]["channels"][0]["stale"] is True
+        s.hub.set_stale(BOOK, False, cause=None, venue="paper", asof=EPOCH + 1)
+        assert (await reader.until("notice"))["data"]["stale"] is False
+        assert all(m["type"] != "notice" for m in other.waiting())
+
+
+async def test_35_draining_sends_slots_then_closes_4503() -> None:
+    async with stack(accept_per_s=10.0) as s, s.connect() as a, s.connect("/ws?batch=1") as b:
+        loop = asyncio.get_running_loop()
+        await s.front.drain()
+        slots = [(await c.until("notice"))["data"]["reconnect_after"] for c in (a, b)]
+        assert slots == [1.0, 1.1]
+        assert [await c.end() for c in (a, b)] == [(4503, "shutdown")] * 2
+        with pytest.raises(Rejected) as caught:
+            async with s.connect():
+                pass
+        assert caught.value.status == 503
+        assert caught.value.headers["retry-after"] == "5"
+        assert (await s.request("GET", "/readyz")).status == 503
+        assert loop.time() < 1
+
+
+async def test_35_who_does_not_leave_is_reset() -> None:
+    async with stack() as s, s.connect() as c:
+        c.hold()
+        await s.front.drain(within=2)
+        assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
+
+
+async def test_35_with_nobody_there_draining_is_over_at_once() -> None:
+    async with stack() as s:
+        await s.front.drain()
+        assert asyncio.get_running_loop().time() == 0
+
+
+# --- 41, 42: assertions ---------------------------------------------------------------------------
+
+
+async def test_41_what_has_expired_is_not_carried_out() -> None:
+    async with stack() as s, s.connect() as c:
+        assert (await c.call("toy.place", expires_at=EPOCH))["error"]["code"] == "expired"
+        assert s.toys.seen == []
+
+
+async def test_42_the_other_mode_and_unknown_fields_are_refused_on_every_op() -> None:
+    async with stack() as s, s.connect() as c:
+        for name, op in s.registry.ops.items():
+            if name in HTTP_ONLY:
+                continue
+            read(op.params, op.example)
+            other = await c.call(name, **op.example, mode="live")
+            unknown = await c.call(name, **op.example, frobnicate=1)
+            assert other["error"]["code"] == "mode_mismatch", name
+            assert unknown["error"]["code"] == "invalid", name
+            assert unknown["error"]["details"]["fields"][0]["field"] == "frobnicate"
+        assert s.toys.seen == []
+        assert (await c.call("toy.place", mode="paper"))["ok"]
+
+
+# --- 49, 50: confirmation -------------------------------------------------------------------------
+
+
+async def test_49_a_confirmation_is_bound_to_its_command() -> None:
+    async with stack(locked=True, policies=[Policy(op="toy.place")]) as s:
+        tom, alice = hello(s, "rt_tom"), hello(s, "rt_alice")
+        async with tom, alice:
+            asked = await tom.call("toy.place", text="a")
+            token = asked["error"]["details"]["confirm"]
+            assert asked["error"]["code"] == "confirm_required"
+            other = await tom.call("toy.place", text="b", confirm=token)
+            stranger = await alice.call("toy.place", text="a", confirm=token)
+            assert other["error"]["details"]["reason"] == "mismatch"
+            assert stranger["error"]["details"]["reason"] == "mismatch"
+            s.toys.effect = {"orders": 2, "notional": "100"}
+            grown = await tom.call("toy.place", text="a", confirm=token)
+            assert grown["error"]["details"]["reason"] == "effect_changed"
+            fresh = grown["error"]["details"]["confirm"]
+            assert (await tom.call("toy.place", text="a", confirm=fresh))["ok"]
+            again = await tom.call("toy.place", text="a", confirm=fresh)
+            assert again["error"]["details"]["reason"] == "used"
+            await asyncio.sleep(60)
+            late = await tom.call(
+                "toy.place", text="a", confirm=again["error"]["details"]["confirm"]
+            )
+            assert late["error"]["details"]["reason"] == "expired"
+
+
+async def test_50_a_policy_that_names_a_safety_op_stops_the_start() -> None:
+    with pytest.raises(ValueError, match="an op of the safety lane"):
+        async with stack(policies=[Policy(op="toy.stop")]):
+            pass
+
+
+# --- 51, 52: limits -------------------------------------------------------------------------------
+
+
+async def test_51_waiting_out_retry_after_succeeds_and_other_lanes_go_on() -> None:
+    async with stack(rates=RATES) as s, s.connect() as c:
+        replies = [await c.call("toy.place") for _ in range(21)]
+        assert [r["ok"] for r in replies] == [True] * 20 + [False]
+        error = replies[-1]["error"]
+        assert (error["code"], error["details"]) == ("rate_limited", {"lane": "orders"})
+        assert (await c.call("toy.stop"))["ok"]
+        assert (await c.call("toy.read"))["ok"]
+        await asyncio.sleep(error["retry_after"])
+        assert (await c.call("toy.place"))["ok"]
+        batch = await c.call("toy.place", items=list(range(20)))
+        assert batch["error"]["code"] == "rate_limited"
+
+
+async def test_51_ignoring_it_three_times_closes_4429() -> None:
+    rates = {**PLENTY, "orders": RATES["orders"]}
+    async with stack(rates=rates) as s, s.connect() as c:
+        for _ in range(20):
+            await c.call("toy.place")
+        for _ in range(400):
+            c.send("toy.place", items=list(range(15)))
+            await asyncio.sleep(0.02)
+            if c.closed is not None:
+                break
+
+        assert c.closed == (4429, "flooding")
+
+
+async def test_51_limits_of_the_venue_are_not_the_clients_to_obey() -> None:
+    async with stack() as s, s.connect() as c:
+        s.toys.raises = Refused(Code.RATE_LIMITED, "venue", {"lane": "venue"}, retry_after=1)
+        for _ in range(50):
+            assert (await c.call("toy.place"))["error"]["details"] == {"lane": "venue"}
+            await asyncio.sleep(0.2)
+        s.toys.raises = Refused(Code.RATE_LIMITED, "venue", retry_after=1)
+        assert (await c.call("toy.place"))["error"]["code"] == "rate_limited"
+
+
+async def test_52_commands_beyond_64_in_flight_are_busy_and_the_safety_lane_is_not() -> None:
+    async with stack() as s, s.connect() as c:
+        for n in range(64):
+            c.send("toy.place", id=n, wait=True)
+        c.send("toy.stop", id="stop", wait=True)
+        full = await c.call("toy.place", id="full", wait=True)
+        assert full["error"]["code"] == "busy"
+        assert full["error"]["retry_after"] > 0
+        assert (await c.call("toy.stop", id="now"))["ok"]
+        s.toys.waiting[64].set_result(Answer(result={"stopped": True}))
+        assert (await c.until("reply", id="stop"))["result"] == {"stopped": True}
+        s.toys.waiting[5].set_result(Answer(result={"n": 5}))
+        assert (await c.until("reply", id=5))["result"] == {"n": 5}
+        c.send("toy.place", id="again")
+        assert (await c.until("reply", id="again"))["ok"]
+
+
+async def test_replies_that_take_time_come_when_they_are_ready() -> None:
+    async with stack() as s, s.connect() as c:
+        c.send("toy.slow", id=1, request_id="r")
+        c.send("ping", id=2)
+        assert (await c.until("reply"))["id"] == 2
+        assert (await c.until("reply"))["id"] == 1
+
+
+async def test_a_command_goes_on_when_its_connection_is_gone() -> None:
+    async with stack() as s:
+        async with s.connect() as c:
+            c.send("toy.slow", id=1)
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(2)
+
+        assert len(s.toys.seen) == 1
+
+
+# --- what belongs to the connection ---------------------------------------------------------------
+
+
+async def test_bye_is_answered_and_closes_1000() -> None:
+    async with stack() as s, s.connect("/ws?client=bot") as c:
+        reply = await c.call("bye", id=3)
+        assert (reply["id"], reply["result"]) == (3, {})
+        assert await c.end() == (1000, "normal")
+        await c.cut()
+
+        assert s.ears.heard == [("+", "local", "bot"), ("-", "local", "bot", True)]
+
+
+async def test_presence_is_told_for_every_connection_of_a_client() -> None:
+    async with stack(locked=True) as s:
+        async with s.connect("/ws?client=bot") as a:
+            assert s.ears.heard == []
+            await a.call("auth", token="rt_tom")
+            async with hello(s, "rt_tom", path="/ws?client=bot"):
+                assert s.ears.heard == [("+", "tom", "bot")] * 2
+        assert s.ears.heard[2:] == [("-", "tom", "bot", False)] * 2
+
+
+async def test_notices_reach_all_connections_of_a_subject_and_client_only() -> None:
+    async with (
+        stack() as s,
+        s.connect("/ws?client=bot") as a,
+        s.connect("/ws?client=bot&batch=1") as b,
+        s.connect("/ws?client=other") as c,
+    ):
+        s.front.notify("local", "bot", "order_resolved", {"command": "m-1"})
+        s.front.notify("nobody", "bot", "order_resolved", {"command": "m-2"})
+        for mine in (a, b):
+            assert (await mine.until("notice"))["data"] == {"command": "m-1"}
+        await asyncio.sleep(1)
+
+        assert [m["type"] for m in c.waiting()] == ["welcome"]
+        assert a.waiting() == []
+
+
+async def test_at_names_the_filtered_streams_of_this_connection_too() -> None:
+    async with stack() as s, s.connect() as c:
+        s.toys.at = {"orders": {"epoch": "k1", "seq": 0}}
+        assert (await c.call("toy.place"))["at"] == s.toys.at
+        await c.call(
+            "subscribe", channels=["orders?symbol=BTC/USDT", "orders", "fills?symbol=BTC/USDT"]
+        )
+        at = (await c.call("toy.place"))["at"]
+
+        assert set(at) == {"orders", "orders?symbol=BTC/USDT"}
+        assert set(at["orders?symbol=BTC/USDT"]) == {"epoch", "seq"}
+
+
+async def test_ping_measures_the_round_trip_and_the_lag() -> None:
+    async with stack() as s, s.connect() as c:
+        reply = await c.call("ping", id=1)
+
+        assert reply["result"].keys() == {"recv_ts", "buffered", "skipped"}
+        assert reply["result"]["recv_ts"] == EPOCH
+        assert reply["result"]["skipped"] == 0
+
+
+async def test_monitoring_shows_who_is_connected() -> None:
+    async with stack() as s, s.connect("/ws?client=bot") as c, s.connect():
+        result = (await c.call("monitoring.connections"))["result"]
+
+        assert result["active_connections"] == 2
+        assert result["clients"][0]["client"] == "bot"
+        assert result["clients"][0]["subject"] == "local"
+
+
+async def test_an_unauthenticated_connection_is_shown_without_a_subject() -> None:
+    async with stack(locked=True) as s, hello(s, "rt_root") as c, s.connect():
+        rows = (await c.call("monitoring.connections"))["result"]["clients"]
+
+        assert [row["subject"] for row in rows] == ["root", None]
+
+
+# --- slow peers -----------------------------------------------------------------------------------
+
+
+async def test_a_reader_that_pauses_gets_its_replies_first_and_then_the_newest_values() -> None:
+    async with stack() as s, s.connect() as c:
+        await c.call("subscribe", channels=[f"{BOOK}?rate=0", "orders"])
+        c.hold()
+        for n in range(400):
+            s.hub.value(BOOK, {"bid": str(n), "pad": "x" * 500})
+            await asyncio.sleep(0)
+        c.send("ping", id="late")
+        s.hub.table("orders", rows=[{"id": "o-1"}])
+        await asyncio.sleep(0.1)
+        seen = len(c.frames)
+        c.go_on()
+        await c.until("update", channel="orders")
+        kinds = [orjson.loads(f) for f in c.frames[seen:]]
+        reply_at = next(i for i, m in enumerate(kinds) if m.get("id") == "late")
+        newest = [m for m in kinds if m.get("channel", "").startswith("ticker")][-1]
+
+        assert newest["data"]["bid"] == "399"
+        assert reply_at < kinds.index(newest)
+        assert len([m for m in kinds if m["type"] == "update"]) < 300
+        assert (await c.call("ping"))["result"]["skipped"] > 50
+
+
+async def test_a_peer_that_reads_nothing_at_all_is_given_up() -> None:
+    async with stack() as s, s.connect("/ws?heartbeat=30") as c:
+        await c.call("subscribe", channels=[f"{BOOK}?rate=0"])
+        c.hold()
+        for n in range(300):
+            s.hub.value(BOOK, {"bid": str(n), "pad": "x" * 500})
+            await asyncio.sleep(0)
+        await asyncio.sleep(20)
+        c.go_on()
+
+        assert (await c.end())[0] == 4508
+
+
+async def test_too_many_replies_unread_close_4508() -> None:
+    async with stack() as s, s.connect("/ws?heartbeat=30") as c:
+        await c.call("subscribe", channels=[f"{BOOK}?rate=0"])
+        c.hold()
+        for n in range(200):
+            s.hub.value(BOOK, {"bid": str(n), "pad": "x" * 500})
+            await asyncio.sleep(0)
+        for _ in range(40):
+            c.send("toy.place", text="y" * 2000)
+        await asyncio.sleep(0.1)
+        c.go_on()
+
+        assert await c.end() == (4508, "slow_consumer")
+
+
+async def test_the_host_header_is_needed() -> None:
+    async with stack() as s:
+        c = s.connect()
+        c.scope["headers"] = []
+        with pytest.raises(Rejected):
+            async with c:
+                pass
+    assert HOST

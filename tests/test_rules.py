@@ -1,0 +1,93 @@
+"""Rules that neither an import graph nor a type can see."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from realtime.model.errors import HTTP_STATUS, Code
+from realtime.model.orders import TRANSITIONS, Status
+
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "realtime").rglob("*.py"))
+
+
+def calls(path: Path) -> Iterator[str]:
+    """Every called name of a file, dotted where it is an attribute."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+def modules_calling(*names: str) -> set[str]:
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        if any(call.endswith(names) for call in calls(path))
+    }
+
+
+def test_permission_is_made_only_by_the_gate() -> None:
+    makers = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        if {"Approved", "ApprovedAmend"} & set(calls(path))
+    }
+
+    assert makers == {"realtime/engine/risk.py"}
+
+
+def test_a_venue_is_called_only_at_the_way_out() -> None:
+    callers = {
+        path
+        for path in modules_calling("venue.submit", "venue.amend", "venue.cancel")
+        if not path.startswith("realtime/venues/")
+    }
+
+    assert callers == {"realtime/desk/gate.py"}
+
+
+def test_unexpected_exceptions_are_caught_only_where_they_are_logged_with_a_trace() -> None:
+    catchers = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
+    }
+
+    assert catchers <= {"realtime/commands/registry.py"}
+
+
+def test_importing_the_vocabulary_loads_nothing_heavy() -> None:
+    heavy = ["ccxt", "starlette", "uvicorn", "pydantic", "asyncio", "sqlite3"]
+    script = f"import sys, realtime; print([m for m in {heavy!r} if m in sys.modules])"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_every_code_has_an_http_status() -> None:
+    assert set(HTTP_STATUS) == set(Code)
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_the_table_of_transitions_covers_every_status(status: Status) -> None:
+    assert set(TRANSITIONS[status]) == {"ours", "venue"}
+
+
+def test_no_timer_of_ours_can_end_an_order_the_venue_works_on() -> None:
+    assert TRANSITIONS[Status.OPEN]["ours"] == {Status.OPEN}
+
+
+def test_no_file_is_named_for_what_it_is_not() -> None:
+    names = {path.stem for path in SOURCES}
+
+    assert not names & {"utils", "util", "common", "misc", "manager", "service", "helpers"}
