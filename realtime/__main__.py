@@ -1,0 +1,6 @@
+"""`python -m realtime`."""
+
+from realtime.cli import main
+
+
+main()

@@ -1,0 +1,439 @@
+"""The command line: arguments, signals, exit codes.
+
+Exit codes of `serve` and `replay`: 0 drained, 2 refused to start, 70 a part died (the next start recovers).
+One function per command; what a command needs is imported inside it, so that `realtime --help` is quick.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+
+
+if TYPE_CHECKING:  # what only signatures name must not slow down `--help`
+    from typing import TypeGuard
+
+    from rich.console import RenderableType
+
+    from realtime.client import Book, Stream
+
+
+REFUSED: Final = 2
+DIED: Final = 70
+
+app = typer.Typer(
+    name="realtime",
+    help="Nexus Realtime: one WebSocket from market to fill.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="Settings file.", show_default=True)]
+Host = Annotated[str | None, typer.Option(help="Address to bind.")]
+Port = Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")]
+Data = Annotated[str | None, typer.Option(help="Journal file; an empty text keeps it in memory.")]
+Url = Annotated[str, typer.Option(envvar="REALTIME_URL", help="Address of the server's socket.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="REALTIME_TOKEN", help="Better in the environment: others can see arguments."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what the server sent, one line each.")]
+Journal = Annotated[Path, typer.Argument(help="The journal file.", show_default=False)]
+LOCAL: Final = "ws://127.0.0.1:8000/ws"
+
+
+journal = typer.Typer(help="Look after a journal file.", no_args_is_help=True)
+app.add_typer(journal, name="journal")
+
+# What a terminal holds.
+_ROWS: Final = 20
+_LEVELS: Final = 10
+_COLUMNS: Final = 10
+_SILENT: Final[tuple[object, ...]] = (None, "", [], {}, "none", False)
+
+
+@app.callback()
+def common() -> None:
+    """Nexus Realtime: one WebSocket from market to fill."""
+
+
+@app.command()
+def serve(
+    config: ConfigFile = Path("realtime.toml"),
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+) -> None:
+    """Run the server with the embedded paper exchange."""
+    from realtime.app import Outside  # noqa: PLC0415
+
+    _serve(config, host, port, data, Outside())
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A recorded session.", exists=True, dir_okay=False)],
+    speed: Annotated[
+        str,
+        typer.Option(
+            help="1 is the pace of the recording, 100 is fast, max is as fast as it goes."
+        ),
+    ] = "1",
+    config: ConfigFile = Path("realtime.toml"),
+    host: Host = None,
+    port: Port = None,
+    data: Data = "",
+) -> None:
+    """Serve a recorded session, with a paper account on top that trades against it."""
+    from realtime.app import replaying  # noqa: PLC0415
+
+    try:
+        pace = None if speed == "max" else float(speed)
+    except ValueError:
+        raise typer.BadParameter("is a number such as 10, or max", param_hint="--speed") from None
+    if pace is not None and not 0 < pace <= 1000:
+        raise typer.BadParameter("must be above 0 and at most 1000", param_hint="--speed")
+    _serve(config, host, port, data, replaying(file, pace))
+
+
+def _serve(
+    config: Path, host: str | None, port: int | None, data: str | None, outside: "object"
+) -> None:
+    """Run a server until a signal ends it, and turn its end into an exit code."""
+    import pydantic  # noqa: PLC0415
+
+    from realtime import app as root, settings  # noqa: PLC0415
+
+    server = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
+    flags: dict[str, object] = {}
+    if server:
+        flags["server"] = server
+    if data is not None:
+        flags["store"] = {"path": data}
+    try:
+        read = settings.load(config, **flags)
+    except pydantic.ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        _refuse("the settings are wrong:\n  " + "\n  ".join(lines))
+    except (OSError, ValueError) as error:
+        _refuse(f"{config} cannot be read: {error}")
+    assert isinstance(outside, root.Outside)
+    code, reason = root.run(read, outside, _banner)
+    if code == REFUSED:
+        _refuse(reason)
+    if code:
+        print(reason, file=sys.stderr)
+        raise SystemExit(code)
+
+
+def _refuse(reason: str) -> NoReturn:
+    print(f"realtime: {reason}", file=sys.stderr)
+    raise SystemExit(REFUSED)
+
+
+def _banner(facts: "dict[str, str]") -> None:
+    """Say in a few lines where it is and what it is."""
+    width = max(map(len, facts))
+    lines = [f"  {name.ljust(width)}  {value}" for name, value in facts.items()]
+    print("\n".join(["", *lines, ""]), flush=True)
+
+
+@app.command()
+def tail(
+    channels: Annotated[list[str], typer.Argument(help="Such as ticker:BTC/USDT, or orders.")],
+    url: Url = LOCAL,
+    token: Token = None,
+    count: Annotated[int, typer.Option(help="Stop after so many messages; 0 goes on.")] = 0,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Watch channels live, as tables; as lines of JSON with --json or into a pipe."""
+    import asyncio  # noqa: PLC0415
+
+    with suppress(KeyboardInterrupt):
+        _answering(asyncio.run(_tail(channels, url, token, count, plain=as_json)))
+
+
+@app.command()
+def call(
+    op: Annotated[str, typer.Argument(help="Such as order.place; `help` lists all.")],
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value; JSON where it is JSON, id='\"7\"' for a text of digits."),
+    ] = None,
+    url: Url = LOCAL,
+    token: Token = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 15.0,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Send one command and show its answer; exit code 1 when the server says no."""
+    import asyncio  # noqa: PLC0415
+
+    given = dict(_argument(text) for text in args or ())
+    _answering(asyncio.run(_call(op, given, url, token, timeout, plain=as_json)))
+
+
+@journal.command()
+def verify(path: Journal) -> None:
+    """Prove the hash chain and print the first break; exit code 1 when there is one."""
+    from realtime import store  # noqa: PLC0415
+
+    with _store_errors():
+        verdict = store.verify(path)
+        if verdict.ok:
+            print(f"whole: {verdict.rows} rows, head {verdict.head}")
+            return
+        print(
+            f"broken at row {verdict.broken_at}: {verdict.reason}; {verdict.rows} rows before it are whole"
+        )
+    raise SystemExit(1)
+
+
+@journal.command()
+def backup(
+    path: Journal, target: Annotated[Path, typer.Argument(help="The copy; replaced if it exists.")]
+) -> None:
+    """Copy the journal of a stopped server (a running one makes its own backups)."""
+    from realtime import store  # noqa: PLC0415
+
+    with _store_errors():
+        store.backup(path, target)
+        print(f"copied to {target}")
+
+
+@journal.command()
+def recover(
+    path: Journal, target: Annotated[Path, typer.Argument(help="The new file; must not exist.")]
+) -> None:
+    """Salvage what can be read of a damaged journal into a new file."""
+    from uuid import uuid4  # noqa: PLC0415
+
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
+
+    from realtime import store  # noqa: PLC0415
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed} rows"))
+    with _store_errors():
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("", total=None)
+            found = store.recover(
+                path,
+                target,
+                new_id=lambda: f"j-{uuid4().hex[:12]}",
+                progress=lambda rows: progress.update(task, completed=rows),
+            )
+        print(f"{found.rows} rows and {found.entries} entries of projections are in {target}")
+        for first, last in found.missing:
+            print(f"missing: rows {first} to {last}")
+        for seq in found.altered:
+            print(f"altered: row {seq}")
+        print("start the server on it: it reconciles everything with the venues first")
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Turn what the store says into a line and an exit code."""
+    from realtime import store  # noqa: PLC0415
+
+    try:
+        yield
+    except (store.StoreCorrupt, store.StoreLocked, store.StoreNewer, OSError) as error:
+        print(f"realtime: {str(error) or type(error).__name__}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _answering(code: int) -> None:
+    if code:
+        raise SystemExit(code)
+
+
+def _argument(text: str) -> tuple[str, object]:
+    """Read `key=value`: JSON where it is JSON, text where it is not.
+
+    A number of more than 15 digits stays text, because a float would change it.
+    """
+    import orjson  # noqa: PLC0415
+
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise typer.BadParameter(f"{text!r} is not key=value", param_hint="ARGS")
+    try:
+        read = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return name, value
+    if isinstance(read, float) or (isinstance(read, int) and abs(read) >= 10**15):
+        return name, value
+    return name, read
+
+
+async def _call(
+    op: str, args: "dict[str, object]", url: str, token: str | None, patience: float, *, plain: bool
+) -> int:
+    import asyncio  # noqa: PLC0415
+
+    import orjson  # noqa: PLC0415
+
+    from realtime.client import Client, Closed, CommandError  # noqa: PLC0415
+
+    try:
+        async with asyncio.timeout(patience), Client(url, token=token) as client:
+            reply = await client.call(op, **args)
+    except CommandError as error:
+        details = orjson.dumps(error.details).decode() if error.details else ""
+        print(
+            f"{error.code} ({error.outcome}): {error.message} {details}".rstrip(), file=sys.stderr
+        )
+        return 1
+    except (TimeoutError, Closed) as error:
+        said = str(error) or f"no answer from {url} in {patience:g} s"
+        print(f"realtime: {said}", file=sys.stderr)
+        return 1
+    if plain:
+        print(orjson.dumps({"result": reply.result, "at": reply.at}).decode())
+    else:
+        from rich.console import Console  # noqa: PLC0415
+
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        for name, rows in reply.result.items():
+            if _is_rows(rows):
+                console.print(_table(name, rows))
+        console.print(_fields({k: v for k, v in reply.result.items() if not _is_rows(v)}))
+    return 0
+
+
+async def _tail(
+    channels: "list[str]", url: str, token: str | None, count: int, *, plain: bool
+) -> int:
+    import orjson  # noqa: PLC0415
+    from rich.console import Console, Group  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+
+    from realtime.client import Client, Closed, CommandError  # noqa: PLC0415
+
+    console = Console()
+    quiet = plain or not console.is_terminal
+    try:
+        async with Client(url, token=token) as client, await client.subscribe(*channels) as events:
+            names: dict[str, None] = {}
+            left = count
+            with nullcontext() if quiet else Live(console=console, auto_refresh=False) as live:
+                painted = 0.0
+                async for event in events:
+                    names[event.channel] = None
+                    if quiet:
+                        print(
+                            orjson.dumps({"kind": event.kind, **event.message}).decode(), flush=True
+                        )
+                    # A person reads ten pictures a second at most; the last one before a pause is always painted.
+                    elif live is not None and (not events.waiting or monotonic() - painted > 0.1):
+                        painted = monotonic()
+                        live.update(
+                            Group(*(_panel(name, client.stream(name)) for name in names)),
+                            refresh=True,
+                        )
+                    left -= 1
+                    if left == 0:
+                        break
+    except CommandError as error:
+        print(f"{error.code}: {error.message}", file=sys.stderr)
+        return 1
+    except Closed as error:
+        print(f"realtime: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _is_rows(value: object) -> "TypeGuard[list[object]]":
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _panel(name: str, stream: "Stream | None") -> "RenderableType":
+    """Show what is known of a channel."""
+    from rich.panel import Panel  # noqa: PLC0415
+
+    from realtime.client import Book  # noqa: PLC0415
+
+    if stream is None:
+        return Panel("ended", title=name)
+    state = stream.state
+    body: RenderableType
+    if isinstance(state, Book):
+        body = _book(state)
+    elif stream.kind == "table" and isinstance(state, Mapping):
+        body = _table("", list(state.values())[-_ROWS:])
+    elif isinstance(state, Mapping):
+        body = _fields(state)
+    elif isinstance(state, Sequence) and state:
+        body = _table("", list(state)[-_ROWS:][::-1])
+    else:
+        body = "nothing yet"
+    marks = [
+        word for word, shown in (("stale", stream.stale), ("behind", not stream.synced)) if shown
+    ]
+    return Panel(body, title=" ".join([name, *marks]), title_align="left")
+
+
+def _book(book: "Book") -> "RenderableType":
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None)
+    for heading in ("amount", "bid", "ask", "amount"):
+        table.add_column(heading, justify="right")
+    bids, asks = book.top(_LEVELS)
+    for place in range(max(len(bids), len(asks))):
+        bid = bids[place] if place < len(bids) else ("", "")
+        ask = asks[place] if place < len(asks) else ("", "")
+        table.add_row(bid[1], f"[green]{bid[0]}[/]", f"[red]{ask[0]}[/]", ask[1])
+    return table
+
+
+def _table(title: str, rows: "Sequence[object]") -> "RenderableType":
+    """Show rows with the columns that say something; the first ones where there are too many."""
+    from rich.table import Table  # noqa: PLC0415
+
+    shown = [row for row in rows if isinstance(row, Mapping)]
+    names = list(
+        dict.fromkeys(name for row in shown for name, value in row.items() if value not in _SILENT)
+    )
+    table = Table(box=None, title=title or None, title_justify="left")
+    for name in names[:_COLUMNS]:
+        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    for row in shown:
+        table.add_row(*(_text(name, row.get(name)) for name in names[:_COLUMNS]))
+    return table
+
+
+def _fields(values: "Mapping[str, object]") -> "RenderableType":
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, show_header=False)
+    for name, value in values.items():
+        table.add_row(name, _text(name, value))
+    return table
+
+
+def _text(name: str, value: object) -> str:
+    """Show a value as a person reads it: times as clock times, the rest as it was sent."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    import orjson  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
+
+    if value is None:
+        return ""
+    if isinstance(value, int) and (name in {"ts", "asof"} or name.endswith(("_ts", "_at"))):
+        stamp = datetime.fromtimestamp(value / 1_000, UTC)
+        return stamp.strftime("%Y-%m-%d %H:%M:%S.") + f"{value % 1_000:03d}"
+    return escape(value if isinstance(value, str) else orjson.dumps(value).decode())
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

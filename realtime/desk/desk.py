@@ -1,0 +1,482 @@
+"""The one way in: an event goes through the engine, its effects go to journal, hub and venue.
+
+Rules of this file: (1) nothing here awaits: between an event and the last of its effects no other event is looked at;
+(2) what a fact publishes leaves in journal order, after its commit; what has no fact leaves at once; (3) a placement
+or amend goes to the gate after its commit, a cancel at once; (4) facts are never refused: the queue of the journal
+has room for them that wishes may not use.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final, Protocol, assert_never
+
+from realtime.desk import codec
+from realtime.desk.answers import Answers, Asked, Outcome
+from realtime.desk.entries import ACK, NOTE, Entries, Entry, alert_projection, event_projection
+from realtime.desk.outlet import Outlet
+from realtime.engine.engine import Engine
+from realtime.model.errors import Code, Failure, Refused
+from realtime.model.events import (
+    Accepted,
+    Ack,
+    Alert,
+    AmendDone,
+    AmendFailed,
+    AmendNext,
+    Ask,
+    BalanceChanged,
+    BookChanged,
+    BracketSet,
+    CancelAtVenue,
+    CancelFailed,
+    Duplicate,
+    Effect,
+    Event,
+    Fact,
+    FillBooked,
+    Note,
+    OrderChanged,
+    PlaceNext,
+    PositionChanged,
+    Record,
+    Rejected,
+    RiskChanged,
+    SetState,
+    StaleChanged,
+    Submit,
+    SubmitAmend,
+    TickerChanged,
+    Traded,
+    Unknown,
+    Who,
+    Withheld,
+)
+from realtime.model.orders import Approved, ApprovedAmend, Order
+from realtime.model.risk import TradingState
+from realtime.store.rows import Projection
+from realtime.store.store import Store
+from realtime.store.writer import State
+
+
+ROOM: Final = 10_000
+"""Rows that may wait for the journal before wishes are refused; facts may use more."""
+
+SETTLE_S: Final = 10.0
+
+Noticed = Callable[[str, str, str, Mapping[str, object]], None]
+
+
+class WayOut(Protocol):
+    """What the desk needs of the gate; `handed` names the placements that are at the venue."""
+
+    handed: set[str]
+
+    def submit(self, approved: Approved) -> None:
+        """Send one order whose intent is on disk."""
+        ...
+
+    def amend(self, approved: ApprovedAmend) -> None:
+        """Send one amend whose intent is on disk."""
+        ...
+
+    def cancel(self, order: Order) -> None:
+        """Send one cancel."""
+        ...
+
+
+def _deaf(_subject: str, _client: str, _event: str, _data: Mapping[str, object]) -> None:
+    """Stand in until the server can reach its connections."""
+
+
+class Desk:
+    """Engine, journal, hub and gate of one account.
+
+    Attributes:
+        engine, store, outlet, answers, entries: Its parts, to read.
+        gate: The way out; set once by the composition root.
+        ask: Starts a look-up of an order; set by the composition root.
+        notice: Tells all connections of a (subject, client) something; set by the composition root.
+        draining: Whether new placements are refused because the server stops.
+        acked: Acknowledged alerts, and by whom.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        store: Store,
+        outlet: Outlet,
+        entries: Entries,
+        now: Callable[[], int],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.engine = engine
+        self.store = store
+        self.outlet = outlet
+        self.entries = entries
+        self.answers = Answers(loop)
+        self.gate: WayOut
+        self.ask: Callable[[str], None]
+        self.notice: Noticed = _deaf
+        self.draining = False
+        self.now = now
+        self._loop = loop
+        self._commands = 0
+        self._orders = 0
+        self.acked: dict[str, str] = {}
+        self._durable = store.seq
+        self._awaited: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    # -- the way in ------------------------------------------------------------------------------
+
+    def post(self, event: Event) -> Sequence[Effect]:
+        """Let the engine judge an event and carry out what follows.
+
+        Returns:
+            What followed, for those who asked.
+
+        Raises:
+            Refused: The event was a wish, and is refused; nothing changed.
+        """
+        effects = self.engine.process(event)
+        if effects:
+            self._carry(effects)
+        return effects
+
+    def check_room(self) -> None:
+        """Refuse what would need the journal while it cannot take it.
+
+        Raises:
+            Refused: `busy`.
+        """
+        if self.draining:
+            raise Refused(Code.BUSY, "the server is stopping", retry_after=5.0)
+        if self.store.state is not State.OK:
+            raise Refused(
+                Code.BUSY, "the journal cannot be written; only cancels are taken", retry_after=5.0
+            )
+        if self.store.waiting >= ROOM:
+            raise Refused(
+                Code.BUSY, f"the journal is {self.store.waiting} rows behind", retry_after=1.0
+            )
+
+    def note(self, kind: str, data: Mapping[str, object], who: Who | None = None) -> None:
+        """Journal and publish an entry of `events` that no fact brings."""
+        self._carry([Note(kind, data, who)])
+
+    def alert(self, level: str, code: str, text: str, data: Mapping[str, object]) -> None:
+        """Journal and publish an entry of `alerts` that no fact brings."""
+        self._carry([Alert(level, code, text, data)])
+
+    def command(self) -> str:
+        """Make the id of a command whose outcome is unknown; it names the command across restarts."""
+        self._commands += 1
+        return f"m-{self._commands}"
+
+    def order_id(self) -> str:
+        """Make the id of the next order."""
+        self._orders += 1
+        return f"o-{self._orders}"
+
+    def resume_numbers(self, *, commands: int, orders: int) -> None:
+        """Go on counting where the journal ends."""
+        self._commands, self._orders = commands, orders
+
+    def named(self, fact: Fact) -> Fact:
+        """Give a fact about an unanswered call the id that its client is told."""
+        if isinstance(fact, Unknown | AmendFailed | CancelFailed) and fact.command is not None:
+            return replace(fact, command=self.command())
+        return fact
+
+    def canceled(self, order: Order, _ack: Ack) -> None:
+        """Take a venue's answer to a cancel: its row decides, and is looked up if it does not come."""
+        now = self.engine.orders.get(order.id)
+        if now is not None and not now.status.ended:
+            self.ask(order.id)
+
+    def journal_failed(self, reason: str) -> None:
+        """Halt: no intent can be made durable. Cancels still go out."""
+        who = Who(subject="system", source="journal", admin=True)
+        if self.engine.state() is not TradingState.HALTED:
+            self.post(
+                SetState(
+                    scope="all",
+                    state=TradingState.HALTED,
+                    reason=f"the journal cannot be written: {reason}",
+                    who=who,
+                    ts=self.now(),
+                )
+            )
+        self.alert("critical", "journal", f"the journal cannot be written: {reason}", {})
+        # Its row waits for the journal like all others; what can be said at once is said at once.
+        self.outlet.risk()
+
+    def day_row(self) -> Entry:
+        """Make the row of the trading day."""
+        return self.outlet.day_row()
+
+    # -- alerts ----------------------------------------------------------------------------------
+
+    async def find_alert(self, alert_id: str) -> Entry | None:
+        """Give an alert as it is now."""
+        digits = alert_id.removeprefix("a-")
+        if not digits.isdecimal() or len(digits) > 15:
+            return None
+        found = await self.store.logs("alerts", int(digits), int(digits))
+        if not found or found[0][2]["id"] != alert_id:
+            return None
+        return found[0][2] | {"acked_by": self.acked.get(alert_id)}
+
+    def acknowledge(self, alert: Entry, who: Who) -> Entry:
+        """Journal that somebody has seen an alert, and tell those who read the channel."""
+        now, alert_id = self.now(), str(alert["id"])
+        self.acked[alert_id] = who.subject
+        entry = alert | {"acked_by": who.subject}
+        self.entries.alerts += 1
+        project = [
+            Projection("acks", alert_id, now, {"acked_by": who.subject}),
+            alert_projection(entry, now),
+        ]
+        then = partial(self._committed, None, None, (), (), [entry])
+        self.store.append(ACK, alert_id, codec.dumps(entry), then, project, safety=True)
+        return entry
+
+    # -- durability --------------------------------------------------------------------------------
+
+    async def settled(self) -> None:
+        """Wait until all that was journaled so far is on disk.
+
+        Raises:
+            Failure: `internal`, when the journal cannot be written: done, but not to last.
+        """
+        if not await self.durable(self.store.seq, SETTLE_S):
+            raise Failure(Code.INTERNAL, "done in memory; the journal could not be written")
+
+    async def durable(self, seq: int, timeout_s: float) -> bool:
+        """Wait until a row of the journal is on disk; False when that did not happen in time."""
+        if self._durable >= seq:
+            return True
+        if self.store.state is not State.OK:
+            return False
+        waiting: asyncio.Future[None] = self._loop.create_future()
+        self._awaited.append((seq, waiting))
+        await asyncio.wait([waiting], timeout=timeout_s)
+        return waiting.done()
+
+    def reached(self, seq: int) -> None:
+        """Note that a row is on disk."""
+        self._durable = seq
+        while self._awaited and self._awaited[0][0] <= seq:
+            _, waiting = self._awaited.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+
+    # -- effects ---------------------------------------------------------------------------------
+
+    def _carry(self, effects: Sequence[Effect]) -> None:
+        """Carry out the effects of one event."""
+        facts: list[Fact] = []
+        later: list[Effect] = []
+        nexts: list[PlaceNext | AmendNext] = []
+        entries: list[Note | Alert] = []
+        for effect in effects:
+            match effect:
+                case BookChanged():
+                    self.outlet.book(effect)
+                case TickerChanged(ticker=ticker):
+                    self.outlet.ticker(ticker)
+                case Traded(trade=trade):
+                    self.outlet.trade(trade)
+                case Record(fact=fact):
+                    facts.append(fact)
+                case (
+                    OrderChanged()
+                    | FillBooked()
+                    | PositionChanged()
+                    | BalanceChanged()
+                    | RiskChanged()
+                    | Submit()
+                    | SubmitAmend()
+                    | Ask()
+                ):
+                    later.append(effect)
+                case Note() | Alert():
+                    entries.append(effect)
+                case CancelAtVenue(order=order):
+                    self.gate.cancel(order)
+                case PlaceNext() | AmendNext():
+                    nexts.append(effect)
+                case StaleChanged(stale=stale):
+                    self.outlet.stale(stale)
+                case Duplicate():
+                    pass  # for the one who asked
+                case _:
+                    assert_never(effect)
+        if facts or entries:
+            self._record(facts, entries, later)
+        elif later:
+            self._publish(later)
+        for step in nexts:
+            self._next(step)
+        for entry in entries:
+            if isinstance(entry, Alert) and entry.code == "external_change":
+                self._doubt(entry)
+
+    def _record(
+        self, facts: list[Fact], noted: Sequence[Note | Alert], later: Sequence[Effect]
+    ) -> None:
+        """Hand the facts of one event to the journal, with all that is committed beside them."""
+        now = self.now()
+        events: list[Entry] = []
+        alerts: list[Entry] = []
+        project: list[Projection] = self.outlet.projections(later)
+        for entry in noted:
+            if isinstance(entry, Note):
+                events.append(made := self.entries.event(entry, now))
+                project.append(event_projection(made, now))
+            else:
+                alerts.append(made := self.entries.alert(entry, now))
+                project.append(alert_projection(made, now))
+        append = self.store.append
+        if not facts:
+            body = codec.dumps({"events": events, "alerts": alerts})
+            then = partial(self._committed, None, None, later, events, alerts)
+            append(NOTE, "", body, then, project, safety=True)
+            return
+        for fact in facts[:-1]:
+            append(type(fact).__name__, key_of(fact), codec.encode(fact), safety=True)
+        last = facts[-1]
+        order = self._order_of(last)
+        then = partial(self._committed, last, order, later, events, alerts)
+        body = codec.encode(last, events, alerts)
+        append(type(last).__name__, key_of(last), body, then, project, safety=True)
+        if order is not None and self.store.state is not State.OK:
+            self._settle(last, order, journaled=False)
+
+    def _order_of(self, fact: Fact) -> Order | None:
+        order_id = getattr(fact, "order_id", None)
+        return None if order_id is None else self.engine.orders.get(order_id)
+
+    def _committed(
+        self,
+        fact: Fact | None,
+        order: Order | None,
+        later: Sequence[Effect],
+        events: Sequence[Entry],
+        alerts: Sequence[Entry],
+        seq: int,
+    ) -> None:
+        """Publish what a commit has made durable."""
+        self._publish(later)
+        for entry in events:
+            self.outlet.event(entry)
+            if entry["type"] == "order_resolved":
+                self._tell_resolved(entry)
+        for entry in alerts:
+            self.outlet.alert(entry)
+        if fact is not None and order is not None:
+            self._settle(fact, order, journaled=True)
+        self.reached(seq)
+
+    def _publish(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case OrderChanged(order=order):
+                    self.outlet.order(order)
+                    if order.status.ended:
+                        self._ended(order)
+                case FillBooked(fill=fill):
+                    self.outlet.fill(fill)
+                case PositionChanged(position=position):
+                    self.outlet.position(position)
+                case BalanceChanged(balance=balance):
+                    self.outlet.balance(balance)
+                case RiskChanged():
+                    self.outlet.risk()
+                case Submit(approved=approved):
+                    self.gate.submit(approved)
+                case SubmitAmend(approved=amend):
+                    self.gate.amend(amend)
+                case Ask(order_id=order_id):
+                    self.ask(order_id)
+                case _:
+                    raise AssertionError(f"{effect} does not wait for a commit")
+
+    def _tell_resolved(self, entry: Entry) -> None:
+        data = entry["data"]
+        assert isinstance(data, dict)
+        order = self.engine.orders.get(str(data.get("order_id")))
+        if order is not None:
+            self.notice(order.subject, order.client, "order_resolved", data)
+
+    def _ended(self, order: Order) -> None:
+        """A cancel is answered by the end of its order, whoever ended it."""
+        if not self.answers.pending(order.id, Asked.CANCEL):
+            return
+        fact = Withheld(
+            order_id=order.id,
+            status=order.status,
+            code=order.code or Code.CONFLICT,
+            reason=order.reason or "",
+            ts=order.updated_ts,
+        )
+        outcome = Outcome(fact=fact, order=order, at=self.outlet.positions())
+        self.answers.settle(order.id, Asked.CANCEL, outcome)
+
+    def _settle(self, fact: Fact, order: Order, *, journaled: bool) -> None:
+        """Answer those who wait for this outcome."""
+        match fact:
+            case Accepted() | Rejected() | Unknown() | Withheld():
+                asked = Asked.PLACE
+            case AmendDone() | AmendFailed() | BracketSet():
+                asked = Asked.AMEND
+            case CancelFailed():
+                asked = Asked.CANCEL
+            case _:
+                return
+        if not self.answers.pending(order.id, asked):
+            return
+        at = self.outlet.positions() if journaled else {}
+        self.answers.settle(
+            order.id, asked, Outcome(fact=fact, order=order, at=at, journaled=journaled)
+        )
+
+    def _doubt(self, alert: Alert) -> None:
+        """A position that no fill explains stops entries (2.6); money may come and go by itself."""
+        if alert.data.get("kind") == "position" and self.engine.state() is TradingState.ACTIVE:
+            self.post(
+                SetState(
+                    scope="all",
+                    state=TradingState.REDUCING,
+                    reason=alert.text,
+                    who=Who(subject="system", source="reconcile", admin=True),
+                    ts=self.now(),
+                )
+            )
+
+    def _next(self, step: PlaceNext | AmendNext) -> None:
+        """Post a wish of the engine; one that is refused leaves a position without protection."""
+        wish = step.place if isinstance(step, PlaceNext) else step.amend
+        try:
+            self.post(wish)
+        except Refused as refused:
+            symbol = step.place.order.symbol if isinstance(step, PlaceNext) else ""
+            self.alert(
+                "critical",
+                "protection_degraded",
+                f"an attached order was refused: {refused.message}",
+                {"symbol": symbol, "code": refused.code},
+            )
+
+
+def key_of(fact: Fact) -> str:
+    """Name what a fact is about: its order, else its symbol, currency or scope."""
+    for name in ("order_id", "exchange_order_id", "position_id", "venue"):
+        found = getattr(fact, name, None)
+        if isinstance(found, str):
+            return found
+    order = getattr(fact, "order", None)
+    return order.id if isinstance(order, Order) else ""

@@ -1,0 +1,70 @@
+"""Entries of `events` and `alerts`: their ids, their form, and their place in the journal."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from realtime.desk.codec import dumps
+from realtime.model.events import Alert, Note, Who
+from realtime.model.market import MS
+from realtime.store.rows import Projection
+
+
+Entry = dict[str, object]
+
+NOTE: Final = "note"
+"""Kind of a journal row that holds entries and no fact."""
+ACK: Final = "Ack"
+"""Kind of an acknowledged alert."""
+
+
+class Entries:
+    """Numbers the entries of the journaled logs as they are handed to the journal.
+
+    Attributes:
+        events, alerts: How many there are so far.
+    """
+
+    def __init__(self, *, events: int = 0, alerts: int = 0) -> None:
+        self.events = events
+        self.alerts = alerts
+
+    def event(self, note: Note, ts: int) -> Entry:
+        """Make the next entry of `events` [ts: ns]."""
+        self.events += 1
+        entry: Entry = {"id": f"e-{self.events}", "ts": ts // MS, "type": note.type}
+        entry |= _whose(note.who)
+        entry["bot_id"] = note.data.get("bot_id")
+        entry["data"] = dict(note.data)
+        return entry
+
+    def alert(self, alert: Alert, ts: int) -> Entry:
+        """Make the next entry of `alerts` [ts: ns]."""
+        self.alerts += 1
+        return {
+            "id": f"a-{self.alerts}",
+            "ts": ts // MS,
+            "level": alert.level,
+            "code": alert.code,
+            "text": alert.text,
+            "data": dict(alert.data),
+            "acked_by": None,
+        }
+
+
+def _whose(who: Who | None) -> Entry:
+    if who is None:
+        return {"subject": None, "token_id": None, "client": None}
+    return {"subject": who.subject, "token_id": who.token_id, "client": who.client}
+
+
+def event_projection(entry: Mapping[str, object], ts: int) -> Projection:
+    """Make the row of `events` of an entry [ts: ns]."""
+    bot = entry["bot_id"]
+    cols = {"type": str(entry["type"]), "bot_id": None if bot is None else str(bot)}
+    return Projection("events", str(entry["id"]), ts, cols, dumps(entry))
+
+
+def alert_projection(entry: Mapping[str, object], ts: int) -> Projection:
+    """Make the row of `alerts` of an entry [ts: ns]."""
+    cols = {"level": str(entry["level"]), "code": str(entry["code"])}
+    return Projection("alerts", str(entry["id"]), ts, cols, dumps(entry))

@@ -1,0 +1,139 @@
+"""What comes in from a venue, and for whom it is asked.
+
+Rules of this file: (1) the first reader of a market channel starts its upstream stream, the last one ends it after a
+time of grace; (2) a venue that says nothing at all for too long is stale, whatever its channels; a quiet market is
+not; (3) events go through the desk one by one, in order, in the step that brought them.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from realtime.desk.charts import Charts
+from realtime.model.events import BalanceSeen, MarketEvent, PositionSeen, VenueEvent
+from realtime.model.market import Stale
+from realtime.venues.base import Venue
+
+
+Posted = Callable[[MarketEvent | VenueEvent], object]
+SILENT: Final = "silent"
+
+
+class Feeds:
+    """The streams of one venue.
+
+    Attributes:
+        asof: Time of the venue's last proof of life [ns].
+        silent: Whether the venue counts as stale.
+    """
+
+    def __init__(
+        self,
+        *,
+        venue: Venue,
+        post: Posted,
+        charts: Charts,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], int],
+        stale_after_s: float,
+        grace_s: float,
+    ) -> None:
+        """Make the feeds.
+
+        Args:
+            venue: Whose streams they are.
+            post: The desk.
+            charts: Fold of trades into bars.
+            loop: Its clock measures silence and grace.
+            now: Wall clock [ns].
+            stale_after_s: Silence of the whole venue that makes it stale.
+            grace_s: How long a stream goes on without a reader.
+        """
+        self._venue = venue
+        self._post = post
+        self._charts = charts
+        self._loop = loop
+        self._now = now
+        self._stale_after_s = stale_after_s
+        self._grace_s = grace_s
+        self._heard = loop.time()
+        self._wanted: set[str] = set()
+        self._ending: dict[str, asyncio.TimerHandle] = {}
+        self._sums = False
+        self.asof = now()
+        self.silent = False
+
+    # -- in --------------------------------------------------------------------------------------
+
+    def take(self, events: Sequence[MarketEvent | VenueEvent]) -> None:
+        """Take a batch of a venue's events."""
+        self._heard = self._loop.time()
+        if self.silent:
+            self._turn(silent=False)
+        post = self._post
+        for event in events:
+            if self._sums or not isinstance(event, BalanceSeen | PositionSeen):
+                post(event)
+
+    def trust_sums(self) -> None:
+        """Let the venue's sums pass, now that all executions behind them are known.
+
+        Before that a balance would look as if it came from nowhere. None is missed: they are asked for next.
+        """
+        self._sums = True
+
+    def alive(self) -> None:
+        """Note a proof of life without data: a pong, a heartbeat."""
+        self._heard = self._loop.time()
+        if self.silent:
+            self._turn(silent=False)
+
+    def look(self) -> None:
+        """Judge the silence; called about once a second."""
+        quiet = self._loop.time() - self._heard
+        if quiet < 1.0:
+            self.asof = self._now()
+        if quiet >= self._stale_after_s and not self.silent:
+            self._turn(silent=True)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last proof of life."""
+        return self._loop.time() - self._heard
+
+    def _turn(self, *, silent: bool) -> None:
+        self.silent = silent
+        if not silent:
+            self.asof = self._now()
+        cause = SILENT if silent else None
+        stale = Stale(venue=self._venue.id, symbol=None, stale=silent, cause=cause, asof=self.asof)
+        self._post(stale)
+
+    # -- demand ----------------------------------------------------------------------------------
+
+    def want(self, base: str, wanted: bool) -> None:  # noqa: FBT001 - the hub's callback
+        """Start the source of a channel, or end it after the time of grace."""
+        ending = self._ending.pop(base, None)
+        if ending is not None:
+            ending.cancel()
+        if wanted:
+            if base not in self._wanted:
+                self._wanted.add(base)
+                self._ask(base, wanted=True)
+        elif base in self._wanted:
+            self._ending[base] = self._loop.call_later(self._grace_s, self._end, base)
+
+    def _end(self, base: str) -> None:
+        self._ending.pop(base, None)
+        self._wanted.discard(base)
+        self._ask(base, wanted=False)
+
+    def _ask(self, base: str, *, wanted: bool) -> None:
+        topic, _, rest = base.partition(":")
+        symbol, _, options = rest.partition("?")
+        stream = topic
+        if topic == "ohlcv":
+            timeframe = options.removeprefix("timeframe=")
+            stream = f"ohlcv:{timeframe}"
+            self._charts.want(symbol, timeframe, wanted=wanted)
+        self._venue.want(symbol, stream, wanted)

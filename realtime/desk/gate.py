@@ -1,0 +1,197 @@
+"""The way out: the only place that calls a venue to place, amend or cancel.
+
+Rules of this file: (1) a placement is called at most once and never repeated; (2) the door check stands behind every
+queue, limiter and disk write, right before the call, with no await between them; (3) whatever is not proven *not done*
+is unknown: a time-out, a broken connection, a cancelled task; (4) each call has one finite task in the desk's group.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from realtime.desk.crew import Crew
+from realtime.desk.lanes import Lane, Lanes
+from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
+from realtime.model.events import (
+    Accepted,
+    Ack,
+    AmendDone,
+    AmendFailed,
+    CancelFailed,
+    Event,
+    Fact,
+    Rejected,
+    Release,
+    Unknown,
+    Withheld,
+)
+from realtime.model.orders import Approved, ApprovedAmend, Order, Role, Status
+from realtime.venues.base import Venue
+
+
+def lane_of(order: Order) -> Lane:
+    """Name the lane of a placement: protective legs before exits before entries."""
+    if order.role in {Role.STOP_LOSS, Role.TAKE_PROFIT}:
+        return Lane.PROTECT
+    return Lane.EXIT if order.exit else Lane.ENTRY
+
+
+class Gate:
+    """Carries approved orders, amends and cancels to one venue.
+
+    Attributes:
+        handed: Orders whose placement is at the venue and not answered.
+        calls, answers: Placements handed over and answered, for the count that catches a runaway (2.7).
+    """
+
+    def __init__(
+        self,
+        *,
+        venue: Venue,
+        lanes: Lanes,
+        crew: Crew,
+        post: Callable[[Event], object],
+        canceled: Callable[[Order, Ack], None],
+        command: Callable[[], str],
+        now: Callable[[], int],
+        timeout_s: float,
+    ) -> None:
+        """Make the way out.
+
+        Args:
+            venue: Where orders go.
+            lanes: Turns at it.
+            crew: Owner of the calls.
+            post: Takes what became of a call.
+            canceled: Takes the answer to a cancel.
+            command: Makes the id that a client is told with `outcome_unknown`.
+            now: Wall clock [ns].
+            timeout_s: After this a call without answer is unknown.
+        """
+        self._venue = venue
+        self._lanes = lanes
+        self._crew = crew
+        self._post = post
+        self._canceled = canceled
+        self._command = command
+        self._now = now
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self.handed: set[str] = set()
+        self.calls = 0
+        self.answers = 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no call flies or waits for its turn."""
+        return self._lanes.quiet
+
+    def submit(self, approved: Approved) -> None:
+        """Send one order whose intent is on disk."""
+        self._crew.spawn(self._submit(approved), f"submit {approved.order.id}")
+
+    def amend(self, approved: ApprovedAmend) -> None:
+        """Send one amend whose intent is on disk."""
+        self._crew.spawn(self._amend(approved), f"amend {approved.order.id}")
+
+    def cancel(self, order: Order) -> None:
+        """Send one cancel; it waits for nothing but its turn."""
+        self._crew.spawn(self._cancel(order), f"cancel {order.id}")
+
+    async def _submit(self, approved: Approved) -> None:
+        order, released = approved.order, False
+        fact: Fact
+        try:
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                async with self._lanes.turn(lane_of(order)):
+                    self._post(Release(order_id=order.id, ts=self._now()))
+                    released = True
+                    self.calls += 1
+                    self.handed.add(order.id)
+                    deadline.reschedule(self._loop.time() + self._timeout_s)
+                    ack = await self._venue.submit(approved)
+        except Refused as refused:
+            fact = self._withheld(order, refused.code, refused.message)
+        except VenueRejected as rejected:
+            self.answers += 1
+            fact = Rejected(
+                order_id=order.id, code=rejected.code, reason=rejected.message, ts=self._now()
+            )
+        except (VenueUnknown, TimeoutError):
+            fact = self._no_answer(order, "its turn did not come in time", released=released)
+        except asyncio.CancelledError:
+            self._post(self._no_answer(order, "the server stopped", released=released))
+            raise
+        else:
+            self.answers += 1
+            fact = Accepted(order_id=order.id, ack=ack, ts=self._now())
+        finally:
+            self.handed.discard(order.id)
+        self._post(fact)
+
+    def _no_answer(self, order: Order, why: str, *, released: bool) -> Fact:
+        """Once released nobody knows; before, nothing was sent."""
+        if released:
+            return Unknown(order_id=order.id, command=self._command(), ts=self._now())
+        return self._withheld(order, Code.BUSY, f"{why}; it was not sent")
+
+    def _withheld(self, order: Order, code: Code, reason: str) -> Withheld:
+        status = Status.EXPIRED if code is Code.EXPIRED else Status.REJECTED
+        return Withheld(order_id=order.id, status=status, code=code, reason=reason, ts=self._now())
+
+    async def _amend(self, approved: ApprovedAmend) -> None:
+        order = approved.order
+        fact: Fact
+        try:
+            async with self._lanes.turn(lane_of(order)):
+                async with asyncio.timeout(self._timeout_s):
+                    ack = await self._venue.amend(approved)
+        except (Refused, VenueRejected) as refused:
+            fact = self._amend_failed(order, refused.message, unknown=False)
+        except (VenueUnknown, TimeoutError):
+            fact = self._amend_failed(order, "no answer", unknown=True)
+        except asyncio.CancelledError:
+            self._post(self._amend_failed(order, "stopped", unknown=True))
+            raise
+        else:
+            fact = AmendDone(
+                order_id=order.id,
+                amount=approved.amount,
+                price=approved.price,
+                stop_price=approved.stop_price,
+                method=ack.method,
+                ts=self._now(),
+            )
+        self._post(fact)
+
+    def _amend_failed(self, order: Order, reason: str, *, unknown: bool) -> AmendFailed:
+        return AmendFailed(
+            order_id=order.id,
+            unknown=unknown,
+            command=self._command() if unknown else None,
+            reason=reason,
+            ts=self._now(),
+        )
+
+    async def _cancel(self, order: Order) -> None:
+        try:
+            async with self._lanes.turn(Lane.CANCEL):
+                async with asyncio.timeout(self._timeout_s):
+                    ack = await self._venue.cancel(order)
+        except (Refused, VenueRejected) as refused:
+            self._post(self._cancel_failed(order, refused.message, unknown=False))
+        except (VenueUnknown, TimeoutError):
+            self._post(self._cancel_failed(order, "no answer", unknown=True))
+        except asyncio.CancelledError:
+            self._post(self._cancel_failed(order, "stopped", unknown=True))
+            raise
+        else:
+            self._canceled(order, ack)
+
+    def _cancel_failed(self, order: Order, reason: str, *, unknown: bool) -> CancelFailed:
+        return CancelFailed(
+            order_id=order.id,
+            unknown=unknown,
+            command=self._command() if unknown else None,
+            reason=reason,
+            ts=self._now(),
+        )

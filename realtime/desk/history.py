@@ -1,0 +1,59 @@
+"""Journaled logs beyond the hub's rings: what it is seeded with at start, and what a late reader is given."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from realtime.hub.channels import LEVELS, Channel
+from realtime.hub.hub import Hub, Old
+from realtime.store.rows import LOGS, Log
+from realtime.store.store import Store
+
+
+PAGE: Final = 2_000
+
+
+async def seed(store: Store, hub: Hub) -> None:
+    """Give the hub the newest entries of every journaled log, and the count of the older ones."""
+    for log in LOGS:
+        total, newest = await store.tail(log, hub.sizes.journaled)
+        hub.seed(log, total, newest)
+        first = total - len(newest)
+        for start in range(1, first + 1, PAGE):
+            page = await store.logs(log, start, min(start + PAGE - 1, first))
+            hub.count_filtered(log, [entry for _, _, entry in page])
+
+
+async def older(store: Store, channel: Channel, first: int, last: int) -> Sequence[Old]:
+    """Read entries that only the journal holds, numbered as the channel numbers them.
+
+    Args:
+        store: The journal.
+        channel: A journaled log.
+        first: First sequence number wanted, in that channel.
+        last: Last one.
+    """
+    log: Log = channel.topic  # type: ignore[assignment]  # journaled topics are the logs
+    options = dict(channel.options)
+    level = options.pop("level", None)
+    last = min(last, first + PAGE - 1)
+    if level is not None:
+        return await _by_level(store, log, level, first, last)
+    filters: Mapping[str, str] = options
+    return await store.logs(log, first, last, filters)
+
+
+async def _by_level(store: Store, log: Log, level: str, first: int, last: int) -> Sequence[Old]:
+    """Number the entries of a level and above; the store's filters know equality only."""
+    allowed = LEVELS[LEVELS.index(level) :]
+    found: list[Old] = []
+    seq, start = 0, 1
+    while page := await store.logs(log, start, start + PAGE - 1):
+        for n, ts, entry in page:
+            start = n + 1
+            if entry.get("level") in allowed:
+                seq += 1
+                if first <= seq <= last:
+                    found.append((seq, ts, entry))
+        if seq >= last:
+            break
+    return found

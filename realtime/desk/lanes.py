@@ -1,0 +1,137 @@
+"""Who goes next to the venue: turns by priority, with a part kept back for stopping.
+
+Rules of this file: (1) a turn is given in the order cancels, protective exits, exits, entries, and in order of arrival
+within a lane; (2) a fifth of the calls at a time and of the rate is kept for the first two; (3) a turn not taken
+(its owner was cancelled) goes to the next.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+
+RESERVED: Final = 0.2
+"""Share of every budget that entries and plain exits may not use (trading document, V2)."""
+
+
+class Lane(IntEnum):
+    """Priorities, the most urgent first."""
+
+    CANCEL = 0
+    PROTECT = 1
+    EXIT = 2
+    ENTRY = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What the venue stands.
+
+    Attributes:
+        calls: Calls in flight at a time.
+        per_s: Calls per second, None where the venue has no limit.
+        burst: Calls that may go at once after a rest.
+    """
+
+    calls: int = 128
+    per_s: float | None = None
+    burst: float = 1.0
+
+
+class Lanes:
+    """Turns at one venue."""
+
+    def __init__(self, budget: Budget, loop: asyncio.AbstractEventLoop) -> None:
+        self._budget = budget
+        self._loop = loop
+        self._flying = 0
+        self._tokens = budget.burst
+        self._filled_at = loop.time()
+        self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in Lane)
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def flying(self) -> int:
+        """Calls in flight."""
+        return self._flying
+
+    def waiting(self, lane: Lane) -> int:
+        """How many wait in a lane."""
+        return len(self._waiting[lane])
+
+    @asynccontextmanager
+    async def turn(self, lane: Lane) -> AsyncIterator[None]:
+        """Wait for a turn and hold it."""
+        if not self._free(lane) or any(self._waiting[higher] for higher in range(lane + 1)):
+            await self._queue(lane)
+        else:
+            self._take()
+        try:
+            yield
+        finally:
+            self._flying -= 1
+            self._next()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing flies and nothing waits."""
+        return not self._flying and not any(self._waiting)
+
+    async def _queue(self, lane: Lane) -> None:
+        turn = self._loop.create_future()
+        self._waiting[lane].append(turn)
+        self._next()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._waiting[lane].remove(turn)
+            else:
+                self._flying -= 1  # it was given to one who left in the same moment
+            self._next()
+            raise
+
+    def _next(self) -> None:
+        for lane, waiting in enumerate(self._waiting):
+            ready = [turn for turn in waiting if not turn.done()]
+            for turn in ready:
+                if not self._free(lane):
+                    break
+                self._take()
+                waiting.remove(turn)
+                turn.set_result(None)
+            if waiting and lane >= Lane.EXIT:
+                break  # plain lanes share one allowance: a later one cannot pass an earlier one
+        self._wake_when_filled()
+
+    def _free(self, lane: int) -> bool:
+        kept = 0.0 if lane <= Lane.PROTECT else RESERVED
+        if self._flying >= self._budget.calls - int(self._budget.calls * kept):
+            return False
+        if self._budget.per_s is None:
+            return True
+        self._fill(self._budget.per_s)
+        return self._tokens >= min(1 + self._budget.burst * kept, self._budget.burst)
+
+    def _take(self) -> None:
+        self._flying += 1
+        if self._budget.per_s is not None:
+            self._tokens -= 1
+
+    def _fill(self, per_s: float) -> None:
+        now = self._loop.time()
+        self._tokens = min(self._budget.burst, self._tokens + (now - self._filled_at) * per_s)
+        self._filled_at = now
+
+    def _wake_when_filled(self) -> None:
+        if self._budget.per_s is None or self._timer is not None or not any(self._waiting):
+            return
+        self._timer = self._loop.call_later(1 / self._budget.per_s, self._filled)
+
+    def _filled(self) -> None:
+        self._timer = None
+        self._next()

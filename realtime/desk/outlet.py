@@ -1,0 +1,276 @@
+"""From effects to channels: which row goes where, and at what pace.
+
+Rules of this file: (1) rows are made here, by `engine/rows.py`, and nowhere else; (2) rows of facts carry what is
+committed, also when they are published again because a price moved; (3) market data costs one call and no row until
+somebody reads it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from realtime.desk.charts import Charts
+from realtime.desk.codec import dumps
+from realtime.desk.entries import Entry
+from realtime.engine import rows
+from realtime.engine.engine import Engine
+from realtime.hub.hub import Hub
+from realtime.model.account import Balance, Position
+from realtime.model.events import BookChanged, Effect, FillBooked, OrderChanged
+from realtime.model.market import MS, SECOND, Market, Stale, Ticker, Trade
+from realtime.model.orders import Fill, Order
+from realtime.store.rows import Projection
+
+
+SHOWN_NS: Final = 300 * SECOND
+"""How long an ended order stays in the channel `orders`."""
+NAMED: Final = ("orders", "fills", "positions", "balances")
+"""Streams that a command's `at` can name."""
+
+
+class Outlet:
+    """Publishes for one desk."""
+
+    def __init__(
+        self, *, engine: Engine, hub: Hub, mode: str, zone: str, now: Callable[[], int]
+    ) -> None:
+        self._engine = engine
+        self._hub = hub
+        self._mode = mode
+        self._zone = zone
+        self._now = now
+        self.charts: Charts | None = None
+        self.status: Callable[[], Mapping[str, object]] = dict
+        self._books = {symbol: f"orderbook:{symbol}" for symbol in engine.markets}
+        self._tickers = {symbol: f"ticker:{symbol}" for symbol in engine.markets}
+        self._trades = {symbol: f"trades:{symbol}" for symbol in engine.markets}
+        self._ended: deque[tuple[int, str]] = deque()
+        self._positions: dict[str, Position] = {}
+        self._balances: dict[str, Balance] = {}
+        self._moved: set[str] = set()
+        self._priced = False
+        self._canceling = False
+        self._made: dict[str, tuple[Order, Mapping[str, object]]] = {}
+
+    # -- market data, at once --------------------------------------------------------------------
+
+    def book(self, changed: BookChanged) -> None:
+        """Publish an order book."""
+        symbol = changed.symbol
+        self._moved.add(symbol)
+        book = self._engine.books[symbol]
+        self._hub.book(
+            self._books[symbol], book, asof=changed.asof // MS, repaired=changed.repaired
+        )
+
+    def ticker(self, ticker: Ticker) -> None:
+        """Publish a ticker."""
+        symbol = ticker.symbol
+        self._moved.add(symbol)
+        make = partial(rows.ticker_row, ticker, self._engine.markets[symbol])
+        self._hub.value(self._tickers[symbol], make, asof=ticker.ts // MS)
+
+    def trade(self, trade: Trade) -> None:
+        """Publish a public trade and fold it into bars."""
+        symbol = trade.symbol
+        row = rows.trade_row(trade, self._engine.markets[symbol])
+        self._hub.append(self._trades[symbol], row, asof=trade.ts // MS)
+        if self.charts is not None and not self.charts.idle:
+            self.charts.add(trade)
+
+    def bars(self, name: str, data: dict[str, object], asof: int) -> None:
+        """Publish bars."""
+        self._hub.value(name, data, asof=asof // MS)
+
+    def stale(self, stale: Stale) -> None:
+        """Publish that a source went silent or came back, and what depends on it."""
+        symbols = self._engine.markets if stale.symbol is None else (stale.symbol,)
+        for symbol in symbols:
+            for base in (self._tickers[symbol], self._books[symbol], self._trades[symbol]):
+                self._hub.set_stale(
+                    base,
+                    stale.stale,
+                    cause=stale.cause,
+                    venue=stale.venue,
+                    asof=stale.asof // MS,
+                )
+            self._moved.add(symbol)
+        self._priced = True
+        self.state()
+
+    # -- facts, after their commit ---------------------------------------------------------------
+
+    def projections(self, effects: Sequence[Effect]) -> list[Projection]:
+        """Make the rows that are committed beside the facts of one event."""
+        made: list[Projection] = []
+        for effect in effects:
+            match effect:
+                case OrderChanged(order=order) if order.status.ended:
+                    made.append(self.order_projection(order))
+                case FillBooked(fill=fill):
+                    body = dumps(rows.fill_row(fill, self._market(fill.symbol), self._mode))
+                    cols = {"symbol": fill.symbol, "order_id": fill.order_id}
+                    made.append(Projection("fills", fill.id, fill.ts, cols, body))
+                case _:
+                    pass
+        return made
+
+    def order_projection(self, order: Order) -> Projection:
+        """Make the row of an order that has ended."""
+        cols = {
+            "symbol": order.symbol,
+            "client_order_id": order.client_order_id,
+            "bot_id": order.bot_id,
+            "ended": int(order.status.ended),
+        }
+        row = self.order_row(order)
+        self._made[order.id] = (order, row)
+        return Projection("orders", order.id, order.updated_ts, cols, dumps(row))
+
+    def order_row(self, order: Order) -> Mapping[str, object]:
+        """Make the row of an order, or give the one that was made for the journal a moment ago."""
+        made = self._made.get(order.id)
+        if made is not None and made[0] is order:
+            return made[1]
+        return rows.order_row(order, self._market(order.symbol), self._mode)
+
+    def _market(self, symbol: str) -> Market:
+        return self._engine.markets[symbol]
+
+    def order(self, order: Order) -> None:
+        """Publish an order; it leaves the channel five minutes after its end."""
+        self._hub.table("orders", rows=[self.order_row(order)], asof=order.updated_ts // MS)
+        self._made.pop(order.id, None)
+        if order.status.ended:
+            self._ended.append((order.updated_ts + SHOWN_NS, order.id))
+
+    def fill(self, fill: Fill) -> None:
+        """Publish a fill."""
+        row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
+        self._hub.append("fills", row, asof=fill.ts // MS)
+
+    def position(self, position: Position) -> None:
+        """Publish a position; a flat one leaves, and so does the other side."""
+        symbol = position.symbol
+        old = self._positions.get(symbol)
+        gone = (
+            [old.id] if old is not None and (not position.amount or old.id != position.id) else []
+        )
+        if position.amount:
+            self._positions[symbol] = position
+            self._hub.table("positions", rows=[self.position_row(position)], gone=gone)
+        elif old is not None:
+            del self._positions[symbol]
+            self._hub.table("positions", gone=gone)
+
+    def position_row(self, position: Position) -> Mapping[str, object]:
+        """Make the row of a position at the price now."""
+        marked = self._engine.mark_position(position)
+        return rows.position_row(marked, self._market(position.symbol), self._mode)
+
+    def balance(self, balance: Balance) -> None:
+        """Publish a balance."""
+        self._balances[balance.id] = balance
+        self._hub.table("balances", rows=[self.balance_row(balance)])
+
+    def balance_row(self, balance: Balance) -> Mapping[str, object]:
+        """Make the row of a balance at the price now."""
+        return rows.balance_row(self._engine.value_balance(balance), self._mode)
+
+    def event(self, entry: Entry) -> None:
+        """Publish an entry of `events`."""
+        self._hub.append("events", entry)
+
+    def alert(self, entry: Entry) -> None:
+        """Publish an entry of `alerts`."""
+        self._hub.append("alerts", entry)
+
+    # -- values ----------------------------------------------------------------------------------
+
+    def risk(self) -> None:
+        """Publish `risk` now, and what shows the trading state."""
+        self._hub.value("risk", self.risk_row)
+        self.state()
+
+    def risk_row(self) -> Entry:
+        """Make the row of `risk`."""
+        row = rows.risk_row(self._engine.risk_view(self._now()))
+        return row | {"halt": "canceling"} if self._canceling else row
+
+    def portfolio_row(self) -> Mapping[str, object]:
+        """Make the row of `portfolio`."""
+        return rows.portfolio_row(self._engine.value(self._now()))
+
+    def day_row(self) -> Entry:
+        """Make the row of the trading day."""
+        pnl = self._engine.risk_view(self._now()).daily_pnl
+        return dict(rows.day_row(self._engine.day, self._zone, pnl))
+
+    def canceling(self, running: bool) -> None:  # noqa: FBT001 - a callback of one fact
+        """Show in `risk` whether a halt's cancels are not proven yet."""
+        self._canceling = running
+        self.risk()
+
+    def state(self) -> None:
+        """Publish `status` now."""
+        self._hub.value("status", self.status)
+
+    def begin(self) -> None:
+        """Publish everything there is, once, after recovery."""
+        engine = self._engine
+        self._hub.table("markets", rows=[rows.market_row(m) for m in engine.markets.values()])
+        now = self._now()
+        for order in engine.orders.recent(now - SHOWN_NS):
+            self.order(order)
+        for balance in engine.balances.values():
+            self.balance(balance)
+        for position in engine.positions.values():
+            self.position(position)
+        self.risk()
+        self._hub.value("portfolio", self.portfolio_row)
+
+    def quarter(self) -> None:
+        """Publish positions whose price moved; called four times a second."""
+        moved = [
+            self.position_row(position)
+            for symbol, position in self._positions.items()
+            if symbol in self._moved
+        ]
+        if self._moved:
+            self._moved.clear()
+            self._priced = True
+        if moved:
+            self._hub.table("positions", rows=moved)
+
+    def second(self) -> None:
+        """Publish balances at new prices, `risk` and `portfolio`; called once a second."""
+        now = self._now()
+        gone: list[str] = []
+        while self._ended and self._ended[0][0] <= now:
+            _, order_id = self._ended.popleft()
+            order = self._engine.orders.get(order_id)
+            if order is None or (order.status.ended and order.updated_ts + SHOWN_NS <= now):
+                gone.append(order_id)
+        if gone:
+            self._hub.table("orders", gone=gone)
+        if self._priced:
+            self._priced = False
+            valued = [self.balance_row(balance) for balance in self._balances.values()]
+            if valued:
+                self._hub.table("balances", rows=valued)
+        self._hub.value("risk", self.risk_row)
+        self._hub.value("portfolio", self.portfolio_row)
+        if self.charts is not None:
+            self.charts.advance(now)
+
+    # -- positions of streams --------------------------------------------------------------------
+
+    def positions(self) -> dict[str, object]:
+        """Where the streams of orders and account stand now."""
+        return self.named(NAMED)
+
+    def named(self, names: Sequence[str]) -> dict[str, object]:
+        """Where streams stand now."""
+        found = {name: self._hub.position(name) for name in names}
+        return {name: at for name, at in found.items() if at is not None}

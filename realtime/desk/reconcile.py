@@ -1,0 +1,353 @@
+"""Compares what we believe with what the venue says: at start, on reconnect, and all the time.
+
+Rules of this file: (1) the schedule asks, it never decides: only evidence or the whole proof of absence A1-A6 ends an
+unknown order; (2) a failed or malformed answer is "no information", never "none"; (3) an absence from a list starts
+look-ups and ends nothing; (4) whether a difference counts is the engine's to judge, from its books.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from realtime.desk.crew import Crew
+from realtime.desk.desk import Desk
+from realtime.model.errors import Refused, VenueRejected, VenueUnknown
+from realtime.model.events import (
+    Absent,
+    BalanceSeen,
+    OrderSeen,
+    PositionSeen,
+    Ready,
+)
+from realtime.model.market import SECOND
+from realtime.model.orders import Asked, Order, Status
+from realtime.venues.base import Venue
+
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """When what is asked [s].
+
+    Attributes:
+        look_ups: Ages of an order's doubt at which it is looked up; the last one repeats.
+        early, late: A3: a "not found" counts from `early` on, and another from `late` on.
+        retry: Between two attempts to get ready.
+        timeout: Of one question.
+    """
+
+    orders: float = 10.0
+    positions: float = 30.0
+    balances: float = 60.0
+    look_ups: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 60.0)
+    early: float = 5.0
+    late: float = 60.0
+    retry: float = 5.0
+    timeout: float = 10.0
+
+
+OVERLAP: Final = 3600 * SECOND
+"""Fills are read from an hour before the last known one."""
+GAP: Final = 2 * SECOND
+"""A row may be ahead of its fills for so long."""
+INTENT: Final = 60 * SECOND
+"""A4: fills of an order are looked for from a minute before its intent."""
+
+
+class Reconciler:
+    """The comparison of one account.
+
+    Attributes:
+        ready: Whether the account is reconciled.
+        executions_known: Called when orders and fills have been compared; set by the composition root.
+        complete_at: Loop time at which the last complete comparison began; None before the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        venue: Venue,
+        crew: Crew,
+        loop: asyncio.AbstractEventLoop,
+        pace: Pace,
+    ) -> None:
+        self._desk = desk
+        self._venue = venue
+        self._crew = crew
+        self._loop = loop
+        self._pace = pace
+        self._asked: set[str] = set()
+        self._missing: set[str] = set()
+        self._wanted = asyncio.Event()
+        self.executions_known: Callable[[], None] = _nothing
+        self._fetching = False
+        self.ready = False
+        self.complete_at: float | None = None
+
+    # -- look-ups --------------------------------------------------------------------------------
+
+    def ask(self, order_id: str) -> None:
+        """Look an order up until nothing about it is in doubt."""
+        if order_id not in self._asked:
+            self._asked.add(order_id)
+            self._crew.spawn(self._look_up(order_id), f"look up {order_id}")
+
+    async def _look_up(self, order_id: str) -> None:
+        began = self._loop.time()
+        ages = self._pace.look_ups
+        early = late = False
+        try:
+            for count in range(1_000_000_000):
+                age = ages[count] if count < len(ages) else (count - len(ages) + 2) * ages[-1]
+                await asyncio.sleep(max(began + age - self._loop.time(), 0))
+                order = self._desk.engine.orders.get(order_id)
+                if order is None or not self._doubtful(order):
+                    return
+                seen = await self._find(order)
+                if isinstance(seen, Nothing):
+                    continue
+                if seen is not None:
+                    self._found(seen)
+                    continue
+                if age >= self._pace.late:
+                    late = True
+                elif age >= self._pace.early:
+                    early = True
+                if early and late and await self._absent(order, began):
+                    self._desk.post(Absent(order_id=order_id, ts=self._desk.now()))
+        finally:
+            self._asked.discard(order_id)
+
+    def _doubtful(self, order: Order) -> bool:
+        if order.status.ended:
+            self._missing.discard(order.id)
+            return False
+        return (
+            order.status is not Status.OPEN
+            or order.id in self._missing
+            or order.cancel_state is not Asked.NONE
+            or order.amend_state is not Asked.NONE
+        )
+
+    def _found(self, seen: OrderSeen) -> None:
+        order = self._desk.engine.orders.find(seen)
+        if order is not None:
+            self._missing.discard(order.id)
+        self._desk.post(seen)
+
+    async def _find(self, order: Order) -> "OrderSeen | Nothing | None":
+        return await self._asking(self._venue.find(order), f"look-up of {order.id}")
+
+    async def _absent(self, order: Order, since: float) -> bool:
+        """Check the rest of the proof: A2, A4, A5, A6."""
+        if order.status is not Status.UNKNOWN or not self._venue.lookup_proven:
+            return False
+        if order.expires_at is not None and self._desk.now() < order.expires_at:
+            return False
+        if (self.complete_at is None or self.complete_at < since) and not await self.compare():
+            return False
+        fills = await self._asking(self._venue.fills(order.created_ts - INTENT), "fills")
+        if isinstance(fills, Nothing):
+            return False
+        ours = [fill for fill in fills if fill.venue_client_id == order.venue_client_id]
+        for fill in ours:
+            self._desk.post(fill)
+        return not ours
+
+    async def _asking(self, question: Awaitable[T], what: str) -> "T | Nothing":
+        try:
+            async with asyncio.timeout(self._pace.timeout):
+                return await question
+        except (VenueUnknown, VenueRejected, Refused, TimeoutError) as error:
+            logger.warning("no information from the venue", extra={"what": what, "why": str(error)})
+            return NOTHING
+
+    def fetch_missing(self) -> None:
+        """Fetch fills that rows have shown and nobody has told for two seconds (2.5)."""
+        gaps, now = self._desk.engine.orders.gaps, self._desk.now()
+        due = [order_id for order_id, since in gaps.items() if now - since >= GAP]
+        if due and not self._fetching:
+            self._fetching = True
+            self._crew.spawn(self._fetch(due), "missing fills")
+
+    async def _fetch(self, due: Sequence[str]) -> None:
+        try:
+            oldest = min(self._order(order_id).created_ts for order_id in due)
+            fills = await self._asking(self._venue.fills(oldest - INTENT), "missing fills")
+            if isinstance(fills, Nothing):
+                return
+            for fill in fills:
+                self._desk.post(fill)
+            for order_id in due:
+                if order_id in self._desk.engine.orders.gaps:
+                    for fact in self._desk.engine.missing_fills(order_id, self._desk.now()):
+                        self._desk.post(fact)
+        finally:
+            self._fetching = False
+
+    def _order(self, order_id: str) -> Order:
+        order = self._desk.engine.orders.get(order_id)
+        assert order is not None, order_id
+        return order
+
+    # -- comparisons -----------------------------------------------------------------------------
+
+    async def start(self) -> bool:
+        """Compare everything once after recovery; ready when the venue has answered.
+
+        Returns:
+            Whether the account is ready.
+        """
+        if not await self.compare():
+            self._desk.post(self._readiness(ready=False, reason="the venue did not answer"))
+            return False
+        for order in list(self._desk.engine.orders.working()):
+            if self._doubtful(order):
+                seen = await self._find(order)
+                if isinstance(seen, OrderSeen):
+                    self._found(seen)
+                self.ask(order.id)
+        self.ready = True
+        self._desk.post(self._readiness(ready=True, reason="reconciled"))
+        return True
+
+    async def until_ready(self) -> None:
+        """Try until the venue has answered."""
+        while not await self.start():  # noqa: ASYNC110 - it asks the venue each time
+            await asyncio.sleep(self._pace.retry)
+
+    def _readiness(self, *, ready: bool, reason: str) -> Ready:
+        return Ready(venue=self._venue.id, ready=ready, reason=reason, ts=self._desk.now())
+
+    def reconnected(self) -> None:
+        """Compare everything soon: the private stream was away."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Go on comparing without end."""
+        pace = self._pace
+        due = {
+            self._orders: self._loop.time() + pace.orders,
+            self._positions: self._loop.time() + pace.positions,
+            self._balances: self._loop.time() + pace.balances,
+        }
+        every = {
+            self._orders: pace.orders,
+            self._positions: pace.positions,
+            self._balances: pace.balances,
+        }
+        while True:
+            next_one = min(due, key=lambda what: due[what])
+            try:
+                async with asyncio.timeout_at(due[next_one]):
+                    await self._wanted.wait()
+            except TimeoutError:
+                await next_one()
+                due[next_one] = self._loop.time() + every[next_one]
+            else:
+                self._wanted.clear()
+                await self.compare()
+
+    async def compare(self) -> bool:
+        """Compare orders, fills, positions and balances; False when an answer is missing."""
+        began = self._loop.time()
+        complete = False
+        if await self._orders():
+            self.executions_known()
+            complete = await self._positions() and await self._balances()
+        if complete:
+            self.complete_at = began
+        return complete
+
+    async def _orders(self) -> bool:
+        """Open orders and fills: fills first, so that an order that ended has its executions."""
+        fills = await self._asking(self._venue.fills(self._known_until() - OVERLAP), "fills")
+        rows = await self._asking(self._venue.open_orders(), "open orders")
+        if isinstance(fills, Nothing) or isinstance(rows, Nothing):
+            return False
+        for fill in fills:
+            self._desk.post(fill)
+        engine = self._desk.engine
+        listed: set[str] = set()
+        for row in rows:
+            order = engine.orders.find(row)
+            if order is not None:
+                listed.add(order.id)
+                self._missing.discard(order.id)
+            if order is None or _differs(order, row):
+                self._desk.post(row)
+        for order in list(engine.orders.working()):
+            if order.status is Status.OPEN and order.id not in listed:
+                self._missing.add(order.id)
+                self.ask(order.id)
+            elif self._doubtful(order) and order.exchange_order_id is None:
+                continue  # its own look-ups decide
+        return True
+
+    def _known_until(self) -> int:
+        return max(self._desk.engine.last_fill_ts, OVERLAP)
+
+    async def _balances(self) -> bool:
+        return self._posted(await self._differing_balances())
+
+    async def _positions(self) -> bool:
+        return self._posted(await self._differing_positions())
+
+    def _posted(self, seen: "Sequence[BalanceSeen] | Sequence[PositionSeen] | Nothing") -> bool:
+        """Take the venue's word over; the engine alarms when its books stay different from it."""
+        if isinstance(seen, Nothing):
+            return False
+        for fact in seen:
+            self._desk.post(fact)
+        return True
+
+    async def _differing_balances(self) -> "Sequence[BalanceSeen] | Nothing":
+        found = await self._asking(self._venue.balances(), "balances")
+        if isinstance(found, Nothing):
+            return NOTHING
+        known = self._desk.engine.balances
+        return [
+            BalanceSeen(balance=balance)
+            for balance in found
+            if (mine := known.get(balance.id)) is None
+            or (mine.available, mine.reserved) != (balance.available, balance.reserved)
+        ]
+
+    async def _differing_positions(self) -> "Sequence[PositionSeen] | Nothing":
+        found = await self._asking(self._venue.positions(), "positions")
+        if isinstance(found, Nothing):
+            return NOTHING
+        known = self._desk.engine.positions
+        return [
+            PositionSeen(position=position)
+            for position in found
+            if (mine := known.get(position.symbol)) is None or mine.amount != position.amount
+        ]
+
+
+def _nothing() -> None:
+    """Tell nobody."""
+
+
+class Nothing:
+    """No information: a question that was not answered."""
+
+
+NOTHING: Final = Nothing()
+
+
+def _differs(order: Order, row: OrderSeen) -> bool:
+    return (
+        order.status is not row.status
+        or order.filled != row.filled
+        or order.amount != row.amount
+        or order.price != row.price
+        or Asked.UNKNOWN in {order.cancel_state, order.amend_state}
+    )

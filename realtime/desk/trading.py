@@ -1,0 +1,414 @@
+"""What clients ask of the account, and the kill switch: wishes in, outcomes out.
+
+Rules of this file: (1) what a request does to state happens in the call, before the first await; (2) waiting ends with
+the committed outcome, or after the venue's time-out; (3) stopping asks nobody: cancels need neither the journal nor
+room in it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from realtime.desk.answers import Asked, Outcome
+from realtime.desk.desk import Desk
+from realtime.desk.sweep import Sweep, Sweeps, in_scope, stopped_at_the_door
+from realtime.engine.market import down
+from realtime.engine.orders import evolve
+from realtime.model.account import Position
+from realtime.model.errors import Failure, Refused
+from realtime.model.events import Amend, Cancel, CancelFailed, Duplicate, Place, SetState, Who
+from realtime.model.orders import Order, OrderType, Role, Side, Status, venue_client_id
+from realtime.model.risk import TradingState
+
+
+T = TypeVar("T")
+
+ALL: Final = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placing:
+    """A placement as its sender meant it.
+
+    Attributes:
+        order: The draft; its id is given when it is placed.
+        content: For the comparison with resends (I1).
+        closing: It closes a position: an admin's passes a halt.
+    """
+
+    order: Order
+    who: Who
+    content: Mapping[str, str] = field(default_factory=dict)
+    allow_duplicate: bool = False
+    closing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canceled:
+    """What many cancels led to; client order ids."""
+
+    canceled: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A `trading.halt`.
+
+    Attributes:
+        scope: `all`, `venue:ID`, `symbol:S` or `bot:ID`.
+        protection: Whether attached stops go, too.
+    """
+
+    scope: str = ALL
+    state: TradingState = TradingState.HALTED
+    cancel: bool = True
+    flatten: bool = False
+    protection: bool = False
+    reason: str
+    who: Who
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """What a `trading.halt` led to."""
+
+    changed: bool
+    journaled: bool
+    canceled: Canceled
+    positions: Sequence[Position]
+
+
+class Trading:
+    """Wishes of clients at one account.
+
+    Attributes:
+        venue: Id of the account's venue.
+    """
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        sweeps: Sweeps,
+        venue: str,
+        new_client_order_id: Callable[[], str],
+        timeout_s: float,
+    ) -> None:
+        self.venue = venue
+        self._desk = desk
+        self._sweeps = sweeps
+        self._new_client_order_id = new_client_order_id
+        self._timeout_s = timeout_s
+
+    # -- one order -------------------------------------------------------------------------------
+
+    def draft(
+        self, *, who: Who, client_order_id: str | None, fields: Mapping[str, object]
+    ) -> Order:
+        """Make an order as it would be placed now.
+
+        Args:
+            who: Its owner.
+            client_order_id: The client's; None makes one.
+            fields: Everything else of `Order`.
+        """
+        now = self._desk.now()
+        coid = client_order_id or self._new_client_order_id()
+        made: dict[str, object] = {
+            "id": "",
+            "client_order_id": coid,
+            "venue_client_id": venue_client_id(self.venue, coid),
+            "venue": self.venue,
+            "subject": who.subject,
+            "client": who.client,
+            "bot_id": who.bot_id,
+            "strategy_id": who.strategy_id,
+            "source": who.source,
+            "created_ts": now,
+            "updated_ts": now,
+        }
+        return Order(**(made | dict(fields)))  # type: ignore[arg-type]  # named and typed by its maker
+
+    def place(
+        self,
+        placing: Placing,
+        answer: Callable[[Outcome], T],
+        again: Callable[[Order], T],
+    ) -> "asyncio.Future[T] | T":
+        """Place a draft; the gate has judged it when this returns.
+
+        Args:
+            placing: The draft and who wants it.
+            answer: Makes the answer of the committed outcome.
+            again: Makes the answer to a repetition, of the order as it is now.
+
+        Raises:
+            Refused: As the gate says, or `busy`.
+        """
+        self._desk.check_room()
+        return self.place_always(placing, answer, again)
+
+    def place_always(
+        self,
+        placing: Placing,
+        answer: Callable[[Outcome], T],
+        again: Callable[[Order], T],
+    ) -> "asyncio.Future[T] | T":
+        """Place as `place` does, also while stopping: for flattening."""
+        desk = self._desk
+        order = evolve(placing.order, id=desk.order_id())
+        effects = desk.post(
+            Place(
+                order=order,
+                who=placing.who,
+                ts=desk.now(),
+                content=placing.content,
+                allow_duplicate=placing.allow_duplicate,
+                closing=placing.closing,
+            )
+        )
+        for effect in effects:
+            if isinstance(effect, Duplicate):
+                return self._again(effect.order, answer, again)
+        return desk.answers.wait(order.id, Asked.PLACE, answer)
+
+    def _again(
+        self, order: Order, answer: Callable[[Outcome], T], again: Callable[[Order], T]
+    ) -> "asyncio.Future[T] | T":
+        """Answer a repetition: with the reply in flight, or by the order as it is."""
+        answers = self._desk.answers
+        flying = order.status is Status.PENDING and order.exchange_order_id is None
+        if flying or answers.pending(order.id, Asked.PLACE):
+            return answers.wait(order.id, Asked.PLACE, answer)
+        return again(order)
+
+    def amend(self, wish: Amend, answer: Callable[[Outcome], T]) -> "asyncio.Future[T] | None":
+        """Change an order; None when nothing had to change.
+
+        Raises:
+            Refused: As the gate says, or `busy`.
+        """
+        self._desk.check_room()
+        if not self._desk.post(wish):
+            return None
+        return self._desk.answers.wait(wish.order_id, Asked.AMEND, answer)
+
+    def cancel(
+        self, order: Order, who: Who, answer: Callable[[Outcome], T]
+    ) -> "asyncio.Future[T] | None":
+        """Cancel an order; None when it has ended already.
+
+        Raises:
+            Refused: The engine cannot cancel it.
+        """
+        if order.status.ended:
+            return None
+        self._desk.post(Cancel(order_id=order.id, who=who, ts=self._desk.now()))
+        return self._desk.answers.wait(order.id, Asked.CANCEL, answer)
+
+    # -- many orders -----------------------------------------------------------------------------
+
+    def cancel_many(self, orders: Iterable[Order], who: Who) -> Awaitable[Canceled]:
+        """Cancel orders; every cancel is on its way when this returns."""
+        waiting: dict[str, asyncio.Future[Outcome]] = {}
+        result = Canceled()
+        for order in orders:
+            try:
+                asked = self.cancel(order, who, _same)
+            except Refused:
+                result.failed.append(order.client_order_id)
+            else:
+                if asked is not None:
+                    waiting[order.client_order_id] = asked
+        return self._canceled(waiting, result)
+
+    async def _canceled(
+        self, waiting: Mapping[str, "asyncio.Future[Outcome]"], result: Canceled
+    ) -> Canceled:
+        if waiting:
+            await asyncio.wait(waiting.values(), timeout=self._timeout_s)
+        for coid, future in waiting.items():
+            if not future.done():
+                future.cancel()
+                result.unknown.append(coid)
+                continue
+            fact = future.result().fact
+            if isinstance(fact, CancelFailed):
+                (result.unknown if fact.unknown else result.failed).append(coid)
+            else:
+                result.canceled.append(coid)
+        return result
+
+    def working(
+        self,
+        *,
+        symbol: str | None = None,
+        bot_id: str | None = None,
+        side: Side | None = None,
+    ) -> list[Order]:
+        """List orders that have not ended."""
+        return [
+            order
+            for order in self._desk.engine.orders.working()
+            if (symbol is None or order.symbol == symbol)
+            and (bot_id is None or order.bot_id == bot_id)
+            and (side is None or order.side is side)
+        ]
+
+    # -- the kill switch ---------------------------------------------------------------------------
+
+    def halt(self, stop: Stop) -> Awaitable[Stopped]:
+        """Halt or reduce; the state has changed and the cancels are on their way when this returns."""
+        desk = self._desk
+        effects = desk.post(
+            SetState(
+                scope=stop.scope,
+                state=stop.state,
+                reason=stop.reason,
+                who=stop.who,
+                ts=desk.now(),
+            )
+        )
+        canceling: Awaitable[Canceled] | None = None
+        if stop.cancel:
+            sweep = Sweep(
+                scope=stop.scope,
+                legs=stop.protection,
+                subject=stop.who.subject,
+                since=desk.now(),
+            )
+            doomed = [
+                order
+                for order in desk.engine.orders.working()
+                if sweep.covers(order) and not stopped_at_the_door(order, desk.gate.handed)
+            ]
+            if stop.state is TradingState.REDUCING:
+                doomed = [order for order in doomed if not order.exit]
+            canceling = self.cancel_many(doomed, stop.who)
+            if stop.state is TradingState.HALTED:
+                self._sweeps.begin(sweep)
+        return self._halted(stop, canceling, changed=bool(effects), seq=desk.store.seq)
+
+    async def _halted(
+        self, stop: Stop, canceling: Awaitable[Canceled] | None, *, changed: bool, seq: int
+    ) -> Stopped:
+        canceled = await canceling if canceling is not None else Canceled()
+        if stop.flatten:
+            await self.flatten(stop.scope, stop.who)
+        journaled = await self._desk.durable(seq, self._timeout_s)
+        left = [
+            position for position in self._held() if scope_has(stop.scope, position, self.venue)
+        ]
+        return Stopped(changed=changed, journaled=journaled, canceled=canceled, positions=left)
+
+    def _held(self) -> list[Position]:
+        return [p for p in self._desk.engine.positions.values() if p.amount]
+
+    async def flatten(self, scope: str, who: Who) -> list[Failure | Order]:
+        """Send one reduce-only market order per position of a scope, and wait for their outcomes."""
+        waiting: list[asyncio.Future[Order]] = []
+        results: list[Failure | Order] = []
+        for position in self._held():
+            if not scope_has(scope, position, self.venue):
+                continue
+            try:
+                placed = self.place_always(
+                    self.closing(position, who, source="flatten"), _order_of, _unchanged
+                )
+            except Refused as refused:
+                results.append(refused)
+                self._desk.alert(
+                    "critical",
+                    "flatten_refused",
+                    f"{position.symbol} stays open: {refused.message}",
+                    {"symbol": position.symbol},
+                )
+            else:
+                if isinstance(placed, asyncio.Future):
+                    waiting.append(placed)
+        if waiting:
+            await asyncio.wait(waiting, timeout=self._timeout_s)
+        results.extend(f.result() for f in waiting if f.done() and f.exception() is None)
+        return results
+
+    def closing(
+        self,
+        position: Position,
+        who: Who,
+        *,
+        client_order_id: str | None = None,
+        source: str | None = None,
+        fields: Mapping[str, object] | None = None,
+    ) -> Placing:
+        """Make the order that closes a position, all of it at the market unless `fields` say else.
+
+        Fees in base leave less than a lot now and then: what cannot be sold stays.
+        """
+        side = Side.SELL if position.amount > 0 else Side.BUY
+        market = self._desk.engine.markets[position.symbol]
+        given: dict[str, object] = {
+            "symbol": position.symbol,
+            "side": side,
+            "type": OrderType.MARKET,
+            "amount": down(abs(position.amount), market.amount_step),
+            "reduce_only": True,
+            "role": Role.EXIT,
+            "position_type": position.position_type,
+            "source": source or who.source,
+        }
+        order = self.draft(
+            who=who, client_order_id=client_order_id, fields=given | dict(fields or {})
+        )
+        return Placing(order=order, who=who, closing=True, allow_duplicate=True)
+
+    def resume(self, scope: str, reason: str, who: Who, *, force: bool) -> bool:
+        """Let a scope trade again; False when it did already.
+
+        Raises:
+            Refused: Not reconciled, or an unknown order without `force`.
+        """
+        effects = self._desk.post(
+            SetState(
+                scope=scope,
+                state=TradingState.ACTIVE,
+                reason=reason,
+                force=force,
+                who=who,
+                ts=self._desk.now(),
+            )
+        )
+        if effects:
+            self._sweeps.end(scope)
+        return bool(effects)
+
+
+def scope_has(scope: str, position: Position, venue: str) -> bool:
+    """Whether a scope is about a position; positions are the account's, not a bot's."""
+    kind, _, name = scope.partition(":")
+    match kind:
+        case "symbol":
+            return position.symbol == name
+        case "venue":
+            return venue == name
+        case "bot":
+            return False
+        case _:
+            return True
+
+
+def _same(outcome: Outcome) -> Outcome:
+    return outcome
+
+
+def _order_of(outcome: Outcome) -> Order:
+    return outcome.order
+
+
+def _unchanged(order: Order) -> Order:
+    return order
+
+
+__all__ = ["ALL", "Canceled", "Placing", "Stop", "Stopped", "Trading", "in_scope", "scope_has"]

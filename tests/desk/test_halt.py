@@ -1,0 +1,302 @@
+"""The kill switch: K1 to K8, and trading states across restarts (conformance 46, 47; promises O7, O8)."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realtime.desk.lanes import Lane
+from realtime.model.errors import Code
+from realtime.model.orders import Status
+from realtime.model.principal import ROLES, Principal
+from realtime.model.risk import TradingState
+from tests.fakes import BTC, BUY, ETH, World, finished, until
+
+
+MARKET_BUY: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
+SMALL: dict[str, Any] = BUY | {"amount": "0.001"}
+TRADER = Principal(subject="tom", scopes=ROLES["trader"])
+
+
+def result(reply: Any) -> dict[str, Any]:
+    assert reply.ok, reply.error
+    assert isinstance(reply.result, dict)
+    return reply.result
+
+
+async def test_of_a_thousand_placements_racing_a_halt_none_goes_out_after_its_reply(
+    tmp_path: Path,
+) -> None:
+    """Conformance 47, K1, K2; the halt survives a kill."""
+    world = World(tmp_path / "j.db")
+    async with world.life():
+
+        async def place(number: int) -> Any:
+            for _ in range(number % 7):
+                await asyncio.sleep(0)
+            return await world.call("order.place", **SMALL, client_order_id=f"g-{number}")
+
+        racing = [asyncio.ensure_future(place(number)) for number in range(1_000)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        reply = await world.call("trading.halt", reason="drill")
+        at_reply = len(world.venue.submitted)
+        replies = await asyncio.gather(*racing)
+        await asyncio.sleep(30)
+
+        assert result(reply)["state"] == "halted"
+        assert len(world.venue.submitted) == at_reply
+        assert world.venue.live() == []
+        refused = [r for r in replies if not r.ok]
+        assert {r.code for r in refused} <= {Code.HALTED}
+        assert len(refused) + at_reply == 1_000
+
+    async with world.life() as system:
+        assert system.desk.engine.state() is TradingState.HALTED
+        again = await world.call("order.place", **BUY, client_order_id="later")
+        assert again.code is Code.HALTED
+        assert len(world.venue.submitted) == at_reply
+
+
+async def test_an_order_that_waits_when_the_halt_comes_never_reaches_the_venue() -> None:
+    world = World()
+    async with world.life() as system:
+        system.gate._lanes._flying = 1_000
+        waiting = world.start("order.place", **BUY, client_order_id="g-1")
+        await asyncio.sleep(1)
+        await world.call("trading.halt", reason="drill")
+        system.gate._lanes._flying = 0
+        system.gate._lanes._next()
+
+        assert (await waiting).code in {Code.HALTED, None}
+        assert world.order("g-1").status in {Status.REJECTED, Status.CANCELED}
+        assert world.venue.submitted == []
+
+
+async def test_the_state_changes_in_the_very_step_of_the_command() -> None:
+    """K1: nothing is awaited between the frame and the state."""
+    world = World()
+    async with world.life() as system:
+        got = world.ask("trading.halt", reason="drill")
+
+        assert system.desk.engine.state() is TradingState.HALTED
+        refused = await finished(world.ask("order.place", **BUY))
+        assert refused.code is Code.HALTED
+        await finished(got)
+
+
+async def test_resting_orders_are_cancelled_and_listed() -> None:
+    world = World()
+    async with world.life():
+        for name in ("g-1", "g-2"):
+            await world.call("order.place", **BUY, client_order_id=name)
+        reply = await world.call("trading.halt", reason="manual")
+        again = await world.call("trading.halt", reason="manual")
+
+        assert sorted(result(reply)["canceled"]) == ["g-1", "g-2"]
+        assert result(reply)["failed"] == result(reply)["unknown"] == []
+        assert result(reply)["journaled"] is True
+        assert result(again)["changed"] is False
+
+
+async def test_an_order_in_flight_is_cancelled_as_soon_as_its_id_can_be_used() -> None:
+    """K2, second half."""
+    world = World()
+    async with world.life():
+        world.venue.gate = asyncio.Event()
+        placing = world.start("order.place", **BUY, client_order_id="g-1")
+        await asyncio.sleep(0.5)
+        halting = world.start("trading.halt", reason="drill")
+        await asyncio.sleep(0.5)
+        world.venue.gate.set()
+        await placing
+        await halting
+        await until(lambda: world.order("g-1").status is Status.CANCELED)
+
+        assert world.venue.live() == []
+
+
+async def test_a_cancel_that_is_lost_is_repeated_until_the_venue_shows_it() -> None:
+    """K5: the channel says so meanwhile, and an alarm repeats."""
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        world.venue.cancels.extend(["drop"] * 25)
+        halting = world.start("trading.halt", reason="drill")
+        await asyncio.sleep(1)
+
+        assert system.desk.outlet.risk_row()["halt"] == "canceling"
+
+        reply = await halting
+        await until(lambda: system.desk.outlet.risk_row()["halt"] is None, within=120)
+        alerts = result(await world.call("alert.list", limit=100))["alerts"]
+
+        assert result(reply)["unknown"] == ["g-1"]
+        assert world.order("g-1").status is Status.CANCELED
+        assert "halt_canceling" in {alert["code"] for alert in alerts}
+
+
+async def test_a_restart_finishes_the_cancels_of_a_halt(tmp_path: Path) -> None:
+    """K6."""
+    world = World(tmp_path / "j.db")
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        world.venue.cancels.extend(["drop"] * 50)
+        halting = world.start("trading.halt", reason="drill")
+        await asyncio.sleep(0.2)
+        halting.cancel()
+    world.venue.cancels.clear()
+
+    async with world.life() as system:
+        await until(lambda: world.order("g-1").status is Status.CANCELED, within=60)
+        await until(lambda: system.desk.outlet.risk_row()["halt"] is None, within=60)
+
+        assert world.venue.live() == []
+
+
+async def test_attached_stops_stay_unless_they_are_to_go() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, stop_loss="60000", client_order_id="g-1")
+        await until(lambda: len(world.venue.live()) == 1)
+        stop = world.venue.live()[0]
+        kept = await world.call("trading.halt", reason="drill")
+        await asyncio.sleep(5)
+
+        assert world.venue.live() == [stop]
+        assert result(kept)["canceled"] == []
+
+        gone = await world.call("trading.halt", reason="all of it", protection="cancel")
+        await asyncio.sleep(5)
+
+        assert result(gone)["canceled"] == [stop]
+        assert world.venue.live() == []
+
+
+async def test_flatten_closes_every_position_through_the_gate() -> None:
+    """K7."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        reply = await world.call("trading.halt", reason="out", flatten=True)
+
+        assert result(reply)["flat"] is True
+        assert world.venue.coins == {"BTC": 0}
+        closing = world.venue.of(world.venue.submitted[-1]).order
+        assert closing.reduce_only
+        assert closing.source == "flatten"
+
+
+async def test_reducing_lets_exits_pass_and_keeps_them_resting() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        exits = BUY | {"side": "sell", "price": "65000", "reduce_only": True}
+        await world.call("order.place", **exits, client_order_id="out")
+        await world.call("order.place", **BUY, client_order_id="in")
+        reply = await world.call("trading.halt", state="reducing", reason="careful")
+        entry = await world.call("order.place", **BUY, client_order_id="more")
+
+        assert result(reply)["canceled"] == ["in"]
+        assert entry.code is Code.RISK_REJECTED
+        assert world.venue.live() == ["out"]
+
+
+async def test_a_symbol_can_be_halted_by_itself() -> None:
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="btc")
+        eth = BUY | {"symbol": ETH, "price": "3100"}
+        await world.call("order.place", **eth, client_order_id="eth")
+        await world.call("trading.halt", symbol="btcusdt", reason="listing")
+        refused = await world.call("order.place", **BUY)
+        passed = await world.call("order.place", **eth, client_order_id="eth-2")
+
+        assert refused.code is Code.HALTED
+        assert passed.ok
+        assert sorted(world.venue.live()) == ["eth", "eth-2"]
+        assert system.desk.engine.state() is TradingState.ACTIVE
+
+        back = await world.call("trading.resume", symbol=BTC, reason="fine")
+        assert result(back)["changed"] is True
+        assert (await world.call("order.place", **BUY)).ok
+
+
+async def test_resuming_needs_an_admin_a_reason_and_no_unknown_order() -> None:
+    world = World()
+    async with world.life() as system:
+        world.venue.script.append("lose")
+        world.venue.late_s = 1_000
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        await world.call("trading.halt", reason="drill", cancel=False)
+        without_scope = await world.call("trading.resume", who=TRADER, reason="please")
+        without_reason = await world.call("trading.resume", reason="")
+        with_unknown = await world.call("trading.resume", reason="checked")
+        forced = await world.call("trading.resume", reason="checked", force=True)
+        again = await world.call("trading.resume", reason="checked")
+
+        assert without_scope.code is Code.FORBIDDEN
+        assert without_reason.code is Code.INVALID
+        assert with_unknown.code is Code.CONFLICT
+        assert result(forced) == {"state": "active", "scope": "all", "changed": True}
+        assert result(again)["changed"] is False
+        assert system.desk.engine.state() is TradingState.ACTIVE
+
+
+async def test_a_trader_may_halt_and_close_by_an_admin_passes_a_halt() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        halted = await world.call("trading.halt", who=TRADER, reason="drill")
+        close: dict[str, Any] = {"position_id": "BTC/USDT|long"}
+        by_trader = await world.call("position.close", who=TRADER, **close)
+        by_admin = await world.call("position.close", **close)
+
+        assert result(halted)["state"] == "halted"
+        assert by_trader.code is Code.HALTED
+        assert result(by_admin)["status"] == "filled"
+
+
+async def test_a_cancel_leaves_within_100_ms_while_orders_crowd_the_limiter() -> None:
+    """Conformance 46, promise O8."""
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="first")
+        world.venue.gate = asyncio.Event()
+        crowd = [world.start("order.place", **BUY, client_order_id=f"g-{n}") for n in range(200)]
+        await asyncio.sleep(0.5)
+        assert system.gate._lanes.waiting(Lane.ENTRY) > 0
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        reply = await world.call("order.cancel", client_order_id="first")
+
+        assert result(reply)["status"] == "canceled"
+        assert loop.time() - began < 0.1
+        world.venue.gate.set()
+        await asyncio.gather(*crowd)
+
+
+async def test_a_hundred_cancels_are_handed_over_in_the_step_of_the_halt() -> None:
+    """K3: 250 ms is the promise; nothing of ours stands between."""
+    world = World()
+    async with world.life():
+        for number in range(100):
+            await world.call("order.place", **BUY, client_order_id=f"g-{number}")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        halting = world.start("trading.halt", reason="drill")
+        await until(lambda: len(world.venue.canceled) == 100)
+
+        assert loop.time() - began < 0.25
+        assert len(result(await halting)["canceled"]) == 100
+
+
+@pytest.mark.parametrize("scope", [{"symbol": BTC, "bot_id": "b"}, {"venue": "other"}], ids=str)
+async def test_a_scope_that_is_none_is_refused_and_nothing_changes(scope: dict[str, Any]) -> None:
+    world = World()
+    async with world.life() as system:
+        reply = await world.call("trading.halt", **scope)
+
+        assert reply.code in {Code.INVALID, Code.NOT_FOUND}
+        assert system.desk.engine.halts == {}

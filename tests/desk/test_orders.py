@@ -1,0 +1,386 @@
+"""The path of an order through the desk: placed, answered, repeated, amended, cancelled, unknown."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realtime.model.errors import Code
+from realtime.model.market import SECOND
+from realtime.model.orders import Status
+from tests.fakes import BTC, BUY, World, until
+
+
+MARKET_BUY: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
+
+
+async def test_a_placement_is_answered_with_the_venues_answer_and_where_it_shows() -> None:
+    world = World()
+    async with world.life() as system:
+        reply = await world.call("order.place", **BUY, client_order_id="g-1")
+
+        assert reply.ok
+        assert reply.result is not None
+        assert reply.result["status"] == "open"
+        assert reply.at is not None
+        assert reply.at["orders"] == system.hub.position("orders")
+        assert world.venue.live() == ["g-1"]
+
+
+async def test_a_fill_names_every_stream_it_changed() -> None:
+    world = World()
+    async with world.life() as system:
+        reply = await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+
+        assert reply.result is not None
+        assert reply.result["status"] == "filled"
+        assert reply.at is not None
+        for name in ("orders", "fills", "positions", "balances"):
+            assert reply.at[name] == system.hub.position(name)
+
+
+async def test_the_venues_refusal_is_the_error() -> None:
+    world = World()
+    async with world.life():
+        world.venue.script.append("reject")
+        reply = await world.call("order.place", **BUY, client_order_id="g-1")
+        again = await world.call("order.place", **BUY, client_order_id="g-1")
+
+        assert reply.code is again.code is Code.VENUE_REJECTED
+        assert reply.error is not None
+        assert again.error is not None
+        assert reply.error["message"] == again.error["message"] == "the exchange said no"
+        assert world.venue.submitted == ["g-1"]
+        assert world.order("g-1").status is Status.REJECTED
+
+
+async def test_a_venue_that_is_not_there_leaves_nothing_unknown() -> None:
+    world = World()
+    async with world.life():
+        world.venue.script.append("down")
+        reply = await world.call("order.place", **BUY)
+
+        assert reply.code is Code.VENUE_UNAVAILABLE
+
+
+async def test_fifty_at_once_make_one_order_and_equal_answers() -> None:
+    """Conformance 37, the first of its three parts."""
+    world = World()
+    async with world.life():
+        world.venue.gate = asyncio.Event()
+        started = [world.start("order.place", **BUY, client_order_id="g-1") for _ in range(50)]
+        await asyncio.sleep(1)
+        world.venue.gate.set()
+        replies = await asyncio.gather(*started)
+        later = await world.call("order.place", **BUY, client_order_id="g-1")
+
+        assert world.venue.submitted == ["g-1"]
+        assert all(reply.ok for reply in replies)
+        first = replies[0].result
+        assert first is not None
+        for reply in [*replies, later]:
+            assert reply.result is not None
+            assert first.items() <= reply.result.items()
+        assert later.result is not None
+        assert later.result["duplicate"] is True
+
+
+async def test_the_same_id_with_other_content_is_a_conflict_also_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    """Conformance 38."""
+    world = World(tmp_path / "j.db")
+    other = BUY | {"side": "sell", "type": "limit"}
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1", post_only=True)
+        reply = await world.call("order.place", **other, client_order_id="g-1")
+
+        assert reply.code is Code.CONFLICT
+        assert reply.error is not None
+        details = reply.error["details"]
+        assert isinstance(details, dict)
+        assert details["fields"] == ["post_only", "side"]
+        await world.call("order.cancel", client_order_id="g-1")
+
+    world.wall += 23 * 3600 * SECOND
+    async with world.life():
+        reply = await world.call("order.place", **other, client_order_id="g-1")
+        same = await world.call("order.place", **BUY, client_order_id="g-1", post_only=True)
+
+        assert reply.code is Code.CONFLICT
+        assert same.result is not None
+        assert same.result["duplicate"] is True
+        assert same.result["status"] == "canceled"
+        assert world.venue.submitted == ["g-1"]
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"amount": 0.01},
+        {"amount": "0.010"},
+        {"price": "63900.00"},
+        {"time_in_force": "GTC"},
+        {"reduce_only": False},
+        {"mode": "paper"},
+        {"expires_at": 4_000_000_000_000},
+        {"symbol": "btc-usdt"},
+    ],
+    ids=str,
+)
+async def test_what_is_written_differently_is_the_same_content(same: dict[str, object]) -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        reply = await world.call("order.place", **(BUY | same), client_order_id="g-1")
+
+        assert reply.result is not None
+        assert reply.result["duplicate"] is True
+
+
+async def test_silence_is_an_unknown_outcome_after_ten_seconds_and_resolved_once() -> None:
+    """Conformance 39, without the kill."""
+    world = World()
+    async with world.life():
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        world.venue.script.append("lose")
+        world.venue.late_s = 30
+        reply = await world.call("order.place", **BUY, client_order_id="g-1")
+
+        assert reply.code is Code.OUTCOME_UNKNOWN
+        assert loop.time() - began == pytest.approx(10, abs=0.5)
+        assert reply.error is not None
+        details = reply.error["details"]
+        assert isinstance(details, dict)
+        assert reply.at is not None
+        assert world.order("g-1").status is Status.UNKNOWN
+
+        again = await world.call("order.place", **BUY, client_order_id="g-1")
+
+        assert again.error is not None
+        again_details = again.error["details"]
+        assert isinstance(again_details, dict)
+        assert again.code is Code.OUTCOME_UNKNOWN
+        assert again_details["command"] == details["command"]
+
+        await until(lambda: world.order("g-1").status is Status.OPEN, within=120)
+        await asyncio.sleep(600)
+        resolved = await world.events("order_resolved")
+
+        assert [event["data"]["command"] for event in resolved] == [details["command"]]
+        assert resolved[0]["data"]["evidence"] == "found"
+        assert world.venue.submitted == ["g-1"]
+
+
+async def test_the_one_who_was_told_unknown_gets_the_notice() -> None:
+    world = World()
+    async with world.life() as system:
+        told: list[tuple[str, str, str]] = []
+        system.desk.notice = lambda subject, client, event, _data: told.append(
+            (subject, client, event)
+        )
+        world.venue.script.append("lose")
+        await world.call("order.place", client="bot-7", **BUY, client_order_id="g-1")
+        await until(lambda: world.order("g-1").status is Status.OPEN)
+        await asyncio.sleep(1)
+
+        assert told == [("local", "bot-7", "order_resolved")]
+
+
+async def test_an_amend_reaches_the_venue_and_answers_with_the_row() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        reply = await world.call("order.amend", client_order_id="g-1", price="63950")
+
+        assert reply.result is not None
+        assert reply.result["price"] == "63950.00"
+        assert reply.result["method"] == "native"
+        assert reply.result["client_order_id"] == "g-1"
+
+        same = await world.call("order.amend", client_order_id="g-1", price="63950")
+
+        assert same.result is not None
+        assert same.result["changed"] is False
+
+
+async def test_an_amend_that_is_refused_or_lost_says_so() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        world.venue.amends.extend(["reject", "lose"])
+        refused = await world.call("order.amend", client_order_id="g-1", price="63950")
+
+        assert refused.code is Code.VENUE_REJECTED
+
+        world.venue.reachable = False
+        lost = await world.call("order.amend", client_order_id="g-1", price="63960")
+
+        assert lost.code is Code.OUTCOME_UNKNOWN
+        assert world.order("g-1").amend_state == "unknown"
+
+        world.venue.reachable = True
+        await until(lambda: world.order("g-1").amend_state == "none", within=120)
+        resolved = await world.events("order_resolved")
+
+        assert world.order("g-1").price == 63960
+        assert [event["data"]["op"] for event in resolved] == ["order.amend"]
+
+
+async def test_a_cancel_is_answered_by_the_end_of_the_order() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        reply = await world.call("order.cancel", client_order_id="g-1")
+        again = await world.call("order.cancel", client_order_id="g-1")
+
+        assert reply.result is not None
+        assert again.result is not None
+        assert (reply.result["status"], reply.result["changed"]) == ("canceled", True)
+        assert (again.result["status"], again.result["changed"]) == ("canceled", False)
+        assert world.venue.canceled == ["g-1"]
+
+
+async def test_a_cancel_without_an_answer_leaves_the_order_open_until_it_is_looked_up() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        world.venue.cancels.append("lose")
+        reply = await world.call("order.cancel", client_order_id="g-1")
+
+        assert reply.code is Code.OUTCOME_UNKNOWN
+
+        await until(lambda: world.order("g-1").status is Status.CANCELED, within=120)
+        resolved = await world.events("order_resolved")
+
+        assert [event["data"]["op"] for event in resolved] == ["order.cancel"]
+
+
+async def test_a_cancel_of_an_order_that_filled_meanwhile_answers_filled() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        world.venue.held[world.order("g-1").venue_client_id].shown = False
+        world.venue.fill("g-1")
+        reply = await world.call("order.cancel", client_order_id="g-1")
+
+        assert reply.code is Code.VENUE_REJECTED
+        await until(lambda: world.order("g-1").status is Status.FILLED, within=120)
+
+
+async def test_a_batch_answers_each_item_in_order_and_none_hurts_another() -> None:
+    """Conformance 45."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        reply = await world.call(
+            "order.batch",
+            items=[
+                {"do": "cancel", "client_order_id": "g-1"},
+                {"do": "place", **(BUY | {"amount": "0.000001"}), "client_order_id": "g-2"},
+                {"do": "place", **BUY, "client_order_id": "g-3"},
+                {"do": "amend", "client_order_id": "nobody", "price": "1"},
+                {"do": "place", **BUY, "client_order_id": "g-4"},
+            ],
+        )
+
+        assert reply.result is not None
+        items = reply.result["items"]
+        assert isinstance(items, list)
+        assert [item["ok"] for item in items] == [True, False, True, False, True]
+        assert items[0]["status"] == "canceled"
+        assert items[1]["error"]["code"] == "invalid"
+        assert items[3]["error"]["code"] == "not_found"
+        assert world.venue.live() == ["g-3", "g-4"]
+
+
+async def test_a_dry_run_leaves_everything_untouched() -> None:
+    """Conformance 43."""
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        before = (system.store.seq, system.desk.engine.digest(), system.hub.position("orders"))
+        replies = [
+            await world.call("order.place", **BUY, client_order_id="g-2", dry_run=True),
+            await world.call("order.amend", client_order_id="g-1", price="63950", dry_run=True),
+            await world.call("order.cancel", client_order_id="g-1", dry_run=True),
+            await world.call("order.cancel_all", dry_run=True),
+            await world.call(
+                "order.batch", items=[{"do": "cancel", "client_order_id": "g-1"}], dry_run=True
+            ),
+            await world.call("position.close_all", dry_run=True),
+            await world.call("trading.halt", dry_run=True),
+            await world.call("deadman", timeout=60, dry_run=True),
+        ]
+
+        assert [reply.code for reply in replies] == [None] * len(replies)
+        assert before == (
+            system.store.seq,
+            system.desk.engine.digest(),
+            system.hub.position("orders"),
+        )
+        assert world.venue.submitted == ["g-1"]
+        assert world.venue.canceled == []
+
+
+async def test_an_order_whose_time_is_over_while_it_waits_is_never_sent() -> None:
+    """Conformance 41."""
+    world = World()
+    async with world.life() as system:
+        past = await world.call("order.place", **BUY, expires_at=1000)
+        system.gate._lanes._flying = 1_000
+        soon = system.clock.ms() + 2_000
+        waiting = world.start("order.place", **BUY, client_order_id="g-2", expires_at=soon)
+        await asyncio.sleep(3)
+        system.gate._lanes._flying = 0
+        system.gate._lanes._next()
+        reply = await waiting
+
+        assert past.code is Code.EXPIRED
+        assert reply.code is Code.EXPIRED
+        assert world.order("g-2").status is Status.EXPIRED
+        assert world.venue.submitted == []
+
+
+async def test_an_order_that_gets_no_turn_in_time_was_not_sent() -> None:
+    world = World()
+    async with world.life() as system:
+        system.gate._lanes._flying = 1_000
+        reply = await world.call("order.place", **BUY, client_order_id="g-1")
+
+        assert reply.code is Code.BUSY
+        assert world.venue.submitted == []
+
+
+async def test_an_answer_without_a_status_waits_for_the_row() -> None:
+    world = World()
+    async with world.life():
+        world.venue.script.append("mute")
+        reply = await world.call("order.place", **BUY, client_order_id="g-1")
+
+        assert reply.result is not None
+        assert reply.result["status"] == "pending"
+
+        await until(lambda: world.order("g-1").status is Status.OPEN)
+
+
+async def test_an_order_is_found_by_its_ids_with_its_fills_also_when_it_has_ended() -> None:
+    world = World()
+    async with world.life():
+        placed = await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        assert placed.result is not None
+        order_id = placed.result["id"]
+        by_id = await world.call("order.get", order_id=order_id)
+        by_client = await world.call("order.get", client_order_id="g-1")
+        nobody = await world.call("order.get", order_id="o-99")
+        neither = await world.call("order.get")
+
+        assert by_id.result is not None
+        assert by_id.result == by_client.result
+        fills = by_id.result["fills"]
+        assert isinstance(fills, list)
+        assert len(fills) == 1
+        assert nobody.code is Code.NOT_FOUND
+        assert neither.code is Code.INVALID
