@@ -1,0 +1,57 @@
+"""Which commands may be sent again when the connection took their answer, and how their arguments look. Pure."""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Final
+
+
+# Repeating these changes nothing more: queries, commands with absolute effect, and placements under a client's id.
+_SAFE: Final = frozenset(
+    {
+        "help", "ping", "pace", "auth", "deadman",
+        "order.place", "order.amend", "order.cancel", "order.cancel_all", "order.batch",
+        "order.preview", "order.validate", "trading.halt", "trading.resume", "risk.halt", "risk.resume",
+    }
+)  # fmt: skip
+_READING: Final = frozenset(
+    {"get", "list", "history", "value", "tail", "status", "assessment", "limits", "summary"}
+)
+_READERS: Final = frozenset({"market", "indicator", "system"})
+
+
+def repeatable(op: str, args: Mapping[str, object]) -> bool:
+    """Tell whether a command can be sent again without being done twice."""
+    family, _, verb = op.partition(".")
+    safe = op in _SAFE or verb in _READING or (family in _READERS and "." not in verb)
+    return safe or "request_id" in args
+
+
+def identified(op: str, args: Mapping[str, object], new_id: Callable[[], str]) -> dict[str, object]:
+    """Give every placement without a `client_order_id` one, and every number its text."""
+    made = {name: plain(value) for name, value in args.items() if value is not None}
+    if op == "order.place":
+        return _named(made, new_id)
+    if op == "order.batch" and isinstance(items := made.get("items"), list):
+        made["items"] = [_named(item, new_id) if _places(item) else item for item in items]
+    return made
+
+
+def _named(order: dict[str, object], new_id: Callable[[], str]) -> dict[str, object]:
+    return order if "client_order_id" in order else order | {"client_order_id": new_id()}
+
+
+def _places(item: object) -> bool:
+    return isinstance(item, Mapping) and item.get("do") == "place"
+
+
+def plain(value: object) -> object:
+    """Turn decimals into the wire's text, also inside lists and mappings."""
+    match value:
+        case Decimal():
+            return format(value, "f")
+        case Mapping():
+            return {str(name): plain(item) for name, item in value.items() if item is not None}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case _:
+            return value

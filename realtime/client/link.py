@@ -1,0 +1,549 @@
+"""The connection that comes back by itself, and what hangs on it: streams, readers, commands without an answer.
+
+Rules of this file: (1) everything happens on one loop; one task reads, one writes, neither waits for the program;
+(2) a command is answered, refused or declared unknown exactly once; (3) 44xx ends the client, anything else is waited
+out; (4) streams resume where they are whole, and start anew where they are not.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlencode
+
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from realtime.client.errors import Closed, CommandError
+from realtime.client.reader import At, Event, Kind, Reply, Subscription
+from realtime.client.state import State, Step, Stream
+
+
+_FRAME: Final = 65_536
+_CHANNELS_PER_FRAME: Final = 64
+BOUND: Final = 10_000
+_MOST_MESSAGE: Final = 16 * 1024 * 1024
+_SAMPLES: Final = 10
+_FAREWELL: Final = 1.0  # seconds that a `bye` may take
+_ANY: Final = "ticker:*"
+# Change something first: HTTP refusals that stay, our own oversize, and the band 44xx.
+_FINAL: Final = frozenset({400, 401, 403, 1009, *range(4400, 4500)})
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A command without an answer yet.
+
+    Attributes:
+        frame: As it goes out.
+        again: Whether it may go out twice.
+        answer: Set once.
+        reader: For `subscribe`: who reads the channels.
+        channels: For what this client sends by itself: the channels; nobody waits for the answer.
+        sent: Whether it may have left this process.
+    """
+
+    frame: bytes
+    again: bool
+    answer: asyncio.Future[Reply]
+    reader: Subscription | None = None
+    channels: Sequence[str] | None = None
+    sent: bool = False
+
+
+class Link:
+    """A connection to the server, to be used with `async with`; see `Client`.
+
+    Attributes:
+        welcome: The server's last `welcome`; empty before the first.
+        connected: Whether commands go out right now.
+        connections: Times a connection was made.
+        resyncs: Times a channel was subscribed again because something was missing.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None,
+        client: str | None,
+        batch: bool,
+        every: int,
+        heartbeat: int,
+        bye: bool,
+        bound: int,
+        chance: random.Random,
+        clock: Callable[[], float],
+    ) -> None:
+        """Make a link; arguments as for `Client`."""
+        options: dict[str, object] = {"heartbeat": heartbeat}
+        if client is not None:
+            options["client"] = client
+        if batch or every:
+            options["batch"] = 1
+        if every:
+            options["every"] = every
+        self._url = f"{url}{'&' if '?' in url else '?'}{urlencode(options)}"
+        self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        self._patience = 2.5 * heartbeat
+        self._bye = bye
+        self._bound = bound
+        self._chance = chance
+        self._clock = clock
+        self._numbers = 0
+        self._calls: dict[int, _Call] = {}
+        self._streams: dict[str, Stream] = {}
+        self._concrete: dict[
+            str, str
+        ] = {}  # symbols' names that `ticker:*` brought, to its own name
+        self._readers: dict[str, list[Subscription]] = {}
+        self._waiters: list[tuple[At, asyncio.Future[None]]] = []
+        # What goes out, taken by the connection's second task. Its bound is the calls that wait for an answer.
+        self._out: asyncio.Queue[_Call] = asyncio.Queue()
+        self._stack = AsyncExitStack()
+        self._ready = asyncio.Event()
+        self._ended: Closed | None = None
+        self._leaving = False
+        self._wait: float | None = None  # the slot that `shutdown` or `Retry-After` gave us [s]
+        self._attempts = 0
+        self._offsets: deque[tuple[float, float]] = deque(
+            maxlen=_SAMPLES
+        )  # (round trip, offset) [ms]
+        self.welcome: Mapping[str, object] = {}
+        self.connected = False
+        self.connections = 0
+        self.resyncs = 0
+        self.on_notice: Callable[[Mapping[str, object]], None] = _ignore
+
+    async def __aenter__(self) -> Self:
+        """Connect and wait for the first `welcome`.
+
+        Raises:
+            Closed: The server refuses this client.
+        """
+        async with AsyncExitStack() as stack:
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            task = group.create_task(self._run(), name=f"realtime client {self._url}")
+            stack.callback(task.cancel)
+            await self._ready.wait()
+            if self._ended is None:
+                self._stack = stack.pop_all()
+        self._alive()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave. `bye` is said only by a program that ends well: a deadman is there for the others."""
+        try:
+            if kind is None and self._bye and self.connected:
+                self._leaving = True
+                with suppress(TimeoutError, CommandError, Closed):
+                    async with asyncio.timeout(_FAREWELL):
+                        await self._request("bye", {}, again=False)
+        finally:
+            self._leaving = True
+            await self._stack.aclose()
+            self._finish(Closed(1000, "this client was closed"))
+
+    # -- channels --------------------------------------------------------------------------------
+
+    def stream(self, channel: str) -> Stream | None:
+        """Give what is known of a channel by its canonical name; None when nobody subscribed to it."""
+        return self._streams.get(channel)
+
+    def state(self, channel: str) -> State:
+        """Give the state of a channel by its canonical name; None when nothing is known."""
+        stream = self._streams.get(channel)
+        return stream.state if stream is not None else None
+
+    async def until(self, at: At) -> None:
+        """Wait until the effect of a command is visible in every stream it names that is subscribed here.
+
+        Args:
+            at: `Reply.at` or `CommandError.at`.
+
+        Raises:
+            Closed: The client ended before.
+        """
+        if self._reached(at):
+            return
+        self._alive()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((at, future))
+        await future
+
+    def _reached(self, at: At) -> bool:
+        for channel, position in at.items():
+            stream = self._streams.get(channel)
+            if stream is None or not isinstance(position, Mapping):
+                continue
+            if not stream.synced:
+                return False
+            # Another epoch that is in step came with a later snapshot, which has the effect in it.
+            if stream.epoch == position["epoch"] and stream.seq < position["seq"]:
+                return False
+        return True
+
+    def leave(self, reader: Subscription) -> None:
+        """Forget a reader; the server is told of channels that nobody reads any more."""
+        unread = []
+        for channel, readers in list(self._readers.items()):
+            if reader in readers:
+                readers.remove(reader)
+                if not readers:
+                    unread.append(channel)
+        for channel in unread:
+            self._forget(channel)
+        if unread and self.connected:
+            self._send("unsubscribe", {"channels": unread}, again=False, channels=())
+
+    def _forget(self, channel: str) -> None:
+        self._streams.pop(channel, None)
+        self._readers.pop(channel, None)
+        if channel.startswith(_ANY):
+            for concrete in [name for name, wild in self._concrete.items() if wild == channel]:
+                del self._concrete[concrete]
+                self._streams.pop(concrete, None)
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def _alive(self) -> None:
+        if self._ended is not None:
+            raise self._ended
+
+    def _send(
+        self,
+        op: str,
+        args: Mapping[str, object],
+        *,
+        again: bool,
+        reader: Subscription | None = None,
+        channels: Sequence[str] | None = None,
+    ) -> tuple[int, _Call]:
+        self._alive()
+        self._numbers += 1
+        frame = orjson.dumps({"op": op, "id": self._numbers, **args})
+        if len(frame) > _FRAME:
+            raise CommandError("invalid", f"the frame has {len(frame)} bytes, the most is {_FRAME}")
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        call = _Call(frame, again, answer, reader, channels)
+        self._calls[self._numbers] = call
+        if self.connected:
+            self._out.put_nowait(call)
+        return self._numbers, call
+
+    async def _request(
+        self,
+        op: str,
+        args: Mapping[str, object],
+        *,
+        again: bool,
+        reader: Subscription | None = None,
+    ) -> Reply:
+        number, call = self._send(op, args, again=again, reader=reader)
+        try:
+            return await call.answer
+        finally:
+            self._calls.pop(number, None)
+
+    # -- the connection --------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            end = await self._live()
+            self._cut()
+            if self._leaving or (end is not None and end.code in _FINAL):
+                self._finish(end or Closed(1000, "left"))
+                return
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        """How long to stay away [s]: the slot we were given, else full jitter, doubling."""
+        if self._wait is not None:
+            wait, self._wait = self._wait, None
+            return wait
+        figures = self.welcome.get("reconnect")
+        first, most = 0.25, 30.0
+        if isinstance(figures, Mapping):
+            first, most = float(figures["first"]), float(figures["max"])
+        limit = min(most, first * 2.0 ** min(self._attempts, 16))
+        self._attempts += 1
+        return self._chance.uniform(0, limit)
+
+    async def _live(self) -> Closed | None:
+        """Live through one connection; give how it ended, None when it was never made."""
+        try:
+            async with (
+                connect(
+                    self._url,
+                    additional_headers=self._headers,
+                    compression=None,
+                    max_size=_MOST_MESSAGE,
+                    proxy=None,
+                    open_timeout=10,
+                    close_timeout=1,
+                ) as socket,
+                asyncio.TaskGroup() as group,
+            ):
+                writer = group.create_task(self._write(socket), name="realtime client out")
+                end = await self._read(socket)
+                writer.cancel()
+                return end
+        except InvalidStatus as refused:
+            status = refused.response.status_code
+            after = refused.response.headers.get("Retry-After", "")
+            self._wait = float(after) if after.isdecimal() else None
+            return Closed(status, refused.response.reason_phrase)
+        except (OSError, TimeoutError, WebSocketException):
+            return None
+
+    async def _write(self, socket: ClientConnection) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                call = await self._out.get()
+                call.sent = True
+                await socket.send(call.frame, text=True)
+
+    async def _read(self, socket: ClientConnection) -> Closed:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._patience) as guard:
+                while True:
+                    got = orjson.loads(await socket.recv(decode=False))
+                    for message in got if isinstance(got, list) else (got,):
+                        self._take(message)
+                        if self._ended is not None:
+                            return self._ended
+                    guard.reschedule(loop.time() + self._patience)
+        except TimeoutError:
+            return Closed(1006, "no frame for 2.5 heartbeats")
+        except ConnectionClosed as closed:
+            received = closed.rcvd
+            return Closed(received.code, received.reason) if received else Closed(1006, "cut")
+
+    def _cut(self) -> None:
+        """The connection is gone: streams wait, commands that must not go out twice are declared unknown."""
+        self.connected = False
+        while not self._out.empty():
+            self._out.get_nowait()
+        for stream in self._streams.values():
+            stream.cut()
+        for number, call in list(self._calls.items()):
+            if call.sent and not call.again:
+                del self._calls[number]
+                if call.channels is not None:
+                    call.answer.cancel()
+                elif not call.answer.done():
+                    call.answer.set_exception(
+                        CommandError(
+                            "outcome_unknown", "the connection took the answer with it", "unknown"
+                        )
+                    )
+
+    def _finish(self, end: Closed) -> None:
+        """End for good: everybody who waits is told."""
+        if self._ended is None:
+            self._ended = end
+        self.connected = False
+        self._ready.set()
+        for call in self._calls.values():
+            if call.channels is not None:
+                call.answer.cancel()
+            elif not call.answer.done():
+                call.answer.set_exception(self._ended)
+        self._calls.clear()
+        for _, future in self._waiters:
+            if not future.done():
+                future.set_exception(self._ended)
+        self._waiters.clear()
+        error = None if self._ended.code == 1000 else self._ended
+        for readers in self._readers.values():
+            for reader in readers:
+                reader.finish(error)
+
+    # -- receiving -------------------------------------------------------------------------------
+
+    def _take(self, message: Mapping[str, object]) -> None:
+        kind = message["type"]
+        if kind in {"update", "snapshot"}:
+            self._attempts = 0
+            self._data(message)
+        elif kind == "reply":
+            self._attempts = 0
+            self._reply(message)
+        elif kind == "notice":
+            self._notice(message)
+        elif kind == "welcome":
+            self._welcome(message)
+        # Heartbeats are heard by the watch in `_read`; types we do not know are later versions' business.
+
+    def _welcome(self, message: Mapping[str, object]) -> None:
+        self.welcome = message
+        if isinstance(heartbeat := message.get("heartbeat"), int):
+            self._patience = 2.5 * heartbeat
+        if message.get("auth") == "required":
+            self._finish(Closed(4401, "unauthorized: this server wants a token"))
+            return
+        if isinstance(ts := message.get("ts"), int) and not self._offsets:
+            self._offsets.append((float("inf"), ts - self._clock() * 1_000))
+        self.connected = True
+        self.connections += 1
+        waiting = list(self._calls.values())  # before ours come in
+        self._resubscribe([name for name in self._streams if name not in self._concrete])
+        for call in waiting:
+            self._out.put_nowait(call)
+        self._ready.set()
+
+    def _resubscribe(self, channels: Sequence[str]) -> None:
+        for at in range(0, len(channels), _CHANNELS_PER_FRAME):
+            part = channels[at : at + _CHANNELS_PER_FRAME]
+            wanted: list[object] = []
+            for channel in part:
+                since = self._streams[channel].since
+                wanted.append(channel if since is None else {"channel": channel, "since": since})
+            # Not repeated by itself after a cut: the next connection asks with newer positions.
+            self._send("subscribe", {"channels": wanted}, again=False, channels=part)
+
+    def _later(self, channels: Sequence[str]) -> None:
+        """Subscribe once more to what the server had no time for."""
+        if self.connected:
+            self._resubscribe([name for name in channels if name in self._streams])
+
+    def _reply(self, message: Mapping[str, object]) -> None:
+        number = message.get("id")
+        call = self._calls.pop(number, None) if isinstance(number, int) else None
+        if call is None:
+            return
+        result = message.get("result")
+        if message.get("op") == "subscribe" and isinstance(result, Mapping):
+            self._subscribed(result, call.reader)
+        if call.answer.done():
+            return
+        at, error = message.get("at"), message.get("error")
+        positions: At = at if isinstance(at, Mapping) else {}
+        if call.channels is not None:
+            call.answer.cancel()
+            if isinstance(error, Mapping) and call.channels:
+                after = error.get("retry_after")
+                wait = after if isinstance(after, int | float) else 1.0
+                asyncio.get_running_loop().call_later(wait, self._later, call.channels)
+        elif isinstance(error, Mapping):
+            retry = error.get("retry_after")
+            call.answer.set_exception(
+                CommandError(
+                    str(error.get("code")),
+                    str(error.get("message")),
+                    str(error.get("outcome")),
+                    error.get("details"),
+                    retry_after=retry if isinstance(retry, int | float) else None,
+                    at=positions,
+                )
+            )
+        else:
+            ts = message.get("ts")
+            call.answer.set_result(
+                Reply(
+                    result=result if isinstance(result, Mapping) else {},
+                    at=positions,
+                    ts=ts if isinstance(ts, int) else 0,
+                )
+            )
+
+    def _subscribed(self, result: Mapping[str, object], reader: Subscription | None) -> None:
+        entries, failed = result.get("channels"), result.get("failed")
+        for entry in entries if isinstance(entries, list) else ():
+            channel = entry["channel"]
+            readers = self._readers.setdefault(channel, [])
+            if reader is not None and reader not in readers:
+                readers.append(reader)
+                reader.channels.append(channel)
+            if not readers:
+                # Unsubscribed while the reply was on its way.
+                del self._readers[channel]
+                continue
+            self._streams.setdefault(channel, Stream(channel)).subscribed(entry)
+        if reader is None:
+            for entry in failed if isinstance(failed, list) else ():
+                self._gone(entry["channel"], {"data": entry})
+        self._wake()
+
+    def _gone(self, channel: str, message: Mapping[str, object]) -> None:
+        """The server no longer gives a channel."""
+        for reader in self._readers.get(channel, ()):
+            reader.offer(Event(channel, "ended", message, self.state(channel)))
+        self._forget(channel)
+
+    def _notice(self, message: Mapping[str, object]) -> None:
+        data, channels = message.get("data"), message.get("channels")
+        told: Mapping[str, object] = data if isinstance(data, Mapping) else {}
+        match message.get("event"):
+            case "shutdown":
+                if isinstance(after := told.get("reconnect_after"), int | float):
+                    self._wait = float(after)
+            case "stale":
+                for channel in channels if isinstance(channels, list) else ():
+                    if (stream := self._streams.get(channel)) is not None:
+                        stream.stale = told.get("stale") is True
+                        for reader in self._read_by(channel):
+                            reader.offer(Event(channel, "stale", message, stream.state))
+            case "unsubscribed":
+                for channel in channels if isinstance(channels, list) else ():
+                    self._gone(channel, message)
+            case _:
+                pass  # for the program
+        self.on_notice(message)
+
+    def _read_by(self, channel: str) -> Sequence[Subscription]:
+        return self._readers.get(self._concrete.get(channel, channel), ())
+
+    def _data(self, message: Mapping[str, object]) -> None:
+        channel = str(message["channel"])
+        stream = self._streams.get(channel) or self._adopt(channel)
+        if stream is None:
+            return  # unsubscribed while it was on its way
+        step = stream.apply(message)
+        if step is Step.GAP:
+            self.resyncs += 1
+            self._resubscribe([self._concrete.get(channel, channel)])
+        elif step is Step.APPLIED:
+            kind: Kind = "snapshot" if message["type"] == "snapshot" else "update"
+            event = Event(channel, kind, message, stream.state)
+            for reader in self._read_by(channel):
+                reader.offer(event)
+            if self._waiters:
+                self._wake()
+
+    def _adopt(self, channel: str) -> Stream | None:
+        """Make the stream of a symbol that `ticker:*` brings."""
+        _, _, options = channel.partition("?")
+        wild = f"{_ANY}{'?' if options else ''}{options}"
+        if not channel.startswith("ticker:") or wild not in self._streams:
+            return None
+        self._concrete[channel] = wild
+        stream = self._streams[channel] = Stream(channel)
+        stream.kind = "value"
+        return stream
+
+    def _wake(self) -> None:
+        still: list[tuple[At, asyncio.Future[None]]] = []
+        for at, future in self._waiters:
+            if future.done():
+                continue
+            if self._reached(at):
+                future.set_result(None)
+            else:
+                still.append((at, future))
+        self._waiters = still
+
+
+def _ignore(_: Mapping[str, object]) -> None:
+    """Stand in until somebody wants to hear of notices."""

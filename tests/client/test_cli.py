@@ -1,0 +1,245 @@
+"""The commands that talk to a server, and those that look after a journal file."""
+
+import asyncio
+import io
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from anyio.from_thread import start_blocking_portal
+from rich.console import Console
+from typer.testing import CliRunner
+
+from realtime import cli
+from realtime.client import Stream
+from tests.client.kit import Hub, hub
+from tests.store.kit import Life, facts, opened
+
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+def server() -> Iterator[Hub]:
+    with (
+        start_blocking_portal("asyncio") as portal,
+        portal.wrap_async_context_manager(hub()) as made,
+    ):
+        yield made
+
+
+def call(server: Hub, *words: str) -> tuple[int, str, str]:
+    result = RUN.invoke(cli.app, ["call", "--url", server.url, *words])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_command_is_sent_and_its_answer_shown(server: Hub) -> None:
+    server.answers["order.list"] = lambda _: {
+        "result": {
+            "orders": [
+                {"id": "o-1", "created_ts": 1_790_000_000_123, "note": "[red]", "fee": None}
+            ],
+            "next_cursor": None,
+        }
+    }
+    code, out, _ = call(
+        server, "order.list", "limit=5", "symbol=BTC/USDT", "amount=0.10", "all=true"
+    )
+    sent = server.ops("order.list")[0]
+
+    assert code == 0
+    assert "o-1" in out
+    assert "2026-09-21 14:13:20.123" in out
+    assert "[red]" in out
+    assert "fee" not in out
+    assert {name: sent[name] for name in ("limit", "symbol", "amount", "all")} == {
+        "limit": 5,
+        "symbol": "BTC/USDT",
+        "amount": "0.10",
+        "all": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a=1", 1),
+        ("a=1.0", "1.0"),
+        ('a="7"', "7"),
+        ("a=123456789012345678", "123456789012345678"),
+        ("a=[1]", [1]),
+        ("a=x=y", "x=y"),
+        ("a=", ""),
+    ],
+)
+def test_arguments_are_json_where_they_are_json(text: str, value: object) -> None:
+    assert cli._argument(text) == ("a", value)
+
+
+def test_an_argument_without_a_value_is_refused(server: Hub) -> None:
+    code, _, err = call(server, "order.list", "limit")
+
+    assert code == 2
+    assert "key=value" in err
+
+
+def test_json_is_printed_as_it_came(server: Hub) -> None:
+    code, out, _ = call(server, "ping", "--json")
+
+    assert code == 0
+    assert orjson.loads(out)["at"] == {}
+
+
+def test_a_refusal_ends_with_its_code(server: Hub) -> None:
+    error = {"code": "halted", "message": "no", "outcome": "not_done", "details": {"by": "me"}}
+    server.answers["order.place"] = lambda _: {"ok": False, "error": error}
+    code, out, err = call(server, "order.place")
+
+    assert (code, out) == (1, "")
+    assert err.strip() == 'halted (not_done): no {"by":"me"}'
+
+
+def test_nobody_there_ends_with_a_line(server: Hub) -> None:
+    server.refuse = (401, {})
+    refused = call(server, "ping")
+    silent = RUN.invoke(
+        cli.app, ["call", "--url", "ws://127.0.0.1:9/ws", "--timeout", "0.1", "ping"]
+    )
+
+    assert refused[0] == 1
+    assert "closed 401" in refused[2]
+    assert silent.exit_code == 1
+    assert "no answer from ws://127.0.0.1:9/ws in 0.1 s" in silent.stderr
+
+
+def test_tail_prints_lines_into_a_pipe(server: Hub) -> None:
+    server.feed("ticker:A", {"bid": "1"})
+    server.feed("orders", {"set": []})
+    result = RUN.invoke(
+        cli.app, ["tail", "--url", server.url, "--count", "2", "ticker:A", "orders"]
+    )
+    lines = [orjson.loads(line) for line in result.stdout.splitlines()]
+
+    assert result.exit_code == 0
+    assert [(line["kind"], line["channel"]) for line in lines] == [
+        ("snapshot", "ticker:A"),
+        ("snapshot", "orders"),
+    ]
+
+
+def test_tail_paints_tables_for_a_person(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    server.feed("ticker:A", {"bid": "1.50"})
+    result = RUN.invoke(cli.app, ["tail", "--url", server.url, "--count", "1", "ticker:A"])
+
+    assert result.exit_code == 0
+    assert "ticker:A" in result.stdout
+    assert "1.50" in result.stdout
+
+
+def test_tail_of_what_is_not_there_ends_with_a_line(server: Hub) -> None:
+    result = RUN.invoke(cli.app, ["tail", "--url", server.url, "nope:X"])
+    server.refuse = (403, {})
+    refused = RUN.invoke(cli.app, ["tail", "--url", server.url, "orders"])
+
+    assert (result.exit_code, result.stderr.strip()) == (1, "unknown_channel: no")
+    assert (refused.exit_code, refused.stderr.strip()) == (1, "realtime: closed 403 Forbidden")
+
+
+def painted(stream: Stream | None) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(cli._panel("c", stream))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_every_class_of_channel_has_its_picture() -> None:
+    def stream(kind: str, data: object) -> Stream:
+        made = Stream("c")
+        made.subscribed({"class": kind, "key": "id", "epoch": "k", "seq": 1})
+        made.apply({"type": "snapshot", "epoch": "k", "seq": 1, "data": data})
+        return made
+
+    book = painted(stream("table", {"bids": [["1", "2"], ["0.5", "3"]], "asks": [["1.5", "4"]]}))
+    rows = painted(stream("table", {"set": [{"id": "o-1", "status": "open"}]}))
+    log = painted(stream("log", [{"id": "t-1"}, {"id": "t-2"}]))
+    value = stream("value", {"bid": "1"})
+    value.stale = True
+    value.cut()
+
+    assert re.search(r"2\s+1\s+1\.5\s+4", book)
+    assert "status" in rows
+    assert log.index("t-2") < log.index("t-1")
+    assert "c stale behind" in painted(value)
+    assert "nothing yet" in painted(stream("log", []))
+    assert "ended" in painted(None)
+
+
+# -- journal -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    async def fill() -> None:
+        life = Life()
+        life.store = await opened(tmp_path / "j.db")
+        for kind, key, body in facts(40):
+            life.add(kind, key, body)
+        await life.store.close()
+
+    asyncio.run(fill())
+    return tmp_path / "j.db"
+
+
+def test_a_whole_journal_is_verified_copied_and_salvaged(journal: Path) -> None:
+    whole = RUN.invoke(cli.app, ["journal", "verify", str(journal)])
+    copied = RUN.invoke(cli.app, ["journal", "backup", str(journal), str(journal) + ".copy"])
+    saved = RUN.invoke(cli.app, ["journal", "recover", str(journal), str(journal) + ".new"])
+    again = RUN.invoke(cli.app, ["journal", "verify", str(journal) + ".new"])
+
+    assert whole.stdout.startswith("whole: 40 rows, head ")
+    assert [run.exit_code for run in (whole, copied, saved, again)] == [0, 0, 0, 0]
+    assert "40 rows and 40 entries" in saved.stdout
+
+
+def test_the_first_break_of_a_journal_is_named(journal: Path) -> None:
+    raw = sqlite3.connect(journal)
+    with raw:
+        raw.execute("UPDATE journal SET key = 'o-x' WHERE seq = 20")
+        raw.execute("UPDATE journal SET ts = 'x' WHERE seq = 30")
+    raw.close()
+    broken = RUN.invoke(cli.app, ["journal", "verify", str(journal)])
+    saved = RUN.invoke(cli.app, ["journal", "recover", str(journal), str(journal) + ".new"])
+
+    assert broken.exit_code == 1
+    assert "broken at row 20" in broken.stdout
+    assert "altered: row 20" in saved.stdout
+    assert "missing: rows 30 to 30" in saved.stdout
+
+
+def test_what_is_no_journal_ends_with_a_line(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("not a database " * 100)
+    for words in (
+        ["verify", str(tmp_path / "text.db")],
+        ["verify", str(tmp_path / "none.db")],
+        ["recover", str(tmp_path / "text.db"), str(tmp_path / "text.db")],
+    ):
+        result = RUN.invoke(cli.app, ["journal", *words])
+
+        assert result.exit_code == 1
+        assert result.stderr.strip().startswith("realtime: ")
+
+
+def test_help_is_quick_because_it_loads_little() -> None:
+    heavy = ["asyncio", "websockets", "pydantic", "starlette", "uvicorn", "sqlite3"]
+    script = f"import sys, realtime.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert loaded.stdout.strip() == "[]"
