@@ -5,16 +5,19 @@ PURE   := realtime/model/*,realtime/engine/*,realtime/hub/*
 # Node of the machine, else the one in .venv
 export PATH := $(PATH):$(CURDIR)/$(BIN)
 
-.PHONY: run test check format lint types contracts web coverage fix bench prove lock chromium
+.PHONY: run test check format lint types contracts web shots coverage fix bench prove lock chromium
 
-$(READY): requirements.lock pyproject.toml hatch_build.py package-lock.json
+$(READY): requirements.lock pyproject.toml hatch_build.py package.json package-lock.json
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-run: $(READY)         ## the server with the embedded paper exchange
+run: $(READY) static/vendor/manifest.json  ## the server with the embedded paper exchange
 	$(BIN)/realtime serve
+# The chart library: the editable install brings it; this brings it again where it was deleted or unreachable.
+static/vendor/manifest.json: | $(READY)
+	-@$(BIN)/python hatch_build.py
 test: $(READY)        ## the whole fast suite
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest $(ARGS)
@@ -36,6 +39,8 @@ node_modules/.ready: $(READY) package.json package-lock.json
 	touch $@
 web: node_modules/.ready
 	npm run --silent types && npm run --silent lint && npm run --silent test
+shots: node_modules/.ready  ## pictures of the page into tests/screenshots, to look at
+	npm run --silent shots
 chromium:             ## the browser of the page's tests, where Debian's packages can bring it
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \

@@ -1,0 +1,211 @@
+// Wiring: store, link, commands, panels. What is on the screen and which channels feed it.
+import { Commands } from "./commands.js";
+import { dialog } from "./dialog.js";
+import { h } from "./dom.js";
+import { listen } from "./keys.js";
+import { Link } from "./link.js";
+import { afterFrame, onFrame, wake } from "./pace.js";
+import * as account from "./panels/account.js";
+import * as banner from "./panels/banner.js";
+import * as header from "./panels/header.js";
+import * as orderbook from "./panels/orderbook.js";
+import * as phone from "./panels/phone.js";
+import * as price from "./panels/price.js";
+import * as strip from "./panels/strip.js";
+import * as tables from "./panels/tabs.js";
+import * as tape from "./panels/tape.js";
+import * as ticket from "./panels/ticket.js";
+import { remember, settings } from "./settings.js";
+import { Store } from "./store.js";
+
+const ALWAYS = [
+  "markets",
+  "orders",
+  "fills",
+  "positions",
+  "balances",
+  "risk",
+  "portfolio",
+  "status",
+  "alerts",
+  "events",
+];
+
+const store = new Store();
+store.wake = wake;
+const link = new Link(store);
+const commands = new Commands(link, store);
+/** Newest proof of life per venue, from heartbeats. @type {Record<string, number>} */
+let beats = {};
+
+/** @typedef {typeof app} App */
+export const app = {
+  store,
+  link,
+  commands,
+
+  /** The server's clock, ms. */
+  serverNow: () => Date.now() + (link.state.offset ?? 0),
+
+  /** active, reducing or halted, by the newest word of the server. @returns {string | undefined} */
+  tradingState: () =>
+    store.value("status")?.trading_state ?? store.value("risk")?.trading_state ?? store.get("welcome")?.trading_state,
+
+  /** Age of the source of what is shown; stale only by the server's word. */
+  feed() {
+    const names = ["ticker", "book", "trades", "bars"].map((slot) => String(store.get(`view:${slot}`)));
+    const late = names.map((name) => store.channel(name)).find((entry) => entry?.stale);
+    const asof = Math.max(0, ...names.map((name) => store.channel(name)?.asof ?? 0), ...Object.values(beats));
+    const since = late?.staleSince ?? asof;
+    return {
+      what: `The feed of ${store.get("symbol") ?? "the market"}`,
+      stale: link.state.state !== "lost" && late !== undefined,
+      cause: late?.cause,
+      known: asof > 0,
+      age: this.serverNow() - (late ? since : asof),
+    };
+  },
+
+  /** Shows a symbol: the old one's channels end, its panels clear, late messages find no key. @param {string} symbol */
+  select(symbol) {
+    if (!symbol) return;
+    const group = settings.group[symbol];
+    follow("ticker", `ticker:${symbol}`);
+    follow("book", `orderbook:${symbol}?depth=25${group ? `&group=${group}` : ""}&rate=100`);
+    follow("trades", `trades:${symbol}`);
+    follow("bars", `ohlcv:${symbol}?timeframe=${settings.timeframe}`);
+    if (store.get("symbol") !== symbol) {
+      store.set("symbol", symbol);
+      remember({ symbol });
+    }
+  },
+
+  /** An alert acknowledged from here; the channel tells of new alerts only. @param {string} id */
+  acknowledged(id) {
+    for (const alert of store.list("alerts"))
+      if (String(alert.id) === id) alert.acked_by = store.get("welcome")?.subject ?? "me";
+    store.touch("alerts");
+  },
+};
+
+/** One channel per slot; the key `view:slot` names it. @param {string} slot @param {string} name */
+function follow(slot, name) {
+  const old = store.get(`view:${slot}`);
+  if (old === name) return;
+  if (old) link.drop([old]);
+  store.set(`view:${slot}`, name);
+  link.watch([name]);
+}
+
+onFrame(() => store.flush());
+afterFrame(() => link.painted());
+
+let signing = false;
+async function signIn() {
+  if (signing) return;
+  signing = true;
+  let error = "";
+  for (;;) {
+    const answer = await dialog({
+      title: "Sign in",
+      body: [
+        h(
+          "p",
+          {},
+          "This server wants a token. It is sent once, for a cookie that scripts cannot read, and kept nowhere else.",
+        ),
+        h(
+          "label",
+          { class: "field" },
+          h("span", {}, "Token"),
+          h("input", { name: "token", type: "password", autocomplete: "off" }),
+        ),
+        ...(error ? [h("p", { class: "warn", role: "alert" }, error)] : []),
+      ],
+      yes: "Sign in",
+      no: null,
+      focus: "field",
+      ready: (form) => String(new FormData(form).get("token")).trim() !== "",
+    });
+    if (!answer) continue;
+    error = await login({ token: String(answer.get("token")).trim() });
+    if (!error) break;
+  }
+  signing = false;
+  link.again();
+}
+
+/** @param {Record<string, string>} what token or ticket @returns {Promise<string>} what went wrong, or "" */
+async function login(what) {
+  try {
+    const answer = await fetch("/api/auth.login", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(what),
+    });
+    const reply = await answer.json();
+    return reply.ok ? "" : `${reply.error.code}: ${reply.error.message}`;
+  } catch {
+    return "the server did not answer";
+  }
+}
+
+link.onMessage = (m) => {
+  commands.take(m);
+  if (m.type === "welcome") {
+    store.set("welcome", m);
+    if (m.auth === "required") void signIn();
+    else if (m.scopes?.includes("admin")) link.watch(["logs"]);
+  }
+  if (m.type === "heartbeat") {
+    beats = m.asof ?? {};
+    store.touch("beat");
+  }
+};
+store.watch(["link"], () => {
+  if (link.state.state === "stopped" && link.state.code === 4401) void signIn();
+});
+
+function theme() {
+  if (settings.theme === "system") document.documentElement.removeAttribute("data-theme");
+  else document.documentElement.dataset.theme = settings.theme;
+}
+store.watch(["settings"], theme);
+theme();
+
+store.watch(["markets"], () => {
+  const symbols = store.rows("markets").map((row) => String(row.symbol));
+  if (symbols.length === 0 || store.get("symbol")) return;
+  const liked = [settings.symbol, "BTC/USDT", symbols[0] ?? ""].find((s) => symbols.includes(s));
+  app.select(liked ?? "");
+});
+
+/** @param {string} id */
+const place = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+header.mount(place("header"), app);
+banner.mount(place("banner"), app);
+account.mount(place("account"), app);
+price.mount(place("price"), app);
+orderbook.mount(place("orderbook"), app);
+ticket.mount(place("ticket"), app);
+tape.mount(place("tape"), app);
+tables.mount(place("tables"), app);
+strip.mount(place("strip"), app);
+const view = phone.mount(place("phone"));
+store.watch(["fill"], () => {
+  if (matchMedia("(max-width: 799px)").matches && store.get("fill")) view("trade");
+});
+listen();
+link.watch(ALWAYS);
+// Ages move without messages: twice a second the panels that show one look again.
+setInterval(() => store.touch("beat"), 500);
+
+async function start() {
+  const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
+  if (ticket) {
+    history.replaceState(null, "", location.pathname + location.search);
+    await login({ ticket });
+  }
+  link.open(`page-${Math.random().toString(36).slice(2, 10)}`);
+}
+void start();

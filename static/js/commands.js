@@ -1,0 +1,120 @@
+// Commands: pending by id, answered once, unlocked when the store shows the effect. Stops go by HTTP when the socket is down.
+import { confirmEffect } from "./dialog.js";
+
+/** @typedef {import("./shapes.d.ts").Reply} Reply */
+/** @typedef {import("./shapes.d.ts").ErrorBody} ErrorBody */
+/** @typedef {import("./shapes.d.ts").Row} Row */
+/** @typedef {import("./types.d.ts").Arguments} Arguments  by the registry: an unknown op or field fails the type check */
+
+const PATIENCE = 15_000;
+/** Only these go by HTTP when the socket is down: stopping must not depend on one path. */
+const BY_HTTP = new Set(["trading.halt", "order.cancel_all"]);
+const READS =
+  /^(order\.(preview|get|list|history)|fill\.list|market\.|risk\.|system\.|balance\.|position\.(list|get|value))/;
+
+export class Commands {
+  #link;
+  #store;
+  #serial = 0;
+  /** @type {Map<string, { op: string, done: (reply: Reply) => void, timer: ReturnType<typeof setTimeout> }>} */
+  #pending = new Map();
+  /** @type {((data: Row) => void)[]} */
+  #resolved = [];
+
+  /** @param {import("./link.js").Link} link @param {import("./store.js").Store} store */
+  constructor(link, store) {
+    this.#link = link;
+    this.#store = store;
+    link.onClosed = () => this.#lost();
+  }
+
+  /** A reply or notice of the socket. @param {any} m */
+  take(m) {
+    if (m.type === "notice" && m.event === "order_resolved") for (const tell of this.#resolved) tell(m.data);
+    if (m.type !== "reply" || typeof m.id !== "string") return;
+    this.#settle(m.id, m);
+  }
+
+  /** Told for each `order_resolved` of this client. @param {(data: Row) => void} tell */
+  onResolved(tell) {
+    this.#resolved.push(tell);
+  }
+
+  /**
+   * Sends one op; resolves with its reply, whatever it says, after its effect has reached the store.
+   * @template {keyof Arguments} Op
+   * @param {Op} op @param {Partial<Arguments[Op]>} [args] @returns {Promise<Reply>}
+   */
+  async call(op, args = {}) {
+    const { state } = this.#link.state;
+    if (BY_HTTP.has(op) && state !== "live") return this.#byHttp(op, args);
+    const id = `c-${++this.#serial}`;
+    const reply = await new Promise((/** @type {(reply: Reply) => void} */ done) => {
+      const timer = setTimeout(() => this.#settle(id, silent(op, "no answer in 15 s")), PATIENCE);
+      this.#pending.set(id, { op, done, timer });
+      this.#link.send({ op, id, ...args });
+    });
+    if (BY_HTTP.has(op) && reply.error?.code === "link_lost") return this.#byHttp(op, args);
+    await this.#store.reached(reply.at);
+    return reply;
+  }
+
+  /**
+   * As `call`; where the server asks back, shows what it says would happen and repeats with its token.
+   * @template {keyof Arguments} Op
+   * @param {Op} op @param {Partial<Arguments[Op]>} args @param {string} title @returns {Promise<Reply>}
+   */
+  async confirmed(op, args, title) {
+    let reply = await this.call(op, args);
+    while (reply.error?.code === "confirm_required") {
+      if (!(await confirmEffect(title, reply.error))) return reply;
+      reply = await this.call(op, { ...args, confirm: reply.error.details?.confirm });
+    }
+    return reply;
+  }
+
+  /** @param {string} id @param {Reply} reply */
+  #settle(id, reply) {
+    const waiting = this.#pending.get(id);
+    if (!waiting) return;
+    this.#pending.delete(id);
+    clearTimeout(waiting.timer);
+    waiting.done(reply);
+  }
+
+  #lost() {
+    for (const [id, { op }] of [...this.#pending]) this.#settle(id, silent(op, "connection lost before the answer"));
+  }
+
+  /** @param {string} op @param {Row} args @returns {Promise<Reply>} */
+  async #byHttp(op, args) {
+    try {
+      const answer = await fetch(`/api/${op}`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(args),
+        signal: AbortSignal.timeout(5000),
+      });
+      return { type: "reply", ts: Date.now(), ...(await answer.json()) };
+    } catch {
+      const command = op === "trading.halt" ? "realtime call trading.halt" : `realtime call ${op}`;
+      return silent(
+        op,
+        `socket and HTTP are both down: nothing reached the server from here. On its machine: ${command}`,
+      );
+    }
+  }
+}
+
+/** A reply of our own, for an answer that did not come. @param {string} op @param {string} message @returns {Reply} */
+function silent(op, message) {
+  const outcome = READS.test(op) ? "not_done" : "unknown";
+  return { type: "reply", op, ok: false, ts: Date.now(), error: { code: "no_answer", message, outcome } };
+}
+
+/** Code and words of an error, for a line of text. @param {ErrorBody | undefined} error */
+export function told(error) {
+  if (!error) return "";
+  const wait = error.retry_after ? ` (again in ${error.retry_after} s)` : "";
+  return `${error.code}: ${error.message}${wait}`;
+}

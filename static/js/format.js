@@ -1,0 +1,132 @@
+// Text for people from text of the wire. Digits come from the market's grid; the minus is U+2212.
+import { abs, cmp, decimals, round, sign } from "./decimal.js";
+
+export const NONE = "–";
+
+/** Thousands by comma; keeps every digit. @param {string} text */
+export function grouped(text) {
+  const negative = text.startsWith("-");
+  const bare = negative ? text.slice(1) : text;
+  const point = bare.indexOf(".");
+  const whole = point < 0 ? bare : bare.slice(0, point);
+  const rest = point < 0 ? "" : bare.slice(point);
+  return (negative ? "−" : "") + whole.replace(/\B(?=(\d{3})+$)/g, ",") + rest;
+}
+
+/**
+ * A number of the wire at the digits of a grid; never fewer digits than it has.
+ * @param {string | null | undefined} text @param {string} [step]
+ */
+export function onStep(text, step) {
+  if (text === null || text === undefined) return NONE;
+  const own = decimals(text);
+  return grouped(round(text, Math.max(own, step ? decimals(step) : 0)));
+}
+
+/**
+ * Money at a fixed number of digits, rounded half even for display.
+ * @param {string | null | undefined} text @param {number} [digits]
+ */
+export function money(text, digits = 2) {
+  return text === null || text === undefined ? NONE : grouped(round(text, digits));
+}
+
+/**
+ * Money with its sign always said: + or −, nothing at zero.
+ * @param {string | null | undefined} text @param {number} [digits]
+ */
+export function signed(text, digits = 2) {
+  if (text === null || text === undefined) return NONE;
+  const shown = round(text, digits);
+  if (sign(shown) === 0) return grouped(abs(shown));
+  return (sign(shown) > 0 ? "+" : "") + grouped(shown);
+}
+
+/**
+ * A fraction (0.0245) as percent with two digits: "2.45 %".
+ * @param {string | number | null | undefined} fraction @param {{ plus?: boolean, digits?: number }} [how]
+ */
+export function percent(fraction, how = {}) {
+  if (fraction === null || fraction === undefined) return NONE;
+  return percentPoints(Number(fraction) * 100, how);
+}
+
+/**
+ * A number already scaled 0..100 (the wire's `_pct`).
+ * @param {string | number | null | undefined} points @param {{ plus?: boolean, digits?: number }} [how]
+ */
+export function percentPoints(points, { plus = false, digits = 2 } = {}) {
+  if (points === null || points === undefined) return NONE;
+  const text = Number(points).toFixed(digits);
+  const zero = Number(text) === 0;
+  const bare = grouped(zero ? text.replace("-", "") : text);
+  return `${plus && !zero && Number(text) > 0 ? "+" : ""}${bare} %`;
+}
+
+/** "up", "down" or "" for a class name. @param {string | number | null | undefined} value */
+export function direction(value) {
+  const n = value === null || value === undefined ? 0 : Number(value);
+  return n > 0 ? "up" : n < 0 ? "down" : "";
+}
+
+/** ▲ or ▼ beside the colour, so that colour is never alone. @param {string | number | null | undefined} value */
+export function arrow(value) {
+  const way = direction(value);
+  return way === "up" ? "▲" : way === "down" ? "▼" : "";
+}
+
+/** Which of two decimals is larger, by text. @param {string} a @param {string} b */
+export const larger = (a, b) => (cmp(a, b) >= 0 ? a : b);
+
+const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+
+/**
+ * The one clock of page and chart: parts of a time in UTC or in the browser's zone.
+ * @param {number} ms @param {boolean} utc
+ */
+export function parts(ms, utc) {
+  const d = new Date(ms);
+  return utc
+    ? {
+        year: d.getUTCFullYear(),
+        month: d.getUTCMonth() + 1,
+        day: d.getUTCDate(),
+        hour: d.getUTCHours(),
+        minute: d.getUTCMinutes(),
+        second: d.getUTCSeconds(),
+      }
+    : {
+        year: d.getFullYear(),
+        month: d.getMonth() + 1,
+        day: d.getDate(),
+        hour: d.getHours(),
+        minute: d.getMinutes(),
+        second: d.getSeconds(),
+      };
+}
+
+/** 14:05:09. @param {number | null | undefined} ms @param {boolean} utc */
+export function clock(ms, utc) {
+  if (!ms) return NONE;
+  const p = parts(ms, utc);
+  return `${two(p.hour)}:${two(p.minute)}:${two(p.second)}`;
+}
+
+/** 2026-09-21 14:05. @param {number | null | undefined} ms @param {boolean} utc */
+export function stamp(ms, utc) {
+  if (!ms) return NONE;
+  const p = parts(ms, utc);
+  return `${p.year}-${two(p.month)}-${two(p.day)} ${two(p.hour)}:${two(p.minute)}`;
+}
+
+/** Age in a fixed, short form: "0.4 s", "12 s", "3 min", "2 h". @param {number} ms */
+export function age(ms) {
+  const s = Math.max(0, ms) / 1000;
+  if (s < 10) return `${s.toFixed(1)} s`;
+  if (s < 120) return `${Math.floor(s)} s`;
+  if (s < 7200) return `${Math.floor(s / 60)} min`;
+  return `${Math.floor(s / 3600)} h`;
+}
+
+/** "market" stays, "stop_limit" → "stop limit". @param {string | null | undefined} word */
+export const words = (word) => (word ? String(word).replaceAll("_", " ") : NONE);

@@ -1,0 +1,84 @@
+// One line under the header, only when something is not normal.
+import { cls, h, keyed, text } from "../dom.js";
+import { age } from "../format.js";
+import { painter } from "../pace.js";
+
+/** @typedef {import("../app.js").App} App */
+/** @typedef {{ id: string, tone: string, text: string }} Line */
+
+/** @param {HTMLElement} root @param {App} app */
+export function mount(root, app) {
+  const { store } = app;
+  const show = painter(root.parentElement ?? root, 4, () => {
+    const lines = [...link(app), ...trading(app), ...feeds(app), ...rights(app)];
+    root.hidden = lines.length === 0;
+    keyed(
+      root,
+      lines,
+      (line) => line.id,
+      (line) => h("p", { class: "line", role: line.tone === "bad" ? "alert" : "status" }),
+      (element, line) => {
+        cls(element, `line ${line.tone}`);
+        text(element, line.text);
+      },
+    );
+  });
+  store.watch(["link", "status", "risk", "welcome", "beat", "ticker:", "orders", "markets"], show);
+}
+
+/** @param {App} app @returns {Line[]} */
+function link({ link: { state } }) {
+  // The age is seen, not read out each second: assistive technology hears the line once.
+  const ago = age(Date.now() - state.heard).replace(/\.\d/, "");
+  if (state.state === "lost") {
+    return [
+      {
+        id: "link",
+        tone: "bad",
+        text: `Connection lost ${ago} ago. Prices are frozen and order entry is off. Orders and bots keep running on the server. Reconnecting…`,
+      },
+    ];
+  }
+  if (state.state === "stopped") {
+    return [
+      {
+        id: "link",
+        tone: "bad",
+        text: `The server ended the connection: ${state.reason || state.code}. Reload the page to try again.`,
+      },
+    ];
+  }
+  if (state.state === "late") return [{ id: "late", tone: "warn", text: `No word from the server for ${ago}.` }];
+  return [];
+}
+
+/** @param {App} app @returns {Line[]} */
+function trading(app) {
+  const state = app.tradingState();
+  if (state !== "halted" && state !== "reducing") return [];
+  const why = (app.store.value("status")?.halts ?? [])[0];
+  const by = why ? ` by ${why.by}: ${why.reason}` : "";
+  const effect = state === "halted" ? "No order goes out; cancels work." : "Only orders that reduce a position go out.";
+  return [{ id: "trading", tone: "bad", text: `Trading is ${state}${by}. ${effect}` }];
+}
+
+/** @param {App} app @returns {Line[]} */
+function feeds(app) {
+  const feed = app.feed();
+  if (!feed.stale) return [];
+  const cause = feed.cause ? ` (${feed.cause})` : "";
+  return [
+    {
+      id: "feed",
+      tone: "warn",
+      text: `${feed.what} is late by ${age(feed.age).replace(/\.\d/, "")}${cause}. The link is fine; the source is not. Market orders are off.`,
+    },
+  ];
+}
+
+/** @param {App} app @returns {Line[]} */
+function rights(app) {
+  const scopes = app.store.get("welcome")?.scopes;
+  if (!scopes || scopes.includes("trade") || scopes.includes("admin")) return [];
+  return [{ id: "rights", tone: "note", text: "View only: your role may look, not trade." }];
+}

@@ -1,0 +1,193 @@
+// HALT: hold one second, or a short press or Shift+H for a dialog. Resuming is a separate, slower act.
+import { told } from "../commands.js";
+import { dialog, facts } from "../dialog.js";
+import { attr, cls, h, text } from "../dom.js";
+import { icon } from "../icons.js";
+import { onKey } from "../keys.js";
+
+/** @typedef {import("../app.js").App} App */
+/** @typedef {import("../shapes.d.ts").Row} Row */
+/** @typedef {import("../shapes.d.ts").Reply} Reply */
+
+const HOLD = 1000;
+/** A press shorter than this is a click: it opens the dialog. */
+const CLICK = 250;
+/** Ids listed in the report. */
+const SHOWN = 12;
+
+/** @param {App} app */
+export function haltButton(app) {
+  const label = h("span", {}, "Halt trading");
+  const button = h(
+    "button",
+    {
+      class: "halt",
+      type: "button",
+      "aria-keyshortcuts": "Shift+H",
+      title: "Hold one second to halt, or press for a dialog ( Shift+H )",
+    },
+    h("span", { class: "halt-fill", "aria-hidden": "true" }),
+    icon("stop"),
+    label,
+    h("span", { class: "hint", "aria-hidden": "true" }, "hold"),
+  );
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  let down = 0;
+  const release = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    button.classList.remove("holding");
+  };
+  const halted = () => app.tradingState() !== "active";
+  button.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    down = Date.now();
+    if (halted()) return;
+    button.classList.add("holding");
+    timer = setTimeout(() => {
+      release();
+      void halt(app, { reason: "halt button held on the page" });
+    }, HOLD);
+  });
+  button.addEventListener("pointerleave", release);
+  button.addEventListener("pointercancel", release);
+  button.addEventListener("click", (event) => {
+    const held = event.detail === 0 ? 0 : Date.now() - down;
+    const fired = timer === undefined && held >= HOLD;
+    release();
+    if (fired || held >= HOLD) return;
+    if (halted()) void resumeDialog(app);
+    else if (held < CLICK) void haltDialog(app);
+  });
+  onKey("H", "halt trading (asks)", () => void (halted() ? resumeDialog(app) : haltDialog(app)), "Shift+H");
+  const show = () => {
+    const state = app.tradingState();
+    const known = state === "active" || state === "reducing" || state === "halted";
+    text(label, state === "halted" ? "Halted · resume…" : state === "reducing" ? "Reducing · resume…" : "Halt trading");
+    cls(button, `halt ${known && state !== "active" ? "is-halted" : ""} ${timer ? "holding" : ""}`.trim());
+    attr(button, "data-state", state ?? null);
+  };
+  app.store.watch(["status", "risk", "welcome"], show);
+  show();
+  return button;
+}
+
+/** @param {App} app @param {Row} args */
+async function halt(app, args) {
+  const reply = await app.commands.call("trading.halt", args);
+  if (reply.ok) app.store.set("halted-here", reply.result);
+  await report(reply);
+}
+
+/** @param {App} app */
+export async function haltDialog(app) {
+  const answer = await dialog({
+    title: "Halt trading?",
+    body: [
+      h(
+        "p",
+        {},
+        "No order goes out after this, and resting entry orders are canceled. Attached stop losses stay. It holds for every client and survives a restart.",
+      ),
+      h(
+        "label",
+        { class: "check" },
+        h("input", { type: "checkbox", name: "flatten" }),
+        "Also close all positions at the market",
+      ),
+      h(
+        "label",
+        { class: "check" },
+        h("input", { type: "checkbox", name: "reducing" }),
+        "Only stop new risk: orders that reduce stay allowed",
+      ),
+    ],
+    yes: "Halt",
+    tone: "danger",
+  });
+  if (!answer) return;
+  await halt(app, {
+    reason: "halted on the page",
+    ...(answer.has("flatten") ? { flatten: true } : {}),
+    ...(answer.has("reducing") ? { state: "reducing" } : {}),
+  });
+}
+
+/** What it did, in full. @param {Reply} reply */
+async function report(reply) {
+  if (!reply.ok) {
+    await dialog({
+      title: "Trading is NOT halted",
+      body: [h("p", { class: "warn", role: "alert" }, told(reply.error))],
+      yes: "Close",
+      no: null,
+    });
+    return;
+  }
+  const done = reply.result;
+  const name = (/** @type {any} */ x) => (typeof x === "string" ? x : (x.client_order_id ?? JSON.stringify(x)));
+  const list = (/** @type {any[] | undefined} */ ids) => {
+    if (!ids || ids.length === 0) return "none";
+    const more = ids.length > SHOWN ? [`and ${ids.length - SHOWN} more`] : [];
+    return [`${ids.length}:`, ...ids.slice(0, SHOWN).map(name), ...more].join("\n");
+  };
+  await dialog({
+    title: done.state === "reducing" ? "Trading is reduced" : "Trading is halted",
+    body: [
+      h(
+        "p",
+        { role: "alert" },
+        done.changed === false ? "It already was; nothing changed." : "No order goes out until someone resumes.",
+      ),
+      facts([
+        ["Orders canceled", list(done.canceled)],
+        ["Could not be canceled", list(done.failed)],
+        ["Outcome unknown", list(done.unknown)],
+        ["Written to the journal", done.journaled === false ? "not yet" : "yes"],
+      ]),
+    ],
+    yes: "Close",
+    no: null,
+  });
+}
+
+/** @param {App} app */
+export async function resumeDialog(app) {
+  const answer = await dialog({
+    title: "Resume trading?",
+    body: [
+      h("p", {}, "Orders will go out again, from every client. Canceled orders do not come back."),
+      h(
+        "label",
+        { class: "field" },
+        h("span", {}, "Reason"),
+        h("input", { name: "reason", type: "text", autocomplete: "off", maxlength: "200" }),
+      ),
+      h(
+        "label",
+        { class: "field" },
+        h("span", {}, "Type resume"),
+        h("input", { name: "word", type: "text", autocomplete: "off" }),
+      ),
+    ],
+    yes: "Resume",
+    focus: "field",
+    ready: (form) =>
+      new FormData(form).get("word") === "resume" && String(new FormData(form).get("reason")).trim() !== "",
+  });
+  if (!answer) return;
+  const reply = await app.commands.confirmed(
+    "trading.resume",
+    { reason: String(answer.get("reason")).trim() },
+    "Resume trading?",
+  );
+  if (!reply.ok && reply.error?.code !== "confirm_required") {
+    await dialog({
+      title: "Trading was not resumed",
+      body: [h("p", { class: "warn", role: "alert" }, told(reply.error))],
+      yes: "Close",
+      no: null,
+    });
+  }
+}

@@ -1,0 +1,38 @@
+// The heading of a panel, with the age of what it shows in a fixed slot.
+import { attr, h, text } from "../dom.js";
+import { age } from "../format.js";
+import { painter } from "../pace.js";
+
+/** @typedef {import("../app.js").App} App */
+
+/**
+ * @param {HTMLElement} root @param {string} title @param {App} app
+ * @param {string} slot the store's key that names the panel's channel, or "" for none
+ * @param {...(Node | string)} more what else stands in the heading
+ */
+export function panelHead(root, title, app, slot, ...more) {
+  const id = `${root.id}-title`;
+  const stamp = h("span", { class: "age", "aria-hidden": "true" });
+  root.setAttribute("aria-labelledby", id);
+  root.append(h("div", { class: "panel-head" }, h("h2", { id }, title), ...more, stamp));
+  watchAge(root, stamp, app, slot);
+}
+
+/** Marks the panel when link or feed is late. @param {HTMLElement} root @param {HTMLElement} stamp @param {App} app @param {string} slot */
+export function watchAge(root, stamp, app, slot) {
+  const { store } = app;
+  const show = painter(root, 4, () => {
+    const entry = store.channel(store.get(slot) ?? slot);
+    const { state, heard } = app.link.state;
+    const frozen = state === "lost" || state === "stopped";
+    const late = !frozen && entry?.stale === true;
+    attr(root, "data-age", frozen ? "frozen" : late ? "stale" : null);
+    if (frozen) text(stamp, `frozen ${age(Date.now() - heard)}`);
+    else if (late) text(stamp, `late ${age(app.serverNow() - (entry.staleSince ?? app.serverNow()))}`);
+    else text(stamp, entry?.error ? entry.error.code : "");
+  });
+  store.watch(
+    ["link", "beat", slot, ...(slot.startsWith("view:") ? ["ticker:", "orderbook:", "trades:", "ohlcv:"] : [])],
+    show,
+  );
+}

@@ -1,0 +1,131 @@
+// Mode, symbol, last price, link and feed state, latency, theme, clock.
+import { attr, cls, h, text } from "../dom.js";
+import { age, arrow, direction, grouped, NONE, onStep, percentPoints } from "../format.js";
+import { icon } from "../icons.js";
+import { help, onKey } from "../keys.js";
+import { painter } from "../pace.js";
+import { remember, settings } from "../settings.js";
+import { marketOf } from "../trade.js";
+import { haltButton } from "./halt.js";
+
+/** @typedef {import("../app.js").App} App */
+
+const LINK_WORDS = { connecting: "connecting", live: "live", late: "late", lost: "lost", stopped: "stopped" };
+
+/** @param {HTMLElement} root @param {App} app */
+export function mount(root, app) {
+  const { store } = app;
+  const badge = h("span", { class: "badge" }, "…");
+  const select = h("select", { id: "symbol", class: "symbol", "aria-keyshortcuts": "/", title: "Symbol ( / )" });
+  select.addEventListener("change", () => app.select(select.value));
+  const last = h("output", { class: "last", "aria-live": "off", "aria-label": "Last price" }, NONE);
+  const change = h("span", { class: "change" });
+  const high = h("dd");
+  const low = h("dd");
+  const volume = h("dd");
+  const dot = h("span", { class: "dot", "aria-hidden": "true" });
+  const word = h("span", { class: "link-word" });
+  const latency = h("span", { class: "latency" });
+  const feed = h("span", { class: "feed" });
+  const theme = button("theme", "Theme ( t )", () => nextTheme(store));
+  const zone = h("button", { class: "icon-button zone", type: "button", title: "Time zone: UTC or local" });
+  zone.addEventListener("click", () => {
+    remember({ utc: !settings.utc });
+    store.touch("settings");
+  });
+  root.append(
+    h(
+      "h1",
+      { class: "brand" },
+      h("img", { src: "icon.svg", alt: "", width: "20", height: "20" }),
+      h("span", {}, "realtime"),
+    ),
+    badge,
+    h("label", { class: "hidden", for: "symbol" }, "Symbol"),
+    select,
+    h("div", { class: "price" }, last, change),
+    h(
+      "dl",
+      { class: "day", "aria-label": "Last 24 hours" },
+      h("div", {}, h("dt", {}, "24 h high"), high),
+      h("div", {}, h("dt", {}, "24 h low"), low),
+      h("div", {}, h("dt", {}, "24 h volume"), volume),
+    ),
+    h("div", { class: "state" }, h("span", { class: "link", role: "status" }, dot, word), latency, feed),
+    h(
+      "div",
+      { class: "tools" },
+      theme,
+      zone,
+      button("help", "Keys and about ( ? )", () => void help()),
+    ),
+    haltButton(app),
+  );
+  onKey("/", "choose the symbol", () => select.focus());
+  onKey("t", "light or dark", () => nextTheme(store));
+  onKey("?", "this list", () => void help());
+
+  const symbols = () => {
+    const names = store.rows("markets").map((row) => String(row.symbol));
+    if (names.join() !== [...select.options].map((o) => o.value).join()) {
+      select.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
+    }
+    select.value = store.get("symbol") ?? "";
+  };
+  store.watch(["markets", "symbol"], symbols);
+
+  const paint = painter(root, 10, () => {
+    const { state, latency: ms } = app.link.state;
+    const mode = store.get("welcome")?.mode;
+    text(badge, mode ? mode.toUpperCase() : "…");
+    cls(badge, `badge ${mode ?? ""}`);
+    cls(dot, `dot ${state}`);
+    text(
+      word,
+      state === "late" || state === "lost"
+        ? `${LINK_WORDS[state]} ${age(Date.now() - app.link.state.heard)}`
+        : LINK_WORDS[state],
+    );
+    text(latency, state === "live" && ms !== undefined ? `${ms} ms` : NONE);
+    const source = app.feed();
+    text(
+      feed,
+      source.stale
+        ? `feed late ${age(source.age)}`
+        : state === "live" && source.known
+          ? `feed ${age(source.age)}`
+          : "feed –",
+    );
+    cls(feed, source.stale ? "feed warn" : "feed");
+    text(zone, settings.utc ? "UTC" : "local");
+    attr(zone, "aria-label", `Times in ${settings.utc ? "UTC" : "local time"}; change`);
+    const ticker = store.value(store.get("view:ticker"));
+    const market = marketOf(store, store.get("symbol"));
+    const tick = market?.price_tick;
+    text(last, onStep(ticker?.last, tick));
+    cls(last, `last ${state === "live" ? "" : "frozen"}`);
+    text(change, ticker ? `${arrow(ticker.change_pct)} ${percentPoints(ticker.change_pct, { plus: true })}` : "");
+    cls(change, `change ${direction(ticker?.change_pct)}`);
+    text(high, onStep(ticker?.high, tick));
+    text(low, onStep(ticker?.low, tick));
+    text(volume, ticker?.volume ? `${grouped(String(ticker.volume).split(".")[0] ?? "")} ${market?.base ?? ""}` : NONE);
+    const price = ticker ? `${onStep(ticker.last, tick)} ` : "";
+    const title = `${mode === "live" ? "LIVE " : ""}${price}${store.get("symbol") ?? ""} · realtime`;
+    if (document.title !== title) document.title = title;
+  });
+  store.watch(["ticker:", "link", "welcome", "symbol", "markets", "settings", "beat"], paint);
+  store.watch(["symbol"], () => paint(true));
+}
+
+/** @param {string} name @param {string} title @param {() => void} act */
+function button(name, title, act) {
+  return h("button", { class: "icon-button", type: "button", title, "aria-label": title, onclick: act }, icon(name));
+}
+
+/** @param {import("../store.js").Store} store */
+function nextTheme(store) {
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const now = settings.theme === "system" ? (dark ? "dark" : "light") : settings.theme;
+  remember({ theme: now === "dark" ? "light" : "dark" });
+  store.touch("settings");
+}

@@ -1,0 +1,126 @@
+// Alerts, events and server log in one list, newest first; filter, acknowledge, export.
+import { told } from "../commands.js";
+import { h, hide, table, text } from "../dom.js";
+import { clock, words } from "../format.js";
+import { painter } from "../pace.js";
+import { settings } from "../settings.js";
+
+/** @typedef {import("../app.js").App} App */
+/** @typedef {import("../shapes.d.ts").Row} Row */
+/** @typedef {{ id: string, ts: number, level: string, from: string, what: string, text: string, ack?: string }} Line */
+
+const SHOWN = 200;
+
+/** @param {HTMLElement} root @param {App} app */
+export function mount(root, app) {
+  const { store } = app;
+  const filter = h(
+    "select",
+    { class: "small", "aria-label": "Show" },
+    ...["all", "alerts", "events", "logs"].map((v) => h("option", { value: v }, v)),
+  );
+  const show = table(
+    root,
+    "Log",
+    [
+      { head: "Time", kind: "num left", text: (l) => clock(l.ts, settings.utc) },
+      {
+        head: "Level",
+        text: (l) => l.level,
+        tone: (l) => (/error|critical/.test(l.level) ? "bad" : l.level === "warning" ? "warn" : "dim"),
+      },
+      { head: "Source", kind: "wide", text: (l) => l.from, tone: () => "dim" },
+      { head: "What", text: (l) => l.what },
+      { head: "Text", kind: "long", text: (l) => l.text },
+      { head: "", kind: "act", make: (l) => acknowledge(app, l), cell: (l, cell) => hide(cell, !l.ack) },
+    ],
+    (l) => String(l.id),
+    "Nothing to report.",
+  );
+  const paint = painter(root, 4, () => show(lines(store, filter.value).slice(0, SHOWN)));
+  filter.addEventListener("change", () => paint());
+  store.watch(["alerts", "events", "logs", "settings"], paint);
+  const save = h(
+    "button",
+    { type: "button", class: "quiet", onclick: () => exported(lines(store, filter.value)) },
+    "Export",
+  );
+  return { count: () => String(open(store).length || ""), actions: [filter, save], watch: ["alerts"] };
+}
+
+/** Alerts that nobody has acknowledged. @param {import("../store.js").Store} store */
+export function open(store) {
+  const latest = new Map(store.list("alerts").map((a) => [a.id, a]));
+  return [...latest.values()].filter((a) => !a.acked_by);
+}
+
+/** @param {import("../store.js").Store} store @param {string} which @returns {Line[]} */
+function lines(store, which) {
+  /** @type {Line[]} */
+  const all = [];
+  if (which === "all" || which === "alerts") {
+    const latest = new Map(store.list("alerts").map((a) => [a.id, a]));
+    for (const a of latest.values())
+      all.push({
+        id: `a${a.id}`,
+        ts: a.ts,
+        level: a.level,
+        from: "alert",
+        what: words(a.code),
+        text: a.text ?? "",
+        ack: a.acked_by ? undefined : a.id,
+      });
+  }
+  if (which === "all" || which === "events") {
+    for (const e of store.list("events"))
+      all.push({
+        id: `e${e.id}`,
+        ts: e.ts,
+        level: "info",
+        from: [e.subject, e.client].filter(Boolean).join(" / ") || "event",
+        what: words(e.type),
+        text: [e.op, e.outcome, brief(e.data)].filter(Boolean).join(" · "),
+      });
+  }
+  if (which === "all" || which === "logs") {
+    for (const [i, l] of store.list("logs").entries()) {
+      const id = `l${l.id ?? `${l.ts}-${i}`}`;
+      all.push({ id, ts: l.ts, level: l.level, from: l.component ?? "log", what: "log", text: l.message ?? "" });
+    }
+  }
+  return all.sort((a, b) => b.ts - a.ts);
+}
+
+/** @param {any} data */
+function brief(data) {
+  if (!data || typeof data !== "object") return data ? String(data) : "";
+  return Object.entries(data)
+    .filter(([, v]) => v !== null && typeof v !== "object")
+    .map(([k, v]) => `${words(k)} ${v}`)
+    .join(", ");
+}
+
+/** @param {App} app @param {Row} line */
+function acknowledge(app, line) {
+  const said = h("span", { class: "row-error", role: "alert" });
+  const button = h(
+    "button",
+    { type: "button", class: "small-button", "aria-label": `Acknowledge ${line.what}` },
+    "Acknowledge",
+  );
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const reply = await app.commands.call("alert.ack", { alert_id: line.ack });
+    button.disabled = false;
+    if (reply.ok) app.acknowledged(String(line.ack));
+    else text(said, told(reply.error));
+  });
+  return h("span", { class: "row-acts" }, said, button);
+}
+
+/** @param {Line[]} all */
+function exported(all) {
+  const url = URL.createObjectURL(new Blob([JSON.stringify(all, null, 1)], { type: "application/json" }));
+  h("a", { href: url, download: "realtime-log.json" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}

@@ -1,0 +1,204 @@
+// Working orders first, then those that ended in the last minutes. Amend, cancel, cancel all.
+import { told } from "../commands.js";
+import { cmp, isDecimal } from "../decimal.js";
+import { dialog, facts } from "../dialog.js";
+import { h, hide, table, text } from "../dom.js";
+import { clock, money, onStep, words } from "../format.js";
+import { onKey } from "../keys.js";
+import { painter } from "../pace.js";
+import { settings } from "../settings.js";
+import { kind, marketOf, priceText, sideText, sideTone, working } from "../trade.js";
+
+/** @typedef {import("../app.js").App} App */
+/** @typedef {import("../shapes.d.ts").Row} Row */
+
+/** @param {HTMLElement} root @param {App} app */
+export function mount(root, app) {
+  const { store } = app;
+  const tick = (/** @type {Row} */ o) => marketOf(store, o.symbol)?.price_tick;
+  const step = (/** @type {Row} */ o) => marketOf(store, o.symbol)?.amount_step;
+  const show = table(
+    root,
+    "Orders",
+    [
+      { head: "Symbol", text: (o) => o.symbol },
+      { head: "Side", text: (o) => sideText(o.side), tone: (o) => sideTone(o.side) },
+      { head: "Type", text: kind },
+      { head: "Price", kind: "num", text: (o) => priceText(o, marketOf(store, o.symbol)) },
+      { head: "Amount", kind: "num", text: (o) => onStep(o.amount, step(o)) },
+      {
+        head: "Filled",
+        kind: "num",
+        text: (o) => (o.filled && cmp(o.filled, "0") > 0 ? onStep(o.filled, step(o)) : "–"),
+      },
+      { head: "Average", kind: "num wide", text: (o) => onStep(o.average, tick(o)) },
+      {
+        head: "Status",
+        text: statusText,
+        tone: (o) => (o.status === "unknown" || o.status === "rejected" ? "warn" : working(o) ? "" : "dim"),
+      },
+      {
+        head: "In force",
+        kind: "wide",
+        text: (o) =>
+          [o.time_in_force, o.post_only ? "post only" : "", o.reduce_only ? "reduce only" : ""]
+            .filter(Boolean)
+            .join(", "),
+      },
+      { head: "Time", kind: "num", text: (o) => clock(o.created_ts, settings.utc) },
+      { head: "", kind: "act", make: (o) => acts(o, app), cell: (o, cell) => hide(cell, !working(o)) },
+    ],
+    (o) => String(o.id),
+    "No orders. What you place from the ticket stands here.",
+  );
+  const paint = painter(root, 10, () => {
+    const rows = store.rows("orders");
+    rows.sort((a, b) => Number(working(b)) - Number(working(a)) || b.created_ts - a.created_ts);
+    show(rows);
+  });
+  store.watch(["orders", "markets", "settings"], paint);
+  const all = h("button", { type: "button", class: "quiet", onclick: () => void cancelAll(app) }, "Cancel all…");
+  onKey("X", "cancel all orders (asks)", () => void cancelAll(app), "Shift+X");
+  return { count: () => String(store.rows("orders").filter(working).length || ""), actions: [all], watch: ["orders"] };
+}
+
+/** @param {Row} o */
+function statusText(o) {
+  const asked =
+    o.cancel_state && o.cancel_state !== "none"
+      ? `, cancel ${o.cancel_state}`
+      : o.amend_state && o.amend_state !== "none"
+        ? `, amend ${o.amend_state}`
+        : "";
+  const why = o.status === "rejected" && (o.reason || o.code) ? `: ${o.reason || o.code}` : "";
+  return o.status === "unknown" ? `unknown, being looked up${asked}` : `${words(o.status)}${asked}${why}`;
+}
+
+/** @param {Row} first @param {App} app */
+function acts(first, app) {
+  const id = first.id;
+  const row = () => app.store.channel("orders")?.rows?.get(id) ?? first;
+  const said = h("span", { class: "row-error", role: "alert" });
+  const cancel = h(
+    "button",
+    { type: "button", class: "small-button", "aria-label": `Cancel order ${first.client_order_id}` },
+    "Cancel",
+  );
+  cancel.addEventListener("click", async () => {
+    cancel.disabled = true;
+    text(said, "");
+    const reply = await app.commands.call("order.cancel", { order_id: id });
+    cancel.disabled = false;
+    if (!reply.ok) text(said, told(reply.error));
+  });
+  const amend = h(
+    "button",
+    {
+      type: "button",
+      class: "small-button",
+      "aria-label": `Amend order ${first.client_order_id}`,
+      onclick: () => void amendDialog(app, row()),
+    },
+    "Amend",
+  );
+  return h("span", { class: "row-acts" }, said, amend, cancel);
+}
+
+/** @param {App} app @param {Row} order */
+async function amendDialog(app, order) {
+  const market = marketOf(app.store, order.symbol);
+  const input = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string} */ value) =>
+    h(
+      "label",
+      { class: "field" },
+      h("span", {}, label),
+      h("input", { name, type: "text", inputmode: "decimal", autocomplete: "off", value }),
+    );
+  /** @type {string[]} */
+  const names = [];
+  /** @type {HTMLElement[]} */
+  const inputs = [];
+  for (const [name, label] of /** @type {const} */ ([
+    ["price", "Price"],
+    ["stop_price", "Trigger price"],
+    ["amount", "Amount, filled part included"],
+  ])) {
+    if (!order[name]) continue;
+    names.push(name);
+    inputs.push(input(name, label, order[name]));
+  }
+  let error = "";
+  for (;;) {
+    const answer = await dialog({
+      title: `Amend ${order.side} ${order.symbol}`,
+      body: [
+        facts([
+          ["Order", `${kind(order)} ${onStep(order.amount, market?.amount_step)} at ${priceText(order, market)}`],
+          ["Filled", onStep(order.filled, market?.amount_step)],
+        ]),
+        ...inputs,
+        ...(error ? [h("p", { class: "warn", role: "alert" }, error)] : []),
+      ],
+      yes: "Amend",
+      focus: "field",
+      ready: (form) => names.every((n) => isDecimal(String(new FormData(form).get(n)).trim())),
+    });
+    if (!answer) return;
+    /** @type {Row} */
+    const args = { order_id: order.id };
+    for (const name of names) {
+      const value = String(answer.get(name)).trim();
+      if (cmp(value, order[name]) !== 0) args[name] = value;
+    }
+    if (Object.keys(args).length === 1) return;
+    const reply = await app.commands.call("order.amend", args);
+    if (reply.ok) return;
+    error = told(reply.error);
+  }
+}
+
+/** @param {App} app */
+async function cancelAll(app) {
+  const rows = app.store.rows("orders").filter(working);
+  const symbols = [...new Set(rows.map((o) => o.symbol))];
+  const dry = await app.commands.call("order.cancel_all", { dry_run: true });
+  const effect = dry.ok ? Object.entries(dry.result.effect ?? {}) : [];
+  const answer = await dialog({
+    title: "Cancel all orders?",
+    body: [
+      facts([
+        ["Working orders", String(rows.length)],
+        ["Symbols", symbols.join(", ") || "none"],
+        ...effect.map(
+          ([name, value]) =>
+            /** @type {[string, string]} */ ([
+              words(name),
+              Array.isArray(value)
+                ? String(value.length)
+                : /^-?\d/.test(String(value))
+                  ? money(String(value))
+                  : String(value),
+            ]),
+        ),
+      ]),
+    ],
+    yes: "Cancel all",
+    tone: "danger",
+  });
+  if (!answer) return;
+  const reply = await app.commands.call("order.cancel_all", {});
+  const failed = reply.result?.failed ?? [];
+  if (reply.ok && failed.length === 0) return;
+  await dialog({
+    title: "Not everything was canceled",
+    body: [
+      h(
+        "p",
+        { class: "warn", role: "alert" },
+        reply.ok ? `${failed.length} orders could not be canceled.` : told(reply.error),
+      ),
+    ],
+    yes: "Close",
+    no: null,
+  });
+}

@@ -1,0 +1,298 @@
+// Candles: history by market.ohlcv, then the channel ohlcv; fills as markers, orders and position as lines.
+import { libraryChart } from "../chart.js";
+import { decimals } from "../decimal.js";
+import { attr, cls, h, text } from "../dom.js";
+import { direction, grouped, onStep, percentPoints, stamp, words } from "../format.js";
+import { painter } from "../pace.js";
+import { remember, settings } from "../settings.js";
+import { marketOf, working } from "../trade.js";
+import { watchAge } from "./head.js";
+
+/** @typedef {import("../app.js").App} App */
+/** @typedef {import("../chart.js").Bar} Bar */
+/** @typedef {import("../shapes.d.ts").Row} Row */
+
+const FRAMES = /** @type {const} */ ({ "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": 86_400 });
+const PAGE = 500;
+const MOST = 5000;
+
+/** @param {number} n */
+const volumeText = (n) => grouped(n.toFixed(n >= 1000 ? 0 : n >= 1 ? 2 : 5));
+
+/** @param {HTMLElement} root @param {App} app */
+export function mount(root, app) {
+  const { store } = app;
+  const buttons = Object.keys(FRAMES).map((name) =>
+    h("button", { type: "button", class: "chip", "data-frame": name, onclick: () => choose(name) }, name),
+  );
+  const stampSlot = h("span", { class: "age", "aria-hidden": "true" });
+  const credit = h(
+    "a",
+    { class: "credit", href: "https://www.tradingview.com/", target: "_blank", rel: "noopener noreferrer" },
+    "Charts: TradingView Lightweight Charts™",
+  );
+  const head = h(
+    "div",
+    { class: "panel-head" },
+    h("h2", { id: `${root.id}-title`, class: "hidden" }, "Chart"),
+    h("div", { class: "chips", role: "group", "aria-label": "Timeframe" }, ...buttons),
+    stampSlot,
+    credit,
+  );
+  const legend = h("p", { class: "legend", "aria-hidden": "true" });
+  const canvas = h("div", { class: "chart-canvas", "aria-hidden": "true" });
+  const note = h("p", { class: "chart-note" });
+  const said = h("p");
+  const latest = h("tbody");
+  const spoken = h(
+    "div",
+    { class: "hidden" },
+    said,
+    h(
+      "table",
+      {},
+      h("caption", {}, "Last 20 bars"),
+      h(
+        "thead",
+        {},
+        h("tr", {}, ...["Time", "Open", "High", "Low", "Close", "Volume"].map((n) => h("th", { scope: "col" }, n))),
+      ),
+      latest,
+    ),
+  );
+  root.setAttribute("aria-labelledby", `${root.id}-title`);
+  root.append(head, h("div", { class: "chart-box" }, canvas, legend, note), spoken);
+  watchAge(root, stampSlot, app, "view:bars");
+
+  /** @type {import("../chart.js").Chart | null} */
+  let chart = null;
+  /** @type {Bar[]} */
+  let bars = [];
+  /** Which history is on the chart, or being fetched. */
+  let shown = "";
+  let loading = false;
+  let finished = false;
+  let closedThrough = 0;
+  /** @type {Bar | null} */
+  let hovered = null;
+
+  const frame = () => /** @type {keyof typeof FRAMES} */ (settings.timeframe in FRAMES ? settings.timeframe : "1m");
+  const seconds = () => FRAMES[frame()];
+  const market = () => marketOf(store, store.get("symbol"));
+
+  /** @param {string} name */
+  function choose(name) {
+    remember({ timeframe: name });
+    app.select(store.get("symbol"));
+    for (const b of buttons) attr(b, "aria-pressed", String(b.dataset.frame === name));
+  }
+  for (const b of buttons) attr(b, "aria-pressed", String(b.dataset.frame === settings.timeframe));
+
+  /** @param {any[]} row */
+  const bar = ([ts, open, high, low, close, volume]) => ({
+    time: ts / 1000,
+    open: Number(open),
+    high: Number(high),
+    low: Number(low),
+    close: Number(close),
+    volume: Number(volume),
+  });
+
+  /** @param {number | undefined} until ms, for pages to the left @param {boolean} [keep] the view where it is */
+  async function history(until, keep = until !== undefined) {
+    const symbol = store.get("symbol");
+    const name = `${symbol} ${settings.timeframe}`;
+    if (!symbol || !chart || loading || app.link.state.state !== "live") return;
+    loading = true;
+    const reply = await app.commands.call("market.ohlcv", {
+      symbol,
+      timeframe: frame(),
+      limit: PAGE,
+      ...(until ? { until } : {}),
+    });
+    loading = false;
+    if (name !== `${store.get("symbol")} ${settings.timeframe}`) return void history(undefined);
+    if (!reply.ok) {
+      text(note, `No history: ${reply.error?.code}: ${reply.error?.message}`);
+      return;
+    }
+    text(note, plain);
+    const page = /** @type {Bar[]} */ (reply.result.ohlcv.map(bar));
+    const older = page.filter((b) => !until || b.time < /** @type {Bar} */ (bars[0]).time);
+    finished = until !== undefined && older.length === 0;
+    bars = until === undefined ? page : [...older, ...bars].slice(-MOST);
+    shown = name;
+    if (until === undefined) closedThrough = reply.result.closed_through_ts ?? 0;
+    chart.setBars(bars, keep);
+    paint();
+    overlays();
+  }
+  let plain = "";
+
+  function live() {
+    const data = store.value(store.get("view:bars"));
+    const name = `${store.get("symbol")} ${settings.timeframe}`;
+    if (!chart) return;
+    if (shown !== name) {
+      if (bars.length > 0) {
+        bars = [];
+        finished = false;
+        chart.setBars(bars, false);
+        chart.setLines([]);
+        chart.setMarks([]);
+      }
+      void history(undefined);
+      return;
+    }
+    if (!data || data.timeframe !== settings.timeframe || data.symbol !== store.get("symbol")) return;
+    const jump = (data.closed_through_ts - closedThrough) / 1000 / seconds();
+    if (closedThrough && jump > 1.5) {
+      closedThrough = data.closed_through_ts;
+      void history(undefined, true);
+      return;
+    }
+    closedThrough = data.closed_through_ts ?? closedThrough;
+    for (const row of data.ohlcv) {
+      if (!row) continue;
+      const next = bar(row);
+      const last = bars.at(-1);
+      if (last && next.time < last.time) continue;
+      if (last?.time === next.time) bars.pop();
+      bars.push(next);
+      chart.update(next);
+    }
+  }
+
+  function overlays() {
+    if (!chart || bars.length === 0) return;
+    const symbol = store.get("symbol");
+    const first = /** @type {Bar} */ (bars[0]).time;
+    const size = seconds();
+    const marks = new Map();
+    for (const fill of store.list("fills")) {
+      const time = Math.floor(fill.ts / 1000 / size) * size;
+      if (fill.symbol === symbol && time >= first) marks.set(`${time}${fill.side}`, { time, side: fill.side });
+    }
+    chart.setMarks([...marks.values()].sort((a, b) => a.time - b.time));
+    const step = market()?.amount_step;
+    const lines = store
+      .rows("orders")
+      .filter((o) => o.symbol === symbol && working(o) && (o.price || o.stop_price))
+      .map((o) => ({
+        id: o.id,
+        price: Number(o.price ?? o.stop_price),
+        title: `${o.role && o.role !== "entry" ? words(o.role) : o.side} ${onStep(o.amount, step)}`,
+        tone: o.side === "buy" ? "up" : "down",
+        dashed: true,
+      }));
+    for (const p of store.rows("positions")) {
+      if (p.symbol !== symbol || !p.entry_price || Number(p.amount) === 0) continue;
+      lines.push({
+        id: p.id,
+        price: Number(p.entry_price),
+        title: `${p.side} ${onStep(p.amount, step)}`,
+        tone: "accent",
+        dashed: false,
+      });
+    }
+    chart.setLines(lines);
+  }
+
+  function style() {
+    const probe = h("span", { class: "hidden" });
+    root.append(probe);
+    const read = (/** @type {string} */ name) => {
+      probe.style.color = `var(--${name})`;
+      return getComputedStyle(probe).color;
+    };
+    const colours = {
+      up: read("up"),
+      down: read("down"),
+      text: read("dim"),
+      grid: read("line-soft"),
+      accent: read("accent"),
+      dim: read("dim"),
+    };
+    probe.remove();
+    chart?.style(colours, decimals(market()?.price_tick ?? "0.01"), settings.utc);
+  }
+
+  const paint = painter(root, 5, () => {
+    live();
+    const b = hovered ?? bars.at(-1);
+    const digits = decimals(market()?.price_tick ?? "0.01");
+    const n = (/** @type {number} */ value) => grouped(value.toFixed(digits));
+    text(
+      legend,
+      b
+        ? `O\u00a0${n(b.open)}  H\u00a0${n(b.high)}  L\u00a0${n(b.low)}  C\u00a0${n(b.close)}  V\u00a0${volumeText(b.volume)}`
+        : "",
+    );
+    cls(legend, `legend ${b ? direction(b.close - b.open) : ""}`);
+  });
+
+  /** For screen readers: one sentence, and a table, made again when a bar closes. */
+  let toldFor = "";
+  function speak() {
+    const last = bars.at(-1);
+    if (!last || toldFor === `${shown} ${last.time}`) return;
+    toldFor = `${shown} ${last.time}`;
+    const day = store.value(store.get("view:ticker"));
+    const tick = market()?.price_tick;
+    text(
+      said,
+      `${store.get("symbol")}, ${settings.timeframe} bars: last ${onStep(day?.last, tick)}, ${percentPoints(day?.change_pct, { plus: true })} in 24 hours, high ${onStep(day?.high, tick)}, low ${onStep(day?.low, tick)}.`,
+    );
+    const rows = bars.slice(-20).reverse();
+    latest.replaceChildren(
+      ...rows.map((b) =>
+        h(
+          "tr",
+          {},
+          ...[stamp(b.time * 1000, settings.utc), b.open, b.high, b.low, b.close, b.volume].map((v) =>
+            h("td", {}, String(v)),
+          ),
+        ),
+      ),
+    );
+  }
+
+  libraryChart(canvas)
+    .catch(async () => {
+      const { plainChart } = await import("../plain-chart.js");
+      plain =
+        "Plain chart: the chart library is not installed. To add it: python hatch_build.py in the source tree, then reload.";
+      text(note, plain);
+      credit.hidden = true;
+      return plainChart(canvas);
+    })
+    .then((made) => {
+      chart = made;
+      chart.onHover((b) => {
+        hovered = b;
+        paint();
+      });
+      chart.onLeftEdge(() => {
+        const first = bars[0];
+        if (first && !loading && !finished && bars.length < MOST && shown) void history(first.time * 1000 - 1);
+      });
+      style();
+      paint();
+      overlays();
+    });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", style);
+  store.watch(["ohlcv:", "view:bars", "symbol"], paint);
+  store.watch(["symbol"], () => paint(true));
+  store.watch(["ohlcv:"], speak);
+  store.watch(["orders", "fills", "positions", "settings", "markets"], overlays);
+  store.watch(["settings", "markets", "symbol"], style);
+  let wasLive = false;
+  store.watch(["link"], () => {
+    const now = app.link.state.state === "live";
+    if (now && !wasLive) {
+      if (shown) void history(undefined, true);
+      else paint();
+    }
+    wasLive = now;
+  });
+}

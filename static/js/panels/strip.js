@@ -1,0 +1,35 @@
+// The last line of the page: the newest alert, venue states, server and time.
+import { attr, cls, h, text } from "../dom.js";
+import { clock, words } from "../format.js";
+import { painter } from "../pace.js";
+import { settings } from "../settings.js";
+import { open } from "./log.js";
+
+/** @typedef {import("../app.js").App} App */
+
+/** @param {HTMLElement} root @param {App} app */
+export function mount(root, app) {
+  const { store } = app;
+  const alert = h("p", { class: "strip-alert", role: "status" });
+  const venues = h("span", { class: "strip-venues" });
+  const server = h("span", { class: "strip-server" });
+  const time = h("time", { class: "strip-time" });
+  root.append(alert, venues, server, time);
+  const paint = painter(root, 2, () => {
+    const newest = open(store).at(-1);
+    text(alert, newest ? `${newest.level}: ${words(newest.code)} – ${newest.text}` : "No open alerts");
+    cls(
+      alert,
+      `strip-alert ${newest ? (/error|critical/.test(newest.level) ? "bad" : newest.level === "warning" ? "warn" : "") : "dim"}`,
+    );
+    const welcome = store.get("welcome");
+    /** @type {{ id: string, status: string }[]} */
+    const list = store.value("status")?.venues ?? welcome?.venues ?? [];
+    text(venues, list.map((v) => `${v.id} ${v.status}`).join(", "));
+    text(server, welcome ? `${welcome.server}${welcome.subject ? ` · ${welcome.subject}` : ""}` : "");
+    const now = app.serverNow();
+    text(time, `${clock(now, settings.utc)} ${settings.utc ? "UTC" : ""}`.trim());
+    attr(time, "datetime", new Date(now).toISOString());
+  });
+  store.watch(["alerts", "status", "welcome", "beat", "settings"], paint);
+}

@@ -1,0 +1,459 @@
+// The order ticket: one submit path, one client order id per intention, the server's preview before, its words after.
+import { told } from "../commands.js";
+import { add, cmp, decimals, div, floorTo, isDecimal, mul, round, sub } from "../decimal.js";
+import { attr, cls, h, text } from "../dom.js";
+import { money, onStep, percent, words } from "../format.js";
+import { Intent, makeId } from "../intent.js";
+import { onKey } from "../keys.js";
+import { painter } from "../pace.js";
+import { marketOf, working } from "../trade.js";
+import { panelHead } from "./head.js";
+import { field, preview as previewBox } from "./ticket-parts.js";
+
+/** @typedef {import("../app.js").App} App */
+/** @typedef {import("../shapes.d.ts").Row} Row */
+/** @typedef {import("../shapes.d.ts").Reply} Reply */
+
+const TYPES = ["limit", "market", "stop", "stop_limit", "trailing_stop"];
+const PRICED = new Set(["limit", "stop_limit"]);
+const TRIGGERED = new Set(["stop", "stop_limit"]);
+/** After an answer the same gesture may still be under way (a double click): no new order so soon. */
+const REST = 400;
+
+/** @param {HTMLElement} root @param {App} app */
+export function mount(root, app) {
+  const { store, commands } = app;
+  const intent = new Intent(makeId);
+  let side = "buy";
+  let busy = false;
+  let rested = 0;
+  /** The order whose outcome is not known. @type {{ id: string, command?: string } | null} */
+  let doubt = null;
+  /** The order that the outcome line tells of, until it has ended. @type {{ id: string, args: Row } | null} */
+  let followed = null;
+
+  panelHead(root, "Order", app, "view:ticker");
+  const buy = h(
+    "button",
+    { type: "button", class: "side-button buy", "aria-keyshortcuts": "b", onclick: () => turn("buy") },
+    "Buy",
+    h("kbd", { "aria-hidden": "true" }, "b"),
+  );
+  const sell = h(
+    "button",
+    { type: "button", class: "side-button sell", "aria-keyshortcuts": "s", onclick: () => turn("sell") },
+    "Sell",
+    h("kbd", { "aria-hidden": "true" }, "s"),
+  );
+  const type = h("select", { id: "ticket-type" }, ...TYPES.map((t) => h("option", { value: t }, words(t))));
+  const tif = h(
+    "select",
+    { id: "ticket-tif" },
+    ...["GTC", "IOC", "FOK", "GTD"].map((t) => h("option", { value: t }, t)),
+  );
+  const price = field("price", "Price");
+  const stop = field("stop_price", "Trigger price");
+  const trail = field("trailing_amount", "Trails by");
+  const until = field("good_till_ts", "Good till", "datetime-local");
+  const amount = field("amount", "Amount");
+  const leverage = field("leverage", "Leverage");
+  const loss = field("stop_loss", "Stop loss");
+  const profit = field("take_profit", "Take profit");
+  const fields = [price, stop, trail, until, amount, leverage, loss, profit];
+  const post = h("input", { type: "checkbox", id: "ticket-post" });
+  const reduce = h("input", { type: "checkbox", id: "ticket-reduce" });
+  const parts = ["25", "50", "75", "100"].map((p) =>
+    h("button", { type: "button", class: "chip", onclick: () => void portion(p) }, p === "100" ? "Max" : `${p} %`),
+  );
+  const shown = previewBox();
+  const submit = h("button", { type: "submit", class: "submit buy" }, "Buy");
+  const outcome = h("p", { class: "outcome", role: "status" });
+  const refusal = h("p", { class: "outcome bad", role: "alert" });
+  const reason = h("p", { class: "outcome dim" });
+  const bracket = h(
+    "details",
+    { class: "bracket" },
+    h("summary", {}, "Stop loss and take profit"),
+    h("div", { class: "pair" }, loss.root, profit.root),
+  );
+  const form = h(
+    "form",
+    { class: "ticket", novalidate: true, autocomplete: "off" },
+    h("div", { class: "sides", role: "group", "aria-label": "Side" }, buy, sell),
+    h(
+      "div",
+      { class: "pair" },
+      h("label", { class: "field" }, h("span", {}, "Type"), type),
+      h("label", { class: "field" }, h("span", {}, "Time in force"), tif),
+    ),
+    until.root,
+    stop.root,
+    trail.root,
+    price.root,
+    amount.root,
+    h("div", { class: "chips fill", role: "group", "aria-label": "Part of the largest amount allowed" }, ...parts),
+    leverage.root,
+    h(
+      "div",
+      { class: "checks" },
+      h("label", { class: "check" }, post, "Post only"),
+      h("label", { class: "check" }, reduce, "Reduce only"),
+    ),
+    bracket,
+    shown.root,
+    submit,
+    reason,
+    outcome,
+    refusal,
+  );
+  root.append(form);
+
+  const market = () => marketOf(store, store.get("symbol"));
+
+  /** @param {string} to */
+  function turn(to) {
+    side = to;
+    changed();
+  }
+
+  /** The ticket's content as arguments; null with a marked field when something is missing. @param {boolean} mark */
+  function content(mark) {
+    const symbol = store.get("symbol");
+    /** @type {Row} */
+    const args = { symbol, side, type: type.value, amount: amount.value };
+    /** @type {[ReturnType<typeof field>, string][]} */
+    const needed = [[amount, "amount"]];
+    if (PRICED.has(type.value)) needed.push([price, "price"]);
+    if (TRIGGERED.has(type.value)) needed.push([stop, "stop_price"]);
+    if (type.value === "trailing_stop") needed.push([trail, "trailing_amount"]);
+    const optional = /** @type {[ReturnType<typeof field>, string][]} */ ([
+      [loss, "stop_loss"],
+      [profit, "take_profit"],
+    ]);
+    let good = Boolean(symbol);
+    for (const [from, name] of [...needed, ...optional]) {
+      const value = from.value;
+      if (value === "" && optional.some(([f]) => f === from)) continue;
+      const why =
+        value === ""
+          ? "needed"
+          : isDecimal(value) && cmp(value, "0") > 0
+            ? ""
+            : "a number above zero, with a decimal point";
+      if (mark) from.error(why);
+      if (why) good = false;
+      else args[name] = value;
+    }
+    if (type.value !== "market" && tif.value !== "GTC") args.time_in_force = tif.value;
+    if (type.value === "market" && (tif.value === "IOC" || tif.value === "FOK")) args.time_in_force = tif.value;
+    if (args.time_in_force === "GTD") {
+      const till = new Date(until.value).getTime();
+      if (mark) until.error(Number.isFinite(till) ? "" : "needed");
+      if (Number.isFinite(till)) args.good_till_ts = till;
+      else good = false;
+    }
+    if (post.checked && PRICED.has(type.value)) args.post_only = true;
+    if (reduce.checked) args.reduce_only = true;
+    const kind = market()?.type;
+    if (kind && kind !== "spot") {
+      args.position_type = kind;
+      if (isDecimal(leverage.value)) args.leverage = leverage.value;
+    }
+    return good ? args : null;
+  }
+
+  /** Why nothing may be sent now, or "". */
+  function barred() {
+    const { state } = app.link.state;
+    if (state !== "live" && state !== "late") return "Order entry is off: no connection.";
+    const scopes = store.get("welcome")?.scopes;
+    if (scopes && !scopes.includes("trade") && !scopes.includes("admin")) return "View only: your role may not trade.";
+    if (app.tradingState() === "halted") return "Trading is halted.";
+    if (app.feed().stale && type.value === "market") return "The feed is late: no market orders.";
+    return "";
+  }
+
+  // --- what the server says before ---
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  let asked = 0;
+  let askedAt = 0;
+  /** @param {number} [wait] */
+  function ask(wait = 200) {
+    clearTimeout(timer);
+    timer = undefined;
+    const args = content(false);
+    if (!args) return shown.clear();
+    timer = setTimeout(async () => {
+      timer = undefined;
+      const mine = ++asked;
+      askedAt = Date.now();
+      if (app.link.state.state !== "live" || busy) return;
+      const reply = await commands.call("order.preview", args);
+      if (mine !== asked || busy) return;
+      for (const f of fields) f.error("");
+      if (reply.ok) shown.show(reply.result, market());
+      else {
+        shown.refused(told(reply.error));
+        mark(reply);
+      }
+    }, wait);
+  }
+
+  /** The account moved under a preview that is shown: ask again, but never more often than each 3 s, nor instead. */
+  function again() {
+    if (timer === undefined && Date.now() - askedAt > 3000 && content(false)) ask(0);
+  }
+
+  function changed() {
+    for (const f of fields) f.error("");
+    text(refusal, "");
+    paint();
+    ask();
+  }
+
+  /** @param {string} share percent of the largest amount that would pass */
+  async function portion(share) {
+    const now = market();
+    const symbol = store.get("symbol");
+    if (!now) return;
+    const least = now.min_amount ?? now.amount_step;
+    const args = {
+      ...(content(false) ?? {
+        symbol,
+        side,
+        type: type.value,
+        ...(PRICED.has(type.value) ? { price: price.value } : {}),
+      }),
+      amount: least,
+    };
+    if (PRICED.has(type.value) && !isDecimal(price.value)) return price.error("needed for this");
+    const reply = await commands.call("order.preview", args);
+    const most = reply.result?.max_allowed_amount;
+    if (!reply.ok || most === undefined || most === null)
+      return shown.refused(told(reply.error) || "the server gave no largest amount");
+    const part = floorTo(div(mul(most, share), "100", 18), now.amount_step);
+    amount.set(round(part, decimals(now.amount_step)));
+    changed();
+  }
+
+  // --- sending ---
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    void place();
+  });
+  form.addEventListener("keydown", (event) => {
+    if (
+      event.key !== "Enter" ||
+      event.target instanceof HTMLButtonElement ||
+      (event.target instanceof HTMLElement && event.target.tagName === "SUMMARY")
+    ) {
+      if (event.key === "Enter" && event.repeat) event.preventDefault();
+      return;
+    }
+    event.preventDefault();
+    if (!event.repeat) void place();
+  });
+
+  async function place() {
+    if (busy || Date.now() < rested) return;
+    const args = content(true);
+    if (!args || barred()) return void paint();
+    const id = intent.id(args);
+    busy = true;
+    followed = null;
+    asked++;
+    text(refusal, "");
+    text(outcome, "Sending…");
+    paint();
+    const expires = app.link.state.offset === undefined ? {} : { expires_at: Math.round(app.serverNow()) + 10_000 };
+    const reply = await commands.call("order.place", {
+      ...args,
+      client_order_id: id,
+      mode: store.get("welcome")?.mode,
+      ...expires,
+    });
+    busy = false;
+    rested = Date.now() + REST;
+    answered(args, id, reply);
+    paint();
+  }
+
+  /** @param {Row} args @param {string} id @param {Reply} reply */
+  function answered(args, id, reply) {
+    text(outcome, "");
+    if (reply.ok) {
+      intent.settle("done");
+      doubt = null;
+      followed = { id, args };
+      text(outcome, sentence(args, reply.result));
+      follow();
+      amount.set("");
+      shown.clear();
+      return;
+    }
+    if (reply.error?.outcome === "unknown") {
+      intent.settle("unknown");
+      doubt = { id, command: reply.error.details?.command };
+      text(
+        refusal,
+        `Outcome unknown, being looked up. Sending this ticket again is safe: it has the same id. (${told(reply.error)})`,
+      );
+      return;
+    }
+    intent.settle("not_done");
+    text(refusal, told(reply.error));
+    mark(reply);
+  }
+
+  /** The venue accepts first and fills later: the outcome line goes on with the order's row. */
+  function follow() {
+    const row = followed && store.rows("orders").find((o) => o.client_order_id === followed?.id);
+    if (!row || !followed) return;
+    text(outcome, sentence(followed.args, row));
+    if (!working(row)) followed = null;
+  }
+
+  /** @param {Reply} reply */
+  function mark(reply) {
+    for (const { field: name, message } of reply.error?.details?.fields ?? []) {
+      fields.find((f) => f.name === name)?.error(message);
+    }
+    const near = reply.error?.details?.nearest;
+    if (Array.isArray(near)) text(reason, `Nearest on the grid: ${near.join(" or ")}`);
+  }
+
+  /** @param {Row} args @param {Row} result */
+  function sentence(args, result) {
+    const m = market();
+    const filled = result.filled && cmp(result.filled, "0") > 0;
+    const at = result.average ? ` at ${money(result.average, decimals(m?.price_tick ?? "0.01"))}` : "";
+    const what = `${args.side} ${onStep(args.amount, m?.amount_step)} ${m?.base ?? ""}`;
+    const again = result.duplicate ? " (the same order as before: nothing was sent twice)" : "";
+    if (result.status === "filled") return `Filled: ${what}${at}${again}`;
+    if (result.status === "open" && filled)
+      return `Open: ${what}, ${onStep(result.filled, m?.amount_step)} filled${at}${again}`;
+    const state = words(result.status);
+    return `${state.charAt(0).toUpperCase()}${state.slice(1)}: ${what}${at}${result.reason ? `, ${result.reason}` : ""}${again}`;
+  }
+
+  // --- an unknown outcome ends by evidence: the notice, the order's row, or a look-up after a reconnect ---
+  commands.onResolved((data) => {
+    if (data.client_order_id === doubt?.id || (data.command && data.command === doubt?.command))
+      resolved(words(data.status));
+  });
+  /** @param {string} how */
+  function resolved(how) {
+    doubt = null;
+    intent.settle("done");
+    text(refusal, "");
+    text(outcome, `Resolved: the order is ${how}.`);
+  }
+  let asking = false;
+  async function lookUp() {
+    const mine = doubt;
+    if (!mine || asking || app.link.state.state !== "live") return;
+    const row = store.rows("orders").find((o) => o.client_order_id === mine.id);
+    if (row && row.status !== "unknown" && row.status !== "pending") return resolved(words(row.status));
+    if (row || mine.command) return; // the server is at it and will say
+    asking = true;
+    const reply = await commands.call("order.get", { client_order_id: mine.id });
+    asking = false;
+    if (doubt !== mine) return;
+    if (reply.ok && reply.result.status !== "unknown" && reply.result.status !== "pending")
+      resolved(words(reply.result.status));
+    else if (reply.error?.code === "not_found") {
+      doubt = null;
+      text(outcome, "");
+      text(refusal, "The order did not reach the server. The ticket is as it was; sending it again uses the same id.");
+    }
+  }
+  store.watch(["link", "orders"], () => void lookUp());
+  store.watch(["orders"], follow);
+
+  // --- drawing ---
+  const paint = painter(root, 10, () => {
+    const m = market();
+    const symbol = store.get("symbol");
+    const kind = type.value;
+    attr(buy, "aria-pressed", String(side === "buy"));
+    attr(sell, "aria-pressed", String(side === "sell"));
+    price.root.hidden = !PRICED.has(kind);
+    stop.root.hidden = !TRIGGERED.has(kind);
+    trail.root.hidden = kind !== "trailing_stop";
+    until.root.hidden = tif.value !== "GTD" || kind === "market";
+    leverage.root.hidden = !m || m.type === "spot";
+    post.disabled = !PRICED.has(kind);
+    for (const f of [price, stop, trail, loss, profit]) f.unit(m?.settle ?? m?.quote ?? "");
+    amount.unit(m?.type !== undefined && m.type !== "spot" ? "contracts" : (m?.base ?? ""));
+    leverage.unit("×");
+    const why = barred();
+    const what =
+      amount.value && isDecimal(amount.value)
+        ? ` ${onStep(amount.value, m?.amount_step)} ${m?.base ?? ""}`
+        : ` ${symbol ?? ""}`;
+    const at =
+      kind === "limit" && isDecimal(price.value)
+        ? ` at ${onStep(price.value, m?.price_tick)}`
+        : kind === "limit"
+          ? ""
+          : ` (${words(kind)})`;
+    text(submit, busy ? "Sending…" : `${side === "buy" ? "Buy" : "Sell"}${what}${at}`);
+    cls(submit, `submit ${side}`);
+    submit.disabled = busy || why !== "" || content(false) === null;
+    if (why) text(reason, why);
+    else text(reason, warning());
+  });
+
+  /** Two slips worth a word: a limit far from the market, an amount large for the book. */
+  function warning() {
+    const book = store.channel(store.get("view:book"))?.book;
+    const last = store.value(store.get("view:ticker"))?.last;
+    if (PRICED.has(type.value) && isDecimal(price.value) && last && cmp(last, "0") > 0) {
+      const gap = div(sub(price.value, last), last, 6);
+      const wide = cmp(gap, "0.02") > 0 || cmp(gap, "-0.02") < 0;
+      if (wide) return `The price is ${percent(gap, { plus: true })} from the last trade.`;
+    }
+    const other = side === "buy" ? book?.asks : book?.bids;
+    if (other && isDecimal(amount.value)) {
+      const near = other.slice(0, 5).reduce((sum, [, a]) => add(sum, a), "0");
+      if (cmp(mul(near, "0.1"), amount.value) < 0) return "The amount is more than a tenth of the five best levels.";
+    }
+    return "";
+  }
+
+  form.addEventListener("input", changed);
+  store.watch(["symbol", "markets", "link", "status", "risk", "welcome", "view:book", "orderbook:"], paint);
+  store.watch(["balances", "positions", "orders"], again);
+  let symbol = "";
+  store.watch(["symbol"], () => {
+    if (symbol && symbol !== store.get("symbol")) {
+      for (const f of fields) f.set("");
+      text(outcome, "");
+      shown.clear();
+    }
+    symbol = store.get("symbol");
+    changed();
+  });
+  store.watch(["fill"], () => {
+    const filled = store.get("fill");
+    if (!filled) return;
+    if (TRIGGERED.has(type.value) && type.value === "stop") stop.set(filled.price);
+    else {
+      if (type.value === "market" || type.value === "trailing_stop") type.value = "limit";
+      price.set(filled.price);
+    }
+    if (filled.amount) amount.set(filled.amount);
+    changed();
+  });
+  onKey("b", "side: buy", () => turn("buy"));
+  onKey("s", "side: sell", () => turn("sell"));
+  onKey("l", "type: limit", () => pick("limit"));
+  onKey("m", "type: market", () => pick("market"));
+  /** @param {string} kind */
+  function pick(kind) {
+    type.value = kind;
+    changed();
+    (kind === "limit" ? price : amount).focus();
+  }
+}

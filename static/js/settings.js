@@ -1,0 +1,39 @@
+// What the page remembers on this machine: one versioned key; broken content is replaced by defaults.
+
+const KEY = "realtime.page.1";
+const DEFAULTS = {
+  theme: /** @type {"system" | "dark" | "light"} */ ("system"),
+  symbol: "",
+  timeframe: "1m",
+  utc: false,
+  group: /** @type {Record<string, string>} */ ({}),
+  tab: "positions",
+};
+
+/** @typedef {typeof DEFAULTS} Settings */
+
+/** @returns {Settings} */
+function load() {
+  try {
+    const found = JSON.parse(localStorage.getItem(KEY) ?? "{}");
+    const fits = Object.entries(DEFAULTS).map(([name, value]) => {
+      const kept = found?.[name];
+      return [name, typeof kept === typeof value && kept !== null ? kept : value];
+    });
+    return Object.fromEntries(fits);
+  } catch {
+    return { ...DEFAULTS };
+  }
+}
+
+export const settings = load();
+
+/** @param {Partial<Settings>} patch */
+export function remember(patch) {
+  Object.assign(settings, patch);
+  try {
+    localStorage.setItem(KEY, JSON.stringify(settings));
+  } catch {
+    // Storage is full or forbidden: the page works, it only forgets.
+  }
+}

@@ -1,0 +1,137 @@
+/** What the page itself passes around: messages as it uses them, changes, channels. Decimals are strings end to end. */
+
+export type Dec = string;
+export type Row = Record<string, any>;
+export type Level = [price: Dec, amount: Dec];
+export type Position = { epoch: string; seq: number };
+
+export type ErrorBody = {
+  code: string;
+  message: string;
+  outcome: "not_done" | "unknown";
+  retry_after?: number;
+  details?: Row;
+};
+
+export type Reply = {
+  type: "reply";
+  id?: string | number;
+  op?: string;
+  ok: boolean;
+  ts: number;
+  result?: any;
+  error?: ErrorBody;
+  at?: Record<string, Position>;
+};
+
+export type Welcome = {
+  type: "welcome";
+  v: number;
+  server: string;
+  session: string;
+  ts: number;
+  mode: "paper" | "live";
+  trading_state: string | null;
+  venues: { id: string; status: string }[];
+  auth: "ok" | "optional" | "required";
+  subject: string | null;
+  role: string | null;
+  scopes: string[] | null;
+  heartbeat: number;
+  reconnect: { first: number; max: number };
+};
+
+export type Data = {
+  type: "snapshot" | "update";
+  channel: string;
+  epoch?: string;
+  seq: number;
+  ts: number;
+  asof?: number;
+  reason?: string;
+  lost?: number;
+  checksum?: number;
+  data: any;
+};
+
+export type Notice = { type: "notice"; event: string; ts: number; channels?: string[]; data: Row };
+export type Heartbeat = { type: "heartbeat"; ts: number; asof: Record<string, number> };
+export type Message = Welcome | Reply | Data | Notice | Heartbeat;
+
+/** One entry of a subscribe reply. */
+export type Info = {
+  channel: string;
+  class: "value" | "table" | "log";
+  key?: string;
+  epoch: string;
+  seq?: number;
+  resumed: boolean;
+  stale: boolean;
+  asof?: number;
+};
+
+/** What the worker tells the page about one channel since the last batch. */
+export type Change = Position & {
+  name: string;
+  class: "value" | "table" | "log";
+  asof?: number;
+  value?: any;
+  book?: { bids: Level[]; asks: Level[] };
+  rows?: { replace: boolean; set: [string, Row][]; del: string[] };
+  entries?: { replace: boolean; list: Row[]; lost: number };
+};
+
+export type FromWorker =
+  | { t: "batch"; changes: Change[] }
+  | { t: "message"; message: Welcome | Reply | Notice | Heartbeat }
+  | { t: "link"; state: "connecting" | "open" | "closed" | "stopped"; code?: number; reason?: string }
+  | { t: "latency"; ms: number; offset: number }
+  | { t: "alive" };
+
+export type ToWorker =
+  | { t: "open"; url: string }
+  | { t: "watch" | "drop"; names: string[] }
+  | { t: "send"; frame: Row }
+  | { t: "pace"; every: number }
+  | { t: "ready" | "again" | "close" };
+
+/** A channel as the store keeps it. */
+export type Entry = {
+  class: "value" | "table" | "log";
+  value?: any;
+  rows?: Map<string, Row>;
+  list?: Row[];
+  book?: { bids: Level[]; asks: Level[] };
+  position?: Position;
+  asof?: number;
+  stale?: boolean;
+  staleSince?: number;
+  cause?: string;
+  error?: ErrorBody;
+};
+
+export type Market = {
+  symbol: string;
+  base: string;
+  quote: string;
+  settle?: string | null;
+  type: string;
+  active: boolean;
+  price_tick: Dec;
+  amount_step: Dec;
+  min_amount?: Dec | null;
+  min_cost?: Dec | null;
+  max_amount?: Dec | null;
+  max_leverage?: Dec | number;
+  groups?: Dec[];
+};
+
+export type Link = {
+  state: "connecting" | "live" | "late" | "lost" | "stopped";
+  /** Page clock, ms, of the last frame. */
+  heard: number;
+  code?: number;
+  reason?: string;
+  latency?: number;
+  offset?: number;
+};

@@ -1,0 +1,205 @@
+// The socket, away from the page's thread: parse, client rule, resume, ping, back-off. Tells the page one batch per
+// frame, and only when asked; replies, notices and heartbeats at once.
+import { Wire } from "./wire.js";
+
+/** @typedef {import("./shapes.d.ts").FromWorker} FromWorker */
+/** @typedef {import("./shapes.d.ts").ToWorker} ToWorker */
+/** @typedef {import("./shapes.d.ts").Message} Message */
+/** @typedef {import("./shapes.d.ts").Row} Row */
+
+const PING_EVERY = 5000;
+const ALIVE_EVERY = 250;
+
+const wire = new Wire();
+/** @type {WebSocket | null} */
+let socket = null;
+let url = "";
+let ready = true;
+let every = 50;
+let heartbeat = 2;
+let first = 250;
+let most = 30_000;
+let delay = 0;
+/** Set by the notice `shutdown`: a slot of our own, ms. */
+let slot = 0;
+let told = 0;
+let serial = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let silence;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let retry;
+/** @type {Map<string, number>} */
+const pings = new Map();
+/** @type {{ rtt: number, offset: number }[]} the last ten samples */
+const samples = [];
+
+/** @param {FromWorker} message */
+const tell = (message) => postMessage(message);
+
+/** @param {Row} frame @returns {boolean} */
+function send(frame) {
+  if (socket?.readyState !== WebSocket.OPEN) return false;
+  socket.send(JSON.stringify(frame));
+  return true;
+}
+
+/** @param {(string | Row)[]} channels */
+function subscribe(channels) {
+  if (channels.length > 0) send({ op: "subscribe", id: `s-${++serial}`, channels });
+}
+
+function deliver() {
+  if (!ready || !wire.waiting) return;
+  ready = false;
+  tell({ t: "batch", changes: wire.changes() });
+}
+
+/** @param {Message} m */
+function take(m) {
+  switch (m.type) {
+    case "snapshot":
+    case "update":
+      if (wire.take(m) === "gap") subscribe([m.channel]);
+      else delay = 0;
+      return;
+    case "reply":
+      if (m.op === "subscribe" && m.ok) wire.subscribed(m.result.channels);
+      if (m.op === "subscribe" && m.error?.retry_after) setTimeout(enter, m.error.retry_after * 1000);
+      if (typeof m.id === "string" && pings.has(m.id)) return pong(m.id, m.ts, m.result?.recv_ts ?? m.ts);
+      break;
+    case "welcome":
+      heartbeat = m.heartbeat;
+      first = m.reconnect.first * 1000;
+      most = m.reconnect.max * 1000;
+      if (m.auth !== "required") enter();
+      break;
+    case "notice":
+      if (m.event === "shutdown") slot = Math.max(50, (m.data.reconnect_after ?? 1) * 1000);
+      break;
+  }
+  tell({ t: "message", message: m });
+}
+
+/** Admitted: ask for everything wanted, from where we left off. */
+function enter() {
+  tell({ t: "link", state: "open" });
+  subscribe(wire.resume());
+  ping();
+}
+
+function ping() {
+  const id = `ping-${++serial}`;
+  pings.clear();
+  pings.set(id, Date.now());
+  send({ op: "ping", id });
+}
+
+/** @param {string} id @param {number} ts @param {number} received */
+function pong(id, ts, received) {
+  const t0 = /** @type {number} */ (pings.get(id));
+  const t3 = Date.now();
+  pings.delete(id);
+  samples.push({ rtt: t3 - t0, offset: (received - t0 + (ts - t3)) / 2 });
+  if (samples.length > 10) samples.shift();
+  const best = samples.reduce((a, b) => (b.rtt < a.rtt ? b : a));
+  tell({ t: "latency", ms: t3 - t0, offset: best.offset });
+}
+
+function heard() {
+  clearTimeout(silence);
+  silence = setTimeout(() => again("silent"), heartbeat * 2500);
+  const now = Date.now();
+  if (now - told > ALIVE_EVERY) {
+    told = now;
+    tell({ t: "alive" });
+  }
+}
+
+/** Leaves this socket and tries again after the back-off of 7.4. @param {string} reason */
+function again(reason, code = 1006) {
+  leave();
+  tell({ t: "link", state: "closed", code, reason });
+  const wait = slot || Math.random() * (delay || first);
+  delay = Math.min(2 * (delay || first), most);
+  slot = 0;
+  clearTimeout(retry);
+  retry = setTimeout(open, wait);
+}
+
+function leave() {
+  clearTimeout(silence);
+  if (!socket) return;
+  socket.onmessage = socket.onclose = socket.onopen = null;
+  socket.close();
+  socket = null;
+}
+
+function open() {
+  clearTimeout(retry);
+  leave();
+  tell({ t: "link", state: "connecting" });
+  const mine = new WebSocket(url.replace(/every=\d+/, `every=${every}`));
+  socket = mine;
+  silence = setTimeout(() => again("no answer"), 10_000);
+  mine.onmessage = (event) => {
+    heard();
+    const got = JSON.parse(event.data);
+    for (const m of Array.isArray(got) ? got : [got]) take(m);
+    deliver();
+  };
+  mine.onclose = (event) => {
+    if (event.code >= 4400 && event.code < 4500) {
+      leave();
+      tell({ t: "link", state: "stopped", code: event.code, reason: event.reason });
+    } else again(event.reason || "closed", event.code);
+  };
+}
+
+setInterval(() => {
+  if (socket?.readyState === WebSocket.OPEN) ping();
+}, PING_EVERY);
+
+addEventListener("message", (event) => {
+  const m = /** @type {ToWorker} */ (event.data);
+  switch (m.t) {
+    case "open":
+      url = m.url;
+      return open();
+    case "watch":
+      return subscribe(wire.watch(m.names));
+    case "drop": {
+      const channels = wire.drop(m.names);
+      if (channels.length > 0) send({ op: "unsubscribe", id: `s-${++serial}`, channels });
+      return;
+    }
+    case "send":
+      if (!send(m.frame)) {
+        const error = { code: "link_lost", message: "not connected; nothing was sent", outcome: "not_done" };
+        tell({
+          t: "message",
+          message: /** @type {any} */ ({
+            type: "reply",
+            id: m.frame.id,
+            op: m.frame.op,
+            ok: false,
+            ts: Date.now(),
+            error,
+          }),
+        });
+      }
+      return;
+    case "pace":
+      every = m.every;
+      send({ op: "pace", id: `s-${++serial}`, every });
+      return;
+    case "ready":
+      ready = true;
+      return deliver();
+    case "again":
+      delay = 0;
+      return open();
+    case "close":
+      clearTimeout(retry);
+      return leave();
+  }
+});

@@ -1,0 +1,39 @@
+// What panels say about orders: names of kinds, sides and states.
+import { onStep, words } from "./format.js";
+
+/** @typedef {import("./shapes.d.ts").Row} Row */
+/** @typedef {import("./shapes.d.ts").Market} Market */
+
+export const ENDED = new Set(["filled", "canceled", "rejected", "expired"]);
+
+/** @param {Row} order */
+export const working = (order) => !ENDED.has(order.status);
+
+/** @param {string} side */
+export const sideText = (side) => ({ buy: "▲ buy", sell: "▼ sell", long: "▲ long", short: "▼ short" })[side] ?? side;
+
+/** @param {string} side */
+export const sideTone = (side) => (side === "buy" || side === "long" ? "up" : "down");
+
+/** @param {Row} order */
+export const kind = (order) =>
+  order.role && order.role !== "entry" ? `${words(order.type)}, ${words(order.role)}` : words(order.type);
+
+/** The market of a symbol from the channel `markets`. @param {import("./store.js").Store} store @param {string} symbol */
+export const marketOf = (store, symbol) =>
+  /** @type {Market | undefined} */ (store.channel("markets")?.rows?.get(symbol));
+
+/** The price that matters for an order: limit, trigger, or how far it trails. @param {Row} order @param {Market} [market] */
+export function priceText(order, market) {
+  const tick = market?.price_tick;
+  const trigger = order.stop_price ? `at ${onStep(order.stop_price, tick)}` : "";
+  const trail = order.trailing_amount
+    ? `trails ${onStep(order.trailing_amount, tick)}`
+    : order.trailing_rate
+      ? `trails ${(Number(order.trailing_rate) * 100).toFixed(2)} %`
+      : "";
+  const limit = order.price ? onStep(order.price, tick) : "";
+  if (trail) return order.stop_price ? `${onStep(order.stop_price, tick)}, ${trail}` : trail;
+  if (trigger && limit) return `${limit} ${trigger}`;
+  return limit || trigger || "market";
+}

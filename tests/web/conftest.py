@@ -1,0 +1,150 @@
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.web.fake import Fake
+
+
+HINT = "no chromium; apt-get install --no-install-recommends chromium brings it"
+QUIET = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+WATCH = """
+addEventListener("securitypolicyviolation", (e) => console.error("CSP", e.violatedDirective, e.blockedURI));
+"""
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One chromium for all tests of this package; skipped where there is none, failed where CI must have one.
+
+    Not of the session: Playwright's loop runs in this thread while it lives, and no other one can.
+    """
+    path = shutil.which("chromium")
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail(HINT)
+        pytest.skip(HINT)
+    root = ("--no-sandbox",) if os.geteuid() == 0 else ()
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=[*QUIET, *root])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    """A fake server of this test's own."""
+    server = Fake()
+    yield server
+    server.stop()
+
+
+@dataclass
+class Watch:
+    """What must stay empty: errors, violations, foreign requests; and the requests of the page."""
+
+    origin: str
+    faults: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    forgiven: tuple[str, ...] = ()
+
+    def look(self, page: Page) -> None:
+        """Attaches to a page."""
+        page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
+        page.on("console", lambda m: self.fault(m.text) if m.type in {"error", "warning"} else None)
+        page.on("request", lambda request: self.request(request.url))
+
+    def fault(self, text: str) -> None:
+        """A console line; a refused connection while a test has the server down is the browser's own."""
+        if not any(part in text for part in self.forgiven):
+            self.faults.append(text)
+
+    def request(self, url: str) -> None:
+        """Every request, and whether it leaves the origin."""
+        self.requests.append(url)
+        parts = urlsplit(url)
+        if parts.scheme != "blob" and parts.netloc != self.origin:
+            self.faults.append(f"foreign request: {url}")
+
+
+class Desk:
+    """Opens pages for one test and judges them at its end."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.browser = browser
+        self.url = url
+        self.watch = Watch(urlsplit(url).netloc)
+        self.contexts: list[BrowserContext] = []
+
+    def open(
+        self,
+        *,
+        width: int = 1440,
+        height: int = 900,
+        dark: bool = True,
+        touch: bool = False,
+        clock: bool = False,
+        script: str = "",
+        wait: bool = True,
+        calm: bool = False,
+    ) -> Page:
+        """A page in a context of its own, live unless `wait` is false."""
+        context = self.browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            has_touch=touch,
+            reduced_motion="reduce" if calm else "no-preference",
+            timezone_id="Europe/Stockholm",
+        )
+        context.set_default_timeout(5000)
+        self.contexts.append(context)
+        page = context.new_page()
+        self.watch.look(page)
+        page.add_init_script(WATCH + script)
+        if clock:
+            page.clock.install()
+        page.goto(self.url)
+        if wait:
+            page.locator(".dot.live").wait_for()
+            expect(page.locator(".last")).to_contain_text(".")
+            if width >= 800:
+                page.locator("#orderbook .book-row[data-price]").first.wait_for()
+        return page
+
+    def close(self) -> None:
+        """Ends the pages."""
+        for context in self.contexts:
+            context.close()
+
+
+@pytest.fixture
+def desk(browser: Browser, fake: Fake) -> Iterator[Desk]:
+    """Pages on the fake server; any fault fails the test."""
+    made = Desk(browser, fake.start())
+    yield made
+    made.close()
+    assert made.watch.faults == []
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core."""
+    if AXE.is_file():
+        return AXE.read_text()
+    reason = "axe-core is not installed; make web brings it"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

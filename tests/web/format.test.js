@@ -1,0 +1,50 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as f from "../../static/js/format.js";
+
+test("thousands are grouped and the minus is a real minus", () => {
+  assert.equal(f.grouped("1234567.891234"), "1,234,567.891234");
+  assert.equal(f.grouped("-1234.5"), "−1,234.5");
+  assert.equal(f.grouped("123"), "123");
+});
+
+test("digits come from the market's grid, and no digit of the wire is cut", () => {
+  assert.equal(f.onStep("64012.1", "0.01"), "64,012.10");
+  assert.equal(f.onStep("0.00001423", "0.00000001"), "0.00001423");
+  assert.equal(f.onStep("1.23456", "0.01"), "1.23456");
+  assert.equal(f.onStep(null, "0.01"), "–");
+});
+
+test("money says its sign only where there is one", () => {
+  assert.equal(f.signed("250.711"), "+250.71");
+  assert.equal(f.signed("-81.494"), "−81.49");
+  assert.equal(f.signed("-0.001"), "0.00");
+  assert.equal(f.signed(null), "–");
+});
+
+test("a fraction is shown as percent with two digits", () => {
+  assert.equal(f.percent(0.0245), "2.45 %");
+  assert.equal(f.percent("0.1", { digits: 0 }), "10 %");
+  assert.equal(f.percent(-0.00001, { plus: true }), "0.00 %");
+  assert.equal(f.percentPoints(3.784, { plus: true }), "+3.78 %");
+  assert.equal(f.percent(null), "–");
+});
+
+test("direction has a word and an arrow", () => {
+  assert.deepEqual([f.direction("0.1"), f.direction(-2), f.direction("0"), f.direction(null)], ["up", "down", "", ""]);
+  assert.deepEqual([f.arrow(1), f.arrow("-1"), f.arrow(0)], ["▲", "▼", ""]);
+});
+
+test("one clock writes times, in UTC and in the zone of the browser", () => {
+  assert.equal(f.clock(1790000000000, true), "14:13:20");
+  assert.equal(f.stamp(1790000000000, true), "2026-09-21 14:13");
+  const p = f.parts(1790000000000, false);
+  assert.equal(p.hour, new Date(1790000000000).getHours());
+});
+
+test("ages stay short", () => {
+  assert.deepEqual(
+    [f.age(-5), f.age(420), f.age(12_345), f.age(200_000), f.age(8_000_000)],
+    ["0.0 s", "0.4 s", "12 s", "3 min", "2 h"],
+  );
+});

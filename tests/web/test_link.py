@@ -1,0 +1,193 @@
+"""Stories of the link: late, lost, resumed, restarted, skipped, stale; and of untrusted text."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.web.conftest import Desk
+from tests.web.fake import Fake
+
+
+pytestmark = pytest.mark.browser
+
+
+def show_hidden(page: Page, *, hidden: bool) -> None:
+    flag = "true" if hidden else "false"
+    page.evaluate(
+        f"Object.defineProperty(document, 'hidden', {{value: {flag}, configurable: true}});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+
+
+def test_a_silent_link_is_late_then_lost_and_comes_back(desk: Desk, fake: Fake) -> None:
+    page = desk.open(clock=True)
+    fake.silent = True
+    page.wait_for_timeout(150)
+    page.clock.fast_forward(3300)
+    expect(page.locator(".dot.late")).to_be_visible()
+    page.clock.fast_forward(2500)
+    expect(page.locator(".dot.lost")).to_be_visible()
+    expect(page.locator("#banner [role=alert]")).to_contain_text("Prices are frozen")
+    expect(page.locator("#orderbook")).to_have_attribute("data-age", "frozen")
+    expect(page.locator("#ticket")).to_contain_text("Order entry is off")
+    fake.silent = False
+    expect(page.locator(".dot.live")).to_be_visible()
+    expect(page.locator("#banner")).to_be_hidden()
+
+
+def test_a_cut_socket_reconnects_and_resumes_from_its_positions(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    fake.do(fake.step)
+    page.wait_for_timeout(200)
+    fake.cut()
+    expect(page.locator(".dot.live")).to_be_visible()
+    page.wait_for_timeout(200)
+    again = fake.ops("subscribe")[-1]["channels"]
+    resumed = {c["channel"]: c["since"] for c in again if isinstance(c, dict)}
+    assert resumed["fills"]["epoch"] == "j1"
+    assert "orderbook:BTC/USDT?depth=25&rate=100" in resumed
+    first = page.locator(".last").inner_text()
+    fake.moving = True
+    expect(page.locator(".last")).not_to_have_text(first)
+
+
+def test_after_a_restart_snapshots_replace_everything_without_a_reload(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
+    page.fill("#ticket-price", "63900")
+    page.fill("#ticket-amount", "0.01")
+    page.click("button.submit")
+    expect(page.locator("#tab-orders .count")).to_have_text("1")
+    page.evaluate("window.mark = 1")
+
+    def change() -> None:
+        fake.streams["orders"].rows.clear()
+        fake.price["BTC/USDT"] -= 50
+        fake.quote("BTC/USDT")
+
+    fake.silent = True
+    fake.do(change)
+    fake.silent = False
+    fake.restart()
+    expect(page.locator("#tab-orders .count")).to_have_text("")
+    book = fake.do(lambda: fake.streams["orderbook:BTC/USDT?depth=25&rate=100"].value)
+    expect(page.locator(".bids .book-row").first).to_have_attribute(
+        "data-price", book["bids"][0][0]
+    )
+    shown = page.eval_on_selector_all(
+        ".asks .book-row[data-price]:not([hidden])", "rows => rows.map(r => r.dataset.price)"
+    )
+    assert shown == [p for p, _ in book["asks"][: len(shown)]]
+    assert page.evaluate("window.mark") == 1
+
+
+def test_a_skipped_delta_makes_the_page_fetch_the_book_again(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    name = "orderbook:BTC/USDT?depth=25&rate=100"
+    before = len(fake.ops("subscribe"))
+    fake.skip_next = True
+    fake.do(fake.step)
+    fake.do(fake.step)
+    page.wait_for_timeout(400)
+    asked = [p["channels"] for p in fake.ops("subscribe")[before:]]
+    assert [name] in asked
+    book = fake.do(lambda: fake.streams[name].value)
+    expect(page.locator(".bids .book-row").first).to_have_attribute(
+        "data-price", book["bids"][0][0]
+    )
+
+
+def test_a_late_feed_marks_its_panels_only_and_bars_market_orders(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    fake.notice_stale(stale=True)
+    expect(page.locator("#banner")).to_contain_text("The link is fine; the source is not")
+    expect(page.locator("#orderbook")).to_have_attribute("data-age", "stale")
+    expect(page.locator("#tables")).not_to_have_attribute("data-age", "stale")
+    expect(page.locator(".dot.live")).to_be_visible()
+    page.select_option("#ticket-type", "market")
+    page.fill("#ticket-amount", "0.01")
+    expect(page.locator("button.submit")).to_be_disabled()
+    expect(page.locator("#ticket")).to_contain_text("no market orders")
+    fake.notice_stale(stale=False)
+    expect(page.locator("#banner")).to_be_hidden()
+    expect(page.locator("button.submit")).to_be_enabled()
+
+
+def test_a_quiet_market_is_not_marked(desk: Desk) -> None:
+    page = desk.open()
+    page.wait_for_timeout(1500)
+    expect(page.locator(".dot.live")).to_be_visible()
+    expect(page.locator("#banner")).to_be_hidden()
+    assert page.locator("[data-age]").count() == 0
+
+
+def test_a_change_of_symbol_clears_and_late_messages_are_ignored(desk: Desk, fake: Fake) -> None:
+    fake.moving = True
+    page = desk.open()
+    page.fill("#ticket-price", "63900")
+    page.select_option("#symbol", "PEPE/USDT")
+    expect(page.locator(".last")).to_contain_text("0.00001")
+    expect(page.locator("#ticket-price")).to_have_value("")
+    page.wait_for_timeout(400)
+    prices = page.eval_on_selector_all(
+        ".book-row[data-price]:not([hidden])", "rows => rows.map(r => Number(r.dataset.price))"
+    )
+    assert prices
+    assert max(prices) < 1
+    gone = fake.ops("unsubscribe")
+    assert {n for p in gone for n in p["channels"]} >= {"ticker:BTC/USDT", "trades:BTC/USDT"}
+
+
+def test_a_hidden_page_slows_down_and_comes_back(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    show_hidden(page, hidden=True)
+    page.wait_for_timeout(150)
+    assert fake.ops("pace")[-1]["every"] == 1000
+    show_hidden(page, hidden=False)
+    page.wait_for_timeout(150)
+    assert fake.ops("pace")[-1]["every"] == 50
+
+
+def test_text_of_others_stays_text(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    alert = {"id": "a1", "ts": fake.now, "level": "warning", "code": evil, "text": evil}
+    fake.do(lambda: fake.append("alerts", alert | {"acked_by": None}))
+    fake.do(
+        lambda: fake.append("logs", {"ts": 1, "level": "info", "component": evil, "message": evil})
+    )
+    page.click("#tab-log")
+    expect(page.locator("#pane-log tbody tr")).to_have_count(2)
+    assert evil in page.locator("#pane-log").inner_text()
+    assert page.locator("#pane-log img").count() == 0
+    expect(page.locator(".strip-alert")).to_contain_text("onerror")
+
+
+def test_without_the_library_a_plain_chart_is_drawn_and_one_line_says_how_to_add_it(
+    desk: Desk, fake: Fake
+) -> None:
+    fake.vendor = False
+    desk.watch.forgiven = ("404",)
+    page = desk.open()
+    expect(page.locator(".chart-note")).to_contain_text("the chart library is not installed")
+    expect(page.locator(".plain-chart")).to_be_visible()
+    expect(page.locator(".legend")).to_contain_text(re.compile("C.64,012.1"))
+    drawn = page.evaluate(
+        "(() => { const c = document.querySelector('.plain-chart');"
+        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v > 0) })()"
+    )
+    assert drawn
+
+
+def test_history_comes_by_op_and_the_forming_bar_by_channel(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    expect(page.locator(".legend")).to_contain_text(re.compile("C.64,012.1"))
+    page.click("[data-frame='15m']")
+    page.wait_for_timeout(300)
+    assert fake.ops("market.ohlcv")[-1]["timeframe"] == "15m"
+    first = page.locator(".legend").inner_text()
+    fake.moving = True
+    expect(page.locator(".legend")).not_to_have_text(first)
+    assert "Last 20 bars" in page.locator("#price").inner_text()

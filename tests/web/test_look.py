@@ -1,0 +1,158 @@
+"""What the page must be for everybody: accessible, within the screen, light, remembered."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.web.conftest import Desk
+from tests.web.fake import Fake
+
+
+pytestmark = pytest.mark.browser
+
+SIZES = ((375, 812), (768, 1024), (900, 700), (1440, 900), (2560, 1440))
+WIDER = """
+[...document.querySelectorAll('.panel, .header, .banner, #strip, .phone')]
+  .filter((e) => e.checkVisibility())
+  .filter((e) => e.getBoundingClientRect().right > innerWidth + 0.5)
+  .map((e) => e.id || e.className)
+"""
+SMALL = """
+[...document.querySelectorAll('button, select, input:not([type=checkbox]), .check')]
+  .filter((e) => e.checkVisibility() && !e.closest('[hidden]'))
+  .map((e) => [e.textContent || e.id, e.getBoundingClientRect().height])
+  .filter(([, height]) => height > 0 && height < 43.5)
+"""
+
+
+def trade(page: Page, fake: Fake) -> None:
+    """Something in every table."""
+    page.fill("#ticket-price", "63900")
+    page.fill("#ticket-amount", "0.01")
+    page.click("button.submit")
+    expect(page.locator("#tab-orders .count")).to_have_text("1")
+    order = {
+        "symbol": "BTC/USDT",
+        "side": "buy",
+        "type": "market",
+        "amount": "0.1",
+        "client_order_id": "x",
+    }
+    fake.do(lambda: fake.place(order, "test"))
+    alert = {"id": "a1", "ts": fake.now, "level": "warning", "code": "concentrated", "text": "60 %"}
+    fake.do(lambda: fake.append("alerts", alert | {"acked_by": None}))
+    page.fill("#ticket-amount", "0.5")
+    expect(page.locator(".rules li")).to_have_count(1)
+
+
+def findings(page: Page, axe: str) -> list[str]:
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{v['id']}: {n['target']} {n.get('failureSummary', '')}"
+        for v in found["violations"]
+        for n in v["nodes"]
+    ]
+
+
+def test_axe_finds_nothing_on_any_tab_in_both_themes(desk: Desk, fake: Fake, axe: str) -> None:
+    page = desk.open(calm=True)
+    trade(page, fake)
+    for theme, tabs in {
+        "dark": ("positions", "orders", "log"),
+        "light": ("orders", "balances"),
+    }.items():
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        for tab in tabs:
+            page.click(f"#tab-{tab}")
+            page.locator(f"#pane-{tab} tbody tr").first.wait_for()
+            assert findings(page, axe) == [], (theme, tab)
+        page.locator("body").press("Shift+H")
+        assert findings(page, axe) == [], theme
+        page.keyboard.press("Escape")
+
+
+def test_axe_finds_nothing_on_the_phone_nor_with_the_banner(
+    desk: Desk, fake: Fake, axe: str
+) -> None:
+    fake.state = "halted"
+    page = desk.open(width=375, height=812, touch=True, calm=True)
+    for view in ("chart", "book", "trade", "account"):
+        page.click(f"[data-view={view}].phone-tab")
+        page.wait_for_timeout(120)
+        assert findings(page, axe) == [], view
+
+
+def test_no_card_is_wider_than_the_screen_and_both_sides_of_the_book_are_shown(desk: Desk) -> None:
+    page = desk.open(width=375, height=812)
+    for width, height in SIZES:
+        page.set_viewport_size({"width": width, "height": height})
+        for view in ("chart", "trade", "account", "book") if width < 800 else ("",):
+            if view:
+                page.click(f"[data-view={view}].phone-tab")
+            page.wait_for_timeout(120)
+            assert page.evaluate(WIDER) == [], (width, view)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+                width,
+                view,
+            )
+        sides = [page.locator(f".{s} .book-row:visible").count() for s in ("asks", "bids")]
+        assert sides[0] == sides[1] >= 8, (width, sides)
+
+
+def test_targets_on_the_phone_are_large_enough_for_a_thumb(desk: Desk, fake: Fake) -> None:
+    page = desk.open(width=375, height=812, touch=True)
+    order = {
+        "symbol": "BTC/USDT",
+        "side": "buy",
+        "type": "limit",
+        "amount": "0.1",
+        "price": "63000",
+        "client_order_id": "x",
+    }
+    fake.do(lambda: fake.place(order, "test"))
+    for view in ("chart", "book", "trade", "account"):
+        page.click(f"[data-view={view}].phone-tab")
+        if view == "account":
+            page.click("#tab-orders")
+            expect(page.locator("#pane-orders tbody tr")).to_have_count(1)
+        assert page.evaluate(SMALL) == [], view
+
+
+def test_the_page_is_light(desk: Desk) -> None:
+    sizes: dict[str, int] = {}
+    page = desk.open(wait=False)
+    page.on("response", lambda r: sizes.update({r.url: len(r.body())}) if r.ok else None)
+    page.reload()
+    page.locator(".dot.live").wait_for()
+    page.locator(".chart-canvas canvas").first.wait_for()
+    page.wait_for_load_state("networkidle")
+    assert sum(sizes.values()) < 450_000
+    assert len(sizes) <= 45
+
+
+def test_theme_zone_and_symbol_survive_a_reload_and_broken_storage_breaks_nothing(
+    desk: Desk,
+) -> None:
+    page = desk.open()
+    page.locator("body").press("t")
+    page.click(".zone")
+    page.select_option("#symbol", "ETH/USDT")
+    page.click("#tab-fills")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    expect(page.locator("#symbol")).to_have_value("ETH/USDT")
+    expect(page.locator("#tab-fills")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".zone")).to_have_text("UTC")
+    page.evaluate("localStorage.setItem('realtime.page.1', '{\"theme\": 7, broken')")
+    page.reload()
+    expect(page.locator(".dot.live")).to_be_visible()
+    expect(page.locator("#symbol")).to_have_value("BTC/USDT")
+
+
+def test_reduced_motion_has_no_motion(desk: Desk) -> None:
+    page = desk.open(calm=True)
+    moving = page.evaluate(
+        "[...document.querySelectorAll('*')]"
+        ".filter((e) => parseFloat(getComputedStyle(e).transitionDuration) > 0).length"
+    )
+    assert moving == 0
