@@ -1,0 +1,78 @@
+"""All workloads by name, and the run that prints the table. Used by `realtime bench` and the tests."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from realtime.bench.build import NoCompilerError
+from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_w3, w5
+from realtime.bench.figures import Figure, table
+from realtime.bench.orders import w4, w5_whole
+from realtime.bench.replay import NoRecordingError, w6
+
+
+Workload = Callable[[Scale], Iterator[Figure]]
+
+WORKLOADS: Final[dict[str, tuple[Workload, ...]]] = {
+    "w1": (w1,),
+    "w2": (w2_w3,),
+    "w3": (w2_w3,),
+    "w4": (w4,),
+    "w5": (w5, w5_whole),
+    "w6": (w6,),
+}
+SCALES: Final = {scale.name: scale for scale in (FULL, SMALL)}
+
+
+def machine() -> str:
+    """What the figures were taken on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    return (
+        f"{platform.system()} {platform.release()}, {cores} cores, Python {platform.python_version()}, "
+        f"load {load:.2f} before the run"
+    )
+
+
+def run(names: Sequence[str], scale: Scale, say: Callable[[str], None] = print) -> list[Figure]:
+    """Run workloads and print their figures.
+
+    Args:
+        names: Of workloads, e.g. `w1`; none runs all.
+        scale: How large.
+        say: Prints a line.
+
+    Raises:
+        KeyError: No such workload.
+    """
+    chosen = dict.fromkeys(
+        part for name in (names or WORKLOADS) for part in WORKLOADS[name.lower()]
+    )
+    say(machine())
+    figures: list[Figure] = []
+    for workload in chosen:
+        name = workload.__name__.replace("_", " ")
+        say(f"{name} ...")
+        try:
+            figures += workload(scale)
+        except (NoCompilerError, NoRecordingError) as reason:
+            say(f"{name} skipped: {reason}")
+    say(table(figures))
+    return figures
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `realtime bench [w1 ...] [--scale small|full]`; 1 when a bound is missed."""
+    names = [word for word in arguments if not word.startswith("-")]
+    scale = FULL
+    for word in arguments:
+        if word.startswith("--scale="):
+            scale = SCALES[word.removeprefix("--scale=")]
+    figures = run(names, scale)
+    return int(any(figure.full and not figure.holds for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

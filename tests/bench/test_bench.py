@@ -1,0 +1,120 @@
+"""The workloads: small, asserting counts; and in full, asserting what the project promises.
+
+The full ones print their table: `make bench`. They want a machine with nothing else to do.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from realtime.bench.build import NoCompilerError, compiled
+from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_w3, w5
+from realtime.bench.figures import Figure, table
+from realtime.bench.orders import w4, w5_whole
+from realtime.bench.processes import Load, Server
+from realtime.bench.replay import NoRecordingError, recorded, w6
+from realtime.bench.run import machine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler() -> None:
+    try:
+        compiled("load")
+    except NoCompilerError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def recording() -> None:
+    try:
+        recorded()
+    except NoRecordingError as reason:
+        pytest.skip(str(reason))
+
+
+# Small: in the fast suite
+
+
+def test_every_subscriber_gets_every_round() -> None:
+    with Server("ours") as server:
+        text = '{"op":"subscribe","id":1,"channels":["ticker:S00/USDT?rate=0","ticker:S01/USDT?rate=0"]}'
+        with Load(server.port, clients=20, text=text) as load:
+            before = load.measure(0.2).deliveries
+            server.say("publish 2 50 200")
+            time.sleep(0.5)
+            server.say("stop")
+            time.sleep(0.2)
+            rounds = server.ask("stats")["rounds"]
+            seen = load.count()
+
+    # Each round is one message per channel and client, none lost and none twice.
+    assert rounds >= 5
+    assert seen.deliveries - before == rounds * 2 * 20
+    assert (seen.open, seen.served, seen.closed) == (20, 20, 0)
+
+
+def test_a_small_w1_serves_everybody_with_every_contestant() -> None:
+    figures = list(w1(SMALL))
+
+    assert {name for name, value in figures[0].comparators if value > 0} == {
+        "C send loop",
+        "Starlette",
+        "Starlette, deflate",
+    }
+    assert figures[0].ours > 0
+
+
+def test_a_small_replay_reaches_the_hub(recording: None) -> None:
+    (figure,) = w6(SMALL)
+
+    assert figure.ours > 0
+
+
+@pytest.mark.slow
+def test_a_small_w4_places_and_fills_every_order() -> None:
+    figures = {one.name.rpartition(" ")[2]: one for one in w4(SMALL)}
+
+    assert figures["filled"].ours == 100
+
+
+# Full: `make bench`
+
+
+def judge(workload: Callable[[Scale], Iterator[Figure]]) -> None:
+    print(f"\n{machine()}")
+    figures = list(workload(FULL))
+    print(table(figures))
+    missed = [f"{one.workload} {one.name}: {one.bound}" for one in figures if not one.holds]
+
+    assert not missed
+
+
+@pytest.mark.bench_full
+def test_w1_a_thousand_subscribers_of_one_ticker() -> None:
+    judge(w1)
+
+
+@pytest.mark.bench_full
+def test_w2_and_w3_twenty_channels_and_stalled_readers() -> None:
+    judge(w2_w3)
+
+
+@pytest.mark.bench_full
+def test_w4_orders() -> None:
+    judge(w4)
+
+
+@pytest.mark.bench_full
+def test_w5_idle_connections() -> None:
+    judge(w5)
+
+
+@pytest.mark.bench_full
+def test_w5_idle_connections_of_the_whole_server() -> None:
+    judge(w5_whole)
+
+
+@pytest.mark.bench_full
+def test_w6_replay(recording: None) -> None:
+    judge(w6)
