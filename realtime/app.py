@@ -10,6 +10,7 @@ import gc
 import logging
 import secrets
 import signal
+import socket
 import time
 from collections.abc import (
     AsyncIterator,
@@ -21,8 +22,9 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypedDict
 
 import orjson
 import uvicorn
@@ -60,7 +62,7 @@ from realtime.desk.history import older, seed
 from realtime.desk.lanes import Budget, Lanes
 from realtime.desk.lines import LEVELS, Lines, line_of
 from realtime.desk.outlet import Outlet
-from realtime.desk.reconcile import Pace, Reconciler
+from realtime.desk.reconcile import AGES, Pace, Reconciler
 from realtime.desk.recovery import VENUE, Recovered, read, recover
 from realtime.desk.routine import SYSTEM, Routine, back_up
 from realtime.desk.status import About, Status
@@ -80,6 +82,7 @@ from realtime.server.auth import Auth, Sites, Token, digest
 from realtime.server.health import Health
 from realtime.server.limits import LaneBuckets, Rate
 from realtime.server.page import Page
+from realtime.server.sockets import bind
 from realtime.server.transport import TransportLimits, config, quiet
 from realtime.settings import Settings
 from realtime.store import (
@@ -107,6 +110,7 @@ logger = logging.getLogger("realtime.app")
 
 READY_S: Final = 5.0
 """How long the banner waits for the account."""
+GC_THRESHOLD: Final = (20_000, 20, 50)
 SPARE_FILES: Final = 128
 """Descriptors kept for everything that is not a connection."""
 FACTS_QUEUE: Final = 1_000_000
@@ -336,7 +340,10 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
     try:
         async with asyncio.TaskGroup() as tasks:
             system = await compose(settings, outside, clock, store, tasks)
+            fatal = loop.create_future()
+            loop.set_exception_handler(partial(_broken, fatal, system.admission))
             begin(system, tasks)
+            tasks.create_task(_die_with(fatal), name="callbacks")
             try:
                 yield system
             finally:
@@ -348,9 +355,30 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
     except* Ended:
         pass
     finally:
+        loop.set_exception_handler(None)
         lost = await store.close()
         if lost:
             logger.error("rows lost", extra={"rows": lost})
+
+
+def _broken(
+    fatal: asyncio.Future[None],
+    admission: Admission,
+    loop: asyncio.AbstractEventLoop,
+    context: dict[str, Any],
+) -> None:
+    """A callback of ours that raises is as bad as a task that does: half a server is worse than none."""
+    error = context.get("exception")
+    ours = "handle" in context or "source_traceback" in context
+    if ours and isinstance(error, Exception) and not isinstance(error, OSError):
+        if not fatal.done():
+            fatal.set_exception(error)
+        return
+    admission.on_exception(loop, context)
+
+
+async def _die_with(fatal: asyncio.Future[None]) -> None:
+    await fatal
 
 
 def check(settings: Settings) -> None:
@@ -463,6 +491,7 @@ async def compose(
             positions=settings.reconcile.positions_s,
             balances=settings.reconcile.balances_s,
             timeout=timeout_s,
+            **look_ups(settings.reconcile.absent_s),
         ),
     )
     desk.ask = reconciler.ask
@@ -588,6 +617,24 @@ async def compose(
         token=made,
         tasks=tasks,
     )
+
+
+class LookUps(TypedDict):
+    """The part of `Pace` that proves absence."""
+
+    look_ups: tuple[float, ...]
+    early: float
+    late: float
+
+
+def look_ups(absent_s: float) -> LookUps:
+    """Spread look-ups of unknown orders up to the age at which absence may be proven."""
+    scale = absent_s / 60.0
+    return {
+        "look_ups": tuple(age * scale for age in AGES),
+        "early": 5.0 * scale,
+        "late": 60.0 * scale,
+    }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -759,13 +806,15 @@ async def serve(
         started: Told the system and its address once it listens.
     """
     quiet()
-    async with open_system(settings, outside) as system:
-        limits = TransportLimits(
-            high=settings.server.write_buffer_bytes,
-            header_s=settings.server.header_timeout_s,
-            stall_s=settings.server.stall_s,
-            frame_bytes=settings.server.frame_bytes,
-        )
+    limits = TransportLimits(
+        high=settings.server.write_buffer_bytes,
+        header_s=settings.server.header_timeout_s,
+        stall_s=settings.server.stall_s,
+        frame_bytes=settings.server.frame_bytes,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        listener = stack.enter_context(listening(settings, limits))
+        system = await stack.enter_async_context(open_system(settings, outside))
         server = Server(
             uvicorn.Config(
                 system.front,
@@ -775,25 +824,32 @@ async def serve(
             )
         )
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(system.admission.on_exception)
         hurry = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _signaled, system.stop, hurry)
-        serving = system.tasks.create_task(server.serve(), name="server")
-        while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event
+        serving = system.tasks.create_task(server.serve([listener]), name="server")
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(0.005)
-        if serving.done():
-            raise RefusedStart(f"cannot listen on {settings.server.host}:{settings.server.port}")
         # A failing account stays not ready and the server runs; a good one is worth a moment.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_S):
                 await system.ready.wait()
+        # What lives as long as the process is looked at no more, and what dies young is collected in
+        # larger lots: an order makes some hundred objects and hardly a cycle.
         gc.collect()
         gc.freeze()
-        started(system, address(server, settings.server.host))
-        await system.stop.wait()
-        await _stop(system, server, hurry)
-        await serving
+        gc.set_threshold(*GC_THRESHOLD)
+        try:
+            started(system, address(listener, settings.server.host))
+            await system.stop.wait()
+            await _stop(system, server, hurry)
+            await serving
+        finally:
+            # A part that dies cancels uvicorn before it has closed what it listens on.
+            for accepting in server.servers:
+                accepting.close()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
 
 def _signaled(stop: asyncio.Event, hurry: asyncio.Event) -> None:
@@ -805,8 +861,8 @@ def _signaled(stop: asyncio.Event, hurry: asyncio.Event) -> None:
 
 async def _stop(system: System, server: Server, hurry: asyncio.Event) -> None:
     """Drain within the bound, then let go of everything."""
-    for listener in server.servers:
-        listener.close()
+    for accepting in server.servers:
+        accepting.close()
     draining = system.tasks.create_task(system.drain(), name="drain")
     hurried = system.tasks.create_task(hurry.wait(), name="second signal")
     await asyncio.wait(
@@ -819,14 +875,26 @@ async def _stop(system: System, server: Server, hurry: asyncio.Event) -> None:
     server.should_exit = True
 
 
-def address(server: uvicorn.Server, host: str) -> str:
+@contextlib.contextmanager
+def listening(settings: Settings, limits: TransportLimits) -> Iterator[socket.socket]:
+    """Listen before anything else is done: a port that is taken should cost nothing.
+
+    Raises:
+        RefusedStart: The address cannot be had.
+    """
+    where = settings.server
+    try:
+        listener = bind(where.host, where.port, limits)
+    except OSError as error:
+        raise RefusedStart(f"server.port: {where.host}:{where.port}: {error.strerror}") from error
+    with listener:
+        yield listener
+
+
+def address(listener: socket.socket, host: str) -> str:
     """Name where a server listens, with the port it was given."""
-    for listener in server.servers:
-        for sock in listener.sockets:
-            port = sock.getsockname()[1]
-            shown = f"[{host}]" if ":" in host else host
-            return f"{shown}:{port}"
-    return host
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{listener.getsockname()[1]}"
 
 
 def run(
@@ -854,8 +922,8 @@ def run(
         with asyncio.Runner(loop_factory=new_loop()) as runner:
             runner.run(serve(settings, outside, started))
     except BaseExceptionGroup as group:
-        refused = group.subgroup(refusals)
-        if refused is not None and group.subgroup(lambda e: not isinstance(e, refusals)) is None:
+        refused, other = group.split(refusals)
+        if refused is not None and other is None:
             return REFUSED, str(_first(refused))
         logger.critical("a part died", exc_info=group)
         return DIED, f"a part died: {_first(group)!r}"

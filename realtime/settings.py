@@ -124,6 +124,7 @@ class ReconcileSettings(Section):
     positions_s: float = Field(30.0, gt=0)
     balances_s: float = Field(60.0, gt=0)
     order_timeout_s: float = Field(10.0, gt=0)
+    absent_s: float = Field(60.0, ge=1)
 
 
 class HealthSettings(Section):

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -47,7 +47,7 @@ FULL = Scale(
     rate_w2=275.0,
     idle=5_000,
     window_s=1.0,
-    turns=5,
+    turns=7,
 )
 SMALL = Scale(
     name="small",
@@ -122,25 +122,34 @@ def w1(scale: Scale) -> Iterator[Figure]:
                     raise RuntimeError(f"{lane.name} served {seen.served} of {scale.clients_w1}")
                 rates[lane.name].append(seen.per_s)
                 costs[lane.name].append(per_cpu_s)
-    others = tuple((lane.name, median(rates[lane.name])) for lane in lanes if lane.name != "ours")
-    ours = median(rates["ours"])
     name = f"{scale.clients_w1:,} subscribers of one ticker"
-    yield Figure(
-        workload="W1", name=name, ours=ours, unit="/s", comparators=others, of=C_LOOP, least=0.80,
-        full=scale.full,
-    )  # fmt: skip
-    yield Figure(
-        workload="W1", name=name, ours=ours, unit="/s", comparators=others, of=STARLETTE, least=3.0,
-        full=scale.full,
-    )  # fmt: skip
-    yield Figure(
+    for what, of, least in ((name, C_LOOP, 0.80), (name, STARLETTE, 3.0)):
+        yield _compared(what, rates, scale, of=of, least=least)
+    yield _compared("the same per CPU second of the server", costs, scale)
+
+
+def _compared(
+    name: str,
+    seen: Mapping[str, Sequence[float]],
+    scale: Scale,
+    *,
+    of: str | None = None,
+    least: float | None = None,
+) -> Figure:
+    """A figure of turns: each ratio is the median of those within a turn."""
+    others = [other for other in seen if other != "ours"]
+    return Figure(
         workload="W1",
-        name="the same per CPU second of the server",
-        ours=median(costs["ours"]),
+        name=name,
+        ours=median(seen["ours"]),
         unit="/s",
-        comparators=tuple(
-            (lane.name, median(costs[lane.name])) for lane in lanes if lane.name != "ours"
+        comparators=tuple((other, median(seen[other])) for other in others),
+        ratios=tuple(
+            (other, median([a / b for a, b in zip(seen["ours"], seen[other], strict=True)]))
+            for other in others
         ),
+        of=of,
+        least=least,
         full=scale.full,
     )
 

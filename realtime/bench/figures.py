@@ -18,6 +18,8 @@ class Figure:
     ours: float
     unit: str
     comparators: tuple[tuple[str, float], ...] = ()
+    ratios: tuple[tuple[str, float], ...] = ()
+    """Ratios to comparators where they were measured in pairs; the others are those of the figures."""
     least: float | None = None
     most: float | None = None
     of: str | None = None
@@ -28,9 +30,12 @@ class Figure:
     @property
     def value(self) -> float:
         """What the bound is about."""
-        if self.of is None:
-            return self.ours
-        return self.ours / dict(self.comparators)[self.of]
+        return self.ours if self.of is None else self.ratio(self.of)
+
+    def ratio(self, name: str) -> float:
+        """Ours as a multiple of a comparator."""
+        paired = dict(self.ratios)
+        return paired[name] if name in paired else self.ours / dict(self.comparators)[name]
 
     @property
     def bound(self) -> str:
@@ -83,7 +88,7 @@ def table(figures: Sequence[Figure]) -> str:
                 figure.name,
                 f"{number(figure.ours)} {figure.unit}",
                 *[number(others[name]) if name in others else "" for name in names],
-                *[f"{figure.ours / others[name]:.2f}" if name in others else "" for name in names],
+                *[f"{figure.ratio(name):.2f}" if name in others else "" for name in names],
                 figure.bound,
                 figure.verdict,
             ]

@@ -132,10 +132,11 @@ class Confirmations:
     def _forget(self) -> None:
         # A used or expired token is kept for ten minutes more, so that its reason can be told.
         limit = self._now() - 10 * VALID_MS
-        for token, asked in list(self._asked.items()):
-            if asked.expires_at > limit and len(self._asked) < KEPT:
+        while self._asked:
+            oldest = next(iter(self._asked))
+            if self._asked[oldest].expires_at > limit and len(self._asked) < KEPT:
                 break
-            del self._asked[token]
+            del self._asked[oldest]
 
 
 def grown(shown: Effect, effect: Effect) -> bool:

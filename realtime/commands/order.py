@@ -313,7 +313,8 @@ def fields_of(params: PlaceParams, market: Market) -> Fields:
 def content_of(params: PlaceParams, market: Market) -> dict[str, str]:
     """Normalise what was sent, for the comparison of resends: defaults and number formats do not count."""
     content = {"symbol": market.symbol}
-    for name, value in params:
+    for name in params.model_fields_set:
+        value = getattr(params, name)
         if name in NOT_CONTENT or value is None or value is False:
             continue
         if name == "time_in_force" and value == "GTC":

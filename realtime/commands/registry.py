@@ -569,10 +569,11 @@ class Registry:
 
     def _forget(self) -> None:
         now = self._now()
-        for key, done in list(self._done.items()):
-            if done.until > now and len(self._done) < self._remembered:
+        while self._done:
+            oldest = next(iter(self._done))
+            if self._done[oldest].until > now and len(self._done) < self._remembered:
                 break
-            del self._done[key]
+            del self._done[oldest]
 
 
 @dataclass(slots=True)

@@ -141,7 +141,9 @@ class Outlet:
     def order(self, order: Order) -> None:
         """Publish an order; it leaves the channel five minutes after its end."""
         self._hub.table("orders", rows=[self.order_row(order)], asof=order.updated_ts // MS)
-        self._made.pop(order.id, None)
+        made = self._made.get(order.id)
+        if made is not None and made[0] is order:
+            del self._made[order.id]
         if order.status.ended:
             self._ended.append((order.updated_ts + SHOWN_NS, order.id))
 

@@ -31,6 +31,10 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
+AGES: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
+"""When an order in doubt is looked up (trading document 2.3) [s]."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """When what is asked [s].
@@ -45,7 +49,7 @@ class Pace:
     orders: float = 10.0
     positions: float = 30.0
     balances: float = 60.0
-    look_ups: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 60.0)
+    look_ups: tuple[float, ...] = AGES
     early: float = 5.0
     late: float = 60.0
     retry: float = 5.0

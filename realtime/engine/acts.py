@@ -174,7 +174,7 @@ def absent(core: Core, fact: Absent, out: Out) -> None:
 def cancel_asked(core: Core, fact: CancelAsked, out: Out) -> None:
     """A cancel is on its way."""
     order = core.order(fact.order_id)
-    if order.status.ended:
+    if order.status.ended or order.cancel_state is Asked.REQUESTED:
         return
     out.append(Record(fact))
     core.legs.on_cancel(order, fact.by)

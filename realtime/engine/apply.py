@@ -102,7 +102,10 @@ class Applier(Core):
             case Ready():
                 self.state.ready = fact.ready
                 self.state.ready_reason = fact.reason
-                self.state.ever_ready = self.state.ever_ready or fact.ready
                 out.append(RiskChanged())
+                if fact.ready and not self.state.ever_ready:
+                    self.state.ever_ready = True
+                    for symbol in list(self.legs.protected):
+                        self.plan(symbol, fact.ts, out)
             case _:
                 assert_never(fact)

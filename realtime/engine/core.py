@@ -183,8 +183,12 @@ class Core(ABC):
             gaps.pop(order.id, None)
 
     def plan(self, symbol: str, ts: int, out: Out) -> None:
-        """Do what makes the legs of a symbol fit."""
-        if self.legs.concerns(symbol):
+        """Do what makes the legs of a symbol fit.
+
+        Not before the process has been ready once: a replay must not act, and what the venue has is
+        read before anything is decided (B7). `Ready` then plans everything.
+        """
+        if self.state.ever_ready and self.legs.concerns(symbol):
             self.carry(self.legs.plan(self.state, symbol, ts), ts, out)
 
     def carry(self, steps: Iterable[Step], ts: int, out: Out) -> None:

@@ -99,7 +99,11 @@ class Legs:
             if order.side is Side.BUY and not market.contract and fill.fee_currency == market.base:
                 received -= fill.fee
             held = self.protected.setdefault(symbol, {})
-            held[order.id] = held.get(order.id, ZERO) + received
+            before = held.get(order.id, ZERO)
+            if not before:
+                # What is protected anew is the newest, whether or not its old entry was cleared.
+                held.pop(order.id, None)
+            held[order.id] = before + received
             self.degraded -= {(order.id, kind) for kind in Kind}
         elif held and order.parent_id in held and order.parent_id is not None:
             held[order.parent_id] = max(held[order.parent_id] - fill.amount, ZERO)
@@ -157,7 +161,7 @@ class Legs:
             load = state.orders.loads.get(symbol)
             if load is not None and not market.contract:
                 # Coins that another exit holds cannot be promised twice.
-                left[side] -= load.exits
+                left[side] -= load.exits(side)
         for parent_id in reversed(list(held)):
             parent = self._parent(state, parent_id)
             side = parent.side.opposite
@@ -189,6 +193,10 @@ class Legs:
                 return
             if leg.status is not Status.OPEN or leg.amend_state is not Asked.NONE:
                 return
+            rest = state.orders.worst_of(leg)
+            if amount > rest:
+                # It grows as far as other exits leave room; what they free is planned when they end.
+                amount = max(rest, min(amount, _room(state, leg)))
             change = self._change(state, leg, trigger, amount, ts)
             if change is not None and leg.id in self.refused:
                 yield Drop(leg)
@@ -199,9 +207,9 @@ class Legs:
             return
         if key in self.lost:
             return
-        if too_small(state, parent, amount):
-            return
-        yield PlaceNext(make_leg(state, parent, kind, amount, ts))
+        amount = min(amount, _room(state, make_leg(state, parent, kind, amount, ts).order))
+        if amount and not too_small(state, parent, amount):
+            yield PlaceNext(make_leg(state, parent, kind, amount, ts))
 
     def _change(
         self, state: State, leg: Order, trigger: Trigger, amount: Decimal, ts: int
@@ -302,7 +310,12 @@ class Legs:
 
     def dump(self) -> Iterator[str]:
         """What facts have made, in a fixed order."""
-        held = {symbol: list(parents.items()) for symbol, parents in sorted(self.protected.items())}
+        held = [
+            (symbol, parent_id, amount)
+            for symbol, parents in sorted(self.protected.items())
+            for parent_id, amount in parents.items()
+            if amount
+        ]
         yield f"protected {held} dropped {sorted(self.dropped)} refused {sorted(self.refused)}"
 
 
@@ -325,6 +338,11 @@ def wanted(parent: Order, kind: Kind) -> Trigger | None:
         return None
     distance, rate = trailing
     return Trigger(price=distance or rate or ZERO)
+
+
+def _room(state: State, leg: Order) -> Decimal:
+    """What the gate would let a leg have at most, on the grid (G9)."""
+    return down(state.capacity(leg), state.markets[leg.symbol].amount_step)
 
 
 def holds(state: State, parent: Order, price: Decimal) -> bool:

@@ -44,23 +44,33 @@ class Load:
 
     Attributes:
         buys, sells: What entries may still book, larger version of an amend.
-        exits: What exits that are not protective legs may still book.
-        legs: The same of protective legs, by OCO group, since one of a group fills or the other.
+        exit_buys, exit_sells: What exits that are not protective legs may still book.
+        legs: The same of protective legs, by side and OCO group: one of a group fills or the other.
         orders: How many orders work.
     """
 
     buys: Decimal = ZERO
     sells: Decimal = ZERO
-    exits: Decimal = ZERO
-    legs: dict[str, dict[str, Decimal]] = field(default_factory=dict)
+    exit_buys: Decimal = ZERO
+    exit_sells: Decimal = ZERO
+    legs: dict[tuple[Side, str], dict[str, Decimal]] = field(default_factory=dict)
     orders: int = 0
 
-    def protective(self, besides: str | None = None) -> Decimal:
-        """What legs may still book, one of each group; without the group `besides`."""
+    def exits(self, side: Side) -> Decimal:
+        """What exits of a side that are no legs may still book."""
+        return self.exit_buys if side is Side.BUY else self.exit_sells
+
+    def protective(self, side: Side, besides: str | None = None) -> Decimal:
+        """What legs of a side may still book, one of each group; without the group `besides`."""
         if not self.legs:
             return ZERO
         return sum(
-            (max(held.values()) for group, held in self.legs.items() if group != besides), ZERO
+            (
+                max(held.values())
+                for (leg_side, group), held in self.legs.items()
+                if leg_side is side and group != besides
+            ),
+            ZERO,
         )
 
 
@@ -310,7 +320,10 @@ class Ledger:
             if sign < 0:
                 rest = -rest
             if order.reduce_only or role is Role.EXIT:
-                load.exits += rest
+                if order.side is Side.BUY:
+                    load.exit_buys += rest
+                else:
+                    load.exit_sells += rest
             elif order.side is Side.BUY:
                 load.buys += rest
             else:
@@ -318,7 +331,7 @@ class Ledger:
 
     @staticmethod
     def _sum_leg(order: Order, load: Load, rest: Decimal) -> None:
-        group = order.oco_group or order.id
+        group = order.side, order.oco_group or order.id
         held = load.legs.setdefault(group, {})
         if rest:
             held[order.id] = rest
@@ -341,8 +354,11 @@ class Ledger:
             yield f"seen {key}"
         for symbol in sorted(self.loads):
             load = self.loads[symbol]
+            if load == Load():
+                continue  # asked for, never used
             legs = sorted((group, sorted(held.items())) for group, held in load.legs.items())
-            yield f"load {symbol} {load.buys} {load.sells} {load.exits} {legs} {load.orders}"
+            exits = f"{load.exit_buys} {load.exit_sells}"
+            yield f"load {symbol} {load.buys} {load.sells} {exits} {legs} {load.orders}"
         yield f"owed {sorted(self.owed.items())} gaps {sorted(self.gaps)}"
 
 

@@ -178,9 +178,10 @@ class State:
             load = self.orders.loads.get(symbol)
             if load is None:
                 continue
-            rest -= load.exits
+            rest -= load.exits(order.side)
             if not market_exit:
-                rest -= load.protective(order.oco_group or order.id if order.protective else None)
+                own = order.oco_group or order.id if order.protective else None
+                rest -= load.protective(order.side, own)
         if besides is not None and besides.exit and not besides.protective:
             rest += self.orders.worst_of(besides)
         return max(rest, ZERO)

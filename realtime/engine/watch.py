@@ -129,7 +129,13 @@ def _breach(
 
 
 def _doubts(state: State, applier: Core, ts: int, out: Out) -> None:
-    """Book what the venue holds and no fill explains, once it has lasted (2.7)."""
+    """Book what the venue holds and no fill explains, once it has lasted (2.7).
+
+    Not while fills may still be on their way: an account that is not reconciled, or an order whose row
+    shows more than its fills do, explains a difference by itself.
+    """
+    if not state.ready or state.orders.gaps:
+        return
     for key, difference in state.account.lasting(ts):
         market = state.markets.get(key)
         position = market is not None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import assert_never
 
 from realtime.model.errors import Code, Refused
 from realtime.model.principal import ADMIN, READ
@@ -526,6 +527,8 @@ def _value(
             if not _WORD.fullmatch(text):
                 raise _invalid(option.name, "1 to 64 characters of A-Z a-z 0-9 . _ - are allowed")
             return text
+        case _:
+            assert_never(option.form)
 
 
 def _round_up(name: str, text: str, offered: tuple[int, ...], unit: str) -> str:

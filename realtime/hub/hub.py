@@ -14,7 +14,18 @@ from dataclasses import dataclass
 
 from realtime.hub.books import BookView
 from realtime.hub.channels import ALL, Channel, parse
-from realtime.hub.cohort import Cohort, Key, Need, Part, Reader, Wire, notices, passed, pieces, weight
+from realtime.hub.cohort import (
+    Cohort,
+    Key,
+    Need,
+    Part,
+    Reader,
+    Wire,
+    notices,
+    passed,
+    pieces,
+    weight,
+)
 from realtime.hub.frames import array_frame, text_frame
 from realtime.hub.logs import JournalStream, Old
 from realtime.hub.protocol import Close
@@ -223,7 +234,7 @@ class Hub(Sources):
         resumed = since is not None and self._resumable(stream, since, old)
         if since is not None and resumed:
             reader.cursors[stream] = since.seq
-            if not stream.holds(since.seq):
+            if stream.journaled and not stream.holds(since.seq):
                 reader.older[stream] = old
         else:
             reader.cursors[stream] = stream.seq
@@ -251,7 +262,7 @@ class Hub(Sources):
         """Tell whether every message after a position can still be sent."""
         if not _within(stream, since):
             return False
-        return stream.holds(since.seq) or (stream.channel.journaled and _follows(old, since.seq))
+        return stream.holds(since.seq) or (stream.journaled and _follows(old, since.seq))
 
     def _forget(self, reader: Reader, stream: Stream) -> None:
         """End the delivery of one stream to a reader that is on its own."""

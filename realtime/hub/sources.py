@@ -1,6 +1,7 @@
 """All feeds and streams: where what is published goes, and what exists because somebody reads it."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from typing import assert_never
 
 import orjson
 
@@ -259,6 +260,8 @@ class Sources:
                 return journal
             case Kind.LOG:
                 return self._logs.get(base) or self._log_feed(base)
+            case _:
+                assert_never(topic.kind)
 
     def _stream(self, channel: Channel) -> Stream:
         """Give the stream of a channel, made if need be."""

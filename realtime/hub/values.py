@@ -91,8 +91,6 @@ class ValueStream(Stream):
     def owed(self, cursor: int, *, slow: bool) -> Sequence[Message]:  # noqa: ARG002 - as above
         """Give the newest value; as a snapshot to those who have none yet."""
         seq = self.seq
-        if cursor == seq:
-            return ()
         if cursor == 0:
             return (self.snapshot(Reason.SUBSCRIBE),)
         newest = self._newest

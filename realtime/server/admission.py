@@ -174,7 +174,8 @@ def raise_file_limit() -> int:
     """Raise the soft limit of open files to the hard one.
 
     Returns:
-        Connections that fit: the limit less what the process needs itself.
+        Connections that fit: the limit less what the process needs itself, and less the second descriptor
+        that connections have while half of the limit is free (`sockets.second_door`).
     """
     if sys.platform == "win32":
         return 1 << 20
@@ -187,4 +188,4 @@ def raise_file_limit() -> int:
             logger.warning("the limit of open files stays at %d", soft)
     if soft == resource.RLIM_INFINITY:
         return 1 << 20
-    return max(1, soft - SPARE_FILES)
+    return max(1, (soft - SPARE_FILES) * 3 // 4)

@@ -134,6 +134,11 @@ class Auth:
             )
         return found.principal()
 
+    def add(self, token: Token) -> None:
+        """Let one more token in; only where tokens are asked for at all."""
+        assert self.required, "without a first token everybody is `local`"
+        self._tokens[token.id] = token
+
     def revoke(self, token_id: str) -> bool:
         """End a token with its cookies, tickets and connections; tells whether there was one."""
         if self._tokens.pop(token_id, None) is None:
@@ -219,10 +224,11 @@ Held = TypeVar("Held", _Ticket, _Login)
 
 def _sweep(kept: dict[bytes, Held], now: float) -> None:
     """Forget what ended, oldest first, and the oldest of too many."""
-    for key, held in list(kept.items()):
-        if held.until > now and len(kept) < KEPT:
+    while kept:
+        oldest = next(iter(kept))
+        if kept[oldest].until > now and len(kept) < KEPT:
             break
-        del kept[key]
+        del kept[oldest]
 
 
 def _nobody(_told: str) -> None:

@@ -187,10 +187,10 @@ class EmbeddedMarket:
         start += 0 if start >= first else length
         before = []
         for at in range(start, min(cut, start + limit * length), length):
-            # A minute is looked at in 4 places, longer bars in 16; the loop gets a turn now and then.
-            points = 4 if length < HOUR // 4 else 16
+            # A minute is looked at in 4 places, longer bars in 16; the loop gets a turn every few ms.
+            points, turn = (4, 20) if length < HOUR // 4 else (16, 5)
             before.append(self._bar(state, at, min(at + length, cut), points))
-            if len(before) % 20 == 0:
+            if len(before) % turn == 0:
                 await self._sleep(0)
         return state.tape.bars(timeframe, start, limit, before)
 

@@ -27,6 +27,13 @@ def test_a_bound_is_held_or_missed(made: Figure, *, holds: bool, bound: str) -> 
     assert made.verdict == ("" if not bound else "holds" if holds else "MISSED")
 
 
+def test_ratios_measured_in_pairs_count() -> None:
+    made = figure(80, comparators=(("C", 100.0),), ratios=(("C", 0.9),), of="C", least=0.85)
+
+    assert made.holds
+    assert "0.90" in table([made])
+
+
 def test_a_small_run_has_no_verdict() -> None:
     assert figure(99, most=1, full=False).verdict == "small run"
 

@@ -42,7 +42,14 @@ ETH_PERP = replace(PERP, symbol="ETH/USDT:USDT", id="ETHUSDT-PERP", base="ETH")
 def order(client_id: str, side: Side, amount: str = "1", **fields: Any) -> Order:
     """A client's order; a `price` makes it a limit order."""
     kind = OrderType.LIMIT if "price" in fields else OrderType.MARKET
-    for name in ("price", "stop_price", "trailing_amount", "trailing_rate", "cost_limit", "leverage"):
+    for name in (
+        "price",
+        "stop_price",
+        "trailing_amount",
+        "trailing_rate",
+        "cost_limit",
+        "leverage",
+    ):
         if fields.get(name) is not None:
             fields[name] = D(str(fields[name]))
     values: dict[str, Any] = {
@@ -77,7 +84,9 @@ class Floor:
             venue="paper", markets={market.symbol: market for market in self.markets}, tiers=tiers
         )
         rich = {"USDT": "1000000", "BTC": "100"}
-        self.exchange.open_account("me", _decimals(rich if me is None else me), self_trade=self_trade)
+        self.exchange.open_account(
+            "me", _decimals(rich if me is None else me), self_trade=self_trade
+        )
         self.exchange.open_account("you", _decimals(rich if you is None else you))
         self.exchange.open_account("house", {}, credit=True)
         self.exchange.open_account("crowd", {}, credit=True)
@@ -92,7 +101,9 @@ class Floor:
         self.ts += 1
         return self.ts
 
-    def place(self, side: Side, amount: str = "1", *, account: str = "me", client: str = "", **fields: Any) -> Working:
+    def place(
+        self, side: Side, amount: str = "1", *, account: str = "me", client: str = "", **fields: Any
+    ) -> Working:
         self.made += 1
         fields.setdefault("symbol", self.symbol)
         wish = order(client or f"c{self.made}", side, amount, **fields)
@@ -120,7 +131,12 @@ class Floor:
 
     def quote(self, side: Side, price: str | None, amount: str, symbol: str = "") -> Working | None:
         return self.exchange.quote(
-            "house" if price else "crowd", symbol or self.symbol, side, D(price) if price else None, D(amount), self.tick()
+            "house" if price else "crowd",
+            symbol or self.symbol,
+            side,
+            D(price) if price else None,
+            D(amount),
+            self.tick(),
         )
 
     # --- the outside --------------------------------------------------------------------------
@@ -136,7 +152,9 @@ class Floor:
         self.exchange.on_book(change)
         return self
 
-    def moves(self, bids: Sequence[tuple[str, str]] = (), asks: Sequence[tuple[str, str]] = ()) -> None:
+    def moves(
+        self, bids: Sequence[tuple[str, str]] = (), asks: Sequence[tuple[str, str]] = ()
+    ) -> None:
         """Change levels of the outside book."""
         ts = self.tick()
         change = BookDelta(
@@ -150,7 +168,13 @@ class Floor:
         ts = self.tick()
         self.exchange.on_trade(
             Trade(
-                id=f"p{ts}", symbol=self.symbol, side=side.value, price=price, amount=amount, ts=ts, recv_ts=ts
+                id=f"p{ts}",
+                symbol=self.symbol,
+                side=side.value,
+                price=price,
+                amount=amount,
+                ts=ts,
+                recv_ts=ts,
             )
         )
 

@@ -108,7 +108,8 @@ def test_bars_are_cut_in_utc_whatever_the_summer_time() -> None:
 
 def test_finer_bars_fold_into_coarser_ones() -> None:
     minutes = [
-        bar(n * MINUTE, o=str(n), h=str(n + 5), low=str(n - 5), c=str(n + 1), v="2") for n in range(7)
+        bar(n * MINUTE, o=str(n), h=str(n + 5), low=str(n - 5), c=str(n + 1), v="2")
+        for n in range(7)
     ]
 
     assert resample(minutes, "5m") == [

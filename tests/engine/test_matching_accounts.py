@@ -68,7 +68,7 @@ def test_more_than_is_free_is_refused_and_nothing_is_held(
     assert refused.value.details["class"] == "InsufficientFunds"
     if needed:
         assert f"needs {needed} " in refused.value.message
-    assert (made.used("USDT"), made.used("BTC")) == (0, 0)
+    assert (made.used("USDT"), made.used("BTC")) == (D(0), D(0))
 
 
 def test_all_of_a_balance_can_be_used() -> None:
@@ -76,7 +76,7 @@ def test_all_of_a_balance_can_be_used() -> None:
     made.buy("10", price="100.00")
     made.sell("2", price="110.00")
 
-    assert (made.free("USDT"), made.free("BTC")) == (0, 0)
+    assert (made.free("USDT"), made.free("BTC")) == (D(0), D(0))
 
 
 def test_a_fired_stop_that_cannot_be_paid_is_canceled() -> None:
@@ -86,7 +86,7 @@ def test_a_fired_stop_that_cannot_be_paid_is_canceled() -> None:
     made.printed(Side.BUY, "105.00", "1")
 
     assert (work.status, work.code) == (Status.CANCELED, Code.INSUFFICIENT_FUNDS)
-    assert (made.free("USDT"), made.used("USDT")) == (D(1000), 0)
+    assert (made.free("USDT"), made.used("USDT")) == (D(1000), D(0))
 
 
 def test_everything_is_released_to_the_last_unit() -> None:
@@ -100,7 +100,7 @@ def test_everything_is_released_to_the_last_unit() -> None:
         made.cancel(work)
     made.buy("3", price="101.00", time_in_force=IOC)
 
-    assert (made.used("USDT"), made.used("BTC")) == (0, 0)
+    assert (made.used("USDT"), made.used("BTC")) == (D(0), D(0))
     assert made.free("USDT") == D(697)
 
 
@@ -141,7 +141,9 @@ def test_balances_and_positions_can_be_read() -> None:
     made = floor()
     made.buy("1", price="90.00")
 
-    assert [(row.currency, row.available, row.reserved) for row in made.exchange.balances("me", 9)] == [
+    assert [
+        (row.currency, row.available, row.reserved) for row in made.exchange.balances("me", 9)
+    ] == [
         ("USDT", D(910), D(90)),
         ("BTC", D(2), 0),
     ]

@@ -16,9 +16,7 @@ D = Decimal
 
 
 def floor(bids: str = "2", asks: str = "2") -> Floor:
-    return Floor().outside(
-        [("99.00", bids), ("98.00", bids)], [("101.00", asks), ("102.00", asks)]
-    )
+    return Floor().outside([("99.00", bids), ("98.00", bids)], [("101.00", asks), ("102.00", asks)])
 
 
 def fills(made: Floor, account: str = "me") -> list[tuple[Decimal, Decimal]]:
@@ -114,11 +112,11 @@ def test_a_resting_order_waits_behind_what_was_displayed() -> None:
     made = floor()
     work = made.buy("1", price="99.00")
     made.printed(Side.SELL, "99.00", "1.5")
-    assert (work.filled, work.ahead) == (0, D("0.5"))
+    assert (work.filled, work.ahead) == (D(0), D("0.5"))
 
     made.printed(Side.SELL, "99.00", "0.7")
 
-    assert (work.filled, work.ahead) == (D("0.2"), 0)
+    assert (work.filled, work.ahead) == (D("0.2"), D(0))
 
 
 def test_trades_by_the_wrong_aggressor_do_not_move_the_queue() -> None:
@@ -126,7 +124,7 @@ def test_trades_by_the_wrong_aggressor_do_not_move_the_queue() -> None:
     work = made.buy("1", price="99.00")
     made.printed(Side.BUY, "99.00", "50")
 
-    assert (work.filled, work.ahead) == (0, D(2))
+    assert (work.filled, work.ahead) == (D(0), D(2))
 
 
 def test_our_orders_at_one_price_share_the_queue_before_them() -> None:
@@ -135,7 +133,7 @@ def test_our_orders_at_one_price_share_the_queue_before_them() -> None:
     made.moves(bids=[("99.00", "3")])
     second = made.buy("1", price="99.00", account="you")
     made.printed(Side.SELL, "99.00", "2.5")
-    assert (first.filled, second.filled) == (D("0.5"), 0)
+    assert (first.filled, second.filled) == (D("0.5"), D(0))
     assert second.ahead == D(1)
 
     made.printed(Side.SELL, "99.00", "5")
@@ -179,12 +177,16 @@ def test_a_deleted_level_clears_the_queue() -> None:
     made.moves(bids=[("99.00", "0")])
     made.printed(Side.SELL, "99.00", "0.4")
 
-    assert (work.ahead, work.filled) == (0, D("0.4"))
+    assert (work.ahead, work.filled) == (D(0), D("0.4"))
 
 
 def test_fills_never_exceed_what_was_printed() -> None:
     made = floor()
-    works = [made.buy("1", price="99.50"), made.buy("1", price="99.25"), made.buy("1", price="99.50")]
+    works = [
+        made.buy("1", price="99.50"),
+        made.buy("1", price="99.25"),
+        made.buy("1", price="99.50"),
+    ]
     made.printed(Side.SELL, "99.00", "2.5")
 
     assert [work.filled for work in works] == [D(1), D("0.5"), D(1)]
@@ -254,14 +256,14 @@ def test_a_fill_of_one_order_can_end_another_before_its_turn() -> None:
     first = made.sell("1", price="105.0", reduce_only=True)
     second = made.sell("1", price="106.0", reduce_only=True)
     made.printed(Side.BUY, "107.0", "50")
-    assert (first.filled, second.filled) == (D(1), 0)
+    assert (first.filled, second.filled) == (D(1), D(0))
 
     made.buy("1")
     first = made.sell("1", price="105.0", reduce_only=True)
     second = made.sell("1", price="105.0", reduce_only=True)
     made.moves(bids=[("106.0", "50")], asks=[("101.0", "0"), ("107.0", "1")])
 
-    assert (first.filled, second.filled, made.position()) == (D(1), 0, 0)
+    assert (first.filled, second.filled, made.position()) == (D(1), D(0), D(0))
 
 
 # --- X3.8 blindness ---------------------------------------------------------------------------
@@ -273,7 +275,7 @@ def test_nothing_fills_and_nothing_fires_on_a_stale_book() -> None:
     waiting = made.sell("1", type=OrderType.STOP, stop_price="98.00")
     made.exchange.on_stale("BTC/USDT", stale=True)
     made.printed(Side.SELL, "90.00", "50")
-    assert (resting.filled, waiting.live) == (0, False)
+    assert (resting.filled, waiting.live) == (D(0), False)
     assert made.sell("1").status is Status.CANCELED
     with pytest.raises(VenueRejected) as refused:
         made.buy("1", price="99.00")
@@ -291,7 +293,7 @@ def test_nothing_fills_on_a_crossed_book() -> None:
     made.moves(bids=[("103.00", "1")])
     made.printed(Side.SELL, "90.00", "50")
     taker = made.buy("1", price="103.00")
-    assert (work.filled, taker.filled) == (0, 0)
+    assert (work.filled, taker.filled) == (D(0), D(0))
 
     made.moves(bids=[("103.00", "0")])
     made.printed(Side.SELL, "90.00", "50")
@@ -330,7 +332,7 @@ def test_fill_or_kill_does_not_count_what_lies_behind_an_own_order() -> None:
     made.quote(Side.SELL, "102.00", "5")
     work = made.buy("1", price="102.00")
 
-    assert (work.status, work.reason, work.filled) == (Status.CANCELED, "self_trade", 0)
+    assert (work.status, work.reason, work.filled) == (Status.CANCELED, "self_trade", D(0))
 
 
 # --- what the world sees ----------------------------------------------------------------------

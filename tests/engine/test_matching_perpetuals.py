@@ -234,7 +234,7 @@ def leveraged(*, isolated: bool = False, side: Side = Side.BUY, cash: str = "100
     ],
 )
 def test_the_liquidation_price_is_told_beforehand_and_is_exactly_the_condition(
-    side: Side, isolated: bool, expected: str
+    *, side: Side, isolated: bool, expected: str
 ) -> None:
     made = leveraged(side=side, isolated=isolated)
     position = made.exchange.positions("me", 9)[0]
@@ -276,7 +276,7 @@ def test_liquidation_closes_everything_when_half_is_not_enough() -> None:
 
 
 @pytest.mark.parametrize("isolated", [False, True])
-def test_the_insurance_pays_what_the_account_cannot(isolated: bool) -> None:
+def test_the_insurance_pays_what_the_account_cannot(*, isolated: bool) -> None:
     made = leveraged(isolated=isolated)
     worth = made.exchange.clearing.worth()
     price(made, "80.0", "80.1")
@@ -325,7 +325,9 @@ def test_an_isolated_position_leaves_the_rest_of_the_account_alone() -> None:
 
 def test_a_cross_liquidation_takes_the_orders_of_all_cross_positions_but_spot() -> None:
     eth = replace(ETH_PERP, taker=D(0))
-    made = Floor(FREE_PERP, eth, SPOT, me={"USDT": "290"}).outside([("99.9", "9")], [("100.0", "9")])
+    made = Floor(FREE_PERP, eth, SPOT, me={"USDT": "290"}).outside(
+        [("99.9", "9")], [("100.0", "9")]
+    )
     made.mark("100")
     for symbol, bid, ask in ((eth.symbol, "99.9", "100.0"), (SPOT.symbol, "99.00", "100.00")):
         made.quote(Side.SELL, ask, "9", symbol)
@@ -352,7 +354,7 @@ def test_liquidation_can_run_into_the_insurance_and_spares_spot_holds() -> None:
     price(made, "70.0", "70.1")
 
     assert spot.status is Status.OPEN
-    assert (made.total("USDT"), made.free("USDT")) == (D(90), 0)
+    assert (made.total("USDT"), made.free("USDT")) == (D(90), D(0))
 
 
 def test_a_position_of_unknown_worth_is_not_judged() -> None:
@@ -452,7 +454,7 @@ def test_a_position_of_one_step_is_closed_by_the_first_stage() -> None:
     made.exchange.pits[other.symbol].mark = D(11)
     price(made, "90.0", "90.1")
 
-    assert (made.position(), made.position(symbol=other.symbol)) == (0, 0)
+    assert (made.position(), made.position(symbol=other.symbol)) == (D(0), D(0))
     assert made.total("USDT") == 0
 
 

@@ -70,7 +70,7 @@ def test_priority_equals_sorting_by_price_and_time(
         made.place(side, str(amount), price=f"{price}.00", account=account, client=str(number))
         _, prints = made.everything()
 
-        assert [(D(p.price), D(p.amount)) for p in prints] == [(p, a) for _, p, a in expected]
+        assert [(D(p.price), D(p.amount)) for p in prints] == [(D(p), D(a)) for _, p, a in expected]
         if new.left:
             book.append(new)
         for old in book:
@@ -80,7 +80,9 @@ def test_priority_equals_sorting_by_price_and_time(
 
 
 steps = st.tuples(
-    st.sampled_from(["limit", "market", "ioc", "fok", "stop", "group", "cancel", "amend", "outside"]),
+    st.sampled_from(
+        ["limit", "market", "ioc", "fok", "stop", "group", "cancel", "amend", "outside"]
+    ),
     names,
     sides,
     prices,
@@ -89,9 +91,9 @@ steps = st.tuples(
 
 
 @FAST
-@given(st.lists(steps, max_size=40), st.booleans())
+@given(actions=st.lists(steps, max_size=40), external=st.booleans())
 def test_matching_conserves_and_never_overdraws(
-    actions: list[tuple[str, str, Side, int, int]], external: bool
+    *, actions: list[tuple[str, str, Side, int, int]], external: bool
 ) -> None:
     made = Floor(me={"USDT": "900", "BTC": "9"}, you={"USDT": "500", "BTC": "5"})
     if external:
@@ -149,9 +151,9 @@ moves = st.tuples(
 
 
 @FAST
-@given(st.lists(moves, max_size=40), st.booleans())
+@given(actions=st.lists(moves, max_size=40), isolated=st.booleans())
 def test_margin_keeps_equity_and_liquidates_exactly_at_its_condition(
-    actions: list[tuple[str, str, int, int]], isolated: bool
+    *, actions: list[tuple[str, str, int, int]], isolated: bool
 ) -> None:
     made = Floor(PERP, me={"USDT": "300"}, you={"USDT": "150"}).outside(
         [("99.9", "50")], [("100.1", "50")]

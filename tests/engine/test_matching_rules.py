@@ -142,7 +142,7 @@ def test_a_buy_by_cost_walks_on_to_the_next_level() -> None:
 def test_a_buy_by_cost_that_buys_nothing_is_canceled() -> None:
     work = Floor().outside([], [("101.00", "10")]).buy("1", cost_limit="0.05")
 
-    assert (work.status, work.filled) == (Status.CANCELED, 0)
+    assert (work.status, work.filled) == (Status.CANCELED, D(0))
 
 
 def test_what_a_market_order_finds_beyond_the_band_is_left_and_the_remainder_canceled() -> None:
@@ -222,7 +222,7 @@ def test_a_market_without_a_fee_charges_none() -> None:
     made = floor(replace(SPOT, taker=D(0)))
     made.buy("1")
 
-    assert fee_of(made) == (0, "BTC")
+    assert fee_of(made) == (D(0), "BTC")
 
 
 def test_fill_or_kill_at_the_market_takes_all_or_nothing() -> None:

@@ -31,7 +31,14 @@ def test_an_order_is_told_open_then_filled_then_balances_then_position() -> None
     made.buy("1.5")
     told = made.told()
 
-    assert kinds(told) == ["OrderSeen", "Filled", "Filled", "OrderSeen", "BalanceSeen", "PositionSeen"]
+    assert kinds(told) == [
+        "OrderSeen",
+        "Filled",
+        "Filled",
+        "OrderSeen",
+        "BalanceSeen",
+        "PositionSeen",
+    ]
     rows = [event for event in told if isinstance(event, OrderSeen)]
     assert [(row.status, row.filled) for row in rows] == [
         (Status.OPEN, 0),
@@ -80,7 +87,7 @@ def test_fills_have_ids_that_stay_and_can_be_asked_for_again() -> None:
     made.sell("1")
     fills = made.exchange.fills("me", 0)
 
-    assert fills == [event for event in made.of(Filled)]
+    assert fills == made.of(Filled)
     assert len({fill.trade_id for fill in fills}) == 2
     assert made.exchange.fills("me", fills[1].ts) == fills[1:]
 
@@ -117,7 +124,11 @@ def test_an_order_is_found_by_client_id_or_by_ours_working_or_ended() -> None:
     found = made.exchange.find("me", "mine", None, 9)
 
     assert found is not None
-    assert (found.exchange_order_id, found.status, found.evidence) == (work.id, Status.CANCELED, "found")
+    assert (found.exchange_order_id, found.status, found.evidence) == (
+        work.id,
+        Status.CANCELED,
+        "found",
+    )
     assert made.exchange.find("me", "other", work.id, 9) is not None
     assert made.exchange.find("me", "other", None, 9) is None
 
@@ -197,7 +208,7 @@ print(hashlib.sha256(play(fresh(), 7, 150)).hexdigest())
 
 def test_runs_are_equal_across_processes_and_hash_seeds() -> None:
     digests = {
-        subprocess.run(  # noqa: S603 - our own interpreter and script
+        subprocess.run(
             [sys.executable, "-c", SCRIPT],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
             cwd=ROOT,
@@ -243,7 +254,10 @@ def test_nothing_is_created_or_lost() -> None:
     worth = made.exchange.clearing.worth()
     play(made, 3, 400)
 
-    assert made.exchange.clearing.worth() == {**dict.fromkeys(made.exchange.clearing.worth(), 0), **worth}
+    assert made.exchange.clearing.worth() == {
+        **dict.fromkeys(made.exchange.clearing.worth(), 0),
+        **worth,
+    }
 
 
 # --- the log of one account -------------------------------------------------------------------
@@ -274,7 +288,9 @@ def test_a_log_of_entries_rebuilds_the_account() -> None:
     made.cancel(made.buy("1", price="80.0"))
     made.sell("1", symbol=SPOT.symbol, price="110.00", oco_group="g")
     made.sell("1", symbol=SPOT.symbol, type=OrderType.STOP, stop_price="80.00", oco_group="g")
-    late = made.exchange.place("me", order("late", Side.BUY, "1", symbol=PERP.symbol), 50, live=False)
+    late = made.exchange.place(
+        "me", order("late", Side.BUY, "1", symbol=PERP.symbol), 50, live=False
+    )
     log.append(logged(made))
     log[0] = log[1]  # the balances of the start stand in the first entry that names them
     again = adopted(log)

@@ -32,7 +32,7 @@ def test_a_market_order_takes_the_book() -> None:
 def test_a_market_order_that_finds_nothing_is_canceled() -> None:
     work = Floor().outside([], []).buy("1")
 
-    assert (work.status, work.filled, work.reason) == (Status.CANCELED, 0, "no_liquidity")
+    assert (work.status, work.filled, work.reason) == (Status.CANCELED, D(0), "no_liquidity")
 
 
 def test_a_limit_order_trades_what_crosses_and_rests_the_remainder() -> None:
@@ -242,7 +242,7 @@ def test_a_fired_stop_shrinks_and_ends_the_resting_target() -> None:
     market.printed(Side.SELL, "94.00", "0.001")
 
     assert (stop.status, target.status) == (Status.FILLED, Status.CANCELED)  # type: ignore[attr-defined]
-    assert (market.used("BTC"), market.total("BTC")) == (0, D("98.5"))
+    assert (market.used("BTC"), market.total("BTC")) == (D(0), D("98.5"))
 
 
 def test_a_stop_that_fills_in_part_shrinks_a_resting_target_and_keeps_its_place() -> None:
@@ -430,7 +430,7 @@ def two_in_line() -> tuple[Floor, list[object]]:
     [({"amount": "0.5"}, True), ({"amount": "1.5"}, False), ({"price": "90.01"}, True)],
     ids=["smaller keeps its place", "larger loses it", "a better price is ahead anyway"],
 )
-def test_amending_and_priority(change: dict[str, str], first_first: bool) -> None:
+def test_amending_and_priority(*, change: dict[str, str], first_first: bool) -> None:
     market, (first, second) = two_in_line()
     market.amend(first, **change)  # type: ignore[arg-type]
     market.quote(Side.SELL, None, "0.5")
@@ -455,7 +455,7 @@ def test_amending_below_the_filled_amount_is_refused_and_to_it_fills_the_order()
 
     market.amend(work, amount="1")
 
-    assert (work.status, market.used("USDT")) == (Status.FILLED, 0)
+    assert (work.status, market.used("USDT")) == (Status.FILLED, D(0))
 
 
 def test_amending_nothing_changes_nothing() -> None:
@@ -513,7 +513,7 @@ def test_a_market_stop_has_no_price_to_amend() -> None:
 
 
 @pytest.mark.parametrize(("price", "takes"), [("100.99", False), ("101.00", True)])
-def test_a_post_only_order_is_not_amended_into_taking(price: str, takes: bool) -> None:
+def test_a_post_only_order_is_not_amended_into_taking(*, price: str, takes: bool) -> None:
     market = floor()
     work = market.buy("1", price="90.00", post_only=True)
     if takes:
@@ -539,12 +539,12 @@ def test_a_cancelled_order_is_gone_and_its_funds_are_free() -> None:
     market = floor()
     work = market.cancel(market.buy("1", price="90.00"))
 
-    assert (work.status, market.used("USDT")) == (Status.CANCELED, 0)
+    assert (work.status, market.used("USDT")) == (Status.CANCELED, D(0))
     assert market.exchange.pits["BTC/USDT"].bids.keys == []
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_an_order_that_ended_or_never_was_cannot_be_cancelled(known: bool) -> None:
+def test_an_order_that_ended_or_never_was_cannot_be_cancelled(*, known: bool) -> None:
     market = floor()
     ended = market.buy("1")
     order_id = ended.id if known else "x-999"
@@ -563,7 +563,7 @@ def test_an_accepted_order_trades_only_when_it_is_released() -> None:
     market = floor()
     wish = market.buy("0.001", price="1.00")
     work = market.exchange.place("me", order("late", Side.BUY, "1"), 5, live=False)
-    assert (work.status, work.filled, wish.resting) == (Status.OPEN, 0, True)
+    assert (work.status, work.filled, wish.resting) == (Status.OPEN, D(0), True)
     with pytest.raises(VenueRejected, match="not in the book yet"):
         market.amend(work, amount="2")
 
@@ -579,4 +579,4 @@ def test_an_order_cancelled_before_its_release_never_trades() -> None:
     market.cancel(work)
     market.exchange.release("me", work.id, 6)
 
-    assert (work.status, work.filled) == (Status.CANCELED, 0)
+    assert (work.status, work.filled) == (Status.CANCELED, D(0))

@@ -23,9 +23,7 @@ def snapshot(bids: list[Level], asks: list[Level], *, repaired: bool = False) ->
 
 
 def delta(bids: list[Level] | None = None, asks: list[Level] | None = None) -> BookDelta:
-    return BookDelta(
-        symbol="S", bids=tuple(bids or ()), asks=tuple(asks or ()), ts=2, recv_ts=2
-    )
+    return BookDelta(symbol="S", bids=tuple(bids or ()), asks=tuple(asks or ()), ts=2, recv_ts=2)
 
 
 def book() -> OrderBook:
@@ -85,7 +83,11 @@ def test_a_top_deeper_than_the_book_sees_a_level_added_at_the_end() -> None:
 def test_best_prices_and_the_middle() -> None:
     made = book()
 
-    assert (made.best_bid, made.best_ask, made.mid) == (("100.0", "1"), ("101.0", "1.50"), D("100.5"))
+    assert (made.best_bid, made.best_ask, made.mid) == (
+        ("100.0", "1"),
+        ("101.0", "1.50"),
+        D("100.5"),
+    )
 
 
 def test_an_empty_book_has_no_prices_and_is_not_crossed() -> None:
@@ -96,7 +98,7 @@ def test_an_empty_book_has_no_prices_and_is_not_crossed() -> None:
 
 
 @pytest.mark.parametrize(("bid", "crossed"), [("100.9", False), ("101.0", True), ("101.5", True)])
-def test_a_book_is_crossed_when_the_bid_reaches_the_ask(bid: str, crossed: bool) -> None:
+def test_a_book_is_crossed_when_the_bid_reaches_the_ask(*, bid: str, crossed: bool) -> None:
     made = book()
     made.apply_delta(delta([(bid, "1")]))
 
@@ -177,9 +179,7 @@ def test_any_sequence_of_changes_equals_a_plain_dictionary(
 def kraken_sum(made: OrderBook) -> int:
     """Kraken's checksum: ten asks, ten bids, digits without dot and leading zeros."""
     bids, asks = made.top(10)
-    text = "".join(
-        part.replace(".", "").lstrip("0") for level in (*asks, *bids) for part in level
-    )
+    text = "".join(part.replace(".", "").lstrip("0") for level in (*asks, *bids) for part in level)
     return crc32(text.encode())
 
 

@@ -108,7 +108,9 @@ def test_the_transcript_of_6_3_comes_out_as_printed() -> None:
     ]  # fmt: skip
 
 
-def test_updates_carry_a_checksum_at_most_once_a_second_and_again_after_a_step_of_the_clock() -> None:
+def test_updates_carry_a_checksum_at_most_once_a_second_and_again_after_a_step_of_the_clock() -> (
+    None
+):
     rig = Rig()
     book = FakeBook(dict(BIDS), dict(ASKS))
     rig.hub.book(BOOK, book, asof=1)
@@ -194,7 +196,11 @@ def test_a_book_that_is_crossed_from_the_start_comes_when_it_is_whole() -> None:
 
     (message,) = wire.take()
 
-    assert (message["reason"], message["seq"], message["data"]["bids"]) == ("subscribe", 1, [["2", "1"]])
+    assert (message["reason"], message["seq"], message["data"]["bids"]) == (
+        "subscribe",
+        1,
+        [["2", "1"]],
+    )
 
 
 def test_the_same_tuple_is_not_looked_through_again() -> None:
@@ -236,7 +242,9 @@ def test_groups_sum_the_whole_book_bids_down_asks_up() -> None:
 def test_a_grouped_book_is_a_stream_of_its_own_over_all_levels() -> None:
     rig = Rig()
     rig.hub.table("markets", rows=[{"symbol": BTC, "groups": ["10"]}])
-    book = FakeBook({str(1000 - n): "1" for n in range(60)}, {str(1001 + n): "2" for n in range(60)})
+    book = FakeBook(
+        {str(1000 - n): "1" for n in range(60)}, {str(1001 + n): "2" for n in range(60)}
+    )
     rig.hub.book(BOOK, book, asof=1)
     wire, reader = rig.reader()
     rig.subscribe(reader, f"{BOOK}?depth=5&group=10&rate=0")
@@ -248,7 +256,10 @@ def test_a_grouped_book_is_a_stream_of_its_own_over_all_levels() -> None:
     snapshot, update = wire.take()
 
     assert snapshot["channel"] == f"{BOOK}?depth=5&group=10&rate=0"
-    assert snapshot["data"]["bids"] == [["1000", "1"], *[[str(p), "10"] for p in (990, 980, 970, 960)]]
+    assert snapshot["data"]["bids"] == [
+        ["1000", "1"],
+        *[[str(p), "10"] for p in (990, 980, 970, 960)],
+    ]
     assert snapshot["data"]["asks"][0] == ["1010", "20"]
     assert update["data"] == {"bids": [["990", "12.5"]], "asks": []}
 

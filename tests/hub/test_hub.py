@@ -521,7 +521,8 @@ def test_a_slow_reader_hears_of_silence_and_recovery_when_it_can_read_again() ->
 
 
 @pytest.mark.parametrize(
-    "base", ["orderbook:ETH/USDT", "trades:ETH/USDT", "ticker:ETH/USDT", "ohlcv:ETH/USDT?timeframe=1m"]
+    "base",
+    ["orderbook:ETH/USDT", "trades:ETH/USDT", "ticker:ETH/USDT", "ohlcv:ETH/USDT?timeframe=1m"],
 )
 def test_a_source_nobody_has_seen_yet_may_be_silent(base: str) -> None:
     rig = Rig()

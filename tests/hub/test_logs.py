@@ -244,6 +244,23 @@ def test_what_only_the_journal_holds_is_named_and_sent_before_the_ring() -> None
         assert (message["reason"], message["lost"]) == ("resume_failed", 7)
 
 
+def test_entries_of_the_journal_go_on_where_a_full_wire_stopped_them() -> None:
+    rig = Rig(journaled=2, piece=150)
+    for n in range(1, 9):
+        rig.hub.append("fills", fill(n))
+    wire, reader = rig.reader()
+    wanted = [Wanted(channel=rig.hub.channel("fills"), since=Since(epoch="j1", seq=1))]
+    rig.hub.subscribe(reader, wanted, older={"fills": [(n, 9, fill(n)) for n in range(2, 7)]})
+    wire.full = True
+    rig.flush()
+    first = [m["seq"] for m in wire.take()]
+    wire.full = False
+    rig.hub.resume(wire)
+
+    assert first == [2]
+    assert [m["seq"] for m in wire.take()] == [3, 4, 5, 6, 7, 8]
+
+
 def test_whoever_fetched_too_little_gets_it_and_is_closed_to_come_back_for_the_rest() -> None:
     rig = Rig(journaled=2)
     for n in range(1, 9):

@@ -239,7 +239,10 @@ def test_ending_one_of_two_subscriptions_leaves_what_the_other_covers() -> None:
 
     assert {m["channel"] for m in wire.take()} == {TICKER, f"{TICKER}?rate=0"}
     assert other.take() == []
-    assert [d for d in rig.demand if d[0] == "ticker:*"] == [("ticker:*", True), ("ticker:*", False)]
+    assert [d for d in rig.demand if d[0] == "ticker:*"] == [
+        ("ticker:*", True),
+        ("ticker:*", False),
+    ]
 
 
 def test_two_rates_of_all_symbols_are_independent() -> None:

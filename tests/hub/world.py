@@ -126,9 +126,7 @@ class Rig:
             self.hub.tick(rate)
         self.flush()
 
-    def reader(
-        self, *names: str, batch: bool = False, every: int = 0
-    ) -> tuple[FakeWire, Reader]:
+    def reader(self, *names: str, batch: bool = False, every: int = 0) -> tuple[FakeWire, Reader]:
         """A connection that has its snapshots already."""
         wire = FakeWire()
         reader = self.hub.attach(wire, batch=batch, every=every)
@@ -141,7 +139,11 @@ class Rig:
         return wire, reader
 
     def subscribe(
-        self, reader: Reader, *names: str, since: tuple[str, int] | None = None, snapshot: bool = True
+        self,
+        reader: Reader,
+        *names: str,
+        since: tuple[str, int] | None = None,
+        snapshot: bool = True,
     ) -> list[Json]:
         at = None if since is None else Since(epoch=since[0], seq=since[1])
         return self.hub.subscribe(
@@ -197,7 +199,9 @@ class Follower:
         self.stale.discard(name)
         self._expect.pop(name, None)
 
-    def reply(self, entry: Json, old: tuple[str, int, Any] | None, *, snapshot: bool = True) -> None:
+    def reply(
+        self, entry: Json, old: tuple[str, int, Any] | None, *, snapshot: bool = True
+    ) -> None:
         """Read an entry of a subscribe reply; `old` is the position it was asked to resume from."""
         name, here = entry["channel"], (entry["epoch"], entry["seq"])
         self.info[name] = entry
@@ -208,6 +212,9 @@ class Follower:
         if entry["resumed"]:
             assert old is not None
             must(old[0] == entry["epoch"], "resumed another epoch", old, entry)
+            must(0 <= entry["seq"] - old[1], "resumed from the future", old, entry)
+            if entry["class"] != "value" and entry["epoch"] != "j1":
+                must(entry["seq"] - old[1] <= self.ring, "resumed what is not held", old, entry)
             self.have[name] = old
             self._counted[name] = old[:2]
             self._expect[name] = "resume"

@@ -107,9 +107,11 @@ class App:
         while True:
             if wire is None:
                 await send({"type": "websocket.send", "text": "x" * 1_000})
-            elif not wire.paused:
-                wire.write(FLOOD)
-                self.flooded += 1
+            else:
+                for _ in range(4):
+                    if not wire.paused:
+                        wire.write(FLOOD)
+                        self.flooded += 1
             await asyncio.sleep(0.001)
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -30,7 +30,8 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "noise.json").write_bytes(os.urandom(600))
     (tmp_path / "LICENSE").write_text("free")
     (tmp_path / ".secret.js").write_text("hidden")
-    (tmp_path / "huge.txt").write_bytes(b"x" * (LARGEST + 1))
+    with (tmp_path / "huge.txt").open("wb") as huge:
+        huge.truncate(LARGEST + 1)  # a hole, not bytes on the disk
     (tmp_path / "away.js").symlink_to("/etc/passwd")
     return tmp_path
 

@@ -1,6 +1,8 @@
 """`Edge` on the virtual clock, over a transport that keeps what it is given."""
 
 import asyncio
+import os
+import resource
 import socket
 import struct
 from collections import Counter
@@ -8,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from realtime.server.sockets import Edge, TransportLimits, bind, reset, tune, weaker_here
+from realtime.server.sockets import (
+    Edge,
+    TransportLimits,
+    bind,
+    reset,
+    second_door,
+    tune,
+    weaker_here,
+)
 
 
 LIMITS = TransportLimits()
@@ -277,6 +287,34 @@ def test_a_listening_socket_hands_its_buffers_to_those_it_accepts() -> None:
                 assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 131_072
         with pytest.raises(OSError, match="in use"):
             bind("127.0.0.1", listener.getsockname()[1], LIMITS)
+
+
+def test_a_second_door_is_for_tcp_with_descriptors_to_spare() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as sock:
+        kept = Kept(sock)
+        door = second_door(kept)
+        assert door is not None
+        door.close()
+        taken = [os.dup(sock.fileno()) for _ in range(40)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 10, hard))
+            assert second_door(kept) is None
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            assert second_door(kept) is None
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for number in taken:
+                os.close(number)
+    assert second_door(Kept(sock)) is None
+    assert second_door(Secret()) is None
+
+
+class Secret(Kept):
+    """A transport under TLS."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return "context" if name == "sslcontext" else default
 
 
 def test_linux_lacks_nothing() -> None:

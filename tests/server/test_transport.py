@@ -445,6 +445,42 @@ def test_w1_frames_are_written_as_they_are(server: Served) -> None:
         ]
 
 
+def test_w1_a_blob_that_fits_only_in_part_arrives_whole_and_in_order(server: Served) -> None:
+    blobs = [text_frame(b"%06d" % n + b"-" * (n * 37 % 9_000)) for n in range(300)]
+    with opened(server.address, "/deaf", receive_buffer=4_096) as sock:
+        server.until(lambda: bool(server.app.wires))
+        wire = last_wire(server)
+        wire.authenticated = True
+        waiting = list(blobs)
+
+        def fill() -> None:
+            while waiting and not wire.paused:
+                wire.write(waiting.pop(0))
+
+        wire.on_resume = fill
+        server.call(fill)
+
+        assert [read_frame(sock)[1] for _ in blobs] == [
+            b"%06d" % n + b"-" * (n * 37 % 9_000) for n in range(300)
+        ]
+
+
+def test_w1_without_a_second_descriptor_the_transport_writes(server: Served) -> None:
+    with opened(server.address) as sock:
+        wire = last_wire(server)
+
+        def write_without() -> None:
+            assert wire._door is not None
+            wire._door.close()
+            wire._send = None
+            wire.write(text_frame(b"small"))
+            wire.write(text_frame(b"x" * 500))
+
+        server.call(write_without)
+
+        assert [read_frame(sock)[1] for _ in range(2)] == [b"small", b"x" * 500]
+
+
 def test_w1_nothing_follows_a_close_frame(server: Served) -> None:
     with opened(server.address) as sock:
         wire = last_wire(server)
@@ -692,16 +728,16 @@ def test_w9_a_peer_that_answers_pings_stays(server: Served) -> None:
 @pytest.mark.promise("T3")
 def test_w9_a_ping_behind_data_that_is_read_slowly_does_not_kill_the_reader() -> None:
     with (
-        served(ping_s=0.2, pong_s=0.2, stall_s=1, stall_anonymous_s=1) as server,
+        served(ping_s=0.2, pong_s=0.3, stall_s=2, stall_anonymous_s=2) as server,
         opened(server.address, "/flood", receive_buffer=16_384) as sock,
     ):
         began = time.monotonic()
         got = 0
         while time.monotonic() - began < 1.5:
-            got += len(sock.recv(8_000))
+            got += len(sock.recv(4_000))
             time.sleep(0.02)
 
-        assert got > 300_000
+        assert got > 50_000
         assert server.admission.ended["mute"] == 0
 
 

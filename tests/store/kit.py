@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from realtime.store import Projection, Row, Store
+from realtime.store import Projection, Row, Sizes, Store
 
 
 def ticking(start: int = 1_790_000_000_000_000_000, step: int = 1_000_000) -> Callable[[], int]:
@@ -24,6 +24,8 @@ def ids(*names: str) -> Callable[[], str]:
 async def opened(path: Path | None, **options: Any) -> Store:
     options.setdefault("now", ticking())
     options.setdefault("new_id", ids("j1", "j2", "j3"))
+    # Sixteen megabytes of ballast beside each of thousands of journals would fill a disk.
+    options.setdefault("sizes", Sizes(ballast=4096))
     return await Store.open(path, **options)
 
 

@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC240 - small files and one process of the test's own
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,7 @@ async def cuts(count: int, synchronous: str, directory: Path) -> tuple[int, int,
             gone += missing
             damaged += not whole
             done += 1
+        shutil.rmtree(directory / f"{synchronous}{seed}")
     return done, acknowledged, gone, damaged
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from realtime.model.events import MarketEvent, VenueEvent
 from realtime.model.market import SECOND
@@ -16,6 +16,7 @@ from realtime.venues.paper import PaperVenue
 
 D = Decimal
 E = TypeVar("E")
+F = TypeVar("F")
 START = 1_790_000_000 * SECOND
 
 
@@ -51,7 +52,13 @@ class Listener:
         self.batches += 1
         self.events.extend(events)
 
-    def of(self, *kinds: type[E]) -> list[E]:
+    @overload
+    def of(self, kind: type[E], /) -> list[E]: ...
+    @overload
+    def of(self, kind: type[E], other: type[F], /) -> list[E | F]: ...
+    @overload
+    def of(self, *kinds: type[object]) -> list[Any]: ...
+    def of(self, *kinds: type[object]) -> list[Any]:
         """Events of these kinds so far."""
         return [event for event in self.events if isinstance(event, kinds)]
 
@@ -85,7 +92,14 @@ class MemoryLog:
 
 def wish(client_id: str, side: Side = Side.BUY, amount: str = "0.01", **fields: Any) -> Order:
     """An order as the desk approves it; a `price` makes it a limit order."""
-    for name in ("price", "stop_price", "trailing_amount", "trailing_rate", "cost_limit", "leverage"):
+    for name in (
+        "price",
+        "stop_price",
+        "trailing_amount",
+        "trailing_rate",
+        "cost_limit",
+        "leverage",
+    ):
         if fields.get(name) is not None:
             fields[name] = D(str(fields[name]))
     values: dict[str, Any] = {
@@ -150,7 +164,9 @@ class Shop:
         await self.venue.open(self.heard)
         return self
 
-    async def place(self, client_id: str, side: Side = Side.BUY, amount: str = "0.01", **fields: Any) -> Order:
+    async def place(
+        self, client_id: str, side: Side = Side.BUY, amount: str = "0.01", **fields: Any
+    ) -> Order:
         """Submit; returns the order with the venue's id."""
         order = wish(client_id, side, amount, **fields)
         ack = await self.venue.submit(approved(order))
@@ -163,4 +179,6 @@ class Shop:
         return await again.open()
 
     async def free(self, currency: str) -> Decimal:
-        return next(row.available for row in await self.venue.balances() if row.currency == currency)
+        return next(
+            row.available for row in await self.venue.balances() if row.currency == currency
+        )

@@ -14,10 +14,16 @@ from realtime.model.market import BookDelta, BookSnapshot, Stale, Ticker
 from realtime.model.orders import Side, Status
 from realtime.venues.chaos import HANG_S, LATE_S, ChaosVenue, Fault, Kind
 from realtime.venues.frozen import SYMBOL
-from tests.venues.kit import START, Shop, amended, approved, wish
+from realtime.venues.paper import PaperVenue
+from realtime.venues.replay import ReplaySource
+from tests.venues.kit import START, Clock, Listener, Shop, amended, approved, wish
 
 
 D = Decimal
+RECORDED = [
+    b'1 {"stream":"s@depth","data":{"e":"depthUpdate","s":"BTCUSDT","U":1,"u":2,"b":[["1.0","2.0"]],"a":[]}}',
+    b'2 {"lastUpdateId":2,"bids":[["1.0","2.0"]],"asks":[["2.0","1.0"]]}',
+]
 
 
 class Rough(Shop):
@@ -153,7 +159,9 @@ async def test_reordered_events_are_the_same_events() -> None:
     for each in (shop, plain):
         for number in range(5):
             await each.place(str(number))
-    ours, theirs = ([repr(event) for event in each.heard.of(OrderSeen, Filled)] for each in (shop, plain))
+    ours, theirs = (
+        [repr(event) for event in each.heard.of(OrderSeen, Filled)] for each in (shop, plain)
+    )
 
     assert ours != theirs
     assert sorted(ours) == sorted(theirs)
@@ -191,7 +199,7 @@ async def test_a_broken_connection_is_told_and_so_is_its_return(
     shop.chaos.look()
 
     assert [event.stale for event in shop.heard.of(Stale)] == [True, False]
-    assert await shop.place("z")
+    assert (await shop.place("z")).exchange_order_id
 
 
 def calls(shop: Rough) -> list[Callable[[], Awaitable[object]]]:
@@ -278,7 +286,7 @@ async def test_the_rate_limit_says_when_to_come_back() -> None:
         await shop.place("a")
 
     assert (refused.value.code, refused.value.retry_after) == (Code.RATE_LIMITED, 1.0)
-    assert await shop.place("a")
+    assert (await shop.place("a")).exchange_order_id
 
 
 async def test_a_bad_body_to_an_order_is_unknown_and_the_order_is_there() -> None:
@@ -323,7 +331,7 @@ async def test_a_fault_of_one_symbol_leaves_others() -> None:
     shop = await opened()
     shop.turn_on(Kind.REFUSE, symbol="ETH/USDT")
 
-    assert await shop.place("a")
+    assert (await shop.place("a")).exchange_order_id
 
 
 async def test_faults_end_with_their_time_and_the_list_shows_what_is_on() -> None:
@@ -333,7 +341,31 @@ async def test_faults_end_with_their_time_and_the_list_shows_what_is_on() -> Non
     shop.clock.advance(2)
 
     assert shop.chaos.faults == []
-    assert await shop.place("a")
+    assert (await shop.place("a")).exchange_order_id
+
+
+async def test_what_is_hidden_stays_hidden_until_its_own_time() -> None:
+    shop = await opened()
+    shop.turn_on(Kind.VISIBLE_LATE, times=1)
+    order = await shop.place("a")
+    shop.clock.advance(LATE_S / 2)
+    shop.chaos.look()
+
+    assert await shop.venue.find(order) is None
+    assert shop.heard.of(Filled) == []
+    assert await shop.venue.positions() == []
+
+
+async def test_chaos_ends_with_its_recording() -> None:
+    clock = Clock()
+    source = ReplaySource(lambda: RECORDED, now=clock.now, sleep=clock.sleep, speed=None)
+    venue = PaperVenue(source=source, balances={}, seed=1, now=clock.now, sleep=clock.sleep)
+    chaos = ChaosVenue(venue, seed=1, now=clock.now, sleep=clock.sleep)
+    heard = Listener()
+    await chaos.open(heard)
+    await chaos.run()
+
+    assert len(heard.of(BookSnapshot)) == 1
 
 
 async def test_running_ends_faults_in_time() -> None:

@@ -3,10 +3,10 @@
 import asyncio
 from collections import defaultdict
 from decimal import Decimal
+from itertools import pairwise
 from math import log
 
 import orjson
-
 import pytest
 
 from realtime.engine.bars import DAY, HOUR, MINUTE, TIMEFRAMES, Bars
@@ -153,12 +153,12 @@ async def test_bars_after_the_start_are_the_fold_of_the_trades() -> None:
     assert len(bars) == 4
 
 
-async def test_trades_come_at_prices_that_were_in_the_book() -> None:
+async def test_trades_come_at_prices_within_the_published_book() -> None:
     market = await lived(symbols=(BTC,))
-    low, high = None, None
+    low = None
+    book = OrderBook()
     for event in market.heard.events:
         if isinstance(event, BookSnapshot):
-            book = OrderBook()
             book.apply_snapshot(event)
         elif isinstance(event, BookDelta):
             book.apply_delta(event)
@@ -179,7 +179,9 @@ async def test_buying_moves_the_book() -> None:
     assert ack.status is Status.FILLED
     assert float(after[0][0]) > float(before[0][0])  # type: ignore[index]
     fills = market.heard.of(Filled)
-    assert [fill.trade_id for fill in fills] == [trade.id for trade in market.heard.of(Trade)][-len(fills) :]
+    assert [fill.trade_id for fill in fills] == [trade.id for trade in market.heard.of(Trade)][
+        -len(fills) :
+    ]
 
 
 async def test_our_resting_order_is_in_the_book_and_fills_by_the_flow() -> None:
@@ -216,6 +218,14 @@ async def test_a_perpetual_has_mark_index_and_funding_near_its_spot_market() -> 
     assert mark.next_funding_ts % (8 * HOUR) == 0
     assert 0 < mark.next_funding_ts - mark.ts <= 8 * HOUR
     assert market.heard.of(Ticker)[-1].mark or market.heard.of(Ticker)[-2].mark
+
+
+async def test_the_margin_mode_of_a_perpetual_can_be_chosen() -> None:
+    market = await Living(symbols=(BTC, PERP)).open()
+    await market.venue.set_isolated(PERP, isolated=True)
+    await market.venue.submit(approved(wish("a", Side.BUY, "0.1", symbol=PERP, leverage="5")))
+
+    assert [row.margin_mode for row in await market.venue.positions()] == ["isolated"]
 
 
 async def test_a_perpetual_without_its_spot_market_takes_the_path_as_index() -> None:
@@ -273,7 +283,7 @@ async def test_history_a_restart_and_the_running_market_agree() -> None:
     same = [bar for bar in after if bar.ts in old]
     assert len(same) > 90
     assert all(old[bar.ts] == bar for bar in same)
-    for left, right in zip(after, after[1:], strict=False):
+    for left, right in pairwise(after):
         assert float(right.open) == pytest.approx(float(left.close), rel=0.003)
     assert float(after[-1].close) == pytest.approx(
         again.source._symbols[BTC].path.price(clock.ns), rel=0.002
@@ -285,7 +295,16 @@ async def test_a_restored_order_that_crosses_the_new_book_fills_and_is_told() ->
     clock, log = Clock(), MemoryLog()
     first = await Living(clock, symbols=(BTC,), log=log).open()
     await first.venue.submit(
-        approved(wish("a", Side.BUY, "0.001", type=OrderType.STOP_LIMIT, stop_price="90000.00", price="90000.00"))
+        approved(
+            wish(
+                "a",
+                Side.BUY,
+                "0.001",
+                type=OrderType.STOP_LIMIT,
+                stop_price="90000.00",
+                price="90000.00",
+            )
+        )
     )
     entries = list(log.entries)
     # As if the trigger had fired in the moment of the kill: live in the log, not matched.
@@ -307,9 +326,7 @@ async def test_there_is_history_in_every_timeframe_without_holes(timeframe: str)
     bars = await market.venue.ohlcv(BTC, timeframe, None, 60)
 
     assert len(bars) == 60
-    assert {right.ts - left.ts for left, right in zip(bars, bars[1:], strict=False)} == {
-        TIMEFRAMES[timeframe]
-    }
+    assert {right.ts - left.ts for left, right in pairwise(bars)} == {TIMEFRAMES[timeframe]}
     for bar in bars:
         low, high = float(bar.low), float(bar.high)
         assert low <= min(float(bar.open), float(bar.close))
@@ -362,7 +379,12 @@ async def test_it_runs_by_itself() -> None:
 def test_a_path_is_the_same_however_it_is_walked() -> None:
     def made() -> Path:
         return Path(
-            base=100.0, beta=1.0, sigma=0.02, turnover=1.0, common=Walk(0.02, 1, "c"), names=(1, "S")
+            base=100.0,
+            beta=1.0,
+            sigma=0.02,
+            turnover=1.0,
+            common=Walk(0.02, 1, "c"),
+            names=(1, "S"),
         )
 
     times = [START + n * 7 * SECOND for n in range(200)]
@@ -380,7 +402,7 @@ def test_a_path_is_continuous_over_days_and_moves_like_a_market() -> None:
     midnight = START // DAY * DAY
     assert path.price(midnight - 1000) == pytest.approx(path.price(midnight), rel=1e-3)
     hours = [log(path.price(midnight + n * HOUR)) for n in range(24 * 60)]
-    moves = [b - a for a, b in zip(hours, hours[1:], strict=False)]
+    moves = [b - a for a, b in pairwise(hours)]
     hourly = (sum(x * x for x in moves) / len(moves)) ** 0.5
 
     assert 0.001 < hourly < 0.02
@@ -389,8 +411,10 @@ def test_a_path_is_continuous_over_days_and_moves_like_a_market() -> None:
 def test_nervous_times_last_and_jumps_are_rare() -> None:
     walk = Walk(0.02, 5, "c")
     wild = [walk.wild(START + n * HOUR) for n in range(24 * 60)]
-    changes = sum(a != b for a, b in zip(wild, wild[1:], strict=False))
-    jumps = sum(abs(walk._jump(START // HOUR * HOUR + n * HOUR + 59 * MINUTE)) > 0 for n in range(24 * 60))
+    changes = sum(a != b for a, b in pairwise(wild))
+    jumps = sum(
+        abs(walk._jump(START // HOUR * HOUR + n * HOUR + 59 * MINUTE)) > 0 for n in range(24 * 60)
+    )
 
     assert 0.05 < sum(wild) / len(wild) < 0.6
     assert changes < len(wild) / 4
@@ -403,7 +427,7 @@ def test_volume_rises_and_adds_up() -> None:
     )
     sums = [path.traded(START + n * 20 * SECOND) for n in range(2000)]
 
-    assert all(b > a for a, b in zip(sums, sums[1:], strict=False))
+    assert all(b > a for a, b in pairwise(sums))
     assert (sums[-1] - sums[0]) / (1999 * 20) == pytest.approx(2.0, rel=0.3)
 
 
@@ -448,7 +472,7 @@ def test_an_empty_tape_has_no_bars() -> None:
 async def test_a_simulated_day_stays_consistent() -> None:
     market = await Living(Clock(START // DAY * DAY), symbols=(BTC, PERP), rate=2).open()
     folds = {symbol: Bars("1h") for symbol in (BTC, PERP)}
-    books = defaultdict(OrderBook)
+    books: defaultdict[str, OrderBook] = defaultdict(OrderBook)
     for _ in range(24 * 3600):
         market.live(1, 1.0)
         for event in market.heard.events:

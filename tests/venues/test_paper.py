@@ -61,7 +61,10 @@ async def test_the_steps_of_the_protocol_document_move_the_book() -> None:
     shop.source.step(2)
     deltas, tickers = shop.heard.of(BookDelta), shop.heard.of(Ticker)
 
-    assert [delta.bids for delta in deltas] == [(("64012.00", "0.40000"),), (("64012.05", "0.30000"),)]
+    assert [delta.bids for delta in deltas] == [
+        (("64012.00", "0.40000"),),
+        (("64012.05", "0.30000"),),
+    ]
     assert [(row.bid, row.ask) for row in tickers] == [
         ("64012.00", "64013.00"),
         ("64012.05", "64013.00"),
@@ -158,7 +161,9 @@ async def test_an_answer_waits_until_its_entry_is_on_disk() -> None:
         task = group.create_task(shop.place("a"))
         await asyncio.sleep(0.01)
         assert (len(log.waiting), task.done()) == (1, False)
-        assert len(shop.heard.of(Filled)) == 1  # events go through the desk's own journal, behind ours
+        assert (
+            len(shop.heard.of(Filled)) == 1
+        )  # events go through the desk's own journal, behind ours
 
         log.sync()
         await asyncio.sleep(0.01)
@@ -172,7 +177,9 @@ async def test_after_a_kill_the_log_tells_orders_fills_and_balances() -> None:
     resting = await shop.place("b", price="60000.00", amount="0.05")
     part = await shop.place("p", price="61000.00", amount="0.05")
     shop.source.trade(Side.SELL, D("60999.00"), D("0.02"))
-    waiting = await shop.place("s", Side.SELL, type=OrderType.STOP, stop_price="60000.00", amount="0.005")
+    waiting = await shop.place(
+        "s", Side.SELL, type=OrderType.STOP, stop_price="60000.00", amount="0.005"
+    )
     await shop.venue.cancel(await shop.place("c", price="50000.00"))
     again = await shop.reopened()
 
@@ -275,7 +282,7 @@ async def test_latency_delays_the_answer_and_then_the_match() -> None:
     start = shop.clock.ns
     ack = await shop.venue.submit(approved(wish("a")))
     answered = shop.clock.ns
-    assert (ack.status, ack.filled) == (Status.OPEN, 0)
+    assert (ack.status, ack.filled) == (Status.OPEN, D(0))
     assert 3 < (answered - start) / 1e6 < 30
 
     await running(shop, 1)

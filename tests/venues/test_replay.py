@@ -109,7 +109,9 @@ def test_the_rebuilt_book_equals_the_venue_s_best_prices_everywhere(
     assert (compared, rebuilt.parser.gaps) == (comparable, 0)
 
 
-@pytest.mark.parametrize("path", [SHORT_SPOT, SHORT_USDM, SPOT, USDM], ids=lambda path: path.name[:16])
+@pytest.mark.parametrize(
+    "path", [SHORT_SPOT, SHORT_USDM, SPOT, USDM], ids=lambda path: path.name[:16]
+)
 def test_removing_any_depth_message_is_noticed(path: Path) -> None:
     rows = [message for _, message in messages(path)]
     start = next(n for n, row in enumerate(rows) if "lastUpdateId" in row)
@@ -158,7 +160,9 @@ def told(rows: Sequence[Message]) -> list[tuple[str, object]]:
 
 
 def test_after_a_gap_nothing_is_believed_until_a_snapshot_repairs_the_book() -> None:
-    assert told([whole(10), depth(11, 12), depth(14, 15), depth(16, 17), whole(16), depth(18, 19)]) == [
+    assert told(
+        [whole(10), depth(11, 12), depth(14, 15), depth(16, 17), whole(16), depth(18, 19)]
+    ) == [
         ("snapshot", False),
         ("delta", "12"),
         ("stale", "desync"),
@@ -217,7 +221,9 @@ def test_messages_that_are_nothing_to_us_give_no_events(message: Message) -> Non
 
 def test_a_trade_s_side_is_the_taker_s() -> None:
     sides = [
-        Rebuilt([(1, {"stream": "s@trade", "data": {"t": 1, "p": "1", "q": "2", "m": maker}})]).trades[0].side
+        Rebuilt([(1, {"stream": "s@trade", "data": {"t": 1, "p": "1", "q": "2", "m": maker}})])
+        .trades[0]
+        .side
         for maker in (True, False)
     ]
 
@@ -234,7 +240,11 @@ class Played:
         messages(path)  # skips where it is not here
         self.clock = Clock()
         self.source = ReplaySource(
-            recording(path), now=self.clock.now, sleep=self.clock.sleep, speed=speed, restamp=restamp
+            recording(path),
+            now=self.clock.now,
+            sleep=self.clock.sleep,
+            speed=speed,
+            restamp=restamp,
         )
         self.heard = Listener()
         self.venue = PaperVenue(
@@ -257,7 +267,11 @@ async def test_symbol_and_grid_are_learnt_from_the_recording() -> None:
 
     assert (first.symbol, first.type, first.price_tick) == ("BTC/USDT", "spot", D("0.01"))
     assert first.amount_step == D("0.00001")
-    assert (second.symbol, second.settle, second.amount_step) == ("ETH/USDT:USDT", "USDT", D("0.001"))
+    assert (second.symbol, second.settle, second.amount_step) == (
+        "ETH/USDT:USDT",
+        "USDT",
+        D("0.001"),
+    )
     assert (spot.venue.kind, second.taker) == ("replay", D("0.00055"))
 
 
@@ -288,7 +302,9 @@ async def test_orders_fill_against_the_recorded_book_and_tape() -> None:
     assert bid is not None
     taken = await played.venue.submit(approved(wish("t", Side.BUY, "0.01")))
     await played.venue.submit(approved(wish("m", Side.BUY, "0.01", price=bid[0])))
-    await played.venue.submit(approved(wish("s", Side.SELL, "0.01", price=f"{float(bid[0]) + 0.05:.2f}")))
+    await played.venue.submit(
+        approved(wish("s", Side.SELL, "0.01", price=f"{float(bid[0]) + 0.05:.2f}"))
+    )
     for ts, message in rows[60:]:
         played.source.play(message, ts)
     fills = played.heard.of(Filled)
@@ -308,7 +324,9 @@ async def test_orders_fill_in_a_real_recording(path: Path) -> None:
     bid = played.source.book.best_bid
     assert bid is not None
     price = str(D(bid[0]).normalize())
-    taker = await played.venue.submit(approved(wish("t", Side.SELL if path is SPOT else Side.BUY, "0.01", symbol=symbol)))
+    taker = await played.venue.submit(
+        approved(wish("t", Side.SELL if path is SPOT else Side.BUY, "0.01", symbol=symbol))
+    )
     await played.venue.submit(approved(wish("m", Side.BUY, "0.01", price=price, symbol=symbol)))
     queued = played.venue.exchange.clearing.accounts["main"].orders["x-2"].ahead
     for ts, message in rows[3000:16000]:
@@ -372,7 +390,9 @@ async def test_a_gap_makes_the_book_stale_and_nothing_fills_until_it_is_repaired
     played.source.play({"stream": "s@trade", "data": trade}, 1)
     assert played.heard.of(Filled) == []
 
-    played.source.play({**whole(10**9 + 1), "bids": [["60900.00", "1"]], "asks": [["62000.00", "1"]]}, 1)
+    played.source.play(
+        {**whole(10**9 + 1), "bids": [["60900.00", "1"]], "asks": [["62000.00", "1"]]}, 1
+    )
     played.source.play({"stream": "s@trade", "data": trade}, 1)
 
     assert played.heard.of(BookSnapshot)[-1].repaired

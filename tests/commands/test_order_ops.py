@@ -1,0 +1,191 @@
+"""Ops of orders as a client sees them: what is refused at the door, and lists."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from realtime.model.errors import Code
+from tests.fakes import BTC, BUY, ETH, World
+
+
+def result(reply: Any) -> dict[str, Any]:
+    assert reply.ok, reply.error
+    assert isinstance(reply.result, dict)
+    return reply.result
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"amount": None}, "amount"),
+    ({"cost": "10"}, "amount"),
+    ({"amount": None, "cost": "10"}, "cost"),
+    ({"price": None}, "price"),
+    ({"type": "market"}, "price"),
+    ({"type": "stop"}, "price"),
+    ({"type": "stop", "price": None}, "stop_price"),
+    ({"stop_price": "1"}, "stop_price"),
+    ({"type": "trailing_stop", "price": None}, "trailing_amount"),
+    (
+        {"type": "trailing_stop", "price": None, "trailing_amount": "1", "trailing_rate": "0.1"},
+        "trailing_amount",
+    ),
+    ({"trailing_amount": "1", "trailing_rate": "0.1"}, "trailing_amount"),
+    ({"trailing_rate": "0.1", "trailing_fraction": "0.1"}, "trailing_fraction"),
+    ({"trailing_rate": "1.5"}, "trailing_rate"),
+    ({"time_in_force": "GTD"}, "good_till_ts"),
+    ({"good_till_ts": 1_790_000_100_000}, "good_till_ts"),
+    ({"position_type": "swap"}, "position_type"),
+    ({"amount": "0"}, "amount"),
+    ({"amount": "-1"}, "amount"),
+    ({"amount": "1e3"}, "amount"),
+    ({"amount": 0.1234567890123456}, "amount"),
+    ({"amount": "0.000001"}, "amount"),
+    ({"price": "63900.001"}, "price"),
+    ({"side": "long"}, "side"),
+    ({"client_order_id": "with space"}, "client_order_id"),
+    ({"stop_loss": "70000"}, "stop_loss"),
+    ({"reduce_onyl": True}, "reduce_onyl"),
+]
+
+
+@pytest.mark.parametrize(("change", "field"), WRONG, ids=str)
+async def test_what_is_no_order_is_refused_by_the_field(change: dict[str, Any], field: str) -> None:
+    world = World()
+    async with world.life() as system:
+        before = system.store.seq
+        args = {name: value for name, value in (BUY | change).items() if value is not None}
+        reply = await world.call("order.place", **args)
+        preview = await world.call("order.preview", **args)
+
+        assert reply.error is not None
+        assert reply.code is Code.INVALID, reply.error
+        details = reply.error["details"]
+        assert isinstance(details, dict)
+        assert details["fields"][0]["field"] == field
+        assert preview.code in {Code.INVALID, None}
+        assert preview.result is None or preview.result["valid"] is False
+        assert system.store.seq == before
+        assert world.venue.submitted == []
+
+
+async def test_every_type_and_time_in_force_reaches_the_venue() -> None:
+    world = World()
+    async with world.life():
+        orders: list[dict[str, Any]] = [
+            {"type": "market", "price": None, "amount": None, "cost": "640.001"},
+            {"type": "stop", "price": None, "stop_price": "65000"},
+            {"type": "stop_limit", "price": "65100", "stop_price": "65000"},
+            {"type": "trailing_stop", "price": None, "trailing_fraction": "0.02"},
+            {"time_in_force": "PO"},
+            {"time_in_force": "GTD", "good_till_ts": "2027-01-01T00:00:00Z"},
+            {"stop_loss": {"price": "60000", "limit": "59900"}, "take_profit": "70000"},
+        ]
+        for change in orders:
+            args = {k: v for k, v in (BUY | change).items() if v is not None}
+            reply = await world.call("order.place", **args)
+            assert reply.ok, (change, reply.error)
+
+        sent = [held.order for held in world.venue.held.values()]
+        assert [order.type.value for order in sent[:4]] == [
+            "market",
+            "stop",
+            "stop_limit",
+            "trailing_stop",
+        ]
+        assert sent[0].cost_limit == Decimal("640.001")
+        assert sent[4].post_only
+        assert sent[5].good_till_ts == 1_798_761_600_000_000_000
+        assert sent[6].stop_loss is not None
+        assert sent[6].stop_loss.limit == 59900
+
+
+async def test_an_unknown_symbol_is_not_found_and_every_spelling_of_a_known_one_is() -> None:
+    world = World()
+    async with world.life():
+        for spelling in ("BTC/USDT", "BTCUSDT", "btc-usdt", "btc/usdt"):
+            reply = await world.call("order.preview", **(BUY | {"symbol": spelling}))
+            assert reply.ok
+        nobody = await world.call("order.place", **(BUY | {"symbol": "NOPE"}))
+
+        assert nobody.code is Code.NOT_FOUND
+        assert nobody.error is not None
+        assert nobody.error["details"] == {"what": "symbol"}
+
+
+async def test_a_preview_and_a_placement_are_judged_alike() -> None:
+    """Conformance 44, at one limit from both sides."""
+    world = World(risk={"limits": {"max_order_notional": 640}})
+    async with world.life():
+        for amount, fine in (("0.00999", True), ("0.01000", False)):
+            order = BUY | {"amount": amount}
+            preview = result(await world.call("order.preview", **order))
+            placed = await world.call("order.place", **order)
+
+            assert preview["valid"] is fine is placed.ok
+            assert ("max_order_notional" in preview["failed"]) is not fine
+        refused = await world.call("order.place", **(BUY | {"amount": "0.02"}))
+        assert refused.code is Code.RISK_REJECTED
+        assert refused.error is not None
+        details = refused.error["details"]
+        assert isinstance(details, dict)
+        assert details["rule"] == "max_order_notional"
+
+
+async def test_lists_filter_and_page() -> None:
+    world = World()
+    async with world.life():
+        for number in range(5):
+            await world.call("order.place", **BUY, client_order_id=f"b-{number}")
+        eth = BUY | {"symbol": ETH, "price": "3100"}
+        await world.call("order.place", **eth, client_order_id="eth", bot_id="main")
+        first = result(await world.call("order.list", limit=4))
+        second = result(await world.call("order.list", limit=4, cursor=first["next_cursor"]))
+        of_eth = result(await world.call("order.list", symbol=ETH))
+        of_bot = result(await world.call("order.list", bot_id="main"))
+
+        names = [row["client_order_id"] for row in first["orders"] + second["orders"]]
+        assert names == [f"b-{n}" for n in range(5)] + ["eth"]
+        assert second["next_cursor"] is None
+        assert [row["client_order_id"] for row in of_eth["orders"]] == ["eth"]
+        assert [row["client_order_id"] for row in of_bot["orders"]] == ["eth"]
+
+        await world.call("order.cancel_all", symbol=BTC)
+        canceled = result(await world.call("order.list", status="canceled"))
+        history = result(await world.call("order.history", limit=3))
+        rest = result(await world.call("order.history", limit=3, cursor=history["next_cursor"]))
+        everything = result(await world.call("order.list", status="all"))
+
+        assert len(canceled["orders"]) == 5
+        assert [len(history["orders"]), len(rest["orders"])] == [3, 2]
+        assert len(everything["orders"]) == 6
+
+
+async def test_cancel_all_can_be_narrowed() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="b-1", bot_id="main")
+        await world.call("order.place", **BUY, client_order_id="b-2")
+        by_bot = result(await world.call("order.cancel_all", bot_id="main"))
+        by_side = result(await world.call("order.cancel_all", side="sell"))
+        nowhere = await world.call("order.cancel_all", venue="other")
+        rest = result(await world.call("order.cancel_all"))
+
+        assert by_bot == {"canceled": ["b-1"], "failed": []}
+        assert by_side == {"canceled": [], "failed": []}
+        assert nowhere.code is Code.NOT_FOUND
+        assert rest["canceled"] == ["b-2"]
+
+
+async def test_fills_are_listed_newest_first() -> None:
+    world = World()
+    async with world.life():
+        market = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
+        for number in range(3):
+            await world.call("order.place", **market, client_order_id=f"m-{number}")
+        page = result(await world.call("fill.list", limit=2))
+        rest = result(await world.call("fill.list", limit=2, cursor=page["next_cursor"]))
+        of_one = result(await world.call("fill.list", order_id=page["fills"][0]["order_id"]))
+
+        assert [f["client_order_id"] for f in page["fills"]] == ["m-2", "m-1"]
+        assert [f["client_order_id"] for f in rest["fills"]] == ["m-0"]
+        assert len(of_one["fills"]) == 1

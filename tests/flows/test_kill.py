@@ -1,0 +1,157 @@
+"""kill -9 under load: nothing acknowledged is lost, nothing is doubled (promise O1, reliability 8.4).
+
+Three clients place, amend nothing, cancel some, and repeat whatever they have no answer for. The server dies at random
+moments and comes back on the same journal. It says nothing about fsync: the power cuts of `tests/store` do.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from realtime.store import verify
+from tests.flows.process import Process, Talk, talk
+
+
+CLIENTS = 3
+FIRST = {"fast": 3, "whole": 20}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Ledger:
+    """What the clients were told."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.up = asyncio.Event()
+        self.ending = False
+        self.acked: dict[str, dict[str, Any]] = {}
+        self.canceled: set[str] = set()
+        self.repeats = 0
+
+
+async def trade(number: int, ledger: Ledger, chance: random.Random) -> None:
+    """Trade through every death."""
+    todo: list[tuple[str, dict[str, Any]]] = []
+    count = 0
+    while not ledger.ending or todo:
+        await ledger.up.wait()
+        with suppress(ConnectionClosed, OSError, TimeoutError):
+            async with talk(f"{ledger.address}?client=c{number}") as line:
+                while not ledger.ending or todo:
+                    if not todo:
+                        count += 1
+                        todo.append(next_command(f"k{number}-{count}", chance))
+                    else:
+                        ledger.repeats += 1
+                    if await told(line, ledger, *todo[0]):
+                        todo.pop(0)
+
+
+def next_command(name: str, chance: random.Random) -> tuple[str, dict[str, Any]]:
+    """A market order that trades, or a limit order far away that rests."""
+    order: dict[str, Any] = {
+        "symbol": "BTC/USDT",
+        "side": "buy",
+        "type": "market",
+        "amount": "0.00010",
+        "client_order_id": name,
+    }
+    if chance.random() < 0.5:
+        order |= {"type": "limit", "price": "59000.00"}
+    return "order.place", order
+
+
+async def told(line: Talk, ledger: Ledger, op: str, args: dict[str, Any]) -> bool:
+    """Send a command; whether it is answered for good."""
+    reply = await line.call(op, **args)
+    name = args["client_order_id"]
+    if reply["ok"]:
+        ledger.acked[name] = reply["result"]
+        if reply["result"]["status"] == "open" and hash(name) % 3 == 0:
+            canceled = await line.call("order.cancel", client_order_id=name)
+            if canceled["ok"]:
+                ledger.canceled.add(name)
+        return True
+    code = reply["error"]["code"]
+    if code in {"outcome_unknown", "venue_unavailable", "busy", "internal"}:
+        await asyncio.sleep(0.2)
+        return False
+    ledger.acked[name] = {"refused": code}
+    return True
+
+
+async def deaths(data: Path, count: int, check: Callable[[Ledger, Talk], Awaitable[None]]) -> None:
+    chance = random.Random(f"kill {count}")
+    ledger = Ledger()
+    env = {
+        "REALTIME_PAPER__BALANCES": '{"USDT": 100000000}',
+        "REALTIME_RECONCILE__ABSENT_S": "1.0",
+    }
+    async with asyncio.TaskGroup() as group:
+        for number in range(CLIENTS):
+            group.create_task(trade(number, ledger, chance), name=f"client {number}")
+        for _ in range(count):
+            server = await asyncio.to_thread(Process.serve, data, **env)
+            with server:
+                ledger.address = server.socket
+                ledger.up.set()
+                await asyncio.sleep(chance.uniform(0.2, 0.6))
+                ledger.up.clear()
+                server.kill()
+        server = await asyncio.to_thread(Process.serve, data, **env)
+        with server:
+            ledger.address = server.socket
+            ledger.ending = True
+            ledger.up.set()
+            async with talk(server.socket) as line:
+                while any(not task.done() for task in asyncio.all_tasks() if "client" in task.get_name()):
+                    await asyncio.sleep(0.05)
+                await check(ledger, line)
+            assert server.terminate() == 0
+    assert verify(data).ok
+
+
+async def everything_is_there(ledger: Ledger, line: Talk) -> None:
+    bought = Decimal(0)
+    ids: set[str] = set()
+    for name, result in ledger.acked.items():
+        if "refused" in result:
+            continue
+        row = await line.result("order.get", client_order_id=name)
+        assert row["id"] == result["id"]
+        assert Decimal(row["filled"]) >= Decimal(result["filled"])
+        assert name not in ledger.canceled or row["status"] == "canceled"
+        assert not row["external"]
+        for fill in row["fills"]:
+            assert fill["id"] not in ids
+            ids.add(fill["id"])
+            bought += Decimal(fill["amount"]) - Decimal(fill["fee"]["cost"])
+    held = (await line.result("position.list"))["positions"]
+    assert sum(Decimal(p["amount"]) for p in held) == bought
+    strangers = [o for o in (await line.result("order.list", limit=500))["orders"] if o["external"]]
+    assert strangers == []
+    resolved = await line.result("event.list", type="order_resolved", limit=500)
+    commands = [event["data"]["command"] for event in resolved["events"]]
+    assert len(commands) == len(set(commands))
+
+
+async def test_a_few_kills_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Promise O1, a taste of it."""
+    await deaths(tmp_path / "j.db", FIRST["fast"], everything_is_there)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("O1: nothing acknowledged is lost or doubled over 20 kill -9 under load")
+async def test_twenty_kills_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
+    await deaths(tmp_path / "j.db", FIRST["whole"], everything_is_there)

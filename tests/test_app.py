@@ -1,0 +1,294 @@
+"""The composition root: what it refuses, what it prints, how a process ends (reliability 4.2, 5.1)."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from realtime import settings
+from realtime.app import DIED, REFUSED, Making, Outside, facts, run
+from realtime.model.events import MarketEvent, VenueEvent
+from realtime.settings import Settings
+from tests.fakes import ScriptedVenue, World, no_page
+from tests.flows.process import Process, talk
+
+
+def given(tmp_path: Path, **more: Any) -> Settings:
+    made: dict[str, Any] = {
+        "server": {"port": 0},
+        "store": {"path": str(tmp_path / "j.db"), "backup_hours": 0},
+        "log": {"level": "critical"},
+    }
+    return Settings(**(made | more))
+
+
+def outside(venue: ScriptedVenue) -> Outside:
+    def make(making: Making) -> ScriptedVenue:
+        venue.bind(making.now)
+        return venue
+
+    return Outside(venue=make, page=no_page)
+
+
+class Running:
+    """A server that runs in this thread; `seen` is called once it listens, then it is stopped."""
+
+    def __init__(self, seen: Any = None) -> None:
+        self.facts: dict[str, str] = {}
+        self._seen = seen
+
+    def __call__(self, told: dict[str, str]) -> None:
+        self.facts = told
+        if self._seen is not None:
+            self._seen(told)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_ends_it_with_zero(tmp_path: Path) -> None:
+    running = Running()
+    code, reason = run(given(tmp_path), outside(ScriptedVenue()), running)
+
+    assert (code, reason) == (0, "")
+    assert running.facts["mode"] == "paper (embedded)"
+    assert running.facts["data"].endswith("j.db")
+    assert running.facts["socket"].startswith("ws://127.0.0.1:")
+    assert not running.facts["socket"].endswith(":0/ws")
+    assert "token" not in running.facts
+
+
+def test_a_feed_that_dies_ends_the_process_with_seventy(tmp_path: Path) -> None:
+    class Dying(ScriptedVenue):
+        async def run(self) -> None:
+            await asyncio.sleep(0.2)
+            raise ZeroDivisionError("the feed")
+
+    code, reason = run(given(tmp_path), outside(Dying()), lambda _facts: None)
+
+    assert code == DIED
+    assert "the feed" in reason
+
+
+def test_a_handler_that_breaks_does_not_end_it(tmp_path: Path) -> None:
+    class Breaking(ScriptedVenue):
+        async def ohlcv(self, *_: object, **__: object) -> Sequence[Any]:
+            raise ZeroDivisionError("a question")
+
+    replies: list[httpx.Response] = []
+
+    def ask(told: dict[str, str]) -> None:
+        def work() -> None:
+            url = told["page"] + "api/market.ohlcv"
+            replies.append(httpx.post(url, json={"symbol": "BTC/USDT"}))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=work).start()
+
+    code, _ = run(given(tmp_path), outside(Breaking()), ask)
+
+    assert code == 0
+    assert replies[0].status_code == 500
+    assert replies[0].json()["error"]["code"] == "internal"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"server": {"host": "0.0.0.0"}, "auth": {"required": False}}, "loopback"),
+        ({"mode": "live"}, "live"),
+        ({"confirm": [{"op": "trading.halt"}]}, "safety lane"),
+        ({"confirm": [{"op": "nonsense"}]}, "unknown op"),
+        ({"confirm": [{"op": "market.list"}]}, "no effect"),
+    ],
+    ids=str,
+)
+def test_what_is_not_safe_does_not_start(tmp_path: Path, wrong: dict[str, Any], says: str) -> None:
+    """Conformance 50, promise S1."""
+    code, reason = run(given(tmp_path, **wrong), outside(ScriptedVenue()), Running())
+
+    assert code == REFUSED
+    assert says in reason
+
+
+def test_a_port_that_is_taken_is_a_refusal(tmp_path: Path) -> None:
+    with Process.serve(tmp_path / "one.db") as server:
+        port = int(server.socket.removesuffix("/ws").rpartition(":")[2])
+        with Process("serve", "--port", str(port), "--data", str(tmp_path / "two.db")) as second:
+            code, said = second.end()
+
+    assert code == REFUSED
+    assert str(port) in said
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"server": {"hosts": ("*.example.com",)}},
+        {"server": {"origins": ("https://*",)}},
+        {"server": {"prot": 1}},
+        {"server": {"port": 70_000}},
+        {"nonsense": 1},
+    ],
+    ids=str,
+)
+def test_settings_that_are_wrong_name_the_place(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**wrong)
+
+
+def test_flags_go_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "realtime.toml"
+    file.write_text('[server]\nport = 1111\nheartbeat_s = 7\n[store]\npath = "file.db"\n')
+    monkeypatch.setenv("REALTIME_SERVER__PORT", "2222")
+    read = settings.load(file, store={"path": "flag.db"})
+
+    assert read.server.port == 2222
+    assert read.server.heartbeat_s == 7
+    assert read.store.path == "flag.db"
+
+
+@pytest.mark.parametrize(
+    ("given_settings", "required"),
+    [
+        ({}, False),
+        ({"auth": {"required": True}}, True),
+        ({"server": {"host": "10.0.0.1"}}, True),
+        ({"server": {"host": "10.0.0.1"}, "auth": {"insecure_i_know": True}}, False),
+    ],
+    ids=str,
+)
+def test_a_token_is_needed_wherever_others_can_come(
+    given_settings: dict[str, Any], *, required: bool
+) -> None:
+    assert Settings(**given_settings).auth_required is required
+
+
+def test_the_first_start_prints_one_token_once_and_keeps_its_hash(tmp_path: Path) -> None:
+    first, second = Running(), Running()
+    wanted = given(tmp_path, auth={"required": True})
+    run(wanted, outside(ScriptedVenue()), first)
+    run(wanted, outside(ScriptedVenue()), second)
+    token = first.facts["token"].split()[0]
+
+    assert token.startswith("rt_")
+    assert "token" not in second.facts
+    assert "ticket=" in first.facts["page"]
+    for file in tmp_path.iterdir():
+        assert token.encode() not in file.read_bytes()
+
+
+async def test_where_a_token_is_needed_only_it_opens(tmp_path: Path) -> None:
+    with Process.serve(tmp_path / "j.db", REALTIME_AUTH__REQUIRED="true") as server:
+        token = server.facts["token"].split()[0]
+        async with talk(server.socket) as stranger:
+            refused = await stranger.call("order.list")
+            wrong = await stranger.call("auth", token="rt_wrong")
+            right = await stranger.call("auth", token=token)
+            now = await stranger.call("order.list")
+
+        assert stranger.welcome["auth"] == "required"
+        assert refused["error"]["code"] == wrong["error"]["code"] == "unauthorized"
+        assert right["result"]["subject"] == "admin"
+        assert now["ok"]
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Real time where a process is asked, the virtual clock otherwise."""
+    if "needed_only" in request.node.name:
+        return "asyncio"
+    from tests.conftest import VirtualClockLoop
+
+    return "asyncio", {"loop_factory": VirtualClockLoop}
+
+
+async def test_the_banner_tells_where_it_is() -> None:
+    world = World()
+    async with world.life() as system:
+        told = facts(system, "127.0.0.1:8000")
+
+        assert told["socket"] == "ws://127.0.0.1:8000/ws"
+        assert told["data"] == "in memory"
+
+
+async def test_a_stop_waits_for_the_call_in_flight_and_refuses_new_orders() -> None:
+    world = World()
+    async with world.life() as system:
+        world.venue.gate = asyncio.Event()
+        order = {"symbol": "BTC/USDT", "side": "buy", "type": "limit", "amount": "0.01"}
+        placing = world.start("order.place", **order, price="63900", client_order_id="g-1")
+        await asyncio.sleep(1)
+        stopping = asyncio.ensure_future(system.drain())
+        await asyncio.sleep(1)
+        late = await world.call("order.place", **order, price="63900")
+        cancel = world.start("order.cancel_all")
+        world.venue.gate.set()
+        placed = await placing
+        await stopping
+        await cancel
+
+        assert late.error is not None
+        assert late.error["code"] == "busy"
+        assert placed.ok
+        assert "the server is stopping" in system.front._system.health.reasons()
+
+
+async def test_a_stop_does_not_wait_for_ever() -> None:
+    world = World()
+    async with world.life() as system:
+        world.venue.script.append("drop")
+        order = {"symbol": "BTC/USDT", "side": "buy", "type": "limit", "amount": "0.01"}
+        placing = world.start("order.place", **order, price="63900", client_order_id="g-1")
+        await asyncio.sleep(1)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await system.drain()
+
+        assert loop.time() - began < 12
+        assert (await placing).error is not None
+        assert world.order("g-1").status == "unknown"
+
+
+async def test_what_the_venue_says_while_it_opens_comes_after_what_the_journal_remembers(
+    tmp_path: Path,
+) -> None:
+    seen: list[str] = []
+
+    class Eager(ScriptedVenue):
+        async def open(self, post: Any) -> None:
+            def told(events: Sequence[MarketEvent | VenueEvent]) -> None:
+                seen.extend(type(event).__name__ for event in events)
+                post(events)
+
+            await super().open(told)
+
+    world = World(tmp_path / "j.db")
+    world.venue = Eager()
+    async with world.life() as system:
+        assert "BalanceSeen" in seen
+        assert set(system.desk.engine.balances) == {"USDT|spot"}
+
+
+
+
+async def test_a_callback_that_raises_ends_the_system() -> None:
+    """Half a server is worse than one that restarts: also outside of any task."""
+    world = World()
+
+    def broken() -> None:
+        raise ZeroDivisionError("a callback")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        async with world.life():
+            asyncio.get_running_loop().call_soon(broken)
+            await asyncio.sleep(60)
+
+    assert raised.group_contains(ZeroDivisionError)
