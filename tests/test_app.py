@@ -277,8 +277,6 @@ async def test_what_the_venue_says_while_it_opens_comes_after_what_the_journal_r
         assert set(system.desk.engine.balances) == {"USDT|spot"}
 
 
-
-
 async def test_a_callback_that_raises_ends_the_system() -> None:
     """Half a server is worse than one that restarts: also outside of any task."""
     world = World()

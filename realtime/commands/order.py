@@ -372,7 +372,9 @@ class Orders:
                 )
             case Rejected(code=code, reason=reason):
                 raise Failed(code, reason, self._details(order, code, reason), at=at)
-            case Withheld(code=Code() as code, reason=reason) if order.status is not Status.CANCELED:
+            case Withheld(code=Code() as code, reason=reason) if (
+                order.status is not Status.CANCELED
+            ):
                 raise Failed(code, reason, self._details(order, code, reason), at=at)
             case _:
                 return Answer(result=self._summary(order), at=at)

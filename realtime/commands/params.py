@@ -10,7 +10,7 @@ wants an enum's instance where the wire has its text; `Word[Side]` says the same
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -24,6 +24,9 @@ from realtime.model.market import ZERO
 T = TypeVar("T")
 
 SAFE_INTEGER: Final = 2**53
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_INSTANT: Final = (2**63 - 1) // 1_000_000
+"""The last ms whose nanoseconds fit 64 bits, in the year 2262: times are ns inside and in the journal."""
 DIGITS: Final = 15
 MONEY_PATTERN: Final = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?$"
 _MONEY: Final = re.compile(MONEY_PATTERN.replace("$", r"\Z"))
@@ -96,7 +99,7 @@ def instant(value: object) -> int:
     match value:
         case bool():
             pass
-        case int() if 0 <= value <= SAFE_INTEGER:
+        case int() if 0 <= value <= LAST_INSTANT:
             return value
         case str():
             try:
@@ -105,8 +108,9 @@ def instant(value: object) -> int:
                 read = None
             if read is not None and read.tzinfo is not None:
                 # Integers, because a float second loses the last millisecond of some times.
-                whole = int(read.replace(microsecond=0).timestamp())
-                return whole * 1000 + read.microsecond // 1000
+                ms = (read - EPOCH) // timedelta(milliseconds=1)
+                if 0 <= ms <= LAST_INSTANT:
+                    return ms
         case _:
             pass
     raise PydanticCustomError(
@@ -115,8 +119,8 @@ def instant(value: object) -> int:
 
 
 def _boolean_free_integer(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > SAFE_INTEGER:
-        raise PydanticCustomError("int_type", "must be an integer")
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LAST_INSTANT:
+        raise PydanticCustomError("int_type", "must be an integer number of ms")
     return value
 
 

@@ -142,7 +142,18 @@ class Desk:
             Refused: The event was a wish, and is refused; nothing changed.
         """
         effects = self.engine.process(event)
-        if effects:
+        if len(effects) == 1:
+            # Market data, almost always: a hundred thousand times a second it has to be quick.
+            (effect,) = effects
+            if type(effect) is BookChanged:
+                self.outlet.book(effect)
+            elif type(effect) is TickerChanged:
+                self.outlet.ticker(effect.ticker)
+            elif type(effect) is Traded:
+                self.outlet.trade(effect.trade)
+            else:
+                self._carry(effects)
+        elif effects:
             self._carry(effects)
         return effects
 
@@ -353,8 +364,13 @@ class Desk:
         then = partial(self._committed, last, order, later, events, alerts)
         body = codec.encode(last, events, alerts)
         append(type(last).__name__, key_of(last), body, then, project, safety=True)
-        if order is not None and self.store.state is not State.OK:
-            self._settle(last, order, journaled=False)
+        if self.store.state is not State.OK:
+            # The safety lane does not wait for a journal that cannot be written.
+            if order is not None:
+                self._settle(last, order, journaled=False)
+            for effect in later:
+                if isinstance(effect, OrderChanged) and effect.order.status.ended:
+                    self._ended(effect.order, journaled=False)
 
     def _order_of(self, fact: Fact) -> Order | None:
         order_id = getattr(fact, "order_id", None)
@@ -387,7 +403,7 @@ class Desk:
                 case OrderChanged(order=order):
                     self.outlet.order(order)
                     if order.status.ended:
-                        self._ended(order)
+                        self._ended(order, journaled=True)
                 case FillBooked(fill=fill):
                     self.outlet.fill(fill)
                 case PositionChanged(position=position):
@@ -412,7 +428,7 @@ class Desk:
         if order is not None:
             self.notice(order.subject, order.client, "order_resolved", data)
 
-    def _ended(self, order: Order) -> None:
+    def _ended(self, order: Order, *, journaled: bool) -> None:
         """A cancel is answered by the end of its order, whoever ended it."""
         if not self.answers.pending(order.id, Asked.CANCEL):
             return
@@ -423,7 +439,8 @@ class Desk:
             reason=order.reason or "",
             ts=order.updated_ts,
         )
-        outcome = Outcome(fact=fact, order=order, at=self.outlet.positions())
+        at = self.outlet.positions() if journaled else {}
+        outcome = Outcome(fact=fact, order=order, at=at, journaled=journaled)
         self.answers.settle(order.id, Asked.CANCEL, outcome)
 
     def _settle(self, fact: Fact, order: Order, *, journaled: bool) -> None:

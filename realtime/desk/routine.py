@@ -60,6 +60,7 @@ class Routine:
         self._zone = ZoneInfo(timezone)
         self._mark: tuple[object, ...] = ()
         self._level = "ok"
+        self._sampled = desk.engine.last_fill_ts
 
     def day(self, ns: int) -> str:
         """Name the trading day of a time."""
@@ -88,7 +89,9 @@ class Routine:
         if mark != self._mark:
             self._mark = mark
             self._outlet.state()
-        if count % SAMPLE_S == 0:
+        fills = self._desk.engine.last_fill_ts
+        if count % SAMPLE_S == 0 or fills != self._sampled:
+            self._sampled = fills
             self.sample(now)
         if count % SPACE_S == 0:
             self.space()

@@ -154,7 +154,8 @@ class Account:
 
     def day(self) -> Day:
         """The day's counters."""
-        return evolve_day(self.day_info,
+        return evolve_day(
+            self.day_info,
             realized=tuple(sorted(self.day_realized.items())),
             fees=tuple(sorted(self.day_fees.items())),
             transfers=tuple(sorted(self.day_transfers.items())),
@@ -399,7 +400,8 @@ class Account:
         net = booked.closed
         if net is None:
             return
-        self.day_info = evolve_day(self.day_info, trades=self.day_info.trades + 1, updated_ts=booked.fill.ts
+        self.day_info = evolve_day(
+            self.day_info, trades=self.day_info.trades + 1, updated_ts=booked.fill.ts
         )
         count, last = self.streaks.get(owner, (0, 0))
         if booked.fill.ts - last >= STREAK_ENDS:

@@ -156,6 +156,8 @@ class Legs:
             return
         market = state.markets[symbol]
         left: dict[Side, Decimal] = {}
+        # Room that wishes of this very plan will have taken.
+        promised = dict.fromkeys(Side, ZERO)
         for side in Side:
             left[side] = state.holding(symbol, side)
             load = state.orders.loads.get(symbol)
@@ -168,10 +170,14 @@ class Legs:
             amount = down(max(min(held[parent_id], left[side]), ZERO), market.amount_step)
             left[side] -= amount
             alive = False
+            grown = ZERO
             for kind in Kind:
                 leg = working_leg(state, parent_id, kind)
                 alive = alive or leg is not None
-                yield from self._fit(state, parent, kind, leg, amount, ts)
+                for wish in self._fit(state, parent, kind, leg, amount, promised[side], ts):
+                    grown = max(grown, _growth(wish, leg))
+                    yield wish
+            promised[side] += grown
             if not held[parent_id] and not alive and parent.status.ended:
                 del held[parent_id]
                 self._forget(symbol, parent_id)
@@ -179,7 +185,14 @@ class Legs:
             del self.protected[symbol]
 
     def _fit(
-        self, state: State, parent: Order, kind: Kind, leg: Order | None, amount: Decimal, ts: int
+        self,
+        state: State,
+        parent: Order,
+        kind: Kind,
+        leg: Order | None,
+        amount: Decimal,
+        promised: Decimal,
+        ts: int,
     ) -> Iterator[Step]:
         """One leg: keep, resize, cancel or place it."""
         key = (parent.id, kind)
@@ -196,7 +209,7 @@ class Legs:
             rest = state.orders.worst_of(leg)
             if amount > rest:
                 # It grows as far as other exits leave room; what they free is planned when they end.
-                amount = max(rest, min(amount, _room(state, leg)))
+                amount = max(rest, min(amount, _room(state, leg) - promised))
             change = self._change(state, leg, trigger, amount, ts)
             if change is not None and leg.id in self.refused:
                 yield Drop(leg)
@@ -207,8 +220,9 @@ class Legs:
             return
         if key in self.lost:
             return
-        amount = min(amount, _room(state, make_leg(state, parent, kind, amount, ts).order))
-        if amount and not too_small(state, parent, amount):
+        room = _room(state, make_leg(state, parent, kind, amount, ts).order) - promised
+        amount = min(amount, room)
+        if amount > 0 and not too_small(state, parent, amount):
             yield PlaceNext(make_leg(state, parent, kind, amount, ts))
 
     def _change(
@@ -338,6 +352,15 @@ def wanted(parent: Order, kind: Kind) -> Trigger | None:
         return None
     distance, rate = trailing
     return Trigger(price=distance or rate or ZERO)
+
+
+def _growth(wish: Step, leg: Order | None) -> Decimal:
+    """By how much a wish enlarges what legs hold [base, contracts]."""
+    if isinstance(wish, PlaceNext):
+        return wish.place.order.amount
+    if isinstance(wish, AmendNext) and leg is not None and wish.amend.amount is not None:
+        return wish.amend.amount - leg.amount
+    return ZERO
 
 
 def _room(state: State, leg: Order) -> Decimal:

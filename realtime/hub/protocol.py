@@ -217,7 +217,7 @@ def load(text: str | bytes) -> dict[str, object]:
         raise Refused(Code.BAD_REQUEST, _not_json(error)) from None
     if not isinstance(frame, dict):
         raise Refused(Code.BAD_REQUEST, f"not an object; {HELP}")
-    if _many(text) and _depth(frame) > DEPTH:
+    if _many(text) and _too_deep(frame):
         raise Refused(Code.BAD_REQUEST, f"nested deeper than {DEPTH}")
     return frame
 
@@ -282,14 +282,19 @@ def _is_id(mark: object) -> TypeGuard[Id]:
             return False
 
 
-def _depth(value: object) -> int:
-    match value:
-        case dict():
-            return 1 + max(map(_depth, value.values()), default=0)
-        case list():
-            return 1 + max(map(_depth, value), default=0)
-        case _:
-            return 0
+def _too_deep(value: dict[str, object]) -> bool:
+    """Whether a decoded value nests beyond `DEPTH`; level by level, because a stack of our own has no limit."""
+    level: list[dict[str, object] | list[object]] = [value]
+    for _ in range(DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def beyond(value: object, path: str = "") -> str | None:

@@ -235,7 +235,9 @@ class Front:
         admission = self._system.admission
         if refused is None and scope["path"] != "/ws":
             refused = Refused(Code.NOT_FOUND, "the socket is at /ws", {"what": "path"})
-        if refused is None and admission is not None:
+        # Our transport has judged the rate of upgrades already, before a request was made of them.
+        ours = "realtime" in (scope.get("extensions") or {})
+        if refused is None and admission is not None and not ours:
             wait = admission.upgrade(self._loop.time())
             if wait is not None:
                 refused = Refused(

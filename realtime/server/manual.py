@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from realtime.commands.help import MEANINGS, channel_row, error_row
 from realtime.commands.registry import BOUND, LANES, Op, Registry
@@ -53,15 +53,20 @@ def _tables(registry: Registry) -> dict[str, tuple[Sequence[str], Sequence[Seque
     }
 
 
+COMMON: Final = frozenset({"mode", "expires_at", "confirm", "dry_run", "request_id"})
+"""Arguments that many ops have, explained once (8.1)."""
+
+
 def _op_row(op: Op) -> tuple[str, ...]:
-    fields = ", ".join(
+    fields = " ".join(
         name if field.is_required() else f"{name}?"
         for name, field in op.params.model_fields.items()
+        if name not in COMMON
     )
     name = f"`{op.name}`" + "".join(f", `{alias}`" for alias in op.aliases)
     scope = (op.scope or "none").replace("|", " or ")
     http = "-" if op.name in BOUND else ", ".join(f"`{alias}`" for alias in op.http) or "-"
-    return name, fields, scope, op.lane, op.idempotency, http
+    return name, f"`{fields}`" if fields else "-", scope, op.lane, op.idempotency, http
 
 
 def _channel_row(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -78,8 +83,11 @@ def _channel_row(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _lane_row(registry: Registry, lane: str) -> tuple[str, ...]:
     rate = next(rate for name, rate in RATES.items() if name == lane)
+    figures = f"{rate.per_s:g}, {rate.burst:g}"
+    if lane == "query":
+        return f"`{lane}`", "everything else", figures
     ops = " ".join(op.name for op in ops_of(registry) if op.lane == lane)
-    return f"`{lane}`", f"`{ops}`" if ops else "-", f"{rate.per_s:g}, {rate.burst:g}"
+    return f"`{lane}`", f"`{ops}`" if ops else "-", figures
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -6,13 +6,22 @@ from typing import Any, Final
 from realtime.commands.help import MEANINGS
 from realtime.commands.registry import BOUND, HTTP_ONLY, Op, Registry
 from realtime.hub.protocol import NOTICES, REASONS, SUBPROTOCOL
+from realtime.model.errors import Code
 
 
 Json = dict[str, Any]
 
 TITLE: Final = "Nexus Realtime"
-COMMON: Final = ("bad_request", "invalid", "unauthorized", "forbidden", "rate_limited", "internal")
+COMMON: Final = (
+    Code.BAD_REQUEST,
+    Code.INVALID,
+    Code.UNAUTHORIZED,
+    Code.FORBIDDEN,
+    Code.RATE_LIMITED,
+    Code.INTERNAL,
+)
 """Codes that every op may answer."""
+_CONTENT: Final[Json] = {"application/json": {"schema": {"$ref": "#/components/schemas/Reply"}}}
 POSITION: Final[Json] = {
     "type": "object",
     "required": ["epoch", "seq"],
@@ -78,7 +87,11 @@ def _at_schema() -> Json:
 
 def openapi(registry: Registry, version: str) -> Json:
     """Describe the HTTP twin (OpenAPI 3.1)."""
-    schemas: dict[str, Json] = {"Error": error_schema(), "Position": POSITION}
+    schemas: dict[str, Json] = {
+        "Error": error_schema(),
+        "Position": POSITION,
+        "Reply": _reply_schema(),
+    }
     paths: dict[str, Json] = {}
     for op in ops_of(registry):
         if op.name in BOUND:
@@ -107,6 +120,7 @@ def openapi(registry: Registry, version: str) -> Json:
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": dict(sorted(schemas.items())),
+            "responses": _error_responses(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "cookie": {"type": "apiKey", "in": "cookie", "name": "realtime"},
@@ -121,11 +135,28 @@ def _notes(op: Op) -> Json:
 
 
 def _responses(op: Op) -> Json:
-    reply: Json = {
+    made: Json = {"200": {"description": "done", "content": _CONTENT}}
+    for status in sorted({code.http for code in (*COMMON, *op.errors)}):
+        made[str(status)] = {"$ref": f"#/components/responses/Status{status}"}
+    return made
+
+
+def _error_responses() -> Json:
+    by_status: dict[int, list[str]] = {}
+    for code in MEANINGS:
+        by_status.setdefault(code.http, []).append(code.value)
+    return {
+        f"Status{status}": {"description": ", ".join(names), "content": _CONTENT}
+        for status, names in sorted(by_status.items())
+    }
+
+
+def _reply_schema() -> Json:
+    return {
         "type": "object",
         "required": ["op", "ok", "ts"],
         "properties": {
-            "op": {"const": op.name},
+            "op": {"type": "string"},
             "ok": {"type": "boolean"},
             "ts": {"type": "integer"},
             "result": {"type": "object"},
@@ -133,16 +164,6 @@ def _responses(op: Op) -> Json:
             "at": _at_schema(),
         },
     }
-    content = {"application/json": {"schema": reply}}
-    made: Json = {"200": {"description": "done", "content": content}}
-    codes = {code.value: code for code in MEANINGS}
-    special = {code.value for code in op.errors}
-    by_status: dict[int, list[str]] = {}
-    for name in sorted({*COMMON, *special}):
-        by_status.setdefault(codes[name].http, []).append(name)
-    for status, names in sorted(by_status.items()):
-        made[str(status)] = {"description": ", ".join(names), "content": content}
-    return made
 
 
 def _alias(op: Op, method: str, path: str, arguments: Json) -> Json:

@@ -196,9 +196,9 @@ class Socket:
                 named[name] = position
         return named
 
-    def notify(self, event: str, data: Mapping[str, object]) -> None:
+    def notify(self, event: str, data: Mapping[str, object], channels: Sequence[str] = ()) -> None:
         """Send a notice."""
-        if not self.connection.notify(event, data):
+        if not self.connection.notify(event, data, channels):
             self._note_full()
 
     def _note_full(self) -> None:
@@ -320,6 +320,15 @@ class Socket:
                     continue
         self._all.pump.flush()
         return self._hub.unsubscribe(self.reader, canonical)
+
+    def end_forbidden(self, principal: Principal) -> list[str]:
+        """End the subscriptions that a principal may not have, and name them."""
+        lost = [
+            name
+            for name, channel in self.reader.subscriptions.items()
+            if not may(principal, channel.scope)
+        ]
+        return self.unsubscribe(lost) if lost else []
 
     def pace(self, every: int) -> None:
         """Change the pace [ms]."""

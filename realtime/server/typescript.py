@@ -16,7 +16,7 @@ KINDS: Final = {"integer": "number", "number": "number", "boolean": "boolean", "
 def types(registry: Registry) -> str:
     """Make `static/js/types.d.ts`: messages and arguments as TypeScript sees them."""
     lines = [
-        "// Generated from the registry by realtime/server/schema.py; a test generates it again.",
+        "// Generated from the registry by realtime/server/typescript.py; a test generates it again.",
         "",
         f"export type Code = {_union(str(code) for code in MEANINGS)};",
         f"export type NoticeEvent = {_union(NOTICES)};",

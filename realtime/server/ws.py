@@ -181,6 +181,7 @@ class Sockets:
         socket = Socket(self._shared, connection, wire, peer, credential)
         self._all[socket] = None
         self.opened += 1
+        ended = False
         try:
             if principal is not None:
                 self.admit(socket, principal)
@@ -188,7 +189,10 @@ class Sockets:
             self.pump.watch(socket)
             while (message := await receive())["type"] != "websocket.disconnect":
                 socket.receive(message)
+            ended = True
         finally:
+            if not ended:  # a mistake of ours, on its way to the log
+                connection.close(Close.INTERNAL)
             self._leave(socket)
 
     def _options(self, scope: Scope) -> tuple[Options, str | None]:
@@ -248,6 +252,8 @@ class Sockets:
             self._of.setdefault(key, {})[socket] = None
             self._presence.connected(*key)
             socket.wire.authenticated = True
+        elif lost := socket.end_forbidden(principal):
+            socket.notify("unsubscribed", {"code": Code.FORBIDDEN}, lost)
         self.pump.watch(socket)
 
     def _count_token(self, principal: Principal, by: int) -> None:

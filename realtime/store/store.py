@@ -74,7 +74,7 @@ class Store:
         self._loop = asyncio.get_running_loop()
         self.journal_id = journal.id
         self.opened: Mapping[Log, int] = dict(journal.counts)
-        self._ended = writer.run(journal)
+        self._ended = writer.ended()
         self._ended.add_done_callback(self._died)
 
     @classmethod
@@ -444,7 +444,6 @@ class Store:
         try:
             return await self._ended
         finally:
-            self._writer.shut()
             if self._lock is not None:
                 self._lock.release()
                 self._lock = None

@@ -9,11 +9,13 @@ in a way that needs no lock (noted at the place).
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from enum import StrEnum
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from threading import Thread
+from types import TracebackType
+from typing import Generic, NamedTuple, TypeVar
 
 from realtime.model.errors import Failure
 from realtime.store.driver import FULL, Driver
@@ -40,6 +42,31 @@ class Request(NamedTuple):
 
     run: Callable[[Journal], Answer]
     refuse: Callable[[Exception], Answer]
+
+
+T = TypeVar("T")
+
+
+class _Delivered(Generic[T]):
+    """A block of the thread whose error belongs to whoever waits for its result."""
+
+    def __init__(self) -> None:
+        self.result: Future[T] = Future()
+        # Whoever gives up waiting must not make the thread's answer an error.
+        self.result.set_running_or_notify_cancel()
+
+    def __enter__(self) -> Future[T]:
+        return self.result
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if error is not None:
+            self.result.set_exception(error)
+        return True
 
 
 def _ignore(_: str) -> None:
@@ -81,12 +108,16 @@ class Writer:
             Failure,
             StoreCorrupt,
             OSError,
+            # A question may carry what SQLite cannot take; it must not end the one who writes.
+            OverflowError,
+            ValueError,
             *driver.errors,
         )
         self._ballast = ballast
         self.on_failure = _ignore
         self._roomy = roomy
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._opened: _Delivered[Journal] = _Delivered()
+        self._ended: _Delivered[int] = _Delivered()
         self._wake: SimpleQueue[None] = SimpleQueue()
         # Appended by the loop, taken by the thread; `append` and `popleft` of a deque are atomic.
         self._rows: deque[Pending] = deque()
@@ -119,16 +150,19 @@ class Writer:
         return at_work or (self.waiting > 0 and self.state is not State.FAILED)
 
     async def open(self, make: Callable[[], Journal]) -> Journal:
-        """Open the journal in the thread, which must own it."""
+        """Start the thread and let it open the journal, which it must own."""
+        # A daemon: a process that dies with its store open must die, not wait for a thread that
+        # waits for work. What was acknowledged is durable; that is the whole point.
+        Thread(target=self._main, args=(make,), name="journal", daemon=True).start()
         with ExitStack() as undo:
-            undo.callback(self.shut)
-            journal = await self._loop.run_in_executor(self._thread, make)
+            undo.callback(self.stop)
+            journal = await self._loop.run_in_executor(None, self._opened.result.result)
             undo.pop_all()
         return journal
 
-    def run(self, journal: Journal) -> asyncio.Future[int]:
-        """Start the endless part; the future ends with the number of rows that could not be written."""
-        return asyncio.wrap_future(self._thread.submit(self._run, journal), loop=self._loop)
+    def ended(self) -> asyncio.Future[int]:
+        """Give the future of the thread's end: the number of rows that could not be written."""
+        return asyncio.wrap_future(self._ended.result, loop=self._loop)
 
     def put(self, row: Pending) -> None:
         """Hand over a row. Loop only."""
@@ -150,11 +184,14 @@ class Writer:
         self._stopping = True
         self._wake.put(None)
 
-    def shut(self) -> None:
-        """Give the thread back after its end."""
-        self._thread.shutdown(wait=False)
-
     # -- in the thread -----------------------------------------------------------------------------
+
+    def _main(self, make: Callable[[], Journal]) -> None:
+        with self._opened as opened:
+            journal = make()
+            opened.set_result(journal)
+            with self._ended as ended:
+                ended.set_result(self._run(journal))
 
     def _run(self, journal: Journal) -> int:
         while not self._stopping or self._rows or self._requests:

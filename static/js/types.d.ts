@@ -1,4 +1,4 @@
-// Generated from the registry by realtime/server/schema.py; a test generates it again.
+// Generated from the registry by realtime/server/typescript.py; a test generates it again.
 
 export type Code = 'bad_request' | 'invalid' | 'unknown_op' | 'unknown_channel' | 'not_found' | 'unauthorized' | 'forbidden' | 'conflict' | 'mode_mismatch' | 'expired' | 'confirm_required' | 'rate_limited' | 'busy' | 'halted' | 'risk_rejected' | 'insufficient_funds' | 'venue_rejected' | 'not_supported' | 'venue_unavailable' | 'outcome_unknown' | 'internal';
 export type NoticeEvent = 'stale' | 'shutdown' | 'auth_expiring' | 'unsubscribed' | 'deadman_fired' | 'order_resolved';

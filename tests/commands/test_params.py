@@ -8,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import example, given, settings, strategies as st
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from realtime.commands.params import (
     ChangeParams,
@@ -23,6 +24,7 @@ from realtime.commands.params import (
     Positive,
     Text,
     Word,
+    instant,
     invalid,
     read,
     short,
@@ -377,3 +379,20 @@ def test_any_arguments_are_taken_or_refused_with_fields(raw: dict[str, object]) 
         fields = (error.details or {}).get("fields")
         if not isinstance(fields, list) or not fields:
             raise
+
+
+@pytest.mark.parametrize(
+    "when",
+    [9_223_372_036_855, -1, "9999-12-31T23:59:59+00:00", "0001-01-01T00:00:00+23:59", "2026-01-01"],
+)
+def test_a_time_that_cannot_be_told_in_nanoseconds_is_refused(when: object) -> None:
+    with pytest.raises(PydanticCustomError):
+        instant(when)
+
+
+@pytest.mark.parametrize(
+    ("when", "ms"),
+    [("1970-01-01T00:00:01.0019+00:00", 1001), (9_223_372_036_854, 9_223_372_036_854)],
+)
+def test_a_time_is_read_to_the_millisecond(when: object, ms: int) -> None:
+    assert instant(when) == ms

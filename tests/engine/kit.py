@@ -10,9 +10,8 @@ from realtime.model.events import (
     Ack,
     BalanceSeen,
     Effect,
-    Filled,
     Fact,
-    Mark,
+    Filled,
     OrderSeen,
     Place,
     PositionSeen,
@@ -22,7 +21,7 @@ from realtime.model.events import (
     Tick,
     Who,
 )
-from realtime.model.market import SECOND, BookSnapshot, Market, Ticker
+from realtime.model.market import SECOND, BookSnapshot, Mark, Market, Ticker
 from realtime.model.orders import Order, OrderType, Role, Side, Status, venue_client_id
 from realtime.model.risk import Limits
 
@@ -188,7 +187,9 @@ class Kit:
 
     # -- orders --------------------------------------------------------------------------------
 
-    def draft(self, symbol: str = BTC, side: str = "buy", amount: str = "0.01", **fields: object) -> Order:
+    def draft(
+        self, symbol: str = BTC, side: str = "buy", amount: str = "0.01", **fields: object
+    ) -> Order:
         """An order as the desk would make it."""
         self.numbers += 1
         coid = str(fields.pop("client_order_id", f"c-{self.numbers}"))
@@ -216,7 +217,14 @@ class Kit:
         )
         return replace(order, **fields)  # type: ignore[arg-type]
 
-    def place(self, *args: str, who: Who = WHO, allow_duplicate: bool = False, closing: bool = False, **fields: object) -> Order:
+    def place(
+        self,
+        *args: str,
+        who: Who = WHO,
+        allow_duplicate: bool = False,
+        closing: bool = False,
+        **fields: object,
+    ) -> Order:
         """Place an order; the order as the ledger has it."""
         order = self.draft(*args, **fields)
         self.post(
@@ -286,7 +294,9 @@ class Kit:
         self.fill(order, amount, price)
         return self.order(order.id)
 
-    def seen(self, order: Order, status: Status, filled: str = "0", **fields: object) -> list[Effect]:
+    def seen(
+        self, order: Order, status: Status, filled: str = "0", **fields: object
+    ) -> list[Effect]:
         row = OrderSeen(
             venue="paper",
             symbol=order.symbol,
@@ -349,4 +359,4 @@ def of(effects: list[Effect], kind: type) -> list[Effect]:
     return [effect for effect in effects if isinstance(effect, kind)]
 
 
-__all__ = ["ADMIN", "BTC", "D", "DAY", "ETH", "Kit", "OFF", "PERP", "Role", "T0", "WHO", "of"]
+__all__ = ["ADMIN", "BTC", "DAY", "ETH", "OFF", "PERP", "T0", "WHO", "D", "Kit", "Role", "of"]

@@ -22,7 +22,7 @@ from realtime.model.events import (
 )
 from realtime.model.market import MONEY, SECOND, ZERO
 from realtime.model.orders import Fill, Side
-from tests.engine.kit import ADMIN, BTC, D, ETH, MARKETS, PERP, WHO, Kit, of
+from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, PERP, WHO, D, Kit, of
 
 
 def pnl(kit: Kit) -> Decimal | None:
@@ -212,7 +212,9 @@ def test_fees_of_a_contract_count_in_its_profit() -> None:
     kit = Kit().open()
     kit.fill(kit.opened(PERP, "buy", "10", price="100"), "10", "100", fee="0.01")
     assert pnl(kit) == D("-0.01")
-    kit.fill(kit.opened(PERP, "sell", "10", price="110"), "10", "110", fee="0.02", fee_currency="BNB")
+    kit.fill(
+        kit.opened(PERP, "sell", "10", price="110"), "10", "110", fee="0.02", fee_currency="BNB"
+    )
 
     assert pnl(kit) == 1
     assert position(kit, PERP).fees_paid == D("0.01")
@@ -480,7 +482,7 @@ def test_fills_positions_fees_and_cash_are_one_sum(
                 cost_of_all += found.cost
                 if not amount:
                     assert found.cost == 0
-        assert sum((sum for _, sum in account.day().fees), ZERO) == fees
+        assert sum((paid_fee for _, paid_fee in account.day().fees), ZERO) == fees
         # Cash paid = profit made - what the open positions have cost.
         assert abs(realized - cost_of_all - paid) < Decimal("1e-20")
         assert account.books.get("BTC", ZERO) == held[BTC]

@@ -8,6 +8,7 @@ from realtime.model.errors import Code, Refused
 from realtime.model.events import (
     Alert,
     BookChanged,
+    Cancel,
     CancelAtVenue,
     Configure,
     DayRolled,
@@ -16,6 +17,7 @@ from realtime.model.events import (
     PeakSet,
     Place,
     PlaceNext,
+    Ready,
     Record,
     ResetDaily,
     RiskChanged,
@@ -30,7 +32,7 @@ from realtime.model.events import (
 from realtime.model.market import SECOND, BookDelta, BookSnapshot, Mark, Stale, Ticker, Trade
 from realtime.model.orders import Asked, Status
 from realtime.model.risk import Limits, TradingState
-from tests.engine.kit import ADMIN, BTC, D, ETH, OFF, PERP, WHO, Kit, of
+from tests.engine.kit import ADMIN, BTC, ETH, OFF, PERP, WHO, D, Kit, of
 
 
 def limits(**fields: object) -> Limits:
@@ -41,7 +43,9 @@ def facts(effects: list[Effect], kind: type) -> list[object]:
     return [e.fact for e in effects if isinstance(e, Record) and isinstance(e.fact, kind)]
 
 
-def resume(kit: Kit, scope: str = "all", *, force: bool = False, who: object = ADMIN) -> list[Effect]:
+def resume(
+    kit: Kit, scope: str = "all", *, force: bool = False, who: object = ADMIN
+) -> list[Effect]:
     return kit.post(
         SetState(
             scope=scope,
@@ -191,8 +195,6 @@ def test_a_breach_cancels_entries_and_keeps_exits() -> None:
     kit = Kit(limits(max_daily_loss=D("0.02"))).open(USDT="36000", BTC="1")
     entry = kit.opened(BTC, "buy", "0.01", price="50000")
     doomed = kit.opened(BTC, "buy", "0.01", price="50001")
-    from realtime.model.events import Cancel
-
     kit.post(Cancel(order_id=doomed.id, who=WHO, ts=kit.ts))
     exit_order = kit.opened(BTC, "sell", "0.01", price="70000")
     kit.ts += SECOND
@@ -369,8 +371,6 @@ def test_a_scope_that_does_not_exist_is_not_found(scope: str) -> None:
 
 def test_resuming_needs_an_admin_a_ready_account_and_no_unknown_order() -> None:
     """trading:3.4."""
-    from realtime.model.events import Ready
-
     kit = Kit().open()
     order = kit.place(BTC, "buy", "0.01", price="60000")
     kit.post(Unknown(order_id=order.id, command="m", ts=kit.ts))
@@ -438,8 +438,6 @@ def test_limits_change_version_by_version() -> None:
 
 
 def test_currencies_are_worth_a_pair_or_one_hop() -> None:
-    from tests.engine.kit import MARKETS
-
     base = MARKETS[ETH]
     markets = MARKETS | {
         "SOL/BTC": replace(base, symbol="SOL/BTC", base="SOL", quote="BTC"),
@@ -465,7 +463,9 @@ def test_a_mark_is_the_venues_else_the_mid_else_the_last() -> None:
     assert kit.engine.mark(BTC) is None
     kit.post(Trade(id="t", symbol=BTC, side="buy", price="7", amount="1", ts=1, recv_ts=1))
     assert kit.engine.mark(BTC) == (D(7), "last")
-    one = Ticker(symbol=ETH, bid=None, bid_amount=None, ask=None, ask_amount=None, last="9", ts=1, recv_ts=1)
+    one = Ticker(
+        symbol=ETH, bid=None, bid_amount=None, ask=None, ask_amount=None, last="9", ts=1, recv_ts=1
+    )
     kit.post(one)
     assert kit.engine.mark(ETH) == (D(9), "last")
     kit.post(replace(one, bid="8", ask="12"))
@@ -476,9 +476,7 @@ def test_a_mark_is_the_venues_else_the_mid_else_the_last() -> None:
     assert kit.engine.mark(BTC) == (D(7), "last")
     kit.post(BookDelta(symbol=BTC, bids=(), asks=(("2", "1"),), ts=1, recv_ts=1))
     assert kit.engine.mark(BTC) == (D("1.5"), "mid")
-    kit.post(
-        Mark(symbol=BTC, mark="5", index="5", funding_rate="0", next_funding_ts=0, ts=2)
-    )
+    kit.post(Mark(symbol=BTC, mark="5", index="5", funding_rate="0", next_funding_ts=0, ts=2))
     assert kit.engine.mark(BTC) == (D(5), "mark")
 
 

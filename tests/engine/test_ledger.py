@@ -26,10 +26,12 @@ from realtime.model.events import (
     OrderChanged,
     OrderSeen,
     Place,
+    Ready,
     Record,
     Rejected,
     Release,
     Resolve,
+    SetState,
     SubmitAmend,
     Unknown,
     Withheld,
@@ -48,7 +50,7 @@ from realtime.model.orders import (
     venue_client_id,
 )
 from realtime.model.risk import TradingState
-from tests.engine.kit import ADMIN, BTC, D, PERP, WHO, Kit, of
+from tests.engine.kit import ADMIN, BTC, PERP, WHO, D, Kit, of
 
 
 def alerts(kit: Kit) -> list[str]:
@@ -208,14 +210,10 @@ def test_the_door_is_closed_after_expires_at_and_for_unknown_ids() -> None:
 
 def test_the_door_withholds_what_waits_when_the_halt_comes() -> None:
     """trading:K1 trading:K2."""
-    from realtime.model.events import Ready, SetState
-
     kit = Kit().open(USDT="100000", BTC="1")
     entry = kit.place(BTC, "buy", "0.01", price="64000")
     exit_order = kit.place(BTC, "sell", "0.01", price="65000")
-    kit.post(
-        SetState(scope="all", state=TradingState.REDUCING, reason="drill", who=WHO, ts=kit.ts)
-    )
+    kit.post(SetState(scope="all", state=TradingState.REDUCING, reason="drill", who=WHO, ts=kit.ts))
     with pytest.raises(Refused) as caught:
         kit.release(entry)
     assert caught.value.code is Code.HALTED
@@ -223,9 +221,7 @@ def test_the_door_withholds_what_waits_when_the_halt_comes() -> None:
     kit.post(SetState(scope="all", state=TradingState.HALTED, reason="drill", who=WHO, ts=kit.ts))
     with pytest.raises(Refused):
         kit.release(exit_order)
-    kit.post(
-        SetState(scope="all", state=TradingState.ACTIVE, reason="x", who=ADMIN, ts=kit.ts)
-    )
+    kit.post(SetState(scope="all", state=TradingState.ACTIVE, reason="x", who=ADMIN, ts=kit.ts))
     kit.post(Ready(venue="paper", ready=False, reason="lost", ts=kit.ts))
     with pytest.raises(Refused) as caught:
         kit.release(entry)
@@ -326,7 +322,9 @@ def test_every_listed_pair_is_taken_and_no_other() -> None:
             now = kit.order(order.id).status
             assert now is (end if allowed else start), (start, end)
             late = start is Status.FILLED and end.ended
-            assert ("transition" in alerts(kit)) is (not allowed and not late and end is not start), (
+            assert ("transition" in alerts(kit)) is (
+                not allowed and not late and end is not start
+            ), (
                 start,
                 end,
             )
@@ -467,7 +465,12 @@ def test_an_operator_decides_and_is_overruled_by_later_evidence() -> None:
     order = lost(kit)
     kit.post(
         Resolve(
-            order_id=order.id, status=Status.CANCELED, filled=None, reason="asked", who=ADMIN, ts=kit.ts
+            order_id=order.id,
+            status=Status.CANCELED,
+            filled=None,
+            reason="asked",
+            who=ADMIN,
+            ts=kit.ts,
         )
     )
     assert kit.order(order.id).status is Status.CANCELED
@@ -479,7 +482,9 @@ def test_an_operator_decides_and_is_overruled_by_later_evidence() -> None:
     assert kit.order(order.id).status is Status.OPEN
 
 
-def resolve(kit: Kit, order: Order, status: Status, filled: str | None = None, who: object = ADMIN) -> None:
+def resolve(
+    kit: Kit, order: Order, status: Status, filled: str | None = None, who: object = ADMIN
+) -> None:
     kit.post(
         Resolve(
             order_id=order.id,
@@ -599,7 +604,10 @@ def test_a_cancel_answered_not_found_keeps_the_order_and_asks() -> None:
 
     kit.post(CancelFailed(order_id=order.id, unknown=False, command=None, reason="?", ts=kit.ts))
 
-    assert (kit.order(order.id).status, kit.order(order.id).cancel_state) == (Status.OPEN, Asked.NONE)
+    assert (kit.order(order.id).status, kit.order(order.id).cancel_state) == (
+        Status.OPEN,
+        Asked.NONE,
+    )
     assert of(kit.effects, Ask)
 
 
@@ -941,8 +949,18 @@ def test_a_strangers_fill_from_before_the_first_look_is_in_it_already() -> None:
 
     assert effects == []
     other = Filled(
-        venue="paper", symbol="XYZ/USDT", trade_id="t", exchange_order_id="v", venue_client_id=None,
-        side=Side.BUY, amount=D(1), price=D(1), fee=D(0), fee_currency="USDT", maker=False, ts=kit.ts,
+        venue="paper",
+        symbol="XYZ/USDT",
+        trade_id="t",
+        exchange_order_id="v",
+        venue_client_id=None,
+        side=Side.BUY,
+        amount=D(1),
+        price=D(1),
+        fee=D(0),
+        fee_currency="USDT",
+        maker=False,
+        ts=kit.ts,
     )
     assert kit.post(other) == []
 
@@ -1013,7 +1031,7 @@ def test_recent_orders_are_the_working_ones_and_those_of_five_minutes() -> None:
     recent = {order.id for order in kit.engine.orders.recent(kit.ts)}
 
     assert recent == {young.id, working.id, revived.id}
-    assert [order.id for order in kit.engine.orders.all()][0] == old.id
+    assert next(order.id for order in kit.engine.orders.all()) == old.id
     assert list(kit.engine.orders.symbols()) == [BTC]
 
 

@@ -7,7 +7,7 @@ from realtime.model.errors import Code, Refused
 from realtime.model.events import AmendDone, Effect, Rejected, Unknown
 from realtime.model.market import ZERO
 from realtime.model.orders import Asked, Order, Role, Side, Status, Trigger
-from tests.engine.kit import D, PERP, Kit
+from tests.engine.kit import PERP, D, Kit
 from tests.engine.test_legs import LegKit
 
 
@@ -18,6 +18,7 @@ class Brackets(RuleBasedStateMachine):
         super().__init__()
         self.kit = LegKit()
         self.kit.open()
+        self.kit.tolerant = True
 
     def legs(self, role: Role | None = None) -> list[Order]:
         return [
@@ -30,12 +31,16 @@ class Brackets(RuleBasedStateMachine):
         return [order for order in self.kit.engine.orders.all() if order.stop_loss is not None]
 
     @rule(side=st.sampled_from(["buy", "sell"]), amount=st.integers(2, 10), now=st.booleans())
-    def open(self, side: str, amount: int, now: bool) -> None:
+    def open(self, *, side: str, amount: int, now: bool) -> None:
         self.kit.prices()
         prices = (60000, 70000) if side == "buy" else (70000, 60000)
         order = self.kit.opened(
-            PERP, side, str(amount), price="64000",
-            stop_loss=Trigger(price=D(prices[0])), take_profit=Trigger(price=D(prices[1])),
+            PERP,
+            side,
+            str(amount),
+            price="64000",
+            stop_loss=Trigger(price=D(prices[0])),
+            take_profit=Trigger(price=D(prices[1])),
         )
         if now:
             self.kit.fill(order, str(amount))
@@ -81,7 +86,7 @@ class Brackets(RuleBasedStateMachine):
         """The venue refuses or does not answer the legs of a new parent."""
         self.kit.accepting = False
         try:
-            self.open("buy", amount, True)
+            self.open(side="buy", amount=amount, now=True)
             for leg in self.legs():
                 if leg.status is not Status.PENDING:
                     continue
@@ -103,8 +108,12 @@ class Brackets(RuleBasedStateMachine):
             if leg.amend_state is not Asked.NONE:
                 self.kit.post(
                     AmendDone(
-                        order_id=leg.id, amount=leg.amend_amount, price=leg.amend_price,
-                        stop_price=leg.amend_stop_price, method="native", ts=self.kit.ts,
+                        order_id=leg.id,
+                        amount=leg.amend_amount,
+                        price=leg.amend_price,
+                        stop_price=leg.amend_stop_price,
+                        method="native",
+                        ts=self.kit.ts,
                     )
                 )
             if leg.status in {Status.UNKNOWN, Status.PENDING}:

@@ -33,7 +33,7 @@ def test_a_planted_fault_is_found(fault: str) -> None:
         pass
 
     Faulty.fault = fault
-    with pytest.raises(AssertionError, match="live order|placed twice|not what the venue has"):
+    with pytest.raises(AssertionError, match=r"live order|placed twice|not what the venue has"):
         run_state_machine_as_test(
             Faulty,
             settings=settings(
@@ -65,8 +65,10 @@ def histories(draw: st.DrawFn) -> tuple[list[tuple[int, str, Decimal]], Status, 
         filled += amount
         story.append((at, "fill", D(amount) / 1000))
         story.append((at, "row", D(filled) / 1000))
-    end = Status.FILLED if filled == 10 else draw(
-        st.sampled_from([Status.OPEN, Status.CANCELED, Status.EXPIRED])
+    end = (
+        Status.FILLED
+        if filled == 10
+        else draw(st.sampled_from([Status.OPEN, Status.CANCELED, Status.EXPIRED]))
     )
     if end not in {Status.OPEN, Status.FILLED}:
         story.append((len(parts) + 1, "end", D(filled) / 1000))
@@ -75,24 +77,45 @@ def histories(draw: st.DrawFn) -> tuple[list[tuple[int, str, Decimal]], Status, 
     return story, end, [*again, *heard, *again]
 
 
-def hear(kit: Kit, order: Order, story: list[tuple[int, str, Decimal]], end: Status, index: int) -> None:
+def hear(
+    kit: Kit, order: Order, story: list[tuple[int, str, Decimal]], end: Status, index: int
+) -> None:
     at, kind, amount = story[index]
     if kind == "fill":
         kit.post(
             Filled(
-                venue="paper", symbol=BTC, trade_id=f"t{index}", exchange_order_id=f"v-{order.id}",
-                venue_client_id=order.venue_client_id, side=order.side, amount=amount, price=D(64000),
-                fee=D(0), fee_currency="USDT", maker=False, ts=order.created_ts + at * SECOND,
+                venue="paper",
+                symbol=BTC,
+                trade_id=f"t{index}",
+                exchange_order_id=f"v-{order.id}",
+                venue_client_id=order.venue_client_id,
+                side=order.side,
+                amount=amount,
+                price=D(64000),
+                fee=D(0),
+                fee_currency="USDT",
+                maker=False,
+                ts=order.created_ts + at * SECOND,
             )
         )
         return
     status = end if kind == "end" else Status.FILLED if amount == D("0.01") else Status.OPEN
     kit.post(
         OrderSeen(
-            venue="paper", symbol=BTC, exchange_order_id=f"v-{order.id}",
-            venue_client_id=order.venue_client_id, side=order.side, type="limit", status=status,
-            amount=order.amount, price=order.price, stop_price=None, filled=amount,
-            cost=amount * 64000, reduce_only=False, asof=order.created_ts + at * SECOND,
+            venue="paper",
+            symbol=BTC,
+            exchange_order_id=f"v-{order.id}",
+            venue_client_id=order.venue_client_id,
+            side=order.side,
+            type="limit",
+            status=status,
+            amount=order.amount,
+            price=order.price,
+            stop_price=None,
+            filled=amount,
+            cost=amount * 64000,
+            reduce_only=False,
+            asof=order.created_ts + at * SECOND,
             ts=order.created_ts + at * SECOND,
         )
     )

@@ -22,7 +22,7 @@ from realtime.engine.market import (
 )
 from realtime.model.market import MONEY
 from realtime.model.orders import Side
-from tests.engine.kit import BTC, D, MARKETS
+from tests.engine.kit import BTC, MARKETS, D
 
 
 WIRE = re.compile(r"^-?(0|[1-9]\d{0,17})(\.\d{1,18})?$")
@@ -87,9 +87,18 @@ def test_prices_are_padded_and_keep_finer_digits(value: str, step: str, written:
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [("1.500", "1.5"), ("1E+3", "1000"), ("-0", "0"), ("-0.00", "0"), ("1E-9", "0.000000001"), ("10", "10")],
+    [
+        ("1.500", "1.5"),
+        ("1E+3", "1000"),
+        ("-0", "0"),
+        ("-0.00", "0"),
+        ("1E-9", "0.000000001"),
+        ("10", "10"),
+    ],
 )
-def test_other_numbers_have_no_exponent_no_zeros_and_no_minus_zero(value: str, written: str) -> None:
+def test_other_numbers_have_no_exponent_no_zeros_and_no_minus_zero(
+    value: str, written: str
+) -> None:
     """trading:M3."""
     assert plain(D(value)) == written
 
@@ -115,11 +124,17 @@ def test_rounding_never_goes_against_its_table(value: Decimal, step: Decimal) ->
 
 @given(
     st.decimals(
-        min_value=-(10**18) + 1, max_value=10**18 - 1, allow_nan=False, allow_infinity=False, places=18
+        min_value=-(10**18) + 1,
+        max_value=10**18 - 1,
+        allow_nan=False,
+        allow_infinity=False,
+        places=18,
     ),
     STEPS,
 )
-def test_what_is_written_reads_back_exactly_and_fits_the_wire(value: Decimal, step: Decimal) -> None:
+def test_what_is_written_reads_back_exactly_and_fits_the_wire(
+    value: Decimal, step: Decimal
+) -> None:
     """trading:H14 trading:M3."""
     for written in (plain(value), text(value, step)):
         assert WIRE.match(written)

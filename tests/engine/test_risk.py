@@ -6,11 +6,21 @@ from decimal import Decimal
 import pytest
 
 from realtime.model.errors import Code, Refused
-from realtime.model.events import Amend, CancelAtVenue, Duplicate, Place, Ready, SetState, Submit
+from realtime.model.events import (
+    Amend,
+    CancelAtVenue,
+    Duplicate,
+    Place,
+    Ready,
+    Rejected,
+    SetState,
+    Submit,
+    Unknown,
+)
 from realtime.model.market import MS, SECOND, BookSnapshot, Stale, Ticker
 from realtime.model.orders import Role, Status, TimeInForce, Trigger
 from realtime.model.risk import Limits, TradingState
-from tests.engine.kit import ADMIN, BTC, D, ETH, MARKETS, OFF, PERP, WHO, Kit, of
+from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, OFF, PERP, WHO, D, Kit, of
 
 
 def refused(kit: Kit, *args: str, **fields: object) -> Refused:
@@ -36,22 +46,27 @@ def agree(kit: Kit, *args: str, **fields: object) -> bool:
     order = kit.draft(*args, **fields)
     wish = Place(order=order, who=WHO, ts=kit.ts)
     shown = kit.engine.preview(wish)
+    refusal = None
     try:
         kit.post(wish)
-    except Refused as refusal:
-        assert not shown.valid
-        assert (shown.code, shown.message) == (refusal.code, refusal.message)
-        assert refusal.details is not None
-        assert list(shown.failed) == refusal.details["failed"]
-        return False
-    assert shown.valid
-    return True
+    except Refused as caught:
+        refusal = caught
+    if refusal is None:
+        assert shown.valid
+        return True
+    assert not shown.valid
+    assert (shown.code, shown.message) == (refusal.code, refusal.message)
+    assert refusal.details is not None
+    assert list(shown.failed) == refusal.details["failed"]
+    return False
 
 
 # --- G1, G2, G3 -------------------------------------------------------------------------------
 
 
-def halt(kit: Kit, state: TradingState = TradingState.HALTED, scope: str = "all", **who: object) -> None:
+def halt(
+    kit: Kit, state: TradingState = TradingState.HALTED, scope: str = "all", **who: object
+) -> None:
     kit.post(SetState(scope=scope, state=state, reason="drill", who=WHO, ts=kit.ts))
 
 
@@ -71,7 +86,7 @@ def test_a_halt_refuses_entries_and_names_who_and_why() -> None:
 @pytest.mark.parametrize(
     ("state", "exits"), [(TradingState.HALTED, False), (TradingState.REDUCING, True)]
 )
-def test_exits_pass_reducing_and_not_a_halt(state: TradingState, exits: bool) -> None:
+def test_exits_pass_reducing_and_not_a_halt(*, state: TradingState, exits: bool) -> None:
     """trading:G1 trading:G2."""
     kit = Kit().open(USDT="1000", BTC="1")
     halt(kit, state)
@@ -111,7 +126,7 @@ def test_only_flattening_and_an_admins_close_pass_a_halt() -> None:
         ("bot:b1", BTC, None, True),
     ],
 )
-def test_halts_have_scopes(scope: str, symbol: str, bot: str | None, passes: bool) -> None:
+def test_halts_have_scopes(*, scope: str, symbol: str, bot: str | None, passes: bool) -> None:
     """trading:G1."""
     kit = Kit().open()
     halt(kit, scope=scope)
@@ -158,7 +173,7 @@ def test_exits_pass_while_an_account_that_was_ready_is_in_doubt() -> None:
 
 
 @pytest.mark.parametrize(("age_ms", "passes"), [(30_000, True), (30_001, False)])
-def test_private_data_may_be_thirty_seconds_old(age_ms: int, passes: bool) -> None:
+def test_private_data_may_be_thirty_seconds_old(*, age_ms: int, passes: bool) -> None:
     """trading:G3."""
     kit = Kit(with_limits(max_price_age_ms=10**9)).open()
     # A silent symbol does not matter here, only the account does.
@@ -243,7 +258,7 @@ def test_what_is_off_the_grid_is_refused_with_the_nearest_values(
     ],
 )
 def test_amounts_and_costs_stay_within_the_market(
-    rule: str, amount: str, price: str | None, passes: bool
+    *, rule: str, amount: str, price: str | None, passes: bool
 ) -> None:
     """trading:G6."""
     kit = Kit().open(USDT="1000000000")
@@ -258,7 +273,7 @@ def test_amounts_and_costs_stay_within_the_market(
 
 
 @pytest.mark.parametrize(("cost", "passes"), [("6.41", True), ("6.4", False)])
-def test_a_buy_by_cost_is_judged_by_what_it_would_buy(cost: str, passes: bool) -> None:
+def test_a_buy_by_cost_is_judged_by_what_it_would_buy(*, cost: str, passes: bool) -> None:
     """trading:G6."""
     kit = Kit().open()
     fields: dict[str, object] = {"amount": "0", "cost_limit": cost}
@@ -311,7 +326,7 @@ def funds_for(amount: str, price: str) -> Decimal:
 
 
 @pytest.mark.parametrize(("short", "passes"), [("0", True), ("0.00000001", False)])
-def test_a_buy_needs_its_cost_and_the_worst_fee(short: str, passes: bool) -> None:
+def test_a_buy_needs_its_cost_and_the_worst_fee(*, short: str, passes: bool) -> None:
     """trading:G8."""
     need = funds_for("0.01", "64000")
     kit = Kit().open(USDT=str(need - D(short)))
@@ -364,8 +379,6 @@ def test_a_fill_before_its_balance_does_not_free_the_money() -> None:
 
 def test_a_refused_order_gives_its_money_back() -> None:
     """trading:G8."""
-    from realtime.model.events import Rejected
-
     need = funds_for("0.01", "64000")
     kit = Kit().open(USDT=str(need))
     order = kit.place(BTC, "buy", "0.01", price="64000")
@@ -407,7 +420,7 @@ def test_closing_a_contract_needs_no_margin() -> None:
 
 
 @pytest.mark.parametrize(("amount", "passes"), [("7", True), ("8", False)])
-def test_an_exit_asks_for_no_more_than_can_still_be_closed(amount: str, passes: bool) -> None:
+def test_an_exit_asks_for_no_more_than_can_still_be_closed(*, amount: str, passes: bool) -> None:
     """trading:G9."""
     kit = Kit().open()
     kit.bought(PERP, "buy", "10", "64000")
@@ -430,8 +443,6 @@ def test_reduce_only_on_the_wrong_side_is_refused() -> None:
 
 def test_an_unknown_exit_counts_as_filled_in_the_capacity() -> None:
     """trading:G9."""
-    from realtime.model.events import Unknown
-
     kit = Kit().open()
     kit.bought(PERP, "buy", "10", "64000")
     lost = kit.place(PERP, "sell", "10", price="65000", reduce_only=True)
@@ -454,7 +465,7 @@ def test_a_plain_contract_order_is_an_entry_even_when_it_happens_to_reduce() -> 
 
 
 @pytest.mark.parametrize(("age_ms", "passes"), [(5000, True), (5001, False)])
-def test_prices_may_be_five_seconds_old(age_ms: int, passes: bool) -> None:
+def test_prices_may_be_five_seconds_old(*, age_ms: int, passes: bool) -> None:
     """trading:G10."""
     kit = Kit().open(USDT="1000", BTC="1")
     kit.ts += age_ms * MS
@@ -490,7 +501,7 @@ def test_a_silent_source_refuses_entries_however_young_its_price() -> None:
         ("sell", "96000.01", False),
     ],
 )
-def test_limits_stay_within_the_band(side: str, price: str, passes: bool) -> None:
+def test_limits_stay_within_the_band(*, side: str, price: str, passes: bool) -> None:
     """trading:G11."""
     kit = Kit(with_limits(price_band=D("0.05"), price_band_passive=D("0.5"))).open(
         USDT="1000000", BTC="1"
@@ -523,7 +534,7 @@ def test_the_narrower_band_of_ours_and_the_markets_counts() -> None:
     ],
 )
 def test_a_trigger_stands_on_its_side_of_the_market(
-    kind: str, side: str, stop_price: str, passes: bool
+    *, kind: str, side: str, stop_price: str, passes: bool
 ) -> None:
     """trading:G11."""
     kit = Kit().open(USDT="100000", BTC="1")
@@ -550,15 +561,16 @@ def test_an_exit_is_held_to_the_band_only_by_a_fresh_price() -> None:
 
 
 def deep(kit: Kit, *asks: tuple[str, str]) -> None:
-    kit.post(
-        BookSnapshot(
-            symbol=BTC, bids=(("63980", "1"),), asks=asks, ts=kit.ts, recv_ts=kit.ts
-        )
-    )
+    kit.post(BookSnapshot(symbol=BTC, bids=(("63980", "1"),), asks=asks, ts=kit.ts, recv_ts=kit.ts))
     kit.post(
         Ticker(
-            symbol=BTC, bid="63980", bid_amount="1", ask=asks[0][0], ask_amount=asks[0][1],
-            ts=kit.ts, recv_ts=kit.ts,
+            symbol=BTC,
+            bid="63980",
+            bid_amount="1",
+            ask=asks[0][0],
+            ask_amount=asks[0][1],
+            ts=kit.ts,
+            recv_ts=kit.ts,
         )
     )
 
@@ -568,7 +580,7 @@ def deep(kit: Kit, *asks: tuple[str, str]) -> None:
     # Mid 64,000; half at 64,020 and half at the second level averages to mid plus 2 % or more.
     [("66540", True), ("66540.01", False)],
 )
-def test_a_market_order_may_slip_two_percent(second: str, passes: bool) -> None:
+def test_a_market_order_may_slip_two_percent(*, second: str, passes: bool) -> None:
     """trading:G12."""
     kit = Kit(with_limits(max_slippage=D("0.02"))).open(USDT="1000000")
     deep(kit, ("64020", "1"), (second, "1"))
@@ -610,7 +622,7 @@ def test_a_market_order_beyond_the_depth_is_refused_and_an_exit_warned() -> None
     ],
 )
 def test_sizes_at_the_limit_and_one_unit_beyond(
-    rule: str, limits: dict[str, object], amount: str, passes: bool
+    *, rule: str, limits: dict[str, object], amount: str, passes: bool
 ) -> None:
     """trading:G13 trading:G14 trading:G15 trading:G16 trading:G17."""
     kit = Kit(with_limits(**limits)).open(USDT="100000")
@@ -632,15 +644,21 @@ def test_the_refusal_of_the_protocols_example() -> None:
     assert refusal.details is not None
     shown = {name: refusal.details[name] for name in ("rule", "limit", "value", "unit")}
     assert shown == {
-        "rule": "max_order_notional", "limit": "10000", "value": "64000", "unit": "USDT",
+        "rule": "max_order_notional",
+        "limit": "10000",
+        "value": "64000",
+        "unit": "USDT",
     }
 
 
 def test_exits_are_exempt_from_sizes() -> None:
     """trading:G13 trading:G14 trading:G15 trading:G16 trading:G17."""
     tight = with_limits(
-        max_order_amount=D("0.001"), max_order_notional=D(1), max_position_size=D("0.0001"),
-        max_position_notional=D(1), max_leverage=D("0.0001"),
+        max_order_amount=D("0.001"),
+        max_order_notional=D(1),
+        max_position_size=D("0.0001"),
+        max_position_notional=D(1),
+        max_leverage=D("0.0001"),
     )
     kit = Kit(tight).open(USDT="1000", BTC="1")
 
@@ -682,7 +700,10 @@ def test_without_equity_entries_are_refused_and_exits_pass() -> None:
     refusal = refused(kit, BTC, "buy", "0.001")
     assert refusal.details is not None
     assert refusal.details["failed"] == [
-        "max_position_size", "max_leverage", "max_daily_loss", "max_drawdown",
+        "max_position_size",
+        "max_leverage",
+        "max_daily_loss",
+        "max_drawdown",
     ]
     assert "ETH" in refusal.message
     assert kit.place(BTC, "sell", "0.01").role is Role.EXIT
@@ -721,7 +742,7 @@ def test_a_symbol_without_a_price_makes_the_total_unknown() -> None:
 
 
 @pytest.mark.parametrize(("limit", "passes"), [(2, True), (1, False)])
-def test_new_symbols_are_counted_and_known_ones_pass(limit: int, passes: bool) -> None:
+def test_new_symbols_are_counted_and_known_ones_pass(*, limit: int, passes: bool) -> None:
     """trading:G18."""
     kit = Kit(with_limits(max_open_positions=limit)).open(USDT="100000")
     kit.bought(BTC, "buy", "0.01", "64000")
@@ -763,10 +784,8 @@ def placed_before_refusal(kit: Kit, most: int, *args: str, **fields: object) -> 
         try:
             kit.place(*args, allow_duplicate=True, **fields)  # type: ignore[arg-type]
         except Refused as refusal:
-            assert refusal.code is Code.RATE_LIMITED
-            assert refusal.retry_after
-            assert refusal.details is not None
-            assert refusal.details["lane"] == "orders"
+            if refusal.code is not Code.RATE_LIMITED or not refusal.retry_after:
+                raise
             return number
     return most
 
@@ -803,11 +822,13 @@ def test_exits_have_a_fifth_of_the_rate_for_themselves() -> None:
 
     assert placed_before_refusal(kit, 9, BTC, "sell", "0.001") == 4
     # Flattening is not counted at all.
-    assert placed_before_refusal(kit, 9, BTC, "sell", "0.001", source="flatten", reduce_only=True) == 9
+    assert (
+        placed_before_refusal(kit, 9, BTC, "sell", "0.001", source="flatten", reduce_only=True) == 9
+    )
 
 
 @pytest.mark.parametrize(("age_ms", "passes"), [(999, False), (1000, True)])
-def test_the_same_order_twice_within_a_second_is_a_mistake(age_ms: int, passes: bool) -> None:
+def test_the_same_order_twice_within_a_second_is_a_mistake(*, age_ms: int, passes: bool) -> None:
     """trading:G21."""
     kit = Kit(with_limits(duplicate_order_ms=1000)).open(USDT="100000")
     kit.place(BTC, "buy", "0.01", price="60000")
@@ -839,10 +860,10 @@ def test_the_memory_for_duplicates_is_bounded() -> None:
     assert len(kit.engine._state.pace.recent) <= 1024
 
 
-@pytest.mark.parametrize(
-    ("price", "passes"), [("64999.99", True), ("65000", False), (None, True)]
-)
-def test_an_entry_that_would_meet_an_own_order_is_refused(price: str | None, passes: bool) -> None:
+@pytest.mark.parametrize(("price", "passes"), [("64999.99", True), ("65000", False), (None, True)])
+def test_an_entry_that_would_meet_an_own_order_is_refused(
+    *, price: str | None, passes: bool
+) -> None:
     """trading:G22."""
     kit = Kit(with_limits(self_trade=True)).open(USDT="100000")
     kit.opened(PERP, "sell", "1", price="65000")
@@ -877,8 +898,6 @@ def test_an_exit_cancels_the_entry_it_would_meet() -> None:
 
 def test_one_unknown_order_stops_its_owner_in_its_symbol() -> None:
     """trading:G23."""
-    from realtime.model.events import Unknown
-
     kit = Kit(with_limits(max_unknown=1)).open(USDT="100000", BTC="1")
     lost = kit.place(BTC, "buy", "0.01", price="60000")
     kit.post(Unknown(order_id=lost.id, command="m-1", ts=kit.ts))
@@ -935,7 +954,7 @@ def fallen(limits: Limits, price: str) -> Kit:
     ],
 )
 def test_losses_at_the_limit_and_one_unit_beyond(
-    rule: str, limits: dict[str, object], price: str, passes: bool
+    *, rule: str, limits: dict[str, object], price: str, passes: bool
 ) -> None:
     """trading:G25 trading:G26 trading:3.5: a price move alone crosses the limit."""
     kit = fallen(with_limits(**limits), price)
@@ -991,7 +1010,9 @@ def test_the_first_failing_rule_names_the_refusal_and_all_stand_in_the_details()
     assert refusal.code is Code.INSUFFICIENT_FUNDS
     assert refusal.details is not None
     assert refusal.details["failed"] == [
-        "insufficient_funds", "max_order_amount", "max_order_notional",
+        "insufficient_funds",
+        "max_order_amount",
+        "max_order_notional",
     ]
     rows = refusal.details["rules"]
     assert isinstance(rows, list)
@@ -1013,7 +1034,10 @@ def test_the_first_failing_rule_names_the_refusal_and_all_stand_in_the_details()
         ({"type": "stop"}, "stop_price"),
         ({"price": "64000", "stop_price": "1"}, "stop_price"),
         ({"type": "trailing_stop"}, "trailing_amount"),
-        ({"type": "trailing_stop", "trailing_amount": "1", "trailing_rate": "0.1"}, "trailing_amount"),
+        (
+            {"type": "trailing_stop", "trailing_amount": "1", "trailing_rate": "0.1"},
+            "trailing_amount",
+        ),
         ({"type": "trailing_stop", "trailing_rate": "1"}, "trailing_rate"),
         ({"price": "64000", "trailing_stop": "0"}, "trailing_stop"),
         ({"time_in_force": TimeInForce.GTD}, "good_till_ts"),
@@ -1048,8 +1072,8 @@ def test_a_sells_bracket_is_mirrored() -> None:
     kit = Kit().open()
 
     stop, target = Trigger(price=D(70000)), Trigger(price=D(60000))
-    assert kit.place(PERP, "sell", "1", price="64000", stop_loss=stop, take_profit=target)
-    assert kit.place(PERP, "sell", "1", stop_loss=stop, take_profit=target)
+    kit.place(PERP, "sell", "1", price="64000", stop_loss=stop, take_profit=target)
+    kit.place(PERP, "sell", "1", stop_loss=stop, take_profit=target)
     assert refused(kit, PERP, "sell", "1", stop_loss=target, take_profit=stop).code is Code.INVALID
     assert refused(kit, PERP, "sell", "1", price="64000", stop_loss=target).code is Code.INVALID
 
@@ -1118,7 +1142,11 @@ def test_no_amount_is_allowed_when_trading_is_halted() -> None:
 
 
 def test_nothing_but_the_markets_maximum_bounds_a_rich_account() -> None:
-    free = MARKETS | {BTC: replace(MARKETS[BTC], max_amount=None, max_market_amount=None, min_amount=None, min_cost=None)}
+    free = MARKETS | {
+        BTC: replace(
+            MARKETS[BTC], max_amount=None, max_market_amount=None, min_amount=None, min_cost=None
+        )
+    }
     kit = Kit(OFF, markets=free).open(USDT="9" * 35)
     wish = Place(order=kit.draft(BTC, "buy", "0.01", price="0.01"), who=WHO, ts=kit.ts)
 
@@ -1139,13 +1167,32 @@ def test_a_minimum_above_what_is_allowed_leaves_nothing() -> None:
         ((BTC, "sell", "0.1"), {}, "0", "6.399999", "USDT", "0.1"),
         ((BTC, "buy", "0.1"), {"price": "63000"}, "6300", "0.0001", "BTC", "0"),
         ((BTC, "buy", "0.1"), {"price": "63000", "post_only": True}, "6300", "0.0001", "BTC", "0"),
-        ((BTC, "buy", "0.1"), {"type": "stop", "stop_price": "65000"}, "6500", "0.0001", "BTC", "0"),
-        ((PERP, "buy", "10"), {"price": "64001", "leverage": "10"}, "640.1", "3.520055", "USDT", "10"),
+        (
+            (BTC, "buy", "0.1"),
+            {"type": "stop", "stop_price": "65000"},
+            "6500",
+            "0.0001",
+            "BTC",
+            "0",
+        ),
+        (
+            (PERP, "buy", "10"),
+            {"price": "64001", "leverage": "10"},
+            "640.1",
+            "3.520055",
+            "USDT",
+            "10",
+        ),
         ((BTC, "buy", "0"), {"cost_limit": "640"}, "640", "0.00000999999843750", "BTC", "0.00999"),
     ],
 )
 def test_cost_margin_and_fee_of_a_preview(
-    args: tuple[str, str, str], fields: dict[str, object], margin: str, fee: str, currency: str, fill: str
+    args: tuple[str, str, str],
+    fields: dict[str, object],
+    margin: str,
+    fee: str,
+    currency: str,
+    fill: str,
 ) -> None:
     kit = Kit().open(USDT="100000", BTC="1")
 
@@ -1177,9 +1224,7 @@ def test_without_any_price_a_preview_has_gaps_and_no_numbers() -> None:
 def amend(kit: Kit, order_id: str, **fields: str) -> None:
     changes = {name: D(value) for name, value in fields.items()}
     full: dict[str, Decimal | None] = {"amount": None, "price": None, "stop_price": None, **changes}
-    kit.post(
-        Amend(order_id=order_id, stop_loss=None, take_profit=None, who=WHO, ts=kit.ts, **full)
-    )
+    kit.post(Amend(order_id=order_id, stop_loss=None, take_profit=None, who=WHO, ts=kit.ts, **full))
 
 
 def test_an_amend_is_judged_as_the_order_it_makes() -> None:

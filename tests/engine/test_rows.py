@@ -11,7 +11,7 @@ from realtime.model.events import FillBooked, Place, Ready, SetState
 from realtime.model.market import SECOND, Stale, Ticker, Trade
 from realtime.model.orders import Status, TimeInForce, Trigger
 from realtime.model.risk import Limits, TradingState
-from tests.engine.kit import BTC, D, ETH, MARKETS, OFF, PERP, T0, WHO, Kit, of
+from tests.engine.kit import BTC, ETH, MARKETS, OFF, PERP, T0, WHO, D, Kit, of
 
 
 ORDER = """id, client_order_id, exchange_order_id, venue, mode, symbol, type, side, amount, price,
@@ -153,9 +153,22 @@ def test_positions_are_valued_at_the_mark() -> None:
         kit.engine.mark_position(kit.engine.positions[PERP]), MARKETS[PERP], "paper"
     )
 
-    assert (row["id"], row["side"], row["amount"], row["contracts"]) == (f"{PERP}|short", "short", "10", "10")
-    assert (row["entry_price"], row["mark_price"], row["mark_source"]) == ("64000.0", "63000.0", "mark")
-    assert (row["notional"], row["unrealized_pnl"], row["unrealized_pnl_pct"]) == ("6300", "100", 1.5625)
+    assert (row["id"], row["side"], row["amount"], row["contracts"]) == (
+        f"{PERP}|short",
+        "short",
+        "10",
+        "10",
+    )
+    assert (row["entry_price"], row["mark_price"], row["mark_source"]) == (
+        "64000.0",
+        "63000.0",
+        "mark",
+    )
+    assert (row["notional"], row["unrealized_pnl"], row["unrealized_pnl_pct"]) == (
+        "6300",
+        "100",
+        1.5625,
+    )
     assert (row["collateral"], row["liquidation_price"]) == ("640", "70000.123")
     assert row["bot_ids"] == ["b"]
     kit.bought(PERP, "buy", "10", "64000", reduce_only=True)
@@ -166,7 +179,9 @@ def test_what_is_not_known_is_null() -> None:
     """trading:M8."""
     kit = Kit(replace(OFF, max_leverage=D(3)))
     kit.balance("BTC", "1")
-    row = rows.position_row(kit.engine.mark_position(kit.engine.positions[BTC]), MARKETS[BTC], "paper")
+    row = rows.position_row(
+        kit.engine.mark_position(kit.engine.positions[BTC]), MARKETS[BTC], "paper"
+    )
     unknown = ("entry_price", "mark_price", "mark_source", "notional", "unrealized_pnl", "source")
     assert [row[name] for name in unknown] == [None] * len(unknown)
     assert row["cost_basis"] == "unknown"
@@ -192,7 +207,9 @@ def test_a_balance_is_a_share_of_everything() -> None:
         ("BTC", D(64000), D("0.64")),
         ("USDT", D(36000), D("0.36")),
     ]
-    one = kit.engine.value_balance(Balance(venue="paper", currency="BTC", available=D(1), ts=kit.ts))
+    one = kit.engine.value_balance(
+        Balance(venue="paper", currency="BTC", available=D(1), ts=kit.ts)
+    )
     assert one.allocation == D("0.64")
 
 
@@ -223,7 +240,7 @@ def test_unrealised_profit_of_all_positions() -> None:
         (61, "ws", False, "low"),
     ],
 )
-def test_the_quality_of_market_data(age_s: int, source: str, stale: bool, quality: str) -> None:
+def test_the_quality_of_market_data(*, age_s: int, source: str, stale: bool, quality: str) -> None:
     """features:F18."""
     kit = Kit().open(USDT="1000", BTC="1")
     kit.post(replace(kit.engine.tickers[BTC], source=source))
@@ -239,7 +256,9 @@ def test_the_quality_of_market_data(age_s: int, source: str, stale: bool, qualit
 
 def test_the_assessment_adds_positions_and_resting_entries() -> None:
     """features:F16."""
-    kit = Kit(replace(OFF, max_position_size=D("0.5"), max_leverage=D(20), max_open_positions=4)).open()
+    kit = Kit(
+        replace(OFF, max_position_size=D("0.5"), max_leverage=D(20), max_open_positions=4)
+    ).open()
     kit.bought(BTC, "buy", "0.1", "64000")
     kit.bought(PERP, "sell", "10", "64000", leverage=D(10))
     kit.opened(ETH, "buy", "1", price="3000")
@@ -252,16 +271,24 @@ def test_the_assessment_adds_positions_and_resting_entries() -> None:
     assert view.leverage == D("0.158")
     assert view.margin_used == 6400
     assert (view.position_count, view.symbol_count, view.positions_vs_max) == (2, 3, D("0.5"))
-    assert (view.concentration_risk, view.hhi, view.effective_positions) == (D("0.064"), D("0.5"), 2)
+    assert (view.concentration_risk, view.hhi, view.effective_positions) == (
+        D("0.064"),
+        D("0.5"),
+        2,
+    )
     assert (view.positions_risk, view.orders_risk, view.exposure_risk) == (
-        D("0.128"), D("0.06"), D("0.0079"),
+        D("0.128"),
+        D("0.06"),
+        D("0.0079"),
     )
     assert view.loss_risk == 0
     assert view.total_risk_score == (D("0.128") + (D("0.128") + D("0.06") + D("0.0079")) / 4) / 2
     assert view.risk_level == "low"
     used = {result.rule: result.headroom for result in view.headroom}
     assert used == {
-        "max_position_size": D("0.436"), "max_leverage": D("19.842"), "max_open_positions": D(1),
+        "max_position_size": D("0.436"),
+        "max_leverage": D("19.842"),
+        "max_open_positions": D(1),
     }
 
 
@@ -276,8 +303,20 @@ def test_the_assessment_adds_positions_and_resting_entries() -> None:
         ("1", "63500", {"max_daily_loss": D("0.02")}, "high", ["concentrated"]),
         ("1", "63000", {"max_daily_loss": D("0.02")}, "high", ["concentrated"]),
         ("1", "62500", {"max_daily_loss": D("0.02")}, "critical", ["concentrated"]),
-        ("1", "62400", {"max_daily_loss": D("0.02")}, "critical", ["near_daily_loss", "concentrated"]),
-        ("1", "62000", {"max_daily_loss": D("0.02")}, "critical", ["near_daily_loss", "concentrated"]),
+        (
+            "1",
+            "62400",
+            {"max_daily_loss": D("0.02")},
+            "critical",
+            ["near_daily_loss", "concentrated"],
+        ),
+        (
+            "1",
+            "62000",
+            {"max_daily_loss": D("0.02")},
+            "critical",
+            ["near_daily_loss", "concentrated"],
+        ),
     ],
 )
 def test_points_make_a_level_and_hints(
@@ -377,8 +416,15 @@ def test_coins_no_market_prices_are_listed_and_left_out() -> None:
 def test_a_tickers_change_follows_from_its_own_strings() -> None:
     """features:F8."""
     ticker = Ticker(
-        symbol=BTC, bid="1", bid_amount="1", ask="2", ask_amount="1", last="63000.5", open="63000",
-        ts=T0, recv_ts=T0,
+        symbol=BTC,
+        bid="1",
+        bid_amount="1",
+        ask="2",
+        ask_amount="1",
+        last="63000.5",
+        open="63000",
+        ts=T0,
+        recv_ts=T0,
     )
     row = rows.ticker_row(ticker, MARKETS[BTC])
     assert (row["change"], row["change_pct"], row["close"]) == ("0.50", 0.0008, "63000.5")
@@ -394,7 +440,11 @@ def test_a_previews_row_says_why_not() -> None:
 
     row = rows.preview_row(kit.engine.preview(wish), MARKETS[BTC])
 
-    assert (row["valid"], row["failed"], row["code"]) == (False, ["max_order_notional"], "risk_rejected")
+    assert (row["valid"], row["failed"], row["code"]) == (
+        False,
+        ["max_order_notional"],
+        "risk_rejected",
+    )
     rules = row["rules"]
     assert isinstance(rules, list)
     [failing] = [rule for rule in rules if not rule["ok"]]

@@ -24,7 +24,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-
 async def below(ticker: dict[str, Any]) -> dict[str, Any]:
     """A buy that rests: three per cent under the market, on the grid."""
     return REST | {"price": f"{int(float(ticker['bid']) * 0.97)}.00"}

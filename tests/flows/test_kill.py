@@ -115,7 +115,9 @@ async def deaths(data: Path, count: int, check: Callable[[Ledger, Talk], Awaitab
             ledger.ending = True
             ledger.up.set()
             async with talk(server.socket) as line:
-                while any(not task.done() for task in asyncio.all_tasks() if "client" in task.get_name()):
+                while any(
+                    not task.done() for task in asyncio.all_tasks() if "client" in task.get_name()
+                ):
                     await asyncio.sleep(0.05)
                 await check(ledger, line)
             assert server.terminate() == 0

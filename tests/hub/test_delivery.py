@@ -175,7 +175,7 @@ class Delivery(RuleBasedStateMachine):
     # --- publishing -------------------------------------------------------------------------------
 
     @rule(symbol=st.sampled_from((BTC, ETH)), lazy=st.booleans())
-    def publish_value(self, symbol: str, lazy: bool) -> None:
+    def publish_value(self, symbol: str, *, lazy: bool) -> None:
         data = self.tickers[symbol] = {"symbol": symbol, "last": self.next()}
         self.hub.value(f"ticker:{symbol}", (lambda: data) if lazy else data, asof=self.count)
 
@@ -187,7 +187,7 @@ class Delivery(RuleBasedStateMachine):
         repaired=st.booleans(),
     )
     def publish_rows(
-        self, ids: list[str], gone: list[str], symbol: str, times: int, repaired: bool
+        self, ids: list[str], gone: list[str], symbol: str, times: int, *, repaired: bool
     ) -> None:
         for _ in range(times):
             rows = [{"id": key, "symbol": symbol, "n": self.next()} for key in ids]
@@ -206,7 +206,7 @@ class Delivery(RuleBasedStateMachine):
             self.hub.append("fills", entry)
 
     @rule(times=st.sampled_from((1, 2, 6)), ticking=st.booleans())
-    def publish_trades(self, times: int, ticking: bool) -> None:
+    def publish_trades(self, times: int, *, ticking: bool) -> None:
         for _ in range(times):
             self.trades.append({"id": self.next(), "symbol": BTC})
             self.hub.append(f"trades:{BTC}", self.trades[-1])
@@ -218,7 +218,7 @@ class Delivery(RuleBasedStateMachine):
         asks=st.dictionaries(st.integers(100, 110), st.integers(0, 3), max_size=4),
         repaired=st.booleans(),
     )
-    def publish_book(self, bids: dict[int, int], asks: dict[int, int], repaired: bool) -> None:
+    def publish_book(self, bids: dict[int, int], asks: dict[int, int], *, repaired: bool) -> None:
         for side, changed in ((self.book.bids, bids), (self.book.asks, asks)):
             for price, amount in changed.items():
                 side.pop(str(price), None)
@@ -256,7 +256,7 @@ class Delivery(RuleBasedStateMachine):
         )
 
     @rule(base=st.sampled_from((f"ticker:{BTC}", f"orderbook:{BTC}", "fills")), stale=st.booleans())
-    def feed_silent_or_back(self, base: str, stale: bool) -> None:
+    def feed_silent_or_back(self, base: str, *, stale: bool) -> None:
         (self.stale.add if stale else self.stale.discard)(base)
         cause = "silent" if stale else None
         self.hub.set_stale(base, stale, cause=cause, venue="paper", asof=self.count)
@@ -306,7 +306,7 @@ class Delivery(RuleBasedStateMachine):
                 peer.saved[name] = follower.have[name]
         must([e["channel"] for e in entries] == names, "entries in the order asked")
         for entry in entries:
-            follower.reply(entry, olds[entry["channel"]], snapshot=how != "bare")
+            follower.reply(entry, olds[str(entry["channel"])], snapshot=how != "bare")
 
     subscribe_anew = rule(index=INDEX, numbers=NAMES, how=st.sampled_from(("old", "bare")))(
         subscribe
@@ -365,7 +365,7 @@ class Delivery(RuleBasedStateMachine):
             self.drop(peer)
 
     @rule(killed=st.booleans())
-    def cut_all(self, killed: bool) -> None:
+    def cut_all(self, *, killed: bool) -> None:
         """The server is killed and starts again, or nobody reads for so long that streams are dropped."""
         for index in range(len(self.peers)):
             self.cut(index)
@@ -545,7 +545,7 @@ class NoFilteredCounts(Hub):
 class NoNews(Hub):
     """Does not tell anybody that a source went silent."""
 
-    def set_stale(self, base: str, stale: bool, **more: Any) -> None:
+    def set_stale(self, base: str, stale: bool, **more: Any) -> None:  # noqa: FBT001 - the hub's
         super().set_stale(base, stale, **more)
         self._news.clear()
 
@@ -632,7 +632,7 @@ def walk(machine: Delivery, dice: Random, steps: int) -> None:
         lambda: machine.drain(index=index()): 0.7,
         lambda: machine.cut(index=index()): 0.5,
         lambda: machine.cut_all(killed=yes()): 0.3,
-        lambda: machine.settle(): 0.3,
+        machine.settle: 0.3,
     }
     weights = [weight * dice.choice((0.2, 1, 3)) for weight in moves.values()]
     machine.connect_all()
@@ -646,9 +646,13 @@ WALKS = 500
 STEPS = 60
 
 
-def test_long_walks_find_nothing() -> None:
+def walk_all(machine: type[Delivery]) -> None:
     for seed in range(WALKS):
-        walk(Delivery(), Random(seed), STEPS)
+        walk(machine(), Random(seed), STEPS)
+
+
+def test_long_walks_find_nothing() -> None:
+    walk_all(Delivery)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -657,5 +661,4 @@ def test_the_machine_finds_the_planted_fault(fault: type[Hub]) -> None:
         hub_class = fault
 
     with pytest.raises(ProtocolBroken):
-        for seed in range(WALKS):
-            walk(Faulty(), Random(seed), STEPS)
+        walk_all(Faulty)

@@ -119,6 +119,7 @@ def test_other_ids_are_unreadable(mark: str) -> None:
         ('{"op":5}', 'op must be a string; try {"op":"help"}'),
         ('{"op":"' + "x" * 65 + '"}', "op is longer than 64 characters"),
         ('{"op":"x","a":' + "[" * 16 + "]" * 16 + "}", "nested deeper than 16"),
+        ('{"op":"x","a":' + "[" * 500 + "]" * 500 + "}", "nested deeper than 16"),
         ("[" * 2000, "nested deeper than 16"),
         ('{"op":"x","a":' * 17 + "1" + "}" * 17, "nested deeper than 16"),
     ],

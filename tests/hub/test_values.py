@@ -122,7 +122,7 @@ def test_a_snapshot_and_an_update_of_one_seq_say_the_same() -> None:
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_a_closed_bar_is_sent_at_once_and_the_forming_one_at_the_tick(lazy: bool) -> None:
+def test_a_closed_bar_is_sent_at_once_and_the_forming_one_at_the_tick(*, lazy: bool) -> None:
     rig = Rig()
     name = f"ohlcv:{BTC}?timeframe=1m"
 
@@ -304,7 +304,7 @@ def test_a_snapshot_over_http_is_a_position_to_resume_from() -> None:
     rig.hub.value(TICKER, {"n": 1})
     rig.tick(100)
     body = rig.hub.snapshot(rig.hub.channel(TICKER))
-    wire, reader = rig.reader()
+    _, reader = rig.reader()
     (entry,) = rig.subscribe(reader, TICKER, since=("b1", 1))
     with pytest.raises(Refused) as star:
         rig.hub.snapshot(rig.hub.channel("ticker:*"))

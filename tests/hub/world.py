@@ -212,7 +212,7 @@ class Follower:
         if entry["resumed"]:
             assert old is not None
             must(old[0] == entry["epoch"], "resumed another epoch", old, entry)
-            must(0 <= entry["seq"] - old[1], "resumed from the future", old, entry)
+            must(old[1] <= entry["seq"], "resumed from the future", old, entry)
             if entry["class"] != "value" and entry["epoch"] != "j1":
                 must(entry["seq"] - old[1] <= self.ring, "resumed what is not held", old, entry)
             self.have[name] = old

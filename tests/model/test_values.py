@@ -6,7 +6,7 @@ from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, Failure, Outcome, Refused, VenueRejected, VenueUnknown
 from realtime.model.orders import OrderType, Role, Side, Status, venue_client_id
 from realtime.model.principal import Principal, role_of
-from tests.engine.kit import BTC, D, MARKETS, PERP, Kit
+from tests.engine.kit import BTC, MARKETS, PERP, D, Kit
 
 
 def test_a_balance_is_what_is_free_and_what_is_used() -> None:
@@ -36,7 +36,9 @@ def test_a_position_has_a_side_and_an_entry_price() -> None:
         (OrderType.TRAILING_STOP, True, False),
     ],
 )
-def test_an_order_type_says_what_it_waits_for(kind: OrderType, triggered: bool, priced: bool) -> None:
+def test_an_order_type_says_what_it_waits_for(
+    *, kind: OrderType, triggered: bool, priced: bool
+) -> None:
     assert (kind.triggered, kind.priced) == (triggered, priced)
 
 
@@ -51,7 +53,12 @@ def test_an_order_knows_what_it_is_for() -> None:
 
     assert (order.exit, order.protective, order.owner, order.remaining) == (True, True, "b", 1)
     plain = Kit().draft(BTC, "buy", "1", filled=D(2))
-    assert (plain.exit, plain.protective, plain.owner, plain.remaining) == (False, False, "alice", 0)
+    assert (plain.exit, plain.protective, plain.owner, plain.remaining) == (
+        False,
+        False,
+        "alice",
+        0,
+    )
 
 
 def test_the_venues_client_id_is_known_before_the_call() -> None:
@@ -77,7 +84,12 @@ def test_codes_have_a_status_and_an_outcome() -> None:
 
 def test_the_three_families_of_errors_carry_code_and_details() -> None:
     refused = Refused(Code.BUSY, "wait", {"a": 1}, retry_after=2.0)
-    assert (refused.code, refused.details, refused.retry_after, str(refused)) == (Code.BUSY, {"a": 1}, 2.0, "wait")
+    assert (refused.code, refused.details, refused.retry_after, str(refused)) == (
+        Code.BUSY,
+        {"a": 1},
+        2.0,
+        "wait",
+    )
     assert VenueUnknown("lost").code is Code.OUTCOME_UNKNOWN
     assert isinstance(VenueRejected(Code.VENUE_REJECTED, "no"), Failure)
 

@@ -88,6 +88,8 @@ class AppWorld:
             auth={"required": self._locked},
             risk={"limits": {**FREE, "max_order_notional": "10000"}},
             confirm=[{"op": "trading.resume"}],
+            # A poll of open orders would find a lost one before its time is up.
+            reconcile={"orders_s": 60},
             paper={"balances": {"USDT": Decimal(100_000)}, "latency_ms": 0},
             log={"level": "critical"},
         )

@@ -2,14 +2,17 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
 import pytest
 
 from realtime.model.errors import Code, Refused
-from realtime.store import Sizes, Sqlite, State, Store
+from realtime.store import Sizes, Sqlite, State, Store, StoreLocked
 from realtime.store.driver import Connection
 from tests.store.kit import Life, fact, opened, settled, until
 from tests.store.vfs import Apsw, Disk, Renamed
@@ -232,9 +235,55 @@ async def test_a_fault_at_any_operation_keeps_what_was_acknowledged(
     assert found == life.bodies
 
 
-async def test_the_loops_end_stops_the_thread(tmp_path: Path) -> None:
-    """A loop that ends without closing the store leaves a thread that notices."""
+CRASH = """
+import asyncio, sys
+from pathlib import Path
+from realtime.store import Store
 
+async def main():
+    store = await Store.open(Path(sys.argv[1]), now=lambda: 1, new_id=lambda: "j1")
+    store.append("state", "", b"{}")
+    await store.count("fills")
+    raise RuntimeError("a fault of the program")
+
+asyncio.run(main())
+"""
+
+
+async def test_a_program_that_crashes_with_the_store_open_ends(tmp_path: Path) -> None:
+    """A thread that waits for work once kept such a process alive for ever."""
+    path = tmp_path / "j.db"
+    crashed = subprocess.run(  # noqa: ASYNC221 - the process is what is tested
+        [sys.executable, "-c", CRASH, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    store = await opened(path)
+    await store.close()
+
+    assert crashed.returncode == 1
+    assert "a fault of the program" in crashed.stderr
+    assert store.seq == 1
+
+
+async def test_an_opening_given_up_leaves_the_journal_free(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await opened(tmp_path / "j.db")
+    free: Store | None = None
+    for _ in range(2_000):  # the thread closes what it opened, in its own time
+        with suppress(StoreLocked):
+            free = await opened(tmp_path / "j.db")
+            break
+        await asyncio.sleep(0.001)
+    assert free is not None
+
+    assert await free.close() == 0
+
+
+async def test_a_loop_that_ends_first_leaves_nobody_to_tell(tmp_path: Path) -> None:
     def run() -> Store:
         async def begin() -> Store:
             store = await opened(tmp_path / "j.db")
@@ -244,11 +293,10 @@ async def test_the_loops_end_stops_the_thread(tmp_path: Path) -> None:
         return asyncio.run(begin())
 
     store = await asyncio.to_thread(run)
-    await until(lambda: not store.waiting)
     store._writer.stop()
-    await asyncio.to_thread(store._writer._thread.shutdown)
+    await until(lambda: store.state is State.CLOSED)
 
-    assert store.state is State.CLOSED
+    assert store.waiting == 0
 
 
 def test_apsw_codes_are_read() -> None:

@@ -108,7 +108,9 @@ async def cuts(count: int, synchronous: str, directory: Path) -> tuple[int, int,
 )
 async def test_no_acknowledged_row_is_lost_to_a_power_cut(tmp_path: Path, count: int) -> None:
     done, acknowledged, gone, damaged = await cuts(count, "FULL", tmp_path)
-    print(f"O2: {done} power cuts, {acknowledged} acknowledged rows, {gone} lost, {damaged} damaged")
+    print(
+        f"O2: {done} power cuts, {acknowledged} acknowledged rows, {gone} lost, {damaged} damaged"
+    )
 
     assert acknowledged > 10 * count
     assert (gone, damaged) == (0, 0)

@@ -1,0 +1,145 @@
+"""A journal that cannot be written: entries stop, cancels go out, clients are told (trading 9.3, promise O12)."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+import pytest
+
+from realtime.desk import codec
+from realtime.desk.entries import NOTE
+from realtime.model.errors import Code
+from realtime.model.events import CancelAsked, Placed
+from realtime.model.orders import Order, OrderType, Side, Status, Trigger
+from realtime.model.risk import TradingState
+from realtime.store import State
+from tests.fakes import BUY, D, WatchedStore, World
+from tests.store.vfs import Disk, Renamed
+
+
+class Faulty(WatchedStore):
+    """A store on a disk that a test can break."""
+
+    disk: Disk
+
+    @classmethod
+    async def open(cls, path: Path | None, **options: Any) -> Self:
+        return await super().open(path, driver=Renamed(cls.disk), **options)
+
+
+def broken(disk: Disk) -> None:
+    def before(kind: str) -> None:
+        if kind == "write":
+            raise apsw.IOError("the disk is gone")
+
+    disk.before = before
+
+
+def mended(disk: Disk) -> None:
+    disk.before = lambda _kind: None
+
+
+async def really(true: Callable[[], bool]) -> None:
+    """Wait in real time: the writer's thread has a clock of its own."""
+    for _ in range(200):
+        if true():
+            return
+        await asyncio.to_thread(time.sleep, 0.02)
+    raise AssertionError("it did not come true in time")
+
+
+async def test_entries_stop_and_cancels_go_out_while_the_disk_fails(tmp_path: Path) -> None:
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Faulty
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        broken(Faulty.disk)
+        lost = world.start("order.place", **BUY, client_order_id="g-2")
+        await really(lambda: system.store.state is not State.OK)
+        await asyncio.sleep(1)
+        refused = await world.call("order.place", **BUY, client_order_id="g-3")
+        canceled = await world.call("order.cancel", client_order_id="g-1")
+        halted = await world.call("trading.halt", reason="again")
+
+        assert system.desk.engine.state() is TradingState.HALTED
+        assert refused.code in {Code.BUSY, Code.HALTED}
+        assert world.venue.submitted == ["g-1"]
+        assert world.venue.canceled[0] == "g-1"
+        assert canceled.ok
+        assert canceled.result is not None
+        assert canceled.result["journaled"] is False
+        assert halted.result is not None
+        assert halted.result["journaled"] is False
+        assert any("journal" in reason for reason in system.status.reasons())
+        assert system.status.row()["status"] == "down"
+
+        mended(Faulty.disk)
+        await really(lambda: system.store.state is State.OK)
+        reply = await lost
+
+        assert reply.code is Code.HALTED
+        assert world.venue.submitted == ["g-1"]
+
+    async with world.life() as system:
+        assert world.order("g-1").status is Status.CANCELED
+        assert world.order("g-2").status is Status.REJECTED
+        assert system.desk.engine.state() is TradingState.HALTED
+
+
+async def test_wishes_are_refused_while_the_journal_is_far_behind() -> None:
+    world = World()
+    async with world.life() as system:
+        for number in range(10_050):
+            system.store.append(NOTE, str(number), b"{}")
+        reply = await world.call("order.place", **BUY)
+        cancel = await world.call("order.cancel_all")
+
+        assert reply.code is Code.BUSY
+        assert reply.retry_after is not None
+        assert cancel.ok
+
+
+ORDER = Order(
+    id="o-1",
+    client_order_id="a",
+    venue_client_id="b",
+    venue="paper",
+    symbol="BTC/USDT",
+    type=OrderType.LIMIT,
+    side=Side.BUY,
+    amount=D("1.50"),
+    price=D("100"),
+    stop_loss=Trigger(price=D(90), limit=D("89.5")),
+    fees=(("USDT", D("0.10")), ("BTC", D("1E-8"))),
+    code=Code.VENUE_REJECTED,
+    created_ts=1,
+    updated_ts=2,
+)
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        Placed(order=ORDER, content={"amount": "1.5"}, cost=D("150.15"), ts=3),
+        CancelAsked(order_id="o-1", ts=4),
+    ],
+    ids=lambda fact: type(fact).__name__,
+)
+def test_a_fact_comes_back_as_it_was(fact: Any) -> None:
+    import orjson
+
+    body = codec.encode(fact, [{"id": "e-1"}], [{"id": "a-1"}])
+    raw = orjson.loads(body)
+
+    assert codec.decode(type(fact).__name__, raw["fact"]) == fact
+    assert (raw["events"], raw["alerts"]) == ([{"id": "e-1"}], [{"id": "a-1"}])
+    assert b"E-8" not in body
+
+
+def test_what_cannot_be_journaled_is_an_error() -> None:
+    with pytest.raises(TypeError):
+        codec.dumps({"when": object()})

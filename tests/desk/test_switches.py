@@ -1,0 +1,110 @@
+"""The dead man's switch at a desk: whose orders go, and who is told (conformance 48)."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from realtime.model.errors import Code
+from realtime.model.risk import TradingState
+from tests.fakes import BTC, BUY, World, until
+
+
+MARKET_BUY: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
+
+
+def result(reply: Any) -> dict[str, Any]:
+    assert reply.ok, reply.error
+    assert isinstance(reply.result, dict)
+    return reply.result
+
+
+async def test_it_cancels_the_clients_orders_and_nobody_elses_nor_attached_stops() -> None:
+    world = World()
+    async with world.life() as system:
+        told: list[tuple[str, str, str, Any]] = []
+        system.desk.notice = lambda *notice: told.append(notice)
+        await world.call("order.place", client="bot", **BUY, client_order_id="mine")
+        await world.call("order.place", client="other", **BUY, client_order_id="theirs")
+        bracket = MARKET_BUY | {"stop_loss": "60000"}
+        await world.call("order.place", client="bot", **bracket, client_order_id="held")
+        await until(lambda: len(world.venue.live()) == 3)
+        armed = result(await world.call("deadman", client="bot", timeout=60))
+        await asyncio.sleep(62)
+
+        left = world.venue.live()
+        assert armed["armed"] is True
+        assert armed["native"] is False
+        assert "mine" not in left
+        assert "theirs" in left
+        assert len([name for name in left if name.startswith("leg-")]) == 1
+        ((subject, client, event, data),) = told
+        assert (subject, client, event) == ("local", "bot", "deadman_fired")
+        assert (data["cause"], data["canceled"]) == ("timeout", ["mine"])
+        (entry,) = await world.events("deadman_fired")
+        assert entry["client"] == "bot"
+
+
+async def test_of_the_account_it_cancels_everything_and_can_halt() -> None:
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", client="other", **BUY, client_order_id="theirs")
+        bracket = MARKET_BUY | {"stop_loss": "60000"}
+        await world.call("order.place", client="other", **bracket, client_order_id="held")
+        await until(lambda: len(world.venue.live()) == 2)
+        await world.call(
+            "deadman",
+            client="bot",
+            timeout=10,
+            scope="account",
+            action="cancel_and_halt",
+            include_protection=True,
+        )
+        await asyncio.sleep(20)
+
+        assert world.venue.live() == []
+        assert system.desk.engine.state() is TradingState.HALTED
+
+
+async def test_it_survives_a_kill_with_its_deadline(tmp_path: Path) -> None:
+    world = World(tmp_path / "j.db")
+    async with world.life():
+        await world.call("order.place", client="bot", **BUY, client_order_id="mine")
+        await world.call("deadman", client="bot", timeout=60)
+        await asyncio.sleep(20)
+
+    async with world.life():
+        await asyncio.sleep(30)
+        assert world.venue.live() == ["mine"]
+        await asyncio.sleep(15)
+        assert world.venue.live() == []
+
+    async with world.life() as system:
+        assert system.deadman.get("local", "bot") is None
+
+
+async def test_what_makes_no_sense_is_refused() -> None:
+    world = World()
+    async with world.life() as system:
+        neither = await world.call("deadman")
+        short = await world.call("deadman", timeout=0.5)
+        over_http = system.registry.dispatch(
+            "deadman", {"grace": 5}, principal=None, client="x", source="http"
+        )
+        off = result(await world.call("deadman", timeout=0))
+
+        assert neither.code is short.code is Code.INVALID
+        assert getattr(over_http, "code", None) in {Code.UNAUTHORIZED, Code.NOT_SUPPORTED}
+        assert off["armed"] is False
+        assert off["fires_at"] is None
+
+
+async def test_a_step_of_the_wall_clock_fires_nothing() -> None:
+    """Promise O13: what runs in the process measures with the loop's clock."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", client="bot", **BUY, client_order_id="mine")
+        await world.call("deadman", client="bot", timeout=60)
+        world.wall += 3_600_000_000_000
+        await asyncio.sleep(30)
+
+        assert world.venue.live() == ["mine"]

@@ -1,0 +1,74 @@
+"""The document and the golden files are what the registry says (conformance items 55 and 56)."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from realtime.commands.help import MEANINGS
+from realtime.commands.registry import Registry
+from realtime.hub.hub import Reason
+from realtime.hub.protocol import NOTICES, REASONS, Close
+from realtime.model.errors import Code
+from tests.protocol.document import AGAIN, DOCUMENT, GOLDEN, files, filled, removed
+from tests.protocol.world import AppWorld
+
+
+@pytest.fixture
+async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
+    async with AppWorld(tmp_path, locked=False) as world:
+        yield world.system.registry
+
+
+async def test_55_56_document_and_golden_files_are_what_the_registry_says(
+    registry: Registry,
+) -> None:
+    for path, body in files(registry).items():
+        assert path.read_bytes() == body, f"{path.name}: {AGAIN}"
+
+
+@pytest.mark.parametrize("name", ["asyncapi", "openapi"])
+async def test_56_nothing_was_taken_away(name: str, registry: Registry) -> None:
+    golden = orjson.loads((GOLDEN / f"{name}.json").read_bytes())
+    now = orjson.loads(files(registry)[GOLDEN / f"{name}.json"])
+
+    assert list(removed(golden, now)) == []
+
+
+def test_55_codes_notices_reasons_and_closes_are_those_of_the_document() -> None:
+    text = DOCUMENT.read_text()
+    reasons = re.search(r"^`reason` of a snapshot: (.*?)\. `lost`", text, re.MULTILINE)
+    assert reasons is not None
+
+    assert set(MEANINGS) == set(Code) - {Code.ABSENT}
+    assert set(re.findall(r"`([a-z_]+)`(?= ?[(,.]|$)", reasons[1] + ".")) == set(REASONS)
+    assert {str(reason) for reason in Reason} == set(REASONS)
+    for name in (*MEANINGS, *NOTICES):
+        assert f"`{name}`" in text
+    for code in Close:
+        assert f"| {int(code)} | {code.reason} |" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "gone"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, []),
+        ({"a": 1}, {}, ["/a"]),
+        ({"a": {"b": 1}}, {"a": 1}, ["/a/b"]),
+        ({"a": 1}, {"a": 2}, ["/a: 1 became 2"]),
+        ({"a": [1, 2]}, {"a": [2, 1, 3]}, []),
+        ({"a": [1, 2]}, {"a": [2]}, ["/a[1]"]),
+        ({"a": [1]}, {"a": {}}, ["/a[1]"]),
+        ({"summary": "x"}, {"summary": "y"}, []),
+    ],
+)
+def test_taking_away_is_noticed(old: object, new: object, gone: list[str]) -> None:
+    assert list(removed(old, new)) == gone
+
+
+def test_tables_are_put_into_their_places() -> None:
+    text = "a\n<!-- table: x -->\nold\n<!-- end -->\nb"
+
+    assert filled(text, {"x": "| new |\n"}) == "a\n<!-- table: x -->\n| new |\n<!-- end -->\nb"
