@@ -126,16 +126,15 @@ class Ended(Exception):
 
 
 class Clock:
-    """Wall time that never steps: read once, then carried on by the loop's clock."""
+    """Wall time that never steps: read once, then carried on by a monotonic clock [ns]."""
 
-    def __init__(self, wall: int, monotonic: Callable[[], float]) -> None:
-        self._wall = wall
+    def __init__(self, wall: int, monotonic: Callable[[], int]) -> None:
         self._monotonic = monotonic
-        self._start = monotonic()
+        self._offset = wall - monotonic()
 
     def now(self) -> int:
         """Tell the time [ns UTC]."""
-        return self._wall + int((self._monotonic() - self._start) * 1e9)
+        return self._offset + self._monotonic()
 
     def ms(self) -> int:
         """Tell the time [wire ms]."""
@@ -232,6 +231,7 @@ class Outside:
 
     Attributes:
         wall: Wall time at the start [ns UTC].
+        monotonic: What carries it on [ns].
         secret: Makes 256 random bits as text.
         sleep: Waits for seconds.
         venue: Makes the venue.
@@ -241,6 +241,7 @@ class Outside:
     """
 
     wall: Callable[[], int] = time.time_ns
+    monotonic: Callable[[], int] = time.monotonic_ns
     secret: Callable[[], str] = lambda: secrets.token_urlsafe(32)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     venue: MakeVenue = paper
@@ -323,7 +324,7 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
     check(settings)
     outside = outside or Outside()
     loop = asyncio.get_running_loop()
-    clock = Clock(outside.wall(), loop.time)
+    clock = Clock(outside.wall(), outside.monotonic)
     path = Path(settings.store.path) if settings.store.path else None
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -510,6 +510,7 @@ class World:
         wall = self.wall + int(loop.time() * SECOND)
         return Outside(
             wall=lambda: wall,
+            monotonic=lambda: int(loop.time() * SECOND),
             secret=lambda: f"secret{next(self._secrets):010d}",
             venue=make,
             store=self.store,

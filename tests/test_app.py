@@ -1,6 +1,7 @@
 """The composition root: what it refuses, what it prints, how a process ends (reliability 4.2, 5.1)."""
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from pydantic import ValidationError
 
 from realtime import settings
-from realtime.app import DIED, REFUSED, Making, Outside, facts, run
+from realtime.app import DIED, REFUSED, JsonLines, Making, Outside, facts, replaying, run
 from realtime.model.events import MarketEvent, VenueEvent
 from realtime.settings import Settings
+from tests.conftest import VirtualClockLoop
 from tests.fakes import ScriptedVenue, World, no_page
 from tests.flows.process import Process, talk
 
@@ -205,8 +208,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Real time where a process is asked, the virtual clock otherwise."""
     if "needed_only" in request.node.name:
         return "asyncio"
-    from tests.conftest import VirtualClockLoop
-
     return "asyncio", {"loop_factory": VirtualClockLoop}
 
 
@@ -223,7 +224,8 @@ async def test_a_stop_waits_for_the_call_in_flight_and_refuses_new_orders() -> N
     world = World()
     async with world.life() as system:
         world.venue.gate = asyncio.Event()
-        order = {"symbol": "BTC/USDT", "side": "buy", "type": "limit", "amount": "0.01"}
+        order: dict[str, Any] = {"symbol": "BTC/USDT", "side": "buy", "type": "limit"}
+        order["amount"] = "0.01"
         placing = world.start("order.place", **order, price="63900", client_order_id="g-1")
         await asyncio.sleep(1)
         stopping = asyncio.ensure_future(system.drain())
@@ -284,9 +286,82 @@ async def test_a_callback_that_raises_ends_the_system() -> None:
     def broken() -> None:
         raise ZeroDivisionError("a callback")
 
-    with pytest.raises(ExceptionGroup) as raised:
+    with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012  # a life is a block
         async with world.life():
             asyncio.get_running_loop().call_soon(broken)
             await asyncio.sleep(60)
 
     assert raised.group_contains(ZeroDivisionError)
+
+
+def test_the_embedded_exchange_runs_in_this_very_process(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def ask(told: dict[str, str]) -> None:
+        def work() -> None:
+            with httpx.Client(base_url=told["page"]) as http:
+                order = {"symbol": "BTC/USDT", "side": "buy", "type": "market", "amount": "0.001"}
+                seen.append(http.post("/api/order.place", json=order).json())
+                seen.append(http.post("/api/system.fault", json={}).json())
+                fault = {"fault": "refuse", "count": 1}
+                seen.append(http.post("/api/system.fault", json=fault).json())
+                seen.append(http.post("/api/order.place", json=order).json())
+                seen.append(http.get("/ws/metrics").json())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=work).start()
+
+    wanted = given(tmp_path, paper={"latency_ms": 0, "symbols": ("BTC/USDT",), "flow_per_s": 5})
+    code, reason = run(wanted, Outside(page=no_page), ask)
+    placed, faults, _, refused, metrics = seen
+
+    assert (code, reason) == (0, "")
+    assert placed["result"]["status"] == "filled"
+    assert "lost_after" in faults["result"]["faults"]
+    assert refused["ok"] is False
+    assert metrics["result"]["active_connections"] == 0
+
+
+LINES = (
+    '1723100000000000000 {"lastUpdateId": 10, "bids": [["100.00", "5.000"]], "asks": [["100.10", "5.000"]]}',
+    '1723100000100000000 {"stream": "btcusdt@depth@100ms", "data": {"e": "depthUpdate", "E": 1723100000100,'
+    ' "s": "BTCUSDT", "U": 11, "u": 12, "b": [["100.01", "1.000"]], "a": [["100.10", "4.000"]]}}',
+    '1723100000200000000 {"stream": "btcusdt@bookTicker", "data": {"u": 12, "s": "BTCUSDT", "b": "100.01",'
+    ' "B": "1.000", "a": "100.10", "A": "4.000"}}',
+    '1723100000300000000 {"stream": "btcusdt@trade", "data": {"e": "trade", "E": 1723100000300, "s": "BTCUSDT",'
+    ' "t": 1, "p": "100.10", "q": "0.100", "T": 1723100000300, "m": false}}',
+)
+
+
+def test_a_recording_is_served_with_a_paper_account_on_top(tmp_path: Path) -> None:
+    file = tmp_path / "session.jsonl"
+    file.write_text("\n".join(LINES) + "\n")
+    seen: list[Any] = []
+
+    def ask(told: dict[str, str]) -> None:
+        def work() -> None:
+            with httpx.Client(base_url=told["page"]) as http:
+                for _ in range(50):
+                    seen.append(http.post("/api/market.ticker", json={"symbol": "BTC/USDT"}).json())
+                    if seen[-1]["ok"]:
+                        break
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=work).start()
+
+    code, _ = run(given(tmp_path), replaying(file, None), ask)
+
+    assert code == 0
+    assert seen[-1]["result"]["bid"] == "100.01"
+
+
+def test_logs_are_one_json_object_a_line() -> None:
+    record = logging.LogRecord("realtime.desk", logging.ERROR, "f", 1, "%s", ("text",), None)
+    try:
+        raise ZeroDivisionError("why")
+    except ZeroDivisionError as error:
+        record.exc_info = (type(error), error, error.__traceback__)
+    line = orjson.loads(JsonLines().format(record))
+
+    assert (line["level"], line["component"], line["message"]) == ("error", "desk", "text")
+    assert "ZeroDivisionError" in line["traceback"]

@@ -28,7 +28,9 @@ KINDS: Final[Mapping[str, type[Fact]]] = {made.__name__: made for made in get_ar
 def text(value: object) -> str:
     """Give orjson the text of what it does not know: decimals."""
     if isinstance(value, Decimal):
-        return format(value, "f")
+        # `str` takes a third of the time of `format`, and differs in exponents only.
+        written = str(value)
+        return written if "E" not in written else format(value, "f")
     raise TypeError(f"cannot journal {type(value).__name__}")
 
 

@@ -99,6 +99,7 @@ class Desk:
         gate: The way out; set once by the composition root.
         ask: Starts a look-up of an order; set by the composition root.
         notice: Tells all connections of a (subject, client) something; set by the composition root.
+        room: Rows that may wait for the journal before wishes are refused.
         draining: Whether new placements are refused because the server stops.
         acked: Acknowledged alerts, and by whom.
     """
@@ -122,6 +123,7 @@ class Desk:
         self.ask: Callable[[str], None]
         self.notice: Noticed = _deaf
         self.draining = False
+        self.room = ROOM
         self.now = now
         self._loop = loop
         self._commands = 0
@@ -169,7 +171,7 @@ class Desk:
             raise Refused(
                 Code.BUSY, "the journal cannot be written; only cancels are taken", retry_after=5.0
             )
-        if self.store.waiting >= ROOM:
+        if self.store.waiting >= self.room:
             raise Refused(
                 Code.BUSY, f"the journal is {self.store.waiting} rows behind", retry_after=1.0
             )

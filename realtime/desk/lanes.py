@@ -7,8 +7,6 @@ within a lane; (2) a fifth of the calls at a time and of the rate is kept for th
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -42,6 +40,24 @@ class Budget:
     burst: float = 1.0
 
 
+class Turn:
+    """A turn at the venue, held inside an `async with`; a class, because a generator costs twice as much."""
+
+    __slots__ = ("_lane", "_lanes")
+
+    def __init__(self, lanes: "Lanes", lane: Lane) -> None:
+        self._lanes = lanes
+        self._lane = lane
+
+    async def __aenter__(self) -> None:
+        """Wait for it."""
+        await self._lanes.enter(self._lane)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give it back."""
+        self._lanes.leave()
+
+
 class Lanes:
     """Turns at one venue."""
 
@@ -49,6 +65,7 @@ class Lanes:
         self._budget = budget
         self._loop = loop
         self._flying = 0
+        self._queued = 0
         self._tokens = budget.burst
         self._filled_at = loop.time()
         self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in Lane)
@@ -63,17 +80,21 @@ class Lanes:
         """How many wait in a lane."""
         return len(self._waiting[lane])
 
-    @asynccontextmanager
-    async def turn(self, lane: Lane) -> AsyncIterator[None]:
-        """Wait for a turn and hold it."""
+    def turn(self, lane: Lane) -> "Turn":
+        """Wait for a turn and hold it: `async with lanes.turn(lane)`."""
+        return Turn(self, lane)
+
+    async def enter(self, lane: Lane) -> None:
+        """Wait for a turn; `leave` must follow."""
         if not self._free(lane) or any(self._waiting[higher] for higher in range(lane + 1)):
             await self._queue(lane)
         else:
             self._take()
-        try:
-            yield
-        finally:
-            self._flying -= 1
+
+    def leave(self) -> None:
+        """Give a turn back."""
+        self._flying -= 1
+        if self._queued:
             self._next()
 
     @property
@@ -84,12 +105,14 @@ class Lanes:
     async def _queue(self, lane: Lane) -> None:
         turn = self._loop.create_future()
         self._waiting[lane].append(turn)
+        self._queued += 1
         self._next()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
                 self._waiting[lane].remove(turn)
+                self._queued -= 1
             else:
                 self._flying -= 1  # it was given to one who left in the same moment
             self._next()
@@ -103,6 +126,7 @@ class Lanes:
                     break
                 self._take()
                 waiting.remove(turn)
+                self._queued -= 1
                 turn.set_result(None)
             if waiting and lane >= Lane.EXIT:
                 break  # plain lanes share one allowance: a later one cannot pass an earlier one

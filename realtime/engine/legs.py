@@ -151,9 +151,7 @@ class Legs:
 
     def plan(self, state: State, symbol: str, ts: int) -> Iterator[Step]:
         """Say what makes the legs of a symbol fit: newest parents are served first."""
-        held = self.protected.get(symbol)
-        if not held:
-            return
+        held = self.protected.get(symbol, {})
         market = state.markets[symbol]
         left: dict[Side, Decimal] = {}
         # Room that wishes of this very plan will have taken.
@@ -182,7 +180,7 @@ class Legs:
                 del held[parent_id]
                 self._forget(symbol, parent_id)
         if not held:
-            del self.protected[symbol]
+            self.protected.pop(symbol, None)
 
     def _fit(
         self,
@@ -264,8 +262,6 @@ class Legs:
             amount = self.protected.get(parent.symbol, {}).get(parent_id, ZERO)
             trigger = wanted(parent, kind)
             if not amount or trigger is None or key in self.dropped:
-                continue
-            if working_leg(state, parent_id, kind) is not None:
                 continue
             tried = sum(1 for leg in state.orders.legs_of(parent_id) if leg.role is ROLES[kind])
             again = tried < TRIES

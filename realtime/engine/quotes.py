@@ -210,8 +210,8 @@ class Quotes:
             worst = price
             if amount is not None:
                 there = min(there, amount - filled)
-            elif cost is not None:
-                there = min(there, (cost - spent) / price)
+            else:
+                there = min(there, ((cost or ZERO) - spent) / price)
             filled += there
             spent += there * price
             if filled == amount or spent == cost:

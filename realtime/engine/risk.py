@@ -234,20 +234,16 @@ def refusal(state: State, case: Case, verdict: Verdict) -> Refused:
 
 
 def rule_row(result: RuleResult) -> dict[str, object]:
-    """A rule's result on the wire."""
-    row: dict[str, object] = {
+    """A failed rule in the details of a refusal."""
+    return {
         "rule": result.rule,
         "limit": None if result.limit is None else plain(result.limit),
         "value": None if result.value is None else plain(result.value),
         "headroom": None if result.headroom is None else plain(result.headroom),
         "unit": result.unit,
         "ok": result.ok,
+        "message": result.message,
     }
-    if result.message:
-        row["message"] = result.message
-    if result.warning is not None:
-        row["warning"] = result.warning
-    return row
 
 
 # --- preview ----------------------------------------------------------------------------------

@@ -610,8 +610,6 @@ def crossing(case: Case, state: State) -> list[Order]:
     for other in state.orders.working_in(order.symbol):
         if other.side is order.side or other.type is not OrderType.LIMIT or other.price is None:
             continue
-        if case.old is not None and other.id == case.old.id:
-            continue
         buy = order.side is Side.BUY
         if reach is None or (other.price <= reach if buy else other.price >= reach):
             found.append(other)

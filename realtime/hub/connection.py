@@ -4,7 +4,6 @@ Rules of this file: (1) it reads no clock and starts no timer: times come in, `d
 back; (2) whatever waits here is bounded; (3) after `close` nothing is written.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -62,6 +61,28 @@ class Connection:
         closed: The code it was closed with by us; None while open.
     """
 
+    __slots__ = (
+        "_auth_at",
+        "_bad",
+        "_beat_at",
+        "_expire_at",
+        "_floods",
+        "_stamp",
+        "_waiting",
+        "_waiting_bytes",
+        "_warn_at",
+        "batch",
+        "bounds",
+        "client",
+        "closed",
+        "in_flight",
+        "options",
+        "principal",
+        "said_bye",
+        "session",
+        "wire",
+    )
+
     def __init__(
         self,
         *,
@@ -86,7 +107,7 @@ class Connection:
         self._stamp = stamp
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
-        self._bad: deque[float] = deque()
+        self._bad: list[float] = []  # never more than `unreadable`
         self._floods: dict[str, _Flood] = {}
         self._beat_at = now + options.heartbeat
         self._auth_at: float | None = now + bounds.auth_s
@@ -174,7 +195,7 @@ class Connection:
         self.send(protocol.reply(mark=None, op=None, ts=self._stamp(), error=error))
         self._bad.append(now)
         while self._bad[0] <= now - MINUTE:
-            self._bad.popleft()
+            del self._bad[0]
         if len(self._bad) >= self.bounds.unreadable:
             self.close(Close.PROTOCOL_ERROR)
         return None

@@ -40,7 +40,7 @@ def arguments_of(op: Op) -> tuple[Json, dict[str, Json]]:
     return made, definitions
 
 
-def _draft7(node: Any) -> Any:
+def draft7(node: Any) -> Any:
     """Put a schema into draft-07, as AsyncAPI reads it.
 
     Two corrections: `discriminator` is a property's name there (asyncapi/spec#1073), and a tuple's
@@ -48,7 +48,7 @@ def _draft7(node: Any) -> Any:
     """
     match node:
         case dict():
-            made = {key: _draft7(value) for key, value in node.items()}
+            made = {key: draft7(value) for key, value in node.items()}
             match made.get("discriminator"):
                 case {"propertyName": name}:
                     made["discriminator"] = name
@@ -58,7 +58,7 @@ def _draft7(node: Any) -> Any:
                 made["items"] = made.pop("prefixItems")
             return made
         case list():
-            return [_draft7(value) for value in node]
+            return [draft7(value) for value in node]
         case _:
             return node
 
@@ -230,9 +230,9 @@ def asyncapi(registry: Registry, version: str) -> Json:
         if op.name in HTTP_ONLY:
             continue
         arguments, definitions = arguments_of(op)
-        schemas |= {name: _draft7(schema) for name, schema in definitions.items()}
+        schemas |= {name: draft7(schema) for name, schema in definitions.items()}
         name = _key(op.name)
-        messages[name] = _request_message(op, _draft7(arguments))
+        messages[name] = _request_message(op, draft7(arguments))
         operations[name] = {
             "action": "receive",
             "channel": {"$ref": "#/channels/ws"},
@@ -273,7 +273,7 @@ def asyncapi(registry: Registry, version: str) -> Json:
         "operations": dict(sorted(operations.items())),
         "components": {
             "messages": dict(sorted(messages.items())),
-            "schemas": {name: _draft7(schema) for name, schema in sorted(schemas.items())},
+            "schemas": {name: draft7(schema) for name, schema in sorted(schemas.items())},
         },
     }
 

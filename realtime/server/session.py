@@ -69,6 +69,21 @@ class Shared:
 class Socket:
     """One connection: what it says, and what is said to it."""
 
+    __slots__ = (
+        "_all",
+        "_every",
+        "_gone",
+        "_hub",
+        "_loop",
+        "_registry",
+        "connection",
+        "credential",
+        "peer",
+        "reader",
+        "since",
+        "wire",
+    )
+
     def __init__(
         self,
         shared: Shared,

@@ -124,7 +124,7 @@ async def test_a_cost_basis_is_told_by_an_admin() -> None:
     world = World()
     async with world.life():
         await world.call("order.place", **MARKET_BUY)
-        told = {"position_id": "BTC/USDT|long", "entry_price": "50000"}
+        told: dict[str, Any] = {"position_id": "BTC/USDT|long", "entry_price": "50000"}
         by_operator = await world.call("position.set_cost_basis", who=OPERATOR, **told)
         reply = result(await world.call("position.set_cost_basis", **told))
         again = result(await world.call("position.set_cost_basis", **told))

@@ -179,7 +179,7 @@ async def test_cancel_all_can_be_narrowed() -> None:
 async def test_fills_are_listed_newest_first() -> None:
     world = World()
     async with world.life():
-        market = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
+        market: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
         for number in range(3):
             await world.call("order.place", **market, client_order_id=f"m-{number}")
         page = result(await world.call("fill.list", limit=2))

@@ -226,7 +226,7 @@ class Kit:
         **fields: object,
     ) -> Order:
         """Place an order; the order as the ledger has it."""
-        order = self.draft(*args, **fields)
+        order = self.draft(*args, **fields)  # type: ignore[arg-type]
         self.post(
             Place(
                 order=order,

@@ -79,7 +79,7 @@ def test_a_fee_in_a_third_currency_moves_only_that_currency() -> None:
     kit = Kit().open(USDT="1000", ETH="1")
     kit.fill(kit.opened(BTC, "buy", "1", price="100"), "1", "100", fee="0.01", fee_currency="ETH")
 
-    assert (position(kit).amount, position(kit).cost) == (1, 100)
+    assert (position(kit).amount, position(kit).cost) == (D(1), D(100))
     assert kit.engine.day.fees == (("ETH", D("0.01")),)
 
 
@@ -91,7 +91,7 @@ def test_flattening_takes_all_of_the_remaining_cost() -> None:
     kit.fill(kit.opened(BTC, "sell", "0.1", price="100"), "0.1", "100")
     kit.fill(kit.opened(BTC, "sell", "0.2", price="100"), "0.2", "100")
 
-    assert (position(kit).amount, position(kit).cost) == (0, 0)
+    assert (position(kit).amount, position(kit).cost) == (D(0), D(0))
     [changed] = of(kit.effects, PositionChanged)
     assert isinstance(changed, PositionChanged)
     assert changed.gone == f"{BTC}|long"
@@ -243,7 +243,7 @@ def test_a_position_the_venue_held_before_us_is_opened_with_its_cost() -> None:
     kit.post(Ready(venue="paper", ready=True, reason="", ts=kit.ts))
 
     held = position(kit, PERP)
-    assert (held.amount, held.cost, held.leverage) == (10, 6400, 5)
+    assert (held.amount, held.cost, held.leverage) == (D(10), D(6400), D(5))
     assert kit.position(PERP, "10", cost=D(6400), leverage=D(5), liquidation_price=D(50000)) == []
     kit.ts += 1
     assert of(kit.position(PERP, "10", leverage=D(6)), PositionChanged)
@@ -262,7 +262,7 @@ def test_an_unknown_basis_of_a_contract_stays_unknown_through_a_close() -> None:
     kit.fill(kit.opened(PERP, "buy", "4", price="64000"), "4")
     assert position(kit, PERP).cost is None
     kit.fill(kit.opened(PERP, "sell", "10", reduce_only=True), "10")
-    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (0, 0)
+    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (D(0), D(0))
 
 
 # --- the venue's word -------------------------------------------------------------------------
@@ -342,16 +342,16 @@ def test_a_position_that_no_fill_explains_becomes_an_entry() -> None:
     kit.tick(5)
 
     held = position(kit, PERP)
-    assert (held.amount, held.cost) == (12, 7680)
+    assert (held.amount, held.cost) == (D(12), D(7680))
     kit.position(PERP, "11", cost=None)
     kit.tick(5)
-    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (11, None)
+    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (D(11), None)
     kit.position(PERP, "0")
     kit.tick(5)
-    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (0, 0)
+    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (D(0), D(0))
     kit.position("BTC/USDT:USDT", "3", cost=D(1920))
     kit.tick(5)
-    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (3, 1920)
+    assert (position(kit, PERP).amount, position(kit, PERP).cost) == (D(3), D(1920))
 
 
 def test_a_derivative_seen_later_without_a_fill_waits_for_its_five_seconds() -> None:

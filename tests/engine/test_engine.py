@@ -32,7 +32,7 @@ from realtime.model.events import (
 from realtime.model.market import SECOND, BookDelta, BookSnapshot, Mark, Stale, Ticker, Trade
 from realtime.model.orders import Asked, Status
 from realtime.model.risk import Limits, TradingState
-from tests.engine.kit import ADMIN, BTC, ETH, OFF, PERP, WHO, D, Kit, of
+from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, OFF, PERP, WHO, D, Kit, of
 
 
 def limits(**fields: object) -> Limits:
@@ -139,7 +139,7 @@ def test_transfers_are_no_profit() -> None:
 
     assert kit.engine.halts == {}
     view = kit.engine.risk_view(kit.ts)
-    assert (view.daily_pnl, view.drawdown) == (0, 0)
+    assert (view.daily_pnl, view.drawdown) == (D(0), D(0))
     # The next day the smaller account is the base, and the peak follows.
     [rolled] = facts(kit.tick(1, day="2026-09-22"), DayRolled)
     assert isinstance(rolled, DayRolled)
@@ -329,6 +329,25 @@ def test_after_a_drawdown_the_peak_restarts_where_an_admin_resumes() -> None:
     assert facts(kit.tick(1), StateSet) == []
 
 
+def test_a_drawdown_may_be_resumed_while_equity_is_unknown() -> None:
+    kit = Kit(limits(max_drawdown=D("0.1"))).open(USDT="36000", BTC="1")
+    kit.ts += SECOND
+    kit.prices(btc="53000")
+    kit.ts += 61 * SECOND
+
+    assert facts(resume(kit), PeakSet) == []
+    assert kit.engine.state() is TradingState.ACTIVE
+
+
+def test_a_venue_that_is_back_ends_all_silence() -> None:
+    kit = Kit().open()
+    for symbol in (None, BTC):
+        kit.post(Stale(venue="paper", symbol=symbol, stale=True, cause="silent", asof=kit.ts))
+    kit.post(Stale(venue="paper", symbol=None, stale=False, cause=None, asof=kit.ts))
+
+    assert not kit.engine._state.quotes.is_stale(BTC)
+
+
 def test_counters_survive_a_restart() -> None:
     """trading:3.5 features:1.6."""
     kit = broken(loss_streak=5)
@@ -442,7 +461,9 @@ def test_currencies_are_worth_a_pair_or_one_hop() -> None:
     markets = MARKETS | {
         "SOL/BTC": replace(base, symbol="SOL/BTC", base="SOL", quote="BTC"),
         "USDT/TRY": replace(base, symbol="USDT/TRY", base="USDT", quote="TRY"),
+        "SOL/USDT": replace(base, symbol="SOL/USDT", base="SOL"),
         "X/Y": replace(base, symbol="X/Y", base="X", quote="Y"),
+        "X/Z": replace(base, symbol="X/Z", base="X", quote="Z"),
     }
     kit = Kit(markets=markets)
     assert kit.engine.worth("SOL") is None
@@ -456,6 +477,9 @@ def test_currencies_are_worth_a_pair_or_one_hop() -> None:
     assert kit.engine.worth("TRY") == D("0.025")
     assert kit.engine.worth("X") is None
     assert kit.engine.worth("NOPE") is None
+    assert kit.engine._state.quotes.newest("SOL") == kit.ts
+    assert kit.engine._state.quotes.newest("NOPE") == 0
+    assert kit.engine._state.account.home("X") == "X/Y"
 
 
 def test_a_mark_is_the_venues_else_the_mid_else_the_last() -> None:

@@ -31,6 +31,7 @@ from realtime.model.events import (
     Rejected,
     Release,
     Resolve,
+    Resolved,
     SetState,
     SubmitAmend,
     Unknown,
@@ -379,7 +380,7 @@ def test_a_buy_by_cost_ends_by_its_row_and_gets_its_amount_from_it() -> None:
     kit.seen(order, Status.FILLED, "0.00999", amount=D("0.00999"))
 
     done = kit.order(order.id)
-    assert (done.status, done.amount, done.remaining) == (Status.FILLED, D("0.00999"), 0)
+    assert (done.status, done.amount, done.remaining) == (Status.FILLED, D("0.00999"), D(0))
 
 
 # --- unknown ----------------------------------------------------------------------------------
@@ -647,9 +648,7 @@ def amend(kit: Kit, order: Order, **fields: str) -> None:
     full = {"amount": None, "price": None, "stop_price": None} | {
         name: D(value) for name, value in fields.items()
     }
-    kit.post(
-        Amend(order_id=order.id, stop_loss=None, take_profit=None, who=WHO, ts=kit.ts, **full)  # type: ignore[arg-type]
-    )
+    kit.post(Amend(order_id=order.id, stop_loss=None, take_profit=None, who=WHO, ts=kit.ts, **full))
 
 
 def done(kit: Kit, order: Order, **fields: object) -> None:
@@ -1033,6 +1032,48 @@ def test_recent_orders_are_the_working_ones_and_those_of_five_minutes() -> None:
     assert recent == {young.id, working.id, revived.id}
     assert next(order.id for order in kit.engine.orders.all()) == old.id
     assert list(kit.engine.orders.symbols()) == [BTC]
+    few = Kit().open()
+    ended = buy(few)
+    few.seen(ended, Status.CANCELED)
+    assert [order.id for order in few.engine.orders.recent(few.ts)] == [ended.id]
+
+
+def test_an_answer_that_says_what_is_known_changes_no_status() -> None:
+    kit = Kit().open()
+
+    order = kit.accept(kit.place(BTC, "buy", "0.01", price="64000"), Status.PENDING)
+
+    assert (order.status, order.exchange_order_id) == (Status.PENDING, f"v-{order.id}")
+
+
+def test_an_operators_decision_about_an_order_that_is_known_changes_nothing() -> None:
+    kit = Kit().open()
+    order = buy(kit)
+    decided = Resolved(
+        order_id=order.id, status=Status.CANCELED, filled=None, reason="", by="root", ts=kit.ts
+    )
+
+    assert kit.post(decided) == []
+
+
+def test_an_id_the_venue_knows_already_is_not_placed_again() -> None:
+    """trading:I3."""
+    kit = Kit().open()
+    order = buy(kit)
+    draft = kit.draft(BTC, "buy", "0.01", price="64000", venue_client_id=order.venue_client_id)
+
+    assert kit.post(Place(order=draft, who=WHO, ts=kit.ts)) == [Duplicate(order)]
+
+
+def test_an_inferred_fill_of_unknown_cost_gives_way_too() -> None:
+    kit = Kit().open(USDT="100000", BTC="1")
+    order = kit.opened(BTC, "sell", "0.01", price="65000")
+    kit.seen(order, Status.OPEN, "0.01")
+    kit.post(kit.engine.missing_fills(order.id, kit.ts)[0])
+
+    kit.fill(order, "0.01", "65000")
+
+    assert (kit.engine.positions[BTC].amount, kit.engine.positions[BTC].cost) == (D("0.99"), None)
 
 
 def test_every_change_is_published_with_the_row_as_it_is() -> None:

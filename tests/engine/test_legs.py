@@ -20,6 +20,7 @@ from realtime.model.events import (
     Effect,
     Place,
     PlaceNext,
+    Ready,
     Rejected,
     SetState,
     Transferred,
@@ -29,7 +30,7 @@ from realtime.model.events import (
 from realtime.model.market import SECOND, Stale, Trade
 from realtime.model.orders import Asked, Order, OrderType, Role, Status, Trigger
 from realtime.model.risk import TradingState
-from tests.engine.kit import BTC, PERP, WHO, D, Kit, of
+from tests.engine.kit import BTC, MARKETS, PERP, WHO, D, Kit, of
 
 
 STOP, TARGET = Trigger(price=D(60000)), Trigger(price=D(70000))
@@ -226,7 +227,7 @@ def test_a_refused_leg_is_tried_again_then_we_watch_its_price_ourselves() -> Non
     )
 
     fired = leg(k, parent, Kind.STOP)
-    assert (fired.type, fired.amount) == (OrderType.MARKET, 10)
+    assert (fired.type, fired.amount) == (OrderType.MARKET, D(10))
 
 
 def test_a_watched_leg_of_a_flat_position_fires_nothing() -> None:
@@ -686,6 +687,30 @@ def test_a_shorts_protection_is_told_by_its_nearest_prices() -> None:
     marked = k.engine.mark_position(k.engine.positions[PERP])
     assert (marked.stop_loss, marked.take_profit) == (D(69000), D(61000))
     assert k.engine.value(k.ts).positions[0] == marked
+
+
+def test_after_a_restart_legs_are_made_to_fit_once_the_account_is_ready() -> None:
+    """trading:B7."""
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "4")
+    k.engine = k.replayed()
+    k.prices()
+    k.balance("USDT", "100000")
+    k.fill(parent, "6")
+    assert legs(k, parent) == [("sl", "4"), ("tp", "4")]
+
+    k.post(Ready(venue="paper", ready=True, reason="", ts=k.ts))
+
+    assert legs(k, parent) == [("sl", "10"), ("tp", "10")]
+
+
+def test_a_parent_may_ask_for_a_target_alone() -> None:
+    k = kit()
+    parent = bracket(k, stop_loss=None)
+    k.fill(parent, "10")
+
+    assert legs(k, parent) == [("tp", "10")]
 
 
 def test_placing_a_leg_twice_is_one_order() -> None:

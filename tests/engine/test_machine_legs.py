@@ -4,10 +4,10 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from realtime.model.errors import Code, Refused
-from realtime.model.events import AmendDone, Effect, Rejected, Unknown
+from realtime.model.events import AmendDone, Rejected, Unknown
 from realtime.model.market import ZERO
 from realtime.model.orders import Asked, Order, Role, Side, Status, Trigger
-from tests.engine.kit import PERP, D, Kit
+from tests.engine.kit import PERP, D
 from tests.engine.test_legs import LegKit
 
 
@@ -199,6 +199,3 @@ def test_legs_always_fit() -> None:
             max_examples=60, stateful_step_count=25, deadline=None, derandomize=True, database=None
         ),
     )
-
-
-__all__ = ["Brackets", "Effect", "Kit"]

@@ -43,7 +43,7 @@ def with_limits(**fields: object) -> Limits:
 
 def agree(kit: Kit, *args: str, **fields: object) -> bool:
     """Preview and placement say the same; whether it passed."""
-    order = kit.draft(*args, **fields)
+    order = kit.draft(*args, **fields)  # type: ignore[arg-type]
     wish = Place(order=order, who=WHO, ts=kit.ts)
     shown = kit.engine.preview(wish)
     refusal = None
@@ -239,8 +239,9 @@ def test_what_is_off_the_grid_is_refused_with_the_nearest_values(
     assert rule_of(refusal) == rule
     assert refusal.details is not None
     assert refusal.details["nearest"] == nearest
-    [field] = refusal.details["fields"]  # type: ignore[misc]
-    assert field["reason"] == rule  # type: ignore[index]
+    fields_row = refusal.details["fields"]
+    assert isinstance(fields_row, list)
+    assert [row["reason"] for row in fields_row] == [rule]
     assert nearest[0] in refusal.message
 
 
@@ -1078,6 +1079,17 @@ def test_a_sells_bracket_is_mirrored() -> None:
     assert refused(kit, PERP, "sell", "1", price="64000", stop_loss=target).code is Code.INVALID
 
 
+def test_a_refused_exit_hears_the_warnings_too() -> None:
+    """trading:R4."""
+    kit = Kit().open(USDT="1000", BTC="1")
+    kit.ts += 10 * SECOND
+
+    refusal = refused(kit, BTC, "sell", "0.010001")
+
+    assert refusal.details is not None
+    assert "stale_market_data" in str(refusal.details["warning"])
+
+
 def test_an_unknown_symbol_is_not_found() -> None:
     kit = Kit().open()
 
@@ -1097,7 +1109,7 @@ def test_the_preview_shows_what_would_happen() -> None:
     shown = kit.engine.preview(Place(order=kit.draft(BTC, "buy", "0.1"), who=WHO, ts=kit.ts))
 
     assert shown.valid
-    assert (shown.average, shown.slippage, shown.expected_fill) == (D("64000.01"), 0, D("0.1"))
+    assert (shown.average, shown.slippage, shown.expected_fill) == (D("64000.01"), D(0), D("0.1"))
     assert shown.cost == D("6400.001")
     assert (shown.fee, shown.fee_currency) == (D("0.0001"), "BTC")
     assert shown.notional_after == D("6432.001005")
@@ -1123,7 +1135,7 @@ def test_the_largest_amount_passes_and_one_lot_more_does_not(
     """trading:R1: preview and placement agree at every limit."""
     for kind in ({"price": "64000"}, {}):
         kit = Kit(with_limits(**limits)).open(USDT=usdt)
-        draft = kit.draft(BTC, "buy", "0.001", **kind)  # type: ignore[arg-type]
+        draft = kit.draft(BTC, "buy", "0.001", **kind)
         most = kit.engine.preview(Place(order=draft, who=WHO, ts=kit.ts)).max_allowed_amount
         assert most > 0
         assert not agree(kit, BTC, "buy", str(most + D("0.00001")), **kind)
@@ -1137,7 +1149,7 @@ def test_no_amount_is_allowed_when_trading_is_halted() -> None:
 
     shown = kit.engine.preview(wish)
 
-    assert (shown.valid, shown.code, shown.max_allowed_amount) == (False, Code.HALTED, 0)
+    assert (shown.valid, shown.code, shown.max_allowed_amount) == (False, Code.HALTED, D(0))
     assert shown.failed == ("halted",)
 
 
@@ -1196,7 +1208,7 @@ def test_cost_margin_and_fee_of_a_preview(
 ) -> None:
     kit = Kit().open(USDT="100000", BTC="1")
 
-    shown = kit.engine.preview(Place(order=kit.draft(*args, **fields), who=WHO, ts=kit.ts))
+    shown = kit.engine.preview(Place(order=kit.draft(*args, **fields), who=WHO, ts=kit.ts))  # type: ignore[arg-type]
 
     assert shown.margin is not None
     assert shown.margin - D(margin) < D("0.01")

@@ -274,7 +274,7 @@ def test_the_assessment_adds_positions_and_resting_entries() -> None:
     assert (view.concentration_risk, view.hhi, view.effective_positions) == (
         D("0.064"),
         D("0.5"),
-        2,
+        D(2),
     )
     assert (view.positions_risk, view.orders_risk, view.exposure_risk) == (
         D("0.128"),
@@ -356,7 +356,7 @@ def test_a_price_that_is_missing_leaves_gaps_in_the_assessment() -> None:
     kit.bought(PERP, "buy", "10", "64000")
     kit.opened(BTC, "buy", "0.01", type="trailing_stop", trailing_rate="0.01")
     for held in (kit.engine._state.quotes.books, kit.engine._state.quotes.tickers):
-        held.clear()  # type: ignore[attr-defined]
+        held.clear()
     kit.engine._state.quotes._marks_now.clear()
     kit.ts += SECOND
 
@@ -384,7 +384,7 @@ def test_limits_of_zero_are_full() -> None:
 
     view = kit.engine.risk_view(kit.ts)
 
-    assert (view.exposure_risk, view.loss_risk) == (1, 0)
+    assert (view.exposure_risk, view.loss_risk) == (D(1), D(0))
 
 
 def test_old_prices_make_equity_missing() -> None:
@@ -407,7 +407,7 @@ def test_coins_no_market_prices_are_listed_and_left_out() -> None:
 
     value = kit.engine.value(kit.ts)
 
-    assert (value.total_value, value.unpriced) == (36000, ("DOGE",))
+    assert (value.total_value, value.unpriced) == (D(36000), ("DOGE",))
 
 
 # --- market data ------------------------------------------------------------------------------

@@ -56,8 +56,8 @@ async def test_an_order_fills_on_every_socket_and_all_is_there_after_a_kill(
             last = await one.subscribe("fills")
         server.kill()
 
-    with Process.serve(data) as server, httpx.Client(base_url=server.http) as http:
-        async with talk(server.socket) as three:
+    with Process.serve(data) as server:
+        async with talk(server.socket) as three, httpx.AsyncClient(base_url=server.http) as http:
             resumed = await three.subscribe(
                 {"channel": "fills", "since": {"epoch": before["epoch"], "seq": before["seq"]}}
             )
@@ -81,7 +81,7 @@ async def test_an_order_fills_on_every_socket_and_all_is_there_after_a_kill(
                 (b["id"], b["total"], b["reserved"]) for b in balances
             ]
 
-            answer = http.get("/api/snapshot", params={"channel": "orders"}).json()
+            answer = (await http.get("/api/snapshot", params={"channel": "orders"})).json()
             (again,) = await three.subscribe(
                 {"channel": "orders", "since": {"epoch": answer["epoch"], "seq": answer["seq"]}}
             )
@@ -91,7 +91,7 @@ async def test_an_order_fills_on_every_socket_and_all_is_there_after_a_kill(
             assert canceled["status"] == "canceled"
 
 
-async def test_the_twin_over_http_is_the_same_op(tmp_path: Path) -> None:
+def test_the_twin_over_http_is_the_same_op(tmp_path: Path) -> None:
     with Process.serve(tmp_path / "j.db") as server, httpx.Client(base_url=server.http) as http:
         placed = http.post("/api/orders", json={**BUY, "client_order_id": "h-1"})
         again = http.post("/api/order.place", json={**BUY, "client_order_id": "h-1"})
@@ -120,7 +120,7 @@ async def test_a_halt_and_a_deadman_survive_a_kill(tmp_path: Path) -> None:
             await one.result("deadman", timeout=60, grace=1)
         server.kill()
 
-    with Process.serve(data) as server, httpx.Client(base_url=server.http) as http:
+    with Process.serve(data) as server:
         async with talk(server.socket) as other:
             await other.subscribe("events?type=deadman_fired")
             fired = await other.until("events?type=deadman_fired", 1)
@@ -131,7 +131,6 @@ async def test_a_halt_and_a_deadman_survive_a_kill(tmp_path: Path) -> None:
             halted = await other.result("trading.halt", reason="drill")
             assert halted["journaled"] is True
         server.kill()
-        del http
 
     with Process.serve(data) as server:
         async with talk(server.socket) as again:

@@ -99,8 +99,10 @@ async def deaths(data: Path, count: int, check: Callable[[Ledger, Talk], Awaitab
         "REALTIME_RECONCILE__ABSENT_S": "1.0",
     }
     async with asyncio.TaskGroup() as group:
-        for number in range(CLIENTS):
+        clients = [
             group.create_task(trade(number, ledger, chance), name=f"client {number}")
+            for number in range(CLIENTS)
+        ]
         for _ in range(count):
             server = await asyncio.to_thread(Process.serve, data, **env)
             with server:
@@ -115,10 +117,7 @@ async def deaths(data: Path, count: int, check: Callable[[Ledger, Talk], Awaitab
             ledger.ending = True
             ledger.up.set()
             async with talk(server.socket) as line:
-                while any(
-                    not task.done() for task in asyncio.all_tasks() if "client" in task.get_name()
-                ):
-                    await asyncio.sleep(0.05)
+                await asyncio.wait(clients)
                 await check(ledger, line)
             assert server.terminate() == 0
     assert verify(data).ok

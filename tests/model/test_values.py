@@ -12,13 +12,13 @@ from tests.engine.kit import BTC, MARKETS, PERP, D, Kit
 def test_a_balance_is_what_is_free_and_what_is_used() -> None:
     balance = Balance(venue="paper", currency="BTC", available=D(1), reserved=D(2))
 
-    assert (balance.total, balance.id) == (3, "BTC|spot")
+    assert (balance.total, balance.id) == (D(3), "BTC|spot")
 
 
 def test_a_position_has_a_side_and_an_entry_price() -> None:
     short = Position(venue="p", symbol="S", amount=D(-2), cost=D(-20), contract_size=D("0.1"))
 
-    assert (short.side, short.id, short.entry_price) == ("short", "S|short", 100)
+    assert (short.side, short.id, short.entry_price) == ("short", "S|short", D(100))
     assert Position(venue="p", symbol="S").entry_price is None
     assert Position(venue="p", symbol="S", amount=D(1), cost=None).entry_price is None
     assert Position(venue="p", symbol="S", amount=D(1)).side == "long"
@@ -51,13 +51,13 @@ def test_statuses_and_sides() -> None:
 def test_an_order_knows_what_it_is_for() -> None:
     order = Kit().draft(BTC, "buy", "1", role=Role.STOP_LOSS, bot_id="b")
 
-    assert (order.exit, order.protective, order.owner, order.remaining) == (True, True, "b", 1)
+    assert (order.exit, order.protective, order.owner, order.remaining) == (True, True, "b", D(1))
     plain = Kit().draft(BTC, "buy", "1", filled=D(2))
     assert (plain.exit, plain.protective, plain.owner, plain.remaining) == (
         False,
         False,
         "alice",
-        0,
+        D(0),
     )
 
 

@@ -174,6 +174,17 @@ class Stack:
         return await request(self.front, method, path, body, **more)
 
 
+def token(name: str) -> Token:
+    """Make a token that tests know by name; alice's ends after an hour."""
+    return Token(
+        id=f"t-{name}",
+        digest=digest(name),
+        subject=name.removeprefix("rt_"),
+        scopes=ROLES[TOKENS[name]],
+        expires_at=EPOCH + HOUR_MS if name == "rt_alice" else None,
+    )
+
+
 @asynccontextmanager
 async def stack(
     *,
@@ -197,16 +208,7 @@ async def stack(
     def secret() -> str:
         return f"{next(numbers):032d}"[::-1]
 
-    tokens = [
-        Token(
-            id=f"t-{name}",
-            digest=digest(name),
-            subject=name.removeprefix("rt_"),
-            scopes=ROLES[role],
-            expires_at=EPOCH + HOUR_MS if name == "rt_alice" else None,
-        )
-        for name, role in TOKENS.items()
-    ]
+    tokens = [token(name) for name in TOKENS]
     hub = Hub(boot="k1", journal="j1", now=now, sizes=sizes)
     hub.symbols = SYMBOLS
     auth = Auth(tokens=tokens if locked else (), now=now, clock=loop.time, secret=secret)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from realtime.hub.hub import Sizes
 from realtime.model.errors import Code, Refused
 from realtime.model.principal import ROLES
 from realtime.server.admission import Admission
+from realtime.server.auth import digest
 from realtime.server.limits import RATES
 from tests.server.front import (
     EPOCH,
@@ -27,6 +29,7 @@ from tests.server.front import (
     Socket,
     Stack,
     stack,
+    token,
 )
 
 
@@ -333,6 +336,22 @@ async def test_07_another_subject_is_forbidden_and_a_fresh_token_extends() -> No
     async with stack(locked=True) as s, hello(s, "rt_alice") as c:
         assert (await c.call("auth", token="rt_tom"))["error"]["code"] == "forbidden"
         assert (await c.call("auth", token="rt_alice"))["ok"]
+
+
+async def test_07_with_fewer_scopes_the_channels_that_need_more_are_ended() -> None:
+    async with stack(locked=True) as s, hello(s, "rt_root") as c:
+        await c.call("subscribe", channels=["logs", "orders"])
+        less = replace(
+            token("rt_root"), id="t-less", digest=digest("rt_less"), scopes=ROLES["viewer"]
+        )
+        s.auth.add(less)
+        await c.call("auth", token="rt_less")
+        c.waiting()
+        notice = next(m for m in c.read if m["type"] == "notice")
+
+        assert (notice["event"], notice["channels"]) == ("unsubscribed", ["logs"])
+        assert notice["data"] == {"code": "forbidden"}
+        assert (await c.call("unsubscribe", channels="*"))["result"]["channels"] == ["orders"]
 
 
 async def test_07_without_tokens_auth_is_answered_and_changes_nothing() -> None:
@@ -696,6 +715,24 @@ async def test_32_whatever_is_sent_gets_a_coded_reply(
         assert (await c.call("ping"))["ok"]
         assert s.toys.seen == []
         assert caplog.records == []
+
+
+async def test_a_mistake_of_ours_in_the_endpoint_is_not_hidden() -> None:
+    async with stack() as s:
+        c = s.connect()
+        async with c:
+            await c.next()
+            s.registry._lanes = None  # type: ignore[assignment]  # the mistake
+            reply = await c.call("ping")
+            assert reply["error"]["code"] == "internal"
+            s.registry._names = None  # type: ignore[assignment]  # a worse one
+            c.send("ping")
+            await asyncio.sleep(0.1)
+            task, c._task = c._task, None
+        assert task is not None
+        with pytest.raises(ExceptionGroup):
+            await task
+        assert len(s.front.sockets) == 0
 
 
 async def test_a_result_without_a_json_form_is_our_mistake(

@@ -1,0 +1,90 @@
+"""The protocol explains itself."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from realtime.commands import connection, help as help_ops
+from realtime.commands.help import MEANINGS, TRY
+from realtime.commands.registry import ANONYMOUS
+from realtime.hub.channels import TOPICS
+from realtime.model.errors import Code
+from tests.commands.kit import Desk
+from tests.commands.test_connection import Guard
+
+
+@pytest.fixture
+def desk() -> Desk:
+    desk = Desk(*connection.ops(Guard(), dict))
+    for op in help_ops.ops(desk.registry):
+        desk.registry.add(op)
+    return desk
+
+
+def about(desk: Desk, word: str | None = None) -> Any:
+    args: dict[str, Any] = {} if word is None else {"about": word}
+    reply = desk.call("help", principal=ANONYMOUS, **args)
+    assert reply.ok, reply.error
+    return orjson.loads(orjson.dumps(reply.result))
+
+
+def test_without_arguments_it_lists_what_there_is(desk: Desk) -> None:
+    result = about(desk)
+
+    assert set(result["ops"]) == set(desk.registry.ops)
+    assert len(result["channels"]) == len(TOPICS)
+    assert result["try"] == list(TRY)
+    for line in TRY:
+        assert "op" in orjson.loads(line)
+
+
+def test_an_op_is_explained_with_schema_and_example(desk: Desk) -> None:
+    result = about(desk, "subscribe")
+
+    assert result["op"] == "subscribe"
+    assert (result["scope"], result["lane"], result["idempotency"]) == ("read", "sub", "absolute")
+    assert result["confirm"] is False
+    assert result["http"] == ["POST /api/subscribe"]
+    assert result["schema"]["required"] == ["channels"]
+    assert result["example"]["op"] == "subscribe"
+
+
+@pytest.mark.parametrize("word", ["ops", "channels", "errors"])
+def test_the_lists_are_complete(desk: Desk, word: str) -> None:
+    rows = about(desk, word)[word]
+    sizes = {"ops": len(desk.registry.ops), "channels": len(TOPICS), "errors": len(MEANINGS)}
+
+    assert len(rows) == sizes[word]
+
+
+@pytest.mark.parametrize("word", ["ticker", "ticker:BTC/USDT", "ticker?rate=100"])
+def test_a_channel_is_explained_by_its_topic(desk: Desk, word: str) -> None:
+    result = about(desk, word)
+
+    assert result["topic"] == "ticker"
+    assert result["class"] == "value"
+    assert result["options"][0]["name"] == "rate"
+
+
+@pytest.mark.parametrize("code", list(MEANINGS))
+def test_every_error_code_is_explained(desk: Desk, code: Code) -> None:
+    result = about(desk, code.value)
+
+    assert result["http"] == code.http
+    assert result["meaning"]
+
+
+def test_codes_of_rows_are_not_errors_of_the_wire() -> None:
+    assert set(MEANINGS) == set(Code) - {Code.ABSENT}
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("subscrib", "subscribe"), ("tiker", "ticker"), ("zzz", "help")]
+)
+def test_an_unknown_word_comes_with_a_hint(desk: Desk, word: str, hint: str) -> None:
+    reply = desk.call("help", about=word)
+
+    assert reply.code is Code.NOT_FOUND
+    assert reply.error is not None
+    assert hint in str(reply.error["message"])
