@@ -21,7 +21,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypedDict
@@ -231,7 +231,7 @@ class Outside:
 
     Attributes:
         wall: Wall time at the start [ns UTC].
-        monotonic: What carries it on [ns].
+        monotonic: What carries it on [ns]; None is the loop's clock, which tests replace.
         secret: Makes 256 random bits as text.
         sleep: Waits for seconds.
         venue: Makes the venue.
@@ -241,7 +241,7 @@ class Outside:
     """
 
     wall: Callable[[], int] = time.time_ns
-    monotonic: Callable[[], int] = time.monotonic_ns
+    monotonic: Callable[[], int] | None = None
     secret: Callable[[], str] = lambda: secrets.token_urlsafe(32)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     venue: MakeVenue = paper
@@ -324,7 +324,7 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
     check(settings)
     outside = outside or Outside()
     loop = asyncio.get_running_loop()
-    clock = Clock(outside.wall(), outside.monotonic)
+    clock = Clock(outside.wall(), outside.monotonic or (lambda: int(loop.time() * 1e9)))
     path = Path(settings.store.path) if settings.store.path else None
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -430,6 +430,8 @@ async def compose(
         limits=Limits(**parse_limits(settings.risk.limits)),
         valuation_currency=settings.risk.valuation_currency,
     )
+    for symbol, book in venue.books.items():
+        engine.share_book(symbol, book)
     recovered = recover(rest, engine)
     del rest
     hub = Hub(
@@ -914,6 +916,9 @@ def run(
         Exit code (0 drained, 2 refused, 70 a part died) and the reason.
     """
     logs(settings)
+    if outside.monotonic is None:
+        # The same clock as the loop's, at a tenth of the cost: an order asks for the time twenty times.
+        outside = replace(outside, monotonic=time.monotonic_ns)
 
     def started(system: System, where: str) -> None:
         show(facts(system, where))

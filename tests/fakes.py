@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from realtime.app import Making, Outside, System, open_system
 from realtime.commands.registry import Pending, Reply
+from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, VenueRejected, VenueUnknown
 from realtime.model.events import Ack, BalanceSeen, Filled, OrderSeen
@@ -97,6 +98,7 @@ class ScriptedVenue:
     def __init__(self, *, markets: Mapping[str, Market] = MARKETS) -> None:
         self.id = "paper"
         self.markets = markets
+        self.books: Mapping[str, OrderBook] = {}
         self.lookup_proven = True
         self.script: deque[str] = deque()
         self.cancels: deque[str] = deque()
@@ -510,7 +512,6 @@ class World:
         wall = self.wall + int(loop.time() * SECOND)
         return Outside(
             wall=lambda: wall,
-            monotonic=lambda: int(loop.time() * SECOND),
             secret=lambda: f"secret{next(self._secrets):010d}",
             venue=make,
             store=self.store,

@@ -324,12 +324,18 @@ def test_the_embedded_exchange_runs_in_this_very_process(tmp_path: Path) -> None
 
 LINES = (
     '1723100000000000000 {"lastUpdateId": 10, "bids": [["100.00", "5.000"]], "asks": [["100.10", "5.000"]]}',
-    '1723100000100000000 {"stream": "btcusdt@depth@100ms", "data": {"e": "depthUpdate", "E": 1723100000100,'
-    ' "s": "BTCUSDT", "U": 11, "u": 12, "b": [["100.01", "1.000"]], "a": [["100.10", "4.000"]]}}',
-    '1723100000200000000 {"stream": "btcusdt@bookTicker", "data": {"u": 12, "s": "BTCUSDT", "b": "100.01",'
-    ' "B": "1.000", "a": "100.10", "A": "4.000"}}',
-    '1723100000300000000 {"stream": "btcusdt@trade", "data": {"e": "trade", "E": 1723100000300, "s": "BTCUSDT",'
-    ' "t": 1, "p": "100.10", "q": "0.100", "T": 1723100000300, "m": false}}',
+    (
+        '1723100000100000000 {"stream": "btcusdt@depth@100ms", "data": {"e": "depthUpdate", "E": 1723100000100,'
+        ' "s": "BTCUSDT", "U": 11, "u": 12, "b": [["100.01", "1.000"]], "a": [["100.10", "4.000"]]}}'
+    ),
+    (
+        '1723100000200000000 {"stream": "btcusdt@bookTicker", "data": {"u": 12, "s": "BTCUSDT", "b": "100.01",'
+        ' "B": "1.000", "a": "100.10", "A": "4.000"}}'
+    ),
+    (
+        '1723100000300000000 {"stream": "btcusdt@trade", "data": {"e": "trade", "E": 1723100000300, "s": "BTCUSDT",'
+        ' "t": 1, "p": "100.10", "q": "0.100", "T": 1723100000300, "m": false}}'
+    ),
 )
 
 
@@ -358,7 +364,7 @@ def test_a_recording_is_served_with_a_paper_account_on_top(tmp_path: Path) -> No
 def test_logs_are_one_json_object_a_line() -> None:
     record = logging.LogRecord("realtime.desk", logging.ERROR, "f", 1, "%s", ("text",), None)
     try:
-        raise ZeroDivisionError("why")
+        raise ZeroDivisionError("why")  # noqa: TRY301  # to have a traceback
     except ZeroDivisionError as error:
         record.exc_info = (type(error), error, error.__traceback__)
     line = orjson.loads(JsonLines().format(record))

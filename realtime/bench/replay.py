@@ -111,6 +111,8 @@ async def play(lines: Sequence[bytes]) -> Played:
         hub = Hub(boot="bench", journal=store.journal_id, now=lambda: now() // 1_000_000)
         hub.symbols = venue.markets
         engine = Engine(venue=venue.id, mode="paper", markets=venue.markets, limits=Limits())
+        for name, book in venue.books.items():
+            engine.share_book(name, book)
         outlet = Outlet(engine=engine, hub=hub, mode="paper", zone="UTC", now=now)
         entries = Entries(events=0, alerts=0)
         desk = Desk(engine=engine, store=store, outlet=outlet, entries=entries, now=now, loop=loop)

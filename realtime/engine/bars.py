@@ -8,9 +8,9 @@ Rules of this file:
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
+from realtime.model.frozen import frozen
 from realtime.model.market import MONEY, SECOND, ZERO, Bar, Trade
 
 
@@ -45,36 +45,38 @@ def opening(ts: int, timeframe: str) -> int:
     return (ts - shift) // length * length + shift
 
 
-@dataclass(slots=True)
 class Forming:
-    """A bar that still changes; numbers as strings, the float is for comparing only."""
+    """A bar that still changes; numbers as strings, floats are for comparing only."""
 
-    ts: int
-    open: str
-    high: str
-    low: str
-    close: str
-    volume: Decimal
+    __slots__ = ("_bottom", "_top", "close", "end", "high", "low", "open", "ts", "volume")
+
+    def __init__(self, ts: int, end: int, piece: Bar) -> None:
+        self.ts = ts
+        self.end = end
+        self.open, self.high, self.low, self.close = piece.open, piece.high, piece.low, piece.close
+        self.volume = Decimal(piece.volume)
+        self._top, self._bottom = float(piece.high), float(piece.low)
 
     def bar(self) -> Bar:
         """What it is now."""
-        return Bar(
-            ts=self.ts,
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=format(self.volume, "f"),
-        )
+        return Bar(self.ts, self.open, self.high, self.low, self.close, format(self.volume, "f"))
 
-    def merge(self, *, high: str, low: str, close: str, volume: Decimal) -> None:
-        """Take in a later piece of the same bar."""
-        if float(high) > float(self.high):
-            self.high = high
-        if float(low) < float(self.low):
-            self.low = low
-        self.close = close
+    def add(self, price: str, volume: Decimal) -> None:
+        """Take in a later trade of the same bar."""
+        number = float(price)
+        if number > self._top:
+            self._top, self.high = number, price
+        elif number < self._bottom:
+            self._bottom, self.low = number, price
+        self.close = price
         self.volume = MONEY.add(self.volume, volume)
+
+    def merge(self, piece: Bar) -> None:
+        """Take in a later piece of the same bar."""
+        volume = Decimal(piece.volume)
+        self.add(piece.high, ZERO)
+        self.add(piece.low, ZERO)
+        self.add(piece.close, volume)
 
 
 class Bars:
@@ -96,16 +98,11 @@ class Bars:
 
     def add(self, trade: Trade) -> bool:
         """Take in a trade; True when this closed a bar."""
-        return self.merge(
-            Bar(
-                ts=trade.ts,
-                open=trade.price,
-                high=trade.price,
-                low=trade.price,
-                close=trade.price,
-                volume=trade.amount,
-            )
-        )
+        forming = self._forming
+        if forming is not None and forming.ts <= trade.ts < forming.end:
+            forming.add(trade.price, Decimal(trade.amount))
+            return False
+        return self.merge(_piece(trade))
 
     def merge(self, piece: Bar) -> bool:
         """Take in a trade or a finer bar, in the order of time; True when this closed a bar."""
@@ -115,13 +112,9 @@ class Bars:
             return False
         closed = self.advance(start)
         if self._forming is None:
-            self._forming = Forming(
-                start, piece.open, piece.high, piece.low, piece.close, Decimal(piece.volume)
-            )
+            self._forming = Forming(start, start + TIMEFRAMES[self.timeframe], piece)
         else:
-            self._forming.merge(
-                high=piece.high, low=piece.low, close=piece.close, volume=Decimal(piece.volume)
-            )
+            self._forming.merge(piece)
         return closed
 
     def advance(self, ts: int) -> bool:
@@ -153,6 +146,12 @@ class Bars:
         return tuple(self._closed)
 
 
+def _piece(trade: Trade) -> Bar:
+    """A trade as the smallest bar."""
+    price = trade.price
+    return Bar(trade.ts, price, price, price, price, trade.amount)
+
+
 def resample(bars: Iterable[Bar], timeframe: str) -> list[Bar]:
     """Fold finer bars, oldest first, into bars of `timeframe`; the last one may be incomplete."""
     fold = Bars(timeframe, keep=1_000_000)
@@ -162,7 +161,7 @@ def resample(bars: Iterable[Bar], timeframe: str) -> list[Bar]:
     return [*fold.history(), *([forming] if forming else [])]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Day:
     """The last 24 hours of a symbol; None where nothing was traded."""
 
@@ -179,82 +178,82 @@ class Day:
         return MONEY.divide(self.quote_volume, self.volume) if self.volume else None
 
 
-@dataclass(slots=True)
-class Minute:
+class Minute(Forming):
     """What was traded in one minute."""
 
-    ts: int
-    open: str
-    high: str
-    low: str
-    close: str
-    volume: Decimal
-    quote_volume: Decimal
+    __slots__ = ("quote_volume",)
+
+    def __init__(self, ts: int, piece: Bar, quote_volume: Decimal) -> None:
+        super().__init__(ts, ts + MINUTE, piece)
+        self.quote_volume = quote_volume
 
 
 class DayFold:
     """Trades of the last 24 hours, kept by the minute: the oldest minute leaves as a whole."""
 
-    __slots__ = ("_high", "_low", "_minutes", "_quote_volume", "_volume")
+    __slots__ = ("_extremes", "_minutes", "_quote_volume", "_volume")
 
     def __init__(self) -> None:
         self._minutes: deque[Minute] = deque()
         self._volume = ZERO
         self._quote_volume = ZERO
-        # Extremes of all minutes; found anew when the minute that holds one leaves.
-        self._high: str | None = None
-        self._low: str | None = None
+        # Highest and lowest price; later trades of the newest minute may pass them, see `day`.
+        self._extremes: tuple[str, str] | None = None
 
     def add(self, trade: Trade) -> None:
-        """Take in a trade."""
-        price = trade.price
-        quote_volume = MONEY.multiply(Decimal(trade.amount), Decimal(price))
-        piece = Bar(
-            ts=trade.ts, open=price, high=price, low=price, close=price, volume=trade.amount
-        )
-        self.merge(piece, quote_volume)
+        """Take in a trade; a late one counts in the newest minute."""
+        price, volume = trade.price, Decimal(trade.amount)
+        quote_volume = MONEY.multiply(volume, Decimal(price))
+        if self._minutes and trade.ts < self._minutes[-1].end:
+            newest = self._minutes[-1]
+            newest.add(price, volume)
+            newest.quote_volume = MONEY.add(newest.quote_volume, quote_volume)
+            self._count(volume, quote_volume)
+        else:
+            self.merge(_piece(trade), quote_volume)
 
     def merge(self, piece: Bar, quote_volume: Decimal) -> None:
-        """Take in a trade or a short bar; a late one counts in the newest minute."""
-        start = opening(piece.ts, "1m")
-        volume = Decimal(piece.volume)
-        newest = self._minutes[-1] if self._minutes else None
-        if newest is None or newest.ts < start:
-            self._minutes.append(
-                Minute(start, piece.open, piece.high, piece.low, piece.close, volume, quote_volume)
-            )
-            self.drop(start)
+        """Take in a short bar; a late one counts in the newest minute."""
+        minutes = self._minutes
+        if minutes and piece.ts < minutes[-1].end:
+            minutes[-1].merge(piece)
+            minutes[-1].quote_volume = MONEY.add(minutes[-1].quote_volume, quote_volume)
         else:
-            newest.high = max(newest.high, piece.high, key=float)
-            newest.low = min(newest.low, piece.low, key=float)
-            newest.close = piece.close
-            newest.volume = MONEY.add(newest.volume, volume)
-            newest.quote_volume = MONEY.add(newest.quote_volume, quote_volume)
+            start = opening(piece.ts, "1m")
+            minutes.append(Minute(start, piece, quote_volume))
+            self._extremes = None
+            self.drop(start)
+        self._count(Decimal(piece.volume), quote_volume)
+
+    def _count(self, volume: Decimal, quote_volume: Decimal) -> None:
         self._volume = MONEY.add(self._volume, volume)
         self._quote_volume = MONEY.add(self._quote_volume, quote_volume)
-        self._high = max(self._high or piece.high, piece.high, key=float)
-        self._low = min(self._low or piece.low, piece.low, key=float)
 
     def drop(self, now: int) -> None:
         """Forget minutes that opened 24 hours before `now` [ns] or earlier."""
-        minutes, anew = self._minutes, False
+        minutes = self._minutes
         while minutes and minutes[0].ts <= now - DAY:
             old = minutes.popleft()
-            self._volume = MONEY.subtract(self._volume, old.volume)
-            self._quote_volume = MONEY.subtract(self._quote_volume, old.quote_volume)
-            anew = anew or old.high == self._high or old.low == self._low
-        if anew:
-            self._high = max((minute.high for minute in minutes), key=float, default=None)
-            self._low = min((minute.low for minute in minutes), key=float, default=None)
+            self._count(MONEY.minus(old.volume), MONEY.minus(old.quote_volume))
+            self._extremes = None
 
     def day(self) -> Day:
         """The figures now."""
         minutes = self._minutes
+        if not minutes:
+            return Day(None, None, None, None, self._volume, self._quote_volume)
+        newest = minutes[-1]
+        if self._extremes is None:
+            self._extremes = (
+                max([minute.high for minute in minutes], key=float),
+                min([minute.low for minute in minutes], key=float),
+            )
+        high, low = self._extremes
         return Day(
-            open=minutes[0].open if minutes else None,
-            high=self._high,
-            low=self._low,
-            last=minutes[-1].close if minutes else None,
-            volume=self._volume,
-            quote_volume=self._quote_volume,
+            minutes[0].open,
+            max(high, newest.high, key=float),
+            min(low, newest.low, key=float),
+            newest.close,
+            self._volume,
+            self._quote_volume,
         )

@@ -75,6 +75,15 @@ class Engine:
         )
         self._applier = Applier(self._state)
 
+    def share_book(self, symbol: str, book: OrderBook) -> None:
+        """Read the book of a symbol from its source, once the source has told its first snapshot.
+
+        Args:
+            symbol: Unified symbol; without this call the engine keeps a book of its own.
+            book: Changed by its owner alone, before each snapshot or delta of it is given to `process`.
+        """
+        self._state.quotes.share(symbol, book)
+
     # -- the one way in ------------------------------------------------------------------------
 
     def process(self, event: Event) -> list[Effect]:
@@ -88,14 +97,14 @@ class Engine:
             Refused: A wish is refused; the state is what it was.
         """
         match event:
-            case BookDelta():
-                return self._book_delta(event)
-            case Trade():
-                self._state.quotes.take_trade(event)
-                return self._priced(event.symbol, event.recv_ts, Traded(event))
             case Ticker():
                 self._state.quotes.take_ticker(event)
                 return self._priced(event.symbol, event.recv_ts, TickerChanged(event))
+            case Trade():
+                self._state.quotes.take_trade(event)
+                return self._priced(event.symbol, event.recv_ts, Traded(event))
+            case BookDelta():
+                return self._book_delta(event)
             case BookSnapshot():
                 book = self._state.quotes.take_snapshot(event)
                 if book.crossed:

@@ -31,27 +31,30 @@ class Ladder:
     def load(self, rows: Iterable[Level]) -> None:
         """Replace everything."""
         sign = self._sign
-        self.levels = {sign * float(row[0]): row for row in rows if float(row[1]) != 0.0}
+        self.levels = {sign * float(row[0]): row for row in rows if float(row[1])}
         self.keys = sorted(self.levels)
         self._tops.clear()
         self._horizon = -inf
 
     def apply(self, rows: Iterable[Level]) -> None:
         """Set levels; amount zero deletes one, known or not."""
-        sign, levels, keys, horizon = self._sign, self.levels, self.keys, self._horizon
+        sign, levels, keys = self._sign, self.levels, self.keys
+        nearest = inf
         for row in rows:
             key = sign * float(row[0])
-            if float(row[1]) == 0.0:
-                if levels.pop(key, None) is None:
-                    continue
-                del keys[bisect_left(keys, key)]
-            else:
+            if float(row[1]):
                 if key not in levels:
                     insort(keys, key)
                 levels[key] = row
-            if key <= horizon:
-                self._tops.clear()
-                self._horizon = horizon = -inf
+            elif key in levels:
+                del levels[key], keys[bisect_left(keys, key)]
+            else:
+                continue
+            if key < nearest:
+                nearest = key
+        if nearest <= self._horizon:
+            self._tops.clear()
+            self._horizon = -inf
 
     def top(self, depth: int) -> tuple[Level, ...]:
         """The best `depth` levels, best first; all of them when there are fewer."""

@@ -52,6 +52,7 @@ class Quotes:
     __slots__ = (
         "_marks_now",
         "_routes",
+        "_shared",
         "books",
         "last",
         "markets",
@@ -64,6 +65,7 @@ class Quotes:
     def __init__(self, markets: Mapping[str, Market], currency: str) -> None:
         self.markets = markets
         self.books: dict[str, OrderBook] = {}
+        self._shared: dict[str, OrderBook] = {}
         self.tickers: dict[str, Ticker] = {}
         self.marks: dict[str, Mark] = {}
         self.last: dict[str, str] = {}
@@ -74,6 +76,10 @@ class Quotes:
         self._routes = routes(markets.values(), currency)
 
     # -- in ------------------------------------------------------------------------------------
+
+    def share(self, symbol: str, book: OrderBook) -> None:
+        """Read a book that its source changes before it tells so, instead of keeping one of our own."""
+        self._shared[symbol] = book
 
     def take_ticker(self, ticker: Ticker) -> None:
         """Keep the newest ticker."""
@@ -92,10 +98,11 @@ class Quotes:
     def take_snapshot(self, snapshot: BookSnapshot) -> OrderBook:
         """Start a book afresh."""
         symbol = snapshot.symbol
-        book = self.books.get(symbol)
+        book = self._shared.get(symbol)
         if book is None:
-            book = self.books[symbol] = OrderBook(symbol)
-        book.apply_snapshot(snapshot)
+            book = self.books.get(symbol) or OrderBook(symbol)
+            book.apply_snapshot(snapshot)
+        self.books[symbol] = book
         self.touched[symbol] = snapshot.recv_ts
         self._marks_now.pop(symbol, None)
         return book
@@ -106,7 +113,8 @@ class Quotes:
         book = self.books.get(symbol)
         if book is None:
             return None
-        book.apply_delta(delta)
+        if symbol not in self._shared:
+            book.apply_delta(delta)
         self.touched[symbol] = delta.recv_ts
         self._marks_now.pop(symbol, None)
         return book

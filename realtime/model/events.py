@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code
+from realtime.model.frozen import frozen
 from realtime.model.market import (
     ZERO,
     BookDelta,
@@ -589,7 +590,7 @@ class RiskChanged:
     """Publish `risk` now (state, breach, level); otherwise it goes out once a second."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BookChanged:
     """The order book of a symbol changed; `repaired` after a gap."""
 
@@ -598,14 +599,14 @@ class BookChanged:
     repaired: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TickerChanged:
     """Publish this ticker."""
 
     ticker: Ticker
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Traded:
     """Publish this public trade and fold it into bars."""
 

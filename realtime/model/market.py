@@ -16,6 +16,8 @@ from decimal import (
     Overflow,
 )
 
+from realtime.model.frozen import frozen
+
 
 Level = tuple[str, str]
 """One level of an order book: price and amount, the venue's strings."""
@@ -82,7 +84,7 @@ class Market:
         return self.settle or self.quote
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ticker:
     """Top of book and the last 24 hours of one symbol; every number is the venue's string."""
 
@@ -91,6 +93,8 @@ class Ticker:
     bid_amount: str | None
     ask: str | None
     ask_amount: str | None
+    ts: int
+    recv_ts: int
     last: str | None = None
     open: str | None = None
     high: str | None = None
@@ -100,12 +104,10 @@ class Ticker:
     vwap: str | None = None
     mark: str | None = None
     index: str | None = None
-    ts: int
-    recv_ts: int
     source: str = "ws"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BookSnapshot:
     """A whole order book, best first. `repaired` marks a fresh start after a gap upstream."""
 
@@ -117,7 +119,7 @@ class BookSnapshot:
     repaired: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BookDelta:
     """Changed levels of an order book; amount zero deletes the level."""
 
@@ -128,7 +130,7 @@ class BookDelta:
     recv_ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Trade:
     """A public trade; `side` is the taker's."""
 
@@ -153,7 +155,7 @@ class Mark:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bar:
     """One OHLCV row; `ts` is its opening time [ns]; numbers are strings at the market's precision."""
 

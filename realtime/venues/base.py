@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from realtime.engine.matching import Exchange
+from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.events import Ack, Filled, MarketEvent, OrderSeen, VenueEvent
 from realtime.model.market import Bar, Market, Trade
@@ -44,6 +45,10 @@ class Venue(Protocol):
     @property
     def markets(self) -> Mapping[str, Market]:
         """By symbol; filled once `open` has returned."""
+
+    @property
+    def books(self) -> Mapping[str, OrderBook]:
+        """Books that it keeps itself, each changed right before the change is posted; once `open` has returned."""
 
     async def open(self, post: Post) -> None:
         """Load markets and account; may already post snapshots."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from realtime.model.frozen import frozen
 from realtime.model.market import BookDelta, BookSnapshot, Level, Stale, Trade
 
 
@@ -20,7 +21,7 @@ BUFFER: Final = 10_000
 """Depth messages kept while a snapshot is awaited."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Quote:
     """Best bid and ask, as the venue tells them beside the book."""
 
@@ -76,44 +77,22 @@ class Parser:
             ts: Time to give to events [ns].
             recv_ts: Time of receipt [ns].
         """
-        if "lastUpdateId" in message:
-            return self._snapshot(message, ts, recv_ts)
         data = message.get("data")
         stream = message.get("stream")
         if not isinstance(data, dict) or not isinstance(stream, str):
-            return ()
-        kind = stream.partition("@")[2]
+            return self._snapshot(message, ts, recv_ts) if "lastUpdateId" in message else ()
+        symbol, kind = self._symbol, stream.partition("@")[2]
         if kind == "bookTicker":
-            return (
-                Quote(
-                    update=data["u"],
-                    bid=(data["b"], data["B"]),
-                    ask=(data["a"], data["A"]),
-                    ts=ts,
-                    recv_ts=recv_ts,
-                ),
-            )
+            return (Quote(data["u"], (data["b"], data["B"]), (data["a"], data["A"]), ts, recv_ts),)
+        if kind == "trade":
+            price, amount = data["p"], data["q"]
+            if not (float(amount) > 0 and float(price) > 0):
+                return ()
+            side = "sell" if data["m"] else "buy"  # m: the buyer was the maker
+            return (Trade(str(data["t"]), symbol, side, price, amount, ts, recv_ts),)
         if kind.startswith("depth"):
-            delta = BookDelta(
-                symbol=self._symbol,
-                bids=_levels(data["b"]),
-                asks=_levels(data["a"]),
-                ts=ts,
-                recv_ts=recv_ts,
-            )
+            delta = BookDelta(symbol, _levels(data["b"]), _levels(data["a"]), ts, recv_ts)
             return self._depth(Depth(data["U"], data["u"], data.get("pu"), delta))
-        if kind == "trade" and float(data["q"]) > 0 and float(data["p"]) > 0:
-            return (
-                Trade(
-                    id=str(data["t"]),
-                    symbol=self._symbol,
-                    side="sell" if data["m"] else "buy",  # m: the buyer was the maker
-                    price=data["p"],
-                    amount=data["q"],
-                    ts=ts,
-                    recv_ts=recv_ts,
-                ),
-            )
         return ()
 
     def _snapshot(self, message: Message, ts: int, recv_ts: int) -> Sequence[Parsed]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, VenueRejected, VenueUnknown
 from realtime.model.events import (
@@ -187,6 +188,11 @@ class ChaosVenue:
     def markets(self) -> Mapping[str, Market]:
         """The venue's."""
         return self._venue.markets
+
+    @property
+    def books(self) -> Mapping[str, OrderBook]:
+        """None: they know the changes that are withheld here."""
+        return {}
 
     async def open(self, post: Post) -> None:
         """Stand between the venue and the desk."""

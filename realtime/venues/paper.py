@@ -9,11 +9,13 @@ Rules of this file:
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from typing import assert_never
 
 import orjson
 
 from realtime.engine.matching import Exchange, Tier, Working
 from realtime.engine.matching.state import Entry, adopt, entry_out
+from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.events import (
     Ack,
@@ -24,7 +26,7 @@ from realtime.model.events import (
     PositionSeen,
     VenueEvent,
 )
-from realtime.model.market import Bar, BookDelta, BookSnapshot, Mark, Market, Stale, Trade
+from realtime.model.market import Bar, BookDelta, BookSnapshot, Mark, Market, Stale, Ticker, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order
 from realtime.venues.base import MarketSource, Now, Post, Sleep, VenueLog
 from realtime.venues.chance import Chance
@@ -90,6 +92,12 @@ class PaperVenue:
     def markets(self) -> Mapping[str, Market]:
         """By symbol."""
         return self._source.markets
+
+    @property
+    def books(self) -> Mapping[str, OrderBook]:
+        """The outside books that orders are matched against; the embedded market has none."""
+        pits = self.exchange.pits.items()
+        return {symbol: pit.outside for symbol, pit in pits if pit.outside is not None}
 
     @property
     def exchange(self) -> Exchange:
@@ -270,14 +278,19 @@ class PaperVenue:
         """Publish an outside event and let our orders follow it."""
         self._post((event,))
         exchange = self.exchange
-        if isinstance(event, BookDelta | BookSnapshot):
-            exchange.on_book(event)
-        elif isinstance(event, Trade):
-            exchange.on_trade(event)
-        elif isinstance(event, Mark):
-            exchange.on_mark(event)
-        elif isinstance(event, Stale):
-            exchange.on_stale(event.symbol, stale=event.stale)
+        match event:
+            case BookDelta() | BookSnapshot():
+                exchange.on_book(event)
+            case Trade():
+                exchange.on_trade(event)
+            case Mark():
+                exchange.on_mark(event)
+            case Stale():
+                exchange.on_stale(event.symbol, stale=event.stale)
+            case Ticker():
+                pass  # the book says more
+            case _:
+                assert_never(event)
         if exchange.clearing.told or exchange.prints:
             self.tell()
 

@@ -7,15 +7,15 @@ import gzip
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 import orjson
 
 from realtime.engine.orderbook import OrderBook
 from realtime.model.events import MarketEvent
-from realtime.model.market import SECOND, Bar, BookDelta, BookSnapshot, Market, Trade
+from realtime.model.market import SECOND, Bar, BookDelta, BookSnapshot, Market, Stale, Trade
 from realtime.venues.base import Floor, Now, Sleep
-from realtime.venues.binance import Parsed, Parser, Quote
+from realtime.venues.binance import Parser, Quote
 from realtime.venues.listing import Fees
 from realtime.venues.tape import Tape
 
@@ -124,24 +124,26 @@ class ReplaySource:
     def play(self, message: Mapping[str, object], recorded: int) -> None:
         """Play one message that was received at `recorded` [ns]."""
         ts = self._now() if self._restamp else recorded
-        self.played += 1
-        for event in self.parser.parse(message, ts, ts):
-            self._event(event)
-
-    def _event(self, event: Parsed) -> None:
         floor = self._floor
         assert floor is not None, "bind comes first"
-        if isinstance(event, Quote):
-            self._quote = event
-            floor.publish((self._ticker(event.ts, event.recv_ts),))
-            return
-        if isinstance(event, BookDelta):
-            self.book.apply_delta(event)
-        elif isinstance(event, BookSnapshot):
-            self.book.apply_snapshot(event)
-        elif isinstance(event, Trade):
-            self._tape.add(event)
-        floor.feed(event)
+        self.played += 1
+        for event in self.parser.parse(message, ts, ts):
+            match event:
+                case Quote():
+                    self._quote = event
+                    floor.publish((self._tape.ticker(event.bid, event.ask, ts, ts),))
+                    continue
+                case Trade():
+                    self._tape.add(event)
+                case BookDelta():
+                    self.book.apply_delta(event)
+                case BookSnapshot():
+                    self.book.apply_snapshot(event)
+                case Stale():
+                    pass  # for our orders and all readers
+                case _:
+                    assert_never(event)
+            floor.feed(event)
 
     def public(self, prints: Sequence[Trade], ts: int) -> list[MarketEvent]:
         """Our own trades, and the ticker that they change."""

@@ -3,9 +3,15 @@
 from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Final
 
-from realtime.engine.bars import HOUR, TIMEFRAMES, Bars, Day, DayFold, opening, resample
+from realtime.engine.bars import HOUR, TIMEFRAMES, Bars, DayFold, opening, resample
 from realtime.model.market import MONEY, Bar, Level, Market, Ticker, Trade
+
+
+Figures = tuple[str | None, str | None, str | None, str | None, str, str, str | None]
+"""Last, open, high and low price, volume, quote volume and average price of 24 hours, as a ticker has them."""
+NOBODY: Final = (None, None)
 
 
 class Tape:
@@ -18,8 +24,8 @@ class Tape:
         self._recent: deque[Trade] = deque(maxlen=trades)
         self.day = DayFold()
         # The day's figures as strings, until the next trade: tickers are far more frequent.
-        self._day: tuple[Day, str, str, str | None] | None = None
-        # Two folds, so that no question folds more than `bars` pieces.
+        self._day: Figures | None = None
+        # Two folds, so that no question folds more than `bars` pieces; an hour takes in closed minutes.
         self._minutes = Bars("1m", keep=bars)
         self._hours = Bars("1h", keep=bars)
 
@@ -28,8 +34,10 @@ class Tape:
         self._recent.append(trade)
         self.day.add(trade)
         self._day = None
-        self._minutes.add(trade)
-        self._hours.add(trade)
+        if self._minutes.add(trade):
+            minute = self._minutes.closed
+            assert minute is not None, "it was closed just now"
+            self._hours.merge(minute)
 
     def recent(self, limit: int) -> Sequence[Trade]:
         """The newest trades, oldest first."""
@@ -38,7 +46,7 @@ class Tape:
     def kept_from(self, timeframe: str) -> int | None:
         """Opening time [ns] of the oldest piece that `bars` has for a timeframe; None without trades."""
         pieces = self._pieces(timeframe)
-        return pieces[0].ts if pieces else None
+        return opening(pieces[0].ts, self._fold(timeframe).timeframe) if pieces else None
 
     def bars(
         self, timeframe: str, since: int | None, limit: int, before: Sequence[Bar] = ()
@@ -60,10 +68,13 @@ class Tape:
         bars = resample((piece for piece in pieces if piece.ts >= first), timeframe)
         return bars[-limit:] if since is None else bars[:limit]
 
+    def _fold(self, timeframe: str) -> Bars:
+        return self._minutes if TIMEFRAMES[timeframe] < HOUR else self._hours
+
     def _pieces(self, timeframe: str) -> list[Bar]:
-        fold = self._minutes if TIMEFRAMES[timeframe] < HOUR else self._hours
-        forming = fold.forming
-        return [*fold.history(), *([forming] if forming else [])]
+        fold = self._fold(timeframe)
+        forming = dict.fromkeys((fold, self._minutes))
+        return [*fold.history(), *[bar for one in forming if (bar := one.forming) is not None]]
 
     def ticker(
         self,
@@ -76,37 +87,34 @@ class Tape:
         index: str | None = None,
     ) -> Ticker:
         """The ticker of this top of book."""
-        day, volume, quote_volume, vwap = self._day or self._figures(ts)
+        day = self._day or self._figures(ts)
+        bid_price, bid_amount = bid or NOBODY
+        ask_price, ask_amount = ask or NOBODY
         return Ticker(
-            symbol=self._market.symbol,
-            bid=None if bid is None else bid[0],
-            bid_amount=None if bid is None else bid[1],
-            ask=None if ask is None else ask[0],
-            ask_amount=None if ask is None else ask[1],
-            last=day.last,
-            open=day.open,
-            high=day.high,
-            low=day.low,
-            volume=volume,
-            quote_volume=quote_volume,
-            vwap=vwap,
-            mark=mark,
-            index=index,
-            ts=ts,
-            recv_ts=recv_ts,
+            self._market.symbol,
+            bid_price,
+            bid_amount,
+            ask_price,
+            ask_amount,
+            ts,
+            recv_ts,
+            *day,
+            mark,
+            index,
         )
 
-    def _figures(self, ts: int) -> tuple[Day, str, str, str | None]:
+    def _figures(self, ts: int) -> Figures:
         self.day.drop(ts)
         day = self.day.day()
-        vwap = day.vwap
+        vwap, tick = day.vwap, self._market.price_tick
         self._day = (
-            day,
+            day.last,
+            day.open,
+            day.high,
+            day.low,
             format(day.volume, "f"),
             format(day.quote_volume, "f"),
-            None
-            if vwap is None
-            else format(vwap.quantize(self._market.price_tick, context=MONEY), "f"),
+            None if vwap is None else format(vwap.quantize(tick, context=MONEY), "f"),
         )
         return self._day
 

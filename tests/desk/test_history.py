@@ -1,6 +1,7 @@
 """Journaled logs beyond the ring: what a late reader gets, numbered as its channel counts."""
 
 from pathlib import Path
+from typing import Any
 
 from realtime.desk.history import older
 from tests.fakes import BTC, ETH, World
@@ -13,8 +14,13 @@ async def test_old_entries_are_numbered_as_the_filtered_channel_counts_them(
     async with world.life():
         for number in range(8):
             symbol = BTC if number % 2 else ETH
-            order = {"symbol": symbol, "side": "buy", "type": "market", "amount": "0.001"}
-            await world.call("order.place", **dict[str, object](order), client_order_id=f"m-{number}")
+            order: dict[str, Any] = {
+                "symbol": symbol,
+                "side": "buy",
+                "type": "market",
+                "amount": "0.001",
+            }
+            await world.call("order.place", **order, client_order_id=f"m-{number}")
         for state in ("halted", "reducing"):
             await world.call("trading.halt", state=state, reason=state, cancel=False)
             await world.call("trading.resume", reason="on")

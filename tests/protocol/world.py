@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from realtime.app import Making, Outside, System, open_system
+from realtime.model.market import SECOND
 from realtime.model.principal import ROLES
 from realtime.server.auth import Token, digest
 from realtime.settings import Settings
@@ -63,6 +65,7 @@ class AppWorld:
         self._locked = locked
         self._secrets = itertools.count(1)
         self._life = AsyncExitStack()
+        self._level = logging.getLogger("realtime").level
         self._sockets: list[Socket] = []
         self.system: System
         self._source: FrozenSource
@@ -81,6 +84,7 @@ class AppWorld:
         trace: TracebackType | None,
     ) -> None:
         await self._stop()
+        logging.getLogger("realtime").setLevel(self._level)  # the system has set it
 
     async def _start(self) -> None:
         settings = Settings(
@@ -93,9 +97,11 @@ class AppWorld:
             paper={"balances": {"USDT": Decimal(100_000)}, "latency_ms": 0},
             log={"level": "critical"},
         )
-        wall = START_NS + int(asyncio.get_running_loop().time() * 1e9)
+        loop = asyncio.get_running_loop()
+        wall = START_NS + int(loop.time() * SECOND)
         outside = Outside(
             wall=lambda: wall,
+            monotonic=lambda: int(loop.time() * SECOND),
             secret=lambda: f"{next(self._secrets):016d}"[::-1] + "x" * 8,
             venue=self._make,
             store=WatchedStore,

@@ -434,7 +434,7 @@ async def ticket(s: Stack, origin: str | None) -> str:
 async def test_09_a_ticket_works_once_within_30_s_from_its_origin(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "realtime"):
         async with stack(locked=True) as s:
             good = await ticket(s, PAGE)
             async with s.connect(f"/ws?ticket={good}", origin=PAGE) as c:
@@ -706,6 +706,7 @@ async def test_31_the_twentieth_unreadable_frame_in_a_minute_closes_4400() -> No
 async def test_32_whatever_is_sent_gets_a_coded_reply(
     text: str, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "realtime")
     async with stack() as s, s.connect() as c:
         c.text(text)
         reply = await c.until("reply")
@@ -739,6 +740,7 @@ async def test_a_result_without_a_json_form_is_our_mistake(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with stack() as s, s.connect() as c:
+        caplog.set_level(logging.ERROR, "realtime")  # another test may have set it
         s.toys.at = {"orders": object()}
         reply = await c.call("toy.place", id=1)
 

@@ -343,10 +343,9 @@ class Exchange:
         pit = self.pits[trade.symbol]
         price = Decimal(trade.price)
         pit.last = price
-        taker = Side(trade.side)
-        rest = pit.against(taker)
         if not self._concerned(pit):
             return
+        rest = pit.against(Side(trade.side))
         with localcontext(MONEY):
             if not pit.blind:
                 self._printed(pit, rest, price, Decimal(trade.amount), trade.ts)
