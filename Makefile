@@ -20,7 +20,7 @@ static/vendor/manifest.json: | $(READY)
 	-@$(BIN)/python hatch_build.py
 test: $(READY)        ## the whole fast suite
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest -n 2 --dist loadgroup $(ARGS)
 	$(BIN)/coverage combine --quiet
 check: chromium format lint types contracts web test coverage
 format: $(READY)

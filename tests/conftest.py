@@ -101,3 +101,14 @@ def virtual_loop() -> VirtualClockLoop:
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"loop_factory": VirtualClockLoop}
+
+
+WEB = "tests/web/"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the browser's tests one worker, and let it begin with them: they take as long as all others."""
+    for item in items:
+        if item.nodeid.startswith(WEB):
+            item.add_marker(pytest.mark.xdist_group("web"))
+    items.sort(key=lambda item: not item.nodeid.startswith(WEB))

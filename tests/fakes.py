@@ -23,7 +23,7 @@ from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, VenueRejected, VenueUnknown
 from realtime.model.events import Ack, BalanceSeen, Filled, OrderSeen
-from realtime.model.market import SECOND, ZERO, Bar, BookSnapshot, Market, Ticker, Trade
+from realtime.model.market import SECOND, ZERO, Bar, BookSnapshot, Daily, Market, Ticker, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order, OrderType, Side, Status
 from realtime.model.principal import ROLES, Principal
 from realtime.settings import Settings
@@ -153,7 +153,7 @@ class ScriptedVenue:
                         bid_amount="100",
                         ask=str(ask),
                         ask_amount="100",
-                        last=str(bid),
+                        daily=Daily(last=str(bid)),
                         ts=ts,
                         recv_ts=ts,
                     ),

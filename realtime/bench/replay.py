@@ -1,6 +1,7 @@
 """W6: a recorded session through book, engine and hub, as fast as it goes."""
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -92,6 +93,8 @@ class Played:
 async def play(lines: Sequence[bytes]) -> Played:
     """Play lines into exchange, desk, engine and hub, with one reader; the journal is in memory."""
     loop = asyncio.get_running_loop()
+    failed: list[object] = []
+    loop.set_exception_handler(lambda _, context: failed.append(context))
     now = time.time_ns
     events = 0
     source = ReplaySource(lambda: iter(lines), now=now, sleep=asyncio.sleep, speed=None)
@@ -146,6 +149,8 @@ async def play(lines: Sequence[bytes]) -> Played:
         pump.stop()
     finally:
         await store.close()
+    if failed:
+        raise RuntimeError(f"the hub could not say everything: {failed[0]}")
     return Played(lines=source.played, events=events, seconds=seconds, blobs=wire.blobs)
 
 
@@ -155,9 +160,12 @@ def w6(scale: Scale, file: Path | None = None) -> Iterator[Figure]:
     lines = list(recording(path)())[: scale.events]
     before = os.sched_getaffinity(0)
     pin(0, SERVER_CPU)
+    gc.collect()
+    gc.freeze()  # as the server does once it is up
     try:
         passes = [_pass(lines) for _ in range(scale.turns)]
     finally:
+        gc.unfreeze()
         os.sched_setaffinity(0, before)
     if any(one.lines != len(lines) or not one.blobs for one in passes):
         raise RuntimeError(f"not everything was played: {passes}")

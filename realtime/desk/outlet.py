@@ -74,8 +74,8 @@ class Outlet:
     def trade(self, trade: Trade) -> None:
         """Publish a public trade and fold it into bars."""
         symbol = trade.symbol
-        row = rows.trade_row(trade, self._engine.markets[symbol])
-        self._hub.append(self._trades[symbol], row, asof=trade.ts // MS)
+        make = partial(rows.trade_row, trade, self._engine.markets[symbol])
+        self._hub.append(self._trades[symbol], make, asof=trade.ts // MS)
         if self.charts is not None and not self.charts.idle:
             self.charts.add(trade)
 

@@ -9,9 +9,9 @@ Rules of this file:
 from collections import deque
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from operator import attrgetter
 
-from realtime.model.frozen import frozen
-from realtime.model.market import MONEY, SECOND, ZERO, Bar, Trade
+from realtime.model.market import MONEY, SECOND, ZERO, Bar, Daily, Trade
 
 
 MINUTE = 60 * SECOND
@@ -48,14 +48,14 @@ def opening(ts: int, timeframe: str) -> int:
 class Forming:
     """A bar that still changes; numbers as strings, floats are for comparing only."""
 
-    __slots__ = ("_bottom", "_top", "close", "end", "high", "low", "open", "ts", "volume")
+    __slots__ = ("bottom", "close", "end", "high", "low", "open", "top", "ts", "volume")
 
     def __init__(self, ts: int, end: int, piece: Bar) -> None:
         self.ts = ts
         self.end = end
         self.open, self.high, self.low, self.close = piece.open, piece.high, piece.low, piece.close
         self.volume = Decimal(piece.volume)
-        self._top, self._bottom = float(piece.high), float(piece.low)
+        self.top, self.bottom = float(piece.high), float(piece.low)
 
     def bar(self) -> Bar:
         """What it is now."""
@@ -64,10 +64,10 @@ class Forming:
     def add(self, price: str, volume: Decimal) -> None:
         """Take in a later trade of the same bar."""
         number = float(price)
-        if number > self._top:
-            self._top, self.high = number, price
-        elif number < self._bottom:
-            self._bottom, self.low = number, price
+        if number > self.top:
+            self.top, self.high = number, price
+        elif number < self.bottom:
+            self.bottom, self.low = number, price
         self.close = price
         self.volume = MONEY.add(self.volume, volume)
 
@@ -77,6 +77,13 @@ class Forming:
         self.add(piece.high, ZERO)
         self.add(piece.low, ZERO)
         self.add(piece.close, volume)
+
+    def spread(self, pieces: Sequence["Forming"]) -> None:
+        """Find the extremes anew: of these pieces, and no others."""
+        highest = max(pieces, key=attrgetter("top"))
+        lowest = min(pieces, key=attrgetter("bottom"))
+        self.top, self.high = highest.top, highest.high
+        self.bottom, self.low = lowest.bottom, lowest.low
 
 
 class Bars:
@@ -161,23 +168,6 @@ def resample(bars: Iterable[Bar], timeframe: str) -> list[Bar]:
     return [*fold.history(), *([forming] if forming else [])]
 
 
-@frozen
-class Day:
-    """The last 24 hours of a symbol; None where nothing was traded."""
-
-    open: str | None
-    high: str | None
-    low: str | None
-    last: str | None
-    volume: Decimal
-    quote_volume: Decimal
-
-    @property
-    def vwap(self) -> Decimal | None:
-        """Volume-weighted average price [quote]."""
-        return MONEY.divide(self.quote_volume, self.volume) if self.volume else None
-
-
 class Minute(Forming):
     """What was traded in one minute."""
 
@@ -191,69 +181,82 @@ class Minute(Forming):
 class DayFold:
     """Trades of the last 24 hours, kept by the minute: the oldest minute leaves as a whole."""
 
-    __slots__ = ("_extremes", "_minutes", "_quote_volume", "_volume")
+    __slots__ = ("_before", "_minutes", "_newest", "_quote_volume")
 
     def __init__(self) -> None:
+        self._newest: Minute | None = None
+        # All minutes before the newest, one by one and as one bar.
         self._minutes: deque[Minute] = deque()
-        self._volume = ZERO
+        self._before: Forming | None = None
         self._quote_volume = ZERO
-        # Highest and lowest price; later trades of the newest minute may pass them, see `day`.
-        self._extremes: tuple[str, str] | None = None
 
-    def add(self, trade: Trade) -> None:
-        """Take in a trade; a late one counts in the newest minute."""
-        price, volume = trade.price, Decimal(trade.amount)
+    def add(self, trade: Trade) -> Bar | None:
+        """Take in a trade, a late one as if it were new; the bar of the minute that it has closed."""
+        price, volume, newest = trade.price, Decimal(trade.amount), self._newest
         quote_volume = MONEY.multiply(volume, Decimal(price))
-        if self._minutes and trade.ts < self._minutes[-1].end:
-            newest = self._minutes[-1]
+        if newest is not None and trade.ts < newest.end:
             newest.add(price, volume)
             newest.quote_volume = MONEY.add(newest.quote_volume, quote_volume)
-            self._count(volume, quote_volume)
-        else:
-            self.merge(_piece(trade), quote_volume)
+            return None
+        start = opening(trade.ts, "1m")
+        self._newest = Minute(start, _piece(trade), quote_volume)
+        if newest is not None:
+            self._settle(newest)
+        self.drop(start)
+        return None if newest is None else newest.bar()
 
     def merge(self, piece: Bar, quote_volume: Decimal) -> None:
-        """Take in a short bar; a late one counts in the newest minute."""
-        minutes = self._minutes
-        if minutes and piece.ts < minutes[-1].end:
-            minutes[-1].merge(piece)
-            minutes[-1].quote_volume = MONEY.add(minutes[-1].quote_volume, quote_volume)
-        else:
-            start = opening(piece.ts, "1m")
-            minutes.append(Minute(start, piece, quote_volume))
-            self._extremes = None
-            self.drop(start)
-        self._count(Decimal(piece.volume), quote_volume)
+        """Take in a short bar of before the first trade."""
+        self._settle(Minute(opening(piece.ts, "1m"), piece, quote_volume))
 
-    def _count(self, volume: Decimal, quote_volume: Decimal) -> None:
-        self._volume = MONEY.add(self._volume, volume)
-        self._quote_volume = MONEY.add(self._quote_volume, quote_volume)
+    def _settle(self, minute: Minute) -> None:
+        """Let a minute be one of those before the newest."""
+        self._minutes.append(minute)
+        bar = minute.bar()
+        if self._before is None:
+            self._before = Forming(bar.ts, bar.ts + DAY, bar)
+        else:
+            self._before.merge(bar)
+        self._quote_volume = MONEY.add(self._quote_volume, minute.quote_volume)
 
     def drop(self, now: int) -> None:
         """Forget minutes that opened 24 hours before `now` [ns] or earlier."""
+        newest = self._newest
+        if newest is not None and newest.ts <= now - DAY:
+            self._newest = None
+            self._settle(newest)
         minutes = self._minutes
-        while minutes and minutes[0].ts <= now - DAY:
-            old = minutes.popleft()
-            self._count(MONEY.minus(old.volume), MONEY.minus(old.quote_volume))
-            self._extremes = None
+        while self._before is not None and minutes[0].ts <= now - DAY:
+            old, before = minutes.popleft(), self._before
+            before.volume = MONEY.subtract(before.volume, old.volume)
+            self._quote_volume = MONEY.subtract(self._quote_volume, old.quote_volume)
+            if not minutes:
+                self._before = None
+            elif old.top == before.top or old.bottom == before.bottom:
+                before.spread(minutes)
 
-    def day(self) -> Day:
+    @property
+    def forming(self) -> Bar | None:
+        """The bar of the newest minute, None without one."""
+        return None if self._newest is None else self._newest.bar()
+
+    def daily(self) -> Daily:
         """The figures now."""
-        minutes = self._minutes
-        if not minutes:
-            return Day(None, None, None, None, self._volume, self._quote_volume)
-        newest = minutes[-1]
-        if self._extremes is None:
-            self._extremes = (
-                max([minute.high for minute in minutes], key=float),
-                min([minute.low for minute in minutes], key=float),
-            )
-        high, low = self._extremes
-        return Day(
-            minutes[0].open,
-            max(high, newest.high, key=float),
-            min(low, newest.low, key=float),
-            newest.close,
-            self._volume,
-            self._quote_volume,
+        every = [one for one in (self._before, self._newest) if one is not None]
+        if not every:
+            return Daily(volume="0", quote_volume="0")
+        older, newer = every[0], every[-1]
+        newest, before = self._newest, self._before
+        if newest is None:
+            return Daily(volume="0", quote_volume="0")
+        first, high, low = newest.open, newest.high, newest.low
+        volume, quote_volume = newest.volume, newest.quote_volume
+        if before is not None:
+            first = self._minutes[0].open
+            high = high if newest.top > before.top else before.high
+            low = low if newest.bottom < before.bottom else before.low
+            volume = MONEY.add(before.volume, volume)
+            quote_volume = MONEY.add(self._quote_volume, quote_volume)
+        return Daily(
+            first, high, low, newest.close, format(volume, "f"), format(quote_volume, "f")
         )

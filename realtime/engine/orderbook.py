@@ -42,7 +42,7 @@ class Ladder:
         nearest = inf
         for row in rows:
             key = sign * float(row[0])
-            if float(row[1]):
+            if row[1].strip("0."):
                 if key not in levels:
                     insort(keys, key)
                 levels[key] = row

@@ -152,7 +152,7 @@ class Quotes:
         bid, ask = self.touch(symbol)
         if bid is not None and ask is not None:
             return (bid + ask) / 2, "mid"
-        last = self.last.get(symbol) or (ticker.last if ticker else None)
+        last = self.last.get(symbol) or (ticker.daily.last if ticker else None)
         return (Decimal(last), "last") if last is not None else None
 
     def touch(self, symbol: str) -> tuple[Decimal | None, Decimal | None]:

@@ -8,7 +8,7 @@ None. Market data keeps the venue's strings (M6).
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, localcontext
 
-from realtime.engine.market import average_text, plain, text
+from realtime.engine.market import average_text, plain, shown, text
 from realtime.model.account import Day, Marked, Portfolio, Valued
 from realtime.model.market import MONEY, MS, Market, Ticker, Trade
 from realtime.model.orders import Fill, Order, TimeInForce, Trigger
@@ -409,28 +409,36 @@ def day_row(day: Day, zone: str, pnl: Decimal | None) -> Row:
 
 def ticker_row(ticker: Ticker, market: Market) -> Row:
     """The value of a `ticker` channel; the venue's strings, and what follows from them."""
+    daily = ticker.daily
     change = share = None
-    if ticker.last is not None and ticker.open is not None:
+    vwap = daily.vwap
+    if daily.last is not None and daily.open is not None:
         with localcontext(MONEY):
-            last, first = Decimal(ticker.last), Decimal(ticker.open)
+            last, first = Decimal(daily.last), Decimal(daily.open)
             change = text(last - first, market.price_tick)
             share = float(round((last / first - 1) * 100, 4)) if first else None
+    if vwap is None and daily.volume is not None and daily.quote_volume is not None:
+        with localcontext(MONEY):
+            volume = Decimal(daily.volume)
+            if volume:
+                average = Decimal(daily.quote_volume) / volume
+                vwap = text(shown(average, market.price_tick), market.price_tick)
     return {
         "symbol": ticker.symbol,
         "bid": ticker.bid,
         "bid_amount": ticker.bid_amount,
         "ask": ticker.ask,
         "ask_amount": ticker.ask_amount,
-        "last": ticker.last,
-        "open": ticker.open,
-        "high": ticker.high,
-        "low": ticker.low,
-        "close": ticker.last,
+        "last": daily.last,
+        "open": daily.open,
+        "high": daily.high,
+        "low": daily.low,
+        "close": daily.last,
         "change": change,
         "change_pct": share,
-        "volume": ticker.volume,
-        "quote_volume": ticker.quote_volume,
-        "vwap": ticker.vwap,
+        "volume": daily.volume,
+        "quote_volume": daily.quote_volume,
+        "vwap": vwap,
         "mark": ticker.mark,
         "index": ticker.index,
         "ts": ticker.ts // MS,
@@ -441,8 +449,7 @@ def ticker_row(ticker: Ticker, market: Market) -> Row:
 
 def trade_row(trade: Trade, market: Market) -> Row:
     """An entry of a `trades` channel; `side` is the taker's."""
-    with localcontext(MONEY):
-        cost = Decimal(trade.price) * Decimal(trade.amount) * market.contract_size
+    traded = MONEY.multiply(Decimal(trade.price), Decimal(trade.amount))
     return {
         "id": trade.id,
         "ts": trade.ts // MS,
@@ -450,7 +457,7 @@ def trade_row(trade: Trade, market: Market) -> Row:
         "side": trade.side,
         "price": trade.price,
         "amount": trade.amount,
-        "cost": plain(cost),
+        "cost": plain(MONEY.multiply(traded, market.contract_size)),
         "taker_or_maker": "taker",
     }
 

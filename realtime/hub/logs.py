@@ -7,7 +7,7 @@ Rules of this file:
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice, product
 
 from realtime.hub.channels import LEVELS, Channel, Form, Options, Topic
@@ -32,7 +32,7 @@ class Item:
 
     __slots__ = ("_bytes", "_entry", "tags")
 
-    def __init__(self, entry: Data, tags: Tags) -> None:
+    def __init__(self, entry: Data | Callable[[], Data], tags: Tags) -> None:
         self._entry = entry
         self._bytes = b""
         self.tags = tags
@@ -40,7 +40,8 @@ class Item:
     def data(self, board: Board) -> bytes:
         """The entry as everybody gets it."""
         if not self._bytes:
-            self._bytes = board.encode(self._entry)
+            entry = self._entry
+            self._bytes = board.encode(entry() if callable(entry) else entry)
         return self._bytes
 
 
@@ -54,9 +55,11 @@ class LogFeed(Viewed["LogStream"]):
         size = board.sizes.history if topic.filters else topic.newest
         self.history: deque[Item] = deque(maxlen=size)
 
-    def put(self, entry: Data, asof: int | None) -> None:
-        """Append an entry."""
-        item = Item(entry, self.tags(entry))
+    def put(self, entry: Data | Callable[[], Data], asof: int | None) -> None:
+        """Append an entry; a function is called when somebody reads it, or at once to see its fields."""
+        if self.fields and callable(entry):
+            entry = entry()
+        item = Item(entry, () if callable(entry) else self.tags(entry))
         self.history.append(item)
         self.asof = asof if asof is not None else self.asof
         for stream in self.streams:

@@ -169,11 +169,19 @@ class Sources:
         """Replace all rows of a table, whose source was repaired or reset: everybody gets a snapshot."""
         self._tables[name].replace(rows, asof, reason)
 
-    def append(self, name: str, entry: Data, *, asof: int | None = None) -> None:
-        """Publish an entry of a log; of a journaled one, after its commit."""
+    def append(
+        self, name: str, entry: Data | Callable[[], Data], *, asof: int | None = None
+    ) -> None:
+        """Publish an entry of a log; of a journaled one, after its commit.
+
+        Args:
+            name: Base name.
+            entry: Not changed afterwards, or a function that makes it, for a public log when it is read.
+            asof: Newest source time it reflects [wire ms].
+        """
         journal = self._journals.get(name)
         if journal is not None:
-            journal.put(entry, asof)
+            journal.put(entry() if callable(entry) else entry, asof)
             return
         feed = self._logs.get(name)
         if feed is None:

@@ -212,7 +212,7 @@ class Filter:
 
     def __call__(self, tags: Tags) -> bool:
         """Tell whether a row or entry with these tags belongs."""
-        return all(tags[index] in values for index, values in self._allowed)
+        return not self._allowed or all(tags[index] in values for index, values in self._allowed)
 
 
 class Stream(ABC):

@@ -85,6 +85,22 @@ class Market:
 
 
 @frozen
+class Daily:
+    """What was traded in the last 24 hours; every number is the venue's string, None where it tells none."""
+
+    open: str | None = None
+    high: str | None = None
+    low: str | None = None
+    last: str | None = None
+    volume: str | None = None
+    quote_volume: str | None = None
+    vwap: str | None = None
+
+
+UNTOLD = Daily()
+
+
+@frozen
 class Ticker:
     """Top of book and the last 24 hours of one symbol; every number is the venue's string."""
 
@@ -95,13 +111,7 @@ class Ticker:
     ask_amount: str | None
     ts: int
     recv_ts: int
-    last: str | None = None
-    open: str | None = None
-    high: str | None = None
-    low: str | None = None
-    volume: str | None = None
-    quote_volume: str | None = None
-    vwap: str | None = None
+    daily: Daily = UNTOLD
     mark: str | None = None
     index: str | None = None
     source: str = "ws"

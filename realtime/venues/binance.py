@@ -151,7 +151,7 @@ class Parser:
 
 def _levels(rows: object) -> tuple[Level, ...]:
     assert isinstance(rows, list)
-    return tuple([(row[0], row[1]) for row in rows])
+    return tuple(map(tuple, rows))
 
 
 def _stale(venue: str, symbol: str, cause: str | None, ts: int) -> Stale:

@@ -279,10 +279,10 @@ class PaperVenue:
         self._post((event,))
         exchange = self.exchange
         match event:
-            case BookDelta() | BookSnapshot():
-                exchange.on_book(event)
             case Trade():
                 exchange.on_trade(event)
+            case BookDelta() | BookSnapshot():
+                exchange.on_book(event)
             case Mark():
                 exchange.on_mark(event)
             case Stale():

@@ -107,13 +107,13 @@ class ReplaySource:
 
     async def run(self) -> None:
         """Play to the end."""
-        started, first = self._now(), 0
+        started, first, speed = self._now(), 0, self._speed
         for number, line in enumerate(self._lines(), 1):
             stamp, _, body = line.partition(b" ")
             recorded = int(stamp)
-            first = first or recorded
-            if self._speed is not None:
-                due = started + int((recorded - first) / self._speed)
+            if speed is not None:
+                first = first or recorded
+                due = started + int((recorded - first) / speed)
                 ahead = (due - self._now()) / SECOND
                 if ahead > 0.001:
                     await self._sleep(ahead)

@@ -6,25 +6,23 @@ from decimal import Decimal
 from typing import Final
 
 from realtime.engine.bars import HOUR, TIMEFRAMES, Bars, DayFold, opening, resample
-from realtime.model.market import MONEY, Bar, Level, Market, Ticker, Trade
+from realtime.model.market import MONEY, Bar, Daily, Level, Market, Ticker, Trade
 
 
-Figures = tuple[str | None, str | None, str | None, str | None, str, str, str | None]
-"""Last, open, high and low price, volume, quote volume and average price of 24 hours, as a ticker has them."""
 NOBODY: Final = (None, None)
 
 
 class Tape:
     """The trades of one symbol."""
 
-    __slots__ = ("_day", "_hours", "_market", "_minutes", "_recent", "day")
+    __slots__ = ("_daily", "_hours", "_market", "_minutes", "_recent", "day")
 
     def __init__(self, market: Market, *, trades: int = 1000, bars: int = 1500) -> None:
         self._market = market
         self._recent: deque[Trade] = deque(maxlen=trades)
         self.day = DayFold()
-        # The day's figures as strings, until the next trade: tickers are far more frequent.
-        self._day: Figures | None = None
+        # The day's figures, until the next trade: tickers are far more frequent.
+        self._daily: Daily | None = None
         # Two folds, so that no question folds more than `bars` pieces; an hour takes in closed minutes.
         self._minutes = Bars("1m", keep=bars)
         self._hours = Bars("1h", keep=bars)
@@ -33,7 +31,7 @@ class Tape:
         """Take in a trade."""
         self._recent.append(trade)
         self.day.add(trade)
-        self._day = None
+        self._daily = None
         if self._minutes.add(trade):
             minute = self._minutes.closed
             assert minute is not None, "it was closed just now"
@@ -73,8 +71,9 @@ class Tape:
 
     def _pieces(self, timeframe: str) -> list[Bar]:
         fold = self._fold(timeframe)
-        forming = dict.fromkeys((fold, self._minutes))
-        return [*fold.history(), *[bar for one in forming if (bar := one.forming) is not None]]
+        folds = (fold,) if fold is self._minutes else (fold, self._minutes)
+        forming = [one.forming for one in folds]
+        return [*fold.history(), *[bar for bar in forming if bar is not None]]
 
     def ticker(
         self,
@@ -87,7 +86,6 @@ class Tape:
         index: str | None = None,
     ) -> Ticker:
         """The ticker of this top of book."""
-        day = self._day or self._figures(ts)
         bid_price, bid_amount = bid or NOBODY
         ask_price, ask_amount = ask or NOBODY
         return Ticker(
@@ -98,25 +96,15 @@ class Tape:
             ask_amount,
             ts,
             recv_ts,
-            *day,
+            self._daily or self._figures(ts),
             mark,
             index,
         )
 
-    def _figures(self, ts: int) -> Figures:
+    def _figures(self, ts: int) -> Daily:
         self.day.drop(ts)
-        day = self.day.day()
-        vwap, tick = day.vwap, self._market.price_tick
-        self._day = (
-            day.last,
-            day.open,
-            day.high,
-            day.low,
-            format(day.volume, "f"),
-            format(day.quote_volume, "f"),
-            None if vwap is None else format(vwap.quantize(tick, context=MONEY), "f"),
-        )
-        return self._day
+        self._daily = daily = self.day.daily()
+        return daily
 
 
 def text(value: float | Decimal, grid: Decimal) -> str:

@@ -21,7 +21,7 @@ from realtime.model.events import (
     Tick,
     Who,
 )
-from realtime.model.market import SECOND, BookSnapshot, Mark, Market, Ticker
+from realtime.model.market import SECOND, BookSnapshot, Daily, Mark, Market, Ticker
 from realtime.model.orders import Order, OrderType, Role, Side, Status, venue_client_id
 from realtime.model.risk import Limits
 
@@ -162,8 +162,7 @@ class Kit:
                 bid_amount=depth,
                 ask=ask,
                 ask_amount=depth,
-                last=mid,
-                open=mid,
+                daily=Daily(last=mid, open=mid),
                 ts=self.ts,
                 recv_ts=self.ts,
             )

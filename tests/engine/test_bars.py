@@ -161,16 +161,16 @@ def test_the_last_day_is_folded_from_its_trades() -> None:
     fold = DayFold()
     for second, price, amount in ((0, "10", "1"), (1, "12", "2"), (70, "9", "1"), (80, "11", "1")):
         fold.add(trade(second * SECOND, price, amount))
-    day = fold.day()
+    day = fold.daily()
 
     assert (day.open, day.high, day.low, day.last) == ("10", "12", "9", "11")
-    assert (day.volume, day.quote_volume, day.vwap) == (D(5), D(54), D("10.8"))
+    assert (day.volume, day.quote_volume) == ("5", "54")
 
 
 def test_a_day_without_trades_knows_nothing() -> None:
-    day = DayFold().day()
+    day = DayFold().daily()
 
-    assert (day.open, day.high, day.low, day.last, day.vwap) == (None, None, None, None, None)
+    assert (day.open, day.high, day.low, day.last, day.volume) == (None, None, None, None, "0")
 
 
 def test_minutes_leave_the_day_as_a_whole_and_take_their_extremes_along() -> None:
@@ -180,11 +180,11 @@ def test_minutes_leave_the_day_as_a_whole_and_take_their_extremes_along() -> Non
     fold.add(trade(HOUR, "12", "1"))
     fold.drop(DAY)
 
-    assert (fold.day().high, fold.day().low, fold.day().volume) == ("12", "10", D(2))
+    assert (fold.daily().high, fold.daily().low, fold.daily().volume) == ("12", "10", "2")
     fold.drop(DAY + MINUTE)
-    assert (fold.day().low, fold.day().open) == ("12", "12")
+    assert (fold.daily().low, fold.daily().open) == ("12", "12")
     fold.drop(3 * DAY)
-    assert (fold.day().high, fold.day().volume) == (None, D(0))
+    assert (fold.daily().high, fold.daily().volume) == (None, "0")
 
 
 def test_an_unremarkable_minute_leaves_without_changing_the_extremes() -> None:
@@ -194,4 +194,4 @@ def test_an_unremarkable_minute_leaves_without_changing_the_extremes() -> None:
     fold.add(trade(2 * MINUTE, "12"))
     fold.add(trade(DAY, "11"))
 
-    assert (fold.day().high, fold.day().low, fold.day().open) == ("12", "10", "10")
+    assert (fold.daily().high, fold.daily().low, fold.daily().open) == ("12", "10", "10")

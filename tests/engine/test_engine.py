@@ -29,7 +29,7 @@ from realtime.model.events import (
     Transferred,
     Unknown,
 )
-from realtime.model.market import SECOND, BookDelta, BookSnapshot, Mark, Stale, Ticker, Trade
+from realtime.model.market import SECOND, BookDelta, BookSnapshot, Daily, Mark, Stale, Ticker, Trade
 from realtime.model.orders import Asked, Status
 from realtime.model.risk import Limits, TradingState
 from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, OFF, PERP, WHO, D, Kit, of
@@ -487,9 +487,7 @@ def test_a_mark_is_the_venues_else_the_mid_else_the_last() -> None:
     assert kit.engine.mark(BTC) is None
     kit.post(Trade(id="t", symbol=BTC, side="buy", price="7", amount="1", ts=1, recv_ts=1))
     assert kit.engine.mark(BTC) == (D(7), "last")
-    one = Ticker(
-        symbol=ETH, bid=None, bid_amount=None, ask=None, ask_amount=None, last="9", ts=1, recv_ts=1
-    )
+    one = Ticker(ETH, None, None, None, None, ts=1, recv_ts=1, daily=Daily(last="9"))
     kit.post(one)
     assert kit.engine.mark(ETH) == (D(9), "last")
     kit.post(replace(one, bid="8", ask="12"))

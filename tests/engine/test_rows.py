@@ -8,7 +8,7 @@ import pytest
 from realtime.engine import rows
 from realtime.model.account import Balance
 from realtime.model.events import FillBooked, Place, Ready, SetState
-from realtime.model.market import SECOND, Stale, Ticker, Trade
+from realtime.model.market import SECOND, Daily, Stale, Ticker, Trade
 from realtime.model.orders import Status, TimeInForce, Trigger
 from realtime.model.risk import Limits, TradingState
 from tests.engine.kit import BTC, ETH, MARKETS, OFF, PERP, T0, WHO, D, Kit, of
@@ -421,16 +421,15 @@ def test_a_tickers_change_follows_from_its_own_strings() -> None:
         bid_amount="1",
         ask="2",
         ask_amount="1",
-        last="63000.5",
-        open="63000",
+        daily=Daily(last="63000.5", open="63000"),
         ts=T0,
         recv_ts=T0,
     )
     row = rows.ticker_row(ticker, MARKETS[BTC])
     assert (row["change"], row["change_pct"], row["close"]) == ("0.50", 0.0008, "63000.5")
-    bare = rows.ticker_row(replace(ticker, open=None), MARKETS[BTC])
+    bare = rows.ticker_row(replace(ticker, daily=Daily(last="63000.5")), MARKETS[BTC])
     assert (bare["change"], bare["change_pct"]) == (None, None)
-    zero = rows.ticker_row(replace(ticker, open="0"), MARKETS[BTC])
+    zero = rows.ticker_row(replace(ticker, daily=Daily(last="63000.5", open="0")), MARKETS[BTC])
     assert zero["change_pct"] is None
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -59,12 +60,17 @@ class Process:
 
     def read_banner(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            words = line.split(maxsplit=1)
-            if len(words) == 2:
-                self.facts[words[0]] = words[1].strip()
-            elif self.facts:
-                return
+        late = threading.Timer(START_S, self.process.kill)
+        late.start()
+        try:
+            for line in self.process.stdout:
+                words = line.split(maxsplit=1)
+                if len(words) == 2:
+                    self.facts[words[0]] = words[1].strip()
+                elif self.facts:
+                    return
+        finally:
+            late.cancel()
         raise AssertionError(f"it did not start: {self.end()}")
 
     @property

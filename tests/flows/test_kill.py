@@ -98,7 +98,7 @@ async def deaths(data: Path, count: int, check: Callable[[Ledger, Talk], Awaitab
         "REALTIME_PAPER__BALANCES": '{"USDT": 100000000}',
         "REALTIME_RECONCILE__ABSENT_S": "1.0",
     }
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30 + 10 * count), asyncio.TaskGroup() as group:
         clients = [
             group.create_task(trade(number, ledger, chance), name=f"client {number}")
             for number in range(CLIENTS)

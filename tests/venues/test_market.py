@@ -12,7 +12,7 @@ import pytest
 from realtime.engine.bars import DAY, HOUR, MINUTE, TIMEFRAMES, Bars
 from realtime.engine.orderbook import OrderBook
 from realtime.model.events import Filled, Transferred
-from realtime.model.market import SECOND, BookDelta, BookSnapshot, Mark, Ticker, Trade
+from realtime.model.market import SECOND, BookDelta, BookSnapshot, Daily, Mark, Ticker, Trade
 from realtime.model.orders import OrderType, Side, Status
 from realtime.venues.chance import Chance
 from realtime.venues.listing import SYMBOLS, Fees, listing_of, market_of
@@ -127,17 +127,17 @@ async def test_the_ticker_is_the_newest_trade_and_the_top_of_the_book() -> None:
 
         assert (ticker.bid, ticker.bid_amount) == bids[0]  # type: ignore[index]
         assert (ticker.ask, ticker.ask_amount) == asks[0]  # type: ignore[index]
-        assert ticker.last == last.price
+        assert ticker.daily.last == last.price
 
 
 async def test_the_day_s_volume_grows_by_what_is_traded() -> None:
     market = await settled()
     tickers = [row for row in market.heard.of(Ticker) if row.symbol == BTC]
     traded = sum(D(trade.amount) for trade in market.heard.of(Trade) if trade.symbol == BTC)
-    first_trades = D(tickers[1].volume or "0") - D(tickers[0].volume or "0")
+    first_trades = D(tickers[1].daily.volume or "0") - D(tickers[0].daily.volume or "0")
 
     assert 0 < first_trades < traded
-    assert D(tickers[-1].volume or "0") - D(tickers[0].volume or "0") == traded
+    assert D(tickers[-1].daily.volume or "0") - D(tickers[0].daily.volume or "0") == traded
 
 
 async def test_bars_after_the_start_are_the_fold_of_the_trades() -> None:
@@ -465,7 +465,7 @@ def test_an_empty_tape_has_no_bars() -> None:
 
     assert tape.bars("1m", None, 5) == []
     assert tape.kept_from("1h") is None
-    assert tape.ticker(None, None, 1, 1).vwap is None
+    assert tape.ticker(None, None, 1, 1).daily == Daily(volume="0", quote_volume="0")
 
 
 @pytest.mark.slow
