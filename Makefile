@@ -50,7 +50,7 @@ fix: $(READY)
 bench: $(READY)       ## the figures of the README, each against its comparators
 	$(BIN)/pytest -m bench_full -s tests/bench
 prove: $(READY)       ## the promises, as a table
-	$(BIN)/pytest -q -m "promise or slow" -s tests
+	$(BIN)/pytest -q -m "promise or slow" tests
 lock:                 ## maintainers, with uv
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --group dev -o requirements.lock pyproject.toml

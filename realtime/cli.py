@@ -179,6 +179,26 @@ def call(
     _answering(asyncio.run(_call(op, given, url, token, timeout, plain=as_json)))
 
 
+@app.command()
+def bench(
+    workloads: Annotated[
+        list[str] | None, typer.Argument(help="Of w1 to w6; all when left out.", show_default=False)
+    ] = None,
+    scale: Annotated[str, typer.Option(help="small is quick and proves nothing.")] = "full",
+) -> None:
+    """Measure beside the comparators and print ratios; exit code 1 when a bound is missed."""
+    from realtime.bench.run import SCALES, WORKLOADS, run  # noqa: PLC0415
+
+    if scale not in SCALES:
+        _refuse(f"no scale {scale!r}; there are {', '.join(SCALES)}")
+    names = [name.lower() for name in workloads or ()]
+    if unknown := [name for name in names if name not in WORKLOADS]:
+        _refuse(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+    figures = run(names, SCALES[scale])
+    if any(figure.full and not figure.holds for figure in figures):
+        raise SystemExit(1)
+
+
 @journal.command()
 def verify(path: Journal) -> None:
     """Prove the hash chain and print the first break; exit code 1 when there is one."""

@@ -14,7 +14,7 @@ import asyncio
 import concurrent.futures
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -112,3 +112,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.nodeid.startswith(WEB):
             item.add_marker(pytest.mark.xdist_group("web"))
     items.sort(key=lambda item: not item.nodeid.startswith(WEB))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember which promise a test shows."""
+    report = yield
+    for mark in item.iter_markers("promise"):
+        report.user_properties.append(("promise", mark.args[0]))
+    return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say promise by promise what was measured: `make prove`."""
+    if "promise" not in config.getoption("-m"):
+        return
+    rows = [
+        (str(value), report)
+        for kind in ("passed", "failed")
+        for report in terminalreporter.getreports(kind)
+        if report.when == "call"
+        for name, value in report.user_properties
+        if name == "promise"
+    ]
+    terminalreporter.section("promises")
+    for promise, report in sorted(rows, key=lambda row: (row[0], row[1].nodeid)):
+        test = report.nodeid.rpartition("::")[2]
+        verdict = "holds" if report.passed else "BROKEN"
+        terminalreporter.write_line(f"{promise:4} {verdict:7} {report.duration:6.1f} s  {test}")
+        for line in report.capstdout.splitlines():
+            if line.startswith((f"{promise}:", f"{promise} ")):
+                terminalreporter.write_line(f"{'':22}{line}")

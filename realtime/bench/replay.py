@@ -1,7 +1,6 @@
 """W6: a recorded session through book, engine and hub, as fast as it goes."""
 
 import asyncio
-import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -160,12 +159,9 @@ def w6(scale: Scale, file: Path | None = None) -> Iterator[Figure]:
     lines = list(recording(path)())[: scale.events]
     before = os.sched_getaffinity(0)
     pin(0, SERVER_CPU)
-    gc.collect()
-    gc.freeze()  # as the server does once it is up
     try:
         passes = [_pass(lines) for _ in range(scale.turns)]
     finally:
-        gc.unfreeze()
         os.sched_setaffinity(0, before)
     if any(one.lines != len(lines) or not one.blobs for one in passes):
         raise RuntimeError(f"not everything was played: {passes}")

@@ -291,18 +291,16 @@ class Desk:
 
     def _carry(self, effects: Sequence[Effect]) -> None:
         """Carry out the effects of one event."""
+        if len(effects) == 1 and self._shown(effects[0]):
+            return
         facts: list[Fact] = []
         later: list[Effect] = []
         nexts: list[PlaceNext | AmendNext] = []
         entries: list[Note | Alert] = []
         for effect in effects:
             match effect:
-                case BookChanged():
-                    self.outlet.book(effect)
-                case TickerChanged(ticker=ticker):
-                    self.outlet.ticker(ticker)
-                case Traded(trade=trade):
-                    self.outlet.trade(trade)
+                case BookChanged() | TickerChanged() | Traded():
+                    self._shown(effect)
                 case Record(fact=fact):
                     facts.append(fact)
                 case (
@@ -337,6 +335,19 @@ class Desk:
         for entry in entries:
             if isinstance(entry, Alert) and entry.code == "external_change":
                 self._doubt(entry)
+
+    def _shown(self, effect: Effect) -> bool:
+        """Publish market data, most of which has no other effects; False for everything else."""
+        match effect:
+            case TickerChanged():
+                self.outlet.ticker(effect.ticker)
+            case Traded():
+                self.outlet.trade(effect.trade)
+            case BookChanged():
+                self.outlet.book(effect)
+            case _:
+                return False
+        return True
 
     def _record(
         self, facts: list[Fact], noted: Sequence[Note | Alert], later: Sequence[Effect]

@@ -190,41 +190,39 @@ class DayFold:
         self._before: Forming | None = None
         self._quote_volume = ZERO
 
-    def add(self, trade: Trade) -> Bar | None:
-        """Take in a trade, a late one as if it were new; the bar of the minute that it has closed."""
+    def add(self, trade: Trade) -> None:
+        """Take in a trade; a late one counts in the newest minute."""
         price, volume, newest = trade.price, Decimal(trade.amount), self._newest
         quote_volume = MONEY.multiply(volume, Decimal(price))
         if newest is not None and trade.ts < newest.end:
             newest.add(price, volume)
             newest.quote_volume = MONEY.add(newest.quote_volume, quote_volume)
-            return None
-        start = opening(trade.ts, "1m")
-        self._newest = Minute(start, _piece(trade), quote_volume)
-        if newest is not None:
-            self._settle(newest)
-        self.drop(start)
-        return None if newest is None else newest.bar()
+        else:
+            self.merge(_piece(trade), quote_volume)
 
     def merge(self, piece: Bar, quote_volume: Decimal) -> None:
-        """Take in a short bar of before the first trade."""
-        self._settle(Minute(opening(piece.ts, "1m"), piece, quote_volume))
+        """Take in a trade or a short bar that begins a minute, in the order of time."""
+        self._settle()
+        start = opening(piece.ts, "1m")
+        self.drop(start)
+        self._newest = Minute(start, piece, quote_volume)
 
-    def _settle(self, minute: Minute) -> None:
-        """Let a minute be one of those before the newest."""
-        self._minutes.append(minute)
-        bar = minute.bar()
-        if self._before is None:
-            self._before = Forming(bar.ts, bar.ts + DAY, bar)
-        else:
-            self._before.merge(bar)
-        self._quote_volume = MONEY.add(self._quote_volume, minute.quote_volume)
+    def _settle(self) -> None:
+        """Let the newest minute be one of those before."""
+        newest, self._newest = self._newest, None
+        if newest is not None:
+            self._minutes.append(newest)
+            bar = newest.bar()
+            if self._before is None:
+                self._before = Forming(bar.ts, bar.ts + DAY, bar)
+            else:
+                self._before.merge(bar)
+            self._quote_volume = MONEY.add(self._quote_volume, newest.quote_volume)
 
     def drop(self, now: int) -> None:
         """Forget minutes that opened 24 hours before `now` [ns] or earlier."""
-        newest = self._newest
-        if newest is not None and newest.ts <= now - DAY:
-            self._newest = None
-            self._settle(newest)
+        if self._newest is not None and self._newest.ts <= now - DAY:
+            self._settle()
         minutes = self._minutes
         while self._before is not None and minutes[0].ts <= now - DAY:
             old, before = minutes.popleft(), self._before
@@ -235,17 +233,8 @@ class DayFold:
             elif old.top == before.top or old.bottom == before.bottom:
                 before.spread(minutes)
 
-    @property
-    def forming(self) -> Bar | None:
-        """The bar of the newest minute, None without one."""
-        return None if self._newest is None else self._newest.bar()
-
     def daily(self) -> Daily:
         """The figures now."""
-        every = [one for one in (self._before, self._newest) if one is not None]
-        if not every:
-            return Daily(volume="0", quote_volume="0")
-        older, newer = every[0], every[-1]
         newest, before = self._newest, self._before
         if newest is None:
             return Daily(volume="0", quote_volume="0")

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import re
 import sqlite3
 import subprocess
@@ -238,8 +239,27 @@ def test_what_is_no_journal_ends_with_a_line(tmp_path: Path) -> None:
 def test_help_is_quick_because_it_loads_little() -> None:
     heavy = ["asyncio", "websockets", "pydantic", "starlette", "uvicorn", "sqlite3"]
     script = f"import sys, realtime.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    # Measuring coverage would load a database of its own.
+    bare = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     loaded = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=bare,
     )
 
     assert loaded.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["w9"], "no workload w9"), (["w1", "--scale", "huge"], "no scale 'huge'")],
+    ids=["workload", "scale"],
+)
+def test_a_benchmark_that_is_not_there_is_refused(arguments: list[str], said: str) -> None:
+    result = RUN.invoke(cli.app, ["bench", *arguments])
+
+    assert result.exit_code == 2
+    assert said in result.output
