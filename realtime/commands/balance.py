@@ -7,7 +7,6 @@ from realtime.commands.params import Name, Params
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.desk import Desk
 from realtime.engine import rows
-from realtime.engine.market import plain
 from realtime.model.errors import Code, Refused
 
 
@@ -47,7 +46,7 @@ class Balances:
         return Answer(
             result={
                 "balances": [rows.balance_row(valued, engine.mode) for valued in kept],
-                "total_value": None if value.total_value is None else plain(value.total_value),
+                "total_value": rows.money(value.total_value),
                 "valuation_currency": value.currency,
                 "unpriced": list(value.unpriced),
             }

@@ -25,7 +25,15 @@ from realtime.commands.params import (
     Word,
     invalid,
 )
-from realtime.commands.registry import Answer, Call, Failed, Op, error_of
+from realtime.commands.registry import (
+    Answer,
+    Call,
+    Failed,
+    Op,
+    check_mode,
+    check_time,
+    error_of,
+)
 from realtime.desk.answers import Outcome
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Canceled, Placing, Trading
@@ -44,8 +52,9 @@ from realtime.model.events import (
     Unknown,
     Withheld,
 )
-from realtime.model.market import Market
+from realtime.model.market import MS, Market
 from realtime.model.orders import (
+    Asked,
     Order,
     OrderType,
     Role,
@@ -54,6 +63,7 @@ from realtime.model.orders import (
     TimeInForce,
     Trigger,
     TriggerBy,
+    venue_client_id,
 )
 
 
@@ -61,6 +71,8 @@ Tif = Literal["GTC", "IOC", "FOK", "PO", "GTD"]
 Fields = dict[str, object]
 Given = Answer | Awaitable[Answer]
 
+BATCH: Final = 20
+"""Items of a batch at most."""
 # What a resend may differ in (I1).
 NOT_CONTENT: Final = frozenset(
     {"mode", "expires_at", "confirm", "dry_run", "client_order_id", "do", "symbol"}
@@ -157,7 +169,7 @@ Item = Annotated[PlaceItem | AmendItem | CancelItem, Field(discriminator="do")]
 class BatchParams(CommandParams):
     """Up to twenty items, done in order, none depending on another."""
 
-    items: Annotated[list[Item], Field(min_length=1, max_length=20)]
+    items: Annotated[list[Item], Field(min_length=1, max_length=BATCH)]
 
 
 class GetParams(Params):
@@ -430,8 +442,23 @@ class Orders:
         shown["basis"] = self._desk.outlet.positions()
         return shown
 
+    def placed_already(self, call: Call[PlaceParams]) -> bool:
+        """Tell whether this id was used: whatever comes of this call, nothing is placed."""
+        return self.used(call.params.client_order_id)
+
+    def used(self, client_order_id: str | None) -> bool:
+        """Tell whether an order has this id, here or at the venue (I3)."""
+        if client_order_id is None:
+            return False
+        orders = self._desk.engine.orders
+        at_venue = venue_client_id(self._trading.venue, client_order_id)
+        known = orders.by_client_id(client_order_id) or orders.by_venue_client_id(at_venue)
+        return known is not None
+
     def effect(self, call: Call[PlaceParams]) -> Fields | None:
-        """What a placement would change, for policies with a threshold."""
+        """What a placement would change, for policies with a threshold; None for a resend."""
+        if self.placed_already(call):
+            return None
         placing = placing_of(call, self._trading, self._desk.engine.markets)
         shown = self.judged(placing)
         return {
@@ -463,6 +490,47 @@ class Orders:
         if waiting is None:
             return Answer(result=self._row(order) | {"changed": False, "method": "native"})
         return waiting
+
+    def amended_already(self, call: Call[AmendParams]) -> bool:
+        """Tell whether an order has all these targets, or is about to get them."""
+        return not self._targets(call.params)
+
+    def _targets(self, params: AmendParams) -> set[str]:
+        """Name the targets that differ from the order and from an amend of it under way."""
+        order = naming.order_of(self._desk, params)
+        under_way = {
+            "amount": order.amend_amount,
+            "price": order.amend_price,
+            "stop_price": order.amend_stop_price,
+        }
+        wanted: Fields = {name: getattr(params, name) for name in under_way}
+        wanted["stop_loss"] = trigger_of(params.stop_loss)
+        wanted["take_profit"] = trigger_of(params.take_profit)
+        return {
+            name
+            for name, target in wanted.items()
+            if target is not None and target not in {getattr(order, name), under_way.get(name)}
+        }
+
+    def amend_effect(self, call: Call[AmendParams]) -> Fields | None:
+        """What an amend would place, judged as the replacement it is (R5).
+
+        None where nothing is placed: for a resend, for attached stops alone, and for less of the same,
+        which is as good as a cancel.
+        """
+        params = call.params
+        order = naming.order_of(self._desk, params)
+        replaced = self._targets(params) & {"amount", "price", "stop_price"}
+        amount = params.amount or order.amount
+        if not replaced or (replaced == {"amount"} and amount < order.amount):
+            return None
+        market = self._desk.engine.markets[order.symbol]
+        price = params.price or order.price or params.stop_price or order.stop_price
+        if price is None:
+            mark = self._desk.engine.mark(order.symbol)
+            price = None if mark is None else mark[0]
+        notional = None if price is None else plain(amount * market.contract_size * price)
+        return {"symbol": order.symbol, "orders": 1, "notional": notional}
 
     def _amended(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
         order, at = outcome.order, naming.changed(before, outcome.at)
@@ -501,6 +569,11 @@ class Orders:
         if waiting is None:
             return Answer(result=self._row(order) | {"changed": False})
         return waiting
+
+    def canceled_already(self, call: Call[NameParams]) -> bool:
+        """Tell whether an order has ended, or is being canceled."""
+        order = naming.order_of(self._desk, call.params)
+        return order.status.ended or order.cancel_state is not Asked.NONE
 
     def _canceled(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
         order, at = outcome.order, naming.changed(before, outcome.at)
@@ -563,8 +636,9 @@ class Orders:
         return self._batched(answers, before)
 
     def _item(self, call: Call[BatchParams], item: Item) -> Given:
-        if call.params.dry_run:
-            item = item.model_copy(update={"dry_run": True})
+        item = self._as_said(call.params, item)
+        check_mode(item, self._desk.engine.mode)
+        check_time(item, self._desk.now() // MS, lambda: self._done(call, item))
         match item:
             case PlaceItem():
                 return self.place(_with(call, item))
@@ -572,6 +646,66 @@ class Orders:
                 return self.amend(_with(call, item))
             case CancelItem():
                 return self.cancel(_with(call, item))
+
+    def _as_said(self, params: BatchParams, item: Item) -> Item:
+        """Let an item inherit what is said of the whole batch."""
+        times = [t for t in (params.expires_at, item.expires_at) if t is not None]
+        said = {"dry_run": params.dry_run or item.dry_run, "expires_at": min(times, default=None)}
+        return item.model_copy(update=said)
+
+    def _done(self, call: Call[BatchParams], item: Item) -> bool:
+        match item:
+            case PlaceItem():
+                return self.placed_already(_with(call, item))
+            case AmendItem():
+                return self.amended_already(_with(call, item))
+            case CancelItem():
+                return self.canceled_already(_with(call, item))
+
+    def batch_begun(self, call: Call[BatchParams]) -> bool:
+        """Tell whether items were carried out already; the others are judged by themselves."""
+        for item in call.params.items:
+            try:
+                if self._done(call, item):
+                    return True
+            except Refused:  # names no order: its own answer will say so
+                continue
+        return False
+
+    def batch_effect(self, call: Call[BatchParams]) -> Fields | None:
+        """What the items of a batch would place, together; None when they place nothing."""
+        effects: list[Fields] = []
+        fresh: set[str | None] = set()
+        for item in call.params.items:
+            try:
+                effect = self._item_effect(call, item)
+            except Refused:
+                # It will be refused alike; but not the amend of an order that this batch places first.
+                known = isinstance(item, AmendItem) and item.client_order_id in fresh
+                effect = {"symbol": "", "notional": None} if known else None
+            if effect is not None:
+                effects.append(effect)
+                fresh.add(item.client_order_id)
+        if not effects:
+            return None
+        notionals = [effect["notional"] for effect in effects]
+        known_all = all(notional is not None for notional in notionals)
+        return {
+            "symbols": sorted({str(effect["symbol"]) for effect in effects} - {""}),
+            "orders": len(effects),
+            "notional": plain(sum((Decimal(str(n)) for n in notionals), Decimal(0)))
+            if known_all
+            else None,
+        }
+
+    def _item_effect(self, call: Call[BatchParams], item: Item) -> Fields | None:
+        match item:
+            case PlaceItem():
+                return self.effect(_with(call, item))
+            case AmendItem():
+                return self.amend_effect(_with(call, item))
+            case CancelItem():
+                return None
 
     async def _batched(
         self,
@@ -749,6 +883,12 @@ def _with(call: Call[BatchParams], params: P) -> Call[P]:
     )
 
 
+def count_items(raw: Mapping[str, object]) -> int:
+    """Count the items of a batch as sent; more than it may have are refused and cost no more."""
+    items = raw.get("items")
+    return min(len(items), BATCH) if isinstance(items, list) else 1
+
+
 def canceled_row(done: Canceled) -> Fields:
     """Make the answer of many cancels."""
     row: Fields = {"canceled": done.canceled, "failed": done.failed}
@@ -797,6 +937,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             example=BUY,
             command=True,
             effect=orders.effect,
+            repeated=orders.placed_already,
         ),
         Op(
             name="order.preview",
@@ -819,6 +960,9 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             errors=(*ORDER_ERRORS, Code.NOT_FOUND),
             example={"client_order_id": "my-1", "price": "50100"},
             command=True,
+            effect=orders.amend_effect,
+            judged_as="order.place",
+            repeated=orders.amended_already,
         ),
         Op(
             name="order.batch",
@@ -833,7 +977,10 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
                 "items": [{"do": "cancel", "client_order_id": "my-1"}, {"do": "place", **BUY}]
             },
             command=True,
-            cost=lambda params: len(params.items),
+            cost=count_items,
+            effect=orders.batch_effect,
+            judged_as="order.place",
+            repeated=orders.batch_begun,
         ),
         Op(
             name="order.cancel",
@@ -846,6 +993,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             errors=(Code.NOT_FOUND, Code.OUTCOME_UNKNOWN),
             example={"client_order_id": "my-1"},
             command=True,
+            repeated=orders.canceled_already,
         ),
         Op(
             name="order.cancel_all",

@@ -161,7 +161,7 @@ class Positions:
             amount, reason = amount_down(part, market)
             if reason is not None:
                 raise invalid("fraction", f"is too small: {reason}")
-        fields: Fields = {"amount": amount}
+        fields: Fields = {"amount": amount, "expires_at": naming.ns(params.expires_at)}
         if params.type == "limit":
             fields |= {"type": OrderType.LIMIT, "price": params.price}
         placing = self._trading.closing(
@@ -200,8 +200,14 @@ class Positions:
             amount=sign * order.amount,
         )
 
+    def closed_already(self, call: Call[CloseParams]) -> bool:
+        """Tell whether this id was used: whatever comes of this call, nothing is sent."""
+        return self._orders.used(call.params.client_order_id)
+
     def close_effect(self, call: Call[CloseParams]) -> Fields | None:
-        """What closing would send."""
+        """What closing would send; None for a resend."""
+        if self.closed_already(call):
+            return None
         placing = self._closing(call)
         shown = self._orders.judged(placing)
         return {"orders": 1, "symbols": [placing.order.symbol], "notional": shown.get("cost")}
@@ -214,9 +220,10 @@ class Positions:
         if call.params.dry_run:
             return Answer(result={"dry_run": True, "effect": self._effect_of(held)})
         who = naming.who_of(call)
+        fields = {"expires_at": naming.ns(call.params.expires_at)}
         for position in held:
             try:
-                given = self._orders.send(self._trading.closing(position, who))
+                given = self._orders.send(self._trading.closing(position, who, fields=fields))
             except Failure as failure:
                 sent.append((position, failure))
             else:
@@ -337,6 +344,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             example={"position_id": "BTC/USDT|long", "fraction": 0.5},
             command=True,
             effect=positions.close_effect,
+            repeated=positions.closed_already,
         ),
         Op(
             name="position.close_all",

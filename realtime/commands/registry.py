@@ -176,9 +176,12 @@ class Op:
         errors: Codes special to it, for people; the common ones go without saying.
         example: Arguments that would be accepted.
         command: Whether it changes state.
-        cost: Tokens of its lane that it takes.
+        cost: Tokens of its lane that it takes, by its arguments as sent.
         effect: What it would change, computed now; None when nothing. Ops with it may ask back (8.7).
             For `notional` above a threshold the effect has `notional` [valuation currency].
+        judged_as: Another op whose confirmation policies hold for this one, too: what a batch places.
+        repeated: Tells that a call was carried out before, so that all it can get is what it led to:
+            that is told also after `expires_at`.
     """
 
     name: str
@@ -193,8 +196,10 @@ class Op:
     errors: tuple[Code, ...] = ()
     example: Mapping[str, object] = field(default_factory=dict)
     command: bool = False
-    cost: Callable[[Any], int] | None = None
+    cost: Callable[[Mapping[str, object]], int] | None = None
     effect: Callable[[Call[Any]], Mapping[str, object] | None] | None = None
+    judged_as: str | None = None
+    repeated: Callable[[Call[Any]], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +299,33 @@ error_of = protocol.refusal
 """Makes the `error` object of a reply, also of one item of a batch."""
 
 
+def check_mode(params: object, mode: str) -> None:
+    """Refuse a command that was meant for a server of the other mode.
+
+    Raises:
+        Refused: `mode_mismatch`.
+    """
+    asserted = getattr(params, "mode", None)
+    if asserted is not None and asserted != mode:
+        raise Refused(
+            Code.MODE_MISMATCH,
+            f"this server is in mode {mode}, the command was meant for {asserted}",
+            {"mode": mode},
+        )
+
+
+def check_time(params: object, now: int, repeated: Callable[[], bool]) -> None:
+    """Refuse a command that comes too late, unless it was carried out and only asks what it led to.
+
+    Raises:
+        Refused: `expired`.
+    """
+    expires_at = getattr(params, "expires_at", None)
+    if expires_at is not None and expires_at <= now and not repeated():
+        late = now - expires_at
+        raise Refused(Code.EXPIRED, f"expires_at passed {late} ms before this was looked at")
+
+
 def may(principal: Principal, scope: str | None) -> bool:
     """Tell whether a principal has a scope; admin contains all."""
     if scope is None or ADMIN in principal.scopes:
@@ -384,7 +416,10 @@ class Registry:
 
     def asks_back(self, op: Op, principal: Principal) -> bool:
         """Tell whether an op may ask this principal for a confirmation."""
-        return any(self._names[p.op] is op and p.concerns(principal) for p in self.policies)
+        return any(self._is_about(p, op) and p.concerns(principal) for p in self.policies)
+
+    def _is_about(self, policy: Policy, op: Op) -> bool:
+        return self._names[policy.op].name in {op.name, op.judged_as}
 
     # --- dispatch ---------------------------------------------------------------------------------
 
@@ -433,6 +468,7 @@ class Registry:
                 peer=where,
                 raw=raw,
             )
+            check_time(params, self._now(), lambda: self._repeated(op, call))
             if op.idempotency == "request_id" and raw.get("request_id") is not None:
                 return self._once(name, op, call)
             answer = self._run(op, call)
@@ -454,29 +490,23 @@ class Registry:
     ) -> BaseModel:
         """Say everything that can be said before the handler is asked, in this order."""
         _check_transport(op, source)
-        owner = who.subject or f"@{peer.address}"
-        self._take(op.lane, owner, 1)
+        cost = 1 if op.cost is None else max(1, op.cost(raw))
+        self._take(op.lane, who.subject or f"@{peer.address}", cost)
         self._check_identity(op, who, source)
         if not may(who, op.scope):
             needed = str(op.scope).replace("|", " or ")
             raise Refused(Code.FORBIDDEN, f"{op.name} needs scope {needed}", {"scope": op.scope})
         params = read(op.params, raw)
-        if op.cost is not None and (cost := op.cost(params)) > 1:
-            self._take(op.lane, owner, cost - 1)
-        asserted = getattr(params, "mode", None)
-        if asserted is not None and asserted != self.mode:
-            raise Refused(
-                Code.MODE_MISMATCH,
-                f"this server is in mode {self.mode}, the command was meant for {asserted}",
-                {"mode": self.mode},
-            )
-        expires_at = getattr(params, "expires_at", None)
-        if expires_at is not None and expires_at <= self._now():
-            late = self._now() - expires_at
-            raise Refused(Code.EXPIRED, f"expires_at passed {late} ms before this was looked at")
+        check_mode(params, self.mode)
         if self.draining and op.command and op.lane != "safety":
             raise Refused(Code.BUSY, "the server is stopping", retry_after=RETRY_DRAINING_S)
         return params
+
+    def _repeated(self, op: Op, call: Call[Any]) -> bool:
+        if op.idempotency == "request_id" and call.raw.get("request_id") is not None:
+            known = self._done.get(_key(op, call))
+            return known is not None and known.until > self._now()
+        return op.repeated is not None and op.repeated(call)
 
     def _check_identity(self, op: Op, who: Principal, source: Source) -> None:
         if who is ANONYMOUS:
@@ -514,7 +544,7 @@ class Registry:
 
     def _confirm(self, op: Op, call: Call[Any]) -> None:
         policies = [
-            p for p in self.policies if self._names[p.op] is op and p.concerns(call.principal)
+            p for p in self.policies if self._is_about(p, op) and p.concerns(call.principal)
         ]
         if not policies or op.effect is None:
             return
@@ -528,7 +558,7 @@ class Registry:
 
     def _once(self, name: str, op: Op, call: Call[Any]) -> Reply | Pending:
         """Run a command with a `request_id`, or answer what it answered before."""
-        key = (call.principal.subject, op.name, str(call.raw["request_id"]))
+        key = _key(op, call)
         content = content_of(op.name, call.raw)
         known = self._done.get(key)
         if known is not None and known.until > self._now():
@@ -600,6 +630,10 @@ class _Done:
         # Not a shield: nobody cancels this future, each waiter only stops waiting for it.
         await asyncio.wait([self.running])
         return self.again()
+
+
+def _key(op: Op, call: Call[Any]) -> tuple[str, str, str]:
+    return call.principal.subject, op.name, str(call.raw["request_id"])
 
 
 def _check_transport(op: Op, source: Source) -> None:

@@ -129,7 +129,7 @@ class States:
         done = await waiting
         outlet = self._desk.outlet
         result: Fields = {
-            "state": stop.state,
+            "state": done.state,
             "scope": stop.scope,
             "changed": done.changed,
             **canceled_row(done.canceled),

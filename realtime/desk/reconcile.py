@@ -41,7 +41,7 @@ class Pace:
 
     Attributes:
         look_ups: Ages of an order's doubt at which it is looked up; the last one repeats.
-        early, late: A3: a "not found" counts from `early` on, and another from `late` on.
+        early, late: A3: a "not found" counts from `early` on, and one after it from `late` on.
         retry: Between two attempts to get ready.
         timeout: Of one question.
     """
@@ -120,11 +120,11 @@ class Reconciler:
                 if seen is not None:
                     self._found(seen)
                     continue
-                if age >= self._pace.late:
+                # Valid answers count, whenever they come: the venue may have been away at 5 and 15 s.
+                if early and age >= self._pace.late:
                     late = True
-                elif age >= self._pace.early:
-                    early = True
-                if early and late and await self._absent(order, began):
+                early = early or age >= self._pace.early
+                if late and await self._absent(order, began):
                     self._desk.post(Absent(order_id=order_id, ts=self._desk.now()))
         finally:
             self._asked.discard(order_id)

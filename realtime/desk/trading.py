@@ -7,7 +7,7 @@ room in it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from realtime.desk.answers import Asked, Outcome
@@ -73,8 +73,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """What a `trading.halt` led to."""
+    """What a `trading.halt` led to.
 
+    Attributes:
+        state: In force in its scope: a halt that asks for less than there is changes nothing.
+    """
+
+    state: TradingState
     changed: bool
     journaled: bool
     canceled: Canceled
@@ -290,6 +295,7 @@ class Trading:
             canceling = self.cancel_many(doomed, stop.who)
             if stop.state is TradingState.HALTED:
                 self._sweeps.begin(sweep)
+        stop = replace(stop, state=desk.engine.halts[stop.scope].state)
         return self._halted(stop, canceling, changed=bool(effects), seq=desk.store.seq)
 
     async def _halted(
@@ -302,7 +308,13 @@ class Trading:
         left = [
             position for position in self._held() if scope_has(stop.scope, position, self.venue)
         ]
-        return Stopped(changed=changed, journaled=journaled, canceled=canceled, positions=left)
+        return Stopped(
+            state=stop.state,
+            changed=changed,
+            journaled=journaled,
+            canceled=canceled,
+            positions=left,
+        )
 
     def _held(self) -> list[Position]:
         return [p for p in self._desk.engine.positions.values() if p.amount]

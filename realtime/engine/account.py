@@ -9,7 +9,7 @@ Rules of this file:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 from realtime.engine.evolve import evolve_day, evolve_fill, evolve_position
 from realtime.model.account import Balance, Day, Position
@@ -23,6 +23,9 @@ NOISE = Decimal("0.00000001")
 
 LASTING = 5 * SECOND
 """How long a difference lasts before it is believed [ns]: rows and fills travel apart."""
+
+QUANTUM = Decimal("1E-8")
+"""A share of a cost is rounded to this when it is booked, once [currency units]; the rest stays behind."""
 
 STREAK_ENDS = 3600 * SECOND
 """After this long without a loss a streak counts from zero [ns]."""
@@ -519,4 +522,7 @@ def _share(cost: Decimal | None, part: Decimal, whole: Decimal) -> Decimal | Non
     """Cost of a part of a holding; all of it for the whole, None when unknown or more than there is."""
     if cost is None or part > whole:
         return None
-    return cost if part == whole else cost * part / whole
+    if part == whole:
+        return cost
+    # Towards zero, as the paper exchange does: else every partial close would drag a quotient's digits along.
+    return (cost * part / whole).quantize(QUANTUM, ROUND_DOWN)

@@ -246,6 +246,4 @@ class DayFold:
             low = low if newest.bottom < before.bottom else before.low
             volume = MONEY.add(before.volume, volume)
             quote_volume = MONEY.add(self._quote_volume, quote_volume)
-        return Daily(
-            first, high, low, newest.close, format(volume, "f"), format(quote_volume, "f")
-        )
+        return Daily(first, high, low, newest.close, format(volume, "f"), format(quote_volume, "f"))

@@ -12,7 +12,7 @@ from typing import assert_never
 from realtime.engine.core import Core, Out
 from realtime.engine.market import down, plain
 from realtime.engine.orders import evolve
-from realtime.engine.risk import check, check_amend, door, privileged
+from realtime.engine.risk import check, check_amend, door, door_amend, in_time, privileged
 from realtime.engine.rules import loss_and_fall
 from realtime.engine.shape import check_shape
 from realtime.engine.state import ALL, State
@@ -39,6 +39,7 @@ from realtime.model.events import (
     Place,
     Placed,
     Release,
+    ReleaseAmend,
     ResetDaily,
     Resolve,
     Resolved,
@@ -55,6 +56,7 @@ from realtime.model.market import SECOND, ZERO
 from realtime.model.orders import (
     OURS,
     TRANSITIONS,
+    ApprovedAmend,
     Asked,
     Order,
     OrderType,
@@ -71,6 +73,7 @@ WISHES = (
     Amend,
     Cancel,
     Release,
+    ReleaseAmend,
     SetState,
     Configure,
     Resolve,
@@ -99,6 +102,8 @@ def decide(state: State, applier: Core, wish: Wish, out: Out) -> None:
             _place(state, applier, wish, out)
         case Release():
             _release(state, wish)
+        case ReleaseAmend(approved=approved, ts=ts):
+            door_amend(state, _known(state, approved.order.id), approved, ts)
         case Cancel():
             _cancel(state, applier, wish, out)
         case Amend():
@@ -124,17 +129,12 @@ def decide(state: State, applier: Core, wish: Wish, out: Out) -> None:
 
 def _place(state: State, applier: Core, wish: Place, out: Out) -> None:
     order = wish.order
-    known = state.orders.by_client_id(order.client_order_id)
+    known = repeated(state, wish)
     if known is not None:
-        differing = _differing(state.orders.content(known.id), wish.content)
-        if differing:
-            raise _conflict(order.client_order_id, differing)
+        if known.external and known.client_order_id != order.client_order_id:
+            # The journal came from a backup and the client resends what the venue has already (I3).
+            known = _adopt_resent(applier, known, wish, out)
         out.append(Duplicate(known))
-        return
-    stranger = state.orders.by_venue_client_id(order.venue_client_id)
-    if stranger is not None:
-        # The journal came from a backup and the client resends what the venue has already (I3).
-        _adopt_resent(applier, stranger, wish, out)
         return
     permission = check(state, wish)
     approved = permission.approved
@@ -146,6 +146,35 @@ def _place(state: State, applier: Core, wish: Place, out: Out) -> None:
         if other.cancel_state is Asked.NONE:
             applier.cancel(other, "engine", wish.ts, out)
     out.append(Submit(approved))
+
+
+def repeated(state: State, wish: Place) -> Order | None:
+    """The order that this placement has made before; None when its id is new.
+
+    Raises:
+        Refused: `conflict`: it was made with other content.
+    """
+    order = wish.order
+    known = state.orders.by_client_id(order.client_order_id)
+    if known is not None:
+        differing = _differing(state.orders.content(known.id), wish.content)
+    else:
+        known = state.orders.by_venue_client_id(order.venue_client_id)
+        if known is None:
+            return None
+        differing = [
+            name
+            for name, there, here in (
+                ("amount", known.amount, order.amount),
+                ("price", known.price, order.price),
+                ("side", known.side, order.side),
+                ("symbol", known.symbol, order.symbol),
+            )
+            if there != here
+        ]
+    if differing:
+        raise _conflict(order.client_order_id, differing)
+    return known
 
 
 def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -163,33 +192,19 @@ def _conflict(client_order_id: str, fields: list[str]) -> Refused:
     )
 
 
-def _adopt_resent(applier: Core, stranger: Order, wish: Place, out: Out) -> None:
+def _adopt_resent(applier: Core, stranger: Order, wish: Place, out: Out) -> Order:
     order = wish.order
-    fields = [
-        name
-        for name, there, here in (
-            ("amount", stranger.amount, order.amount),
-            ("price", stranger.price, order.price),
-            ("side", stranger.side, order.side),
-            ("symbol", stranger.symbol, order.symbol),
-        )
-        if there != here
-    ]
-    if fields:
-        raise _conflict(order.client_order_id, fields)
-    if stranger.external:
-        adopted = Adopted(
-            order_id=stranger.id,
-            bot_id=order.bot_id,
-            subject=order.subject,
-            client=order.client,
-            client_order_id=order.client_order_id,
-            content=wish.content,
-            ts=wish.ts,
-        )
-        applier.apply(adopted, out)
-    found = applier.order(stranger.id)
-    out.append(Duplicate(found))
+    adopted = Adopted(
+        order_id=stranger.id,
+        bot_id=order.bot_id,
+        subject=order.subject,
+        client=order.client,
+        client_order_id=order.client_order_id,
+        content=wish.content,
+        ts=wish.ts,
+    )
+    applier.apply(adopted, out)
+    return applier.order(stranger.id)
 
 
 def _release(state: State, wish: Release) -> None:
@@ -219,6 +234,22 @@ def _cancel(state: State, applier: Core, wish: Cancel, out: Out) -> None:
 
 
 def _amend(state: State, applier: Core, wish: Amend, out: Out) -> None:
+    asked, approved, bracket = judge_amend(state, wish)
+    if asked is not None and approved is not None:
+        applier.apply(asked, out)
+        out.append(SubmitAmend(approved))
+    if bracket is not None:
+        applier.apply(bracket, out)
+
+
+def judge_amend(
+    state: State, wish: Amend
+) -> tuple[AmendAsked | None, ApprovedAmend | None, BracketSet | None]:
+    """What an amend would do: at the venue, and to the attached legs; None for what stays.
+
+    Raises:
+        Refused: As for a placement, `conflict` for an order that cannot be changed now, `expired`.
+    """
     order = _known(state, wish.order_id)
     bracket = _bracket(state, order, wish)
     changes = any(
@@ -229,32 +260,32 @@ def _amend(state: State, applier: Core, wish: Amend, out: Out) -> None:
             (wish.stop_price, order.stop_price),
         )
     )
-    if changes:
-        if order.status is not Status.OPEN:
-            raise Refused(
-                Code.CONFLICT,
-                f"order {order.client_order_id} is {order.status}; only an open order can be amended",
-                {"status": order.status.value},
-            )
-        if order.amend_state is not Asked.NONE or order.cancel_state is Asked.REQUESTED:
-            raise Refused(
-                Code.CONFLICT,
-                f"an amend or cancel of {order.client_order_id} is under way",
-                {"amend_state": order.amend_state.value, "cancel_state": order.cancel_state.value},
-            )
-        approved, _, cost = check_amend(state, order, wish)
-        asked = AmendAsked(
-            order_id=order.id,
-            amount=wish.amount,
-            price=wish.price,
-            stop_price=wish.stop_price,
-            cost=cost,
-            ts=wish.ts,
+    if changes or bracket is not None:
+        in_time(wish.expires_at, wish.ts)
+    if not changes:
+        return None, None, bracket
+    if order.status is not Status.OPEN:
+        raise Refused(
+            Code.CONFLICT,
+            f"order {order.client_order_id} is {order.status}; only an open order can be amended",
+            {"status": order.status.value},
         )
-        applier.apply(asked, out)
-        out.append(SubmitAmend(approved))
-    if bracket is not None:
-        applier.apply(bracket, out)
+    if order.amend_state is not Asked.NONE or order.cancel_state is Asked.REQUESTED:
+        raise Refused(
+            Code.CONFLICT,
+            f"an amend or cancel of {order.client_order_id} is under way",
+            {"amend_state": order.amend_state.value, "cancel_state": order.cancel_state.value},
+        )
+    approved, _, cost = check_amend(state, order, wish)
+    asked = AmendAsked(
+        order_id=order.id,
+        amount=wish.amount,
+        price=wish.price,
+        stop_price=wish.stop_price,
+        cost=cost,
+        ts=wish.ts,
+    )
+    return asked, approved, bracket
 
 
 def _bracket(state: State, order: Order, wish: Amend) -> BracketSet | None:
@@ -284,10 +315,10 @@ def _set_state(state: State, applier: Core, wish: SetState, out: Out) -> None:
     _check_scope(state, wish.scope)
     now = state.halts.get(wish.scope)
     current = now.state if now is not None else TradingState.ACTIVE
-    if current is wish.state:
-        return
-    looser = _STRICTNESS[wish.state] < _STRICTNESS[current]
-    if looser and now is not None:
+    resumes = wish.state is TradingState.ACTIVE
+    if current is wish.state or (not resumes and _STRICTNESS[wish.state] < _STRICTNESS[current]):
+        return  # a halt never loosens: only resuming does
+    if resumes and now is not None:
         _check_resume(state, wish, now)
     halt = Halt(
         scope=wish.scope,
@@ -297,7 +328,7 @@ def _set_state(state: State, applier: Core, wish: SetState, out: Out) -> None:
         ts=wish.ts,
     )
     applier.apply(StateSet(halt=halt), out)
-    if looser and now is not None and now.by == "max_drawdown":
+    if resumes and now is not None and now.by == "max_drawdown":
         # The peak starts anew at the equity of this moment (3.5).
         equity = state.equity(wish.ts).value
         pnl = None if equity is None else state.daily_pnl(equity)

@@ -23,6 +23,7 @@ from realtime.engine.state import ALL, State
 from realtime.engine.watch import watch_price, watch_time
 from realtime.model.account import Balance, Day, Marked, Portfolio, Position, Valued
 from realtime.model.events import (
+    Amend,
     BookChanged,
     Effect,
     Event,
@@ -44,7 +45,7 @@ from realtime.model.market import (
     Ticker,
     Trade,
 )
-from realtime.model.orders import Fill
+from realtime.model.orders import Fill, Order
 from realtime.model.risk import Halt, Limits, Preview, RiskView, TradingState
 
 
@@ -233,6 +234,24 @@ class Engine:
         """
         with localcontext(MONEY):
             return preview(self._state, place)
+
+    def repeated(self, place: Place) -> Order | None:
+        """The order that this placement has made before; None when its id is new.
+
+        Raises:
+            Refused: `conflict`: it was made with other content.
+        """
+        return decide.repeated(self._state, place)
+
+    def preview_amend(self, amend: Amend) -> bool:
+        """Whether this amend would change anything; nothing changes now.
+
+        Raises:
+            Refused: As the gate would.
+        """
+        with localcontext(MONEY):
+            asked, _, bracket = decide.judge_amend(self._state, amend)
+            return asked is not None or bracket is not None
 
     def risk_view(self, ts: int) -> RiskView:
         """The account's risk (channel `risk`, op `risk.assessment`)."""

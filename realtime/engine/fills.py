@@ -73,6 +73,7 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
         ts=seen.ts,
     )
     done = state.account.book(fill, order.owner, keep=seen.inferred)
+    state.forget_equity()
     booked = orders.book(done.fill)
     if is_entry(order) and order.strategy_id is not None:
         executed(core, order, fill, out)

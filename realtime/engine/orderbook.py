@@ -3,6 +3,7 @@
 Rules of this file:
 1 A level keeps the strings it came with; the float is a sort key and nothing else (M6). Two prices of one
   side are the same level when their floats are equal, so a price may have at most 15 significant digits.
+  An amount is written without an exponent, as on the wire: nothing but zeros and a point deletes a level.
 2 Reading never changes anything that a reader can see: `top` is cached until a change reaches its depth.
 """
 
@@ -31,15 +32,14 @@ class Ladder:
     def load(self, rows: Iterable[Level]) -> None:
         """Replace everything."""
         sign = self._sign
-        self.levels = {sign * float(row[0]): row for row in rows if float(row[1])}
+        self.levels = {sign * float(row[0]): row for row in rows if row[1].strip("0.")}
         self.keys = sorted(self.levels)
         self._tops.clear()
         self._horizon = -inf
 
     def apply(self, rows: Iterable[Level]) -> None:
         """Set levels; amount zero deletes one, known or not."""
-        sign, levels, keys = self._sign, self.levels, self.keys
-        nearest = inf
+        sign, levels, keys, horizon = self._sign, self.levels, self.keys, self._horizon
         for row in rows:
             key = sign * float(row[0])
             if row[1].strip("0."):
@@ -50,11 +50,9 @@ class Ladder:
                 del levels[key], keys[bisect_left(keys, key)]
             else:
                 continue
-            if key < nearest:
-                nearest = key
-        if nearest <= self._horizon:
-            self._tops.clear()
-            self._horizon = -inf
+            if key <= horizon:
+                self._tops.clear()
+                self._horizon = horizon = -inf
 
     def top(self, depth: int) -> tuple[Level, ...]:
         """The best `depth` levels, best first; all of them when there are fewer."""

@@ -82,7 +82,7 @@ def value_balance(state: State, balance: Balance) -> Valued:
 
 def value(state: State, ts: int) -> Portfolio:
     """Value everything."""
-    equity = state.equity(ts)
+    equity = state.equity_now(ts)
     valued = []
     for balance in sorted(state.account.balances.values(), key=lambda held: held.id):
         price = state.quotes.worth(balance.currency)
@@ -160,7 +160,7 @@ def _quality(state: State, marked: list[Marked], ts: int) -> str:
 
 def risk_view(state: State, ts: int) -> RiskView:
     """Assess the account (F16)."""
-    limits, equity = state.limits, state.equity(ts)
+    limits, equity = state.limits, state.equity_now(ts)
     e = equity.value if equity.value is not None and equity.value > 0 else None
     marked = [
         mark_position(state, held)

@@ -26,8 +26,17 @@ from realtime.engine.state import State
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Amend, Place
 from realtime.model.market import SECOND, ZERO, Market
-from realtime.model.orders import Approved, ApprovedAmend, Order, OrderType, Role, Side, Status
-from realtime.model.risk import Preview, RuleResult, TradingState
+from realtime.model.orders import (
+    Approved,
+    ApprovedAmend,
+    Asked,
+    Order,
+    OrderType,
+    Role,
+    Side,
+    Status,
+)
+from realtime.model.risk import Halt, Preview, RuleResult, TradingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +135,7 @@ def check_amend(state: State, old: Order, amend: Amend) -> tuple[ApprovedAmend, 
     Raises:
         Refused: `invalid` below what has filled, else as for a placement.
     """
-    new = evolve(
-        old,
-        amount=old.amount if amend.amount is None else amend.amount,
-        price=old.price if amend.price is None else amend.price,
-        stop_price=old.stop_price if amend.stop_price is None else amend.stop_price,
-    )
+    new = _amended(old, amend)
     market = market_of(state, old.symbol)
     check_shape(new, market)
     if new.amount <= old.filled:
@@ -154,8 +158,18 @@ def check_amend(state: State, old: Order, amend: Amend) -> tuple[ApprovedAmend, 
         price=amend.price,
         stop_price=amend.stop_price,
         limits_version=state.limits.version,
+        expires_at=amend.expires_at,
     )
     return approved, reserve_currency(case), needs(case, state) or ZERO
+
+
+def _amended(old: Order, to: Amend | ApprovedAmend) -> Order:
+    return evolve(
+        old,
+        amount=old.amount if to.amount is None else to.amount,
+        price=old.price if to.price is None else to.price,
+        stop_price=old.stop_price if to.stop_price is None else to.stop_price,
+    )
 
 
 def _gives_back(old: Order, new: Order) -> bool:
@@ -174,20 +188,59 @@ def door(state: State, order: Order, ts: int) -> None:
             Code.CONFLICT,
             f"order {order.client_order_id} is {order.status} already; nothing was sent",
         )
-    if order.expires_at is not None and ts >= order.expires_at:
-        raise Refused(Code.EXPIRED, "expires_at passed before sending; nothing was sent")
+    in_time(order.expires_at, ts)
     halt = state.halt_of(order.symbol, order.bot_id)
     if halt is not None and not _door_open(state, order, halt.state):
-        raise Refused(
-            Code.HALTED,
-            f"trading was set to {halt.state} by {halt.by}: {halt.reason}; nothing was sent",
-        )
+        raise _shut(halt)
     if not state.ready and not (order.exit and state.ever_ready):
+        raise _not_ready(state)
+
+
+def door_amend(state: State, order: Order, approved: ApprovedAmend, ts: int) -> None:
+    """The same for an amend; one that only makes an order smaller passes like a cancel.
+
+    Raises:
+        Refused: As `door`, and `conflict` when the order is being cancelled.
+    """
+    asked = order.amend_state is Asked.REQUESTED and order.cancel_state is Asked.NONE
+    if order.status.ended or not asked:
         raise Refused(
-            Code.VENUE_UNAVAILABLE,
-            f"{state.venue} is not ready: {state.ready_reason}; nothing was sent",
-            retry_after=1.0,
+            Code.CONFLICT,
+            f"order {order.client_order_id} is {order.status} or being canceled; nothing was sent",
         )
+    in_time(approved.expires_at, ts)
+    if _gives_back(order, _amended(order, approved)):
+        return
+    halt = state.halt_of(order.symbol, order.bot_id)
+    if halt is not None and not _door_open(state, order, halt.state):
+        raise _shut(halt)
+    if not state.ready and not (order.exit and state.ever_ready):
+        raise _not_ready(state)
+
+
+def in_time(expires_at: int | None, ts: int) -> None:
+    """Let nothing pass later than it was meant for.
+
+    Raises:
+        Refused: `expired`.
+    """
+    if expires_at is not None and ts >= expires_at:
+        raise Refused(Code.EXPIRED, "expires_at passed before sending; nothing was sent")
+
+
+def _shut(halt: Halt) -> Refused:
+    return Refused(
+        Code.HALTED,
+        f"trading was set to {halt.state} by {halt.by}: {halt.reason}; nothing was sent",
+    )
+
+
+def _not_ready(state: State) -> Refused:
+    return Refused(
+        Code.VENUE_UNAVAILABLE,
+        f"{state.venue} is not ready: {state.ready_reason}; nothing was sent",
+        retry_after=1.0,
+    )
 
 
 def _door_open(state: State, order: Order, trading: TradingState) -> bool:

@@ -30,7 +30,7 @@ def _number(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _money(value: Decimal | None) -> str | None:
+def money(value: Decimal | None) -> str | None:
     """A figure that was computed: shown to 8 digits, without the noise of a division."""
     return None if value is None else plain(round(value, 8))
 
@@ -151,7 +151,7 @@ def fill_row(fill: Fill, market: Market, mode: str) -> Row:
         "cost": plain(fill.cost),
         "fee": {"cost": plain(fill.fee), "currency": fill.fee_currency},
         "taker_or_maker": "maker" if fill.maker else "taker",
-        "realized_pnl": _money(fill.realized_pnl),
+        "realized_pnl": money(fill.realized_pnl),
         "bot_id": fill.bot_id,
         "inferred": fill.inferred,
         "ts": fill.ts // MS,
@@ -182,14 +182,14 @@ def position_row(marked: Marked, market: Market, mode: str) -> Row:
             if marked.mark_price is None
             else average_text(marked.mark_price, tick),
             "mark_source": marked.mark_source,
-            "notional": _money(marked.notional),
-            "unrealized_pnl": _money(marked.unrealized_pnl),
+            "notional": money(marked.notional),
+            "unrealized_pnl": money(marked.unrealized_pnl),
             "unrealized_pnl_pct": _number(marked.unrealized_pnl_pct),
-            "realized_pnl": _money(position.realized_pnl),
-            "fees_paid": _money(position.fees_paid),
-            "collateral": _money(position.collateral),
+            "realized_pnl": money(position.realized_pnl),
+            "fees_paid": money(position.fees_paid),
+            "collateral": money(position.collateral),
             "margin_mode": position.margin_mode,
-            "maintenance_margin": _money(position.maintenance_margin),
+            "maintenance_margin": money(position.maintenance_margin),
             "leverage": _number(position.leverage),
             "liquidation_price": None
             if position.liquidation_price is None
@@ -220,8 +220,8 @@ def balance_row(valued: Valued, mode: str) -> Row:
             "available": plain(balance.available),
             "reserved": plain(balance.reserved),
             "total": plain(balance.total),
-            "price": _money(valued.price),
-            "value": _money(valued.value),
+            "price": money(valued.price),
+            "value": money(valued.value),
             "allocation": _number(valued.allocation),
             "ts": balance.ts // MS,
             "source": mode if mode == "paper" else "ws",
@@ -234,14 +234,14 @@ def portfolio_row(portfolio: Portfolio) -> Row:
     with localcontext(MONEY):
         ages = {symbol: age // MS for symbol, age in portfolio.ages}
         return {
-            "total_value": _money(portfolio.total_value),
+            "total_value": money(portfolio.total_value),
             "reason": portfolio.reason,
             "valuation_currency": portfolio.currency,
-            "cash": _money(portfolio.cash),
-            "available_balance": _money(portfolio.available_balance),
+            "cash": money(portfolio.cash),
+            "available_balance": money(portfolio.available_balance),
             "positions": [_holding(held, ages, portfolio.ts) for held in portfolio.positions],
             "position_count": len(portfolio.positions),
-            "total_unrealized_pnl": _money(portfolio.total_unrealized_pnl),
+            "total_unrealized_pnl": money(portfolio.total_unrealized_pnl),
             "total_unrealized_pnl_pct": _number(portfolio.total_unrealized_pnl_pct),
             "unpriced": list(portfolio.unpriced),
             "market_data_quality": portfolio.quality,
@@ -256,11 +256,11 @@ def _holding(held: Marked, ages: Mapping[str, int], ts: int) -> Row:
         "symbol": position.symbol,
         "side": position.side,
         "amount": plain(abs(position.amount)),
-        "entry_price": _money(position.entry_price),
-        "current_price": _money(held.mark_price),
-        "unrealized_pnl": _money(held.unrealized_pnl),
+        "entry_price": money(position.entry_price),
+        "current_price": money(held.mark_price),
+        "unrealized_pnl": money(held.unrealized_pnl),
         "unrealized_pnl_pct": _number(held.unrealized_pnl_pct),
-        "market_value": _money(held.notional),
+        "market_value": money(held.notional),
         "ts": ts // MS,
         "age_ms": ages.get(position.symbol),
     }
@@ -273,10 +273,10 @@ def rule_row(result: RuleResult) -> Row:
     """A rule's result; `used` is another name of `value`."""
     row: Row = {
         "rule": result.rule,
-        "limit": _money(result.limit),
-        "value": _money(result.value),
-        "used": _money(result.value),
-        "headroom": _money(result.headroom),
+        "limit": money(result.limit),
+        "value": money(result.value),
+        "used": money(result.value),
+        "headroom": money(result.headroom),
         "unit": result.unit,
         "ok": result.ok,
     }
@@ -309,14 +309,14 @@ def risk_row(view: RiskView) -> Row:
             "breach": view.breach,
             "ready": view.ready,
             "ready_reason": view.ready_reason,
-            "equity": _money(view.equity),
+            "equity": money(view.equity),
             "equity_reason": view.equity_reason,
-            "gross_exposure": _money(view.gross_exposure),
-            "net_exposure": _money(view.net_exposure),
-            "total_exposure": _money(view.total_exposure),
-            "open_order_exposure": _money(view.open_order_exposure),
+            "gross_exposure": money(view.gross_exposure),
+            "net_exposure": money(view.net_exposure),
+            "total_exposure": money(view.total_exposure),
+            "open_order_exposure": money(view.open_order_exposure),
             "leverage": _number(view.leverage),
-            "margin_used": _money(view.margin_used),
+            "margin_used": money(view.margin_used),
             "position_count": view.position_count,
             "symbol_count": view.symbol_count,
             "positions_vs_max": _number(view.positions_vs_max),
@@ -324,10 +324,10 @@ def risk_row(view: RiskView) -> Row:
             "hhi": _number(view.hhi),
             "effective_positions": _number(view.effective_positions),
             "day": view.day,
-            "equity_start": _money(view.equity_start),
-            "daily_pnl": _money(view.daily_pnl),
+            "equity_start": money(view.equity_start),
+            "daily_pnl": money(view.daily_pnl),
             "daily_pnl_fraction": _number(view.daily_pnl_fraction),
-            "peak_equity": _money(view.peak_equity),
+            "peak_equity": money(view.peak_equity),
             "drawdown": _number(view.drawdown),
             "positions_risk": _number(view.positions_risk),
             "orders_risk": _number(view.orders_risk),
@@ -338,7 +338,7 @@ def risk_row(view: RiskView) -> Row:
             "positions": [
                 {
                     "symbol": held.symbol,
-                    "notional": _money(held.notional),
+                    "notional": money(held.notional),
                     "share": _number(held.share),
                     "risk_score": float(held.risk_score),
                 }
@@ -370,17 +370,17 @@ def preview_row(preview: Preview, market: Market) -> Row:
             "failed": list(preview.failed),
             "rules": [rule_row(result) for result in preview.rules],
             "warnings": list(preview.warnings),
-            "reference_price": _money(preview.reference_price),
+            "reference_price": money(preview.reference_price),
             "average": None if preview.average is None else average_text(preview.average, tick),
             "slippage": _number(preview.slippage),
             "expected_fill": text(preview.expected_fill, lot),
-            "cost": _money(preview.cost),
+            "cost": money(preview.cost),
             "fee": None
             if preview.fee is None
             else {"cost": plain(round(preview.fee, 12)), "currency": preview.fee_currency},
-            "margin": _money(preview.margin),
-            "notional_after": _money(preview.notional_after),
-            "exposure_after": _money(preview.exposure_after),
+            "margin": money(preview.margin),
+            "notional_after": money(preview.notional_after),
+            "exposure_after": money(preview.exposure_after),
             "leverage_after": _number(preview.leverage_after),
             "max_allowed_amount": text(preview.max_allowed_amount, lot),
             "recommended_stop_loss": _text(preview.recommended_stop_loss, tick),
@@ -393,13 +393,13 @@ def day_row(day: Day, zone: str, pnl: Decimal | None) -> Row:
     return {
         "day": day.day,
         "tz": zone,
-        "equity_start": _money(day.equity_start),
-        "peak_equity": _money(day.peak_equity),
-        "realized": {currency: plain(amount) for currency, amount in day.realized},
+        "equity_start": money(day.equity_start),
+        "peak_equity": money(day.peak_equity),
+        "realized": {currency: money(amount) for currency, amount in day.realized},
         "fees": {currency: plain(amount) for currency, amount in day.fees},
         "transfers": {currency: plain(amount) for currency, amount in day.transfers},
         "trades": day.trades,
-        "daily_pnl": _money(pnl),
+        "daily_pnl": money(pnl),
         "updated_ts": day.updated_ts // MS,
     }
 

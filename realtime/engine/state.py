@@ -244,6 +244,10 @@ class State:
         cached = self._equity
         if cached is not None and 0 <= ts - cached.ts < EQUITY_FOR:
             return cached
+        return self.equity_now(ts)
+
+    def equity_now(self, ts: int) -> Equity:
+        """Value afresh: what stands beside figures of this moment must fit them."""
         found = self._equity = self._value(ts)
         return found
 

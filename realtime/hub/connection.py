@@ -17,6 +17,8 @@ from realtime.model.principal import Principal
 
 
 MINUTE: Final = 60.0
+BURST: Final = 0.25
+"""Part of a wait within which others of the burst that caused it may still come."""
 REACTION_S: Final = 0.1
 """A client that was told `retry_after` may not have read it yet: time it is given to do so [s]."""
 
@@ -204,18 +206,30 @@ class Connection:
         """Tell whether one more command of this lane is too many."""
         return lane != "safety" and self.in_flight >= self.bounds.in_flight
 
-    def limited(self, lane: str, now: float) -> None:
+    def limited(self, lane: str, now: float, retry_after: float) -> None:
         """Note that a command was refused as `rate_limited`; close when that is ignored.
 
-        Source: 9.2, "`retry_after` ignored three times". A command counts as ignoring when its sender
-        could know: it came `REACTION_S` after the refusal, or behind more refused commands than a
-        client may have unanswered at all. A burst that was under way already is not ignorance.
+        Source: 9.2, "`retry_after` ignored three times". A command that came before its time counts as
+        ignoring when its sender could know: it came `REACTION_S` after the refusal, or behind more
+        refused commands than a client may have unanswered at all. A burst that was under way already is
+        not ignorance.
+
+        Args:
+            lane: Of the command.
+            now: When it came [s].
+            retry_after: What it is told [s].
         """
+        self.waited(lane, now)
         flood = self._floods.get(lane)
         if flood is None:
-            self._floods[lane] = _Flood(told_at=now)
+            self._floods[lane] = _Flood(told_at=now, since=now, until=now + retry_after, last=now)
             return
         flood.refused += 1
+        flood.last = now
+        if now >= flood.until:
+            flood.since, flood.until, flood.early = now, now + retry_after, False
+            return
+        flood.early |= now - flood.since > (flood.until - flood.since) * BURST
         if now - flood.told_at < REACTION_S and flood.refused <= self.bounds.in_flight:
             return
         flood.ignored += 1
@@ -223,9 +237,17 @@ class Connection:
         if flood.ignored >= self.bounds.ignored:
             self.close(Close.FLOODING)
 
-    def waited(self, lane: str) -> None:
-        """Note that a command of this lane was admitted: earlier refusals are forgiven."""
-        self._floods.pop(lane, None)
+    def waited(self, lane: str, now: float) -> None:
+        """Note that a command of this lane came; earlier refusals are forgiven if it waited.
+
+        Being admitted is no merit of its own: under a flood a token falls to somebody every few ms. Nor
+        is coming late, right behind others that did not wait.
+        """
+        flood = self._floods.get(lane)
+        if flood is None or now < flood.until:
+            return
+        if not flood.early or now - flood.last >= flood.until - flood.since:
+            del self._floods[lane]
 
     # --- identity ----------------------------------------------------------------------------------
 
@@ -291,8 +313,19 @@ class Connection:
 
 @dataclass(slots=True, kw_only=True)
 class _Flood:
-    """A lane whose `retry_after` is running."""
+    """A lane whose `retry_after` was not respected yet.
+
+    Attributes:
+        told_at: When it was told, or when ignoring it was counted last [s].
+        since, until: The wait that was told last [s].
+        early: Whether commands came during that wait, apart from those right behind its cause.
+        last: When a command was refused last [s].
+    """
 
     told_at: float
+    since: float
+    until: float
+    last: float
+    early: bool = False
     refused: int = 0
     ignored: int = 0

@@ -272,7 +272,7 @@ class Hub(Sources):
             reader.told.discard(stream)
             stream.readers -= 1
             if not stream.readers and not permanent(stream.channel):
-                self._idle[stream] = 0
+                self._rest(stream)
 
     def _unwant(self, reader: Reader, names: Sequence[str]) -> None:
         """End subscriptions of a reader that is on its own."""

@@ -286,11 +286,20 @@ class Sources:
             epoch = self._boot
         stream = feed.view(channel, epoch)
         self._streams[channel.name] = stream
-        if not permanent(channel):
-            self._idle[stream] = 0
         if feed.topic.market and len(feed.streams) == 1:
             self.on_demand(feed.name, True)
+        if not permanent(channel):
+            self._rest(stream)
         return stream
+
+    def _rest(self, stream: Stream) -> None:
+        """Keep a stream that nobody reads for a while, so that readers may resume it.
+
+        Names are chosen by clients: without a bound one of them could fill the memory with names.
+        """
+        self._idle[stream] = 0
+        if len(self._idle) > self.sizes.idle:
+            self._drop(next(iter(self._idle)))
 
     def _drop(self, stream: Stream) -> None:
         """Forget a stream that nobody reads."""

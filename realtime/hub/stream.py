@@ -48,6 +48,7 @@ class Sizes:
         piece: Largest blob handed to a transport, unless one message is larger [bytes].
         older: Entries that `Hub.missing` asks of the journal at once.
         linger: Ticks of the 1000 ms tier that a stream without readers lives on.
+        idle: Streams without readers at most; beyond it the one that has been so longest is dropped.
     """
 
     table: int = 256
@@ -58,6 +59,7 @@ class Sizes:
     piece: int = 65_536
     older: int = 2000
     linger: int = 30
+    idle: int = 512
 
 
 class Counts:

@@ -71,7 +71,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amend:
-    """Change an order to absolute targets; None leaves a field as it is."""
+    """Change an order to absolute targets; None leaves a field as it is.
+
+    Attributes:
+        expires_at: Nothing is sent to the venue later than this [ns].
+    """
 
     order_id: str
     amount: Decimal | None
@@ -79,6 +83,7 @@ class Amend:
     stop_price: Decimal | None
     stop_loss: Trigger | None
     take_profit: Trigger | None
+    expires_at: int | None = None
     who: Who
     ts: int
 
@@ -97,6 +102,14 @@ class Release:
     """The door check, behind every queue and disk write: may this order leave now?"""
 
     order_id: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseAmend:
+    """The same for an amend."""
+
+    approved: ApprovedAmend
     ts: int
 
 
@@ -167,6 +180,7 @@ Wish = (
     | Amend
     | Cancel
     | Release
+    | ReleaseAmend
     | SetState
     | Configure
     | Resolve
@@ -312,12 +326,19 @@ class AmendDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmendFailed:
-    """The venue refused an amend (`unknown` false), or did not answer it (true)."""
+    """The venue refused an amend (`unknown` false), or did not answer it (true).
+
+    Attributes:
+        code: Of the refusal.
+        sent: False where the door check kept it from leaving.
+    """
 
     order_id: str
     unknown: bool
     command: str | None
     reason: str
+    code: Code | None = None
+    sent: bool = True
     ts: int
 
 

@@ -298,10 +298,15 @@ class Approved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovedAmend:
-    """Permission to change one order to absolute targets; made only by `engine/risk.py`."""
+    """Permission to change one order to absolute targets; made only by `engine/risk.py`.
+
+    Attributes:
+        expires_at: Nothing is sent later than this [ns].
+    """
 
     order: Order
     amount: Decimal | None
     price: Decimal | None
     stop_price: Decimal | None
     limits_version: int
+    expires_at: int | None = None

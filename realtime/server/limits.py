@@ -84,14 +84,17 @@ class LaneBuckets:
         self._buckets: dict[tuple[str, Lane], Bucket] = {}
 
     def take(self, owner: str, lane: Lane, cost: int) -> float:
-        """Take tokens: 0 when they were there, else the seconds after which they will be."""
+        """Take tokens: 0 when they were there, else the seconds after which they will be.
+
+        What costs more than a bucket holds takes a full one, or waiting would never help.
+        """
         now = self._clock()
         bucket = self._buckets.get((owner, lane))
         if bucket is None:
             if len(self._buckets) >= OWNERS:
                 self._buckets = {k: b for k, b in self._buckets.items() if not b.full(now)}
             bucket = self._buckets[owner, lane] = Bucket(self._rates[lane], now)
-        return bucket.take(now, cost)
+        return bucket.take(now, min(cost, self._rates[lane].burst))
 
 
 class Failures:

@@ -151,9 +151,15 @@ class Socket:
             received=received,
             peer=self.peer,
         )
+        now = self._loop.time()
         if isinstance(got, Reply):
-            self._answer(request, lane, got)
+            self._answer(request, got)
+            if got.code is not Code.RATE_LIMITED:
+                connection.waited(lane, now)
+            elif _lane_of(got) == lane:
+                connection.limited(lane, now, got.retry_after or 0.0)
             return
+        connection.waited(lane, now)
         counted = lane != "safety"
         connection.in_flight += counted
         if isinstance(got.awaitable, asyncio.Future):
@@ -165,15 +171,15 @@ class Socket:
         self, request: Request, lane: str, pending: Pending, future: asyncio.Future[Answer]
     ) -> None:
         self.connection.in_flight -= lane != "safety"
-        self._answer(request, lane, pending.reply(future))
+        self._answer(request, pending.reply(future))
 
     async def _later(self, request: Request, lane: str, pending: Pending) -> None:
         reply = await pending.wait()
         # No await from here on: a subscription that was just made must be answered before its data.
         self.connection.in_flight -= lane != "safety"
-        self._answer(request, lane, reply)
+        self._answer(request, reply)
 
-    def _answer(self, request: Request, lane: str, reply: Reply) -> None:
+    def _answer(self, request: Request, reply: Reply) -> None:
         try:
             self._reply(request, result=reply.result, error=reply.error, at=self._at(reply.at))
         except TypeError as error:  # a result that JSON has no form for is our mistake
@@ -181,13 +187,8 @@ class Socket:
                 request.op, self._registry.names.get(request.op), error, self._all.secret
             )
             self._reply(request, error=broken.error)
-        connection = self.connection
-        if reply.code is not Code.RATE_LIMITED:
-            connection.waited(lane)
-        elif _lane_of(reply) == lane:
-            connection.limited(lane, self._loop.time())
-        if connection.said_bye:
-            connection.close(Close.NORMAL)
+        if self.connection.said_bye:
+            self.connection.close(Close.NORMAL)
 
     def _reply(
         self,

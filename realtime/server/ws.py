@@ -183,10 +183,9 @@ class Sockets:
         self.opened += 1
         ended = False
         try:
-            if principal is not None:
-                self.admit(socket, principal)
-            self._welcome(socket)
-            self.pump.watch(socket)
+            if principal is None or self._let_in(socket, principal):
+                self._welcome(socket)
+                self.pump.watch(socket)
             while (message := await receive())["type"] != "websocket.disconnect":
                 socket.receive(message)
             ended = True
@@ -255,6 +254,15 @@ class Sockets:
         elif lost := socket.end_forbidden(principal):
             socket.notify("unsubscribed", {"code": Code.FORBIDDEN}, lost)
         self.pump.watch(socket)
+
+    def _let_in(self, socket: Socket, principal: Principal) -> bool:
+        """Admit whoever was identified; it is closed if others of its token came first."""
+        try:
+            self.admit(socket, principal)
+        except Refused:
+            socket.connection.close(Close.FORBIDDEN)
+            return False
+        return True
 
     def _count_token(self, principal: Principal, by: int) -> None:
         token = principal.token_id

@@ -20,6 +20,18 @@ def asked(reply: Any) -> tuple[str, dict[str, Any]]:
     return details["confirm"], details["effect"]
 
 
+def items_of(reply: Any) -> list[dict[str, Any]]:
+    assert reply.ok, reply
+    found: list[dict[str, Any]] = reply.result["items"]
+    return found
+
+
+def details_of(reply: Any) -> dict[str, Any]:
+    assert not reply.ok, reply
+    found: dict[str, Any] = reply.error["details"]
+    return found
+
+
 def policies(*ops: str) -> World:
     confirm = [{"op": op} for op in ops]
     return World(confirm=confirm, risk={"limits": dict(FREE)})
@@ -80,6 +92,122 @@ async def test_an_order_asks_back_above_a_notional_only() -> None:
 
         assert small.ok
         assert done.ok
+
+
+PLACES = [{"op": "order.place", "above_notional": "500"}]
+SMALL = BUY | {"amount": "0.001"}
+
+
+async def test_a_batch_asks_back_for_what_its_items_place_together() -> None:
+    world = World(confirm=PLACES, risk={"limits": dict(FREE)})
+    async with world.life() as system:
+        big = {"do": "place", **BUY, "client_order_id": "b-1"}
+        some = [{"do": "place", **SMALL, "client_order_id": f"s-{n}"} for n in range(20)]
+        few = await world.call("order.batch", items=some[:2])
+        confirm, effect = asked(await world.call("order.batch", items=[big]))
+        many = await world.call("order.batch", items=some)
+        done = await world.call("order.batch", items=[big], confirm=confirm)
+        again = await world.call("order.batch", items=[big])
+        cancels = [{"do": "cancel", "client_order_id": item["client_order_id"]} for item in some]
+        stopped = await world.call("order.batch", items=cancels)
+
+        assert few.ok
+        assert (effect["orders"], effect["symbols"]) == (1, [BTC])
+        assert float(effect["notional"]) > 500
+        assert asked(many)[1]["orders"] == 18
+        assert items_of(done)[0]["ok"]
+        # What is placed already is neither placed nor asked about again.
+        assert items_of(again)[0]["duplicate"]
+        assert stopped.ok
+        for op in ("order.place", "order.batch", "order.amend"):
+            assert system.registry.asks_back(system.registry.ops[op], OTHER)
+
+
+async def test_an_amend_asks_back_as_the_order_it_makes() -> None:
+    world = World(confirm=PLACES, risk={"limits": dict(FREE)})
+    async with world.life():
+        await world.call("order.place", **SMALL, client_order_id="a-1")
+        grow: dict[str, Any] = {"client_order_id": "a-1", "amount": "0.1"}
+        little = await world.call("order.amend", client_order_id="a-1", amount="0.002")
+        confirm, effect = asked(await world.call("order.amend", **grow))
+        in_batch = await world.call("order.batch", items=[{"do": "amend", **grow}])
+        more = await world.call("order.amend", client_order_id="a-1", amount="0.2", confirm=confirm)
+        done = await world.call("order.amend", **grow, confirm=confirm)
+        again = await world.call("order.amend", **grow)
+        moved = await world.call(
+            "order.amend", client_order_id="a-1", price=str(int(BUY["price"]) - 1)
+        )
+        less = await world.call("order.amend", client_order_id="a-1", amount="0.05")
+
+        assert little.ok
+        assert (effect["orders"], effect["symbol"]) == (1, BTC)
+        assert asked(in_batch)[1]["symbols"] == [BTC]
+        assert details_of(more)["reason"] == "mismatch"
+        assert done.result is not None
+        assert done.result["changed"]
+        # A resend changes nothing, and less of the same is as good as a cancel.
+        assert again.result is not None
+        assert again.result["changed"] is False
+        asked(moved)
+        assert less.ok
+
+
+async def test_a_batch_that_places_and_then_grows_an_order_asks_back() -> None:
+    world = World(confirm=PLACES, risk={"limits": dict(FREE)})
+    async with world.life():
+        items = [
+            {"do": "place", **SMALL, "client_order_id": "c-1"},
+            {"do": "amend", "client_order_id": "c-1", "amount": "0.2"},
+        ]
+        grown = await world.call("order.batch", items=items)
+        nobody = await world.call("order.batch", items=[items[1] | {"client_order_id": "c-2"}])
+
+        assert asked(grown)[1] == {"orders": 2, "symbols": [BTC], "notional": None}
+        assert items_of(nobody)[0]["error"]["code"] == "not_found"
+        assert world.venue.submitted == []
+
+
+async def test_an_amend_of_an_order_without_a_price_is_measured_at_the_mark() -> None:
+    world = World(confirm=PLACES, risk={"limits": dict(FREE)})
+    async with world.life():
+        trailing: dict[str, Any] = {"symbol": BTC, "side": "sell", "type": "trailing_stop"}
+        trailing["trailing_rate"] = "0.05"
+        await world.call("order.place", **MARKET_BUY | {"amount": "0.004"})
+        placed = await world.call("order.place", **trailing, amount="0.001", client_order_id="t-1")
+        assert placed.ok, placed
+        small = await world.call("order.amend", client_order_id="t-1", amount="0.002")
+        large = await world.call("order.amend", client_order_id="t-1", amount="0.1")
+
+        assert small.code is not Code.CONFIRM_REQUIRED
+        asked(large)
+
+
+async def test_a_resend_of_what_was_confirmed_asks_nothing() -> None:
+    world = policies("order.place", "position.close")
+    async with world.life():
+        wish: dict[str, Any] = {**BUY, "client_order_id": "r-1"}
+        confirm, _ = asked(await world.call("order.place", **wish))
+        done = await world.call("order.place", **wish, confirm=confirm)
+        with_used = await world.call("order.place", **wish, confirm=confirm)
+        without = await world.call("order.place", **wish)
+        other = await world.call("order.place", **wish | {"amount": "0.02"})
+
+        assert done.ok
+        for again in (with_used, without):
+            assert again.result is not None
+            assert again.result["duplicate"]
+        assert other.code is Code.CONFLICT
+        assert world.venue.submitted == ["r-1"]
+
+        buy: dict[str, Any] = {**MARKET_BUY, "client_order_id": "r-2"}
+        confirm, _ = asked(await world.call("order.place", **buy))
+        await world.call("order.place", **buy, confirm=confirm)
+        leave: dict[str, Any] = {"position_id": "BTC/USDT|long", "client_order_id": "r-3"}
+        confirm, _ = asked(await world.call("position.close", **leave))
+        await world.call("position.close", **leave, confirm=confirm)
+        gone = await world.call("position.close", **leave)
+        assert gone.result is not None
+        assert gone.result["duplicate"]
 
 
 async def test_limits_and_resolutions_ask_back() -> None:

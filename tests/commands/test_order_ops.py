@@ -1,12 +1,15 @@
 """Ops of orders as a client sees them: what is refused at the door, and lists."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from realtime.commands.order import count_items
 from realtime.model.errors import Code
-from tests.fakes import BTC, BUY, ETH, World
+from realtime.model.market import MS
+from tests.fakes import BTC, BUY, ETH, FREE, World
 
 
 def result(reply: Any) -> dict[str, Any]:
@@ -189,3 +192,102 @@ async def test_fills_are_listed_newest_first() -> None:
         assert [f["client_order_id"] for f in page["fills"]] == ["m-2", "m-1"]
         assert [f["client_order_id"] for f in rest["fills"]] == ["m-0"]
         assert len(of_one["fills"]) == 1
+
+
+async def test_a_resend_after_its_expiry_is_told_what_the_order_has_come_to() -> None:
+    world = World()
+    async with world.life():
+        soon: dict[str, Any] = {"expires_at": world.system.desk.now() // MS + 1000}
+        wish: dict[str, Any] = {**BUY, "client_order_id": "e-1", **soon}
+        target: dict[str, Any] = {
+            "client_order_id": "e-1",
+            "price": str(int(BUY["price"]) - 1),
+            **soon,
+        }
+        first = result(await world.call("order.place", **wish))
+        moved = result(await world.call("order.amend", **target))
+        await asyncio.sleep(2)
+        again = result(await world.call("order.place", **wish))
+        still = result(await world.call("order.amend", **target))
+        fresh = await world.call("order.place", **{**wish, "client_order_id": "e-2"})
+        further = await world.call("order.amend", **target | {"price": "1000"})
+        standing = await world.call("order.cancel", client_order_id="e-1", **soon)
+        await world.call("order.cancel", client_order_id="e-1")
+        ended = result(await world.call("order.cancel", client_order_id="e-1", **soon))
+
+        assert (again["id"], again["status"], again["duplicate"]) == (first["id"], "open", True)
+        assert (moved["changed"], still["changed"]) == (True, False)
+        assert fresh.code is further.code is standing.code is Code.EXPIRED
+        assert (ended["status"], ended["changed"]) == ("canceled", False)
+        assert world.venue.submitted == ["e-1"]
+
+
+async def test_a_resent_batch_after_its_expiry_places_nothing_and_tells_what_there_is() -> None:
+    world = World()
+    async with world.life():
+        soon: dict[str, Any] = {"expires_at": world.system.desk.now() // MS + 1000}
+        items = [{"do": "place", **BUY, "client_order_id": f"f-{n}"} for n in range(2)]
+        more = [
+            {"do": "place", **BUY, "amount": "0.02", "client_order_id": "f-2"},
+            {"do": "amend", "client_order_id": "f-0", "amount": "0.03"},
+            {"do": "cancel", "client_order_id": "f-0"},
+        ]
+        done = result(await world.call("order.batch", items=items, **soon))
+        await asyncio.sleep(2)
+        new = await world.call("order.batch", items=more, **soon)
+        lost = [{"do": "cancel", "client_order_id": "nobody"}]
+        again = result(await world.call("order.batch", items=[*lost, *items, *more], **soon))
+
+        assert [item["ok"] for item in done["items"]] == [True, True]
+        assert new.code is Code.EXPIRED
+        assert [item.get("duplicate") for item in again["items"][1:3]] == [True, True]
+        codes = [item["error"]["code"] for item in again["items"] if not item["ok"]]
+        assert codes == ["not_found", "expired", "expired", "expired"]
+        assert sorted(world.venue.submitted) == ["f-0", "f-1"]
+
+
+async def test_an_item_of_a_batch_may_assert_the_mode_and_expire_by_itself() -> None:
+    world = World()
+    async with world.life():
+        now = world.system.desk.now() // MS
+        items = [
+            {"do": "place", **BUY, "client_order_id": "h-0", "mode": "live"},
+            {
+                "do": "place",
+                **BUY,
+                "client_order_id": "h-1",
+                "mode": "paper",
+                "expires_at": now - 1,
+            },
+            {"do": "place", **BUY, "client_order_id": "h-2", "expires_at": now + 60_000},
+        ]
+        told = result(await world.call("order.batch", items=items, expires_at=now + 5_000))
+
+        assert [item["error"]["code"] for item in told["items"][:2]] == ["mode_mismatch", "expired"]
+        assert told["items"][2]["ok"]
+        assert world.venue.submitted == ["h-2"]
+        assert world.order("h-2").expires_at == (now + 5_000) * MS
+
+
+async def test_a_batch_costs_its_items_as_far_as_it_can_have_them() -> None:
+    assert count_items({"items": [{}] * 7}) == 7
+    assert count_items({"items": [{}] * 500}) == 20
+    assert count_items({"items": "many"}) == count_items({}) == 1
+
+
+async def test_a_close_sends_nothing_later_than_it_says() -> None:
+    world = World(risk={"limits": dict(FREE)})
+    async with world.life():
+        until = world.system.desk.now() // MS + 60_000
+        for name in ("k-1", "k-2"):
+            await world.call(
+                "order.place", symbol=BTC, side="buy", type="market", amount="0.01",
+                client_order_id=name,
+            )  # fmt: skip
+        args: dict[str, Any] = {"position_id": f"{BTC}|long", "fraction": 0.5}
+        await world.call("position.close", **args, client_order_id="k-3", expires_at=until)
+        closed = result(await world.call("position.close_all", expires_at=until))
+
+        assert world.order("k-3").expires_at == until * MS
+        last = world.order(closed["closed"][0]["client_order_id"])
+        assert last.expires_at == until * MS

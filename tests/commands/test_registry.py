@@ -254,11 +254,14 @@ def test_an_exhausted_lane_says_when_to_come_back() -> None:
 
 def test_a_batch_counts_its_items() -> None:
     buckets = Buckets(10)
-    world = World(lanes=buckets, cost=lambda params: params.amount)
+    world = World(lanes=buckets, cost=lambda raw: raw["amount"])
 
     assert world.dispatch(amount=7).ok
+    # All of it or nothing: a refusal must not eat what the next try needs.
     assert code(world.dispatch(amount=7)) is Code.RATE_LIMITED
-    assert sum(taken for _, _, taken in buckets.taken) == 8
+    assert [taken for _, _, taken in buckets.taken] == [7]
+    assert world.dispatch(amount=0).ok
+    assert buckets.taken[-1] == ("root", "orders", 1)
 
 
 def test_unknown_ops_and_strangers_cost_tokens_too() -> None:
@@ -302,6 +305,33 @@ def test_what_expired_is_not_carried_out() -> None:
     assert code(world.dispatch(expires_at=NOW)) is Code.EXPIRED
     assert world.calls == []
     assert world.dispatch(expires_at=NOW + 1).ok
+
+
+def test_what_was_carried_out_already_is_not_too_late() -> None:
+    known: set[object] = set()
+    world = World(repeated=lambda call: call.params.amount in known)
+    late: dict[str, Any] = {"expires_at": NOW - 1}
+    assert code(world.dispatch(**late)) is Code.EXPIRED
+
+    known.add(1)
+
+    assert world.dispatch(**late).ok
+    assert code(world.dispatch(amount=2, **late)) is Code.EXPIRED
+
+
+def test_a_request_that_was_carried_out_already_is_not_too_late() -> None:
+    world = World(idempotency="request_id")
+    wish: dict[str, Any] = {"request_id": "r-1", "expires_at": NOW + 1}
+    assert world.dispatch(**wish).ok
+    world.now += 10
+
+    again = world.dispatch(**wish)
+
+    assert again.result == {"done": True, "duplicate": True}
+    assert code(world.dispatch(request_id="r-2", expires_at=NOW + 1)) is Code.EXPIRED
+    world.now += 24 * 3_600_000
+    assert code(world.dispatch(**wish)) is Code.EXPIRED
+    assert code(world.dispatch(expires_at=NOW)) is Code.EXPIRED
 
 
 def test_while_draining_only_safety_and_queries_pass() -> None:

@@ -61,6 +61,27 @@ async def test_with_any_part_of_the_proof_missing_it_stays_unknown(lacking: str)
         assert world.order("g-1").status is expected
 
 
+async def test_absence_is_proven_also_when_the_venue_was_away_at_the_first_look_ups() -> None:
+    """A3 counts answers: the one at 60 s is the first, the one at 120 s the second."""
+    world = World()
+    async with world.life():
+        loop = asyncio.get_running_loop()
+        world.venue.script.append("drop")
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        ended = loop.time()
+        world.venue.reachable = False
+        await asyncio.sleep(25)
+        world.venue.reachable = True
+        await asyncio.sleep(70)
+
+        assert world.order("g-1").status is Status.UNKNOWN
+
+        await until(lambda: world.order("g-1").status is Status.REJECTED, within=60)
+
+        assert world.order("g-1").code is Code.ABSENT
+        assert loop.time() - ended >= 115
+
+
 async def test_a_fill_found_while_proving_absence_proves_its_life() -> None:
     """A4."""
     world = World()

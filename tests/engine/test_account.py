@@ -383,6 +383,28 @@ def test_withdrawn_coins_take_their_share_of_the_cost() -> None:
     assert (position(kit).amount, position(kit).cost) == (D("0.01"), D(640))
 
 
+def test_partial_closes_leave_no_digits_of_a_quotient_behind() -> None:
+    """Found in review (R4): drift of 39 digits from price times a third of a cost."""
+    kit = Kit().open()
+    kit.bought(PERP, "buy", "7", "64000.1")
+    for _ in range(3):
+        kit.bought(PERP, "sell", "2", "64000.7")
+    kit.bought(BTC, "buy", "0.0007", "64000.01")
+    kit.bought(BTC, "sell", "0.0003", "64000.03")
+
+    realized = dict(kit.engine.day.realized)["USDT"]
+    held = [position(kit, symbol) for symbol in (PERP, BTC)]
+
+    for value in (realized, *(p.cost for p in held), *(p.realized_pnl for p in held)):
+        assert value is not None
+        exponent = value.as_tuple().exponent
+        assert isinstance(exponent, int)
+        assert exponent >= -8
+    spent = D("0.0007") * D("64000.01") - D("0.0003") * D("64000.03")
+    assert held[1].cost is not None
+    assert held[1].cost - held[1].realized_pnl == spent
+
+
 # --- streaks ----------------------------------------------------------------------------------
 
 

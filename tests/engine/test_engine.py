@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from realtime.engine.orderbook import OrderBook
 from realtime.model.errors import Code, Refused
 from realtime.model.events import (
     Alert,
@@ -82,6 +83,22 @@ def test_market_data_becomes_effects_and_nothing_is_recorded() -> None:
     assert kit.mark(BTC, "5") == []
     assert kit.engine.mark(BTC) == (D(5), "mark")
     assert set(kit.engine.books) == set(kit.engine.tickers) == set(kit.engine.marks) == {BTC}
+
+
+def test_a_shared_book_is_read_and_never_changed() -> None:
+    kit, book = Kit(), OrderBook(BTC)
+    kit.engine.share_book(BTC, book)
+    delta = BookDelta(symbol=BTC, bids=(("1.5", "1"),), asks=(), ts=2, recv_ts=2)
+    snapshot = BookSnapshot(symbol=BTC, bids=(("1", "1"),), asks=(("2", "1"),), ts=1, recv_ts=1)
+
+    assert kit.post(delta) == []
+    assert kit.post(snapshot) == [BookChanged(BTC, 1)]
+    assert kit.post(delta) == [BookChanged(BTC, 2)]
+    assert kit.engine.books[BTC] is book
+    assert book.top(1) == ((), ())
+    book.apply_snapshot(snapshot)
+    kit.post(delta)
+    assert kit.engine.mark(BTC) == (D("1.5"), "mid")
 
 
 def test_a_crossed_book_is_withheld_until_it_is_mended() -> None:

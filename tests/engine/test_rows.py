@@ -213,6 +213,20 @@ def test_a_balance_is_a_share_of_everything() -> None:
     assert one.allocation == D("0.64")
 
 
+def test_figures_of_one_moment_fit_each_other() -> None:
+    """Found in review (R5): right after a fill the total was that of a quarter of a second ago."""
+    kit = Kit().open(USDT="36000", BTC="1")
+    kit.engine.value(kit.ts)
+    kit.prices(btc="65000")
+
+    value = kit.engine.value(kit.ts)
+
+    assert value.total_value == sum(held.value or 0 for held in value.balances) == 101000
+    assert kit.engine.risk_view(kit.ts).equity == 101000
+    kit.bought(BTC, "sell", "1", "64000")
+    assert kit.engine.risk_view(kit.ts).equity == 100000
+
+
 def test_unrealised_profit_of_all_positions() -> None:
     """features:F18."""
     kit = Kit().open(USDT="100000")
@@ -431,6 +445,24 @@ def test_a_tickers_change_follows_from_its_own_strings() -> None:
     assert (bare["change"], bare["change_pct"]) == (None, None)
     zero = rows.ticker_row(replace(ticker, daily=Daily(last="63000.5", open="0")), MARKETS[BTC])
     assert zero["change_pct"] is None
+
+
+@pytest.mark.parametrize(
+    ("daily", "vwap"),
+    [
+        (Daily(volume="3", quote_volume="189000.1"), "63000.03"),
+        (Daily(volume="3", quote_volume="189000.1", vwap="1.5"), "1.5"),
+        (Daily(volume="0", quote_volume="0"), None),
+        (Daily(volume="3"), None),
+        (Daily(), None),
+    ],
+)
+def test_a_tickers_average_price_is_the_venues_or_follows_from_its_volumes(
+    daily: Daily, vwap: str | None
+) -> None:
+    ticker = Ticker(BTC, "1", "1", "2", "1", T0, T0, daily)
+
+    assert rows.ticker_row(ticker, MARKETS[BTC])["vwap"] == vwap
 
 
 def test_a_previews_row_says_why_not() -> None:

@@ -213,11 +213,11 @@ def test_the_safety_lane_is_never_full(time: Time, wire: HeldWire) -> None:
 def test_ignoring_retry_after_three_times_ends_it(time: Time, wire: HeldWire) -> None:
     connection = make(time, wire)
     for _ in range(3):
-        connection.limited("orders", time.now)
+        connection.limited("orders", time.now, 1.0)
         time.now += 2 * REACTION_S
     assert wire.end() is None
 
-    connection.limited("orders", time.now)
+    connection.limited("orders", time.now, 1.0)
 
     assert wire.end() == (4429, "flooding")
 
@@ -225,7 +225,7 @@ def test_ignoring_retry_after_three_times_ends_it(time: Time, wire: HeldWire) ->
 def test_a_burst_that_was_under_way_is_not_ignorance(time: Time, wire: HeldWire) -> None:
     connection = make(time, wire)
     for _ in range(65):
-        connection.limited("orders", time.now)
+        connection.limited("orders", time.now, 1.0)
 
     assert wire.end() is None
 
@@ -233,7 +233,7 @@ def test_a_burst_that_was_under_way_is_not_ignorance(time: Time, wire: HeldWire)
 def test_an_endless_burst_is(time: Time, wire: HeldWire) -> None:
     connection = make(time, wire)
     for _ in range(68):
-        connection.limited("orders", time.now)
+        connection.limited("orders", time.now, 1.0)
 
     assert wire.end() == (4429, "flooding")
 
@@ -242,14 +242,67 @@ def test_waiting_is_forgiveness_and_lanes_are_apart(time: Time, wire: HeldWire) 
     connection = make(time, wire)
     for lane in ("orders", "query"):
         for _ in range(3):
-            connection.limited(lane, time.now)
+            connection.limited(lane, time.now, 5.0)
             time.now += 1
-    connection.waited("orders")
-    connection.limited("orders", time.now)
+    connection.waited("orders", time.now)  # admitted before its time: no merit
+    time.now += 5
+    connection.waited("orders", time.now)
+    connection.limited("orders", time.now, 5.0)
     time.now += 1
     assert wire.end() is None
 
-    connection.limited("query", time.now)
+    connection.limited("orders", time.now, 5.0)
+    connection.limited("query", time.now, 5.0)
+    assert wire.end() is None
+    for _ in range(2):
+        time.now += 1
+        connection.limited("orders", time.now, 5.0)
+
+    assert wire.end() == (4429, "flooding")
+
+
+def test_who_waits_as_long_as_told_is_never_closed_however_often_it_is_refused(
+    time: Time, wire: HeldWire
+) -> None:
+    connection = make(time, wire)
+    for wait in (0.1, 1.9, 0.09, 0.1, 0.09) * 10:
+        connection.limited("orders", time.now, wait)
+        time.now += wait
+
+    assert wire.end() is None
+
+
+def test_many_at_once_that_wait_as_told_and_are_refused_again_are_not_closed(
+    time: Time, wire: HeldWire
+) -> None:
+    connection = make(time, wire)
+    for _ in range(50):
+        start = time.now
+        connection.waited("orders", time.now)
+        for _ in range(29):  # one of thirty got the token of this tenth of a second
+            time.now += 0.0005
+            connection.limited("orders", time.now, start + 0.1 - time.now)
+        time.now = start + 0.1
+
+    assert wire.end() is None
+
+
+@pytest.mark.parametrize("gap_ms", [1, 2, 5, 8, 10])
+def test_a_steady_flood_is_closed_although_a_token_falls_to_it_now_and_then(
+    time: Time, wire: HeldWire, gap_ms: int
+) -> None:
+    """Twenty tokens per second, as the lane `query` has them."""
+    connection = make(time, wire)
+    start, ms, free_ms = time.now, 0, 0
+    while wire.end() is None:
+        ms += gap_ms
+        time.now = start + ms / 1000
+        if ms >= free_ms:
+            free_ms += 50
+            connection.waited("query", time.now)
+        else:
+            connection.limited("query", time.now, ((free_ms - ms) // 10 + 1) / 100)
+        assert ms < 1000
 
     assert wire.end() == (4429, "flooding")
 

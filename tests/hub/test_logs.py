@@ -1,5 +1,7 @@
 """Class log: batches, history, byte cap, `lost`; and journaled logs across restarts."""
 
+from collections.abc import Callable
+
 from realtime.hub.channels import TOPICS
 from realtime.hub.hub import Since, Wanted
 from realtime.hub.logs import selections
@@ -54,6 +56,34 @@ def test_the_snapshot_has_the_newest_entries_up_to_its_seq() -> None:
     assert (first["seq"], ids(first)) == (0, [f"t-{n}" for n in range(10, 60)])
     assert (again["seq"], ids(again)) == (0, ids(first))
     assert (update["seq"], ids(update)) == (1, ["t-60"])
+
+
+def test_an_entry_may_be_made_when_it_is_read() -> None:
+    rig = Rig()
+    made: list[int] = []
+
+    def later(n: int, **fields: str) -> Callable[[], Json]:
+        def make() -> Json:
+            made.append(n)
+            return fill(n) | fields
+
+        return make
+
+    rig.hub.append(TRADES, later(1))
+    assert made == []
+    first, reader = rig.reader()
+    rig.subscribe(reader, TRADES)
+    rig.flush()
+    second, reader = rig.reader()
+    rig.subscribe(reader, TRADES)
+    rig.flush()
+    assert [ids(message) for wire in (first, second) for message in wire.take()] == [["t-1"]] * 2
+    assert made == [1]
+
+    # Filters look into an entry, and the journal keeps it: both make it at once.
+    rig.hub.append("logs", later(2, level="debug", component="hub"))
+    rig.hub.append("fills", later(3))
+    assert made == [1, 2, 3]
 
 
 def test_lines_are_chosen_by_level_and_component() -> None:

@@ -283,6 +283,35 @@ def test_a_stream_lives_on_for_a_while_and_is_made_again_with_another_epoch() ->
     assert rig.demand[-1] == (TICKER, True)
 
 
+def test_names_that_nobody_reads_any_more_do_not_pile_up() -> None:
+    """A client may make up `bot_id` after `bot_id`: what was read last is kept, the rest is dropped."""
+    rig = Rig(idle=10)
+    before = set(rig.hub.streams)
+    for turn in range(5):
+        _, reader = rig.reader(*[f"orders?bot_id=b{turn}-{n}" for n in range(20)])
+        rig.hub.snapshot(rig.hub.channel(f"orders?bot_id=page-{turn}"))
+        assert len(rig.hub.streams) <= len(before) + 20 + 10
+        rig.hub.unsubscribe(reader, None)
+        rig.hub.remove(reader)
+
+    kept = set(rig.hub.streams) - before
+    assert kept == {f"orders?bot_id=b4-{n}" for n in range(10, 20)}
+
+
+def test_a_market_stream_that_gives_way_ends_the_demand_for_its_feed_only_if_it_was_the_last() -> (
+    None
+):
+    rig = Rig(idle=1)
+    rig.hub.value(TICKER, {"n": 1})
+    _, reader = rig.reader(TICKER, f"{TICKER}?rate=250")
+    rig.hub.unsubscribe(reader, None)
+    assert rig.demand == [(TICKER, True)]
+
+    rig.hub.snapshot(rig.hub.channel("orders?bot_id=x"))
+
+    assert rig.demand == [(TICKER, True), (TICKER, False)]
+
+
 def test_account_channels_exist_without_readers_and_count() -> None:
     rig = Rig()
     rig.hub.value("risk", {"n": 1})

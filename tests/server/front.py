@@ -114,7 +114,7 @@ class Toys:
                 http=("POST /api/toys", "GET /api/toys/{text}", "GET /api/toys/literal"),
                 aliases=("toy.put",),
                 effect=lambda _call: self.effect,
-                cost=lambda params: len(params.items),
+                cost=lambda raw: len(raw.get("items", ())),
             ),
             op("toy.stop", "safety", "trade|bots"),
             op("toy.read", "query", "read", command=False),

@@ -53,6 +53,17 @@ def test_what_costs_more_than_there_is_takes_nothing() -> None:
     assert buckets.take("a", "orders", 5) == 0
 
 
+def test_what_costs_more_than_a_bucket_holds_takes_a_full_one() -> None:
+    time = Time()
+    buckets = LaneBuckets(time, {**RATES, "orders": Rate(per_s=5, burst=10)})
+
+    assert buckets.take("a", "orders", 20) == 0
+    wait = buckets.take("a", "orders", 20)
+    assert wait == pytest.approx(2, abs=0.011)
+    time.now += wait
+    assert buckets.take("a", "orders", 20) == 0
+
+
 def test_full_buckets_are_forgotten() -> None:
     time = Time()
     buckets = LaneBuckets(time)

@@ -489,6 +489,26 @@ async def test_a_token_may_have_so_many_connections_and_no_more() -> None:
             assert (await c.next())["type"] == "welcome"
 
 
+async def test_a_ticket_of_a_token_with_too_many_connections_closes_4403(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with stack(locked=True, per_principal=1) as s:
+        made = await ticket(s, PAGE)
+        async with hello(s, "rt_tom") as first:
+            assert (await first.next())["type"] == "welcome"
+            async with s.connect(f"/ws?ticket={made}", origin=PAGE) as c:
+                assert await c.end() == (4403, "forbidden")
+                assert c.frames == []
+            assert (await first.call("ping"))["ok"]
+        assert s.ears.heard == [
+            ("+", "tom", s.ears.heard[0][2]),
+            ("-", *s.ears.heard[0][1:], False),
+        ]
+        async with hello(s, "rt_tom") as again:
+            assert (await again.next())["type"] == "welcome"
+    assert caplog.records == []
+
+
 # --- 10: scopes -----------------------------------------------------------------------------------
 
 
@@ -900,6 +920,28 @@ async def test_51_ignoring_it_three_times_closes_4429() -> None:
         for _ in range(400):
             c.send("toy.place", items=list(range(15)))
             await asyncio.sleep(0.02)
+            if c.closed is not None:
+                break
+
+        assert c.closed == (4429, "flooding")
+
+
+async def test_51_batches_as_large_as_the_bucket_get_in_when_retry_after_is_waited_out() -> None:
+    async with stack(rates=RATES) as s, s.connect() as c:
+        for _ in range(10):
+            reply = await c.call("toy.place", items=list(range(20)))
+            if not reply["ok"]:
+                await asyncio.sleep(reply["error"]["retry_after"])
+                reply = await c.call("toy.place", items=list(range(20)))
+            assert reply["ok"], reply
+
+
+async def test_51_a_flood_that_never_pauses_closes_4429_although_some_of_it_gets_in() -> None:
+    async with stack(rates=RATES) as s, s.connect() as c:
+        for _ in range(500):
+            for _ in range(5):
+                c.send("toy.read")
+            await asyncio.sleep(0.01)
             if c.closed is not None:
                 break
 

@@ -228,6 +228,8 @@ async def test_books_catch_up_after_an_interruption() -> None:
     assert shop.heard.of(BookDelta) == []
     shop.chaos.set_faults([])
     shop.source.step(2)
+    # The venue's own book knew all along, so nobody may be given it.
+    assert (list(shop.paper.books), dict(shop.venue.books)) == ([SYMBOL], {})
     ours = OrderBook()
     for event in shop.heard.events:
         if isinstance(event, BookSnapshot):

@@ -11,8 +11,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from realtime.engine.engine import Engine
 from realtime.engine.orderbook import OrderBook
-from realtime.model.events import Filled
+from realtime.model.events import Filled, MarketEvent, VenueEvent
 from realtime.model.market import (
     SECOND,
     BookDelta,
@@ -24,6 +25,7 @@ from realtime.model.market import (
     Trade,
 )
 from realtime.model.orders import Side, Status
+from realtime.model.risk import Limits
 from realtime.venues.binance import BUFFER, Message, Parser, Quote
 from realtime.venues.listing import Fees
 from realtime.venues.paper import PaperVenue
@@ -291,6 +293,36 @@ async def test_all_trades_and_quotes_are_published_in_order(path: Path) -> None:
     assert [trade.id for trade in played.heard.of(Trade)] == [str(row["t"]) for row in trades]  # type: ignore[index]
     assert len(played.heard.of(Ticker)) == len(quotes)
     assert played.heard.of(Stale) == []
+
+
+@pytest.mark.parametrize("path", [SHORT_SPOT, SHORT_USDM, SPOT], ids=lambda path: path.name[:16])
+async def test_an_engine_sees_the_same_in_the_exchange_s_book_as_in_its_own(path: Path) -> None:
+    played, engines = Played(path), list[Engine]()
+    compared = 0
+
+    def take(events: Sequence[MarketEvent | VenueEvent]) -> None:
+        nonlocal compared
+        for event in events if engines else ():
+            shared, own = engines
+            assert shared.process(event) == own.process(event)
+            if isinstance(event, BookDelta):
+                compared += 1
+                assert shared.books[symbol].top(10) == own.books[symbol].top(10)
+                assert shared.mark(symbol) == own.mark(symbol)
+
+    await played.venue.open(take)
+    symbol, markets = played.source.market.symbol, played.venue.markets
+    engines += [
+        Engine(venue="paper", mode="paper", markets=markets, limits=Limits()) for _ in range(2)
+    ]
+    shared, own = engines
+    shared.share_book(symbol, played.venue.books[symbol])
+    await played.venue.run()
+
+    assert compared > 100
+    assert shared.books[symbol] is played.source.book
+    assert shared.books[symbol].top(10_000) == own.books[symbol].top(10_000)
+    assert shared.digest() == own.digest()
 
 
 async def test_orders_fill_against_the_recorded_book_and_tape() -> None:

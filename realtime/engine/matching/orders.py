@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
+from operator import attrgetter
 
 from realtime.model.errors import Code
 from realtime.model.market import ZERO
@@ -122,14 +123,16 @@ _WORDS = {
 
 Json = dict[str, object]
 
+_NAMES = tuple(spec.name for spec in fields(Working))
+_values = attrgetter(*_NAMES)
+
 
 def order_out(order: Working) -> Json:
     """All of an order as JSON values; numbers of money as strings."""
-    out: Json = {}
-    for spec in fields(order):
-        value = getattr(order, spec.name)
-        out[spec.name] = str(value) if isinstance(value, Decimal) else value
-    return out
+    return {
+        name: str(value) if isinstance(value, Decimal) else value
+        for name, value in zip(_NAMES, _values(order), strict=True)
+    }
 
 
 def order_in(raw: Json) -> Working:

@@ -268,8 +268,9 @@ def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entr
         event = item.event
         if isinstance(event, OrderSeen):
             order_id = event.exchange_order_id
-            work = account.orders.get(order_id) or account.ended[order_id]
-            orders[order_id] = order_out(work)
+            if order_id not in orders:
+                work = account.orders.get(order_id) or account.ended[order_id]
+                orders[order_id] = order_out(work)
         elif isinstance(event, Filled):
             fills.append(fill_out(event))
         elif isinstance(event, BalanceSeen):
