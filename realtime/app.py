@@ -475,6 +475,8 @@ async def compose(
         post=desk.post,
         canceled=desk.canceled,
         command=desk.command,
+        tally=desk.tally,
+        runaway=desk.runaway,
         now=clock.now,
         timeout_s=timeout_s,
     )
@@ -483,7 +485,7 @@ async def compose(
     outlet.charts = charts
     feeds = Feeds(
         venue=venue,
-        post=desk.post,
+        take=desk.take,
         charts=charts,
         loop=loop,
         now=clock.now,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Final, Literal, TypeVar
@@ -363,7 +364,10 @@ class Orders:
         """Place an order; answered when the venue has answered."""
         placing = placing_of(call, self._trading, self._desk.engine.markets)
         if call.params.dry_run:
-            return Answer(result=self.judged(placing) | {"dry_run": True})
+            shown = self.judged(placing)
+            would = bool(shown["valid"]) and "duplicate" not in shown
+            effect = effect_of(placing.order, shown) | {"orders": int(would)}
+            return Answer(result=shown | {"dry_run": True, "effect": effect})
         return self.send(placing)
 
     def send(self, placing: Placing) -> "Answer | asyncio.Future[Answer]":
@@ -388,6 +392,9 @@ class Orders:
                 order.status is not Status.CANCELED
             ):
                 raise Failed(code, reason, self._details(order, code, reason), at=at)
+            case Unknown():
+                # Evidence came before the time-out: what it shows is the answer.
+                return replace(self._as_it_is(order), at=at)
             case _:
                 return Answer(result=self._summary(order), at=at)
 
@@ -405,12 +412,16 @@ class Orders:
             if owed:
                 details["command"] = owed[-1][0]
             raise Failed(Code.OUTCOME_UNKNOWN, "still unknown; being looked up", details)
+        answer = self._as_it_is(order)
+        return replace(answer, result={**answer.result, "duplicate": True})
+
+    def _as_it_is(self, order: Order) -> Answer:
         failed = order.status in {Status.REJECTED, Status.EXPIRED} and not order.filled
         code = order.code
         if failed and code is not None:
             reason = order.reason or code
             raise Failed(code, reason, self._details(order, code, reason))
-        return Answer(result=self._summary(order) | {"duplicate": True})
+        return Answer(result=self._summary(order))
 
     def _summary(self, order: Order) -> Fields:
         market = self._desk.engine.markets[order.symbol]
@@ -440,6 +451,16 @@ class Orders:
         market = engine.markets[placing.order.symbol]
         shown = dict(rows.preview_row(engine.preview(place), market))
         shown["basis"] = self._desk.outlet.positions()
+        try:
+            known = engine.repeated(place)
+        except Refused as refused:
+            rules = shown["failed"]
+            assert isinstance(rules, list)
+            told = {"valid": False, "code": refused.code, "message": refused.message}
+            return shown | told | {"failed": [refused.code, *rules]}
+        if known is not None:
+            fine: Fields = {"valid": True, "code": None, "message": None, "failed": []}
+            return shown | fine | {"duplicate": True}
         return shown
 
     def placed_already(self, call: Call[PlaceParams]) -> bool:
@@ -460,12 +481,7 @@ class Orders:
         if self.placed_already(call):
             return None
         placing = placing_of(call, self._trading, self._desk.engine.markets)
-        shown = self.judged(placing)
-        return {
-            "symbol": placing.order.symbol,
-            "orders": 1,
-            "notional": shown.get("cost") or shown.get("notional_after"),
-        }
+        return effect_of(placing.order, self.judged(placing))
 
     # -- amend -----------------------------------------------------------------------------------
 
@@ -480,16 +496,22 @@ class Orders:
             stop_price=params.stop_price,
             stop_loss=trigger_of(params.stop_loss),
             take_profit=trigger_of(params.take_profit),
+            expires_at=naming.ns(params.expires_at),
             who=naming.who_of(call),
             ts=self._desk.now(),
         )
         if params.dry_run:
-            return Answer(result=self._row(order) | {"dry_run": True})
+            changes = self._trading.judge_amend(wish)
+            effect = {"orders": int(changes), "symbols": [order.symbol]}
+            told = {"changed": changes, "method": "native", "dry_run": True, "effect": effect}
+            return Answer(result=self._row(order) | told)
         before = self._desk.outlet.positions()
-        waiting = self._trading.amend(wish, partial(self._amended, before))
-        if waiting is None:
-            return Answer(result=self._row(order) | {"changed": False, "method": "native"})
-        return waiting
+
+        def same() -> Answer:
+            row = self._row(self._known(order.id))
+            return Answer(result=row | {"changed": False, "method": "native"})
+
+        return self._trading.amend(wish, partial(self._amended, before), same)
 
     def amended_already(self, call: Call[AmendParams]) -> bool:
         """Tell whether an order has all these targets, or is about to get them."""
@@ -535,20 +557,18 @@ class Orders:
     def _amended(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
         order, at = outcome.order, naming.changed(before, outcome.at)
         match outcome.fact:
-            case AmendFailed(unknown=True, command=command):
+            case AmendFailed(unknown=True, command=command) if (
+                order.status.ended or order.amend_state is not Asked.NONE
+            ):
                 raise Failed(
                     Code.OUTCOME_UNKNOWN,
                     f"no answer from {order.venue} to the amend; both versions count",
                     {"command": command, "client_order_id": order.client_order_id},
                     at=at,
                 )
-            case AmendFailed(reason=reason):
-                raise Failed(
-                    Code.VENUE_REJECTED,
-                    reason,
-                    {"client_order_id": order.client_order_id, "venue": reason},
-                    at=at,
-                )
+            case AmendFailed(unknown=False, code=code, reason=reason):
+                code = code or Code.VENUE_REJECTED
+                raise Failed(code, reason, self._details(order, code, reason), at=at)
             case AmendDone(method=method):
                 return Answer(result=self._row(order) | {"changed": True, "method": method}, at=at)
             case _:
@@ -868,6 +888,12 @@ class Orders:
         at = naming.changed(before, self._desk.outlet.positions())
         result = self._row(self._known(wish.order_id)) | {"changed": bool(effects)}
         return Answer(result=result, at=at or None)
+
+
+def effect_of(order: Order, shown: Fields) -> Fields:
+    """Say what a placement would change, from its preview."""
+    notional = shown.get("cost") or shown.get("notional_after")
+    return {"symbol": order.symbol, "orders": 1, "notional": notional}
 
 
 def _with(call: Call[BatchParams], params: P) -> Call[P]:

@@ -175,7 +175,9 @@ class States:
         params = call.params
         switch = self._switch(call)
         if params.dry_run:
-            return Answer(result=switch_row(self._deadman.planned(switch)) | {"dry_run": True})
+            row = switch_row(self._deadman.planned(switch))
+            effect = {name: row[name] for name in ("armed", "fires_at", "grace")}
+            return Answer(result=row | {"dry_run": True, "effect": effect})
         return self._armed(self._deadman.arm(switch))
 
     def _switch(self, call: Call[DeadmanParams]) -> Switch:

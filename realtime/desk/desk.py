@@ -1,14 +1,15 @@
 """The one way in: an event goes through the engine, its effects go to journal, hub and venue.
 
-Rules of this file: (1) nothing here awaits: between an event and the last of its effects no other event is looked at;
-(2) what a fact publishes leaves in journal order, after its commit; what has no fact leaves at once; (3) a placement
-or amend goes to the gate after its commit, a cancel at once; (4) facts are never refused: the queue of the journal
-has room for them that wishes may not use.
+Rules of this file: (1) nothing here awaits: between an event and the last of its effects no other event is looked at,
+but for a venue's batch, whose facts are journaled one by one and shown together; (2) what a fact publishes leaves in
+journal order, after its commit; what has no fact leaves behind what waits; (3) a placement or amend goes to the gate
+after its commit, a cancel at once; (4) facts are never refused: the queue of the journal has room for them that wishes
+may not use.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol, assert_never
@@ -17,6 +18,7 @@ from realtime.desk import codec
 from realtime.desk.answers import Answers, Asked, Outcome
 from realtime.desk.entries import ACK, NOTE, Entries, Entry, alert_projection, event_projection
 from realtime.desk.outlet import Outlet
+from realtime.desk.tally import Tally
 from realtime.engine.engine import Engine
 from realtime.model.errors import Code, Failure, Refused
 from realtime.model.events import (
@@ -37,8 +39,10 @@ from realtime.model.events import (
     Event,
     Fact,
     FillBooked,
+    Filled,
     Note,
     OrderChanged,
+    Placed,
     PlaceNext,
     PositionChanged,
     Record,
@@ -65,6 +69,9 @@ ROOM: Final = 10_000
 """Rows that may wait for the journal before wishes are refused; facts may use more."""
 
 SETTLE_S: Final = 10.0
+
+ACCOUNT: Final = (Record, OrderChanged, FillBooked, PositionChanged, BalanceChanged)
+"""Effects that are written and shown, and ask for nothing else."""
 
 Noticed = Callable[[str, str, str, Mapping[str, object]], None]
 
@@ -95,7 +102,7 @@ class Desk:
     """Engine, journal, hub and gate of one account.
 
     Attributes:
-        engine, store, outlet, answers, entries: Its parts, to read.
+        engine, store, outlet, answers, entries, tally: Its parts, to read.
         gate: The way out; set once by the composition root.
         ask: Starts a look-up of an order; set by the composition root.
         notice: Tells all connections of a (subject, client) something; set by the composition root.
@@ -119,6 +126,7 @@ class Desk:
         self.outlet = outlet
         self.entries = entries
         self.answers = Answers(loop)
+        self.tally = Tally()
         self.gate: WayOut
         self.ask: Callable[[str], None]
         self.notice: Noticed = _deaf
@@ -129,7 +137,8 @@ class Desk:
         self._commands = 0
         self._orders = 0
         self.acked: dict[str, str] = {}
-        self._durable = store.seq
+        self._durable = self._newest = store.seq
+        self._behind: deque[tuple[int, Callable[[], None]]] = deque()
         self._awaited: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     # -- the way in ------------------------------------------------------------------------------
@@ -144,20 +153,30 @@ class Desk:
             Refused: The event was a wish, and is refused; nothing changed.
         """
         effects = self.engine.process(event)
-        if len(effects) == 1:
-            # Market data, almost always: a hundred thousand times a second it has to be quick.
-            (effect,) = effects
-            if type(effect) is BookChanged:
-                self.outlet.book(effect)
-            elif type(effect) is TickerChanged:
-                self.outlet.ticker(effect.ticker)
-            elif type(effect) is Traded:
-                self.outlet.trade(effect.trade)
-            else:
-                self._carry(effects)
-        elif effects:
+        if effects:
             self._carry(effects)
+        elif isinstance(event, Unknown | AmendFailed):
+            self._known_already(event)
         return effects
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Let the engine judge what a venue tells at a time.
+
+        What only changes the account is shown once all of it is on disk: of an order, a position or a balance
+        the newest row. Whatever asks for more is carried out in its turn.
+        """
+        told: list[Sequence[Effect]] = []
+        for event in events:
+            effects = self.engine.process(event)
+            if not effects or (len(effects) == 1 and self._shown(effects[0])):
+                continue
+            if all(isinstance(effect, ACCOUNT) for effect in effects):
+                told.append(effects)
+                continue
+            self._tell(told)
+            told = []
+            self._carry(effects)
+        self._tell(told)
 
     def check_room(self) -> None:
         """Refuse what would need the journal while it cannot take it.
@@ -225,7 +244,18 @@ class Desk:
             )
         self.alert("critical", "journal", f"the journal cannot be written: {reason}", {})
         # Its row waits for the journal like all others; what can be said at once is said at once.
+        self._catch_up(self._newest)
         self.outlet.risk()
+
+    def runaway(self, order: Order) -> None:
+        """Halt: something wanted to call the venue for an order more often than was written down (2.7)."""
+        counts = self.tally.row()
+        text = f"{order.client_order_id} was to be sent without an intent of its own; it was not"
+        if self.engine.state() is not TradingState.HALTED:
+            who = Who(subject="system", source="tally", admin=True)
+            halted = TradingState.HALTED
+            self.post(SetState(scope="all", state=halted, reason=text, who=who, ts=self.now()))
+        self.alert("critical", "runaway", text, {"order_id": order.id, **counts})
 
     def day_row(self) -> Entry:
         """Make the row of the trading day."""
@@ -253,7 +283,7 @@ class Desk:
             Projection("acks", alert_id, now, {"acked_by": who.subject}),
             alert_projection(entry, now),
         ]
-        then = partial(self._committed, None, None, (), (), [entry])
+        then = partial(self._committed, (), (), (), [entry])
         self.store.append(ACK, alert_id, codec.dumps(entry), then, project, safety=True)
         return entry
 
@@ -282,6 +312,7 @@ class Desk:
     def reached(self, seq: int) -> None:
         """Note that a row is on disk."""
         self._durable = seq
+        self._catch_up(seq)
         while self._awaited and self._awaited[0][0] <= seq:
             _, waiting = self._awaited.popleft()
             if not waiting.done():
@@ -329,7 +360,7 @@ class Desk:
         if facts or entries:
             self._record(facts, entries, later)
         elif later:
-            self._publish(later)
+            self._follow(partial(self._publish, later))
         for step in nexts:
             self._next(step)
         for entry in entries:
@@ -338,16 +369,38 @@ class Desk:
 
     def _shown(self, effect: Effect) -> bool:
         """Publish market data, most of which has no other effects; False for everything else."""
-        match effect:
-            case TickerChanged():
-                self.outlet.ticker(effect.ticker)
-            case Traded():
-                self.outlet.trade(effect.trade)
-            case BookChanged():
-                self.outlet.book(effect)
-            case _:
-                return False
+        # A hundred thousand times a second: a `match` takes twice as long.
+        if type(effect) is BookChanged:
+            self.outlet.book(effect)
+        elif type(effect) is TickerChanged:
+            self.outlet.ticker(effect.ticker)
+        elif type(effect) is Traded:
+            self.outlet.trade(effect.trade)
+        else:
+            return False
         return True
+
+    def _tell(self, told: Sequence[Sequence[Effect]]) -> None:
+        """Journal the facts of some events, each with what is committed beside it, and show what they come to."""
+        rows: list[tuple[Fact, Sequence[Projection]]] = []
+        for effects in told:
+            facts = [effect.fact for effect in effects if isinstance(effect, Record)]
+            if facts:
+                rows += [(fact, ()) for fact in facts[:-1]]
+                rows.append((facts[-1], self.outlet.projections(effects)))
+        self._count([fact for fact, _ in rows])
+        shown = newest(effect for effects in told for effect in effects)
+        if not rows:
+            if shown:
+                self._follow(partial(self._publish, shown))
+            return
+        then = partial(self._committed, (), shown, (), ())
+        for at, (fact, project) in enumerate(rows, start=1):
+            last = then if at == len(rows) else None
+            kind, body = type(fact).__name__, codec.encode(fact)
+            self._newest = self.store.append(kind, key_of(fact), body, last, project, safety=True)
+        if self.store.state is not State.OK:
+            self._ended_unwritten(shown)
 
     def _record(
         self, facts: list[Fact], noted: Sequence[Note | Alert], later: Sequence[Effect]
@@ -365,25 +418,38 @@ class Desk:
                 alerts.append(made := self.entries.alert(entry, now))
                 project.append(alert_projection(made, now))
         append = self.store.append
+        self._count(facts)
         if not facts:
             body = codec.dumps({"events": events, "alerts": alerts})
-            then = partial(self._committed, None, None, later, events, alerts)
-            append(NOTE, "", body, then, project, safety=True)
+            then = partial(self._committed, (), later, events, alerts)
+            self._newest = append(NOTE, "", body, then, project, safety=True)
             return
         for fact in facts[:-1]:
             append(type(fact).__name__, key_of(fact), codec.encode(fact), safety=True)
         last = facts[-1]
-        order = self._order_of(last)
-        then = partial(self._committed, last, order, later, events, alerts)
+        outcomes = [(fact, order) for fact in facts if (order := self._order_of(fact)) is not None]
+        then = partial(self._committed, outcomes, later, events, alerts)
         body = codec.encode(last, events, alerts)
-        append(type(last).__name__, key_of(last), body, then, project, safety=True)
+        self._newest = append(type(last).__name__, key_of(last), body, then, project, safety=True)
         if self.store.state is not State.OK:
             # The safety lane does not wait for a journal that cannot be written.
-            if order is not None:
-                self._settle(last, order, journaled=False)
-            for effect in later:
-                if isinstance(effect, OrderChanged) and effect.order.status.ended:
-                    self._ended(effect.order, journaled=False)
+            for fact, order in outcomes:
+                self._settle(fact, order, journaled=False)
+            self._ended_unwritten(later)
+
+    def _ended_unwritten(self, effects: Iterable[Effect]) -> None:
+        """Answer cancels by what is not on disk and may not be for long."""
+        for effect in effects:
+            if isinstance(effect, OrderChanged) and effect.order.status.ended:
+                self._ended(effect.order, journaled=False)
+
+    def _count(self, facts: Iterable[Fact]) -> None:
+        """Count what orders in and orders out have to agree on (2.7)."""
+        for fact in facts:
+            if isinstance(fact, Placed):
+                self.tally.intend(fact.order.id)
+            elif isinstance(fact, Filled):
+                self.tally.fills += 1
 
     def _order_of(self, fact: Fact) -> Order | None:
         order_id = getattr(fact, "order_id", None)
@@ -391,8 +457,7 @@ class Desk:
 
     def _committed(
         self,
-        fact: Fact | None,
-        order: Order | None,
+        outcomes: Sequence[tuple[Fact, Order]],
         later: Sequence[Effect],
         events: Sequence[Entry],
         alerts: Sequence[Entry],
@@ -406,9 +471,28 @@ class Desk:
                 self._tell_resolved(entry)
         for entry in alerts:
             self.outlet.alert(entry)
-        if fact is not None and order is not None:
+        self._catch_up(seq)
+        for fact, order in outcomes:
             self._settle(fact, order, journaled=True)
         self.reached(seq)
+
+    def _follow(self, then: Callable[[], None]) -> None:
+        """Do something that has no fact of its own behind everything that waits for its commit."""
+        if self._newest > self._durable and self.store.state is State.OK:
+            self._behind.append((self._newest, then))
+        else:
+            then()
+
+    def _catch_up(self, seq: int) -> None:
+        while self._behind and self._behind[0][0] <= seq:
+            _, then = self._behind.popleft()
+            then()
+
+    def _known_already(self, fact: Unknown | AmendFailed) -> None:
+        """Answer one whose call was not answered, but whose order has shown meanwhile what came of it."""
+        order = self._order_of(fact)
+        if order is not None:
+            self._follow(partial(self._settle, fact, order, journaled=True))
 
     def _publish(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -475,8 +559,8 @@ class Desk:
         )
 
     def _doubt(self, alert: Alert) -> None:
-        """A position that no fill explains stops entries (2.6); money may come and go by itself."""
-        if alert.data.get("kind") == "position" and self.engine.state() is TradingState.ACTIVE:
+        """What no fill explains, money or position, stops entries (2.6)."""
+        if self.engine.state() is TradingState.ACTIVE:
             self.post(
                 SetState(
                     scope="all",
@@ -500,6 +584,26 @@ class Desk:
                 f"an attached order was refused: {refused.message}",
                 {"symbol": symbol, "code": refused.code},
             )
+
+
+def newest(effects: Iterable[Effect]) -> list[Effect]:
+    """Keep every fill, and of each order, position and balance the last word."""
+    kept: dict[tuple[type, str], Effect] = {}
+    for effect in effects:
+        match effect:
+            case OrderChanged(order=order):
+                key = order.id
+            case PositionChanged(position=position):
+                key = position.symbol
+            case BalanceChanged(balance=balance):
+                key = balance.id
+            case FillBooked(fill=fill):
+                key = f"{fill.symbol} {fill.id}"
+            case _:
+                continue
+        kept.pop((type(effect), key), None)
+        kept[type(effect), key] = effect
+    return list(kept.values())
 
 
 def key_of(fact: Fact) -> str:

@@ -2,7 +2,7 @@
 
 Rules of this file: (1) the first reader of a market channel starts its upstream stream, the last one ends it after a
 time of grace; (2) a venue that says nothing at all for too long is stale, whatever its channels; a quiet market is
-not; (3) events go through the desk one by one, in order, in the step that brought them.
+not; (3) events go through the desk in order, in the step that brought them.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from realtime.model.market import Stale
 from realtime.venues.base import Venue
 
 
-Posted = Callable[[MarketEvent | VenueEvent], object]
+Taken = Callable[[Sequence[MarketEvent | VenueEvent]], None]
 SILENT: Final = "silent"
 
 
@@ -31,7 +31,7 @@ class Feeds:
         self,
         *,
         venue: Venue,
-        post: Posted,
+        take: Taken,
         charts: Charts,
         loop: asyncio.AbstractEventLoop,
         now: Callable[[], int],
@@ -42,7 +42,7 @@ class Feeds:
 
         Args:
             venue: Whose streams they are.
-            post: The desk.
+            take: The desk.
             charts: Fold of trades into bars.
             loop: Its clock measures silence and grace.
             now: Wall clock [ns].
@@ -50,7 +50,7 @@ class Feeds:
             grace_s: How long a stream goes on without a reader.
         """
         self._venue = venue
-        self._post = post
+        self._take = take
         self._charts = charts
         self._loop = loop
         self._now = now
@@ -70,10 +70,9 @@ class Feeds:
         self._heard = self._loop.time()
         if self.silent:
             self._turn(silent=False)
-        post = self._post
-        for event in events:
-            if self._sums or not isinstance(event, BalanceSeen | PositionSeen):
-                post(event)
+        if not self._sums:
+            events = [event for event in events if not isinstance(event, BalanceSeen | PositionSeen)]
+        self._take(events)
 
     def trust_sums(self) -> None:
         """Let the venue's sums pass, now that all executions behind them are known.
@@ -107,7 +106,7 @@ class Feeds:
             self.asof = self._now()
         cause = SILENT if silent else None
         stale = Stale(venue=self._venue.id, symbol=None, stale=silent, cause=cause, asof=self.asof)
-        self._post(stale)
+        self._take([stale])
 
     # -- demand ----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from realtime.desk.crew import Crew
 from realtime.desk.lanes import Lane, Lanes
+from realtime.desk.tally import Tally
 from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import (
     Accepted,
@@ -21,6 +22,7 @@ from realtime.model.events import (
     Fact,
     Rejected,
     Release,
+    ReleaseAmend,
     Unknown,
     Withheld,
 )
@@ -40,7 +42,6 @@ class Gate:
 
     Attributes:
         handed: Orders whose placement is at the venue and not answered.
-        calls, answers: Placements handed over and answered, for the count that catches a runaway (2.7).
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class Gate:
         post: Callable[[Event], object],
         canceled: Callable[[Order, Ack], None],
         command: Callable[[], str],
+        tally: Tally,
+        runaway: Callable[[Order], None],
         now: Callable[[], int],
         timeout_s: float,
     ) -> None:
@@ -64,6 +67,8 @@ class Gate:
             post: Takes what became of a call.
             canceled: Takes the answer to a cancel.
             command: Makes the id that a client is told with `outcome_unknown`.
+            tally: Counts calls against intents.
+            runaway: Told of a call that no intent is left for; it was not made.
             now: Wall clock [ns].
             timeout_s: After this a call without answer is unknown.
         """
@@ -73,12 +78,12 @@ class Gate:
         self._post = post
         self._canceled = canceled
         self._command = command
+        self._tally = tally
+        self._runaway = runaway
         self._now = now
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self.handed: set[str] = set()
-        self.calls = 0
-        self.answers = 0
 
     @property
     def quiet(self) -> bool:
@@ -104,15 +109,17 @@ class Gate:
             async with asyncio.timeout(self._timeout_s) as deadline:
                 async with self._lanes.turn(lane_of(order)):
                     self._post(Release(order_id=order.id, ts=self._now()))
+                    if not self._tally.call(order.id):
+                        self._runaway(order)
+                        return
                     released = True
-                    self.calls += 1
                     self.handed.add(order.id)
                     deadline.reschedule(self._loop.time() + self._timeout_s)
                     ack = await self._venue.submit(approved)
         except Refused as refused:
             fact = self._withheld(order, refused.code, refused.message)
         except VenueRejected as rejected:
-            self.answers += 1
+            self._tally.answers += 1
             fact = Rejected(
                 order_id=order.id, code=rejected.code, reason=rejected.message, ts=self._now()
             )
@@ -122,10 +129,12 @@ class Gate:
             self._post(self._no_answer(order, "the server stopped", released=released))
             raise
         else:
-            self.answers += 1
+            self._tally.answers += 1
             fact = Accepted(order_id=order.id, ack=ack, ts=self._now())
         finally:
-            self.handed.discard(order.id)
+            if released:
+                self.handed.discard(order.id)
+            self._tally.withhold(order.id)
         self._post(fact)
 
     def _no_answer(self, order: Order, why: str, *, released: bool) -> Fact:
@@ -139,18 +148,21 @@ class Gate:
         return Withheld(order_id=order.id, status=status, code=code, reason=reason, ts=self._now())
 
     async def _amend(self, approved: ApprovedAmend) -> None:
-        order = approved.order
+        order, released = approved.order, False
         fact: Fact
         try:
-            async with self._lanes.turn(lane_of(order)):
-                async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                async with self._lanes.turn(lane_of(order)):
+                    self._post(ReleaseAmend(approved=approved, ts=self._now()))
+                    released = True
+                    deadline.reschedule(self._loop.time() + self._timeout_s)
                     ack = await self._venue.amend(approved)
         except (Refused, VenueRejected) as refused:
-            fact = self._amend_failed(order, refused.message, unknown=False)
+            fact = self._amend_refused(order, refused.code, refused.message, sent=released)
         except (VenueUnknown, TimeoutError):
-            fact = self._amend_failed(order, "no answer", unknown=True)
+            fact = self._amend_unanswered(order, "its turn did not come in time", released=released)
         except asyncio.CancelledError:
-            self._post(self._amend_failed(order, "stopped", unknown=True))
+            self._post(self._amend_unanswered(order, "the server stopped", released=released))
             raise
         else:
             fact = AmendDone(
@@ -163,12 +175,26 @@ class Gate:
             )
         self._post(fact)
 
-    def _amend_failed(self, order: Order, reason: str, *, unknown: bool) -> AmendFailed:
+    def _amend_unanswered(self, order: Order, why: str, *, released: bool) -> AmendFailed:
+        """Once released nobody knows; before, nothing was sent."""
+        if not released:
+            return self._amend_refused(order, Code.BUSY, f"{why}; it was not sent", sent=False)
         return AmendFailed(
             order_id=order.id,
-            unknown=unknown,
-            command=self._command() if unknown else None,
+            unknown=True,
+            command=self._command(),
+            reason="no answer",
+            ts=self._now(),
+        )
+
+    def _amend_refused(self, order: Order, code: Code, reason: str, *, sent: bool) -> AmendFailed:
+        return AmendFailed(
+            order_id=order.id,
+            unknown=False,
+            command=None,
             reason=reason,
+            code=code,
+            sent=sent,
             ts=self._now(),
         )
 

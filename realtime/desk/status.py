@@ -169,6 +169,7 @@ class Status:
                 name: {"status": level, "detail": detail, "since_ts": self._changed(name, level)}
                 for name, (level, detail) in self.components().items()
             },
+            "orders": self._desk.tally.row(),
             "uptime_s": (now - about.started_ts) // 1000,
             "started_ts": about.started_ts,
         }

@@ -6,6 +6,7 @@ room in it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
@@ -107,6 +108,8 @@ class Trading:
         self._sweeps = sweeps
         self._new_client_order_id = new_client_order_id
         self._timeout_s = timeout_s
+        # What waits for its turn at an order, by the order's id.
+        self._turns: dict[str, deque[Callable[[], None]]] = {}
 
     # -- one order -------------------------------------------------------------------------------
 
@@ -190,16 +193,79 @@ class Trading:
             return answers.wait(order.id, Asked.PLACE, answer)
         return again(order)
 
-    def amend(self, wish: Amend, answer: Callable[[Outcome], T]) -> "asyncio.Future[T] | None":
-        """Change an order; None when nothing had to change.
+    def amend(
+        self, wish: Amend, answer: Callable[[Outcome], T], same: Callable[[], T]
+    ) -> "asyncio.Future[T] | T":
+        """Change an order, behind what was asked of it before (I4).
+
+        Args:
+            wish: Targets.
+            answer: Makes the answer of the committed outcome.
+            same: Makes the answer when nothing has to change.
 
         Raises:
             Refused: As the gate says, or `busy`.
         """
         self._desk.check_room()
+        order_id = wish.order_id
+        before = self._turns.get(order_id)
+        asked = self._under_way(order_id)
+        if before is None and asked is None:
+            return self._amend(wish, answer, same)
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def go() -> None:
+            try:
+                given = self._amend(replace(wish, ts=self._desk.now()), answer, same)
+            except Failure as failure:
+                if not result.done():
+                    result.set_exception(failure)
+            else:
+                _hand_on(given, result)
+
+        if before is None:
+            before = self._turns[order_id] = deque()
+        before.append(go)
+        if asked is not None and len(before) == 1:
+            self._wait_for(order_id, asked)
+        return result
+
+    def judge_amend(self, wish: Amend) -> bool:
+        """Whether an amend would change anything; nothing is changed now.
+
+        Raises:
+            Refused: As `amend`.
+        """
+        self._desk.check_room()
+        return self._desk.engine.preview_amend(wish)
+
+    def _amend(
+        self, wish: Amend, answer: Callable[[Outcome], T], same: Callable[[], T]
+    ) -> "asyncio.Future[T] | T":
+        self._desk.check_room()
         if not self._desk.post(wish):
-            return None
+            return same()
         return self._desk.answers.wait(wish.order_id, Asked.AMEND, answer)
+
+    def _under_way(self, order_id: str) -> Asked | None:
+        """Name what somebody has asked of an order and is not answered."""
+        pending = self._desk.answers.pending
+        return next((asked for asked in Asked if pending(order_id, asked)), None)
+
+    def _wait_for(self, order_id: str, asked: Asked) -> None:
+        waiting = self._desk.answers.wait(order_id, asked, _same)
+        waiting.add_done_callback(lambda _: self._next(order_id))
+
+    def _next(self, order_id: str) -> None:
+        """Let those who wait go on, one by one."""
+        turns = self._turns[order_id]
+        while turns:
+            asked = self._under_way(order_id)
+            if asked is not None:
+                self._wait_for(order_id, asked)
+                return
+            turns.popleft()()
+        del self._turns[order_id]
 
     def cancel(
         self, order: Order, who: Who, answer: Callable[[Outcome], T]
@@ -240,9 +306,12 @@ class Trading:
                 future.cancel()
                 result.unknown.append(coid)
                 continue
-            fact = future.result().fact
+            outcome = future.result()
+            fact = outcome.fact
             if isinstance(fact, CancelFailed):
-                (result.unknown if fact.unknown else result.failed).append(coid)
+                # A refusal proves nothing about an order that nobody has seen at the venue (K4).
+                unseen = outcome.order.status in {Status.PENDING, Status.UNKNOWN}
+                (result.unknown if fact.unknown or unseen else result.failed).append(coid)
             else:
                 result.canceled.append(coid)
         return result
@@ -409,6 +478,24 @@ def scope_has(scope: str, position: Position, venue: str) -> bool:
             return False
         case _:
             return True
+
+
+def _hand_on(given: "asyncio.Future[T] | T", result: "asyncio.Future[T]") -> None:
+    """Let a future become what another one becomes."""
+    if not isinstance(given, asyncio.Future):
+        if not result.done():
+            result.set_result(given)
+        return
+
+    def done(future: "asyncio.Future[T]") -> None:
+        if result.done():
+            future.exception()  # nobody is left to hear of it
+        elif (error := future.exception()) is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(future.result())
+
+    given.add_done_callback(done)
 
 
 def _same(outcome: Outcome) -> Outcome:

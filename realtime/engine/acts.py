@@ -138,19 +138,19 @@ def rejected(core: Core, fact: Rejected, out: Out) -> None:
 
 
 def unknown(core: Core, fact: Unknown, out: Out) -> None:
-    """Nobody answered a placement."""
+    """Nobody answered a placement. Where a row or a fill came before the time-out, that is no news."""
     order = core.order(fact.order_id)
+    if order.status not in {Status.PENDING, Status.UNKNOWN}:
+        return
     out.append(Record(fact))
     core.owe(order, fact.command, "order.place")
-    if order.status is Status.PENDING:
-        core.change(order, out, ts=fact.ts, status=Status.UNKNOWN)
-        out.append(Ask(order.id))
-        if order.protective:
-            text = f"whether the {order.role} of {order.parent_id} is in place is not known"
-            out.append(Alert("critical", "protection_uncertain", text, {"order_id": order.id}))
-    elif order.status is not Status.UNKNOWN:
-        # A row or a fill has come before the time-out: the question is settled already.
-        core.tell(order, {"order.place"}, "found", out)
+    if order.status is Status.UNKNOWN:
+        return
+    core.change(order, out, ts=fact.ts, status=Status.UNKNOWN)
+    out.append(Ask(order.id))
+    if order.protective:
+        text = f"whether the {order.role} of {order.parent_id} is in place is not known"
+        out.append(Alert("critical", "protection_uncertain", text, {"order_id": order.id}))
 
 
 def absent(core: Core, fact: Absent, out: Out) -> None:
@@ -184,14 +184,11 @@ def cancel_asked(core: Core, fact: CancelAsked, out: Out) -> None:
 def cancel_failed(core: Core, fact: CancelFailed, out: Out) -> None:
     """A cancel was refused or not answered: look-ups decide, the order stays what it is."""
     order = core.order(fact.order_id)
+    if order.status.ended:
+        return  # its end has answered the cancel
+    out.append(Record(fact))
     if fact.command is not None:
         core.owe(order, fact.command, "order.cancel")
-    if order.status.ended:
-        if fact.command is not None:
-            out.append(Record(fact))
-            core.tell(order, {"order.cancel"}, "found", out)
-        return
-    out.append(Record(fact))
     to = Asked.UNKNOWN if fact.unknown else Asked.NONE
     core.change(order, out, ts=fact.ts, cancel_state=to)
     out.append(Ask(order.id))
@@ -251,6 +248,8 @@ def follow(core: Core, leg: Order, ts: int, out: Out) -> None:
 def amend_failed(core: Core, fact: AmendFailed, out: Out) -> None:
     """An amend was refused or not answered."""
     order = core.order(fact.order_id)
+    if fact.unknown and order.amend_state is Asked.NONE and not order.status.ended:
+        return  # a row has shown it carried out
     if fact.command is not None:
         core.owe(order, fact.command, "order.amend")
     out.append(Record(fact))
@@ -261,7 +260,7 @@ def amend_failed(core: Core, fact: AmendFailed, out: Out) -> None:
         core.change(order, out, ts=fact.ts, amend_state=Asked.UNKNOWN)
         out.append(Ask(order.id))
         return
-    if order.protective:
+    if order.protective and fact.sent:
         core.legs.refused.add(order.id)
     core.alter(order, NO_AMEND, out, ts=fact.ts, evidence="answer")
     core.plan(order.symbol, fact.ts, out)

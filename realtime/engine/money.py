@@ -35,18 +35,20 @@ def balance(core: Core, fact: BalanceSeen, out: Out) -> None:
         core.opening.add(currency)
     if first or (new_row and currency in core.opening and not state.ever_ready):
         amount = account.told[currency] - account.books.get(currency, ZERO)
+        if state.ever_ready:
+            # A coin that comes later opens with nothing: what no fill explains in time is external.
+            amount = ZERO
         opening = Transferred(
             venue=state.venue,
             currency=currency,
             amount=amount,
-            kind="opening" if not state.ever_ready or not amount else "external",
+            kind="opening",
             inferred=True,
             id=f"opening-{balance.id}",
             ts=balance.ts,
         )
         core.apply(opening, out)
-    else:
-        account.compare(currency, balance.ts)
+    account.compare(currency, balance.ts)
     if changed:
         out.append(BalanceChanged(balance))
 

@@ -218,11 +218,12 @@ class Quotes:
             worst = price
             if amount is not None:
                 there = min(there, amount - filled)
-            else:
-                there = min(there, ((cost or ZERO) - spent) / price)
+            elif there * price >= (left := (cost or ZERO) - spent):
+                # All of it, exactly: `left / price` has been rounded and does not multiply back.
+                return Walk(filled + left / price, cost or ZERO, best, worst)
             filled += there
             spent += there * price
-            if filled == amount or spent == cost:
+            if filled == amount:
                 break
         return Walk(filled, spent, best, worst)
 

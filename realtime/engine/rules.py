@@ -360,7 +360,7 @@ def slippage(case: Case, state: State, verdict: Verdict) -> None:
     enough = (
         walk.filled >= order.amount
         if order.cost_limit is None
-        else walk.cost * case.market.contract_size >= order.cost_limit
+        else walk.cost >= order.cost_limit / case.market.contract_size
     )
     bid, ask = state.quotes.touch(order.symbol)
     average = walk.average

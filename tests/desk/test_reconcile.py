@@ -168,9 +168,10 @@ async def test_a_fill_that_cannot_be_fetched_is_inferred_and_the_real_one_replac
         assert system.desk.engine.positions[BTC].amount == D("0.01")
 
 
-async def test_money_that_no_fill_explains_is_booked_and_alarmed() -> None:
+async def test_money_that_no_fill_explains_is_booked_alarmed_and_stops_entries() -> None:
+    """trading:2.6."""
     world = World()
-    async with world.life():
+    async with world.life() as system:
         await asyncio.sleep(5)
         world.venue.cash -= 500
         await asyncio.sleep(120)
@@ -178,7 +179,8 @@ async def test_money_that_no_fill_explains_is_booked_and_alarmed() -> None:
 
         assert (await alerts(world)).count("external_change") == 1
         assert transfers[-1]["data"]["amount"] == "-500"
-        assert (await world.call("order.place", **BUY)).ok
+        assert system.desk.engine.state() is TradingState.REDUCING
+        assert (await world.call("order.place", **BUY)).code is Code.RISK_REJECTED
 
 
 async def test_a_failed_poll_is_no_information() -> None:

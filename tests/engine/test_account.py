@@ -318,13 +318,28 @@ def test_a_difference_that_a_fill_explains_is_forgotten() -> None:
 def test_a_coin_that_appears_later_is_external() -> None:
     kit = Kit().open(USDT="1000")
 
-    effects = kit.balance("ETH", "2")
+    assert not of(kit.balance("ETH", "2"), Alert)
+    effects = kit.tick(5)
 
+    assert [effect.code for effect in effects if isinstance(effect, Alert)] == ["external_change"]
     assert kit.engine.day.transfers == (("ETH", D(2)),)
     assert position(kit, ETH).cost is None
     assert of(effects, Note)
     assert kit.balance("DOGE", "0") != []
     assert kit.engine.day.transfers == (("ETH", D(2)),)
+
+
+def test_a_coin_whose_balance_comes_before_its_fill_is_bought_once() -> None:
+    kit = Kit().open(USDT="1000")
+    order = kit.opened(ETH, "buy", "0.1", price="3000")
+    kit.balance("ETH", "0.1")
+    kit.ts += SECOND
+    kit.fill(order, "0.1", "3000")
+    kit.balance("USDT", "700")
+
+    assert not of(kit.tick(10), Alert)
+    assert position(kit, ETH).amount == D("0.1")
+    assert position(kit, ETH).cost == 300
 
 
 def test_rounding_is_not_money() -> None:

@@ -585,6 +585,23 @@ def test_a_leg_that_cannot_be_amended_is_replaced() -> None:
     assert leg(k, parent, Kind.STOP).id.endswith("sl2")
 
 
+def test_a_leg_whose_amend_did_not_leave_is_amended_again() -> None:
+    k = kit()
+    parent = bracket(k, take_profit=None)
+    k.fill(parent, "10")
+    k.accepting = False
+    k.fill(k.opened(PERP, "sell", "4", reduce_only=True), "4")
+    stop = leg(k, parent, Kind.STOP)
+
+    kept = AmendFailed(
+        order_id=stop.id, unknown=False, command=None, reason="busy", sent=False, ts=k.ts
+    )
+    effects = k.post(kept)
+
+    assert leg(k, parent, Kind.STOP).cancel_state is Asked.NONE
+    assert [e.amend.amount for e in effects if isinstance(e, AmendNext)] == [6]
+
+
 def test_a_leg_the_venue_ends_is_missed_after_a_second_and_placed_again() -> None:
     k = kit()
     parent = bracket(k)

@@ -132,6 +132,14 @@ def test_a_buy_by_cost_spends_at_most_that() -> None:
     assert work.cost == D("249.975")
 
 
+def test_a_buy_by_cost_gets_whole_lots_where_the_price_does_not_divide_it() -> None:
+    """trading:M9."""
+    work = Floor().outside([], [("101.30", "10")]).buy("1", cost_limit="100")
+
+    assert (work.status, work.filled, work.amount) == (Status.FILLED, D("0.987"), D("0.987"))
+    assert work.cost == D("99.9831")
+
+
 def test_a_buy_by_cost_walks_on_to_the_next_level() -> None:
     made = Floor().outside([], [("10.00", "1"), ("20.00", "5")])
     work = made.buy("1", cost_limit="30")

@@ -8,17 +8,20 @@ import pytest
 from realtime.model.errors import Code, Refused
 from realtime.model.events import (
     Amend,
+    Cancel,
     CancelAtVenue,
     Duplicate,
     Place,
     Ready,
     Rejected,
+    ReleaseAmend,
     SetState,
     Submit,
+    SubmitAmend,
     Unknown,
 )
 from realtime.model.market import MS, SECOND, BookSnapshot, Stale, Ticker
-from realtime.model.orders import Role, Status, TimeInForce, Trigger
+from realtime.model.orders import ApprovedAmend, Order, Role, Status, TimeInForce, Trigger
 from realtime.model.risk import Limits, TradingState
 from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, OFF, PERP, WHO, D, Kit, of
 
@@ -150,6 +153,148 @@ def test_the_strictest_scope_applies() -> None:
     assert not kit.engine.halted("bot:x")
 
 
+def test_a_halt_never_loosens_what_is_in_force() -> None:
+    """trading:3.4. Found in review (R6): `reducing` replaced `halted` without being a resume."""
+    kit = Kit().open()
+    halt(kit)
+
+    for who in (WHO, ADMIN):
+        wish = SetState(
+            scope="all", state=TradingState.REDUCING, reason="softer", who=who, ts=kit.ts
+        )
+        assert kit.post(wish) == []
+    assert kit.engine.state() is TradingState.HALTED
+
+
+def approved(kit: Kit, order: Order, expires_at: int | None = None, **to: str) -> ApprovedAmend:
+    """Amend an order; what the gate lets out."""
+    full = {name: D(to[name]) if name in to else None for name in ("amount", "price", "stop_price")}
+    effects = kit.post(
+        Amend(
+            order_id=order.id,
+            stop_loss=None,
+            take_profit=None,
+            expires_at=expires_at,
+            who=WHO,
+            ts=kit.ts,
+            **full,
+        )
+    )
+    (found,) = [effect.approved for effect in effects if isinstance(effect, SubmitAmend)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("state", "amount", "passes"),
+    [
+        (TradingState.HALTED, "0.02", False),
+        (TradingState.REDUCING, "0.02", False),
+        (TradingState.HALTED, "0.005", True),
+    ],
+)
+def test_an_amend_that_waits_meets_a_halt_at_the_door_unless_it_gives_back(
+    *, state: TradingState, amount: str, passes: bool
+) -> None:
+    """trading:K1. Found in review (R19): it went out after the halt's reply."""
+    kit = Kit().open()
+    order = kit.opened(BTC, "buy", "0.01", price="63000")
+    leaving = ReleaseAmend(approved=approved(kit, order, amount=amount), ts=kit.ts)
+    kit.post(leaving)
+    halt(kit, state)
+
+    if passes:
+        assert kit.post(leaving) == []
+        return
+    with pytest.raises(Refused, match="nothing was sent") as caught:
+        kit.post(leaving)
+    assert caught.value.code is Code.HALTED
+
+
+def test_an_amend_leaves_in_time_at_a_ready_venue_and_for_a_working_order_or_not_at_all() -> None:
+    """protocol:8.1. Found in review (R19): amends knew no `expires_at`."""
+    kit = Kit().open()
+    order = kit.opened(BTC, "buy", "0.01", price="63000")
+    soon = kit.ts + SECOND
+    leaving = approved(kit, order, soon, price="63001")
+    assert leaving.expires_at == soon
+
+    def refusal_at(ts: int) -> Code:
+        with pytest.raises(Refused) as caught:
+            kit.post(ReleaseAmend(approved=leaving, ts=ts))
+        return caught.value.code
+
+    kit.post(ReleaseAmend(approved=leaving, ts=soon - 1))
+    assert refusal_at(soon) is Code.EXPIRED
+    kit.post(Ready(venue="paper", ready=False, reason="away", ts=kit.ts))
+    assert refusal_at(kit.ts) is Code.VENUE_UNAVAILABLE
+    kit.post(Ready(venue="paper", ready=True, reason="back", ts=kit.ts))
+    kit.post(Cancel(order_id=order.id, who=WHO, ts=kit.ts))
+    assert refusal_at(kit.ts) is Code.CONFLICT
+    kit.seen(order, Status.CANCELED)
+    assert refusal_at(kit.ts) is Code.CONFLICT
+
+
+def test_an_amend_that_comes_too_late_is_refused_and_one_without_a_change_is_not() -> None:
+    kit = Kit().open()
+    order = kit.opened(BTC, "buy", "0.01", price="63000")
+    late = Amend(
+        order_id=order.id,
+        amount=None,
+        price=D(63000),
+        stop_price=None,
+        stop_loss=None,
+        take_profit=None,
+        expires_at=kit.ts,
+        who=WHO,
+        ts=kit.ts,
+    )
+
+    assert kit.post(late) == []
+    assert not kit.engine.preview_amend(late)
+    with pytest.raises(Refused) as caught:
+        kit.post(replace(late, price=D(63001)))
+    assert caught.value.code is Code.EXPIRED
+
+
+def test_a_preview_of_an_amend_judges_the_replacement_and_changes_nothing() -> None:
+    """protocol:8.1. Found in review (R15): a dry run of an amend checked nothing."""
+    kit = Kit(replace(OFF, max_order_notional=D(1000))).open()
+    order = kit.opened(BTC, "buy", "0.01", price="63000")
+    before = kit.engine.digest()
+
+    def wish(**to: object) -> Amend:
+        full: dict[str, object] = dict.fromkeys(("amount", "price", "stop_price")) | to
+        legs = {name: full.pop(name, None) for name in ("stop_loss", "take_profit")}
+        return Amend(order_id=order.id, who=WHO, ts=kit.ts, **full, **legs)  # type: ignore[arg-type]
+
+    assert kit.engine.preview_amend(wish(price=D(63001)))
+    assert kit.engine.preview_amend(wish(stop_loss=Trigger(price=D(60000))))
+    for to, code in (({"amount": D("0.1")}, Code.RISK_REJECTED), ({"price": D("0.001")}, Code.INVALID)):
+        with pytest.raises(Refused) as caught:
+            kit.engine.preview_amend(wish(**to))
+        assert caught.value.code is code
+    assert kit.engine.digest() == before
+
+
+def test_a_used_id_is_told_before_anything_is_judged() -> None:
+    """protocol:8.4. Found in review (R17): a preview called valid what a placement calls a conflict."""
+    kit = Kit().open()
+    order = kit.place(BTC, "buy", "0.01", client_order_id="g-1")
+    content = {"symbol": BTC, "side": "buy", "amount": "0.01"}
+    again = Place(
+        order=kit.draft(BTC, "buy", "0.01", client_order_id="g-1"),
+        who=WHO,
+        ts=kit.ts,
+        content=content,
+    )
+
+    assert kit.engine.repeated(again) == order
+    assert kit.engine.repeated(replace(again, order=kit.draft())) is None
+    with pytest.raises(Refused) as caught:
+        kit.engine.repeated(replace(again, content=content | {"amount": "0.02"}))
+    assert caught.value.code is Code.CONFLICT
+
+
 def test_nothing_enters_before_the_account_is_ready() -> None:
     """trading:G3."""
     kit = Kit()
@@ -271,6 +416,24 @@ def test_amounts_and_costs_stay_within_the_market(
         assert rule_of(refusal) == rule
         assert refusal.code is Code.INVALID
         assert not agree(kit, BTC, "buy", amount, price=price)
+
+
+@pytest.mark.parametrize("cost", ["100", "33.33", "9999.99", "7"])
+def test_a_buy_by_cost_passes_whether_or_not_the_price_divides_it(cost: str) -> None:
+    """trading:G12."""
+    kit = Kit(replace(OFF, max_slippage=D("0.02"))).open()
+    kit.price(BTC, "64000.10")
+
+    assert agree(kit, BTC, "buy", "0", cost_limit=cost)
+    assert kit.place(BTC, "buy", "0", cost_limit=cost).cost_limit == D(cost)
+
+
+def test_a_buy_by_cost_of_contracts_passes_where_their_size_does_not_divide_it() -> None:
+    """trading:G12."""
+    odd = MARKETS | {PERP: replace(MARKETS[PERP], contract_size=D("0.003"))}
+    kit = Kit(replace(OFF, max_slippage=D("0.02")), markets=odd).open()
+
+    assert agree(kit, PERP, "buy", "0", cost_limit="1000")
 
 
 @pytest.mark.parametrize(("cost", "passes"), [("6.41", True), ("6.4", False)])
