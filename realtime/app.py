@@ -81,6 +81,7 @@ from realtime.model.market import MS
 from realtime.model.principal import ROLES, Principal
 from realtime.model.risk import Limits
 from realtime.server import asgi
+from realtime.server.access import AccessLog
 from realtime.server.admission import Admission, raise_file_limit
 from realtime.server.auth import Auth, Sites, Token, digest
 from realtime.server.health import Health
@@ -196,7 +197,7 @@ def paper(making: Making) -> Venue:
     return account(making, source, settings.latency_ms / 1000)
 
 
-def account(making: Making, source: MarketSource, latency_s: float) -> Venue:
+def account(making: Making, source: MarketSource, latency_s: float, kind: str = "paper") -> Venue:
     """Make a paper account on a source of prices, with switches for faults."""
     settings = making.settings.paper
     exchange = PaperVenue(
@@ -208,6 +209,7 @@ def account(making: Making, source: MarketSource, latency_s: float) -> Venue:
         latency_s=latency_s,
         log=making.log,
         history=making.history,
+        kind=kind,
     )
     return ChaosVenue(exchange, seed=settings.seed, now=making.now, sleep=making.sleep)
 
@@ -514,6 +516,7 @@ async def compose(
             environment=settings.environment,
             mode=settings.mode,
             venue=venue.id,
+            kind=venue.kind,
             source=outside.source,
             started_ts=clock.ms(),
             max_age_s=settings.health.max_upstream_age_s,
@@ -829,7 +832,7 @@ async def serve(
         system = await stack.enter_async_context(open_system(settings, outside))
         server = Server(
             uvicorn.Config(
-                system.front,
+                AccessLog(system.front),
                 host=settings.server.host,
                 port=settings.server.port,
                 **config(limits, system.admission),
@@ -953,9 +956,7 @@ CLOSE_S: Final = 5.0
 """How long a loop may take to close: uvloop was seen to wait for ever for a handle nobody held [s]."""
 
 
-def drive(
-    main: Coroutine[object, object, None], leave: Callable[[int], object] = os._exit
-) -> None:
+def drive(main: Coroutine[object, object, None], leave: Callable[[int], object] = os._exit) -> None:
     """Run to the end in a loop of its own, and leave the process when that loop does not close.
 
     The journal is closed by then, so nothing is lost by leaving.
@@ -1046,7 +1047,7 @@ def replaying(file: Path, speed: float | None) -> Outside:
             speed=speed,
             fees=Fees(**settings.fees.model_dump()),
         )
-        return account(making, source, settings.latency_ms / 1000 / (speed or 1000))
+        return account(making, source, settings.latency_ms / 1000 / (speed or 1000), "replay")
 
     return Outside(venue=make, source=f"recording {file.name}")
 

@@ -351,6 +351,7 @@ def test_a_recording_is_served_with_a_paper_account_on_top(tmp_path: Path) -> No
                     seen.append(http.post("/api/market.ticker", json={"symbol": "BTC/USDT"}).json())
                     if seen[-1]["ok"]:
                         break
+                seen.insert(0, http.post("/api/system.status", json={}).json())
             os.kill(os.getpid(), signal.SIGTERM)
 
         threading.Thread(target=work).start()
@@ -359,6 +360,28 @@ def test_a_recording_is_served_with_a_paper_account_on_top(tmp_path: Path) -> No
 
     assert code == 0
     assert seen[-1]["result"]["bid"] == "100.01"
+    (venue,) = seen[0]["result"]["venues"]
+    assert (venue["kind"], venue["source"]) == ("replay", "recording session.jsonl")
+    assert seen[0]["result"]["mode"] == "paper"
+
+
+def test_each_request_is_a_line_of_the_log_without_its_query(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def ask(told: dict[str, str]) -> None:
+        def work() -> None:
+            with httpx.Client(base_url=told["page"]) as http:
+                http.get("/healthz?ticket=secret")
+                seen.append(http.post("/api/log.tail", json={"component": "access"}).json())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=work).start()
+
+    wanted = given(tmp_path, log={"level": "info"}, paper={"symbols": ("BTC/USDT",)})
+    code, _ = run(wanted, Outside(page=no_page), ask)
+
+    assert code == 0
+    assert [line["message"] for line in seen[0]["result"]["lines"]] == ["GET /healthz 200"]
 
 
 def test_logs_are_one_json_object_a_line() -> None:

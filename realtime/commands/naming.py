@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from realtime.commands.params import invalid
+from realtime.commands.params import invalid, short
 from realtime.commands.registry import Call
 from realtime.desk.desk import Desk
 from realtime.model.errors import Code, Refused
@@ -32,7 +32,8 @@ def who_of(call: Call[Any], *, bot_id: str | None = None, strategy_id: str | Non
     )
 
 
-_NOISE: Final = re.compile(r"[^A-Z0-9]")
+_PAIR: Final = re.compile(r"([A-Z0-9]+)[/_-]?([A-Z0-9]+)")
+_ESCAPED: Final = re.compile(r"%2[Ff]")
 
 
 def market_of(markets: Mapping[str, Market], text: str) -> Market:
@@ -41,12 +42,14 @@ def market_of(markets: Mapping[str, Market], text: str) -> Market:
     Raises:
         Refused: `not_found`, or `invalid` with `details.candidates` when several fit.
     """
+    text = _ESCAPED.sub("/", text)
     found = markets.get(text)
     if found is not None:
         return found
     upper = text.upper()
     exact = [m for m in markets.values() if m.id.upper() == upper or m.symbol.upper() == upper]
-    plain = _NOISE.sub("", upper)
+    pair = _PAIR.fullmatch(upper)
+    plain = "".join(pair.groups()) if pair is not None else None
     fitting = exact or [
         m for m in markets.values() if not m.contract and f"{m.base}{m.quote}" == plain
     ]
@@ -57,7 +60,7 @@ def market_of(markets: Mapping[str, Market], text: str) -> Market:
         raise invalid("symbol", f"names several markets: {', '.join(names)}", candidates=names)
     raise Refused(
         Code.NOT_FOUND,
-        f'no market {text[:40]}; try {{"op":"market.list"}}',
+        f'no market {text[:40] if text.isprintable() else short(text)}; try {{"op":"market.list"}}',
         {"what": "symbol"},
     )
 

@@ -231,19 +231,19 @@ def refusal(model: type[BaseModel], raw: Mapping[str, object], error: Validation
     fields: list[dict[str, str]] = []
     sentences: list[str] = []
     for found in error.errors(include_url=False)[:20]:
-        path = _path(raw, found["loc"])
+        path = _path(raw, found["loc"], missing=found["type"] == "missing")
         message = _message(found)
         fields.append({"field": path, "message": message})
         sentences.append(_sentence(model, found, path, message))
     return Refused(Code.INVALID, "; ".join(sentences[:3]), {"fields": fields})
 
 
-def _path(raw: object, location: tuple[int | str, ...]) -> str:
-    """Name a place in the input; tags of unions, which are not in the input, are left out."""
+def _path(raw: object, location: tuple[int | str, ...], *, missing: bool) -> str:
+    """Name a place in the input, or what is missing there; tags of unions, which are not in it, are left out."""
     parts: list[str] = []
     at: object = raw
     for index, part in enumerate(location):
-        last = index == len(location) - 1
+        last = missing and index == len(location) - 1
         match at:
             case Mapping() if isinstance(part, str) and (part in at or last):
                 at = at.get(part)
@@ -273,6 +273,10 @@ _MESSAGES: Final[Mapping[str, str]] = {
 }
 
 
+_SHOULD: Final = re.compile(r"^[A-Z][a-z]* should ")
+"""How pydantic begins what it says."""
+
+
 def _message(error: ErrorDetails) -> str:
     context: Mapping[str, Any] = error.get("ctx", {})
     match error["type"]:
@@ -298,18 +302,27 @@ def _message(error: ErrorDetails) -> str:
             return f"must be at most {context['le']}"
         case "less_than":
             return f"must be below {context['lt']}"
+        case "multiple_of":
+            return f"must be a multiple of {context['multiple_of']}"
         case "value_error":
             return str(context["error"])
         case _:
-            return error["msg"]
+            return _SHOULD.sub("must ", error["msg"])
 
 
 def _sentence(model: type[BaseModel], error: ErrorDetails, path: str, message: str) -> str:
     if error["type"] != "extra_forbidden":
         return f"{path} {message}".strip()
-    known = model.model_fields if len(error["loc"]) == 1 else set(_nested(model))
+    top = len(error["loc"]) == 1
+    known = set(_names(model)) if top else set(_nested(model))
     meant = suggest(str(error["loc"][-1]), known)
     return f"unknown field {path}" + (f"; did you mean {meant}?" if meant else "")
+
+
+def _names(model: type[BaseModel]) -> Iterator[str]:
+    """The fields of a model as the wire calls them."""
+    for name, field in model.model_fields.items():
+        yield field.alias or name
 
 
 def _nested(model: type[BaseModel]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Ops of the trading state: halt, resume, deadman."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -101,7 +101,8 @@ class States:
         )
         if params.dry_run:
             return Answer(result={"dry_run": True, "effect": self._halt_effect(stop)})
-        return self._halted(stop, self._trading.halt(stop))
+        before = self._desk.outlet.positions() | self._desk.outlet.named(STATES)
+        return self._halted(stop, before, self._trading.halt(stop))
 
     def _halt_effect(self, stop: Stop) -> Fields:
         engine = self._desk.engine
@@ -125,7 +126,9 @@ class States:
             "symbols": sorted({order.symbol for order in doomed}),
         }
 
-    async def _halted(self, stop: Stop, waiting: Awaitable[Stopped]) -> Answer:
+    async def _halted(
+        self, stop: Stop, before: Mapping[str, object], waiting: Awaitable[Stopped]
+    ) -> Answer:
         done = await waiting
         outlet = self._desk.outlet
         result: Fields = {
@@ -138,7 +141,8 @@ class States:
             "positions": [dict(outlet.position_row(position)) for position in done.positions],
             "journaled": done.journaled,
         }
-        return Answer(result=result, at=outlet.positions() | outlet.named(STATES))
+        at = naming.changed(before, outlet.positions() | outlet.named(STATES))
+        return Answer(result=result, at=at)
 
     async def resume(self, call: Call[ResumeParams]) -> Answer:
         """Let a scope trade again."""

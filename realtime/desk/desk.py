@@ -58,7 +58,7 @@ from realtime.model.events import (
     Who,
     Withheld,
 )
-from realtime.model.orders import Approved, ApprovedAmend, Order
+from realtime.model.orders import Approved, ApprovedAmend, Asked as Progress, Order
 from realtime.model.risk import TradingState
 from realtime.store.rows import Projection
 from realtime.store.store import Store
@@ -545,8 +545,10 @@ class Desk:
         match fact:
             case Accepted() | Rejected() | Unknown() | Withheld():
                 asked = Asked.PLACE
-            case AmendDone() | AmendFailed() | BracketSet():
+            case AmendDone() | AmendFailed():
                 asked = Asked.AMEND
+            case BracketSet() if order.amend_state is Progress.NONE:
+                asked = Asked.AMEND  # else the venue has a word in it
             case CancelFailed():
                 asked = Asked.CANCEL
             case _:

@@ -71,7 +71,9 @@ class Feeds:
         if self.silent:
             self._turn(silent=False)
         if not self._sums:
-            events = [event for event in events if not isinstance(event, BalanceSeen | PositionSeen)]
+            events = [
+                event for event in events if not isinstance(event, BalanceSeen | PositionSeen)
+            ]
         self._take(events)
 
     def trust_sums(self) -> None:

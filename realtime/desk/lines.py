@@ -44,16 +44,20 @@ class Lines(logging.Handler):
         self._publish = publish
         self._thread = threading.get_ident()
         self._count = 0
+        self._level = logging.NOTSET
 
     def attach(self, level: str) -> None:
         """Begin to take what the program says."""
         root = logging.getLogger("realtime")
+        self._level = root.level
         root.setLevel(LEVELS[level])
         root.addHandler(self)
 
     def detach(self) -> None:
-        """End it."""
-        logging.getLogger("realtime").removeHandler(self)
+        """End it, and leave the level as it was."""
+        root = logging.getLogger("realtime")
+        root.setLevel(self._level)
+        root.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a line, from whatever thread."""

@@ -33,6 +33,7 @@ class About:
     environment: str
     mode: str
     venue: str
+    kind: str
     source: str
     started_ts: int
     max_age_s: float
@@ -120,6 +121,7 @@ class Status:
         return [
             {
                 "id": self._about.venue,
+                "kind": self._about.kind,
                 "status": status,
                 "source": self._about.source,
                 "eta": None,

@@ -99,16 +99,33 @@ def check(state: State, place: Place) -> Permission:
 
 
 def _giving_way(state: State, order: Order) -> list[Order]:
-    """Legs that hold the coins a market exit needs: cancelled first, replanned when it has ended."""
+    """Legs that hold the coins a market exit needs: cancelled first, replanned when they have ended.
+
+    Only as many as it takes, of the oldest parents first: theirs is the part that the exit closes. Legs being
+    cancelled count, because what they free is what earlier exits have reserved.
+    """
     free = state.free(state.markets[order.symbol].base)
-    if free is None or free >= order.amount or order.protective:
+    if free is None or order.protective:
         return []
-    return [
-        leg
-        for symbol in state.siblings(order.symbol)
-        for leg in state.orders.working_in(symbol)
-        if leg.protective and leg.side is order.side
-    ]
+    groups: dict[str, list[Order]] = {}
+    for symbol in state.siblings(order.symbol):
+        for leg in state.orders.working_in(symbol):
+            if leg.protective and leg.side is order.side:
+                groups.setdefault(leg.parent_id or leg.id, []).append(leg)
+    found: list[Order] = []
+    for parent_id in sorted(groups, key=lambda parent_id: _age(state, parent_id)):
+        if free >= order.amount:
+            break
+        # The legs of a parent hold the same coins.
+        free += max(state.orders.worst_of(leg) for leg in groups[parent_id])
+        found += groups[parent_id]
+    return found
+
+
+def _age(state: State, order_id: str) -> tuple[int, int, str]:
+    """What sorts orders by their age."""
+    order = state.orders.get(order_id)
+    return (order.created_ts if order is not None else 0, len(order_id), order_id)
 
 
 def _judge(state: State, place: Place, *, whole: bool) -> tuple[Case, Verdict]:

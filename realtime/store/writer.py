@@ -169,7 +169,8 @@ class Writer:
         self._rows.append(row)
         if not self._awake:
             self._awake = True
-            self._wake.put(None)
+            # Behind this step of the loop: what it appends becomes one commit, not one row and the rest.
+            self._loop.call_soon(self._wake.put, None)
 
     def ask(self, request: Request) -> None:
         """Hand over a question. Loop only."""

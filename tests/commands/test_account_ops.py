@@ -337,6 +337,18 @@ async def test_an_alert_is_acknowledged_once_and_told_to_its_channel(tmp_path: P
         assert [a["acked_by"] for a in listed if a["id"] == alert["id"]] == ["olga"]
 
 
+async def test_a_system_leaves_the_level_of_the_log_as_it_found_it() -> None:
+    ours = logging.getLogger("realtime")
+    before = ours.level
+    ours.setLevel(logging.ERROR)
+    try:
+        async with World().life():
+            assert ours.level == logging.INFO
+        assert ours.level == logging.ERROR
+    finally:
+        ours.setLevel(before)
+
+
 async def test_log_lines_are_kept_by_level_and_component() -> None:
     world = World()
     async with world.life() as system:

@@ -80,6 +80,27 @@ async def test_tickers_and_books_are_told_in_full() -> None:
         assert nobody.code is Code.NOT_FOUND
 
 
+async def test_a_symbol_is_found_as_people_write_it_and_not_in_noise() -> None:
+    """features:1.1."""
+    world = World()
+    async with world.life():
+        for text in ("BTC/USDT", "BTCUSDT", "btc-usdt", "btc/usdt", "BTC%2FUSDT", "btc%2fusdt"):
+            found = result(await world.call("market.get", symbol=text))
+            assert found["symbol"] == BTC
+        for text in (
+            "BTC/USDT\0",
+            "BTC/\nUSDT",
+            "B T C U S D T",
+            "//BTCUSDT",
+            "BTC//USDT",
+            "BTC/USDT ",
+        ):
+            reply = await world.call("market.get", symbol=text)
+            assert reply.code is Code.NOT_FOUND, text
+            assert reply.error is not None
+            assert str(reply.error["message"]).isprintable()
+
+
 async def test_before_the_first_data_a_feed_is_unavailable() -> None:
     world = charted()
     world.venue.markets = {BTC: world.venue.markets[BTC], ETH: world.venue.markets[ETH]}

@@ -134,6 +134,50 @@ async def test_a_preview_and_a_placement_are_judged_alike() -> None:
         assert details["rule"] == "max_order_notional"
 
 
+async def test_a_preview_with_a_used_id_says_what_a_placement_would() -> None:
+    """Protocol 8.4. Found in review (R17): valid, where the placement is a conflict."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        other = BUY | {"client_order_id": "g-1", "amount": "0.02"}
+        dry: dict[str, Any] = {"dry_run": True}
+        for op, more in (("order.preview", {}), ("order.place", dry)):
+            same = result(await world.call(op, **(BUY | more), client_order_id="g-1"))
+            conflict = result(await world.call(op, **(other | more)))
+
+            assert (same["valid"], same["duplicate"]) == (True, True)
+            assert (conflict["valid"], conflict["code"]) == (False, "conflict")
+            assert conflict["failed"] == ["conflict"]
+        again = await world.call("order.place", **BUY, client_order_id="g-1", dry_run=True)
+        fresh = await world.call("order.place", **BUY, client_order_id="g-2", dry_run=True)
+
+        assert result(again)["effect"]["orders"] == 0
+        assert result(fresh)["effect"] == {"symbol": BTC, "orders": 1, "notional": "639"}
+
+
+async def test_a_dry_run_of_an_amend_is_judged_as_the_amend() -> None:
+    """Protocol 8.1. Found in review (R15): it was ok for an ended order, and off the grid."""
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        before = system.store.seq
+
+        async def dry(**to: Any) -> Any:
+            return await world.call("order.amend", client_order_id="g-1", dry_run=True, **to)
+
+        fine, same = result(await dry(price="63950")), result(await dry(price="63900"))
+        assert (fine["changed"], fine["effect"]) == (True, {"orders": 1, "symbols": [BTC]})
+        assert (same["changed"], same["effect"]["orders"]) == (False, 0)
+        assert (await dry(price="63950.001")).code is Code.INVALID
+        assert (await dry(amount="50")).code is Code.INSUFFICIENT_FUNDS
+        batch = [{"do": "amend", "client_order_id": "g-1", "price": "63950.001"}]
+        items = result(await world.call("order.batch", items=batch, dry_run=True))["items"]
+        assert items[0]["error"]["code"] == "invalid"
+        assert system.store.seq == before
+        await world.call("order.cancel", client_order_id="g-1")
+        assert (await dry(price="63950")).code is Code.CONFLICT
+
+
 async def test_lists_filter_and_page() -> None:
     world = World()
     async with world.life():

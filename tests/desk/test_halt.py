@@ -11,7 +11,7 @@ from realtime.model.errors import Code
 from realtime.model.orders import Status
 from realtime.model.principal import ROLES, Principal
 from realtime.model.risk import TradingState
-from tests.fakes import BTC, BUY, ETH, World, finished, until
+from tests.fakes import BTC, BUY, ETH, LOCAL, World, finished, until
 
 
 MARKET_BUY: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
@@ -84,6 +84,22 @@ async def test_the_state_changes_in_the_very_step_of_the_command() -> None:
         refused = await finished(world.ask("order.place", **BUY))
         assert refused.code is Code.HALTED
         await finished(got)
+
+
+async def test_a_halt_names_only_the_streams_it_changed() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", symbol=BTC, side="buy", type="market", amount="0.01")
+        empty = await world.call("trading.halt", symbol=BTC)
+        await world.call("trading.resume", symbol=BTC, reason="again")
+        await world.call("order.place", **BUY)
+        full = await world.call("trading.halt", symbol=BTC)
+
+        assert empty.at is not None
+        assert full.at is not None
+        assert not set(empty.at) & {"orders", "fills", "positions", "balances"}
+        assert "orders" in full.at
+        assert "fills" not in full.at
 
 
 async def test_resting_orders_are_cancelled_and_listed() -> None:
@@ -201,6 +217,31 @@ async def test_reducing_lets_exits_pass_and_keeps_them_resting() -> None:
         assert result(reply)["canceled"] == ["in"]
         assert entry.code is Code.RISK_REJECTED
         assert world.venue.live() == ["out"]
+
+
+async def test_a_halt_does_not_loosen_what_is_halted_and_says_what_is_in_force() -> None:
+    """Trading 3.4. Found in review (R6): `reducing` replaced `halted`, past the policy of `trading.resume`."""
+    world = World()
+    async with world.life() as system:
+        await world.call("trading.halt", reason="drill")
+        for who in (TRADER, LOCAL):
+            softer = await world.call("trading.halt", who=who, state="reducing", reason="softer")
+
+            assert (result(softer)["changed"], result(softer)["state"]) == (False, "halted")
+        assert system.desk.engine.state() is TradingState.HALTED
+
+
+async def test_an_order_nobody_knows_about_is_listed_as_unknown_by_a_halt() -> None:
+    """Trading K4. Found in review (R8): the venue's refusal of its cancel counted as known."""
+    world = World()
+    async with world.life():
+        world.venue.script.append("lose")
+        world.venue.late_s = 1_000
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        world.venue.cancels.append("reject")
+        reply = await world.call("trading.halt", reason="drill")
+
+        assert (result(reply)["failed"], result(reply)["unknown"]) == ([], ["g-1"])
 
 
 async def test_a_symbol_can_be_halted_by_itself() -> None:

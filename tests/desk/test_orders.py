@@ -1,6 +1,8 @@
 """The path of an order through the desk: placed, answered, repeated, amended, cancelled, unknown."""
 
 import asyncio
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from realtime.model.errors import Code
 from realtime.model.market import SECOND
 from realtime.model.orders import Status
-from tests.fakes import BTC, BUY, World, until
+from tests.fakes import BTC, BUY, FREE, World, until
 
 
 MARKET_BUY: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
@@ -182,11 +184,213 @@ async def test_the_one_who_was_told_unknown_gets_the_notice() -> None:
             (subject, client, event)
         )
         world.venue.script.append("lose")
+        world.venue.late_s = 30
         await world.call("order.place", client="bot-7", **BUY, client_order_id="g-1")
-        await until(lambda: world.order("g-1").status is Status.OPEN)
+        await until(lambda: world.order("g-1").status is Status.OPEN, within=120)
         await asyncio.sleep(1)
 
         assert told == [("local", "bot-7", "order_resolved")]
+
+
+async def test_an_order_found_before_its_time_out_is_answered_and_announced_to_nobody() -> None:
+    """Protocol 8.5. Found in review (R23): `order_resolved` for a command that was answered ok."""
+    world = World()
+    async with world.life() as system:
+        told: list[str] = []
+        system.desk.notice = lambda _subject, _client, event, _data: told.append(event)
+        world.venue.script.append("lose")
+        reply = await world.call("order.place", **BUY, client_order_id="g-1")
+        await asyncio.sleep(30)
+
+        assert reply.result is not None
+        assert reply.result["status"] == "open"
+        assert told == []
+        assert await world.events("order_resolved") == []
+
+
+async def test_an_amend_shown_by_a_row_before_its_time_out_is_answered_and_announced_to_nobody() -> (
+    None
+):
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        world.venue.amends.append("lose")
+        reply = await world.call("order.amend", client_order_id="g-1", price="63950")
+        await asyncio.sleep(30)
+
+        assert reply.result is not None
+        assert (reply.result["changed"], reply.result["price"]) == (True, "63950.00")
+        assert await world.events("order_resolved") == []
+
+
+async def test_an_order_found_rejected_before_its_time_out_is_a_refusal() -> None:
+    world = World()
+    async with world.life():
+        world.venue.script.append("lose")
+        waiting = world.start("order.place", **BUY, client_order_id="g-1")
+        await asyncio.sleep(5)
+        held = world.venue.of("g-1")
+        held.status = Status.REJECTED
+        row = replace(world.venue._row(held, "stream"), code=Code.VENUE_REJECTED, reason="no")
+        world.venue._post((row,))
+        reply = await waiting
+
+        assert reply.code is Code.VENUE_REJECTED
+
+
+async def test_what_an_event_journals_answers_all_whom_it_concerns() -> None:
+    """One exit that crosses two entries which wait for their turn: both placements are answered."""
+    world = World(risk={"limits": dict(FREE) | {"self_trade": True}})
+    async with world.life() as system:
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-0")
+        system.gate._lanes._flying = 1_000
+        waiting = [world.start("order.place", **BUY, client_order_id=f"g-{n}") for n in (1, 2)]
+        await asyncio.sleep(1)
+        leaving = BUY | {"side": "sell", "reduce_only": True}
+        leaves = world.start("order.place", **leaving, client_order_id="g-3")
+        await asyncio.sleep(1)
+
+        assert [future.done() for future in (*waiting, leaves)] == [True, True, False]
+        assert world.order("g-1").status is world.order("g-2").status is Status.CANCELED
+
+
+async def test_a_balance_does_not_overtake_the_fill_it_comes_from() -> None:
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        before = {name: system.hub.position(name) for name in ("fills", "balances")}
+        world.venue.fill("g-1")
+
+        assert {name: system.hub.position(name) for name in before} == before
+
+        await system.desk.settled()
+        for name, at in before.items():
+            assert system.hub.position(name) != at
+
+
+async def test_an_amend_of_price_and_stop_is_answered_by_the_venue() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        world.venue.amends.append("reject")
+        reply = await world.call(
+            "order.amend", client_order_id="g-1", price="63950", stop_loss="60000"
+        )
+
+        assert reply.code is Code.VENUE_REJECTED
+
+
+async def test_commands_on_one_order_run_in_order_of_arrival() -> None:
+    """Trading I4. Found in review (R11): the second one was refused as a conflict."""
+    world = World()
+    async with world.life():
+        replies = await asyncio.gather(
+            world.start("order.place", **BUY, client_order_id="g-1"),
+            world.start("order.amend", client_order_id="g-1", price="63950"),
+            world.start("order.amend", client_order_id="g-1", price="63950"),
+            world.start("order.amend", client_order_id="g-1", price="63960"),
+            world.start("order.amend", client_order_id="g-1", price="63960.001"),
+            world.start("order.amend", client_order_id="g-1", price="63970"),
+        )
+        batch = await world.call(
+            "order.batch",
+            items=[
+                {"do": "place", **BUY, "client_order_id": "g-2"},
+                {"do": "amend", "client_order_id": "g-2", "price": "63940"},
+                {"do": "cancel", "client_order_id": "g-2"},
+                {"do": "amend", "client_order_id": "g-2", "price": "63930"},
+            ],
+        )
+
+        assert [reply.code for reply in replies] == [None, None, None, None, Code.INVALID, None]
+        changed = [reply.result["changed"] for reply in replies[1:4] if reply.result is not None]
+        assert changed == [True, False, True]
+        assert world.order("g-1").price == 63970
+        assert batch.result is not None
+        items = batch.result["items"]
+        assert isinstance(items, list)
+        # A cancel is put behind nothing; what was to come before it finds the order ended.
+        assert [item["ok"] for item in items] == [True, False, True, False]
+
+
+async def test_an_amend_behind_a_placement_that_failed_is_a_conflict() -> None:
+    world = World()
+    async with world.life():
+        world.venue.script.append("reject")
+        placed, amended = await asyncio.gather(
+            world.start("order.place", **BUY, client_order_id="g-1"),
+            world.start("order.amend", client_order_id="g-1", price="63950"),
+        )
+
+        assert placed.code is Code.VENUE_REJECTED
+        assert amended.code is Code.CONFLICT
+
+
+async def test_who_gave_up_waiting_for_its_turn_hears_nothing_and_hurts_nobody() -> None:
+    world = World()
+    async with world.life():
+        world.venue.gate = asyncio.Event()
+        placed = world.start("order.place", **BUY, client_order_id="g-1")
+        gone = [
+            world.start("order.amend", client_order_id="g-1", price=price)
+            for price in ("63950", "63950", "1.001", "63951")
+        ]
+        world.venue.amends.extend(["ok", "reject"])
+        stays = world.start("order.amend", client_order_id="g-1", price="63960")
+        await asyncio.sleep(1)
+        for future in gone:
+            future.cancel()
+        world.venue.gate.set()
+
+        assert (await placed).ok
+        assert (await stays).ok
+        assert world.order("g-1").price == 63960
+
+
+async def test_an_amend_that_waits_is_not_sent_after_its_time() -> None:
+    """Protocol 8.1. Found in review (R19)."""
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        system.gate._lanes._flying = 1_000
+        soon = system.clock.ms() + 2_000
+        waiting = world.start("order.amend", client_order_id="g-1", price="63950", expires_at=soon)
+        await asyncio.sleep(3)
+        system.gate._lanes._flying = 0
+        system.gate._lanes._next()
+        reply = await waiting
+
+        assert reply.code is Code.EXPIRED
+        assert world.venue.of("g-1").price == 63900
+        assert world.order("g-1").amend_state == "none"
+
+
+async def test_an_amend_that_waits_is_not_sent_after_a_halt() -> None:
+    """Trading K1. Found in review (R19)."""
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        system.gate._lanes._flying = 1_000
+        waiting = world.start("order.amend", client_order_id="g-1", amount="0.02")
+        await asyncio.sleep(1)
+        await world.call("trading.halt", reason="drill", cancel=False)
+        system.gate._lanes._flying = 0
+        system.gate._lanes._next()
+        reply = await waiting
+
+        assert reply.code is Code.HALTED
+        assert world.venue.of("g-1").amount == Decimal("0.01")
+
+
+async def test_an_amend_that_gets_no_turn_in_time_was_not_sent() -> None:
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        system.gate._lanes._flying = 1_000
+        reply = await world.call("order.amend", client_order_id="g-1", price="63950")
+
+        assert reply.code is Code.BUSY
+        assert world.venue.of("g-1").price == 63900
 
 
 async def test_an_amend_reaches_the_venue_and_answers_with_the_row() -> None:

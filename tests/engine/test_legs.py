@@ -439,6 +439,52 @@ def test_legs_stay_where_a_market_exit_finds_free_coins() -> None:
     assert not of(k.effects, CancelAtVenue)
 
 
+@pytest.mark.parametrize(
+    ("sold", "freed", "after"),
+    [("0.01", 1, []), ("0.015", 2, ["0.005", "0.005"]), ("0.03", 3, [])],
+)
+def test_a_market_exit_frees_only_as_many_coins_as_it_needs(
+    sold: str, freed: int, after: list[str]
+) -> None:
+    """trading:B9 trading:G8. The oldest brackets give way, the others are not touched."""
+    k = kit()
+    parents = [bracket(k, BTC, amount="0.01") for _ in range(4)]
+    for parent in parents:
+        k.fill(parent, "0.01")
+    k.balance("BTC", "0", "0.04")
+    before = [[leg(k, parent, kind) for kind in Kind] for parent in parents]
+
+    closing = k.place(BTC, "sell", sold)
+
+    canceled = [one.order.id for one in k.effects if isinstance(one, CancelAtVenue)]
+    assert canceled == [one.id for legs_of in before[:freed] for one in legs_of]
+    k.release(closing)
+    k.accept(closing)
+    for one in (one for legs_of in before[:freed] for one in legs_of):
+        k.seen(one, Status.CANCELED)
+    k.balance("BTC", sold, plain(D("0.04") - D(sold)))
+    k.fill(closing, sold)
+
+    assert [[leg(k, parent, kind) for kind in Kind] for parent in parents[freed:]] == before[freed:]
+    left = [found for parent in parents[:freed] for found in legs(k, parent)]
+    assert [amount for _, amount in left] == after
+
+
+def test_a_second_market_exit_frees_what_the_first_has_not() -> None:
+    """trading:G8 trading:R2."""
+    k = kit()
+    parents = [bracket(k, BTC, amount="0.01") for _ in range(3)]
+    for parent in parents:
+        k.fill(parent, "0.01")
+    k.balance("BTC", "0", "0.03")
+    second_legs = [leg(k, parents[1], kind).id for kind in Kind]
+    k.place(BTC, "sell", "0.01")
+    k.place(BTC, "sell", "0.01")
+
+    canceled = [one.order.id for one in k.effects if isinstance(one, CancelAtVenue)]
+    assert canceled == second_legs
+
+
 def test_a_leg_a_person_cancels_does_not_come_back_until_it_is_asked_for() -> None:
     k = kit()
     parent = bracket(k)

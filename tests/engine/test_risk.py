@@ -269,7 +269,10 @@ def test_a_preview_of_an_amend_judges_the_replacement_and_changes_nothing() -> N
 
     assert kit.engine.preview_amend(wish(price=D(63001)))
     assert kit.engine.preview_amend(wish(stop_loss=Trigger(price=D(60000))))
-    for to, code in (({"amount": D("0.1")}, Code.RISK_REJECTED), ({"price": D("0.001")}, Code.INVALID)):
+    for to, code in (
+        ({"amount": D("0.1")}, Code.RISK_REJECTED),
+        ({"price": D("0.001")}, Code.INVALID),
+    ):
         with pytest.raises(Refused) as caught:
             kit.engine.preview_amend(wish(**to))
         assert caught.value.code is code
@@ -1399,7 +1402,16 @@ def test_without_any_price_a_preview_has_gaps_and_no_numbers() -> None:
 def amend(kit: Kit, order_id: str, **fields: str) -> None:
     changes = {name: D(value) for name, value in fields.items()}
     full: dict[str, Decimal | None] = {"amount": None, "price": None, "stop_price": None, **changes}
-    kit.post(Amend(order_id=order_id, stop_loss=None, take_profit=None, who=WHO, ts=kit.ts, **full))
+    wish = Amend(
+        order_id=order_id,
+        stop_loss=None,
+        take_profit=None,
+        expires_at=None,
+        who=WHO,
+        ts=kit.ts,
+        **full,
+    )
+    kit.post(wish)
 
 
 def test_an_amend_is_judged_as_the_order_it_makes() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import logging
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
@@ -65,7 +64,6 @@ class AppWorld:
         self._locked = locked
         self._secrets = itertools.count(1)
         self._life = AsyncExitStack()
-        self._level = logging.getLogger("realtime").level
         self._sockets: list[Socket] = []
         self.system: System
         self._source: FrozenSource
@@ -84,7 +82,6 @@ class AppWorld:
         trace: TracebackType | None,
     ) -> None:
         await self._stop()
-        logging.getLogger("realtime").setLevel(self._level)  # the system has set it
 
     async def _start(self) -> None:
         settings = Settings(
