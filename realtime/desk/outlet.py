@@ -223,7 +223,7 @@ class Outlet:
         engine = self._engine
         self._hub.table("markets", rows=[rows.market_row(m) for m in engine.markets.values()])
         now = self._now()
-        for order in engine.orders.recent(now - SHOWN_NS):
+        for order in engine.orders.recent(now):
             self.order(order)
         for balance in engine.balances.values():
             self.balance(balance)

@@ -295,6 +295,8 @@ class Ledger:
         if order.status.ended:
             if not self._ended or self._ended[-1] != (order.updated_ts, order.id):
                 self._ended.append((order.updated_ts, order.id))
+                while self._ended[0][0] < order.updated_ts - RECENT:
+                    self._ended.popleft()
             return
         self._working.setdefault(order.symbol, {})[order.id] = order
 

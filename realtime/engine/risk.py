@@ -221,10 +221,8 @@ def door_amend(state: State, order: Order, approved: ApprovedAmend, ts: int) -> 
     """
     asked = order.amend_state is Asked.REQUESTED and order.cancel_state is Asked.NONE
     if order.status.ended or not asked:
-        raise Refused(
-            Code.CONFLICT,
-            f"order {order.client_order_id} is {order.status} or being canceled; nothing was sent",
-        )
+        now = order.status.value if order.status.ended else "being changed or canceled"
+        raise Refused(Code.CONFLICT, f"order {order.client_order_id} is {now}; nothing was sent")
     in_time(approved.expires_at, ts)
     if _gives_back(order, _amended(order, approved)):
         return

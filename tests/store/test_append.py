@@ -70,6 +70,16 @@ async def test_rows_are_acknowledged_in_order_and_found_again(tmp_path: Path) ->
     assert again.journal_id == store.journal_id == "j1"
 
 
+async def test_what_one_step_of_the_loop_appends_is_one_commit() -> None:
+    disk = Gate()
+    disk.open.set()
+    store = await opened(None, driver=disk)
+    await life(store, 20)
+    await store.close()
+
+    assert disk.commits == 1
+
+
 async def test_a_store_in_memory_answers_like_a_file() -> None:
     store = await opened(None)
     made = await life(store, 30)
