@@ -191,7 +191,8 @@ export function mount(root, app) {
       if (app.link.state.state !== "live" || busy) return;
       const reply = await commands.call("order.preview", args);
       if (mine !== asked || busy) return;
-      for (const f of fields) f.error("");
+      // What an order was refused for stands until the ticket is changed; a forecast does not take it back.
+      if (!refusal.textContent) for (const f of fields) f.error("");
       if (reply.ok) shown.show(reply.result, market());
       else {
         shown.refused(told(reply.error));
