@@ -420,6 +420,10 @@ class Orders:
         code = order.code
         if failed and code is not None:
             reason = order.reason or code
+            if code is Code.ABSENT:
+                # A word of order rows, not of the wire: the venue never took it, and that is proven.
+                details = {**self._details(order, code, reason), "reason": code.value}
+                raise Failed(Code.VENUE_REJECTED, reason, details)
             raise Failed(code, reason, self._details(order, code, reason))
         return Answer(result=self._summary(order))
 

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import orjson
 import pytest
 
 from realtime.model.errors import Code
@@ -28,7 +29,9 @@ async def test_an_order_the_venue_never_had_is_proven_absent_and_not_before_a_mi
         assert loop.time() - ended >= 60
         assert world.order("g-1").code is Code.ABSENT
         assert [event["data"]["evidence"] for event in resolved] == ["absent"]
-        assert again.code is Code.ABSENT
+        assert again.code is Code.VENUE_REJECTED
+        assert again.error is not None
+        assert '"reason":"absent"' in orjson.dumps(again.error).decode()
         assert world.venue.submitted == ["g-1"]
 
 
