@@ -208,7 +208,6 @@ def place(port: int, count: int, rate: float) -> Run:
                             acks.append(at - due[message["id"]])
                         else:
                             refused[message["error"]["code"]] += 1
-                            refused[message["error"]["message"][:80]] += 1
                     elif message.get("channel") == "fills" and message["type"] == "update":
                         for entry in message["data"]:
                             name = entry["client_order_id"]
@@ -267,6 +266,11 @@ def w4(scale: Scale) -> Iterator[Figure]:
         workload="W4", name="orders refused, of those sent", ours=100 * (run.sent - len(run.acks)) / run.sent,
         unit="%", most=0, full=scale.full,
     )  # fmt: skip
+    for code, count in run.refused.most_common():
+        yield Figure(
+            workload="W4", name=f"orders refused with {code}, of those sent", ours=100 * count / run.sent, unit="%",
+            full=scale.full,
+        )  # fmt: skip
     yield Figure(
         workload="W4", name="orders filled", ours=100 * len(run.fills) / max(1, len(run.acks)), unit="%",
         least=100, full=scale.full,
