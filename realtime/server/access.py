@@ -2,11 +2,16 @@
 
 import logging
 import time
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 logger = logging.getLogger("realtime.access")
+
+
+LEVELS: Final = {"http": logging.INFO, "websocket": logging.DEBUG}
+"""A request is worth a line; a socket is not, where ten thousand come back after a restart."""
 
 
 class AccessLog:
@@ -20,7 +25,8 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass everything on, watch for the status."""
-        if scope["type"] not in {"http", "websocket"} or not logger.isEnabledFor(logging.INFO):
+        level = LEVELS.get(scope["type"])
+        if level is None or not logger.isEnabledFor(level):
             await self._app(scope, receive, send)
             return
         began = time.monotonic()
@@ -36,7 +42,8 @@ class AccessLog:
                     status = None
             if status is not None:
                 client = scope.get("client")
-                logger.info(
+                logger.log(
+                    level,
                     "%s %s %d",
                     method,
                     scope["path"],

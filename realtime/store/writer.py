@@ -17,11 +17,10 @@ from threading import Thread
 from types import TracebackType
 from typing import Generic, NamedTuple, TypeVar
 
-from realtime.model.errors import Failure
 from realtime.store.driver import FULL, Driver
 from realtime.store.files import Ballast
 from realtime.store.journal import Journal
-from realtime.store.rows import Pending, Sizes, StoreCorrupt
+from realtime.store.rows import Pending, Sizes
 
 
 class State(StrEnum):
@@ -104,15 +103,6 @@ class Writer:
         self._loop = loop
         self._sizes = sizes
         self._driver = driver
-        self._errors: tuple[type[Exception], ...] = (
-            Failure,
-            StoreCorrupt,
-            OSError,
-            # A question may carry what SQLite cannot take; it must not end the one who writes.
-            OverflowError,
-            ValueError,
-            *driver.errors,
-        )
         self._ballast = ballast
         self.on_failure = _ignore
         self._roomy = roomy
@@ -259,7 +249,7 @@ class Writer:
         request = self._requests.popleft()
         try:
             answer = request.run(journal)
-        except self._errors as error:
+        except Exception as error:  # noqa: BLE001 - it belongs to the one who asked, not to the thread
             answer = request.refuse(error)
         self._answers.append(answer)
         self._call()

@@ -191,11 +191,14 @@ async def test_a_request_is_logged_without_its_query(caplog: pytest.LogCaptureFi
     async def nothing(message: Any = None) -> Any:
         await asyncio.sleep(0)
 
+    common = {"path": "/ws", "query_string": b"ticket=secret", "client": ("10.0.0.1", 5)}
     with caplog.at_level(logging.INFO, "realtime.access"):
-        common = {"path": "/ws", "query_string": b"ticket=secret", "client": ("10.0.0.1", 5)}
         await AccessLog(app)({**common, "type": "http", "method": "GET"}, nothing, nothing)
         await AccessLog(app)({**common, "type": "websocket", "client": None}, nothing, nothing)
         await AccessLog(app)({"type": "lifespan"}, nothing, nothing)
+    assert [record.getMessage() for record in caplog.records] == ["GET /ws 204"]
+    with caplog.at_level(logging.DEBUG, "realtime.access"):
+        await AccessLog(app)({**common, "type": "websocket", "client": None}, nothing, nothing)
 
     assert [record.getMessage() for record in caplog.records] == ["GET /ws 204", "WS /ws 101"]
     assert "secret" not in caplog.text
