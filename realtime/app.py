@@ -25,7 +25,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypedDict
@@ -77,7 +77,7 @@ from realtime.engine.engine import Engine
 from realtime.hub.connection import Bounds
 from realtime.hub.hub import Hub, Sizes as HubSizes
 from realtime.model.events import MarketEvent, VenueEvent
-from realtime.model.market import MS
+from realtime.model.market import MS, Market
 from realtime.model.principal import ROLES, Principal
 from realtime.model.risk import Limits
 from realtime.server import asgi
@@ -221,17 +221,22 @@ class Faults:
         self._venue = venue
 
     @property
-    def names(self) -> Sequence[str]:
+    def kinds(self) -> Sequence[str]:
         """What can go wrong on request."""
         return [kind.value for kind in Kind]
 
-    def switch(self, name: str, *, count: int, seconds: float | None) -> None:
-        """Let something go wrong: so many times, or for so long."""
-        kept = [fault for fault in self._venue.faults if fault.kind.value != name]
-        if count:
-            times = count if seconds is None else None
-            kept.append(Fault(kind=Kind(name), duration_s=seconds, times=times))
-        self._venue.set_faults(kept)
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """Where it can go wrong."""
+        return self._venue.markets
+
+    def switched(self) -> Sequence[Mapping[str, object]]:
+        """Give the faults that are on."""
+        return [asdict(fault) for fault in self._venue.faults]
+
+    def switch(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        """Switch these on and all others off."""
+        self._venue.set_faults([Fault(**{**raw, "kind": Kind(raw["kind"])}) for raw in faults])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,40 +1,61 @@
 """Ops about the server itself: health, status, its connections, and faults on the paper exchange."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from realtime.commands.params import ChangeParams, Name, Params, suggest
+from realtime.commands import naming
+from realtime.commands.params import (
+    ChangeParams,
+    Name,
+    Params,
+    Part,
+    Symbol,
+    invalid,
+    suggest,
+)
 from realtime.commands.registry import Answer, Call, Op
 from realtime.model.errors import Code, Refused
+from realtime.model.market import Market
 
 
 class Faults(Protocol):
     """Switches of a paper exchange (trading document, X8)."""
 
     @property
-    def names(self) -> Sequence[str]:
+    def kinds(self) -> Sequence[str]:
         """What can go wrong on request."""
         ...
 
-    def switch(self, name: str, *, count: int, seconds: float | None) -> None:
-        """Let something go wrong.
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """Where it can go wrong."""
+        ...
 
-        Args:
-            name: One of `names`.
-            count: How many of the next times; 0 ends it.
-            seconds: Its measure where it has one (a delay, a duration) [s].
-        """
+    def switched(self) -> Sequence[Mapping[str, object]]:
+        """Give the faults that are on, each as `FaultPart` names it."""
+        ...
+
+    def switch(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        """Switch these on and all others off."""
         ...
 
 
-class FaultParams(ChangeParams):
-    """Of `system.fault`; without `fault` it lists what there is."""
+class FaultPart(Part):
+    """One fault: where, how likely on each occasion, for how long [s] and how many times at most."""
 
-    fault: Name | None = None
-    count: Annotated[int, Field(ge=0, le=1_000_000)] = 1
-    seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+    kind: Name
+    symbol: Symbol | None = None
+    probability: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+    duration_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
+    times: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class FaultParams(ChangeParams):
+    """Of `system.fault`: all faults that shall be on; without `faults` it tells which are."""
+
+    faults: Annotated[list[FaultPart], Field(max_length=64)] | None = None
 
 
 def ops(
@@ -56,16 +77,18 @@ def ops(
     def fault(call: Call[FaultParams]) -> Answer:
         if faults is None:
             raise Refused(Code.NOT_SUPPORTED, "faults can be switched on a paper exchange only")
-        params = call.params
-        if params.fault is None:
-            return Answer(result={"faults": list(faults.names)})
-        if params.fault not in faults.names:
-            meant = suggest(params.fault, faults.names)
-            hint = f"did you mean {meant}?" if meant else f"it has {', '.join(faults.names)}"
-            raise Refused(Code.NOT_FOUND, f"no fault '{params.fault}'; {hint}", {"what": "fault"})
-        faults.switch(params.fault, count=params.count, seconds=params.seconds)
+        wanted = call.params.faults
+        changed = False
+        if wanted is not None:
+            before = faults.switched()
+            faults.switch([checked(faults, place, part) for place, part in enumerate(wanted)])
+            changed = faults.switched() != before
         return Answer(
-            result={"fault": params.fault, "count": params.count, "seconds": params.seconds}
+            result={
+                "kinds": list(faults.kinds),
+                "faults": list(faults.switched()),
+                "changed": changed,
+            }
         )
 
     return [
@@ -93,8 +116,9 @@ def ops(
             scope="admin",
             lane="query",
             handler=fault,
-            summary="let something go wrong on the paper exchange, on purpose",
+            summary="let things go wrong on the paper exchange, on purpose",
             errors=(Code.NOT_SUPPORTED, Code.NOT_FOUND),
+            example={"faults": [{"kind": "lost_after", "probability": 0.1, "duration_s": 60}]},
             command=True,
         ),
         Op(
@@ -107,3 +131,19 @@ def ops(
             summary="who is connected, and how far behind",
         ),
     ]
+
+
+def checked(faults: Faults, place: int, part: FaultPart) -> dict[str, Any]:
+    """Read one fault of the list.
+
+    Raises:
+        Refused: `invalid` for a kind that there is not, `not_found` for a market.
+    """
+    if part.kind not in faults.kinds:
+        meant = suggest(part.kind, faults.kinds)
+        hint = f"did you mean {meant}?" if meant else f"it has {', '.join(faults.kinds)}"
+        raise invalid(f"faults.{place}.kind", f"is no fault; {hint}")
+    row = part.model_dump()
+    if part.symbol is not None:
+        row["symbol"] = naming.market_of(faults.markets, part.symbol).symbol
+    return row

@@ -1,24 +1,31 @@
 """Health, status, connections, faults."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from realtime.commands import system
 from realtime.commands.registry import ANONYMOUS
 from realtime.model.errors import Code
+from realtime.model.market import Market
 from realtime.model.principal import ROLES, Principal
+from realtime.venues.listing import Fees, markets_of
 from tests.commands.kit import Desk
 
 
 class Switches:
     """Faults that note how they are switched."""
 
-    names: Sequence[str] = ("lost_after", "frozen_feed")
+    kinds: Sequence[str] = ("lost_after", "frozen_feed")
+    markets: Mapping[str, Market] = markets_of(["BTC/USDT"], Fees())
 
     def __init__(self) -> None:
-        self.done: list[tuple[str, int, float | None]] = []
+        self.on: list[Mapping[str, Any]] = []
 
-    def switch(self, name: str, *, count: int, seconds: float | None) -> None:
-        self.done.append((name, count, seconds))
+    def switched(self) -> Sequence[Mapping[str, object]]:
+        return self.on
+
+    def switch(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        self.on = list(faults)
 
 
 def desk(faults: Switches | None = None) -> Desk:
@@ -45,26 +52,49 @@ def test_status_and_connections_are_what_the_system_says() -> None:
     assert desk().call("monitoring.connections", principal=viewer).code is Code.FORBIDDEN
 
 
-def test_faults_are_listed_and_switched() -> None:
-    switches = Switches()
-    world = desk(switches)
+def test_faults_are_listed_and_switched_as_a_whole() -> None:
+    world = desk(Switches())
+    frozen = {"kind": "frozen_feed", "symbol": "BTC/USDT", "probability": 0.5, "duration_s": 1.5}
+    lost = {"kind": "lost_after", "times": 2}
+    whole = [
+        {**frozen, "times": None},
+        {"kind": "lost_after", "symbol": None, "probability": 1.0, "duration_s": None, "times": 2},
+    ]
+    results = [
+        reply.result
+        for reply in (
+            world.call("system.fault"),
+            world.call("system.fault", faults=[{**frozen, "symbol": "btcusdt"}, lost]),
+            world.call("system.fault", faults=[frozen, lost]),
+            world.call("system.fault", faults=[]),
+        )
+    ]
 
-    assert world.call("system.fault").result == {"faults": ["lost_after", "frozen_feed"]}
-    reply = world.call("system.fault", fault="frozen_feed", count=2, seconds=1.5)
-    assert reply.result == {"fault": "frozen_feed", "count": 2, "seconds": 1.5}
-    world.call("system.fault", fault="lost_after", count=0)
-    assert switches.done == [("frozen_feed", 2, 1.5), ("lost_after", 0, None)]
+    kinds = ["lost_after", "frozen_feed"]
+    assert results == [
+        {"kinds": kinds, "faults": [], "changed": False},
+        {"kinds": kinds, "faults": whole, "changed": True},
+        {"kinds": kinds, "faults": whole, "changed": False},
+        {"kinds": kinds, "faults": [], "changed": True},
+    ]
 
 
-def test_an_unknown_fault_comes_with_a_hint() -> None:
-    for word, hint in (
-        ("lost_aftr", "did you mean lost_after?"),
-        ("zzz", "lost_after, frozen_feed"),
+def test_a_wrong_fault_is_named_and_nothing_is_switched() -> None:
+    for part, field, hint in (
+        ({"kind": "lost_aftr"}, "faults.1.kind", "did you mean lost_after?"),
+        ({"kind": "zzz"}, "faults.1.kind", "lost_after, frozen_feed"),
+        ({"kind": "lost_after", "probability": 2}, "faults.1.probability", "1"),
+        ({"kind": "lost_after", "duration_s": 0}, "faults.1.duration_s", "0"),
     ):
-        reply = desk(Switches()).call("system.fault", fault=word)
-        assert reply.code is Code.NOT_FOUND
+        switches = Switches()
+        reply = desk(switches).call("system.fault", faults=[{"kind": "lost_after"}, part])
+        assert reply.code is Code.INVALID
         assert reply.error is not None
+        assert reply.error["details"]["fields"][0]["field"] == field  # type: ignore[index]
         assert hint in str(reply.error["message"])
+        assert switches.on == []
+    nowhere = {"kind": "lost_after", "symbol": "ABC/DEF"}
+    assert desk(Switches()).call("system.fault", faults=[nowhere]).code is Code.NOT_FOUND
 
 
 def test_without_a_paper_exchange_nothing_goes_wrong_on_purpose() -> None:
