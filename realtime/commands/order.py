@@ -777,7 +777,7 @@ class Orders:
         return Answer(result=row | {"fills": [orjson.loads(e.body) for e in fills.rows]})
 
     def page(self, call: Call[ListParams]) -> Given:
-        """List orders: those that work, oldest first, or ended ones, newest first."""
+        """List orders: working (and just ended) ones oldest first, or those of one end newest first."""
         params = call.params
         symbol = params.symbol
         if symbol is not None:
@@ -791,14 +791,14 @@ class Orders:
         ]
         if params.status == "all":
             wanted += self._recently_ended(symbol, params.bot_id)
-        start = int(params.cursor) if params.cursor and params.cursor.isdecimal() else 0
-        page = wanted[start : start + params.limit]
-        more = start + len(page) < len(wanted)
+        wanted.sort(key=_rank)
+        if params.cursor is not None:
+            last = _rank_in(params.cursor)
+            wanted = [order for order in wanted if _rank(order) > last]
+        page = wanted[: params.limit]
+        cursor = "{}.{}".format(*_rank(page[-1])) if len(wanted) > len(page) else None
         return Answer(
-            result={
-                "orders": [self._row(order) for order in page],
-                "next_cursor": str(start + len(page)) if more else None,
-            }
+            result={"orders": [self._row(order) for order in page], "next_cursor": cursor}
         )
 
     def _recently_ended(self, symbol: str | None, bot_id: str | None) -> list[Order]:
@@ -892,6 +892,23 @@ class Orders:
         at = naming.changed(before, self._desk.outlet.positions())
         result = self._row(self._known(wish.order_id)) | {"changed": bool(effects)}
         return Answer(result=result, at=at or None)
+
+
+def _rank(order: Order) -> tuple[int, str]:
+    """Place of an order in a list: it never moves, so what comes or goes between pages shifts nothing."""
+    return order.created_ts, order.id
+
+
+def _rank_in(cursor: str) -> tuple[int, str]:
+    """Read the place of the last order of the page before.
+
+    Raises:
+        Refused: `invalid`, for a cursor that no page gave.
+    """
+    created, dot, order_id = cursor.partition(".")
+    if not dot or not order_id or not (created.isascii() and created.isdecimal()):
+        raise invalid("cursor", "came from no page; use next_cursor as it came")
+    return int(created), order_id
 
 
 def effect_of(order: Order, shown: Fields) -> Fields:

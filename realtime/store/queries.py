@@ -210,9 +210,9 @@ def _limit(limit: int) -> int:
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) < 2**63):
-        raise Refused(
-            Code.INVALID, f"no page gave the cursor {text[:40]!r}; use next_cursor as it came"
-        )
+        message = f"no page gave the cursor {text[:40]!r}; use next_cursor as it came"
+        details = {"fields": [{"field": "cursor", "message": message}]}
+        raise Refused(Code.INVALID, message, details)
     return int(text)
 
 

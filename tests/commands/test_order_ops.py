@@ -18,6 +18,10 @@ def result(reply: Any) -> dict[str, Any]:
     return reply.result
 
 
+def fields_of(reply: Any) -> list[str]:
+    return [field["field"] for field in reply.error["details"]["fields"]]
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"amount": None}, "amount"),
     ({"cost": "10"}, "amount"),
@@ -205,6 +209,50 @@ async def test_lists_filter_and_page() -> None:
         assert len(canceled["orders"]) == 5
         assert [len(history["orders"]), len(rest["orders"])] == [3, 2]
         assert len(everything["orders"]) == 6
+
+
+async def test_a_page_of_working_orders_goes_on_where_it_ended_whatever_ends_meanwhile() -> None:
+    world = World()
+    async with world.life():
+        for number in range(5):
+            await world.call("order.place", **BUY, client_order_id=f"b-{number}")
+        first = result(await world.call("order.list", limit=2))
+        await world.call("order.cancel", client_order_id="b-0")
+        await world.call("order.place", **BUY, client_order_id="b-5")
+        second = result(await world.call("order.list", limit=3, cursor=first["next_cursor"]))
+        third = result(await world.call("order.list", limit=3, cursor=second["next_cursor"]))
+
+        names = [[row["client_order_id"] for row in page["orders"]] for page in (second, third)]
+        assert names == [["b-2", "b-3", "b-4"], ["b-5"]]
+        assert third["next_cursor"] is None
+
+
+@pytest.mark.parametrize("cursor", ["", "2", "x.o-1", "1.", "\u0661.o-1", "-1.o-1"])
+@pytest.mark.parametrize("args", [{}, {"status": "all"}])
+async def test_a_cursor_that_no_page_gave_is_refused(cursor: str, args: dict[str, Any]) -> None:
+    world = World()
+    async with world.life():
+        reply = await world.call("order.list", cursor=cursor, **args)
+
+        assert reply.code is Code.INVALID
+        assert fields_of(reply) == ["cursor"]
+
+
+async def test_a_cursor_that_no_page_of_the_journal_gave_is_refused() -> None:
+    world = World()
+    async with world.life():
+        asked: list[tuple[str, dict[str, Any]]] = [
+            ("order.list", {"status": "canceled"}),
+            ("order.history", {}),
+            ("fill.list", {}),
+            ("event.list", {}),
+            ("alert.list", {}),
+        ]
+        for op, args in asked:
+            reply = await world.call(op, cursor="nonsense", **args)
+
+            assert reply.code is Code.INVALID, op
+            assert fields_of(reply) == ["cursor"], op
 
 
 async def test_cancel_all_can_be_narrowed() -> None:
