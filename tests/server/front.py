@@ -40,6 +40,8 @@ class ToyParams(CommandParams):
     amount: Money | None = None
     wait: bool = False
     text: str = ""
+    count: int = 1
+    seconds: float | None = None
     items: list[int] = []  # noqa: RUF012  # pydantic copies defaults
 
 
