@@ -313,12 +313,14 @@ def test_the_embedded_exchange_runs_in_this_very_process(tmp_path: Path) -> None
 
     wanted = given(tmp_path, paper={"latency_ms": 0, "symbols": ("BTC/USDT",), "flow_per_s": 5})
     code, reason = run(wanted, Outside(page=no_page), ask)
-    placed, faults, _, refused, metrics = seen
+    placed, faults, switched, refused, metrics = seen
+    on = {"kind": "refuse", "symbol": None, "probability": 1.0, "duration_s": None, "times": 1}
 
     assert (code, reason) == (0, "")
     assert placed["result"]["status"] == "filled"
     assert "lost_after" in faults["result"]["kinds"]
     assert faults["result"]["faults"] == []
+    assert switched["result"]["faults"] == [on]
     assert refused["ok"] is False
     assert metrics["result"]["active_connections"] == 0
 

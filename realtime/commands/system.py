@@ -80,9 +80,11 @@ def ops(
         wanted = call.params.faults
         changed = False
         if wanted is not None:
-            before = faults.switched()
-            faults.switch([checked(faults, place, part) for place, part in enumerate(wanted)])
-            changed = faults.switched() != before
+            rows = [checked(faults, place, part) for place, part in enumerate(wanted)]
+            changed = rows != list(faults.switched())
+            # The same list again starts no clock and no count anew: repeating changes nothing.
+            if changed:
+                faults.switch(rows)
         return Answer(
             result={
                 "kinds": list(faults.kinds),

@@ -20,12 +20,14 @@ class Switches:
 
     def __init__(self) -> None:
         self.on: list[Mapping[str, Any]] = []
+        self.times = 0
 
     def switched(self) -> Sequence[Mapping[str, object]]:
         return self.on
 
     def switch(self, faults: Sequence[Mapping[str, Any]]) -> None:
         self.on = list(faults)
+        self.times += 1
 
 
 def desk(faults: Switches | None = None) -> Desk:
@@ -53,7 +55,8 @@ def test_status_and_connections_are_what_the_system_says() -> None:
 
 
 def test_faults_are_listed_and_switched_as_a_whole() -> None:
-    world = desk(Switches())
+    switches = Switches()
+    world = desk(switches)
     frozen = {"kind": "frozen_feed", "symbol": "BTC/USDT", "probability": 0.5, "duration_s": 1.5}
     lost = {"kind": "lost_after", "times": 2}
     whole = [
@@ -77,6 +80,7 @@ def test_faults_are_listed_and_switched_as_a_whole() -> None:
         {"kinds": kinds, "faults": whole, "changed": False},
         {"kinds": kinds, "faults": [], "changed": True},
     ]
+    assert switches.times == 2
 
 
 def test_a_wrong_fault_is_named_and_nothing_is_switched() -> None:
