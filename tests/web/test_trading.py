@@ -185,11 +185,12 @@ def test_a_market_order_makes_fill_position_and_balance_and_is_closed(
 
 def test_every_type_of_order_sends_its_own_fields(desk: Desk, fake: Fake) -> None:
     page = desk.open()
-    for kind, fields in {
+    every: dict[str, dict[str, str]] = {
         "stop": {"stop_price": "63000"},
         "stop_limit": {"stop_price": "63000", "price": "62990"},
         "trailing_stop": {"trailing_amount": "150"},
-    }.items():
+    }
+    for number, (kind, fields) in enumerate(every.items(), 1):
         page.wait_for_timeout(430)
         page.select_option("#ticket-type", kind)
         page.click(".side-button.sell")
@@ -198,7 +199,7 @@ def test_every_type_of_order_sends_its_own_fields(desk: Desk, fake: Fake) -> Non
         fill_ticket(page, "0.01")
         page.check("#ticket-reduce")
         page.click("button.submit")
-        expect(page.locator("#tab-orders .count")).to_have_text(str(len(fake.ops("order.place"))))
+        expect(page.locator("#tab-orders .count")).to_have_text(str(number))
         sent = fake.ops("order.place")[-1]
         assert (sent["type"], sent["side"], sent["reduce_only"]) == (kind, "sell", True)
         assert {name: sent[name] for name in fields} == fields
