@@ -72,7 +72,7 @@ class Topic:
     """One row of the table of channels.
 
     Attributes:
-        key: What stands behind the colon (`symbol`), or None.
+        key: What stands behind the colon (`symbol`, `bot_id`, `backtest_id`), or None.
         row_key: Field that identifies a row of a table; `price` for order books.
         star: Whether the key may be `*`.
         market: Whether it is fed by a market stream on demand (`Hub.on_demand`).
@@ -209,6 +209,20 @@ TOPICS: Mapping[str, Topic] = {
             example="markets",
         ),
         Topic(
+            name="signals",
+            kind=Kind.LOG,
+            kept=True,
+            options=(
+                _SYMBOL,
+                Option(name="strategy", form=Form.WORD, filters=True, about="only of this one"),
+                _BOT,
+            ),
+            snapshot="last 50",
+            pace="per decision",
+            about="what strategies say, and what became of it",
+            example="signals?symbol=BTC/USDT",
+        ),
+        Topic(
             name="orders",
             kind=Kind.TABLE,
             row_key="id",
@@ -267,6 +281,55 @@ TOPICS: Mapping[str, Topic] = {
             pace="1/s",
             about="equity and its parts",
             example="portfolio",
+        ),
+        Topic(
+            name="bots",
+            kind=Kind.TABLE,
+            row_key="id",
+            kept=True,
+            snapshot="all",
+            pace="transitions, 5 s",
+            about="bots with state, counters and last decision",
+            example="bots",
+        ),
+        Topic(
+            name="bot",
+            kind=Kind.VALUE,
+            key="bot_id",
+            snapshot="latest",
+            pace="transitions, 5 s",
+            about="one bot, whole",
+            example="bot:b1",
+        ),
+        Topic(
+            name="backtest",
+            kind=Kind.VALUE,
+            key="backtest_id",
+            tier=1000,
+            urgent="status",
+            snapshot="latest",
+            pace="at most 1/s; an end at once",
+            about="progress and result of a backtest or an optimisation",
+            example="backtest:bt1",
+        ),
+        Topic(
+            name="config",
+            kind=Kind.VALUE,
+            kept=True,
+            snapshot="latest",
+            pace="on change",
+            about="the configuration in force and its version",
+            example="config",
+        ),
+        Topic(
+            name="monitoring",
+            kind=Kind.VALUE,
+            kept=True,
+            scope=ADMIN,
+            snapshot="latest",
+            pace="5 s",
+            about="caches, connections, latencies and counts of the server",
+            example="monitoring",
         ),
         Topic(
             name="events",
@@ -386,6 +449,8 @@ class Channel:
         return None if text is None else Decimal(text)
 
 
+NO_IDS: Mapping[str, Container[str]] = {}
+_WHERE = {"symbol": "market.list", "bot_id": "bot.list", "backtest_id": "backtest.list"}
 Groups = Callable[[str], Collection[str]]
 """Gives the price steps offered for a symbol."""
 
@@ -407,6 +472,7 @@ def parse(
     groups: Groups = no_groups,
     venues: Container[str] = (),
     timeframes: Collection[str] = TIMEFRAMES,
+    ids: Mapping[str, Container[str]] = NO_IDS,
 ) -> Channel:
     """Read a channel's name as a client wrote it.
 
@@ -416,9 +482,10 @@ def parse(
         groups: Price steps offered for a symbol, as strings.
         venues: Ids that may stand behind `@`: empty unless several accounts are configured.
         timeframes: Those offered by the venue.
+        ids: Known ids by what they are ids of, e.g. `bot_id`.
 
     Raises:
-        Refused: `unknown_channel` for an unknown topic, symbol or venue; `invalid` for anything else,
+        Refused: `unknown_channel` for an unknown topic, symbol, id or venue; `invalid` for anything else,
             with `details.fields`.
     """
     if len(name) > _LONGEST:
@@ -433,7 +500,7 @@ def parse(
         raise Refused(Code.UNKNOWN_CHANNEL, f"no topic '{head}'; {hint}")
     if at and venue not in venues:
         raise Refused(Code.UNKNOWN_CHANNEL, f"no venue '{venue}' to choose; leave '@{venue}' out")
-    _check_key(topic, key if colon else None, symbols)
+    _check_key(topic, key if colon else None, {"symbol": symbols, **ids})
     given = _split(topic, query) if mark else {}
     values: dict[str, str] = {}
     for option in topic.options:
@@ -470,7 +537,7 @@ def _invalid(field: str, message: str) -> Refused:
     return Refused(Code.INVALID, f"{field}: {message}", details)
 
 
-def _check_key(topic: Topic, key: str | None, symbols: Container[str]) -> None:
+def _check_key(topic: Topic, key: str | None, known: Mapping[str, Container[str]]) -> None:
     if topic.key is None:
         if key is not None:
             raise _invalid("channel", f"'{topic.name}' takes nothing behind ':'")
@@ -478,8 +545,11 @@ def _check_key(topic: Topic, key: str | None, symbols: Container[str]) -> None:
         raise _invalid("channel", f"'{topic.name}' needs a {topic.key}, e.g. '{topic.example}'")
     elif key == ALL and topic.star:
         return
-    elif key not in symbols:
-        raise Refused(Code.UNKNOWN_CHANNEL, f'no market \'{key}\'; try {{"op":"market.list"}}')
+    elif key not in known.get(topic.key, ()):
+        noun = "market" if topic.key == "symbol" else topic.name
+        raise Refused(
+            Code.UNKNOWN_CHANNEL, f'no {noun} \'{key}\'; try {{"op":"{_WHERE[topic.key]}"}}'
+        )
 
 
 def _split(topic: Topic, query: str) -> dict[str, str]:

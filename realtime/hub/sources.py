@@ -37,6 +37,7 @@ class Sources:
             `ohlcv:S?timeframe=T`, `ticker:*`) and True when it gets its first stream, False when it has
             lost its last one, which is `Sizes.linger` seconds after its last reader left.
         symbols: Those that channel names may name.
+        ids: Other ids that they may name, by what they are ids of (`bot_id`, `backtest_id`).
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Sources:
     ) -> None:
         self.on_demand: Callable[[str, bool], None] = ignore_demand
         self.symbols: Container[str] = ()
+        self.ids: dict[str, Container[str]] = {}
         self._boot = boot
         self._journal = journal
         self._board = Board(now, sizes or Sizes())
@@ -99,7 +101,7 @@ class Sources:
         Raises:
             Refused: `unknown_channel` or `invalid`, see `channels.parse`.
         """
-        return parse(name, self.symbols, groups=self._groups)
+        return parse(name, self.symbols, groups=self._groups, ids=self.ids)
 
     def _groups(self, symbol: str) -> Collection[str]:
         row = self._tables["markets"].rows.get(symbol)

@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 
-Keyed = Literal["orders", "days", "tokens", "equity", "acks"]
+Keyed = Literal[
+    "orders",
+    "days",
+    "tokens",
+    "equity",
+    "acks",
+    "bots",
+    "bot_counters",
+    "signals",
+    "backtests",
+    "config_versions",
+    "plans",
+]
 Log = Literal["fills", "events", "alerts"]
 LOGS: Final[tuple[Log, ...]] = ("fills", "events", "alerts")
 Cell = str | int | None

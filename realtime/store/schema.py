@@ -17,11 +17,29 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "tokens": (),
     "equity": (),
     "acks": ("acked_by",),
+    "bots": (),
+    "bot_counters": (),
+    "signals": ("symbol", "bot_id", "strategy"),
+    "backtests": (),
+    "config_versions": (),
+    "plans": (),
     "fills": ("symbol", "order_id"),
     "events": ("type", "bot_id"),
     "alerts": ("level", "code"),
 }
-KEYED: Final[tuple[Keyed, ...]] = ("orders", "days", "tokens", "equity", "acks")
+KEYED: Final[tuple[Keyed, ...]] = (
+    "orders",
+    "days",
+    "tokens",
+    "equity",
+    "acks",
+    "bots",
+    "bot_counters",
+    "signals",
+    "backtests",
+    "config_versions",
+    "plans",
+)
 
 # Version 1. Indexes are paid on every commit, so each stands for one question of a page:
 # history of ended orders (partial: written once per order, when it ends), an order by the client's id,
@@ -60,7 +78,21 @@ CREATE INDEX alerts_level ON alerts(level, n);
 CREATE INDEX alerts_key ON alerts(key)
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_V1,)
+# Version 2: what strategies, bots, backtests, the configuration and the portfolio's plans keep.
+_V2: Final = """
+CREATE TABLE bots(key TEXT PRIMARY KEY, ts INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE bot_counters(key TEXT PRIMARY KEY, ts INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE signals(
+    key TEXT PRIMARY KEY, ts INTEGER NOT NULL, symbol TEXT, bot_id TEXT, strategy TEXT, body BLOB NOT NULL);
+CREATE INDEX signals_ts ON signals(ts, key);
+CREATE INDEX signals_bot ON signals(bot_id, ts, key) WHERE bot_id IS NOT NULL;
+CREATE TABLE backtests(key TEXT PRIMARY KEY, ts INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX backtests_ts ON backtests(ts, key);
+CREATE TABLE config_versions(key TEXT PRIMARY KEY, ts INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE plans(key TEXT PRIMARY KEY, ts INTEGER NOT NULL, body BLOB NOT NULL)
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_V1, _V2)
 
 # A batch goes in as ONE statement, an insert into a view whose trigger writes all tables. Every statement gives up
 # the interpreter's lock and has to win it back from a busy event loop (up to 5 ms each time): with a few statements

@@ -11,11 +11,12 @@ from realtime.model.errors import Code, Refused
 
 PERP = "BTC/USDT:USDT"
 SYMBOLS = {"BTC/USDT", PERP}
+IDS = {"bot_id": {"b1"}, "backtest_id": {"bt1"}}
 
 
 def read(name: str) -> Channel:
     groups = {"BTC/USDT": ("0.1", "10.0")}
-    return parse(name, SYMBOLS, groups=lambda s: groups.get(s, ()), venues={"kraken"})
+    return parse(name, SYMBOLS, groups=lambda s: groups.get(s, ()), venues={"kraken"}, ids=IDS)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_a_channel_knows_its_class_key_scope_and_figures() -> None:
 
 
 def test_every_example_of_the_table_is_a_name() -> None:
-    assert {parse(topic.example, SYMBOLS).topic for topic in TOPICS.values()} == set(TOPICS)
+    assert {read(topic.example).topic for topic in TOPICS.values()} == set(TOPICS)
 
 
 @given(st.text(alphabet="tickerodbsalgv:*?&=@/BTCUSD0159_.-", max_size=60) | st.text(max_size=40))

@@ -1,0 +1,1 @@
+"""Strategies, the bots that run them, and the backtests that judge them."""
