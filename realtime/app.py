@@ -44,6 +44,7 @@ from realtime.commands import (
     help as help_ops,
     log,
     market,
+    naming,
     order,
     portfolio,
     position,
@@ -52,7 +53,7 @@ from realtime.commands import (
     trading as trading_ops,
 )
 from realtime.commands.confirm import Policy
-from realtime.commands.registry import Op, Registry
+from realtime.commands.registry import Op, Refusal, Registry
 from realtime.commands.risk import parse_limits
 from realtime.desk.charts import Charts
 from realtime.desk.codec import dumps
@@ -721,6 +722,12 @@ def table(settings: Settings, outside: Outside, clock: Clock, parts: Parts) -> R
         raise RefusedStart(f"confirm: {error}") from error
     for row in help_ops.ops(registry):
         registry.add(row)
+
+    def refused(refusal: Refusal) -> None:
+        who = naming.who_of(refusal)
+        desk.refused(refusal.op, who, refusal.error, refusal.raw)
+
+    registry.on_refused = refused
     return registry
 
 

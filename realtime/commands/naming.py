@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, TypeVar
 from pydantic import BaseModel
 
 from realtime.commands.params import invalid, short
-from realtime.commands.registry import Call
+from realtime.commands.registry import Call, Refusal
 from realtime.desk.desk import Desk
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Who
@@ -19,7 +19,9 @@ from realtime.model.principal import ADMIN
 P = TypeVar("P", bound=BaseModel)
 
 
-def who_of(call: Call[Any], *, bot_id: str | None = None, strategy_id: str | None = None) -> Who:
+def who_of(
+    call: Call[Any] | Refusal, *, bot_id: str | None = None, strategy_id: str | None = None
+) -> Who:
     """Name the one who asks."""
     return Who(
         subject=call.principal.subject,

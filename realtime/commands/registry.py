@@ -160,6 +160,7 @@ class Failed(Failure):
         self.at = at
 
 
+Told = Callable[[Failure], None]
 Handler = Callable[[Call[Any]], Answer | Awaitable[Answer]]
 """Called synchronously; what it does before its first await happens in the step of the frame."""
 
@@ -249,6 +250,7 @@ class Pending:
     op: Op
     awaitable: Awaitable[Answer]
     trace: Callable[[], str]
+    refused: Told
 
     def reply(self, future: asyncio.Future[Answer]) -> Reply:
         """Read a future that is done."""
@@ -256,6 +258,8 @@ class Pending:
             return failure(self.name, self.op, asyncio.CancelledError(), self.trace)
         error = future.exception()
         if error is not None:
+            if isinstance(error, Failure):
+                self.refused(error)
             return failure(self.name, self.op, error, self.trace)
         return success(self.name, future.result())
 
@@ -264,6 +268,7 @@ class Pending:
         try:
             return success(self.name, await self.awaitable)
         except Failure as error:
+            self.refused(error)
             return failure(self.name, self.op, error, self.trace)
         except Exception as error:  # noqa: BLE001  # rule 3: the one place, with `dispatch`
             return failure(self.name, self.op, error, self.trace)
@@ -333,6 +338,22 @@ def may(principal: Principal, scope: str | None) -> bool:
     return any(part in principal.scopes for part in scope.split("|"))
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A command that was refused, for the audit; `raw` are its arguments as sent."""
+
+    op: str
+    principal: Principal
+    client: str
+    source: Source
+    raw: Mapping[str, object]
+    error: Refused
+
+
+def keep_silent(_refusal: Refusal) -> None:
+    """Tell nobody of refusals: until there is an audit."""
+
+
 # --- the table ------------------------------------------------------------------------------------
 
 
@@ -347,6 +368,10 @@ class Registry:
         lanes: Buckets.
         policies: Ops that ask back.
         remembered: Results kept for repeats of a `request_id` at most.
+
+    Attributes:
+        on_refused: Called for every command of somebody known that was understood and refused; not for
+            dry runs, and not for arguments that make no command (`invalid`).
 
     Raises:
         ValueError: Two ops of one name; a policy that names an unknown op, one of the safety lane, or
@@ -367,6 +392,7 @@ class Registry:
         self._remembered = remembered
         self.mode = mode
         self.draining = False
+        self.on_refused: Callable[[Refusal], None] = keep_silent
         self.ops: dict[str, Op] = {}
         self._names: dict[str, Op] = {}
         self._now = now
@@ -453,6 +479,13 @@ class Registry:
         op = self._names.get(name)
         who = principal or ANONYMOUS
         where = peer or Peer()
+
+        def refused(error: Failure) -> None:
+            if op is None or not op.command or who is ANONYMOUS or raw.get("dry_run") is True:
+                return
+            if isinstance(error, Refused) and error.code is not Code.INVALID:
+                self.on_refused(Refusal(op.name, who, client, source, raw, error))
+
         try:
             if op is None:
                 self.take("query", principal, where.address)
@@ -470,15 +503,16 @@ class Registry:
             )
             check_time(params, self._now(), lambda: self._repeated(op, call))
             if op.idempotency == "request_id" and raw.get("request_id") is not None:
-                return self._once(name, op, call)
+                return self._once(name, op, call, refused)
             answer = self._run(op, call)
         except Failure as error:
+            refused(error)
             return failure(name, op, error, self._token)
         except Exception as error:  # noqa: BLE001  # rule 3: the one place, with `Pending.wait`
             return failure(name, op, error, self._token)
         if isinstance(answer, Answer):
             return success(name, answer)
-        return Pending(name, op, answer, self._token)
+        return Pending(name, op, answer, self._token, refused)
 
     def _unknown(self, name: str) -> Refused:
         meant = suggest(name, self._names)
@@ -556,7 +590,7 @@ class Registry:
 
     # --- request_id -------------------------------------------------------------------------------
 
-    def _once(self, name: str, op: Op, call: Call[Any]) -> Reply | Pending:
+    def _once(self, name: str, op: Op, call: Call[Any], refused: Told) -> Reply | Pending:
         """Run a command with a `request_id`, or answer what it answered before."""
         key = _key(op, call)
         content = content_of(op.name, call.raw)
@@ -569,7 +603,7 @@ class Registry:
                     {"request_id": key[2]},
                 )
             if known.running is not None and not known.running.done():
-                return Pending(name, op, known.wait(), self._token)
+                return Pending(name, op, known.wait(), self._token, refused)
             return success(name, known.again())
         answer = self._run(op, call)
         done = _Done(content, self._now() + REMEMBERED_MS)
@@ -579,7 +613,7 @@ class Registry:
             done.answer = answer
             return success(name, answer)
         done.running = asyncio.get_running_loop().create_future()
-        return Pending(name, op, self._finish(key, done, answer), self._token)
+        return Pending(name, op, self._finish(key, done, answer), self._token, refused)
 
     async def _finish(
         self, key: tuple[str, str, str], done: "_Done", answer: Awaitable[Answer]

@@ -16,6 +16,7 @@ from typing import Final, Protocol, assert_never
 
 from realtime.desk import codec
 from realtime.desk.answers import Answers, Asked, Outcome
+from realtime.desk.audit import Audit
 from realtime.desk.entries import ACK, NOTE, Entries, Entry, alert_projection, event_projection
 from realtime.desk.outlet import Outlet
 from realtime.desk.tally import Tally
@@ -102,7 +103,7 @@ class Desk:
     """Engine, journal, hub and gate of one account.
 
     Attributes:
-        engine, store, outlet, answers, entries, tally: Its parts, to read.
+        engine, store, outlet, answers, entries, tally, audit: Its parts, to read.
         gate: The way out; set once by the composition root.
         ask: Starts a look-up of an order; set by the composition root.
         notice: Tells all connections of a (subject, client) something; set by the composition root.
@@ -127,6 +128,7 @@ class Desk:
         self.entries = entries
         self.answers = Answers(loop)
         self.tally = Tally()
+        self.audit = Audit(engine.orders)
         self.gate: WayOut
         self.ask: Callable[[str], None]
         self.notice: Noticed = _deaf
@@ -154,6 +156,7 @@ class Desk:
         """
         effects = self.engine.process(event)
         if effects:
+            self.audit.asked(event)
             self._carry(effects)
         elif isinstance(event, Unknown | AmendFailed):
             self._known_already(event)
@@ -202,6 +205,12 @@ class Desk:
     def alert(self, level: str, code: str, text: str, data: Mapping[str, object]) -> None:
         """Journal and publish an entry of `alerts` that no fact brings."""
         self._carry([Alert(level, code, text, data)])
+
+    def refused(self, op: str, who: Who, refusal: Refused, args: Mapping[str, object]) -> None:
+        """Journal and publish that a command was refused on its way in, if it is not one of too many."""
+        note = self.audit.refused(op, who, refusal, args, self.now())
+        if note is not None:
+            self._carry([note])
 
     def command(self) -> str:
         """Make the id of a command whose outcome is unknown; it names the command across restarts."""
@@ -388,17 +397,24 @@ class Desk:
             if facts:
                 rows += [(fact, ()) for fact in facts[:-1]]
                 rows.append((facts[-1], self.outlet.projections(effects)))
-        self._count([fact for fact, _ in rows])
+        facts = [fact for fact, _ in rows]
+        self._count(facts)
         shown = newest(effect for effects in told for effect in effects)
         if not rows:
             if shown:
                 self._follow(partial(self._publish, shown))
             return
-        then = partial(self._committed, (), shown, (), ())
-        for at, (fact, project) in enumerate(rows, start=1):
-            last = then if at == len(rows) else None
+        events: list[Entry] = []
+        noted: list[Projection] = []
+        self._enter(self.audit.notes(facts, shown), events, [], noted)
+        for fact, project in rows[:-1]:
             kind, body = type(fact).__name__, codec.encode(fact)
-            self._newest = self.store.append(kind, key_of(fact), body, last, project, safety=True)
+            self.store.append(kind, key_of(fact), body, None, project, safety=True)
+        last, project = rows[-1]
+        then = partial(self._committed, (), shown, events, ())
+        kind, body = type(last).__name__, codec.encode(last, events)
+        project = [*project, *noted] if noted else project
+        self._newest = self.store.append(kind, key_of(last), body, then, project, safety=True)
         if self.store.state is not State.OK:
             self._ended_unwritten(shown)
 
@@ -406,17 +422,12 @@ class Desk:
         self, facts: list[Fact], noted: Sequence[Note | Alert], later: Sequence[Effect]
     ) -> None:
         """Hand the facts of one event to the journal, with all that is committed beside them."""
-        now = self.now()
         events: list[Entry] = []
         alerts: list[Entry] = []
         project: list[Projection] = self.outlet.projections(later)
-        for entry in noted:
-            if isinstance(entry, Note):
-                events.append(made := self.entries.event(entry, now))
-                project.append(event_projection(made, now))
-            else:
-                alerts.append(made := self.entries.alert(entry, now))
-                project.append(alert_projection(made, now))
+        self._enter(noted, events, alerts, project)
+        if facts:
+            self._enter(self.audit.notes(facts, later), events, alerts, project)
         append = self.store.append
         self._count(facts)
         if not facts:
@@ -436,6 +447,23 @@ class Desk:
             for fact, order in outcomes:
                 self._settle(fact, order, journaled=False)
             self._ended_unwritten(later)
+
+    def _enter(
+        self,
+        noted: Iterable[Note | Alert],
+        events: list[Entry],
+        alerts: list[Entry],
+        project: list[Projection],
+    ) -> None:
+        """Make entries of what is to be said, and the rows they are committed as."""
+        for note in noted:
+            now = self.now()
+            if isinstance(note, Note):
+                events.append(made := self.entries.event(note, now))
+                project.append(event_projection(made, now))
+            else:
+                alerts.append(made := self.entries.alert(note, now))
+                project.append(alert_projection(made, now))
 
     def _ended_unwritten(self, effects: Iterable[Effect]) -> None:
         """Answer cancels by what is not on disk and may not be for long."""
