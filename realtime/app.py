@@ -29,44 +29,66 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypedDict
+from urllib.parse import quote
 
 import orjson
 import uvicorn
 from starlette.types import ASGIApp
 
 import realtime
+from realtime.bots.history import History
+from realtime.bots.jobs import Jobs
+from realtime.bots.loading import Strategies
+from realtime.bots.pool import Bounds as WorkerBounds, Pool, cores
+from realtime.bots.supervisor import Supervisor
 from realtime.commands import (
     alert,
+    allocation,
+    backtest,
     balance,
+    bot,
+    config as config_ops,
     connection,
     event,
     fill,
     help as help_ops,
+    indicator,
     log,
     market,
+    monitoring,
     naming,
+    odds,
     order,
     portfolio,
     position,
     risk,
+    signal as signal_ops,
+    strategy,
     system as system_ops,
     trading as trading_ops,
+    trading_window,
 )
 from realtime.commands.confirm import Policy
 from realtime.commands.registry import Op, Refusal, Registry
 from realtime.commands.risk import parse_limits
+from realtime.desk.cache import Cache
 from realtime.desk.charts import Charts
 from realtime.desk.codec import dumps
+from realtime.desk.config.book import ConfigBook
 from realtime.desk.crew import Crew
+from realtime.desk.days import Days
 from realtime.desk.deadman import Deadman
 from realtime.desk.desk import Desk
 from realtime.desk.entries import Entries
 from realtime.desk.feeds import Feeds
 from realtime.desk.gate import Gate
-from realtime.desk.history import older, seed
+from realtime.desk.history import older, seed, seed_scores
+from realtime.desk.indicators import Indicators
 from realtime.desk.lanes import Budget, Lanes
 from realtime.desk.lines import LEVELS, Lines, line_of
+from realtime.desk.monitor import Monitor, lanes_row
 from realtime.desk.outlet import Outlet
+from realtime.desk.rebalance import Plans
 from realtime.desk.reconcile import AGES, Pace, Reconciler
 from realtime.desk.recovery import VENUE, Recovered, read, recover
 from realtime.desk.routine import SYSTEM, Routine, back_up
@@ -75,8 +97,11 @@ from realtime.desk.sweep import Sweeps
 from realtime.desk.switches import Switches
 from realtime.desk.trading import Trading
 from realtime.engine.engine import Engine
+from realtime.engine.forgotten import SIZES, Sizes
+from realtime.engine.studies import canonical
 from realtime.hub.connection import Bounds
 from realtime.hub.hub import Hub, Sizes as HubSizes
+from realtime.model.errors import Refused
 from realtime.model.events import MarketEvent, VenueEvent
 from realtime.model.market import MS, Market
 from realtime.model.principal import ROLES, Principal
@@ -253,6 +278,7 @@ class Outside:
         source: What its prices come from, for `status`.
         page: What is served at `/`.
         store: Keeps the journal.
+        sizes: How many ended orders are kept in memory, and how long.
     """
 
     wall: Callable[[], int] = time.time_ns
@@ -263,6 +289,7 @@ class Outside:
     source: str = "embedded"
     page: ASGIApp | None = None
     store: type[Store] = Store
+    sizes: Sizes = SIZES
 
 
 @dataclass(slots=True, kw_only=True)
@@ -284,6 +311,7 @@ class System:
     venue: Venue
     desk: Desk
     trading: Trading
+    plans: Plans
     deadman: Deadman
     feeds: Feeds
     reconciler: Reconciler
@@ -294,10 +322,14 @@ class System:
     auth: Auth
     front: asgi.Front
     status: Status
+    book: ConfigBook
+    monitor: Monitor
     lines: Lines
     routine: Routine
     admission: Admission
     recovered: Recovered
+    jobs: Jobs
+    bots: Supervisor
     ready: asyncio.Event
     stop: asyncio.Event
     token: str | None
@@ -308,6 +340,7 @@ class System:
         self.status.stopping = True
         self.desk.draining = True
         self.deadman.stop()
+        self.bots.drain()
         self.front.refuse_new()
         self.desk.outlet.state()
         await self._until_quiet(self.settings.reconcile.order_timeout_s)
@@ -364,8 +397,10 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
                 yield system
             finally:
                 system.deadman.stop()
+                system.bots.drain()
                 system.front.stop()
                 system.lines.detach()
+                await system.jobs.close()
             # The group cancels whoever is left: feeds, look-ups, connections.
             raise Ended  # noqa: TRY301 - the only way out that a group of tasks has
     except* Ended:
@@ -444,6 +479,7 @@ async def compose(
         markets=venue.markets,
         limits=Limits(**parse_limits(settings.risk.limits)),
         valuation_currency=settings.risk.valuation_currency,
+        sizes=outside.sizes,
     )
     for symbol, book in venue.books.items():
         engine.share_book(symbol, book)
@@ -461,12 +497,13 @@ async def compose(
     )
     hub.symbols = venue.markets
     await seed(store, hub)
+    await seed_scores(store, engine)
     entries = Entries(events=store.opened["events"], alerts=store.opened["alerts"])
     outlet = Outlet(
         engine=engine,
         hub=hub,
         mode=settings.mode,
-        zone=settings.risk.timezone,
+        zone=lambda: config_book.current.timezone,
         now=clock.now,
     )
     desk = Desk(
@@ -476,11 +513,21 @@ async def compose(
     desk.acked.update(recovered.acked)
     store.on_failure = desk.journal_failed
     timeout_s = settings.reconcile.order_timeout_s
+    monitor = Monitor(
+        desk=desk,
+        hub=hub,
+        cache=Cache(loop=loop, now=clock.now),
+        loop=loop,
+        now=clock.now,
+        started_ts=clock.ms(),
+    )
+    lanes = Lanes(Budget(), loop)
+    monitor.lanes = lambda: lanes_row(lanes.flying, lanes.waiting)
     gate = Gate(
         venue=venue,
-        lanes=Lanes(Budget(), loop),
+        lanes=lanes,
         crew=crew,
-        post=desk.post,
+        post=monitor.posting(desk.post),
         canceled=desk.canceled,
         command=desk.command,
         tally=desk.tally,
@@ -493,14 +540,26 @@ async def compose(
     outlet.charts = charts
     feeds = Feeds(
         venue=venue,
-        take=desk.take,
+        take=monitor.taking(desk.take),
         charts=charts,
         loop=loop,
         now=clock.now,
         stale_after_s=settings.market_data.stale_after_s,
         grace_s=settings.market_data.grace_close_s,
     )
-    hub.on_demand = feeds.want
+    indicators = Indicators(
+        feeds=feeds,
+        charts=charts,
+        history=venue,
+        publish=outlet.bars,
+        crew=crew,
+        loop=loop,
+        now=clock.now,
+    )
+    hub.studies = canonical
+    hub.on_demand = lambda base, wanted: (
+        indicators.want if base.startswith("indicators:") else feeds.want
+    )(base, wanted)
     reconciler = Reconciler(
         desk=desk,
         venue=venue,
@@ -533,6 +592,16 @@ async def compose(
         now=clock.now,
     )
     outlet.status = status.row
+    strategies = Strategies(Path(settings.strategies.path) if settings.strategies.path else None)
+    config_book = ConfigBook(
+        desk=desk,
+        strategies=strategies,
+        limits_of=parse_limits,
+        publish=lambda row: hub.value("config", row),
+        file=Path(settings.config.path) if settings.config.path else None,
+    )
+    desk.limits_changed = config_book.limits_changed
+    await configure(settings, config_book, venue)
     sweeps = Sweeps(desk=desk, venue=venue, crew=crew, show=outlet.canceling, timeout_s=timeout_s)
     trading = Trading(
         desk=desk,
@@ -541,6 +610,11 @@ async def compose(
         new_client_order_id=lambda: f"s-{outside.secret()[:20]}",
         timeout_s=timeout_s,
     )
+    plans = Plans(
+        desk=desk, trading=trading, crew=crew, new_id=lambda: f"p-{outside.secret()[:12]}"
+    )
+    await plans.open()
+    jobs = await backtests(settings, outside, clock, desk, crew, hub, venue)
     deadman = Switches(desk=desk, trading=trading, crew=crew).make(loop=loop, now=clock.now)
     for switch in recovered.switches.values():
         deadman.restore(switch)
@@ -558,6 +632,20 @@ async def compose(
         cap=min(settings.server.max_connections, raise_file_limit() - SPARE_FILES),
         accept_per_s=settings.server.accept_per_s,
     )
+    bots = Supervisor(
+        desk=desk,
+        trading=trading,
+        history=venue,
+        feeds=feeds,
+        hub=hub,
+        book=config_book,
+        strategies=strategies,
+        crew=crew,
+        loop=loop,
+        venue_ok=lambda: not feeds.silent,
+    )
+    await bots.restore()
+    trading.guard = bots.guard
     parts = Parts(
         desk=desk,
         trading=trading,
@@ -566,6 +654,12 @@ async def compose(
         status=status,
         lines=lines,
         auth=auth,
+        book=config_book,
+        plans=plans,
+        strategies=strategies,
+        monitor=monitor,
+        jobs=jobs,
+        bots=bots,
     )
     registry = table(settings, outside, clock, parts)
     front = asgi.build(
@@ -601,7 +695,8 @@ async def compose(
             accept_per_s=settings.server.accept_per_s,
         )
     )
-    parts.connections = front.connections
+    monitor.connections = front.connections
+    front.pump.flushed = monitor.flushed
     desk.notice = front.notify
     auth.on_failure = lambda address: desk.note("auth_failed", {"address": address})
     routine = Routine(
@@ -610,7 +705,8 @@ async def compose(
         feeds=feeds,
         reconciler=reconciler,
         status=status,
-        timezone=settings.risk.timezone,
+        days=Days(engine=engine, history=venue, crew=crew, now=clock.now),
+        timezone=lambda: config_book.current.timezone,
     )
     return System(
         settings=settings,
@@ -619,6 +715,7 @@ async def compose(
         venue=venue,
         desk=desk,
         trading=trading,
+        plans=plans,
         deadman=deadman,
         feeds=feeds,
         reconciler=reconciler,
@@ -629,15 +726,76 @@ async def compose(
         auth=auth,
         front=front,
         status=status,
+        book=config_book,
+        monitor=monitor,
         lines=lines,
         routine=routine,
         admission=admission,
         recovered=recovered,
+        jobs=jobs,
+        bots=bots,
         ready=asyncio.Event(),
         stop=asyncio.Event(),
         token=made,
         tasks=tasks,
     )
+
+
+async def backtests(
+    settings: Settings,
+    outside: Outside,
+    clock: Clock,
+    desk: Desk,
+    crew: Crew,
+    hub: Hub,
+    venue: Venue,
+) -> Jobs:
+    """Make the backtests and read those of earlier lives; a journal in memory keeps none of their files."""
+    knobs = settings.backtests
+    directory = Path(knobs.path) if knobs.path else None
+    if directory is None and settings.store.path:
+        directory = Path(settings.store.path).parent / "backtests"
+    # The embedded market's past depends on its seed.
+    source = f"{venue.id}-{outside.source}-{settings.paper.seed}"
+    jobs = Jobs(
+        desk=desk,
+        crew=crew,
+        pool=Pool(
+            knobs.workers or cores(),
+            Path(settings.strategies.path) if settings.strategies.path else None,
+            WorkerBounds(stall_s=knobs.stall_s, run_s=knobs.run_s),
+        ),
+        history=lambda bars: History(venue, bars / quote(source, safe=""), clock.now),
+        publish=lambda key, row: hub.value(f"backtest:{key}", row),
+        new_id=lambda: f"bt-{outside.secret()[:20]}",
+        directory=directory,
+        data=Path(knobs.data) if knobs.data else None,
+        version=realtime.__version__,
+    )
+    hub.ids["backtest_id"] = jobs
+    await jobs.open()
+    return jobs
+
+
+async def configure(settings: Settings, book: ConfigBook, venue: Venue) -> None:
+    """Read the runtime configuration; start-up settings say what its first version says of them.
+
+    Raises:
+        RefusedStart: The file is broken, and there is no earlier version, or money is real.
+    """
+    first: dict[str, Any] = {
+        "timezone": settings.risk.timezone,
+        "portfolio": {"valuation_currency": settings.risk.valuation_currency},
+    }
+    if book.current.strategy.symbol not in venue.markets and venue.markets:
+        first["strategy"] = {"symbol": next(iter(venue.markets))}
+    try:
+        await book.open(first)
+    except Refused as error:
+        raise RefusedStart(f"{book.file or 'configuration'}: {error.message}") from error
+    if settings.mode == "live" and book.file_faults:  # pragma: no cover - no real venue yet
+        path, message = book.file_faults[0]
+        raise RefusedStart(f"{book.file}: {path} {message}")
 
 
 class LookUps(TypedDict):
@@ -660,7 +818,7 @@ def look_ups(absent_s: float) -> LookUps:
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """What the ops are made of; `connections` is told once the front is there."""
+    """What the ops are made of."""
 
     desk: Desk
     trading: Trading
@@ -669,7 +827,12 @@ class Parts:
     status: Status
     lines: Lines
     auth: Auth
-    connections: Callable[[], Mapping[str, object]] = dict
+    book: ConfigBook
+    plans: Plans
+    strategies: Strategies
+    monitor: Monitor
+    jobs: Jobs
+    bots: Supervisor
 
 
 def table(settings: Settings, outside: Outside, clock: Clock, parts: Parts) -> Registry:
@@ -681,13 +844,19 @@ def table(settings: Settings, outside: Outside, clock: Clock, parts: Parts) -> R
     desk, trading = parts.desk, parts.trading
     limits = settings.limits
     faults = Faults(parts.venue) if isinstance(parts.venue, ChaosVenue) else None
+    bars = indicator.Bars(lambda: desk.engine.markets, parts.venue, desk.now)
     ops: list[Op] = [
         *connection.ops(parts.auth, parts.status.facts),
         *system_ops.ops(
             health=parts.status.health,
             status=parts.status.row,
-            connections=lambda: parts.connections(),  # noqa: PLW0108 - it is set later
             faults=faults,
+        ),
+        *monitoring.ops(
+            connections=parts.monitor.connected,
+            latency=parts.monitor.latency,
+            metrics=parts.monitor.metrics,
+            cache=parts.monitor.cache.row,
         ),
         *order.ops(desk, trading),
         *fill.ops(desk),
@@ -695,8 +864,17 @@ def table(settings: Settings, outside: Outside, clock: Clock, parts: Parts) -> R
         *balance.ops(desk),
         *market.ops(desk, parts.venue, parts.status.venues),
         *risk.ops(desk, trading),
+        *indicator.ops(bars),
+        *strategy.ops(desk, parts.book, parts.strategies, bars),
+        *config_ops.ops(desk, parts.book),
+        *trading_window.ops(desk, parts.book, parts.bots),
+        *odds.ops(desk, trading, parts.venue),
         *trading_ops.ops(desk, trading, parts.deadman),
-        *portfolio.ops(desk),
+        *portfolio.ops(desk, parts.venue, parts.book),
+        *allocation.ops(desk, trading, parts.venue, parts.book, parts.plans),
+        *backtest.ops(desk, parts.jobs, parts.strategies),
+        *bot.ops(desk, parts.bots),
+        *signal_ops.ops(desk),
         *event.ops(desk),
         *alert.ops(desk),
         *log.ops(parts.lines),
@@ -785,9 +963,12 @@ def begin(system: System, tasks: asyncio.TaskGroup) -> None:
     """Start what runs without end."""
     desk, settings = system.desk, system.settings
     desk.outlet.begin()
+    system.book.show()
     system.front.start()
     tasks.create_task(system.venue.run(), name=f"venue {system.venue.id}")
     tasks.create_task(system.routine.run(), name="routine")
+    tasks.create_task(system.monitor.run(), name="monitor")
+    tasks.create_task(system.bots.run(), name="bots")
     tasks.create_task(_reconcile(system), name="reconcile")
     if settings.store.path and settings.store.backup_hours:
         directory = Path(settings.store.path).parent / "backups"
@@ -804,6 +985,8 @@ async def _reconcile(system: System) -> None:
     for sweep in system.recovered.sweeps.values():
         system.sweeps.begin(sweep)
     system.deadman.start()
+    system.plans.resume()
+    system.bots.resume()
     system.desk.outlet.state()
     await system.reconciler.run()
 

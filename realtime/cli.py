@@ -51,6 +51,8 @@ LOCAL: Final = "ws://127.0.0.1:8000/ws"
 
 journal = typer.Typer(help="Look after a journal file.", no_args_is_help=True)
 app.add_typer(journal, name="journal")
+config_files = typer.Typer(help="Look after the configuration.", no_args_is_help=True)
+app.add_typer(config_files, name="config")
 
 # What a terminal holds.
 _ROWS: Final = 20
@@ -267,6 +269,43 @@ def _store_errors() -> Iterator[None]:
     except (store.StoreCorrupt, store.StoreLocked, store.StoreNewer, OSError) as error:
         print(f"realtime: {str(error) or type(error).__name__}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+@config_files.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="config.json of the original.", exists=True, dir_okay=False)
+    ],
+    apply: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--apply", help="Send it to a running server.")
+    ] = False,
+    url: Url = LOCAL,
+    token: Token = None,
+) -> None:
+    """Turn the original's configuration into ours: percentages become fractions.
+
+    Prints sections as JSON, as `config.path` of the settings takes them; what has no place is named on standard error.
+    """
+    import asyncio  # noqa: PLC0415
+
+    import orjson  # noqa: PLC0415
+
+    from realtime.desk.config import original  # noqa: PLC0415
+
+    try:
+        found = orjson.loads(file.read_bytes())
+    except ValueError as error:
+        _refuse(f"{file} is broken: {error}")
+    if not isinstance(found, dict):
+        _refuse(f"{file} must be an object")
+    made = original.read(found)
+    for path, why in made.dropped.items():
+        print(f"{path} {why}", file=sys.stderr)
+    if apply:
+        args: dict[str, object] = {"patch": made.patch}
+        _answering(asyncio.run(_call("config.update", args, url, token, 15.0, plain=False)))
+    else:
+        print(orjson.dumps(made.patch, option=orjson.OPT_INDENT_2).decode())
 
 
 def _answering(code: int) -> None:

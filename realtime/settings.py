@@ -1,11 +1,13 @@
 """Every start-up knob: `realtime.toml`, then `REALTIME_*`; read once, frozen, changed by a restart.
 
-Nested keys of the environment are joined by two underscores: `REALTIME_SERVER__PORT=9000`.
+Nested keys of the environment are joined by two underscores: `REALTIME_SERVER__PORT=9000`. Sections of the runtime
+configuration may stand in the same file; they are passed over here (`desk/config` reads them).
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
@@ -32,6 +34,25 @@ SYMBOLS = (
 
 FILE = Path("realtime.toml")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+RUNTIME: Final = frozenset(
+    {
+        "strategy",
+        "probability",
+        "trading_window",
+        "market_checks",
+        "portfolio",
+        "bots",
+        "notifications",
+        "alerts",
+        "timezone",
+    }
+)
+"""Sections of the file that are runtime configuration."""
+SHARED: Final[Mapping[str, frozenset[str]]] = {
+    "risk": frozenset({"valuation_currency", "timezone", "limits"}),
+    "strategies": frozenset({"path"}),
+}
+"""Sections of both kinds: the keys that are start-up settings."""
 
 
 class Section(BaseModel):
@@ -164,8 +185,64 @@ class RiskSettings(Section):
     limits: dict[str, int | bool | str | tuple[str, ...] | None] = Field(default_factory=dict)
 
 
+class StrategiesSettings(Section):
+    """Folder of the operator's own strategies; an empty path has none."""
+
+    path: str = "./strategies"
+
+
+class BacktestSettings(Section):
+    """Backtests: where results are kept, and how much they may take.
+
+    Attributes:
+        path: Folder of results and of the venue's bars; empty: `backtests` beside the journal.
+        data: Folder of the operator's files of bars; empty: none.
+        workers: Processes; 0: one per core.
+        stall_s: A strategy that gives no sign of life for so long is ended.
+        run_s: Longest run.
+    """
+
+    path: str = ""
+    data: str = "./data/bars"
+    workers: int = Field(0, ge=0, le=256)
+    stall_s: float = Field(60.0, gt=0)
+    run_s: float = Field(3_600.0, gt=0)
+
+
+class ConfigSettings(Section):
+    """File with the sections of the runtime configuration, TOML or JSON.
+
+    An empty path is the settings file itself, if there is one.
+    """
+
+    path: str = ""
+
+
+class StartUp(TomlConfigSettingsSource):
+    """The settings of a file, without the runtime configuration that stands there, too."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Read them."""
+        kept: dict[str, Any] = {}
+        for name, value in super().__call__().items():
+            if name in RUNTIME:
+                continue
+            if name in SHARED and isinstance(value, dict):
+                mine = {k: v for k, v in value.items() if _start_up(name, k, v)}
+                if mine:
+                    kept[name] = mine
+            else:
+                kept[name] = value
+        return kept
+
+
+def _start_up(section: str, key: str, value: object) -> bool:
+    # A strategy may be called `path`: then it is a section.
+    return key in SHARED[section] and not (section == "strategies" and isinstance(value, dict))
+
+
 class Settings(BaseSettings):
-    """The whole of `realtime.toml`."""
+    """The whole of `realtime.toml` but for the runtime configuration."""
 
     model_config = SettingsConfigDict(
         env_prefix="REALTIME_",
@@ -189,6 +266,9 @@ class Settings(BaseSettings):
     health: HealthSettings = HealthSettings()
     store: StoreSettings = StoreSettings()
     risk: RiskSettings = RiskSettings()
+    config: ConfigSettings = ConfigSettings()
+    strategies: StrategiesSettings = StrategiesSettings()
+    backtests: BacktestSettings = BacktestSettings()
     confirm: tuple[ConfirmPolicy, ...] = ()
     log: LogSettings = LogSettings()
 
@@ -202,7 +282,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line over environment over file."""
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+        return (init_settings, env_settings, StartUp(settings_cls))
 
     @model_validator(mode="after")
     def _no_wildcards(self) -> Self:
@@ -239,4 +319,7 @@ def load(file: Path = FILE, **flags: object) -> Settings:
 
         model_config = SettingsConfigDict(toml_file=file)
 
-    return Loaded.model_validate(Loaded(**flags).model_dump())  # type: ignore[arg-type]
+    loaded = Loaded(**flags).model_dump()  # type: ignore[arg-type]
+    if not loaded["config"]["path"] and file.exists():
+        loaded["config"]["path"] = str(file)
+    return Loaded.model_validate(loaded)

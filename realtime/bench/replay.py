@@ -115,7 +115,7 @@ async def play(lines: Sequence[bytes]) -> Played:
         engine = Engine(venue=venue.id, mode="paper", markets=venue.markets, limits=Limits())
         for name, book in venue.books.items():
             engine.share_book(name, book)
-        outlet = Outlet(engine=engine, hub=hub, mode="paper", zone="UTC", now=now)
+        outlet = Outlet(engine=engine, hub=hub, mode="paper", zone=lambda: "UTC", now=now)
         entries = Entries(events=0, alerts=0)
         desk = Desk(engine=engine, store=store, outlet=outlet, entries=entries, now=now, loop=loop)
 

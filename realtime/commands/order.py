@@ -1,7 +1,6 @@
 """Ops of orders: place, amend, cancel, look up."""
 
-import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -39,6 +38,8 @@ from realtime.desk.answers import Outcome
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Canceled, Placing, Trading
 from realtime.engine import rows
+from realtime.engine.combine import check_probabilities
+from realtime.engine.decide import Forgotten
 from realtime.engine.market import plain
 from realtime.model.errors import Code, Failure, Refused
 from realtime.model.events import (
@@ -66,12 +67,16 @@ from realtime.model.orders import (
     TriggerBy,
     venue_client_id,
 )
+from realtime.model.risk import Backing
+from realtime.model.signals import Probabilities
 
 
 Tif = Literal["GTC", "IOC", "FOK", "PO", "GTD"]
 Fields = dict[str, object]
 Given = Answer | Awaitable[Answer]
 
+SUMMARY: Final = ("id", "client_order_id", "status", "filled", "average", "mode")
+"""Fields of an order's row that answer a placement."""
 BATCH: Final = 20
 """Items of a batch at most."""
 # What a resend may differ in (I1).
@@ -88,6 +93,15 @@ class TriggerParams(Part):
 
 
 Attached = Positive | TriggerParams
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class ProbabilitiesParams(Part):
+    """Of the three actions; together one."""
+
+    buy: Fraction
+    sell: Fraction
+    hold: Fraction
 
 
 class PlaceParams(CommandParams):
@@ -117,6 +131,8 @@ class PlaceParams(CommandParams):
     allow_duplicate: bool = False
     bot_id: Name | None = None
     strategy_id: Name | None = None
+    probabilities: ProbabilitiesParams | None = None
+    confidence: Fraction | None = None
 
 
 class NameParams(CommandParams):
@@ -239,7 +255,13 @@ def placing_of(call: Call[PlaceParams], trading: Trading, markets: Mapping[str, 
         who=who, client_order_id=params.client_order_id, fields=fields_of(params, market)
     )
     content = content_of(params, market)
-    return Placing(order=order, who=who, content=content, allow_duplicate=params.allow_duplicate)
+    return Placing(
+        order=order,
+        who=who,
+        content=content,
+        allow_duplicate=params.allow_duplicate,
+        backing=backing_of(params.probabilities, params.confidence),
+    )
 
 
 def check_shape(params: PlaceParams, market: Market) -> None:
@@ -294,6 +316,22 @@ def trigger_of(given: Attached | None) -> Trigger | None:
     return Trigger(price=given.price, limit=given.limit)
 
 
+def backing_of(
+    probabilities: ProbabilitiesParams | None, confidence: float | None
+) -> Backing | None:
+    """Read the signal of an order; without a confidence, that of its likeliest action counts.
+
+    Raises:
+        Refused: `invalid`, naming `probabilities` when they do not sum to one.
+    """
+    if probabilities is None:
+        return None
+    read = Probabilities(probabilities.buy, probabilities.sell, probabilities.hold)
+    check_probabilities(read)
+    sure = max(read) if confidence is None else confidence
+    return Backing(probabilities=read, confidence=sure)
+
+
 def fields_of(params: PlaceParams, market: Market) -> Fields:
     """Name the fields of the order that the client decides."""
     default_trigger = TriggerBy.MARK if market.contract else TriggerBy.LAST
@@ -342,6 +380,8 @@ def _text(value: object) -> str:
             return plain(value)
         case TriggerParams(price=price, limit=limit):
             return plain(price) if limit is None else f"{plain(price)}/{plain(limit)}"
+        case ProbabilitiesParams(buy=buy, sell=sell, hold=hold):
+            return f"{buy:g}/{sell:g}/{hold:g}"
         case bool():
             return "true"
         case _:
@@ -370,10 +410,30 @@ class Orders:
             return Answer(result=shown | {"dry_run": True, "effect": effect})
         return self.send(placing)
 
-    def send(self, placing: Placing) -> "Answer | asyncio.Future[Answer]":
+    def send(self, placing: Placing) -> Given:
         """Place a draft and make its answer."""
         before = self._desk.outlet.positions()
-        return self._trading.place(placing, partial(self._placed, before), self._placed_before)
+        try:
+            return self._trading.place(placing, partial(self._placed, before), self._placed_before)
+        except Forgotten:
+            return self.placed_long_ago(placing.order.client_order_id)
+
+    async def placed_long_ago(self, client_order_id: str) -> Answer:
+        """Answer a repeated placement whose order only the journal knows any more.
+
+        Raises:
+            Failure: As the order had failed; `busy`, when the journal cannot tell.
+        """
+        found = await self._desk.store.order(client_order_id=client_order_id)
+        if found is None:
+            raise Refused(
+                Code.BUSY,
+                f"{client_order_id} was placed long ago, and the journal cannot tell what it came to",
+                {"client_order_id": client_order_id},
+                retry_after=1.0,
+            )
+        answer = self._as_told(orjson.loads(found.body))
+        return replace(answer, result={**answer.result, "duplicate": True})
 
     def _placed(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
         order, at = outcome.order, naming.changed(before, outcome.at)
@@ -387,22 +447,16 @@ class Orders:
                     at=at,
                 )
             case Rejected(code=code, reason=reason):
-                raise Failed(code, reason, self._details(order, code, reason), at=at)
+                raise Failed(code, reason, details_of(self._row(order), code, reason), at=at)
             case Withheld(code=Code() as code, reason=reason) if (
                 order.status is not Status.CANCELED
             ):
-                raise Failed(code, reason, self._details(order, code, reason), at=at)
+                raise Failed(code, reason, details_of(self._row(order), code, reason), at=at)
             case Unknown():
                 # Evidence came before the time-out: what it shows is the answer.
                 return replace(self._as_it_is(order), at=at)
             case _:
                 return Answer(result=self._summary(order), at=at)
-
-    def _details(self, order: Order, code: Code, reason: str) -> Fields:
-        details: Fields = {"client_order_id": order.client_order_id, "order_id": order.id}
-        if code is Code.VENUE_REJECTED:
-            details["venue"] = reason
-        return details
 
     def _placed_before(self, order: Order) -> Answer:
         """Answer a repeated placement by what the order has come to."""
@@ -416,16 +470,20 @@ class Orders:
         return replace(answer, result={**answer.result, "duplicate": True})
 
     def _as_it_is(self, order: Order) -> Answer:
-        failed = order.status in {Status.REJECTED, Status.EXPIRED} and not order.filled
-        code = order.code
-        if failed and code is not None:
-            reason = order.reason or code
+        return self._as_told(self._row(order))
+
+    def _as_told(self, row: Fields) -> Answer:
+        """Answer a placement by the row of its order."""
+        failed = row["status"] in {Status.REJECTED, Status.EXPIRED}
+        if failed and row["code"] is not None and not Decimal(str(row["filled"])):
+            code = Code(str(row["code"]))
+            reason = str(row["reason"] or code)
+            details = details_of(row, code, reason)
             if code is Code.ABSENT:
                 # A word of order rows, not of the wire: the venue never took it, and that is proven.
-                details = {**self._details(order, code, reason), "reason": code.value}
-                raise Failed(Code.VENUE_REJECTED, reason, details)
-            raise Failed(code, reason, self._details(order, code, reason))
-        return Answer(result=self._summary(order))
+                raise Failed(Code.VENUE_REJECTED, reason, {**details, "reason": code.value})
+            raise Failed(code, reason, details)
+        return Answer(result={name: row[name] for name in SUMMARY})
 
     def _summary(self, order: Order) -> Fields:
         market = self._desk.engine.markets[order.symbol]
@@ -451,20 +509,31 @@ class Orders:
             content=placing.content,
             allow_duplicate=placing.allow_duplicate,
             closing=placing.closing,
+            backing=placing.backing,
         )
         market = engine.markets[placing.order.symbol]
         shown = dict(rows.preview_row(engine.preview(place), market))
         shown["basis"] = self._desk.outlet.positions()
         try:
-            known = engine.repeated(place)
+            duplicate = engine.repeated(place) is not None
+        except Forgotten:
+            duplicate = True
         except Refused as refused:
             rules = shown["failed"]
             assert isinstance(rules, list)
             told = {"valid": False, "code": refused.code, "message": refused.message}
             return shown | told | {"failed": [refused.code, *rules]}
-        if known is not None:
+        if duplicate:
             fine: Fields = {"valid": True, "code": None, "message": None, "failed": []}
             return shown | fine | {"duplicate": True}
+        try:
+            self._trading.guard(placing.order, placing.who)
+        except Refused as refused:
+            rule = (refused.details or {}).get("rule", refused.code)
+            rules = shown["failed"]
+            assert isinstance(rules, list)
+            told = {"valid": False, "code": refused.code, "message": refused.message}
+            return shown | told | {"failed": [rule, *rules]}
         return shown
 
     def placed_already(self, call: Call[PlaceParams]) -> bool:
@@ -478,7 +547,43 @@ class Orders:
         orders = self._desk.engine.orders
         at_venue = venue_client_id(self._trading.venue, client_order_id)
         known = orders.by_client_id(client_order_id) or orders.by_venue_client_id(at_venue)
-        return known is not None
+        return known is not None or self.forgot(client_order_id)
+
+    def forgot(self, client_order_id: str, content: Mapping[str, str] | None = None) -> bool:
+        """Tell whether an order had this id that only the journal knows any more.
+
+        Raises:
+            Refused: `conflict`: it was placed with other content than `content`.
+        """
+        return self._desk.engine.forgot(client_order_id, content)
+
+    def _find(self, params: naming.NamesOrder) -> Order | None:
+        """Find an order by either of its ids; None where only the journal may know it.
+
+        Raises:
+            Refused: `invalid` without exactly one name, `not_found`.
+        """
+        try:
+            return naming.order_of(self._desk, params)
+        except Refused as refused:
+            name = params.client_order_id
+            if refused.code is Code.NOT_FOUND and (name is None or self.forgot(name)):
+                return None
+            raise
+
+    async def _gone(self, params: naming.NamesOrder) -> Fields:
+        """Read the row of an order that memory has let go.
+
+        Raises:
+            Refused: `not_found`.
+        """
+        found = await self._desk.store.order(
+            key=params.order_id, client_order_id=params.client_order_id
+        )
+        if found is None:
+            raise naming.no_order(params)
+        row: Fields = orjson.loads(found.body)
+        return row
 
     def effect(self, call: Call[PlaceParams]) -> Fields | None:
         """What a placement would change, for policies with a threshold; None for a resend."""
@@ -492,7 +597,9 @@ class Orders:
     def amend(self, call: Call[AmendParams]) -> Given:
         """Change an order to absolute targets."""
         params = call.params
-        order = naming.order_of(self._desk, params)
+        order = self._find(params)
+        if order is None:
+            return self._amended_long_ago(params)
         wish = Amend(
             order_id=order.id,
             amount=params.amount,
@@ -518,25 +625,40 @@ class Orders:
         return self._trading.amend(wish, partial(self._amended, before), same)
 
     def amended_already(self, call: Call[AmendParams]) -> bool:
-        """Tell whether an order has all these targets, or is about to get them."""
-        return not self._targets(call.params)
+        """Tell whether an order has all these targets, or is about to get them.
 
-    def _targets(self, params: AmendParams) -> set[str]:
+        One that only the journal may know has ended, so that this call changes nothing.
+        """
+        order = self._find(call.params)
+        return order is None or not self._targets(call.params, order)
+
+    def _targets(self, params: AmendParams, order: Order) -> set[str]:
         """Name the targets that differ from the order and from an amend of it under way."""
-        order = naming.order_of(self._desk, params)
         under_way = {
             "amount": order.amend_amount,
             "price": order.amend_price,
             "stop_price": order.amend_stop_price,
         }
-        wanted: Fields = {name: getattr(params, name) for name in under_way}
-        wanted["stop_loss"] = trigger_of(params.stop_loss)
-        wanted["take_profit"] = trigger_of(params.take_profit)
         return {
             name
-            for name, target in wanted.items()
-            if target is not None and target not in {getattr(order, name), under_way.get(name)}
+            for name, target in targets_of(params).items()
+            if target not in {getattr(order, name), under_way.get(name)}
         }
+
+    async def _amended_long_ago(self, params: AmendParams) -> Answer:
+        """Answer for an order that only the journal may know: it has what it has."""
+        row = await self._gone(params)
+        if any(target != target_in(row, name) for name, target in targets_of(params).items()):
+            raise Refused(
+                Code.CONFLICT,
+                f"order {row['client_order_id']} is {row['status']}; "
+                "only an open order can be amended",
+                {"status": row["status"]},
+            )
+        told: Fields = {"changed": False, "method": "native"}
+        if params.dry_run:
+            told |= {"dry_run": True, "effect": {"orders": 0, "symbols": [row["symbol"]]}}
+        return Answer(result=row | told)
 
     def amend_effect(self, call: Call[AmendParams]) -> Fields | None:
         """What an amend would place, judged as the replacement it is (R5).
@@ -545,8 +667,10 @@ class Orders:
         which is as good as a cancel.
         """
         params = call.params
-        order = naming.order_of(self._desk, params)
-        replaced = self._targets(params) & {"amount", "price", "stop_price"}
+        order = self._find(params)
+        if order is None:
+            return None  # it has ended long ago, or never was
+        replaced = self._targets(params, order) & {"amount", "price", "stop_price"}
         amount = params.amount or order.amount
         if not replaced or (replaced == {"amount"} and amount < order.amount):
             return None
@@ -572,7 +696,7 @@ class Orders:
                 )
             case AmendFailed(unknown=False, code=code, reason=reason):
                 code = code or Code.VENUE_REJECTED
-                raise Failed(code, reason, self._details(order, code, reason), at=at)
+                raise Failed(code, reason, details_of(self._row(order), code, reason), at=at)
             case AmendDone(method=method):
                 return Answer(result=self._row(order) | {"changed": True, "method": method}, at=at)
             case _:
@@ -584,7 +708,9 @@ class Orders:
 
     def cancel(self, call: Call[NameParams]) -> Given:
         """Cancel an order; one that has ended answers with its final state."""
-        order = naming.order_of(self._desk, call.params)
+        order = self._find(call.params)
+        if order is None:
+            return self._canceled_long_ago(call.params)
         if call.params.dry_run:
             effect = {"orders": 0 if order.status.ended else 1}
             return Answer(result=self._row(order) | {"dry_run": True, "effect": effect})
@@ -596,8 +722,16 @@ class Orders:
 
     def canceled_already(self, call: Call[NameParams]) -> bool:
         """Tell whether an order has ended, or is being canceled."""
-        order = naming.order_of(self._desk, call.params)
-        return order.status.ended or order.cancel_state is not Asked.NONE
+        order = self._find(call.params)
+        return order is None or order.status.ended or order.cancel_state is not Asked.NONE
+
+    async def _canceled_long_ago(self, params: NameParams) -> Answer:
+        """Answer for an order that only the journal may know: with its final state."""
+        row = await self._gone(params)
+        told: Fields = {"changed": False}
+        if params.dry_run:
+            told = {"dry_run": True, "effect": {"orders": 0}}
+        return Answer(result=row | told)
 
     def _canceled(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
         order, at = outcome.order, naming.changed(before, outcome.at)
@@ -648,14 +782,13 @@ class Orders:
     def batch(self, call: Call[BatchParams]) -> Given:
         """Do up to twenty items in order; each gets its own answer."""
         before = self._desk.outlet.positions()
-        answers: list[tuple[Item, Answer | Failure | asyncio.Future[Answer]]] = []
+        answers: list[tuple[Item, Given | Failure]] = []
         for item in call.params.items:
             try:
                 given = self._item(call, item)
             except Failure as failure:
                 answers.append((item, failure))
             else:
-                assert isinstance(given, Answer | asyncio.Future)
                 answers.append((item, given))
         return self._batched(answers, before)
 
@@ -733,22 +866,25 @@ class Orders:
 
     async def _batched(
         self,
-        answers: "list[tuple[Item, Answer | Failure | asyncio.Future[Answer]]]",
+        answers: "list[tuple[Item, Given | Failure]]",
         before: Mapping[str, object],
     ) -> Answer:
         items: list[Fields] = []
-        for item, given in answers:
-            try:
-                if isinstance(given, Failure):
-                    raise given
-                answer = given if isinstance(given, Answer) else await given
-            except Failure as failure:
-                failed: Fields = {"ok": False}
-                if item.client_order_id is not None:
-                    failed["client_order_id"] = item.client_order_id
-                items.append(failed | {"error": error_of(failure)})
-            else:
-                items.append({"ok": True, **answer.result})
+        try:
+            for item, given in answers:
+                try:
+                    answer = await answer_of(given)
+                except Failure as failure:
+                    failed: Fields = {"ok": False}
+                    if item.client_order_id is not None:
+                        failed["client_order_id"] = item.client_order_id
+                    items.append(failed | {"error": error_of(failure)})
+                else:
+                    items.append({"ok": True, **answer.result})
+        finally:
+            for _, given in answers:
+                if isinstance(given, Coroutine):
+                    given.close()  # a question that nobody waits for any more
         at = naming.changed(before, self._desk.outlet.positions())
         return Answer(result={"items": items}, at=at or None)
 
@@ -767,14 +903,8 @@ class Orders:
         return Answer(result=self._row(order) | {"fills": fills})
 
     async def _stored(self, params: GetParams) -> Answer:
-        found = await self._desk.store.order(
-            key=params.order_id, client_order_id=params.client_order_id
-        )
-        if found is None:
-            raise naming.no_order(params)
-        fills = await self._desk.store.fills(order_id=found.key, limit=500)
-        row: Fields = orjson.loads(found.body)
-        return Answer(result=row | {"fills": [orjson.loads(e.body) for e in fills.rows]})
+        (row,) = await self._with_fills([await self._gone(params)])
+        return Answer(result=row)
 
     def page(self, call: Call[ListParams]) -> Given:
         """List orders: working (and just ended) ones oldest first, or those of one end newest first."""
@@ -835,14 +965,25 @@ class Orders:
             limit=params.limit,
             cursor=params.cursor,
         )
-        orders = [self._with_fills(orjson.loads(entry.body)) for entry in page.rows]
+        orders = await self._with_fills([orjson.loads(entry.body) for entry in page.rows])
         return Answer(result={"orders": orders, "next_cursor": page.next_cursor})
 
-    def _with_fills(self, row: Fields) -> Fields:
-        market = self._desk.engine.markets.get(str(row["symbol"]))
-        fills = self._desk.engine.fills_of(str(row["id"])) if market is not None else ()
-        mode = self._desk.engine.mode
-        return row | {"fills": [rows.fill_row(f, market, mode) for f in fills if market]}
+    async def _with_fills(self, found: Sequence[Fields]) -> list[Fields]:
+        """Add the fills of orders, oldest first: of those in memory from there, of all others in one question."""
+        engine = self._desk.engine
+        gone = [str(row["id"]) for row in found if engine.orders.get(str(row["id"])) is None]
+        fills: dict[str, list[Fields]] = {}
+        for entry in await self._desk.store.fills_of(gone) if gone else ():
+            fill: Fields = orjson.loads(entry.body)
+            # The real one has taken its place: an order that lacks it is not forgotten.
+            if not fill["inferred"]:
+                fills.setdefault(str(fill["order_id"]), []).append(fill)
+        for row in found:
+            order_id = str(row["id"])
+            for booked in engine.fills_of(order_id):
+                shown = rows.fill_row(booked, engine.markets[booked.symbol], engine.mode)
+                fills.setdefault(order_id, []).append(dict(shown))
+        return [row | {"fills": fills.get(str(row["id"]), [])} for row in found]
 
     # -- an operator's decisions -----------------------------------------------------------------
 
@@ -851,7 +992,7 @@ class Orders:
         params = call.params
         return await self._decide(
             Resolve(
-                order_id=self._known(params.order_id).id,
+                order_id=await self._decidable(params.order_id),
                 status=Status(params.status),
                 filled=params.filled,
                 reason=params.reason,
@@ -865,7 +1006,7 @@ class Orders:
         params = call.params
         return await self._decide(
             Adopt(
-                order_id=self._known(params.order_id).id,
+                order_id=await self._decidable(params.order_id),
                 bot_id=params.bot_id,
                 who=naming.who_of(call),
                 ts=self._desk.now(),
@@ -874,8 +1015,8 @@ class Orders:
 
     def resolve_effect(self, call: Call[ResolveParams]) -> Fields | None:
         """What a resolution would change."""
-        order = self._known(call.params.order_id)
-        if order.status is not Status.UNKNOWN:
+        order = self._desk.engine.orders.get(call.params.order_id)
+        if order is None or order.status is not Status.UNKNOWN:
             return None
         return {"orders": 1, "symbols": [order.symbol], "status": call.params.status}
 
@@ -884,6 +1025,21 @@ class Orders:
         if order is None:
             raise Refused(Code.NOT_FOUND, f"no order {order_id}", {"what": "order"})
         return order
+
+    async def _decidable(self, order_id: str) -> str:
+        """Demand that an operator can still say something about an order.
+
+        Raises:
+            Refused: `not_found`; `conflict`, when it ended long ago.
+        """
+        if self._desk.engine.orders.get(order_id) is None:
+            row = await self._gone(GetParams(order_id=order_id))
+            raise Refused(
+                Code.CONFLICT,
+                f"order {row['client_order_id']} is {row['status']} and ended long ago",
+                {"status": row["status"]},
+            )
+        return order_id
 
     async def _decide(self, wish: Resolve | Adopt) -> Answer:
         before = self._desk.outlet.positions()
@@ -909,6 +1065,50 @@ def _rank_in(cursor: str) -> tuple[int, str]:
     if not dot or not order_id or not (created.isascii() and created.isdecimal()):
         raise invalid("cursor", "came from no page; use next_cursor as it came")
     return int(created), order_id
+
+
+async def answer_of(given: Given | Failure) -> Answer:
+    """Wait for an answer, where it is not there yet.
+
+    Raises:
+        Failure: There is none.
+    """
+    if isinstance(given, Failure):
+        raise given
+    return given if isinstance(given, Answer) else await given
+
+
+def details_of(row: Mapping[str, object], code: Code, reason: str) -> Fields:
+    """Name the order in a refusal of it."""
+    details: Fields = {"client_order_id": row["client_order_id"], "order_id": row["id"]}
+    if code is Code.VENUE_REJECTED:
+        details["venue"] = reason
+    return details
+
+
+def targets_of(params: AmendParams) -> Fields:
+    """Name what an amend asks for."""
+    wanted: Fields = {
+        "amount": params.amount,
+        "price": params.price,
+        "stop_price": params.stop_price,
+        "stop_loss": trigger_of(params.stop_loss),
+        "take_profit": trigger_of(params.take_profit),
+    }
+    return {name: target for name, target in wanted.items() if target is not None}
+
+
+def target_in(row: Mapping[str, object], name: str) -> object:
+    """Read from a row what an amend of `name` would have to ask for to change nothing."""
+    match row[name]:
+        case {"price": price, "limit": limit}:
+            return Trigger(price=Decimal(str(price)), limit=Decimal(str(limit)))
+        case str() as text if name in {"stop_loss", "take_profit"}:
+            return Trigger(price=Decimal(text))
+        case str() as text:
+            return Decimal(text)
+        case _:
+            return None
 
 
 def effect_of(order: Order, shown: Fields) -> Fields:
@@ -980,7 +1180,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             handler=orders.place,
             http=("POST /api/orders",),
             summary="Place an order; answered when the venue has answered, or after 10 s",
-            errors=ORDER_ERRORS,
+            errors=(*ORDER_ERRORS, Code.NOT_FOUND),
             example=BUY,
             command=True,
             effect=orders.effect,
@@ -994,7 +1194,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             handler=orders.preview,
             aliases=("order.validate",),
             summary="Judge an order by the gate's own rules without placing it",
-            errors=(Code.INVALID,),
+            errors=(Code.INVALID, Code.NOT_FOUND),
             example={k: v for k, v in BUY.items() if k != "client_order_id"},
         ),
         Op(
@@ -1061,6 +1261,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             handler=orders.history,
             http=("GET /api/orders/history",),
             summary="Ended orders with their fills, newest first",
+            errors=(Code.NOT_FOUND,),
             example={"symbol": "BTC/USDT", "limit": 20},
         ),
         Op(
@@ -1071,6 +1272,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             handler=orders.page,
             http=("GET /api/orders",),
             summary="Orders by status; open includes pending and unknown",
+            errors=(Code.NOT_FOUND,),
             example={"status": "open"},
         ),
         Op(

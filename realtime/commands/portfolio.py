@@ -1,20 +1,44 @@
-"""Ops of the portfolio: its value now and before."""
+"""Ops of the portfolio that tell: its value now and before, what it earned, how diversified it is."""
 
-from typing import Annotated
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, localcontext
+from typing import Annotated, Final, Literal
 
 import orjson
 from pydantic import Field
 
 from realtime.commands import naming
-from realtime.commands.params import Instant, Params, Symbol
+from realtime.commands.market import Timeframe
+from realtime.commands.params import Instant, Params, Positive, Symbol
 from realtime.commands.registry import Answer, Call, Op
+from realtime.desk.config.book import ConfigBook
 from realtime.desk.desk import Desk
-from realtime.model.errors import Code
-from realtime.model.market import MS
+from realtime.desk.weights import effective
+from realtime.engine import allocation, performance, rows
+from realtime.engine.bars import TIMEFRAMES
+from realtime.engine.market import down, plain, text
+from realtime.engine.performance import Figure, Flow, Sample
+from realtime.model.account import Marked
+from realtime.model.errors import Code, Refused
+from realtime.model.market import MONEY, MS, SECOND, ZERO, Bar, Market
+from realtime.store.rows import Entry
+from realtime.venues.base import Venue
 
 
-MOST: int = 5_000
-"""Samples in one answer."""
+Fields = dict[str, object]
+
+MOST: Final = 1_000
+"""Samples in one answer; more are thinned out."""
+READ: Final = 50_000
+"""Samples looked through: more than a month of one a minute."""
+TRANSFERS: Final = 500
+NO_FLOWS: Final = frozenset({"opening", "funding", "insurance", "position"})
+"""Kinds of transfers that are no deposit and no withdrawal."""
+BARS: Final = 1_000
+"""Bars of one symbol that statistics are made of."""
+UNPRICED: Final = "unpriced_transfer"
+INSUFFICIENT: Final = performance.INSUFFICIENT
 
 
 class SnapshotParams(Params):
@@ -24,18 +48,156 @@ class SnapshotParams(Params):
 
 
 class HistoryParams(Params):
-    """Which samples of equity; `step` thins them out [s]."""
+    """Which samples of equity; `step` thins them out [s]: the last of each step, and its deepest drawdown."""
 
     since: Instant | None = Field(None, alias="from")
     until: Instant | None = Field(None, alias="to")
-    step: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    step: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+
+
+class PerformanceParams(Params):
+    """Which window, up to now; `benchmark` is a symbol to hold against it."""
+
+    timeframe: Literal["1h", "24h", "7d", "30d"]
+    benchmark: Symbol | None = None
+
+
+class DiversificationParams(Params):
+    """How far back correlations look, and of which bars they are made."""
+
+    days: Annotated[int, Field(ge=1, le=365)] = 30
+    timeframe: Timeframe = "1h"
+
+
+class TradeParams(Params):
+    """A trade at the market that is only looked at."""
+
+    symbol: Symbol
+    amount: Positive
+    trade_type: Literal["buy", "sell"]
+
+
+# --- bars -----------------------------------------------------------------------------------------
+
+
+async def closes_of(
+    source: Venue, symbols: Iterable[str], *, timeframe: str, days: int, now: int
+) -> dict[str, dict[int, float]]:
+    """Read closing prices by opening time; of closed bars, at most the newest `BARS`.
+
+    Args:
+        source: Gives the bars.
+        symbols: Unified.
+        timeframe: Of the bars.
+        days: How far back.
+        now: [ns].
+    """
+    length = TIMEFRAMES[timeframe]
+    count = min(days * 86_400 * SECOND // length, BARS - 1)
+    found: dict[str, dict[int, float]] = {}
+    for symbol in symbols:
+        bars: Sequence[Bar] = await source.ohlcv(symbol, timeframe, None, count + 2)
+        closed = [bar for bar in bars if bar.ts + length <= now][-(count + 1) :]
+        found[symbol] = {bar.ts: float(bar.close) for bar in closed}
+    return found
+
+
+def common_returns(closes: Mapping[str, Mapping[int, float]]) -> list[list[float]]:
+    """Make returns of the times at which every symbol has a bar, one row per symbol.
+
+    Raises:
+        Refused: `invalid`, naming symbol and place of a price that is not above zero.
+    """
+    shared = sorted(set.intersection(*(set(known) for known in closes.values())))
+    return [
+        allocation.returns_of([known[ts] for ts in shared], f"closes.{symbol}")
+        for symbol, known in closes.items()
+    ]
+
+
+def related(returns: Sequence[Sequence[float]], symbols: Sequence[str]) -> list[list[float]]:
+    """Correlate returns.
+
+    Raises:
+        Refused: `invalid`, naming the symbol that did not move.
+    """
+    return allocation.correlation(allocation.covariance(returns), symbols)
+
+
+# --- samples --------------------------------------------------------------------------------------
+
+
+def sample_of(entry: Entry) -> tuple[Sample, str]:
+    """Read a sample of equity, and the equity as it was written."""
+    _, equity, drawdown = orjson.loads(entry.body)["sample"]
+    return Sample(entry.ts, float(equity), drawdown), str(equity)
+
+
+def pictured(entries: Sequence[Entry], step: int | None) -> tuple[list[list[object]], int | None]:
+    """Make rows `[ts, equity, drawdown]` of samples, at most `MOST`.
+
+    Args:
+        entries: Of the table `equity`, oldest first.
+        step: Wanted [ns]; None keeps all.
+
+    Returns:
+        The rows, and the step that was used [ns].
+    """
+    read = [sample_of(entry) for entry in entries]
+    # Money does not pass through a float.
+    written = {sample.ts: equity for sample, equity in read}
+    samples = [sample for sample, _ in read]
+    if step is not None:
+        samples = performance.thinned(samples, step)
+    coarser = performance.step_for(samples, MOST)
+    if coarser is not None:
+        step = coarser
+        samples = performance.thinned(samples, step)
+    return [[s.ts // MS, written[s.ts], s.drawdown] for s in samples], step
+
+
+# --- one trade ------------------------------------------------------------------------------------
+
+
+def required(levels: Iterable[tuple[str, str]], amount: Decimal, taker: Decimal) -> Decimal | None:
+    """Walk a book for an amount: its cost with the taker's fee [quote]; None where the book is too thin."""
+    with localcontext(MONEY):
+        cost, left = ZERO, amount
+        for price, there in levels:
+            part = min(left, Decimal(there))
+            cost += part * Decimal(price)
+            left -= part
+            if not left:
+                return cost * (1 + max(taker, ZERO))
+    return None
+
+
+def affordable(
+    levels: Iterable[tuple[str, str]], available: Decimal, taker: Decimal, step: Decimal
+) -> Decimal:
+    """Walk a book with all that is available: the amount it buys, fee included, floored to the step [base]."""
+    with localcontext(MONEY):
+        left, amount = available / (1 + max(taker, ZERO)), ZERO
+        for price_text, there_text in levels:
+            price, there = Decimal(price_text), Decimal(there_text)
+            if there * price >= left:
+                amount += left / price
+                break
+            amount += there
+            left -= there * price
+        return down(amount, step)
+
+
+# --- the handlers ---------------------------------------------------------------------------------
 
 
 class Portfolios:
     """The handlers."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, source: Venue, book: ConfigBook) -> None:
         self._desk = desk
+        self._source = source
+        self._book = book
 
     def snapshot(self, call: Call[SnapshotParams]) -> Answer:
         """Value everything the account holds."""
@@ -48,31 +210,291 @@ class Portfolios:
             row["positions"] = [position for position in held if position["symbol"] in wanted]
         return Answer(result=row)
 
+    async def status(self, _call: Call[Params]) -> Answer:
+        """Give value, profit, risk and spread in one."""
+        desk = self._desk
+        counted = await effective(desk, self._book)
+        now = desk.now()
+        row = desk.outlet.portfolio_row()
+        value = desk.engine.value(now)
+        used = self._book.current.enabled
+        return Answer(
+            result={
+                "total_value": row["total_value"],
+                "valuation_currency": row["valuation_currency"],
+                "reason": row["reason"],
+                "cash": row["cash"],
+                "positions": row["positions"],
+                "position_count": row["position_count"],
+                "total_pnl": row["total_unrealized_pnl"],
+                "total_pnl_pct": row["total_unrealized_pnl_pct"],
+                "risk_summary": risk_summary(desk),
+                "diversification": self._spread(value.positions),
+                "active_strategies": {
+                    name: {"weight": counted.get(name, 0.0), "min_confidence": use.min_confidence}
+                    for name, use in used.items()
+                },
+                "ts": now // MS,
+            }
+        )
+
+    # -- before ----------------------------------------------------------------------------------
+
     async def history(self, call: Call[HistoryParams]) -> Answer:
         """Give samples of equity: `[ts, equity, drawdown]`, oldest first."""
         params = call.params
+        if params.since is not None and params.until is not None and params.until <= params.since:
+            raise allocation.invalid("to", "must be after from")
         entries = await self._desk.store.rows(
             "equity",
             since=naming.ns(params.since),
             until=naming.ns(params.until),
-            limit=10 * MOST,
+            limit=READ,
         )
-        samples: list[list[object]] = []
-        next_ts = 0
-        for entry in entries:
-            ts = entry.ts // MS
-            if ts < next_ts:
-                continue
-            samples.append(orjson.loads(entry.body)["sample"])
-            if params.step is not None:
-                next_ts = ts + params.step * 1000
-        return Answer(result={"equity": samples[-MOST:]})
+        step = None if params.step is None else params.step * SECOND
+        # A month of samples is some ten milliseconds of reading.
+        samples, step = await asyncio.to_thread(pictured, entries, step)
+        return Answer(result={"equity": samples, "step": None if step is None else step // SECOND})
+
+    async def performance(self, call: Call[PerformanceParams]) -> Answer:
+        """Measure a window up to now."""
+        params = call.params
+        length, step = performance.TIMEFRAMES[params.timeframe]
+        market = None
+        if params.benchmark is not None:
+            market = naming.market_of(self._desk.engine.markets, params.benchmark)
+        now = self._desk.now()
+        since = now - (length + step) * SECOND
+        entries = await self._desk.store.rows("equity", since=since, until=now + 1, limit=READ)
+        flows = await self._flows(since, now + 1)
+
+        def measured() -> list[Figure]:
+            return performance.performance(
+                [sample for sample, _ in map(sample_of, entries)],
+                flows or (),
+                until=now,
+                length_s=length,
+                step_s=step,
+            )
+
+        figures = await asyncio.to_thread(measured)
+        if flows is None:
+            figures = [
+                Figure(name=f.name, value=None, unit=f.unit, ts=f.ts, reason=UNPRICED)
+                for f in figures
+            ]
+        if market is not None:
+            figures.append(await self._benchmark(market, length, now))
+        return Answer(
+            result={
+                "timeframe": params.timeframe,
+                "performance": [figure_row(figure) for figure in figures],
+            }
+        )
+
+    async def _flows(self, since: int, until: int) -> list[Flow] | None:
+        """Read deposits and withdrawals at the price of their minute; None where one has no price."""
+        found: list[Flow] = []
+        cursor: str | None = None
+        while True:
+            page = await self._desk.store.events(
+                event_type="transfer", since=since, until=until, limit=TRANSFERS, cursor=cursor
+            )
+            for entry in page.rows:
+                data = orjson.loads(entry.body)["data"]
+                if data["kind"] in NO_FLOWS:
+                    continue
+                price = await self._price(str(data["currency"]), entry.ts)
+                if price is None:
+                    return None
+                found.append(Flow(entry.ts, float(data["amount"]) * price))
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+
+    async def _price(self, currency: str, ts: int) -> float | None:
+        """Give what a unit of a currency was worth at a time, else what it is worth now."""
+        engine = self._desk.engine
+        if currency == engine.valuation_currency:
+            return 1.0
+        symbol = f"{currency}/{engine.valuation_currency}"
+        if symbol in engine.markets:
+            minute = ts - ts % TIMEFRAMES["1m"]
+            bars = await self._source.ohlcv(symbol, "1m", minute, 1)
+            if bars and bars[0].ts == minute:
+                return float(bars[0].close)
+        worth = engine.worth(currency)
+        return None if worth is None else float(worth)
+
+    async def _benchmark(self, market: Market, length: int, now: int) -> Figure:
+        """Say what holding a symbol had returned; up to its price now."""
+        timeframe = "1m" if length <= 3_600 else "5m" if length <= 86_400 else "1h"
+        days = max(length // 86_400, 1)
+        known = await closes_of(
+            self._source, [market.symbol], timeframe=timeframe, days=days, now=now
+        )
+        start = now - length * SECOND
+        span = TIMEFRAMES[timeframe]
+        within = {ts: close for ts, close in known[market.symbol].items() if ts + span >= start}
+        closes = list(within.values())
+        mark = self._desk.engine.mark(market.symbol)
+        # A history that begins inside of the window says nothing about its start.
+        if mark is None or not within or next(iter(within)) >= start:
+            return performance.benchmark([], now)
+        closes.append(float(mark[0]))
+        return performance.benchmark(closes, now)
+
+    # -- spread ----------------------------------------------------------------------------------
+
+    def _spread(self, held: Sequence[Marked]) -> Fields:
+        """Measure how the value of positions is spread."""
+        values: dict[str, float] = {}
+        for marked in held:
+            market = self._desk.engine.markets[marked.position.symbol]
+            worth = self._desk.engine.worth(market.cash)
+            if marked.notional is None or worth is None:
+                return nothing_spread(f"{marked.position.symbol} has no price")
+            values[marked.position.symbol] = float(marked.notional * worth)
+        found = allocation.spread_of(list(values.values()))
+        if found is None:
+            return nothing_spread("nothing is held")
+        return {
+            "hhi": found.hhi,
+            "effective_positions": found.effective_positions,
+            "max_weight": found.max_weight,
+            "diversification": found.diversification,
+            "reason": None,
+        }
+
+    async def diversification(self, call: Call[DiversificationParams]) -> Answer:
+        """Say how the value is spread, and how much positions move as one."""
+        desk, params = self._desk, call.params
+        held = desk.engine.value(desk.now()).positions
+        row = self._spread(held)
+        symbols = [marked.position.symbol for marked in held]
+        matrix: list[list[float]] | None = None
+        samples = 0
+        reason: str | None = "nothing is held" if not symbols else None
+        if symbols:
+            closes = await closes_of(
+                self._source,
+                symbols,
+                timeframe=params.timeframe,
+                days=params.days,
+                now=desk.now(),
+            )
+            returns = common_returns(closes)
+            samples = len(returns[0])
+            if samples < allocation.LEAST:
+                reason = INSUFFICIENT
+            else:
+                # Fifty symbols are some ten milliseconds of arithmetic.
+                matrix = await asyncio.to_thread(related, returns, symbols)
+        return Answer(
+            result={
+                **row,
+                "average_correlation": None
+                if matrix is None
+                else allocation.average_correlation(matrix),
+                "correlation": {
+                    "symbols": symbols,
+                    "matrix": matrix,
+                    "samples": samples,
+                    "reason": reason,
+                },
+            }
+        )
+
+    # -- one trade -------------------------------------------------------------------------------
+
+    def validate_trade(self, call: Call[TradeParams]) -> Answer:
+        """Say whether balances and book allow a trade at the market."""
+        params, engine = call.params, self._desk.engine
+        market = naming.market_of(engine.markets, params.symbol)
+        if market.contract:
+            message = f"{market.symbol} is a derivative; risk.validate_order judges its margin"
+            raise Refused(Code.NOT_SUPPORTED, message, {"symbol": market.symbol})
+        buying = params.trade_type == "buy"
+        currency = market.quote if buying else market.base
+        available = engine.free(currency) or ZERO
+        book = engine.books.get(market.symbol)
+        if buying and (book is None or book.crossed):
+            raise Refused(
+                Code.VENUE_UNAVAILABLE, f"no order book of {market.symbol} yet", retry_after=1.0
+            )
+        needed: Decimal | None = params.amount
+        most = down(available, market.amount_step)
+        if buying and book is not None:
+            needed = required(book.asks, params.amount, market.taker)
+            most = affordable(book.asks, available, market.taker, market.amount_step)
+        valid = needed is not None and needed <= available
+        if needed is None:
+            message = f"the order book has less than {plain(params.amount)} {market.base}"
+        elif valid:
+            message = "the balance allows it"
+        else:
+            message = (
+                f"needs {plain(needed)} {currency}, {plain(available)} {currency} are available"
+            )
+        return Answer(
+            result={
+                "is_valid": valid,
+                "message": message,
+                "available_balance": plain(available),
+                "required_balance": None if needed is None else plain(needed),
+                "currency": currency,
+                "max_trade_size": text(most, market.amount_step),
+                "ts": self._desk.now() // MS,
+            }
+        )
 
 
-def ops(desk: Desk) -> list[Op]:
+def nothing_spread(reason: str) -> Fields:
+    """Make the row of a spread that cannot be said."""
+    names = ("hhi", "effective_positions", "max_weight", "diversification")
+    return {**dict.fromkeys(names), "reason": reason}
+
+
+def figure_row(figure: Figure) -> Fields:
+    """Make the row of a figure; `reason` only where there is no value."""
+    row: Fields = {
+        "name": figure.name,
+        "value": figure.value,
+        "unit": figure.unit,
+        "ts": None if figure.ts is None else figure.ts // MS,
+    }
+    return row if figure.reason is None else row | {"reason": figure.reason}
+
+
+def risk_summary(desk: Desk) -> Fields:
+    """Say in a few figures what the account risks."""
+    view = desk.engine.risk_view(desk.now())
+    score = view.total_risk_score
+    return {
+        "risk_level": view.risk_level,
+        "total_risk_score": None if score is None else float(score),
+        "position_count": view.position_count,
+        "leverage": None if view.leverage is None else float(view.leverage),
+        "daily_pnl": rows.money(view.daily_pnl),
+        "drawdown": None if view.drawdown is None else float(view.drawdown),
+        "trading_state": view.trading_state.value,
+    }
+
+
+def ops(desk: Desk, source: Venue, book: ConfigBook) -> list[Op]:
     """Make the rows of the table."""
-    portfolios = Portfolios(desk)
+    portfolios = Portfolios(desk, source, book)
     return [
+        Op(
+            name="portfolio.status",
+            params=Params,
+            scope="read",
+            lane="query",
+            handler=portfolios.status,
+            http=("GET /api/portfolio/status",),
+            summary="Value, profit, risk, diversification and the strategies that count",
+            example={},
+        ),
         Op(
             name="portfolio.snapshot",
             params=SnapshotParams,
@@ -85,12 +507,45 @@ def ops(desk: Desk) -> list[Op]:
             example={},
         ),
         Op(
+            name="portfolio.performance",
+            params=PerformanceParams,
+            scope="read",
+            lane="query",
+            handler=portfolios.performance,
+            http=("GET /api/portfolio/live/performance",),
+            summary="Time-weighted return, volatility, Sharpe ratio and drawdown; null with a reason",
+            errors=(Code.INVALID, Code.NOT_FOUND),
+            example={"timeframe": "24h", "benchmark": "BTC/USDT"},
+        ),
+        Op(
             name="portfolio.equity_history",
             params=HistoryParams,
             scope="read",
             lane="query",
             handler=portfolios.history,
-            summary="Equity and drawdown over time",
+            summary="Equity and drawdown over time, at most 1,000 samples",
+            errors=(Code.INVALID,),
             example={"step": 3600},
+        ),
+        Op(
+            name="portfolio.diversification",
+            params=DiversificationParams,
+            scope="read",
+            lane="query",
+            handler=portfolios.diversification,
+            summary="How the value is spread, and how much positions move as one",
+            errors=(Code.INVALID,),
+            example={"days": 30, "timeframe": "1h"},
+        ),
+        Op(
+            name="portfolio.validate_trade",
+            params=TradeParams,
+            scope="read",
+            lane="query",
+            handler=portfolios.validate_trade,
+            http=("POST /api/portfolio/live/validate-trade",),
+            summary="Whether balances and book allow a trade at the market, and the largest one",
+            errors=(Code.INVALID, Code.NOT_FOUND, Code.VENUE_UNAVAILABLE, Code.NOT_SUPPORTED),
+            example={"symbol": "BTC/USDT", "amount": "0.01", "trade_type": "buy"},
         ),
     ]

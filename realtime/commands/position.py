@@ -1,6 +1,5 @@
 """Ops of positions."""
 
-import asyncio
 from collections.abc import Awaitable, Mapping
 from decimal import Decimal
 from typing import Annotated, Final, Literal
@@ -8,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from realtime.commands import naming
-from realtime.commands.order import ORDER_ERRORS, Fields, Orders
+from realtime.commands.order import ORDER_ERRORS, Fields, Orders, answer_of
 from realtime.commands.params import (
     ChangeParams,
     ClientOrderId,
@@ -141,6 +140,10 @@ class Positions:
 
     def close(self, call: Call[CloseParams]) -> Given:
         """Close a position or a part of it with a reduce-only order."""
+        name = call.params.client_order_id
+        if name is not None and self._orders.forgot(name, content_of(call.params)):
+            # Of a dry run, too, there is nothing to say but what it came to.
+            return self._orders.placed_long_ago(name)
         placing = self._closing(call)
         if call.params.dry_run:
             return Answer(result={**self._orders.judged(placing), "dry_run": True})
@@ -170,17 +173,10 @@ class Positions:
             client_order_id=params.client_order_id,
             fields=fields,
         )
-        content = {
-            "position_id": params.position_id,
-            "type": params.type,
-            "amount": plain(params.amount) if params.amount is not None else "",
-            "fraction": str(params.fraction or ""),
-            "price": plain(params.price) if params.price is not None else "",
-        }
         return Placing(
             order=placing.order,
             who=placing.who,
-            content=content,
+            content=content_of(params),
             closing=True,
             allow_duplicate=True,
         )
@@ -215,7 +211,7 @@ class Positions:
     def close_all(self, call: Call[CloseAllParams]) -> Given:
         """Close all positions, or the one of a symbol."""
         before = self._desk.outlet.positions()
-        sent: list[tuple[Position, Failure | Answer | asyncio.Future[Answer]]] = []
+        sent: list[tuple[Position, Failure | Given]] = []
         held = self._matching(call.params)
         if call.params.dry_run:
             return Answer(result={"dry_run": True, "effect": self._effect_of(held)})
@@ -227,7 +223,6 @@ class Positions:
             except Failure as failure:
                 sent.append((position, failure))
             else:
-                assert isinstance(given, Answer | asyncio.Future)
                 sent.append((position, given))
         return self._closed(sent, before)
 
@@ -257,16 +252,14 @@ class Positions:
 
     async def _closed(
         self,
-        sent: "list[tuple[Position, Failure | Answer | asyncio.Future[Answer]]]",
+        sent: "list[tuple[Position, Failure | Given]]",
         before: Mapping[str, object],
     ) -> Answer:
         closed: list[Fields] = []
         failed: list[Fields] = []
         for position, given in sent:
             try:
-                if isinstance(given, Failure):
-                    raise given
-                answer = given if isinstance(given, Answer) else await given
+                answer = await answer_of(given)
             except Failure as failure:
                 failed.append({"position_id": position.id, "error": error_of(failure)})
             else:
@@ -295,6 +288,17 @@ class Positions:
         return Answer(result=row, at=at or None)
 
 
+def content_of(params: CloseParams) -> dict[str, str]:
+    """Normalise what was sent, for the comparison of resends."""
+    return {
+        "position_id": params.position_id,
+        "type": params.type,
+        "amount": plain(params.amount) if params.amount is not None else "",
+        "fraction": str(params.fraction or ""),
+        "price": plain(params.price) if params.price is not None else "",
+    }
+
+
 ERRORS: Final = (*ORDER_ERRORS, Code.NOT_FOUND)
 
 
@@ -311,6 +315,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             http=("GET /api/positions",),
             summary="Everything held, at the market's price",
             example={},
+            errors=(Code.NOT_FOUND,),
         ),
         Op(
             name="position.get",

@@ -14,9 +14,12 @@ from realtime.commands.params import ChangeParams, Params, RequestId, Text, inva
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Trading
+from realtime.engine.combine import risk_score
 from realtime.engine.market import plain
+from realtime.engine.sizing import SIZING, STOPS
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Configure, ResetDaily
+from realtime.model.orders import Order
 from realtime.model.principal import ADMIN
 from realtime.model.risk import Limits
 
@@ -139,6 +142,8 @@ class Risks:
     def validate(self, call: Call[PlaceParams]) -> Answer:
         """Judge an order and say what it would mean for the account."""
         placing = placing_of(call, self._trading, self._desk.engine.markets)
+        backing = placing.backing
+        sure = call.params.confidence if backing is None else backing.confidence
         shown = self._orders.judged(placing)
         view = self._desk.engine.risk_view(self._desk.now())
         rules = shown["rules"]
@@ -157,13 +162,15 @@ class Risks:
                     else float(view.total_risk_score),
                 },
                 "order_risk": order_risk(size),
-                "probability_risk": None,
+                "probability_risk": None
+                if backing is None
+                else risk_score(backing.probabilities, backing.confidence),
                 "impact_on_portfolio": self._impact(shown, view.gross_exposure, view.equity),
-                "recommended_stop_loss": None,
-                "recommended_take_profit": None,
+                "recommended_stop_loss": shown["recommended_stop_loss"],
+                "recommended_take_profit": shown["recommended_take_profit"],
                 "risk_reward": risk_reward(placing.order, shown),
                 "max_allowed_amount": shown["max_allowed_amount"],
-                "confidence_level": None,
+                "confidence_level": None if sure is None else confidence_level(sure),
             }
         )
 
@@ -193,24 +200,93 @@ def order_risk(size: Mapping[str, object] | None) -> float | None:
     return float(min(Decimal(str(size["value"])) / limit, Decimal(1))) if limit else 1.0
 
 
-def risk_reward(order: Any, shown: Mapping[str, object]) -> float | None:
-    """Distance to the target over the distance to the stop; None without both."""
-    entry = order.price or (Decimal(str(shown["average"])) if shown.get("average") else None)
-    if entry is None or order.stop_loss is None or order.take_profit is None:
+def confidence_level(confidence: float) -> str:
+    """Name a confidence 0..1."""
+    if confidence < 0.6:
+        return "low"
+    return "medium" if confidence < 0.8 else "high"
+
+
+def risk_reward(order: Order, shown: Mapping[str, object]) -> float | None:
+    """Distance to the target over the distance to the stop, the recommended ones where it has none of its own."""
+    entry = order.price or _price(shown["average"]) or _price(shown["reference_price"])
+    stop = _price(shown["recommended_stop_loss"])
+    target = _price(shown["recommended_take_profit"])
+    if order.stop_loss is not None:
+        stop = order.stop_loss.price
+    if order.take_profit is not None:
+        target = order.take_profit.price
+    if entry is None or stop is None or target is None or stop == entry:
         return None
-    risk = abs(entry - order.stop_loss.price)
-    return float(abs(order.take_profit.price - entry) / risk) if risk else None
+    return float(abs(target - entry) / abs(entry - stop))
+
+
+def _price(text: object) -> Decimal | None:
+    return None if text is None else Decimal(str(text))
 
 
 # --- limits ---------------------------------------------------------------------------------------
 
 KINDS: Final = {field.name: field.type for field in fields(Limits)}
-LOWER_IS_LOOSER: Final = frozenset({"duplicate_order_ms", "cooldown_minutes"})
-FREE: Final = frozenset({"warn_at"})
+LOWER_IS_LOOSER: Final = frozenset(
+    {
+        "duplicate_order_ms",
+        "cooldown_minutes",
+        "min_signal_confidence",
+        "low_action_probability",
+        "confidence_threshold",
+    }
+)
+# What moves a size or a stop within the limits and loosens none of them.
+FREE: Final = frozenset(
+    {
+        "warn_at",
+        "stop_method",
+        "atr_multiplier",
+        "lookback",
+        "sizing_method",
+        "probability_weight",
+        "volatility_target",
+    }
+)
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "on_breach": ("reducing", "halted", "flatten"),
     "daily_loss_reset": ("manual", "next_day"),
+    "stop_method": STOPS,
+    "sizing_method": SIZING,
 }
+ONE: Final = Decimal(1)
+BOUNDS: Final[Mapping[str, tuple[Decimal, Decimal | None]]] = {
+    "max_leverage": (ONE, None),
+    "lookback": (ONE, Decimal(500)),
+    **dict.fromkeys(
+        (
+            "price_band",
+            "price_band_passive",
+            "max_slippage",
+            "max_daily_loss",
+            "max_drawdown",
+            "warn_at",
+            "stop_loss_fraction",
+            "take_profit_fraction",
+            "probability_weight",
+            "risk_per_trade",
+            "kelly_fraction",
+            "min_signal_confidence",
+            "low_action_probability",
+            "high_risk_size",
+            "risk_score_threshold",
+            "confidence_threshold",
+            "max_position_size",
+        ),
+        (Decimal(0), ONE),
+    ),
+}
+"""Least and most of a limit; 0 and no bound where it is not named."""
+POSITIVE: Final = frozenset(
+    {"max_position_size", "atr_multiplier", "volatility_target", "kelly_fraction"}
+)
+"""What must be above its least."""
 
 
 def limits_row(limits: Limits) -> Fields:
@@ -244,7 +320,7 @@ def _parse(name: str, value: object) -> object:
             raise invalid(name, f"must be one of {', '.join(CHOICES[name])}")
         return value
     if "Decimal" in kind:
-        return _decimal(name, value)
+        return _bounded(name, _decimal(name, value))
     if "tuple" in kind:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise invalid(name, "must be a list of symbols, or null")
@@ -255,6 +331,17 @@ def _parse(name: str, value: object) -> object:
         return value
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 10**9:
         raise invalid(name, "must be an integer of 0 or more")
+    _bounded(name, Decimal(value))
+    return value
+
+
+def _bounded(name: str, value: Decimal) -> Decimal:
+    least, most = BOUNDS.get(name, (Decimal(0), None))
+    if value < least or (name in POSITIVE and value == least):
+        word = "above" if name in POSITIVE else "at least"
+        raise invalid(name, f"must be {word} {plain(least)}; was {plain(value)}")
+    if most is not None and value > most:
+        raise invalid(name, f"must be at most {plain(most)}; was {plain(value)}")
     return value
 
 
@@ -280,6 +367,8 @@ def changed_names(known: Limits, wanted: Limits) -> list[str]:
 def loosens(known: Limits, wanted: Limits, name: str) -> bool:
     """Whether a change lets more pass than before."""
     old, new = getattr(known, name), getattr(wanted, name)
+    if name in FREE:
+        return False
     if name in CHOICES:
         return CHOICES[name].index(new) < CHOICES[name].index(old)
     if name == "allowed_symbols":
@@ -288,8 +377,6 @@ def loosens(known: Limits, wanted: Limits, name: str) -> bool:
         return old and not new
     if new is None or old is None:
         return new is None
-    if name in FREE:
-        return False
     return bool(new < old) if name in LOWER_IS_LOOSER else bool(new > old)
 
 

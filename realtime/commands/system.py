@@ -1,4 +1,4 @@
-"""Ops about the server itself: health, status, its connections, and faults on the paper exchange."""
+"""Ops about the server itself: health, status, and faults on the paper exchange."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
@@ -62,7 +62,6 @@ def ops(
     *,
     health: Callable[[], Mapping[str, object]],
     status: Callable[[], Mapping[str, object]],
-    connections: Callable[[], Mapping[str, object]],
     faults: Faults | None,
 ) -> list[Op]:
     """Make the rows.
@@ -70,7 +69,6 @@ def ops(
     Args:
         health: Result of `system.health`.
         status: Result of `system.status`, the object of channel `status`.
-        connections: Result of `monitoring.connections`.
         faults: Of the paper exchange; None in live mode.
     """
 
@@ -122,15 +120,6 @@ def ops(
             errors=(Code.NOT_SUPPORTED, Code.NOT_FOUND),
             example={"faults": [{"kind": "lost_after", "probability": 0.1, "duration_s": 60}]},
             command=True,
-        ),
-        Op(
-            name="monitoring.connections",
-            params=Params,
-            scope="admin",
-            lane="query",
-            handler=lambda _call: Answer(result=connections()),
-            http=("GET /ws/metrics",),
-            summary="who is connected, and how far behind",
         ),
     ]
 

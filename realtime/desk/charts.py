@@ -15,6 +15,8 @@ from realtime.venues.base import Venue
 logger = logging.getLogger(__name__)
 
 Row = list[object]
+Closed = Callable[[Bar], None]
+"""Told a bar in the step that closes it; must not wait and must not trade."""
 HISTORY: Final = 2
 """Bars asked for at the start: the last closed and the forming one."""
 RETRY_S: Final = 5.0
@@ -45,6 +47,28 @@ class Charts:
         self._now = now
         self._folds: dict[str, dict[str, Bars]] = {}
         self._early: dict[tuple[str, str], list[Trade]] = {}
+        self._followers: dict[tuple[str, str], list[Closed]] = {}
+
+    def follow(self, symbol: str, timeframe: str, told: Closed) -> Callable[[], None]:
+        """Tell somebody every bar that closes from now on, once it is folded; `Feeds.follow` makes it so.
+
+        Returns:
+            Ends it.
+        """
+        followers = self._followers.setdefault((symbol, timeframe), [])
+        followers.append(told)
+        return lambda: followers.remove(told)
+
+    def forming(self, symbol: str, timeframe: str) -> Bar | None:
+        """Give the bar that still changes; None without one."""
+        fold = self._folds.get(symbol, {}).get(timeframe)
+        return None if fold is None else fold.forming
+
+    def _closed(self, symbol: str, timeframe: str, fold: Bars) -> None:
+        newest = fold.closed
+        assert newest is not None  # one has just closed
+        for told in tuple(self._followers.get((symbol, timeframe), ())):
+            told(newest)
 
     def want(self, symbol: str, timeframe: str, *, wanted: bool) -> None:
         """Begin or end to fold a symbol's trades into bars of a timeframe."""
@@ -97,8 +121,10 @@ class Charts:
         folds = self._folds.get(symbol)
         if folds:
             for timeframe, fold in folds.items():
-                fold.add(trade)
+                closed = fold.add(trade)
                 self._show(symbol, timeframe, fold, trade.ts)
+                if closed:
+                    self._closed(symbol, timeframe, fold)
 
     def advance(self, now: int) -> None:
         """Close bars whose time is over though nothing was traded since [ns]."""
@@ -106,6 +132,7 @@ class Charts:
             for timeframe, fold in folds.items():
                 if fold.advance(now):
                     self._show(symbol, timeframe, fold, now)
+                    self._closed(symbol, timeframe, fold)
 
     @property
     def idle(self) -> bool:

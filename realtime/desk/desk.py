@@ -35,6 +35,7 @@ from realtime.model.events import (
     BracketSet,
     CancelAtVenue,
     CancelFailed,
+    Configure,
     Duplicate,
     Effect,
     Event,
@@ -107,6 +108,7 @@ class Desk:
         gate: The way out; set once by the composition root.
         ask: Starts a look-up of an order; set by the composition root.
         notice: Tells all connections of a (subject, client) something; set by the composition root.
+        limits_changed: Told who gave the engine new limits, once they are in force; set by the root.
         room: Rows that may wait for the journal before wishes are refused.
         draining: Whether new placements are refused because the server stops.
         acked: Acknowledged alerts, and by whom.
@@ -132,6 +134,7 @@ class Desk:
         self.gate: WayOut
         self.ask: Callable[[str], None]
         self.notice: Noticed = _deaf
+        self.limits_changed: Callable[[Who], None] = lambda _who: None
         self.draining = False
         self.room = ROOM
         self.now = now
@@ -158,6 +161,8 @@ class Desk:
         if effects:
             self.audit.asked(event)
             self._carry(effects)
+            if isinstance(event, Configure):
+                self.limits_changed(event.who)
         elif isinstance(event, Unknown | AmendFailed):
             self._known_already(event)
         return effects

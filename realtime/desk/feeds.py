@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from realtime.desk.charts import Charts
+from realtime.desk.charts import Charts, Closed
 from realtime.model.events import BalanceSeen, MarketEvent, PositionSeen, VenueEvent
 from realtime.model.market import Stale
 from realtime.venues.base import Venue
@@ -59,6 +59,9 @@ class Feeds:
         self._heard = loop.time()
         self._wanted: set[str] = set()
         self._ending: dict[str, asyncio.TimerHandle] = {}
+        # Sources that parts of the server hold besides the hub's readers, and how many do.
+        self._held: dict[str, int] = {}
+        self._read: set[str] = set()
         self._sums = False
         self.asof = now()
         self.silent = False
@@ -113,7 +116,31 @@ class Feeds:
     # -- demand ----------------------------------------------------------------------------------
 
     def want(self, base: str, wanted: bool) -> None:  # noqa: FBT001 - the hub's callback
-        """Start the source of a channel, or end it after the time of grace."""
+        """Start the source of a channel, or end it after the time of grace, unless a bot still holds it."""
+        (self._read.add if wanted else self._read.discard)(base)
+        self._demand(base, wanted=wanted or base in self._held)
+
+    def follow(self, symbol: str, timeframe: str, told: Closed) -> Callable[[], None]:
+        """Keep the bars of a symbol coming and tell each one as it closes.
+
+        Returns:
+            Ends it.
+        """
+        base = f"ohlcv:{symbol}?timeframe={timeframe}"
+        self._held[base] = self._held.get(base, 0) + 1
+        self._demand(base, wanted=True)
+        ended = self._charts.follow(symbol, timeframe, told)
+
+        def release() -> None:
+            ended()
+            self._held[base] -= 1
+            if not self._held[base]:
+                del self._held[base]
+                self._demand(base, wanted=base in self._read)
+
+        return release
+
+    def _demand(self, base: str, *, wanted: bool) -> None:
         ending = self._ending.pop(base, None)
         if ending is not None:
             ending.cancel()

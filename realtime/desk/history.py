@@ -1,8 +1,11 @@
-"""Journaled logs beyond the hub's rings: what it is seeded with at start, and what a late reader is given."""
+"""What the journal holds beyond memory: what hub and engine are seeded with at start, what a late reader is given."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import orjson
+
+from realtime.engine.engine import Engine
 from realtime.hub.channels import LEVELS, Channel
 from realtime.hub.hub import Hub, Old
 from realtime.store.rows import LOGS, Log
@@ -10,6 +13,8 @@ from realtime.store.store import Store
 
 
 PAGE: Final = 2_000
+SIGNALS: Final = 1_000
+"""Newest decisions of bots that are looked at for the last one of every symbol."""
 
 
 async def seed(store: Store, hub: Hub) -> None:
@@ -21,6 +26,15 @@ async def seed(store: Store, hub: Hub) -> None:
         for start in range(1, first + 1, PAGE):
             page = await store.logs(log, start, min(start + PAGE - 1, first))
             hub.count_filtered(log, [entry for _, _, entry in page])
+
+
+async def seed_scores(store: Store, engine: Engine) -> None:
+    """Give the engine the risk score of the last signal of every symbol, as it was before the restart."""
+    for entry in await store.rows("signals", limit=SIGNALS):
+        row = orjson.loads(entry.body)
+        said = row.get("combined")
+        if isinstance(said, dict) and isinstance(said.get("risk_score"), float):
+            engine.score(row["symbol"], said["risk_score"])
 
 
 async def older(store: Store, channel: Channel, first: int, last: int) -> Sequence[Old]:

@@ -33,7 +33,13 @@ class Outlet:
     """Publishes for one desk."""
 
     def __init__(
-        self, *, engine: Engine, hub: Hub, mode: str, zone: str, now: Callable[[], int]
+        self,
+        *,
+        engine: Engine,
+        hub: Hub,
+        mode: str,
+        zone: Callable[[], str],
+        now: Callable[[], int],
     ) -> None:
         self._engine = engine
         self._hub = hub
@@ -207,7 +213,7 @@ class Outlet:
     def day_row(self) -> Entry:
         """Make the row of the trading day."""
         pnl = self._engine.risk_view(self._now()).daily_pnl
-        return dict(rows.day_row(self._engine.day, self._zone, pnl))
+        return dict(rows.day_row(self._engine.day, self._zone(), pnl))
 
     def canceling(self, running: bool) -> None:  # noqa: FBT001 - a callback of one fact
         """Show in `risk` whether a halt's cancels are not proven yet."""

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from realtime.desk.codec import dumps
+from realtime.desk.days import Days
 from realtime.desk.desk import Desk
 from realtime.desk.feeds import Feeds
 from realtime.desk.outlet import Outlet
@@ -40,7 +42,8 @@ class Routine:
         feeds: Feeds,
         reconciler: Reconciler,
         status: Status,
-        timezone: str,
+        days: Days,
+        timezone: Callable[[], str],
     ) -> None:
         """Make it.
 
@@ -50,21 +53,24 @@ class Routine:
             feeds: Judge their silence.
             reconciler: Fetches fills that are missing.
             status: Published when it changes.
-            timezone: Whose dates are trading days.
+            days: Read the daily bars of what is held.
+            timezone: Tells whose dates are trading days.
         """
         self._desk = desk
         self._outlet = outlet
         self._feeds = feeds
         self._reconciler = reconciler
         self._status = status
-        self._zone = ZoneInfo(timezone)
+        self._days = days
+        self._timezone = timezone
         self._mark: tuple[object, ...] = ()
         self._level = "ok"
         self._sampled = desk.engine.last_fill_ts
 
     def day(self, ns: int) -> str:
         """Name the trading day of a time."""
-        return datetime.fromtimestamp(ns / SECOND, self._zone).date().isoformat()
+        there = datetime.fromtimestamp(ns / SECOND, ZoneInfo(self._timezone()))
+        return there.date().isoformat()
 
     async def run(self) -> None:
         """Beat without end."""
@@ -84,6 +90,7 @@ class Routine:
         self._feeds.look()
         self.tick(now)
         self._reconciler.fetch_missing()
+        self._days.look()
         self._outlet.second()
         mark = self._status.mark()
         if mark != self._mark:
@@ -98,7 +105,9 @@ class Routine:
 
     def tick(self, now: int) -> None:
         """Tell the engine the time [ns]."""
-        self._desk.post(Tick(ts=now, day=self.day(now)))
+        # Another zone may have an earlier date: a day that has begun is not begun again.
+        day = max(self.day(now), self._desk.engine.day.day)
+        self._desk.post(Tick(ts=now, day=day))
 
     def sample(self, now: int) -> None:
         """Keep a sample of equity and the day's row."""

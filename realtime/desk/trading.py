@@ -20,7 +20,7 @@ from realtime.model.account import Position
 from realtime.model.errors import Failure, Refused
 from realtime.model.events import Amend, Cancel, CancelFailed, Duplicate, Place, SetState, Who
 from realtime.model.orders import Order, OrderType, Role, Side, Status, venue_client_id
-from realtime.model.risk import TradingState
+from realtime.model.risk import Backing, TradingState
 
 
 T = TypeVar("T")
@@ -36,6 +36,7 @@ class Placing:
         order: The draft; its id is given when it is placed.
         content: For the comparison with resends (I1).
         closing: It closes a position: an admin's passes a halt.
+        backing: The signal it is placed on.
     """
 
     order: Order
@@ -43,6 +44,7 @@ class Placing:
     content: Mapping[str, str] = field(default_factory=dict)
     allow_duplicate: bool = False
     closing: bool = False
+    backing: Backing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,8 @@ class Trading:
 
     Attributes:
         venue: Id of the account's venue.
+        guard: Judges what bots wish before the gate does: raises where a budget or a lease forbids it. Set by the
+            composition root.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class Trading:
         self._timeout_s = timeout_s
         # What waits for its turn at an order, by the order's id.
         self._turns: dict[str, deque[Callable[[], None]]] = {}
+        self.guard: Callable[[Order, Who], None] = _open
 
     # -- one order -------------------------------------------------------------------------------
 
@@ -157,6 +162,14 @@ class Trading:
             Refused: As the gate says, or `busy`.
         """
         self._desk.check_room()
+        order = placing.order
+        # A resend is answered by what was sent, whatever the budget says by now.
+        if self._desk.engine.orders.by_client_id(order.client_order_id) is None:
+            try:
+                self.guard(order, placing.who)
+            except Refused:
+                if not self._desk.engine.forgot(order.client_order_id):
+                    raise
         return self.place_always(placing, answer, again)
 
     def place_always(
@@ -176,6 +189,7 @@ class Trading:
                 content=placing.content,
                 allow_duplicate=placing.allow_duplicate,
                 closing=placing.closing,
+                backing=placing.backing,
             )
         )
         for effect in effects:
@@ -237,15 +251,31 @@ class Trading:
             Refused: As `amend`.
         """
         self._desk.check_room()
+        self._guard_amend(wish)
         return self._desk.engine.preview_amend(wish)
 
     def _amend(
         self, wish: Amend, answer: Callable[[Outcome], T], same: Callable[[], T]
     ) -> "asyncio.Future[T] | T":
         self._desk.check_room()
+        self._guard_amend(wish)
         if not self._desk.post(wish):
             return same()
         return self._desk.answers.wait(wish.order_id, Asked.AMEND, answer)
+
+    def _guard_amend(self, wish: Amend) -> None:
+        """Judge what a bot's order would become."""
+        order = self._desk.engine.orders.get(wish.order_id)
+        if order is not None and order.bot_id is not None:
+            self.guard(
+                evolve(
+                    order,
+                    amount=wish.amount or order.amount,
+                    price=wish.price or order.price,
+                    stop_price=wish.stop_price or order.stop_price,
+                ),
+                wish.who,
+            )
 
     def _under_way(self, order_id: str) -> Asked | None:
         """Name what somebody has asked of an order and is not answered."""
@@ -496,6 +526,10 @@ def _hand_on(given: "asyncio.Future[T] | T", result: "asyncio.Future[T]") -> Non
             result.set_result(future.result())
 
     given.add_done_callback(done)
+
+
+def _open(_order: Order, _who: Who) -> None:
+    """Let everything pass to the gate: until bots are there."""
 
 
 def _same(outcome: Outcome) -> Outcome:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
 from realtime.engine.evolve import evolve_day, evolve_fill, evolve_position
+from realtime.engine.shares import Shares
 from realtime.model.account import Balance, Day, Position
 from realtime.model.events import Transferred
 from realtime.model.market import SECOND, ZERO, Market
@@ -83,6 +84,7 @@ class Account:
         "exits",
         "opened_ts",
         "positions",
+        "shares",
         "streaks",
         "told",
         "told_positions",
@@ -114,6 +116,8 @@ class Account:
         self.exits: dict[str, int] = {}
         # Bots that took part in a position since it was opened, by symbol.
         self.bots: dict[str, set[str]] = {}
+        # What is theirs, bot by bot.
+        self.shares = Shares()
         # The first look at the account [ns]; what was traded before it is in the opening already.
         self.opened_ts: int | None = None
         self.transferred: set[str] = set()
@@ -239,6 +243,7 @@ class Account:
         symbol = booking.symbol
         if fill.bot_id is not None:
             self.bots.setdefault(symbol, set()).add(fill.bot_id)
+            self.shares.book(fill, market, keep=keep)
         if not self.positions[symbol].amount:
             self.bots.pop(symbol, None)
         if keep:
@@ -253,6 +258,7 @@ class Account:
     def unbook(self, fill: Fill) -> tuple[Position, Position]:
         """Take an inferred fill back: exactly what it had changed, no more."""
         booking = self._bookings.pop((fill.symbol, fill.id))
+        self.shares.unbook(fill)
         for currency, change in booking.cash:
             self._count(self.books, currency, -change)
         market = self._markets[fill.symbol]
@@ -497,6 +503,7 @@ class Account:
             held: Mapping[object, object] = getattr(self, name)
             yield f"{name} {sorted((str(key), str(value)) for key, value in held.items())}"
         yield f"bots {sorted((symbol, sorted(bots)) for symbol, bots in self.bots.items())}"
+        yield from self.shares.dump()
         for symbol in sorted(self.positions):
             held_position = self.positions[symbol]
             yield (

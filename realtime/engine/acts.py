@@ -54,6 +54,7 @@ def placed(core: Core, fact: Placed, out: Out) -> None:
     out += [Record(fact), OrderChanged(order)]
     if order.protective:
         core.watched.add(order.symbol)
+    core.forget(fact.ts)
 
 
 def pace(core: Core, order: Order, ts: int) -> None:

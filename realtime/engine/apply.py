@@ -81,8 +81,8 @@ class Applier(Core):
                 money.state_set(self, fact, out)
             case Configured():
                 self.state.limits = fact.limits
-                data = {"version": fact.limits.version, "by": fact.by}
-                out += [Record(fact), RiskChanged(), Note("risk_limits_changed", data)]
+                # The book of the configuration tells of it, with old and new values.
+                out += [Record(fact), RiskChanged()]
             case Resolved():
                 acts.resolved(self, fact, out)
             case Adopted():

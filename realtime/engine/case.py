@@ -9,7 +9,7 @@ from realtime.engine.quotes import Walk
 from realtime.engine.state import Equity, State
 from realtime.model.market import ZERO, Market
 from realtime.model.orders import Order, OrderType, Side
-from realtime.model.risk import RuleResult
+from realtime.model.risk import Backing, RuleResult
 
 
 MARKET_MARGIN = Decimal("1.005")
@@ -33,6 +33,7 @@ class Case:
         notional, exposure, exposure_before: Of the order and the symbol at worst, after and before
             [valuation currency]; None when unknown.
         total: Worst-case exposure of the account afterwards [valuation currency].
+        backing: The signal it is placed on; None without one.
     """
 
     order: Order
@@ -54,6 +55,7 @@ class Case:
     exposure: Decimal | None
     total: Decimal | None
     equity: Equity
+    backing: Backing | None
 
 
 def make(
@@ -65,6 +67,7 @@ def make(
     admin: bool = False,
     closing: bool = False,
     allow_duplicate: bool = False,
+    backing: Backing | None = None,
 ) -> Case:
     """Work out the figures. The symbol must be one of the markets."""
     market = state.markets[order.symbol]
@@ -129,6 +132,7 @@ def make(
         exposure,
         total,
         state.equity(ts),
+        backing,
     )
 
 

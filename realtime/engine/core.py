@@ -174,6 +174,21 @@ class Core(ABC):
         assert order is not None, order_id
         return order
 
+    def forget(self, ts: int) -> None:
+        """Let go of orders that ended long ago.
+
+        Part of taking a fact that is journaled, and judged by what facts have made alone, so that a replay forgets
+        the same ones at the same places.
+        """
+        for root, legs in self.state.orders.forget(ts, self._may_go):
+            self.legs.forget(root, legs)
+            for order in (root, *legs):
+                # The venue's balances, which a replay has not heard, have ended it in a process.
+                self.state.reservations.release(order.id)
+
+    def _may_go(self, root: Order, _legs: Iterable[Order]) -> bool:
+        return not self.legs.protects(root)
+
     def gap(self, order: Order, ts: int) -> None:
         """Remember that a row shows more than our fills do, or that it does not any more."""
         gaps = self.state.orders.gaps

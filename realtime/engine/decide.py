@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import assert_never
 
 from realtime.engine.core import Core, Out
+from realtime.engine.forgotten import IGNORED
 from realtime.engine.market import down, plain
 from realtime.engine.orders import evolve
 from realtime.engine.risk import check, check_amend, door, door_amend, in_time, privileged
@@ -82,9 +83,6 @@ WISHES = (
     ResetDaily,
 )
 
-IGNORED = frozenset({"id", "expires_at", "mode", "confirm", "dry_run"})
-"""Arguments in which a resend may differ (I1)."""
-
 PATIENCE = SECOND
 """After this long a repeated cancel goes to the venue again [ns]."""
 
@@ -153,11 +151,14 @@ def repeated(state: State, wish: Place) -> Order | None:
 
     Raises:
         Refused: `conflict`: it was made with other content.
+        Forgotten: It has made one that is forgotten.
     """
     order = wish.order
     known = state.orders.by_client_id(order.client_order_id)
     if known is not None:
         differing = _differing(state.orders.content(known.id), wish.content)
+    elif _forgot(state, order.client_order_id, order.venue_client_id, wish.content):
+        raise Forgotten(order.client_order_id)
     else:
         known = state.orders.by_venue_client_id(order.venue_client_id)
         if known is None:
@@ -175,6 +176,37 @@ def repeated(state: State, wish: Place) -> Order | None:
     if differing:
         raise _conflict(order.client_order_id, differing)
     return known
+
+
+class Forgotten(Refused):
+    """An order of this id and content ended so long ago that the journal alone knows it; nothing is placed."""
+
+    def __init__(self, client_order_id: str) -> None:
+        text = f"client_order_id {client_order_id} was used by an order that ended long ago"
+        super().__init__(Code.CONFLICT, text, {"client_order_id": client_order_id})
+
+
+def forgot(state: State, client_order_id: str, content: Mapping[str, str] | None) -> bool:
+    """Whether a forgotten order had this id.
+
+    Raises:
+        Refused: `conflict`: it was placed with other content; not without any.
+    """
+    if state.orders.by_client_id(client_order_id) is not None:
+        return False
+    at_venue = venue_client_id(state.venue, client_order_id)
+    return _forgot(state, client_order_id, at_venue, content)
+
+
+def _forgot(
+    state: State, client_order_id: str, at_venue: str, content: Mapping[str, str] | None
+) -> bool:
+    if not state.orders.forgot_client(at_venue):
+        return False
+    if content is not None and not state.orders.forgot_content(at_venue, content):
+        # Its content is known by its hash alone, hence not which fields differ.
+        raise _conflict(client_order_id, [])
+    return True
 
 
 def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

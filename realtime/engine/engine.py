@@ -14,11 +14,13 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal, localcontext
 from hashlib import sha256
 
-from realtime.engine import decide, portfolio
+from realtime.engine import assessment, decide, portfolio
 from realtime.engine.apply import Applier
+from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.orderbook import OrderBook
 from realtime.engine.orders import Ledger
 from realtime.engine.risk import preview
+from realtime.engine.shares import Shares
 from realtime.engine.state import ALL, State
 from realtime.engine.watch import watch_price, watch_time
 from realtime.model.account import Balance, Day, Marked, Portfolio, Position, Valued
@@ -56,6 +58,9 @@ class Engine:
         venue, mode: Shown in rows.
         markets: By unified symbol.
         valuation_currency: In which equity and limits are counted.
+
+    Args:
+        sizes: How many ended orders are kept in memory, and how long.
     """
 
     def __init__(
@@ -66,13 +71,19 @@ class Engine:
         markets: Mapping[str, Market],
         limits: Limits,
         valuation_currency: str = "USDT",
+        sizes: Sizes = SIZES,
     ) -> None:
         self.venue = venue
         self.mode = mode
         self.markets = markets
         self.valuation_currency = valuation_currency
         self._state = State(
-            venue=venue, mode=mode, markets=markets, limits=limits, currency=valuation_currency
+            venue=venue,
+            mode=mode,
+            markets=markets,
+            limits=limits,
+            currency=valuation_currency,
+            sizes=sizes,
         )
         self._applier = Applier(self._state)
 
@@ -207,6 +218,11 @@ class Engine:
         """Booked fills of an order, oldest first."""
         return self._state.orders.fills_of(order_id)
 
+    @property
+    def shares(self) -> Shares:
+        """What bots have of the account; to be read only."""
+        return self._state.account.shares
+
     def state(self, symbol: str | None = None, bot_id: str | None = None) -> TradingState:
         """The strictest trading state that applies to a symbol and a bot; without them, to all."""
         halt = self._state.halt_of(symbol, bot_id)
@@ -226,6 +242,11 @@ class Engine:
         with localcontext(MONEY):
             return self._state.quotes.worth(currency)
 
+    def free(self, currency: str) -> Decimal | None:
+        """What an order may use of a currency now; None while its balance is not known."""
+        with localcontext(MONEY):
+            return self._state.free(currency)
+
     def preview(self, place: Place) -> Preview:
         """What the gate would say to this placement now; nothing changes.
 
@@ -240,8 +261,21 @@ class Engine:
 
         Raises:
             Refused: `conflict`: it was made with other content.
+            Forgotten: It has made one that is forgotten.
         """
         return decide.repeated(self._state, place)
+
+    def forgot(self, client_order_id: str, content: Mapping[str, str] | None = None) -> bool:
+        """Whether an order had this id that is forgotten: the journal knows what it came to.
+
+        Args:
+            client_order_id: The client's.
+            content: What is sent under it now; None compares nothing.
+
+        Raises:
+            Refused: `conflict`: it was used with other content.
+        """
+        return decide.forgot(self._state, client_order_id, content)
 
     def preview_amend(self, amend: Amend) -> bool:
         """Whether this amend would change anything; nothing changes now.
@@ -256,7 +290,15 @@ class Engine:
     def risk_view(self, ts: int) -> RiskView:
         """The account's risk (channel `risk`, op `risk.assessment`)."""
         with localcontext(MONEY):
-            return portfolio.risk_view(self._state, ts)
+            return assessment.risk_view(self._state, ts)
+
+    def score(self, symbol: str, score: float) -> None:
+        """Remember the risk score 0..1 of a symbol's last signal, for the assessment; it decides nothing."""
+        self._state.scores[symbol] = Decimal(repr(score))
+
+    def daily(self, symbol: str, returns: Mapping[int, float]) -> None:
+        """Take a symbol's daily returns by day [ns], for value at risk; they decide nothing."""
+        self._state.daily[symbol] = returns
 
     def value(self, ts: int) -> Portfolio:
         """Everything held, valued."""

@@ -9,14 +9,14 @@ from hashlib import sha256
 
 from realtime.engine.acts import follow
 from realtime.engine.core import NO_AMEND, Core, Out
-from realtime.engine.orders import evolve, step
+from realtime.engine.orders import STRANGE, evolve, step
 from realtime.model.events import (
     Alert,
     OrderChanged,
     OrderSeen,
     Record,
 )
-from realtime.model.market import SECOND
+from realtime.model.market import SECOND, ZERO
 from realtime.model.orders import (
     VENUE,
     Asked,
@@ -31,6 +31,9 @@ from realtime.model.orders import (
 TRAIL_EVERY = SECOND
 """A trailing stop's own trigger is written down at most this often [ns] (B6)."""
 
+LATE = "-late"
+"""Ends the id of an order that stands for one that is forgotten."""
+
 SETTLED = 5 * SECOND
 """A looked-up row this long after an unanswered amend or cancel settles it [ns]."""
 
@@ -42,6 +45,8 @@ def seen(core: Core, row: OrderSeen, out: Out) -> None:
     if order is None:
         external(core, row, out)
         return
+    if row.status.ended and order.status.ended and is_late(order):
+        return  # it speaks of all that ever filled, and most of that is forgotten
     known = orders.asof(order.id)
     if row.asof < known or (row.status is Status.OPEN and row.filled < order.filled):
         orders.stale_rows += 1
@@ -127,6 +132,11 @@ def row_terms(order: Order, row: OrderSeen) -> dict[str, object]:
 def resurrected(core: Core, order: Order, row: OrderSeen, out: Out) -> None:
     """An order thought dead works: alarm, and only exits from now on."""
     text = f"order {order.client_order_id} was {order.status}; the venue shows it working"
+    revive(core, order, text, row, out)
+
+
+def revive(core: Core, order: Order, text: str, row: OrderSeen, out: Out) -> None:
+    """Alarm about an order that works again."""
     data = {"order_id": order.id, "exchange_order_id": row.exchange_order_id}
     out.append(Alert("critical", "order_resurrected", text, data))
     core.reduce("order_resurrected", text, row.ts, out)
@@ -143,6 +153,12 @@ def external(core: Core, row: OrderSeen, out: Out) -> None:
     """An order without an intent: shown and counted, never touched by itself (2.7)."""
     if row.status.ended or row.symbol not in core.state.markets:
         return  # what it did is in the balances
+    orders = core.state.orders
+    back = orders.forgot(row.symbol, row.exchange_order_id, row.venue_client_id)
+    if back and row.evidence == "stream":
+        # Rows of a stream may come late, and with what they were compared with it is gone: a list will tell.
+        orders.stale_rows += 1
+        return
     out.append(Record(row))
     kind = OrderType(row.type) if row.type in set(OrderType) else OrderType.LIMIT
     order = stranger(
@@ -153,6 +169,7 @@ def external(core: Core, row: OrderSeen, out: Out) -> None:
         side=row.side,
         amount=row.amount,
         ts=row.ts,
+        late=back,
     )
     exits = row.reduce_only or (
         not core.state.markets[row.symbol].contract and row.side is Side.SELL
@@ -168,11 +185,16 @@ def external(core: Core, row: OrderSeen, out: Out) -> None:
         filled=row.filled,
         cost=row.cost,
     )
-    core.state.orders.add(order, {})
-    core.state.orders.set_asof(order.id, row.asof)
+    # What filled before it was forgotten has been booked: an order that lacks fills is not forgotten.
+    orders.add(order, {}, order.filled if back else ZERO)
+    orders.set_asof(order.id, row.asof)
     core.gap(order, row.ts)
     out.append(OrderChanged(order))
-    report_stranger(core, order, out)
+    if back:
+        text = f"order {row.exchange_order_id} ended long ago; the venue shows it working"
+        revive(core, order, text, row, out)
+    else:
+        report_stranger(core, order, out)
 
 
 def stranger(
@@ -184,18 +206,20 @@ def stranger(
     side: Side,
     amount: Decimal,
     ts: int,
+    late: bool = False,
 ) -> Order:
-    """Make the order that a row or fill without an intent speaks of."""
+    """Make the order that a row or fill without an intent speaks of; `late` where its order is forgotten."""
     state = core.state
-    order_id = f"x-{exchange_order_id}"
+    end = LATE if late else ""
+    order_id = f"x-{exchange_order_id}{end}"
     if state.orders.get(order_id) is not None:
-        order_id = f"{order_id}-{symbol}"
+        order_id = f"x-{exchange_order_id}-{symbol}{end}"
     secret = sha256(order_id.encode()).hexdigest()
     market = state.markets[symbol]
     return Order(
         id=order_id,
-        client_order_id=f"x-{secret[:24]}",
-        venue_client_id=venue_client_id or f"x-{secret}",
+        client_order_id=f"{STRANGE}{secret[:24]}",
+        venue_client_id=venue_client_id or f"{STRANGE}{secret}",
         exchange_order_id=exchange_order_id,
         venue=state.venue,
         symbol=symbol,
@@ -209,6 +233,11 @@ def stranger(
         created_ts=ts,
         updated_ts=ts,
     )
+
+
+def is_late(order: Order) -> bool:
+    """Whether it stands for an order that is forgotten."""
+    return order.external and order.id.endswith(LATE)
 
 
 def report_stranger(core: Core, order: Order, out: Out) -> None:

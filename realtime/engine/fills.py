@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from realtime.engine.account import Booked
 from realtime.engine.core import Core, Out, position_effect
-from realtime.engine.evidence import overfill, report_stranger, stranger
+from realtime.engine.evidence import is_late, overfill, report_stranger, stranger
 from realtime.engine.orders import is_entry, terminal
 from realtime.engine.rules import EXECUTIONS_IN
 from realtime.model.events import (
@@ -32,10 +32,13 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
     if orders.seen(seen.symbol, seen.trade_id) or seen.symbol not in state.markets:
         return
     order = orders.find(seen)
+    if (order is None or is_late(order)) and orders.forgot_fill(seen.symbol, seen.trade_id):
+        return
     if order is None:
         opened = state.account.opened_ts
         if opened is not None and seen.ts < opened:
             return  # it is in what the first look at the account found
+        late = orders.forgot(seen.symbol, seen.exchange_order_id, seen.venue_client_id)
         order = stranger(
             core,
             symbol=seen.symbol,
@@ -44,13 +47,21 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
             side=seen.side,
             amount=seen.amount,
             ts=seen.ts,
+            late=late,
         )
         orders.add(order, {})
         out.append(Record(seen))
-        report_stranger(core, order, out)
-        out.append(Ask(order.id))
+        if late:
+            report_late(order, seen, out)
+        else:
+            report_stranger(core, order, out)
+            out.append(Ask(order.id))
     else:
         out.append(Record(seen))
+        if order.status is Status.FILLED and is_late(order):
+            # As large as what is told of it: nobody knows its amount any more.
+            orders.put(order, amount=order.amount + seen.amount)
+            report_late(order, seen, out)
     if not seen.inferred:
         replace_inferred(core, order, seen.amount, out)
     order = core.order(order.id)
@@ -85,6 +96,13 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
     if core.legs.concerns(seen.symbol) or new.stop_loss or new.take_profit or attached_to(new):
         core.legs.on_fill(state, new, done.fill)
         core.plan(seen.symbol, seen.ts, out)
+
+
+def report_late(order: Order, seen: Filled, out: Out) -> None:
+    """Tell of an execution that is booked apart from its order, which is forgotten."""
+    text = f"order {seen.exchange_order_id} ended long ago and has filled {seen.amount}"
+    data = {"order_id": order.id, "trade_id": seen.trade_id}
+    out.append(Alert("warning", "late_fill", text, data))
 
 
 def filled_order(core: Core, order: Order, seen: Filled, booked: Decimal, out: Out) -> Order:

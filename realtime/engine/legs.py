@@ -8,7 +8,7 @@ Rules of this file:
 4 Both legs of a parent are one OCO group at the venue.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -142,6 +142,26 @@ class Legs:
         if order.parent_id is None or order.status is Status.FILLED or asked:
             return
         self.lost[order.parent_id, KINDS[order.role]] = ts
+
+    def protects(self, parent: Order) -> bool:
+        """Whether anything of an order's fills is still to be protected."""
+        return bool(self.protected.get(parent.symbol, {}).get(parent.id))
+
+    def forget(self, parent: Order, legs: Sequence[Order]) -> None:
+        """Let go of an order that nothing is protected of any more, and of its legs.
+
+        A replay has kept what a process dropped as soon as it was zero: afterwards neither has it.
+        """
+        held = self.protected.get(parent.symbol)
+        if held is not None:
+            held.pop(parent.id, None)
+            if not held:
+                del self.protected[parent.symbol]
+        if not legs:
+            return  # nothing else can be known of an order that never had any
+        self.dropped -= {(parent.id, kind) for kind in Kind}
+        self.refused -= {leg.id for leg in legs}
+        self._forget(parent.symbol, parent.id)
 
     # -- what to do ----------------------------------------------------------------------------
 
@@ -310,7 +330,9 @@ class Legs:
             key = (parent_id, kind)
             self.lost.pop(key, None)
             self.degraded.discard(key)
-            self.watches.get(symbol, {}).pop(key, None)
+            watches = self.watches.get(symbol)
+            if watches is not None and watches.pop(key, None) is not None and not watches:
+                del self.watches[symbol]
 
     @staticmethod
     def _parent(state: State, parent_id: str) -> Order:

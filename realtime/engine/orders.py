@@ -6,14 +6,16 @@ Rules of this file:
 3 `filled` never falls, and a fill is booked once per (symbol, trade id).
 4 What counts in risk is what may still be *booked*: a row that shows more filled than our fills do
   keeps its exposure until those fills are here.
+5 What has ended is forgotten by its age and number, root and legs together; `forget` is the only way out.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from realtime.engine.evolve import evolve_order
+from realtime.engine.forgotten import SIZES, Keys, Sizes, content_key, key
 from realtime.model.events import Filled, OrderSeen
 from realtime.model.market import SECOND, ZERO
 from realtime.model.orders import (
@@ -23,8 +25,12 @@ from realtime.model.orders import (
     Role,
     Side,
     Status,
+    venue_client_id,
 )
 
+
+STRANGE = "x-"
+"""Begins what stands for the client's id of an order that came without one of ours."""
 
 RECENT = 300 * SECOND
 """How long an ended order stays in `recent` [ns]."""
@@ -87,7 +93,11 @@ def worst(order: Order, booked: Decimal) -> Decimal:
 
 
 class Ledger:
-    """All orders of one account, found by any of their ids."""
+    """All orders of one account that are not forgotten, found by any of their ids.
+
+    Args:
+        sizes: How many ended orders are kept, and how long.
+    """
 
     __slots__ = (
         "_asof",
@@ -98,9 +108,13 @@ class Ledger:
         "_content",
         "_ended",
         "_fills",
+        "_forgotten",
+        "_former",
         "_legs",
         "_orders",
+        "_roots",
         "_seen",
+        "_unbooked",
         "_unknown",
         "_working",
         "count",
@@ -108,10 +122,11 @@ class Ledger:
         "last_fill_ts",
         "loads",
         "owed",
+        "sizes",
         "stale_rows",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: Sizes = SIZES) -> None:
         self._orders: dict[str, Order] = {}
         self._by_client_id: dict[str, str] = {}
         self._by_venue_client_id: dict[str, str] = {}
@@ -125,6 +140,13 @@ class Ledger:
         self._seen: set[tuple[str, str]] = set()
         self._asof: dict[str, int] = {}
         self._ended: deque[tuple[int, str]] = deque()
+        # Ended orders that are nobody's legs, in the order of their ends: when each was put there [ns].
+        self._roots: OrderedDict[str, int] = OrderedDict()
+        # Names that an order had before: ids the venue has replaced, fills that were taken back.
+        self._former: dict[str, list[str]] = {}
+        self._unbooked: dict[str, list[str]] = {}
+        self._forgotten = Keys()
+        self.sizes = sizes
         self.loads: dict[str, Load] = {}
         # Working orders of the account.
         self.count = 0
@@ -190,13 +212,13 @@ class Ledger:
         for ended_ts, order_id in reversed(self._ended):
             if ended_ts < now - RECENT:
                 break
-            order = self._orders[order_id]
-            if order.status.ended and order.updated_ts == ended_ts:
+            order = self._orders.get(order_id)
+            if order is not None and order.status.ended and order.updated_ts == ended_ts:
                 found.append(order)
         return found
 
     def all(self) -> Iterator[Order]:
-        """Every order."""
+        """Every order that is not forgotten."""
         return iter(self._orders.values())
 
     def unknown(self) -> list[Order]:
@@ -224,7 +246,7 @@ class Ledger:
         return worst(order, self._booked.get(order.id, ZERO))
 
     def seen(self, symbol: str, trade_id: str) -> bool:
-        """Whether this execution has been booked."""
+        """Whether this execution has been booked under an order that is not forgotten."""
         return (symbol, trade_id) in self._seen
 
     def load(self, symbol: str) -> Load:
@@ -238,16 +260,117 @@ class Ledger:
         """The venue's time of the newest row that counted [ns]."""
         return self._asof.get(order_id, 0)
 
+    # -- what is forgotten ---------------------------------------------------------------------
+
+    def forgot(self, symbol: str, exchange_order_id: str, at_venue: str | None) -> bool:
+        """Whether a forgotten order had one of these ids: the venue's, or the client's at the venue."""
+        if not self._forgotten:
+            return False
+        if key("venue", symbol, exchange_order_id) in self._forgotten:
+            return True
+        return at_venue is not None and self.forgot_client(at_venue)
+
+    def forgot_client(self, at_venue: str) -> bool:
+        """Whether a forgotten order had this client's id, as it reads at the venue."""
+        return bool(self._forgotten) and key("client", at_venue) in self._forgotten
+
+    def forgot_content(self, at_venue: str, content: Mapping[str, str]) -> bool:
+        """Whether the forgotten order of this client's id was placed with this content."""
+        return content_key(at_venue, content) in self._forgotten
+
+    def forgot_fill(self, symbol: str, trade_id: str) -> bool:
+        """Whether this execution has been booked under an order that is forgotten now."""
+        return key("trade", symbol, trade_id) in self._forgotten
+
+    def forget(
+        self, ts: int, may_go: Callable[[Order, Sequence[Order]], bool]
+    ) -> list[tuple[Order, list[Order]]]:
+        """Let go what ended long ago, the oldest first, `sizes.a_call` of them at most.
+
+        Args:
+            ts: Now [ns].
+            may_go: Whether a root and its legs may go; one that may not is looked at again later.
+
+        Returns:
+            What was let go: roots with their legs.
+        """
+        sizes, roots = self.sizes, self._roots
+        gone: list[tuple[Order, list[Order]]] = []
+        before = ts - sizes.age
+        for _ in range(sizes.a_call):
+            if len(roots) <= sizes.ended:
+                break
+            order_id = next(iter(roots))
+            if roots[order_id] >= before:
+                break
+            root, legs = self._orders[order_id], self.legs_of(order_id)
+            over = self._over(root, before) and all(self._over(leg, before) for leg in legs)
+            if not over or not may_go(root, legs):
+                roots.move_to_end(order_id)
+                continue
+            del roots[order_id]
+            self._drop(root)
+            for leg in legs:
+                self._drop(leg)
+            gone.append((root, legs))
+        return gone
+
+    def _over(self, order: Order, before: int) -> bool:
+        """Whether nothing is left to come of an order."""
+        return (
+            order.status.ended
+            and order.updated_ts < before
+            and order.id not in self.owed
+            and order.id not in self.gaps
+            and not any(fill.inferred for fill in self._fills.get(order.id, ()))
+        )
+
+    def _drop(self, order: Order) -> None:
+        """Forget one order but for the keys of its names."""
+        order_id, keep = order.id, self._forgotten.add
+        at_venue = ours = order.venue_client_id
+        del self._orders[order_id]
+        del self._by_client_id[order.client_order_id]
+        del self._by_venue_client_id[at_venue]
+        if order.client_order_id.startswith(STRANGE):
+            # A stranger has a client's id here that it has not there: neither may name a second order.
+            ours = venue_client_id(order.venue, order.client_order_id)
+            keep(key("client", at_venue))
+        keep(key("client", ours))
+        keep(content_key(ours, self._content.pop(order_id, {})))
+        for name in (order.exchange_order_id, *self._former.pop(order_id, ())):
+            if name is not None:
+                keep(key("venue", order.symbol, name))
+                # A stranger may have turned out to be another order of ours.
+                if self._by_exchange_id.get((order.symbol, name)) == order_id:
+                    del self._by_exchange_id[order.symbol, name]
+        for fill in self._fills.pop(order_id, ()):
+            keep(key("trade", fill.symbol, fill.id))
+            self._seen.discard((fill.symbol, fill.id))
+        for trade_id in self._unbooked.pop(order_id, ()):
+            self._seen.discard((order.symbol, trade_id))
+        self._legs.pop(order_id, None)
+        self._booked.pop(order_id, None)
+        self._asof.pop(order_id, None)
+
     # -- changes -------------------------------------------------------------------------------
 
-    def add(self, order: Order, content: dict[str, str]) -> None:
-        """Take in a new order."""
+    def add(self, order: Order, content: dict[str, str], booked: Decimal = ZERO) -> None:
+        """Take in a new order.
+
+        Args:
+            order: As it is.
+            content: What the client had sent.
+            booked: What of its fills was booked under an order that is forgotten.
+        """
         self._by_client_id[order.client_order_id] = order.id
         self._by_venue_client_id[order.venue_client_id] = order.id
         if content:
             self._content[order.id] = content
         if order.parent_id is not None:
             self._legs.setdefault(order.parent_id, []).append(order.id)
+        if booked:
+            self._booked[order.id] = booked
         self._enter(order)
 
     def put(self, old: Order, booked: Decimal | None = None, /, **changes: object) -> Order:
@@ -259,6 +382,9 @@ class Ledger:
             changes: Fields of the order.
         """
         new = evolve_order(old, version=old.version + 1, **changes)
+        before = old.exchange_order_id
+        if before is not None and before != new.exchange_order_id:
+            self._former.setdefault(old.id, []).append(before)
         self._leave(old)
         if booked is not None:
             self._booked[old.id] = booked
@@ -285,6 +411,7 @@ class Ledger:
     def unbook(self, fill: Fill) -> Decimal:
         """Take an inferred fill back; `put` must follow with the sum. Its id stays seen."""
         self._fills[fill.order_id].remove(fill)
+        self._unbooked.setdefault(fill.order_id, []).append(fill.id)
         return self.booked(fill.order_id) - fill.amount
 
     def _enter(self, order: Order) -> None:
@@ -297,6 +424,8 @@ class Ledger:
                 self._ended.append((order.updated_ts, order.id))
                 while self._ended[0][0] < order.updated_ts - RECENT:
                     self._ended.popleft()
+            if order.parent_id is None:
+                self._roots.setdefault(order.id, order.updated_ts)
             return
         self._working.setdefault(order.symbol, {})[order.id] = order
 
@@ -352,8 +481,8 @@ class Ledger:
             for fill in self._fills.get(order_id, ()):
                 yield f"fill {fill!r}"
             yield f"content {sorted(self.content(order_id).items())}"
-        for key in sorted(self._seen):
-            yield f"seen {key}"
+        for booked in sorted(self._seen):
+            yield f"seen {booked}"
         for symbol in sorted(self.loads):
             load = self.loads[symbol]
             if load == Load():
@@ -362,6 +491,8 @@ class Ledger:
             exits = f"{load.exit_buys} {load.exit_sells}"
             yield f"load {symbol} {load.buys} {load.sells} {exits} {legs} {load.orders}"
         yield f"owed {sorted(self.owed.items())} gaps {sorted(self.gaps)}"
+        yield f"ended {list(self._roots.items())}"
+        yield f"forgotten {len(self._forgotten)} {self._forgotten.digest()}"
 
 
 def terminal(order: Order, booked: Decimal) -> Status | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from realtime.engine.case import Case, Verdict, make
-from realtime.engine.market import down, limit_price, nearest, plain, stop_price, up
+from realtime.engine.market import down, nearest, plain, up
 from realtime.engine.orders import evolve
 from realtime.engine.rules import (
     CODES,
@@ -22,6 +22,7 @@ from realtime.engine.rules import (
     reserve_currency,
 )
 from realtime.engine.shape import check_shape
+from realtime.engine.sizing import stop_and_target
 from realtime.engine.state import State
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Amend, Place
@@ -36,7 +37,7 @@ from realtime.model.orders import (
     Side,
     Status,
 )
-from realtime.model.risk import Halt, Preview, RuleResult, TradingState
+from realtime.model.risk import Backing, Halt, Preview, RuleResult, TradingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ def _judge(state: State, place: Place, *, whole: bool) -> tuple[Case, Verdict]:
         admin=place.who.admin,
         closing=place.closing,
         allow_duplicate=place.allow_duplicate,
+        backing=place.backing,
     )
     verdict = Verdict(whole=whole)
     for rule in RULES:
@@ -360,6 +362,7 @@ def preview(state: State, place: Place) -> Preview:
     if average is not None and taken.best:
         slippage = abs(average / taken.best - 1)
     equity = case.equity.value
+    stop, target = recommended(state, order, price, place.backing)
     return Preview(
         valid=refused is None,
         code=refused.code if refused is not None else None,
@@ -379,23 +382,30 @@ def preview(state: State, place: Place) -> Preview:
         exposure_after=case.total,
         leverage_after=case.total / equity if case.total is not None and equity else None,
         max_allowed_amount=max_allowed(state, place, market),
-        recommended_stop_loss=recommended(state, order, price, market, stop=True),
-        recommended_take_profit=recommended(state, order, price, market, stop=False),
+        recommended_stop_loss=stop,
+        recommended_take_profit=target,
     )
 
 
 def recommended(
-    state: State, order: Order, price: Decimal | None, market: Market, *, stop: bool
-) -> Decimal | None:
-    """Base stop or target around the entry (features F16), stops rounded toward it, targets away."""
-    if price is None:
-        return None
-    limits = state.limits
-    share = limits.stop_loss_fraction if stop else limits.take_profit_fraction
-    above = (order.side is Side.BUY) is not stop
-    level = price * (1 + share if above else 1 - share)
-    leave = order.side.opposite
-    return stop_price(level, leave, market) if stop else limit_price(level, leave, market)
+    state: State, order: Order, price: Decimal | None, backing: Backing | None
+) -> tuple[Decimal | None, Decimal | None]:
+    """Stop and target around the entry (features F16); None where they cannot be.
+
+    By `fraction` whatever `stop_method` says: the gate has no bars, and it does not wait for any.
+    """
+    if price is None or price <= 0:
+        return None, None
+    stop, target = stop_and_target(
+        state.limits,
+        state.markets[order.symbol],
+        order.side,
+        price,
+        probabilities=None if backing is None else backing.probabilities,
+        confidence=0.0 if backing is None else backing.confidence,
+        method="fraction",
+    )
+    return stop.price, target.price
 
 
 def max_allowed(state: State, place: Place, market: Market) -> Decimal:
@@ -439,4 +449,5 @@ def _with(place: Place, order: Order) -> Place:
         content=place.content,
         allow_duplicate=place.allow_duplicate,
         closing=place.closing,
+        backing=place.backing,
     )

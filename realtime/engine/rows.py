@@ -351,10 +351,10 @@ def risk_row(view: RiskView) -> Row:
                 for hint in view.recommendations
             ],
             "unknown_orders": view.unknown_orders,
-            # Daily returns over 250 days do not exist yet: null, not a number (F16).
-            "var_95": None,
-            "var_99": None,
-            "es_95": None,
+            "var_95": view.var_95,
+            "var_99": view.var_99,
+            "es_95": view.es_95,
+            "var_reason": view.var_reason,
             "ts": view.ts // MS,
         }
 

@@ -1,4 +1,4 @@
-"""The rules of the gate, G1 to G27, one function each, in the order in which a refusal names them.
+"""The rules of the gate, G1 to G27 and G29, one function each, in the order in which a refusal names them.
 
 Rules of this file: (1) a rule reads the case and the state and changes neither; (2) it says what it found
 to the verdict, and nothing else happens; (3) `X` of the table is `exempt=case.exit`; (4) a leg is an exit
@@ -10,7 +10,9 @@ from decimal import Decimal
 
 from realtime.engine.account import STREAK_ENDS
 from realtime.engine.case import Case, Verdict
+from realtime.engine.combine import risk_score
 from realtime.engine.market import down, nearest, on_grid, plain
+from realtime.engine.sizing import exact
 from realtime.engine.state import State
 from realtime.model.errors import Code
 from realtime.model.market import MS, SECOND, ZERO
@@ -25,6 +27,9 @@ PRIVATE_AGE_MS = 30_000
 
 EXECUTIONS_IN = 600 * SECOND
 """Window of `repeated_execution` [ns]."""
+
+LARGE = Decimal("0.7")
+"""Share of `max_position_size` above which a size is large for a risky signal."""
 
 RESERVE = 5
 """Exits have a fifth of every rate for themselves."""
@@ -711,6 +716,77 @@ def executions(case: Case, state: State, verdict: Verdict) -> None:
     )
 
 
+def signals(case: Case, state: State, verdict: Verdict) -> None:
+    """G29, for entries that are placed on a signal; the last two for bots."""
+    backing, limits, exempt = case.backing, state.limits, case.exit
+    if backing is None:
+        return
+    side = case.order.side
+    score = exact(round(risk_score(backing.probabilities, backing.confidence), 12))
+    sure = exact(backing.confidence)
+    likely = exact(backing.probabilities.buy if side is Side.BUY else backing.probabilities.sell)
+    _least(verdict, "low_confidence", limits.min_signal_confidence, sure, "confidence", exempt)
+    _least(verdict, "low_action_probability", limits.low_action_probability, likely, side, exempt)
+    risky = limits.high_risk_size is not None and score > limits.high_risk_size
+    most = None
+    if risky and limits.max_position_size is not None:
+        most = LARGE * limits.max_position_size
+    value, equity = None, case.equity
+    if case.notional is not None and equity.value is not None and equity.value > 0:
+        value = case.notional / equity.value
+    verdict.most(
+        "high_risk_size",
+        most,
+        value,
+        "fraction",
+        f"at risk score {plain(score)} notional / equity",
+        exempt=exempt,
+        why=equity.reason or "there is no price, or equity is not above 0",
+    )
+    if case.order.bot_id is None:
+        return
+    verdict.most(
+        "risk_score_threshold",
+        limits.risk_score_threshold,
+        score,
+        "score",
+        "risk score",
+        exempt=exempt,
+    )
+    _least(
+        verdict,
+        "confidence_threshold",
+        limits.confidence_threshold,
+        sure,
+        "combined confidence",
+        exempt,
+    )
+
+
+def _least(
+    verdict: Verdict,
+    rule: str,
+    limit: Decimal | None,
+    value: Decimal,
+    what: str,
+    exempt: bool,  # noqa: FBT001 - as every rule has it
+) -> None:
+    """Judge a rule of the shape "at least"."""
+    if limit is None:
+        verdict.judge(rule, ok=True, unit="probability")
+        return
+    message = f"{what} {plain(value)} is below {rule} {plain(limit)}"
+    verdict.judge(
+        rule,
+        exempt or value >= limit,
+        limit,
+        value,
+        "probability",
+        message,
+        floor=True,
+    )
+
+
 RULES: tuple[Rule, ...] = (
     trading_state,
     readiness,
@@ -734,5 +810,6 @@ RULES: tuple[Rule, ...] = (
     executions,
     losses,
     streaks,
+    signals,
 )
 """In the order of the table: the first failure names the refusal."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from realtime.engine.account import Account
+from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.orders import Ledger
 from realtime.engine.quotes import Quotes
 from realtime.model.market import MS, SECOND, ZERO, Market
@@ -91,6 +92,7 @@ class State:
         "_siblings",
         "account",
         "currency",
+        "daily",
         "ever_ready",
         "halts",
         "limits",
@@ -104,18 +106,26 @@ class State:
         "ready_reason",
         "released",
         "reservations",
+        "scores",
         "venue",
     )
 
     def __init__(
-        self, *, venue: str, mode: str, markets: Mapping[str, Market], limits: Limits, currency: str
+        self,
+        *,
+        venue: str,
+        mode: str,
+        markets: Mapping[str, Market],
+        limits: Limits,
+        currency: str,
+        sizes: Sizes = SIZES,
     ) -> None:
         self.venue = venue
         self.mode = mode
         self.markets = markets
         self.limits = limits
         self.currency = currency
-        self.orders = Ledger()
+        self.orders = Ledger(sizes)
         self.account = Account(venue, markets, currency)
         self.quotes = Quotes(markets, currency)
         self.halts: dict[str, Halt] = {}
@@ -127,6 +137,9 @@ class State:
         self.ever_ready = False
         self.released: set[str] = set()
         self.privileged: set[str] = set()
+        # What the assessment shows and nothing decides by: risk scores of the last signals, daily returns by day [ns].
+        self.scores: dict[str, Decimal] = {}
+        self.daily: dict[str, Mapping[int, float]] = {}
         self._equity: Equity | None = None
         by_base: dict[str, list[str]] = {}
         for symbol, market in markets.items():

@@ -29,6 +29,8 @@ from realtime.model.risk import Halt, TradingState
 GAP_ASK = 2 * SECOND
 """A row that shows more than our fills do is asked about after this long [ns] (2.5)."""
 
+PROTECTIONS = ("max_daily_loss", "max_drawdown")
+
 PEAK_EVERY = 10 * SECOND
 """A rising peak is written down at most this often [ns]."""
 
@@ -106,26 +108,39 @@ def _protect(state: State, applier: Core, ts: int, out: Out) -> None:
                 text = f"{rule[4:]} {plain(round(value, 6))} is near {rule} {plain(limit)}"
                 out.append(Alert("warning", f"near_{rule}", text, {"rule": rule}))
         else:
-            applier.warned.discard(rule)
+            applier.warned -= {rule, _told(rule)}
 
 
 def _breach(
     state: State, applier: Core, rule: str, limit: Decimal, value: Decimal, ts: int, out: Out
 ) -> None:
-    """A limit is passed: state, alert, entries cancelled, and flat if that is wished."""
+    """A limit is passed: state, alert, entries cancelled, and flat if that is wished.
+
+    Where somebody has stopped trading already, his state stays, and the rest is done all the same, once: an account
+    that was set to reducing by hand is not flat, and its owner has not been told.
+    """
     action = state.limits.on_breach
     to = TradingState.HALTED if action == "halted" else TradingState.REDUCING
     now = state.halts.get(ALL)
-    if now is not None and (now.by == rule or now.state is TradingState.HALTED or now.state is to):
+    held = now is not None and (now.state is TradingState.HALTED or now.state is to)
+    if now is not None and (now.by == rule or (held and _told(rule) in applier.warned)):
         return
+    applier.warned.add(_told(rule))
     text = f"{rule[4:]} {plain(round(value, 6))} exceeds {rule} {plain(limit)}"
-    applier.apply(StateSet(halt=Halt(scope=ALL, state=to, reason=text, by=rule, ts=ts)), out)
+    if not held:
+        applier.apply(StateSet(halt=Halt(scope=ALL, state=to, reason=text, by=rule, ts=ts)), out)
     out.append(Alert("critical", rule, text, {"rule": rule, "limit": plain(limit)}))
     for order in state.orders.working():
         if not order.exit and order.cancel_state is Asked.NONE:
             applier.cancel(order, rule, ts, out)
-    if action == "flatten":
+    # The other protection has seen to it where it had come first.
+    if action == "flatten" and not (now is not None and now.by in PROTECTIONS):
         out.extend(PlaceNext(place) for place in flatten(state, ALL, ts))
+
+
+def _told(rule: str) -> str:
+    """Under what name `Core.warned` remembers that a breach was told."""
+    return f"breach of {rule}"
 
 
 def _doubts(state: State, applier: Core, ts: int, out: Out) -> None:

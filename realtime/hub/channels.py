@@ -80,6 +80,7 @@ class Topic:
         tier: Interval at which the hub sends it at most [ms], where no `rate` option says so; 0 = at once.
         urgent: Field of a value whose change is sent at once in spite of `tier`.
         newest: Entries in a snapshot of a log.
+        studied: Whether it takes the parameters of the indicator that its option `name` names.
         open_field: Of a log whose snapshot has only entries in which this field is empty, however many.
         pace, snapshot, about, example: For people (`help`, documentation).
     """
@@ -101,6 +102,7 @@ class Topic:
     tier: int = 0
     urgent: str | None = None
     newest: int = 50
+    studied: bool = False
     open_field: str | None = None
 
     @property
@@ -197,6 +199,35 @@ TOPICS: Mapping[str, Topic] = {
             pace="at most 4/s; a close at once",
             about="last closed and forming bar",
             example="ohlcv:BTC/USDT?timeframe=1m",
+        ),
+        Topic(
+            name="indicators",
+            kind=Kind.VALUE,
+            key="symbol",
+            market=True,
+            studied=True,
+            options=(
+                Option(
+                    name="name",
+                    form=Form.WORD,
+                    default="ema",
+                    shown=True,
+                    feed=True,
+                    about="which, of indicator.list; its parameters are options, too",
+                ),
+                Option(
+                    name="timeframe",
+                    form=Form.TIMEFRAME,
+                    default="1m",
+                    shown=True,
+                    feed=True,
+                    about="length of a bar",
+                ),
+            ),
+            snapshot="latest",
+            pace="a close at once; the forming bar at most 1/s",
+            about="an indicator of the bars, its parameters as further options; `closed` tells whether its bar may change",
+            example="indicators:BTC/USDT?length=50&name=ema&timeframe=1m",
         ),
         Topic(
             name="markets",
@@ -454,6 +485,9 @@ _WHERE = {"symbol": "market.list", "bot_id": "bot.list", "backtest_id": "backtes
 Groups = Callable[[str], Collection[str]]
 """Gives the price steps offered for a symbol."""
 
+Studies = Callable[[str, Mapping[str, str]], Mapping[str, str]]
+"""Gives the parameters of an indicator their canonical text, without those that are the default."""
+
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _STEP = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -465,11 +499,17 @@ def no_groups(_symbol: str) -> Collection[str]:
     return ()
 
 
+def no_studies(name: str, _given: Mapping[str, str]) -> Mapping[str, str]:
+    """Offer no indicators: what `parse` assumes when it is not told."""
+    raise _invalid("name", f"no indicator '{name}'")
+
+
 def parse(
     name: str,
     symbols: Container[str],
     *,
     groups: Groups = no_groups,
+    studies: Studies = no_studies,
     venues: Container[str] = (),
     timeframes: Collection[str] = TIMEFRAMES,
     ids: Mapping[str, Container[str]] = NO_IDS,
@@ -480,6 +520,7 @@ def parse(
         name: At most 200 characters.
         symbols: Known symbols.
         groups: Price steps offered for a symbol, as strings.
+        studies: Reads the parameters of an indicator.
         venues: Ids that may stand behind `@`: empty unless several accounts are configured.
         timeframes: Those offered by the venue.
         ids: Known ids by what they are ids of, e.g. `bot_id`.
@@ -510,8 +551,13 @@ def parse(
     shown = {
         o.name: values[o.name] for o in topic.options if o.name in values and _shown(o, values)
     }
-    options = tuple(sorted(shown.items()))
     feeds = {o.name for o in topic.options if o.feed}
+    if topic.studied:
+        own = {name: text for name, text in given.items() if name not in values}
+        parameters = studies(values["name"], own)
+        shown.update(parameters)
+        feeds.update(parameters)
+    options = tuple(sorted(shown.items()))
     return Channel(
         topic=head,
         key=key if colon else None,
@@ -557,7 +603,7 @@ def _split(topic: Topic, query: str) -> dict[str, str]:
     given: dict[str, str] = {}
     for pair in query.split("&"):
         name, equals, value = pair.partition("=")
-        if name not in known:
+        if name not in known and not topic.studied:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known) or 'none'}"
             raise _invalid(name, f"'{topic.name}' has no such option; {hint}")

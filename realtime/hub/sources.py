@@ -6,7 +6,7 @@ from typing import assert_never
 import orjson
 
 from realtime.hub.books import BookFeed, BookView
-from realtime.hub.channels import TOPICS, Channel, Kind, Topic, parse
+from realtime.hub.channels import TOPICS, Channel, Kind, Studies, Topic, no_studies, parse
 from realtime.hub.logs import JournalFeed, LogFeed, Old
 from realtime.hub.rows import RowFeed
 from realtime.hub.stream import Board, Counts, Data, Reason, Sizes, Stream
@@ -34,9 +34,10 @@ class Sources:
 
     Attributes:
         on_demand: Called with the base name of a market channel (`ticker:S`, `orderbook:S`, `trades:S`,
-            `ohlcv:S?timeframe=T`, `ticker:*`) and True when it gets its first stream, False when it has
+            `ohlcv:S?timeframe=T`, `indicators:S?…`, `ticker:*`) and True when it gets its first stream, False when it has
             lost its last one, which is `Sizes.linger` seconds after its last reader left.
         symbols: Those that channel names may name.
+        studies: Reads the parameters of indicators that they name.
         ids: Other ids that they may name, by what they are ids of (`bot_id`, `backtest_id`).
     """
 
@@ -45,6 +46,7 @@ class Sources:
     ) -> None:
         self.on_demand: Callable[[str, bool], None] = ignore_demand
         self.symbols: Container[str] = ()
+        self.studies: Studies = no_studies
         self.ids: dict[str, Container[str]] = {}
         self._boot = boot
         self._journal = journal
@@ -101,7 +103,7 @@ class Sources:
         Raises:
             Refused: `unknown_channel` or `invalid`, see `channels.parse`.
         """
-        return parse(name, self.symbols, groups=self._groups, ids=self.ids)
+        return parse(name, self.symbols, groups=self._groups, studies=self.studies, ids=self.ids)
 
     def _groups(self, symbol: str) -> Collection[str]:
         row = self._tables["markets"].rows.get(symbol)

@@ -29,7 +29,7 @@ from realtime.model.orders import (
     Status,
     Trigger,
 )
-from realtime.model.risk import Halt, Limits, TradingState
+from realtime.model.risk import Backing, Halt, Limits, TradingState
 
 
 MarketEvent = Ticker | BookSnapshot | BookDelta | Trade | Mark | Stale
@@ -59,6 +59,7 @@ class Place:
         content: What the client sent, normalised, for the comparison of resends (I1).
         allow_duplicate: Lifts rule `duplicate_order`.
         closing: It is `position.close`, which an admin may use while trading is halted.
+        backing: The signal it is placed on; None without one, then no rule asks for it.
     """
 
     order: Order
@@ -67,6 +68,7 @@ class Place:
     content: Mapping[str, str] = field(default_factory=dict)
     allow_duplicate: bool = False
     closing: bool = False
+    backing: Backing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

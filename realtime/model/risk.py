@@ -5,6 +5,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from realtime.model.errors import Code
+from realtime.model.signals import Probabilities
 
 
 class TradingState(StrEnum):
@@ -19,7 +20,20 @@ class TradingState(StrEnum):
 class Limits:
     """Parameters of the gate (trading document 3.3); None switches a rule off.
 
-    Fractions are 0..1 of equity or price; notionals are in the valuation currency.
+    Fractions are 0..1 of equity or price; notionals are in the valuation currency. What sizes and stops are made of
+    stands here, too: they are shown, changed and audited together.
+
+    Attributes:
+        stop_method: `fraction`, `atr` or `swing`.
+        atr_multiplier: Distance of an `atr` stop [average true ranges]; lookback: bars of a `swing` stop.
+        sizing_method: `confidence`, `fixed_fractional`, `min`, `volatility_target` or `kelly`.
+        probability_weight: Of clarity against confidence in the size, 0..1.
+        risk_per_trade: Share of equity lost at the stop, for `fixed_fractional`.
+        volatility_target: Yearly deviation of equity wanted of a position, for `volatility_target`.
+        kelly_fraction: Share of the full Kelly bet that is taken, for `kelly`.
+        min_signal_confidence: Rule `low_confidence`.
+        high_risk_size: Risk score above which a size is held to 0.7 of `max_position_size`.
+        risk_score_threshold, confidence_threshold: Of orders of bots.
     """
 
     version: int = 1
@@ -53,6 +67,31 @@ class Limits:
     daily_loss_reset: str = "manual"
     stop_loss_fraction: Decimal = Decimal("0.02")
     take_profit_fraction: Decimal = Decimal("0.04")
+    stop_method: str = "fraction"
+    atr_multiplier: Decimal = Decimal(2)
+    lookback: int = 5
+    sizing_method: str = "confidence"
+    probability_weight: Decimal = Decimal("0.5")
+    risk_per_trade: Decimal = Decimal("0.02")
+    volatility_target: Decimal = Decimal("0.20")
+    kelly_fraction: Decimal = Decimal("0.25")
+    min_signal_confidence: Decimal | None = Decimal("0.6")
+    low_action_probability: Decimal | None = Decimal("0.4")
+    high_risk_size: Decimal | None = Decimal("0.7")
+    risk_score_threshold: Decimal | None = Decimal("0.8")
+    confidence_threshold: Decimal | None = Decimal("0.7")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backing:
+    """The signal that an order is placed on: what rules of group G29 judge.
+
+    Attributes:
+        confidence: 0..1; of a bot, of its combined signal.
+    """
+
+    probabilities: Probabilities
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +198,7 @@ class RiskView:
         halts: Every scope that is not active, `all` first.
         halt: `canceling` while a halt's cancels are not confirmed, else None.
         breach: The protection that holds the account back, else None.
+        var_95, var_99, es_95: What a bad day costs [fraction of equity]; `var_reason` says why there is none.
     """
 
     trading_state: TradingState
@@ -198,3 +238,7 @@ class RiskView:
     recommendations: tuple[Recommendation, ...]
     unknown_orders: int
     ts: int
+    var_95: float | None = None
+    var_99: float | None = None
+    es_95: float | None = None
+    var_reason: str | None = None

@@ -13,6 +13,7 @@ from realtime.hub import protocol
 from realtime.hub.channels import Channel
 from realtime.hub.connection import Bounds
 from realtime.hub.hub import Hub, Old
+from realtime.hub.protocol import Close
 from realtime.model.errors import Code, Refused
 from realtime.server import manual, schema
 from realtime.server.admission import Admission
@@ -22,7 +23,7 @@ from realtime.server.http import Http
 from realtime.server.page import SecurityHeaders
 from realtime.server.pump import Pump
 from realtime.server.upgrade import header, refuse
-from realtime.server.ws import Alone, Presence, Sockets
+from realtime.server.ws import POLITE, Alone, Presence, Sockets
 
 
 async def no_older(_channel: Channel, _first: int, _last: int) -> Sequence[Old]:
@@ -179,11 +180,18 @@ class Front:
     def connections(self) -> dict[str, object]:
         """Answer `monitoring.connections`."""
         rows = self.sockets.rows()
-        counts = self._system.hub.counts
+        sent = self._system.hub.counts.writes
+        closed = self.sockets.closed
+        # Whoever is too slow is closed over the one message that had no room any more.
+        failed = closed[Close.SLOW_CONSUMER]
         return {
             "total_connections": self.sockets.opened,
             "active_connections": len(rows),
-            "messages_sent": counts.writes,
+            "messages_sent": sent,
+            "messages_failed": failed,
+            "errors": sum(count for code, count in closed.items() if code not in POLITE),
+            "last_error": self.sockets.last_error,
+            "success_rate": sent / (sent + failed) if sent + failed else None,
             "clients": rows,
         }
 

@@ -328,6 +328,7 @@ async def _body(request: Request) -> dict[str, object]:
 
 
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})", re.ASCII)
+_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,17})?", re.ASCII)
 
 
 def typed(op: Op, name: str, text: str) -> object:
@@ -341,7 +342,7 @@ def typed(op: Op, name: str, text: str) -> object:
         kinds.update([kind] if isinstance(kind, str) else kind)
     if "integer" in kinds and _INTEGER.fullmatch(text):
         return int(text)
-    if "number" in kinds and _INTEGER.fullmatch(text.replace(".", "", 1)):
+    if "number" in kinds and _NUMBER.fullmatch(text):
         return float(text)
     if "boolean" in kinds and text in {"true", "false"}:
         return text == "true"

@@ -45,6 +45,9 @@ class Pump:
         hub: Its `wake` is taken over.
         loop: Gives time and timers.
         turned: Called about once a second, for `/healthz`.
+
+    Attributes:
+        flushed: Told how long what was published waited until it was written [s].
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class Pump:
         self._loop = loop
         self._turned = turned or _ignore
         self._scheduled = False
+        self._woken = 0.0
+        self.flushed: Callable[[float], None] = _unmeasured
         self._readers = 0
         self._paces: Counter[int] = Counter()
         self._next: dict[int, int] = {}
@@ -90,12 +95,14 @@ class Pump:
         """Flush at the end of this turn of the loop."""
         if not self._scheduled:
             self._scheduled = True
+            self._woken = self._loop.time()
             self._loop.call_soon(self._flush_scheduled)
 
     def _flush_scheduled(self) -> None:
         self._scheduled = False
         if self._running:
             self.flush()
+            self.flushed(self._loop.time() - self._woken)
 
     def flush(self) -> None:
         """Write everything that is due."""
@@ -208,3 +215,7 @@ def _after(period: int, now: int) -> int:
 
 def _ignore() -> None:
     """Stand for somebody who is not there."""
+
+
+def _unmeasured(_seconds: float) -> None:
+    """Measure nothing."""

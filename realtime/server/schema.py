@@ -18,9 +18,13 @@ COMMON: Final = (
     Code.UNAUTHORIZED,
     Code.FORBIDDEN,
     Code.RATE_LIMITED,
+    Code.MODE_MISMATCH,
+    Code.EXPIRED,
     Code.INTERNAL,
 )
 """Codes that every op may answer."""
+TOO_LARGE: Final = (413, 431)
+"""Statuses of requests whose body or header is too long to be looked at."""
 _CONTENT: Final[Json] = {"application/json": {"schema": {"$ref": "#/components/schemas/Reply"}}}
 POSITION: Final[Json] = {
     "type": "object",
@@ -136,7 +140,7 @@ def _notes(op: Op) -> Json:
 
 def _responses(op: Op) -> Json:
     made: Json = {"200": {"description": "done", "content": _CONTENT}}
-    for status in sorted({code.http for code in (*COMMON, *op.errors)}):
+    for status in sorted({*TOO_LARGE, *(code.http for code in (*COMMON, *op.errors))}):
         made[str(status)] = {"$ref": f"#/components/responses/Status{status}"}
     return made
 
@@ -145,6 +149,8 @@ def _error_responses() -> Json:
     by_status: dict[int, list[str]] = {}
     for code in MEANINGS:
         by_status.setdefault(code.http, []).append(code.value)
+    for status in TOO_LARGE:
+        by_status[status] = [Code.BAD_REQUEST.value]
     return {
         f"Status{status}": {"description": ", ".join(names), "content": _CONTENT}
         for status, names in sorted(by_status.items())
@@ -154,9 +160,9 @@ def _error_responses() -> Json:
 def _reply_schema() -> Json:
     return {
         "type": "object",
-        "required": ["op", "ok", "ts"],
+        "required": ["ok"],
         "properties": {
-            "op": {"type": "string"},
+            "op": {"type": "string", "description": "missing where no op was reached"},
             "ok": {"type": "boolean"},
             "ts": {"type": "integer"},
             "result": {"type": "object"},
@@ -208,7 +214,13 @@ def _fixed_paths() -> dict[str, Json]:
     json, page = "application/json", "text/html"
     return {
         "/api/snapshot": get(
-            "one snapshot message of a channel", json, "401", "403", "404", parameters=[channel]
+            "one snapshot message of a channel",
+            json,
+            "400",
+            "401",
+            "403",
+            "404",
+            parameters=[channel],
         ),
         "/healthz": get("the process is alive", json, "503"),
         "/readyz": get("it can be used; else the reasons", json, "503"),

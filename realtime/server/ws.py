@@ -1,6 +1,7 @@
 """The endpoint `/ws`, and all its connections."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
@@ -23,6 +24,8 @@ from realtime.server.upgrade import address_of, header, identify, refuse, until_
 
 CLOSE_BATCH: Final = 128
 """Connections closed at a time when the server stops."""
+POLITE: Final = frozenset({Close.NORMAL, Close.GOING_AWAY, Close.SHUTDOWN})
+"""Codes that are no error."""
 
 
 class Presence(Protocol):
@@ -96,6 +99,8 @@ class Sockets:
         self.secret = secret
         self.draining = False
         self.opened = 0
+        self.closed: Counter[Close] = Counter()
+        self.last_error: Mapping[str, object] | None = None
         self._shared = Shared(
             hub=hub,
             registry=registry,
@@ -273,6 +278,11 @@ class Sockets:
 
     def _leave(self, socket: Socket) -> None:
         socket.gone()
+        code = socket.connection.closed
+        if code is not None:
+            self.closed[code] += 1
+            if code not in POLITE:
+                self.last_error = {"code": code, "reason": code.reason, "ts": self.now()}
         del self._all[socket]
         if not self._all:
             self._empty.set()

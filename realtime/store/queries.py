@@ -7,6 +7,8 @@ names the last row seen, so rows that come in between shift nothing.
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import orjson
+
 from realtime.model.errors import Code, Refused
 from realtime.store.driver import Connection, Value, number
 from realtime.store.rows import Cell, Entry, Keyed, Log, Page
@@ -14,6 +16,7 @@ from realtime.store.schema import COLUMNS
 
 
 MOST_ROWS: Final = 500
+MOST_FILLS: Final = 20_000
 # A venue's clock may be ahead of ours, so an entry may be older by our clock than by its own [ns].
 _SKEW: Final = 600_000_000_000
 _ENTRY: Final = (
@@ -85,6 +88,15 @@ def _first_since(connection: Connection, log: Log, recorded: int) -> int:
         else:
             high = middle
     return low
+
+
+def fills_of(connection: Connection, order_ids: Sequence[str]) -> list[Entry]:
+    """Read the fills of some orders, oldest first; of more than `MOST_FILLS` the newest."""
+    sql = _ENTRY.format(log="fills", extra="", join="")
+    # The plus keeps the planner from walking the whole log backwards for the sake of its order.
+    sql += " WHERE e.order_id IN (SELECT value FROM json_each(?)) ORDER BY +e.n DESC LIMIT ?"
+    asked = orjson.dumps(list(order_ids)).decode()
+    return [_entry(row) for row in connection.execute(sql, (asked, MOST_FILLS))][::-1]
 
 
 def count(connection: Connection, log: Log, filters: Filters) -> int:
@@ -232,3 +244,40 @@ def _keyed(row: Sequence[Value]) -> Entry:
     assert isinstance(ts, int)
     assert isinstance(body, bytes)
     return Entry(0, 0, str(key), ts, body)
+
+
+def signals(
+    connection: Connection,
+    *,
+    filters: Filters,
+    since: int | None,
+    limit: int,
+    cursor: str | None,
+) -> Page:
+    """Read a page of decisions, newest first; the cursor is the place of the last row of the page before.
+
+    Raises:
+        Refused: `invalid`, for a bad cursor or limit.
+    """
+    where: list[str] = ["ts >= ?"]
+    values: list[Value] = [since or 0]
+    for name in COLUMNS["signals"]:
+        value = filters.get(name)
+        if value is not None:
+            where.append(f"{name} = ?")
+            values.append(value)
+    if cursor is not None:
+        ts, _, key = cursor.partition(".")
+        where.append("(ts, key) < (?, ?)")
+        values += [_number(ts), key]
+    size = _limit(limit)
+    found = connection.execute(
+        f"SELECT key, ts, body FROM signals WHERE {' AND '.join(where)}"  # noqa: S608 - our names
+        " ORDER BY ts DESC, key DESC LIMIT ?",
+        (*values, size + 1),
+    )
+    rows = [_keyed(row) for row in found]
+    last = rows[size - 1] if len(rows) > size else None
+    return Page(
+        rows=tuple(rows[:size]), next_cursor=None if last is None else f"{last.ts}.{last.key}"
+    )

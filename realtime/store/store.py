@@ -317,6 +317,10 @@ class Store:
         filters = {"symbol": symbol, "order_id": order_id}
         return await self._page("fills", filters, since, until, limit, cursor)
 
+    async def fills_of(self, order_ids: Sequence[str]) -> list[Entry]:
+        """Read the fills of some orders in one question, oldest first; at most the 20,000 newest."""
+        return await self._ask(lambda journal: queries.fills_of(journal.connection, order_ids))
+
     async def events(
         self,
         *,
@@ -382,6 +386,24 @@ class Store:
         return await self._ask(
             lambda journal: queries.rows(
                 journal.connection, table, since=since, until=until, limit=limit
+            )
+        )
+
+    async def signals(
+        self,
+        *,
+        symbol: str | None = None,
+        bot_id: str | None = None,
+        strategy: str | None = None,
+        since: int | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Read decisions of bots, newest first; errors as for `orders`."""
+        filters = {"symbol": symbol, "bot_id": bot_id, "strategy": strategy}
+        return await self._ask(
+            lambda journal: queries.signals(
+                journal.connection, filters=filters, since=since, limit=limit, cursor=cursor
             )
         )
 

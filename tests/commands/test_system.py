@@ -1,4 +1,4 @@
-"""Health, status, connections, faults."""
+"""Health, status, faults."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,6 @@ from realtime.commands import system
 from realtime.commands.registry import ANONYMOUS
 from realtime.model.errors import Code
 from realtime.model.market import Market
-from realtime.model.principal import ROLES, Principal
 from realtime.venues.listing import Fees, markets_of
 from tests.commands.kit import Desk
 
@@ -35,7 +34,6 @@ def desk(faults: Switches | None = None) -> Desk:
         *system.ops(
             health=lambda: {"status": "ok", "ready": True},
             status=lambda: {"status": "degraded"},
-            connections=lambda: {"active_connections": 3},
             faults=faults,
         )
     )
@@ -47,11 +45,8 @@ def test_health_is_for_everybody_over_http() -> None:
     assert reply.result == {"status": "ok", "ready": True}
 
 
-def test_status_and_connections_are_what_the_system_says() -> None:
+def test_status_is_what_the_system_says() -> None:
     assert desk().call("system.status").result == {"status": "degraded"}
-    assert desk().call("monitoring.connections").result == {"active_connections": 3}
-    viewer = Principal(subject="v", scopes=ROLES["viewer"])
-    assert desk().call("monitoring.connections", principal=viewer).code is Code.FORBIDDEN
 
 
 def test_faults_are_listed_and_switched_as_a_whole() -> None:

@@ -332,7 +332,11 @@ class Kit:
     def replayed(self) -> Engine:
         """A fresh engine that took what was journaled."""
         engine = Engine(
-            venue="paper", mode="paper", markets=self.markets, limits=self.engine_limits
+            venue="paper",
+            mode="paper",
+            markets=self.markets,
+            limits=self.engine_limits,
+            sizes=self.engine.orders.sizes,
         )
         for fact in self.journal:
             engine.process(fact)

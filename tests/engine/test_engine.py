@@ -273,6 +273,43 @@ def test_a_breach_does_not_soften_a_halt() -> None:
     assert kit.engine.halts["all"].by == "alice"
 
 
+def alerted(effects: list[Effect]) -> list[str]:
+    return [effect.code for effect in effects if isinstance(effect, Alert)]
+
+
+@pytest.mark.parametrize("state", [TradingState.REDUCING, TradingState.HALTED])
+def test_a_breach_is_told_and_flattens_once_where_somebody_has_stopped_already(
+    state: TradingState,
+) -> None:
+    kit = Kit(limits(max_daily_loss=D("0.02"), on_breach="flatten")).open(USDT="36000", BTC="1")
+    kit.post(SetState(scope="all", state=state, reason="lunch", who=WHO, ts=kit.ts))
+    kit.ts += SECOND
+
+    effects = kit.price(BTC, "61000")
+
+    assert alerted(effects) == ["max_daily_loss"]
+    assert len(of(effects, PlaceNext)) == 1
+    assert kit.engine.halts["all"].by == "alice"
+    # Said once; after a recovery it is news again.
+    assert alerted(kit.tick(1)) == []
+    kit.price(BTC, "64000")
+    kit.tick(1)
+    kit.price(BTC, "61000")
+    assert alerted(kit.tick(1)) == ["max_daily_loss"]
+
+
+def test_two_breaches_flatten_once_and_both_are_told() -> None:
+    both = limits(max_daily_loss=D("0.02"), max_drawdown=D("0.02"), on_breach="flatten")
+    kit = Kit(both).open(USDT="36000", BTC="1")
+    kit.ts += SECOND
+
+    effects = kit.price(BTC, "61000")
+
+    assert alerted(effects) == ["trading_state", "max_daily_loss", "max_drawdown"]
+    assert len(of(effects, PlaceNext)) == 1
+    assert kit.engine.halts["all"].by == "max_daily_loss"
+
+
 def broken(**more: object) -> Kit:
     """An account that has passed its daily loss."""
     kit = Kit(limits(max_daily_loss=D("0.02"), **more)).open(USDT="36000", BTC="1")

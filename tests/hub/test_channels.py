@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from realtime.engine.studies import canonical
 from realtime.hub.channels import TOPICS, Channel, Kind, parse
 from realtime.model.errors import Code, Refused
 
@@ -16,7 +17,14 @@ IDS = {"bot_id": {"b1"}, "backtest_id": {"bt1"}}
 
 def read(name: str) -> Channel:
     groups = {"BTC/USDT": ("0.1", "10.0")}
-    return parse(name, SYMBOLS, groups=lambda s: groups.get(s, ()), venues={"kraken"}, ids=IDS)
+    return parse(
+        name,
+        SYMBOLS,
+        groups=lambda s: groups.get(s, ()),
+        studies=canonical,
+        venues={"kraken"},
+        ids=IDS,
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,6 +129,55 @@ def test_a_channel_knows_its_class_key_scope_and_figures() -> None:
     assert (logs.scope, fills.scope, logs.rate, logs.star) == ("admin", "read", 100, False)
     assert read("ticker:*").star
     assert read("ticker:BTC/USDT@kraken").venue == "kraken"
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("indicators:BTC/USDT", "indicators:BTC/USDT?name=ema&timeframe=1m"),
+        (
+            "indicators:BTC/USDT?name=rsi&length=014&timeframe=5m",
+            "indicators:BTC/USDT?name=rsi&timeframe=5m",
+        ),
+        (
+            "indicators:BTC/USDT?timeframe=1h&slow=30&name=macd&fast=12",
+            "indicators:BTC/USDT?name=macd&slow=30&timeframe=1h",
+        ),
+    ],
+)
+def test_equal_indicators_have_one_name_and_one_source(written: str, name: str) -> None:
+    channel = read(written)
+
+    assert (channel.name, channel.base) == (name, name)
+
+
+@pytest.mark.parametrize(
+    ("written", "field"),
+    [
+        ("indicators:BTC/USDT?name=emma", "name"),
+        ("indicators:BTC/USDT?name=rsi&fast=3", "fast"),
+        ("indicators:BTC/USDT?name=rsi&length=0", "length"),
+        ("indicators:BTC/USDT?name=rsi&length=", "length"),
+        ("indicators:BTC/USDT?name=rsi&length=3&length=3", "length"),
+        ("indicators:BTC/USDT?name=rsi&timeframe=7m", "timeframe"),
+        ("indicators:BTC/USDT?name=macd&fast=40", "fast"),
+    ],
+)
+def test_a_wrong_parameter_of_an_indicator_is_named(written: str, field: str) -> None:
+    with pytest.raises(Refused) as caught:
+        read(written)
+
+    assert caught.value.code is Code.INVALID
+    assert caught.value.details == {
+        "fields": [{"field": field, "message": caught.value.message.partition(": ")[2]}]
+    }
+
+
+def test_without_a_table_there_are_no_indicators() -> None:
+    with pytest.raises(Refused) as caught:
+        parse("indicators:BTC/USDT?name=ema", SYMBOLS)
+
+    assert caught.value.code is Code.INVALID
 
 
 def test_every_example_of_the_table_is_a_name() -> None:

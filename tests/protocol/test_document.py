@@ -72,3 +72,12 @@ def test_tables_are_put_into_their_places() -> None:
     text = "a\n<!-- table: x -->\nold\n<!-- end -->\nb"
 
     assert filled(text, {"x": "| new |\n"}) == "a\n<!-- table: x -->\n| new |\n<!-- end -->\nb"
+
+
+async def test_an_op_that_names_a_symbol_says_that_it_may_not_be_found(registry: Registry) -> None:
+    silent = [
+        op.name
+        for op in registry.ops.values()
+        if {"symbol", "symbols"} & set(op.params.model_fields) and Code.NOT_FOUND not in op.errors
+    ]
+    assert silent == []

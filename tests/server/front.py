@@ -10,7 +10,7 @@ from typing import Any, Self
 import orjson
 from starlette.types import ASGIApp
 
-from realtime.commands import connection, help as help_ops, system
+from realtime.commands import connection, help as help_ops, monitoring, system
 from realtime.commands.confirm import Policy
 from realtime.commands.params import CommandParams, Money, Params, RequestId
 from realtime.commands.registry import Answer, Call, Lane, Op, Registry
@@ -228,8 +228,13 @@ async def stack(
             *system.ops(
                 health=health.result,
                 status=lambda: {"status": "ok"},
-                connections=lambda: late[0].connections(),  # noqa: PLW0108  # made below
                 faults=None,
+            ),
+            *monitoring.ops(
+                connections=lambda: late[0].connections(),  # noqa: PLW0108  # made below
+                latency=dict,
+                metrics=dict,
+                cache=dict,
             ),
             *toys.ops(),
         ],

@@ -238,6 +238,7 @@ async def test_arguments_of_a_query_are_read_as_their_op_wants_them() -> None:
         assert typed(toy, "count", "5") == 5
         assert typed(toy, "count", "5x") == "5x"
         assert typed(toy, "seconds", "1.5") == 1.5
+        assert typed(toy, "seconds", "0.05") == 0.05
 
 
 # --- identity -------------------------------------------------------------------------------------

@@ -1071,6 +1071,22 @@ async def test_an_unauthenticated_connection_is_shown_without_a_subject() -> Non
         assert [row["subject"] for row in rows] == ["root", None]
 
 
+async def test_connections_closed_over_a_mistake_are_counted_and_the_last_is_named() -> None:
+    async with stack() as s, s.connect() as c:
+        await c.next()
+        before = (await c.call("monitoring.connections"))["result"]
+        async with s.connect() as other:
+            other.binary(b"x")
+            await other.end()
+        after = (await c.call("monitoring.connections"))["result"]
+
+    assert (before["errors"], before["last_error"], before["messages_failed"]) == (0, None, 0)
+    assert after["errors"] == 1
+    assert after["last_error"]["code"] == 4400
+    assert after["last_error"]["reason"] == "protocol_error"
+    assert after["success_rate"] in {1.0, None}
+
+
 # --- slow peers -----------------------------------------------------------------------------------
 
 

@@ -6,10 +6,12 @@ Rules of this file:
 3 A position keeps sums (M7); the trade that flattens it removes all of its cost.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+from realtime.engine.forgotten import Keys, Sizes, key
 from realtime.engine.matching.orders import Working
 from realtime.engine.matching.rules import down, fee_of, refusal, signed, up
 from realtime.model.errors import VenueRejected
@@ -83,7 +85,13 @@ class Holding:
 
 @dataclass(slots=True)
 class Account:
-    """One account. `credit` is for liquidity: no limit on funds, no fees, no private events."""
+    """One account. `credit` is for liquidity: no limit on funds, no fees, no private events.
+
+    Attributes:
+        ended: Orders that are over, in the order of their ends.
+        forgotten: Keys of the ids of those that were over long ago.
+        stale: How many were forgotten since their fills were last cleared away.
+    """
 
     id: str
     credit: bool = False
@@ -91,8 +99,10 @@ class Account:
     wallets: dict[str, Wallet] = field(default_factory=dict)
     holdings: dict[str, Holding] = field(default_factory=dict)
     orders: dict[str, Working] = field(default_factory=dict)
-    ended: dict[str, Working] = field(default_factory=dict)
+    ended: OrderedDict[str, Working] = field(default_factory=OrderedDict)
     client_ids: dict[str, str] = field(default_factory=dict)
+    forgotten: Keys = field(default_factory=Keys)
+    stale: int = 0
     group_held: dict[str, Decimal] = field(default_factory=dict)
     volume: Decimal = ZERO
     seq: int = 0
@@ -118,6 +128,28 @@ class Account:
         """Add to a total (or take from it)."""
         self.wallet(currency).total += amount
         self.changed_wallets[currency] = None
+
+    # --- what is over ---------------------------------------------------------------------------
+
+    def forget(self, sizes: Sizes, ts: int) -> int:
+        """Let go of orders that were over long ago, `sizes.a_call` at most; returns how many."""
+        ended = self.ended
+        for count in range(sizes.a_call):
+            if len(ended) <= sizes.ended:
+                return count
+            work = next(iter(ended.values()))
+            if work.updated_ts >= ts - sizes.age:
+                return count
+            del ended[work.id]
+            self.forgotten.add(key("venue", work.id))
+            if work.client_id is not None:
+                del self.client_ids[work.client_id]
+                self.forgotten.add(key("client", work.client_id))
+        return sizes.a_call
+
+    def forgot(self, kind: str, name: str) -> bool:
+        """Whether an order had this id (`client` or `venue`) that is forgotten."""
+        return bool(self.forgotten) and key(kind, name) in self.forgotten
 
     # --- holds --------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ fills, the order as it is now, balances, positions (X7.1).
 from dataclasses import dataclass
 from decimal import Decimal
 
+from realtime.engine.forgotten import Sizes
 from realtime.engine.matching.account import Account, Holding, SelfTrade
 from realtime.engine.matching.orders import Working
 from realtime.engine.matching.perpetuals import liquidation_price, maintenance
@@ -154,6 +155,17 @@ class Clearing:
             for symbol, held in account.holdings.items():
                 _move(total, self.markets[symbol].cash, -held.cost)
         return total
+
+    # --- forgetting -------------------------------------------------------------------------------
+
+    def forget(self, account: Account, sizes: Sizes, ts: int) -> None:
+        """Let go of an account's oldest orders, and now and then of their fills, all at once."""
+        account.stale += account.forget(sizes, ts)
+        if account.stale > sizes.ended // 8:
+            fills = self.fills[account.id]
+            there = account.orders.keys() | account.ended.keys()
+            self.fills[account.id] = [fill for fill in fills if fill.exchange_order_id in there]
+            account.stale = 0
 
     # --- telling ------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from decimal import Decimal, localcontext
 from heapq import heappop, heappush
 
+from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.matching.acceptance import check_amend, check_order, closable
 from realtime.engine.matching.account import Account, SelfTrade
 from realtime.engine.matching.clearing import Clearing, Told, new_account
@@ -26,7 +27,7 @@ from realtime.engine.matching.rules import (
 )
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
-from realtime.model.errors import Code, VenueRejected
+from realtime.model.errors import Code, VenueRejected, VenueUnknown
 from realtime.model.events import Filled, OrderSeen
 from realtime.model.market import (
     MONEY,
@@ -46,14 +47,24 @@ FUNDING_EVERY = 8 * 3600 * SECOND
 
 
 class Exchange:
-    """All markets and accounts of one paper exchange."""
+    """All markets and accounts of one paper exchange.
+
+    Args:
+        sizes: How many orders of an account that are over are kept, and how long.
+    """
 
     def __init__(
-        self, *, venue: str, markets: Mapping[str, Market], tiers: tuple[Tier, ...] = ()
+        self,
+        *,
+        venue: str,
+        markets: Mapping[str, Market],
+        tiers: tuple[Tier, ...] = (),
+        sizes: Sizes = SIZES,
     ) -> None:
         self.venue = venue
         self.pits = {symbol: Pit(market) for symbol, market in markets.items()}
         self.clearing = Clearing(venue=venue, pits=self.pits, tiers=tiers)
+        self.sizes = sizes
         self.prints: list[Trade] = []
         # Ids are numbers that only rise; a restored exchange goes on behind the last one it gave.
         self.orders_made = 0
@@ -153,6 +164,12 @@ class Exchange:
                     "duplicate_client_id",
                     f"client id {order.venue_client_id} was used",
                     order_id=account.client_ids[order.venue_client_id],
+                )
+            if account.forgot("client", order.venue_client_id):
+                raise refusal(
+                    "DuplicateOrderId",
+                    "duplicate_client_id",
+                    f"client id {order.venue_client_id} was used long ago",
                 )
             work = working(order, f"x-{self.orders_made + 1}", account_id, ts)
             check_order(account, pit, work, order.leverage)
@@ -392,17 +409,27 @@ class Exchange:
     def find(
         self, account_id: str, client_id: str | None, order_id: str | None, ts: int
     ) -> OrderSeen | None:
-        """Look an order up, working or ended, by client id or else by our id."""
+        """Look an order up, working or ended, by client id or else by our id.
+
+        Raises:
+            VenueUnknown: It ended so long ago that it is not kept; that is no proof of anything.
+        """
         account = self.clearing.accounts[account_id]
         found = account.client_ids.get(client_id) if client_id is not None else None
         found = found or order_id or ""
         work = account.orders.get(found) or account.ended.get(found)
-        return None if work is None else self.clearing.seen(work, ts, "found")
+        if work is not None:
+            return self.clearing.seen(work, ts, "found")
+        if (client_id is not None and account.forgot("client", client_id)) or (
+            account.forgot("venue", found)
+        ):
+            raise VenueUnknown(f"order {found or client_id} ended too long ago to be looked up")
+        return None
 
     def open_orders(self, account_id: str, ts: int) -> list[OrderSeen]:
         """Working orders, oldest first."""
         orders = self.clearing.accounts[account_id].orders.values()
-        return [self.clearing.seen(work, ts) for work in orders]
+        return [self.clearing.seen(work, ts, "found") for work in orders]
 
     def fills(self, account_id: str, since: int) -> list[Filled]:
         """Fills from `since` [ns] on."""
@@ -641,6 +668,7 @@ class Exchange:
         account.ended[work.id] = work
         account.hold(pit.market, work)
         self.clearing.touch(work)
+        self.clearing.forget(account, self.sizes, ts)
 
     def _cut(self, account: Account, work: Working, amount: Decimal, reason: str, ts: int) -> None:
         """Make a working order smaller by `amount`, or end it when nothing is left."""

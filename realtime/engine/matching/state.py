@@ -1,9 +1,11 @@
 """The exchange's state as JSON values: whole snapshots, and the entries of one account's own log."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, localcontext
 from heapq import heappush
 
+from realtime.engine.forgotten import Keys
 from realtime.engine.matching.account import Account, Holding, SelfTrade, Wallet
 from realtime.engine.matching.clearing import Told
 from realtime.engine.matching.exchange import Exchange
@@ -24,6 +26,11 @@ def _rows(value: object) -> list[Json]:
 
 def _map(value: object) -> Json:
     assert isinstance(value, dict)
+    return value
+
+
+def _list(value: object) -> list[object]:
+    assert isinstance(value, list)
     return value
 
 
@@ -136,6 +143,8 @@ def _account_out(account: Account) -> Json:
         "orders": [order_out(work) for work in account.orders.values()],
         "ended": [order_out(work) for work in account.ended.values()],
         "client_ids": dict(account.client_ids),
+        "forgotten": list(account.forgotten),
+        "stale": account.stale,
         "group_held": _texts(account.group_held),
         "volume": str(account.volume),
         "seq": account.seq,
@@ -157,8 +166,10 @@ def _account_in(raw: Json) -> Account:
             symbol: _holding_in(_map(held)) for symbol, held in _map(raw["holdings"]).items()
         },
         orders={work.id: work for work in orders},
-        ended={work.id: work for work in ended},
+        ended=OrderedDict((work.id, work) for work in ended),
         client_ids={key: str(order) for key, order in _map(raw["client_ids"]).items()},
+        forgotten=Keys(map(_number, _list(raw["forgotten"]))),
+        stale=_number(raw["stale"]),
         group_held=_moneys(raw["group_held"]),
         volume=_money(raw["volume"]),
         seq=_number(raw["seq"]),
@@ -307,7 +318,11 @@ def adopt(exchange: Exchange, account_id: str, log: Sequence[Entry]) -> None:
         for entry in log:
             for row in _rows(entry["orders"]):
                 work = order_in(row)
-                orders[work.id] = work
+                if work.status.ended:
+                    orders.pop(work.id, None)
+                    _adopt_order(exchange, account, work)
+                else:
+                    orders[work.id] = work
             for fill in _rows(entry["fills"]):
                 clearing.fills[account_id].append(fill_in(exchange.venue, fill))
             for currency, total in _map(entry["wallets"]).items():
@@ -336,6 +351,7 @@ def _adopt_order(exchange: Exchange, account: Account, work: Working) -> None:
     work.resting = False
     if work.status.ended:
         account.ended[work.id] = work
+        exchange.clearing.forget(account, exchange.sizes, work.updated_ts)
         return
     account.orders[work.id] = work
     pit = exchange.pits[work.symbol]

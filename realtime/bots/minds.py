@@ -1,0 +1,103 @@
+"""The strategies of one bot in one symbol: told every closed bar once, asked after the newest one.
+
+The same few lines run live and in the tests that compare them with a plain loop. A strategy is code of somebody: what
+it raises, and what it says that is no signal, comes out as `StrategyFailed` with its name.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from realtime.bots.strategy import Strategy, signal
+from realtime.model.errors import Refused
+from realtime.model.market import Bar
+from realtime.model.signals import Ohlcv, Signal
+
+
+class StrategyFailed(Exception):
+    """A strategy raised, or said what is no signal."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"strategy {name} {why}")
+        self.name = name
+
+
+def ohlcv(bar: Bar) -> Ohlcv:
+    """Turn a venue's bar into numbers."""
+    return Ohlcv(
+        bar.ts,
+        float(bar.open),
+        float(bar.high),
+        float(bar.low),
+        float(bar.close),
+        float(bar.volume),
+    )
+
+
+class Mind:
+    """Strategies in one symbol.
+
+    Attributes:
+        warmup: Bars needed before what they say means anything.
+        seen: Bars told so far.
+        last: The newest bar told; None before the first.
+    """
+
+    def __init__(self, strategies: Mapping[str, Strategy], *, keep: int) -> None:
+        """Make it.
+
+        Args:
+            strategies: By name, fresh ones.
+            keep: Bars kept for others to look at.
+        """
+        self._strategies = dict(strategies)
+        self._told: dict[str, float | Signal] = {}
+        self._keep = keep
+        self._bars: list[Ohlcv] = []
+        self.warmup = max((one.warmup for one in strategies.values()), default=0)
+        self.seen = 0
+
+    @property
+    def last(self) -> Ohlcv | None:
+        """The newest bar told."""
+        return self._bars[-1] if self._bars else None
+
+    @property
+    def bars(self) -> Sequence[Ohlcv]:
+        """The newest bars, oldest first."""
+        return self._bars
+
+    def feed(self, bar: Ohlcv) -> None:
+        """Tell the next closed bar; one that is not newer than the last is left out.
+
+        Raises:
+            StrategyFailed: One of them raised.
+        """
+        last = self.last
+        if last is not None and bar.ts <= last.ts:
+            return
+        for name, strategy in self._strategies.items():
+            try:
+                self._told[name] = strategy.on_ohlcv(bar)
+            except Exception as error:
+                raise StrategyFailed(name, f"raised {type(error).__name__}: {error}") from error
+        self._bars.append(bar)
+        if len(self._bars) > 2 * self._keep:
+            del self._bars[: -self._keep]
+        self.seen += 1
+
+    def signals(self) -> dict[str, Signal]:
+        """Give what each strategy says after the newest bar; empty before the first.
+
+        Raises:
+            StrategyFailed: One of them said what is no signal.
+        """
+        found: dict[str, Signal] = {}
+        for name, told in self._told.items():
+            try:
+                found[name] = signal(self._strategies[name], told)
+            except Refused as refused:
+                raise StrategyFailed(name, f"said what is no signal: {refused.message}") from None
+            except Exception as error:
+                raise StrategyFailed(
+                    name, f"said {told!r:.40}: {type(error).__name__}: {error}"
+                ) from error
+        return found

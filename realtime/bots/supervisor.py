@@ -1,0 +1,987 @@
+"""All bots of a server: their states, their tasks, what is kept of them, and what they are shown as.
+
+Rules of this file: (1) a state changes by `Supervisor._move` and nowhere else, and is journaled in the same step;
+(2) a task of a bot ends in a state of that bot, whatever ended it; (3) stopping asks nobody: it neither waits for the
+journal nor for room in it; (4) a remote bot is a bot whose task is a lease.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+
+from realtime.bots.budgets import Budgets
+from realtime.bots.cycle import Thresholds
+from realtime.bots.leases import Lease, Leases
+from realtime.bots.loading import OURS, Strategies
+from realtime.bots.minds import Mind
+from realtime.bots.runner import KEPT, Broken, History, Row, Rules, Runner, Tools, usage
+from realtime.bots.strategies.filters import Filters
+from realtime.desk.codec import dumps
+from realtime.desk.config.book import ConfigBook
+from realtime.desk.crew import Crew
+from realtime.desk.desk import Desk
+from realtime.desk.feeds import Feeds
+from realtime.desk.trading import ALL, Canceled, Stop, Trading
+from realtime.engine import window
+from realtime.engine.combine import Method, Weight
+from realtime.engine.conditions import Bounds
+from realtime.engine.market import down, plain
+from realtime.engine.window import Schedule
+from realtime.hub.hub import Hub
+from realtime.model.bots import (
+    MAIN,
+    BotSpec,
+    BotState,
+    Counters,
+    Earned,
+    Kind,
+    Move,
+    OnError,
+    Trigger,
+    Use,
+    after,
+)
+from realtime.model.errors import Code, Refused
+from realtime.model.events import Who
+from realtime.model.market import MS, SECOND
+from realtime.model.orders import Order
+from realtime.store.rows import Projection
+
+
+logger = logging.getLogger(__name__)
+
+BEAT_S: Final = 5.0
+STOP_S: Final = 30.0
+KIND: Final = "Bot"
+"""Kind of a journal row that is a bot as it is now."""
+SIGNAL: Final = "Signal"
+"""Kind of a journal row that is a decision."""
+SYSTEM: Final = Who(subject="system", source="bots", admin=True)
+
+
+@dataclass(slots=True)
+class Bot:
+    """One bot, changed by its supervisor alone.
+
+    Attributes:
+        desired: `running` or `stopped`, by people's last word; what a restart goes by.
+        was_running: Whether it ran when the server ended.
+        error: Why it is in state `error`, or what it recovered from last.
+        paused_until: When a pause ends by itself [ns].
+        started_ts: When it was started last [ns]; 0 never.
+        once: Whether a single cycle of a stopped bot is under way.
+    """
+
+    spec: BotSpec
+    state: BotState = BotState.STOPPED
+    desired: BotState = BotState.STOPPED
+    was_running: bool = False
+    error: str | None = None
+    paused_until: int | None = None
+    started_ts: int = 0
+    updated_ts: int = 0
+    counters: Counters = field(default_factory=Counters)
+    last: Row | None = None
+    runner: Runner | None = None
+    task: asyncio.Task[None] | None = None
+    once: bool = False
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.spec.id
+
+    def check_free(self) -> None:
+        """Refuse to act beside a single cycle.
+
+        Raises:
+            Refused: `conflict`.
+        """
+        if self.once:
+            raise Refused(Code.CONFLICT, f"bot {self.id} is making a single cycle; repeat")
+
+
+class _Reports:
+    """Tells the supervisor what one runner does."""
+
+    def __init__(self, supervisor: "Supervisor", bot: Bot) -> None:
+        self._supervisor = supervisor
+        self._bot = bot
+
+    def ready(self) -> None:
+        """Run, unless paused."""
+        if self._bot.state is BotState.STARTING:
+            self._supervisor.moved(self._bot, Move.READY)
+
+    def cycled(self, row: Row, ms: float) -> None:
+        """Count and keep a decision."""
+        self._supervisor.cycled(self._bot, row, ms)
+
+    def failed(self, error: str, ms: float) -> None:
+        """Count a failure."""
+        self._supervisor.cycle_failed(self._bot, error, ms)
+
+
+class Supervisor:
+    """All bots.
+
+    Attributes:
+        budgets, leases: To read.
+    """
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        trading: Trading,
+        history: History,
+        feeds: Feeds,
+        hub: Hub,
+        book: ConfigBook,
+        strategies: Strategies,
+        crew: Crew,
+        loop: asyncio.AbstractEventLoop,
+        venue_ok: Callable[[], bool],
+    ) -> None:
+        self._desk = desk
+        self._trading = trading
+        self._hub = hub
+        self._book = book
+        self._strategies = strategies
+        self._crew = crew
+        self._bots: dict[str, Bot] = {}
+        self._stopping = False
+        self.budgets = Budgets(desk.engine, self.spec)
+        self.leases = Leases(loop=loop, now=desk.now, lapsed=self._lapsed)
+        self._tools = Tools(
+            desk=desk,
+            trading=trading,
+            history=history,
+            follow=feeds.follow,
+            mind=self.made,
+            foreign=lambda rules: any(
+                name in strategies.names() and strategies.get(name).source != OURS
+                for name in rules.params
+            ),
+            rules=self.rules,
+            left=lambda bot_id: self.budgets.room(bot_id).left,
+            capital=lambda bot_id: self.budgets.room(bot_id).capital,
+            venue_ok=venue_ok,
+        )
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    @property
+    def ids(self) -> Container[str]:
+        """Names of all bots, for channels."""
+        return self._bots
+
+    def all(self) -> list[Bot]:
+        """Give all bots, `main` first."""
+        return sorted(self._bots.values(), key=lambda bot: (bot.id != MAIN, bot.id))
+
+    def get(self, bot_id: str) -> Bot:
+        """Give a bot.
+
+        Raises:
+            Refused: `not_found`.
+        """
+        bot = self._bots.get(bot_id)
+        if bot is None:
+            raise Refused(Code.NOT_FOUND, f"no bot {bot_id}; bot.list has them", {"what": "bot"})
+        return bot
+
+    def spec(self, bot_id: str) -> BotSpec | None:
+        """Give what a bot is told; None for a name that is no bot."""
+        bot = self._bots.get(bot_id)
+        return None if bot is None else bot.spec
+
+    def rules(self, spec: BotSpec) -> Rules:
+        """Read the configuration for a bot.
+
+        Raises:
+            Refused: A strategy is not there, or its parameters do not fit.
+        """
+        config = self._book.current
+        if spec.strategies is None:
+            shares = config.weights()
+            weights = {
+                name: Weight(weight=shares[name], min_confidence=use.min_confidence)
+                for name, use in config.enabled.items()
+            }
+        else:
+            weights = {
+                name: Weight(weight=use.weight, min_confidence=use.min_confidence)
+                for name, use in spec.strategies.items()
+            }
+        params: dict[str, Mapping[str, object]] = {}
+        for name in weights:
+            own = {} if spec.strategies is None else spec.strategies[name].params
+            params[name] = self._book.parameters(name) | dict(own)
+        told = config.probability
+        return Rules(
+            symbols=spec.symbols or (config.strategy.symbol,),
+            timeframe=spec.timeframe or config.strategy.timeframe,
+            weights=weights,
+            params=params,
+            method=Method(told.combination_method),
+            thresholds=Thresholds(
+                buy=told.confidence_threshold_buy,
+                sell=told.confidence_threshold_sell,
+                hold=told.confidence_threshold_hold,
+                risk_score=told.risk_score_threshold,
+            ),
+            bounds=Bounds(**config.market_checks.model_dump()),
+            schedule=self._schedule(spec),
+        )
+
+    def _schedule(self, spec: BotSpec) -> Schedule:
+        try:
+            return self._book.current.schedule(spec.window)
+        except ValidationError as error:
+            found = [
+                {
+                    "field": ".".join(("window", *(str(part) for part in one["loc"]))),
+                    "message": one["msg"].replace("Input should be", "must be"),
+                }
+                for one in error.errors(include_url=False)
+            ]
+            text = "; ".join(f"{one['field']} {one['message']}" for one in found[:3])
+            raise Refused(Code.INVALID, text, {"fields": found}) from None
+
+    def made(self, rules: Rules) -> Mind:
+        """Make fresh strategies for a bot.
+
+        Raises:
+            Refused: One is not there, or its parameters do not fit.
+        """
+        base = self._book.current.strategy
+        filters = Filters(
+            trend=base.trend_filter,
+            ema_length=base.ema_length,
+            volume=base.volume_filter,
+            volume_multiplier=base.volume_multiplier,
+        )
+        made = {n: self._strategies.make(n, own, filters) for n, own in rules.params.items()}
+        return Mind(made, keep=KEPT)
+
+    # -- the start and the end -----------------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """Read what is kept; nothing runs before `resume`."""
+        for entry in await self._desk.store.rows("bots"):
+            raw = orjson.loads(entry.body)
+            if raw.get("deleted"):
+                self._bots.pop(entry.key, None)
+                continue
+            bot = _bot_of(raw)
+            self._bots[bot.id] = bot
+            if raw["lease"] is not None:
+                self.leases.restore(Lease(**raw["lease"]))
+        for entry in await self._desk.store.rows("bot_counters"):
+            bot_kept = self._bots.get(entry.key)
+            if bot_kept is not None:
+                bot_kept.counters = _counters_of(orjson.loads(entry.body))
+        if MAIN not in self._bots:
+            self._bots[MAIN] = Bot(BotSpec(id=MAIN))
+        for row in await self._desk.store.rows("signals", limit=500):
+            decided = orjson.loads(row.body)
+            found = self._bots.get(str(decided.get("bot_id")))
+            if found is not None:
+                found.last = decided
+            self._hub.append("signals", decided)
+        self._book.on_change.append(self._configured)
+        self._book.bots = lambda: [spec_row(bot.spec) for bot in self.all()]
+        self._hub.ids["bot_id"] = self._bots
+
+    def resume(self) -> None:
+        """Go on after recovery: bots with `auto_resume` that ran, run again."""
+        for bot in self.all():
+            lease = self.leases.get(bot.id)
+            if bot.was_running and bot.spec.auto_resume and bot.spec.kind is Kind.STRATEGIES:
+                self.start(bot.id, SYSTEM)
+            elif lease is not None:
+                self.moved(bot, Move.START)
+                self.moved(bot, Move.READY)
+            self.publish(bot)
+
+    def drain(self) -> None:
+        """Begin no further cycle because the server stops; what ran is remembered as running."""
+        self._stopping = True
+        self.leases.stop()
+        for bot in self._bots.values():
+            if bot.runner is not None:
+                bot.runner.stop()
+
+    async def run(self) -> None:
+        """Publish every five seconds, and let pauses end."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            for bot in self.all():
+                until = bot.paused_until
+                if until is not None and until <= self._desk.now():
+                    self.unpause(bot.id, SYSTEM)
+                self.publish(bot)
+
+    # -- what people wish ------------------------------------------------------------------------------
+
+    def configure(self, spec: BotSpec, who: Who) -> Bot:
+        """Create a bot or change it; a running one takes the change before its next cycle.
+
+        Raises:
+            Refused: `conflict`, when its kind would change while it is alive; `invalid` or `not_found`, when the
+                strategies do not fit.
+        """
+        self._desk.check_room()
+        bot = self._bots.get(spec.id)
+        if spec.kind is Kind.STRATEGIES:
+            self.rules(spec)
+            if spec.strategies is not None:
+                self.made(self.rules(spec))
+        if bot is None:
+            bot = self._bots[spec.id] = Bot(spec)
+        else:
+            if spec.kind is not bot.spec.kind and bot.state.alive:
+                raise Refused(Code.CONFLICT, f"bot {spec.id} is {bot.state}; stop it first")
+            bot.spec = spec
+            if bot.runner is not None:
+                bot.runner.renew(spec)
+        self._note("parameter_changed", bot, who, {"version": spec.version})
+        self._keep(bot)
+        self.publish(bot)
+        self._book.show()
+        return bot
+
+    def delete(self, bot_id: str, who: Who) -> None:
+        """Forget a bot; its orders and decisions stay.
+
+        Raises:
+            Refused: `not_found`; `conflict` unless it is stopped, and for `main`.
+        """
+        bot = self.get(bot_id)
+        if bot_id == MAIN:
+            raise Refused(Code.CONFLICT, "bot main always exists")
+        if bot.state is not BotState.STOPPED or bot.once:
+            raise Refused(Code.CONFLICT, f"bot {bot_id} is {bot.state}; stop it first")
+        del self._bots[bot_id]
+        now = self._desk.now()
+        body = dumps({"spec": spec_row(bot.spec), "deleted": True})
+        self._append(KIND, bot_id, body, [Projection("bots", bot_id, now, body=body)])
+        self._note("bot_deleted", bot, who, {})
+        self._hub.table("bots", gone=[bot_id])
+        self._book.show()
+
+    def start(self, bot_id: str, who: Who) -> bool:
+        """Start a bot; False when it runs already.
+
+        Raises:
+            Refused: `not_found`; `conflict` or `halted`, see `after`; `conflict` for a remote bot.
+        """
+        bot = self.get(bot_id)
+        if bot.spec.kind is Kind.REMOTE:
+            raise Refused(
+                Code.CONFLICT, f"bot {bot_id} is remote: it runs while a client holds bot.attach"
+            )
+        bot.check_free()
+        if after(bot_id, bot.state, Move.START) is bot.state:
+            return False
+        self._desk.check_room()
+        bot.desired, bot.was_running, bot.error = BotState.RUNNING, False, None
+        bot.started_ts, bot.paused_until = self._desk.now(), None
+        bot.runner = Runner(bot.spec, self._tools, _Reports(self, bot), bot.counters.cycles)
+        self.moved(bot, Move.START)
+        self._note("bot_started", bot, who, {})
+        bot.task = self._crew.spawn(self._live(bot, bot.runner), f"bot {bot_id}")
+        return True
+
+    async def _live(self, bot: Bot, runner: Runner) -> None:
+        """Be a bot until it ends."""
+        try:
+            await runner.run()
+        except Broken as broken:
+            bot.runner = None
+            await self._broke(bot, str(broken))
+        else:
+            bot.runner = None
+            if not self._stopping and bot.state is not BotState.STOPPING:
+                self.publish(bot)
+
+    async def _broke(self, bot: Bot, error: str) -> None:
+        """Put a bot into `error`, and its orders where `on_error` says."""
+        bot.error = error
+        self.moved(bot, Move.FAIL)
+        self._note("bot_error", bot, None, {"error": error})
+        self._desk.alert("error", "bot_error", f"bot {bot.id}: {error}", {"bot_id": bot.id})
+        who = self._who(bot, "bots")
+        if bot.spec.on_error is not OnError.LEAVE:
+            await self._trading.cancel_many(self._resting(bot.id), who)
+        if bot.spec.on_error is OnError.FLATTEN:
+            await self._close(bot.id, who)
+
+    async def stop(
+        self,
+        bot_id: str,
+        who: Who,
+        *,
+        immediate: bool = False,
+        cancel_orders: bool = True,
+        close_positions: bool = False,
+        timeout_s: float = STOP_S,
+    ) -> tuple[bool, Canceled, list[Row]]:
+        """Stop a bot and do with its orders and positions as asked.
+
+        Returns:
+            Whether anything changed, what became of its orders, and of its positions.
+        """
+        bot = self.get(bot_id)
+        before = bot.state
+        changed = before is not after(bot_id, before, Move.STOP)
+        bot.desired, bot.was_running, bot.paused_until = BotState.STOPPED, False, None
+        if changed:
+            self.moved(bot, Move.STOP)
+            self._note("bot_stopped", bot, who, {"immediate": immediate})
+        self.leases.release(bot_id)
+        await self._end_task(bot, immediate=immediate, timeout_s=timeout_s)
+        if bot.state is BotState.STOPPING:
+            self.moved(bot, Move.ENDED)
+        canceled, closed = Canceled(), []
+        if cancel_orders:
+            canceled = await self._trading.cancel_many(self._resting(bot_id), who)
+        if close_positions:
+            closed = await self._close(bot_id, who)
+        return changed or bool(canceled.canceled or closed), canceled, closed
+
+    async def _end_task(self, bot: Bot, *, immediate: bool, timeout_s: float) -> None:
+        """Wait for a cycle under way, within a bound; an order on its way is awaited in any case."""
+        task, runner = bot.task, bot.runner
+        if task is None or task.done() or runner is None:
+            return
+        runner.stop()
+        if not immediate or runner.submitting:
+            await asyncio.wait({task}, timeout=timeout_s)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=timeout_s)
+        bot.runner, bot.task = None, None
+
+    def pause(self, bot_id: str, who: Who, until: int | None) -> bool:
+        """Hold entries back; False when they were.
+
+        Raises:
+            Refused: `not_found`, `conflict`, `halted`.
+        """
+        bot = self.get(bot_id)
+        changed = after(bot_id, bot.state, Move.PAUSE) is not bot.state
+        changed = changed or until != bot.paused_until
+        bot.paused_until = until
+        if bot.runner is not None:
+            bot.runner.paused = True
+        if changed:
+            self.moved(bot, Move.PAUSE)
+            self._note("bot_paused", bot, who, {"until_ts": None if until is None else until // MS})
+        return changed
+
+    def unpause(self, bot_id: str, who: Who) -> bool:
+        """Let entries through again; False when they were."""
+        bot = self.get(bot_id)
+        changed = after(bot_id, bot.state, Move.RESUME) is not bot.state
+        bot.paused_until = None
+        if bot.runner is not None:
+            bot.runner.paused = False
+        if changed:
+            self.moved(bot, Move.RESUME)
+            self._note("bot_resumed", bot, who, {})
+        return changed
+
+    async def run_once(self, bot_id: str, who: Who) -> list[Row]:
+        """Make one cycle now and give its records.
+
+        Raises:
+            Refused: `not_found`; `conflict` for a remote bot, in a state without cycles, or when it failed;
+                `halted`.
+        """
+        bot = self.get(bot_id)
+        if bot.spec.kind is Kind.REMOTE:
+            raise Refused(Code.CONFLICT, f"bot {bot_id} is remote: its cycles are its own")
+        bot.check_free()
+        if bot.runner is not None and not bot.runner.stopping:
+            return await bot.runner.once()
+        after(bot_id, bot.state, Move.START)
+        if bot.state.alive:
+            raise Refused(Code.CONFLICT, f"bot {bot_id} is {bot.state}; repeat", retry_after=1.0)
+        self._note("bot_run_once", bot, who, {})
+        bot.once = True
+        runner = Runner(bot.spec, self._tools, _Reports(self, bot), bot.counters.cycles)
+        try:
+            return await runner.alone()
+        except Broken as broken:
+            raise Refused(
+                Code.CONFLICT, f"the cycle of bot {bot_id} failed: {broken}", {"bot_id": bot_id}
+            ) from None
+        finally:
+            bot.once = False
+
+    async def emergency_stop(
+        self, bot_id: str | None, who: Who, *, flatten: bool, reason: str
+    ) -> Row:
+        """Halt one bot and cancel its orders, or all bots and all trading; the state has changed before any wait."""
+        bots = self.all() if bot_id is None else [self.get(bot_id)]
+        for bot in bots:
+            self._halt(bot, who, reason)
+        scope = ALL if bot_id is None else f"bot:{bot_id}"
+        stopping = self._trading.halt(
+            Stop(scope=scope, flatten=flatten and bot_id is None, reason=reason, who=who)
+        )
+        for bot in bots:
+            await self._end_task(bot, immediate=True, timeout_s=STOP_S)
+        done = await stopping
+        closed = await self._close(bot_id, who, flat=True) if flatten and bot_id else []
+        return {
+            "state": done.state,
+            "bots": [bot.id for bot in bots],
+            "canceled": done.canceled.canceled,
+            "failed": done.canceled.failed,
+            "unknown": done.canceled.unknown,
+            "closed": closed,
+            "journaled": done.journaled,
+        }
+
+    def _halt(self, bot: Bot, who: Who, reason: str) -> None:
+        bot.desired, bot.was_running = BotState.STOPPED, False
+        bot.error = reason
+        lease = self.leases.get(bot.id)
+        self.leases.release(bot.id)
+        if bot.runner is not None:
+            bot.runner.stop()
+        self.moved(bot, Move.HALT)
+        self._note("bot_halted", bot, who, {"reason": reason})
+        if lease is not None:
+            told = {"bot_id": bot.id, "reason": reason}
+            self._desk.notice(lease.subject, lease.client, "bot_halted", told)
+
+    def rearm(self, bot_id: str, who: Who, reason: str) -> None:
+        """Let a halted bot be started again.
+
+        Raises:
+            Refused: `conflict` unless it is halted; as `Trading.resume`.
+        """
+        bot = self.get(bot_id)
+        after(bot_id, bot.state, Move.REARM)
+        scope = f"bot:{bot_id}"
+        if self._desk.engine.halted(scope):
+            self._trading.resume(scope, reason, who, force=False)
+        bot.error = None
+        self.moved(bot, Move.REARM)
+        self._note("bot_rearmed", bot, who, {"reason": reason})
+
+    def reset_metrics(self, bot_id: str, who: Who) -> None:
+        """Set the counters to zero; fills stay what they are."""
+        bot = self.get(bot_id)
+        bot.counters = Counters(base=self._desk.engine.shares.earned(bot_id))
+        if bot.runner is not None:
+            bot.runner.reset()
+        self._append(KIND, bot_id, _kept(bot), [self._counted(bot)])
+        self._note("bot_metrics_reset", bot, who, {})
+        self.publish(bot)
+
+    # -- remote bots -------------------------------------------------------------------------------
+
+    def attach(self, bot_id: str, who: Who, seconds: float | None) -> tuple[Lease, bool]:
+        """Take or renew the lease of a remote bot; whether it is a new one.
+
+        Raises:
+            Refused: `not_found`; `conflict` for a bot of another kind or one that somebody else holds; `halted`.
+        """
+        bot = self.get(bot_id)
+        if bot.spec.kind is not Kind.REMOTE:
+            raise Refused(Code.CONFLICT, f"bot {bot_id} runs strategies in this server")
+        fresh = self.leases.get(bot_id) is None
+        if bot.state is BotState.STOPPING:
+            raise Refused(Code.CONFLICT, f"bot {bot_id} is stopping", retry_after=1.0)
+        if fresh:
+            after(bot_id, bot.state, Move.START)
+        lease = self.leases.take(bot_id, who.subject, who.client, seconds or bot.spec.lease_s)
+        if fresh:
+            bot.desired, bot.was_running, bot.error = BotState.RUNNING, False, None
+            bot.started_ts = self._desk.now()
+            self.moved(bot, Move.START)
+            self.moved(bot, Move.READY)
+            self._note("bot_attached", bot, who, {"lease_s": lease.seconds})
+        bot.updated_ts = self._desk.now()
+        return lease, fresh
+
+    async def detach(self, bot_id: str, who: Who, *, cancel_orders: bool) -> Canceled:
+        """Give a lease back.
+
+        Raises:
+            Refused: `not_found`; `conflict` for one who does not hold it.
+        """
+        self.get(bot_id)
+        self.leases.check(bot_id, who.subject, who.client)
+        _, canceled, _ = await self.stop(bot_id, who, cancel_orders=cancel_orders)
+        return canceled
+
+    def _lapsed(self, lease: Lease) -> None:
+        """Cancel what a silent program left, and say so."""
+        bot = self._bots[lease.bot_id]
+        bot.desired = BotState.STOPPED
+        bot.error = f"client {lease.client or lease.subject} was silent for {lease.seconds:g} s"
+        canceling = self._trading.cancel_many(
+            self._resting(bot.id), Who(subject=lease.subject, client=lease.client, source="lease")
+        )
+        self.moved(bot, Move.FAIL)
+        self._note("bot_lapsed", bot, None, {"client": lease.client, "error": bot.error})
+        self._desk.alert("error", "bot_lapsed", f"bot {bot.id}: {bot.error}", {"bot_id": bot.id})
+        told = {"bot_id": bot.id, "reason": bot.error}
+        self._desk.notice(lease.subject, lease.client, "bot_lapsed", told)
+        self._crew.spawn(_waited(canceling), f"lapse of {bot.id}")
+
+    # -- the guard ---------------------------------------------------------------------------------
+
+    def guard(self, order: Order, who: Who) -> None:
+        """Judge an order that names a bot, before the gate does.
+
+        Raises:
+            Refused: `conflict` for one who may not act as this remote bot; `risk_rejected` by a budget.
+        """
+        bot = None if order.bot_id is None else self._bots.get(order.bot_id)
+        if bot is None:
+            return  # a tag, no bot of this server
+        # Who names a bot of this server gives it the order: it counts in its budget and is its to close.
+        if not order.id and bot.spec.kind is Kind.REMOTE:
+            self.leases.check(bot.id, who.subject, who.client)
+            if bot.state is BotState.PAUSED and not order.exit:
+                raise Refused(Code.CONFLICT, f"bot {bot.id} is paused: only exits")
+        self.budgets.check(order)
+
+    # -- what tasks report ---------------------------------------------------------------------------
+
+    def moved(self, bot: Bot, move: Move) -> None:
+        """Change a state, keep it and show it."""
+        bot.state = after(bot.id, bot.state, move)
+        bot.updated_ts = self._desk.now()
+        self._keep(bot)
+        self.publish(bot)
+
+    def cycled(self, bot: Bot, row: Row, ms: float) -> None:
+        """Count a cycle, journal its decision and show it."""
+        now = self._desk.now()
+        bot.counters = _counted(bot.counters, ms, now, ok=True)
+        row["id"] = f"d-{self._desk.store.seq + 1}"
+        bot.last, bot.updated_ts = row, now
+        body = dumps(row)
+        symbol, strategy = str(row["symbol"]), row["strategy"]
+        cols = {
+            "symbol": symbol,
+            "bot_id": bot.id,
+            "strategy": None if strategy is None else str(strategy),
+        }
+        project = [Projection("signals", str(row["id"]), now, cols, body), self._counted(bot)]
+        self._append(SIGNAL, bot.id, body, project)
+        self._hub.append("signals", orjson.loads(body))
+        self.publish(bot)
+
+    def cycle_failed(self, bot: Bot, error: str, ms: float) -> None:
+        """Count a failed cycle."""
+        bot.counters = _counted(bot.counters, ms, self._desk.now(), ok=False)
+        bot.error = error
+        self._append(KIND, bot.id, _kept(bot), [self._counted(bot)])
+        self.publish(bot)
+
+    def _configured(self) -> None:
+        """Let running bots take a changed configuration."""
+        for bot in self._bots.values():
+            if bot.runner is not None:
+                bot.runner.renew(bot.spec)
+
+    # -- orders ------------------------------------------------------------------------------------
+
+    def _who(self, bot: Bot, source: str) -> Who:
+        return Who(subject=f"bot:{bot.id}", client=bot.id, source=source, bot_id=bot.id)
+
+    def _resting(self, bot_id: str) -> list[Order]:
+        """Working orders of a bot but its attached exits."""
+        return [o for o in self._trading.working(bot_id=bot_id) if not o.protective]
+
+    async def _close(self, bot_id: str, who: Who, *, flat: bool = False) -> list[Row]:
+        """Close what a bot holds, and nothing else; `flat` passes a halt."""
+        engine = self._desk.engine
+        results: list[Row] = []
+        waiting: dict[str, asyncio.Future[Order]] = {}
+        for symbol, share in engine.shares.by_symbol(bot_id).items():
+            position, market = engine.positions.get(symbol), engine.markets[symbol]
+            amount = down(abs(share.amount), market.amount_step)
+            if position is None or not amount or (position.amount > 0) is not (share.amount > 0):
+                continue
+            amount = min(amount, down(abs(position.amount), market.amount_step))
+            asked = replace(who, bot_id=bot_id)
+            source = "flatten" if flat else "bot"
+            placing = self._trading.closing(
+                position, asked, source=source, fields={"amount": amount}
+            )
+            try:
+                given = self._trading.place_always(placing, lambda out: out.order, lambda o: o)
+            except Refused as refused:
+                results.append({"symbol": symbol, "code": refused.code, "error": refused.message})
+            else:
+                if isinstance(given, asyncio.Future):
+                    waiting[symbol] = given
+        if waiting:
+            await asyncio.wait(waiting.values(), timeout=STOP_S)
+        for symbol, future in waiting.items():
+            if future.done() and future.exception() is None:
+                order = future.result()
+                results.append(
+                    {"symbol": symbol, "order_id": order.id, "status": order.status.value}
+                )
+        return results
+
+    # -- keeping and showing -------------------------------------------------------------------------
+
+    def _append(self, kind: str, key: str, body: bytes, project: Sequence[Projection]) -> None:
+        self._desk.store.append(kind, key, body, self._desk.reached, project, safety=True)
+
+    def _keep(self, bot: Bot) -> None:
+        lease = self.leases.get(bot.id)
+        body = _kept(bot, lease)
+        project = [Projection("bots", bot.id, self._desk.now(), body=body)]
+        self._append(KIND, bot.id, body, project)
+
+    def _counted(self, bot: Bot) -> Projection:
+        body = dumps(asdict(bot.counters))
+        return Projection("bot_counters", bot.id, self._desk.now(), body=body)
+
+    def _note(self, kind: str, bot: Bot, who: Who | None, data: Mapping[str, object]) -> None:
+        self._desk.note(kind, {"bot_id": bot.id, **data}, who)
+
+    def publish(self, bot: Bot) -> None:
+        """Show a bot."""
+        if bot.id in self._bots:
+            self._hub.table("bots", rows=[self.row(bot)])
+            self._hub.value(f"bot:{bot.id}", lambda: self.state_row(bot))
+
+    def row(self, bot: Bot) -> Row:
+        """Make the row of `bots`."""
+        rules = self._shown(bot)
+        return {
+            "id": bot.id,
+            "kind": bot.spec.kind,
+            "state": bot.state,
+            "mode": self._desk.engine.mode,
+            "dry_run": bot.spec.dry_run,
+            "symbols": list(rules.symbols) if rules else list(bot.spec.symbols or ()),
+            "timeframe": rules.timeframe if rules else bot.spec.timeframe,
+            "uptime_s": self._uptime(bot),
+            "cycle_count": bot.counters.cycles,
+            "realized_pnl": plain(self.earned(bot).realized),
+            "last_decision": None if bot.last is None else _short(bot.last),
+            "error": bot.error,
+            "last_update_ts": bot.updated_ts // MS,
+        }
+
+    def _shown(self, bot: Bot) -> Rules | None:
+        try:
+            return self.rules(bot.spec)
+        except Refused:
+            return None  # a strategy is gone; the row says what it can
+
+    def _uptime(self, bot: Bot) -> int:
+        return (self._desk.now() - bot.started_ts) // SECOND if bot.state.alive else 0
+
+    def earned(self, bot: Bot) -> Earned:
+        """Tell what a bot has earned since its metrics were reset."""
+        return self._desk.engine.shares.earned(bot.id).since(bot.counters.base)
+
+    def state_row(self, bot: Bot) -> Row:
+        """Make the value of `bot:ID`."""
+        rules, counters, earned = self._shown(bot), bot.counters, self.earned(bot)
+        lease = self.leases.get(bot.id)
+        runner = bot.runner
+        next_ts = None if runner is None else runner.next_ts
+        outlet = self._desk.outlet
+        return self.row(bot) | {
+            "desired_state": bot.desired,
+            "was_running": bot.was_running,
+            "paused_until_ts": None if bot.paused_until is None else bot.paused_until // MS,
+            "strategy_weights": {}
+            if rules is None
+            else {name: weight.weight for name, weight in rules.weights.items()},
+            "started_ts": bot.started_ts // MS or None,
+            "task_alive": self.alive(bot),
+            "last_cycle_ts": counters.last_cycle_ts // MS or None,
+            "next_cycle_ts": None if next_ts is None else next_ts // MS,
+            "performance": {
+                "total_cycles": counters.cycles,
+                "successful_cycles": counters.succeeded,
+                "failed_cycles": counters.failed,
+                "success_rate": counters.success_rate,
+                "average_cycle_ms": counters.average_ms,
+                "last_cycle_ms": counters.last_cycle_ms if counters.cycles else None,
+                "trades": earned.trades,
+                "win_rate": earned.win_rate,
+                "profit_factor": earned.profit_factor,
+                "realized_pnl": plain(earned.realized),
+                "fees": plain(earned.fees),
+            },
+            "configuration": spec_row(bot.spec),
+            "budget": self.budget_row(bot.id),
+            "lease": None
+            if lease is None
+            else {
+                "subject": lease.subject,
+                "client": lease.client,
+                "lease_s": lease.seconds,
+                "expires_ts": lease.expires_ts // MS,
+            },
+            "last_decision": bot.last,
+            "last_signal": None if bot.last is None else bot.last.get("combined"),
+            "trading_window": None if rules is None else self.window_row(bot, rules),
+            "trading_state": self._desk.engine.state(None, bot.id),
+            "open_orders": [
+                dict(outlet.order_row(order)) for order in self._trading.working(bot_id=bot.id)
+            ],
+            "positions": self._positions(bot.id),
+            "version": bot.spec.version,
+        }
+
+    def alive(self, bot: Bot) -> bool:
+        """Whether what makes a bot's decisions is there."""
+        if bot.spec.kind is Kind.REMOTE:
+            return self.leases.get(bot.id) is not None
+        return bot.task is not None and not bot.task.done()
+
+    def window_row(self, bot: Bot, rules: Rules) -> Row:
+        """Tell how the trading window of a bot stands."""
+        used = usage(self._desk, bot.id, rules.schedule)
+        return window.state(rules.schedule, used, self._desk.now()).row()
+
+    def budget_row(self, bot_id: str) -> Row:
+        """Tell what a bot may use and does."""
+        room = self.budgets.room(bot_id)
+        return {
+            "currency": self._desk.engine.valuation_currency,
+            "limit": _money(room.limit),
+            "capital": _money(room.capital),
+            "used": _money(room.used),
+            "left": _money(room.left),
+        }
+
+    def _positions(self, bot_id: str) -> list[Row]:
+        engine = self._desk.engine
+        found: list[Row] = []
+        for symbol, share in engine.shares.by_symbol(bot_id).items():
+            if not share.amount:
+                continue
+            size = engine.markets[symbol].contract_size
+            mark = engine.mark(symbol)
+            value = None if mark is None else share.amount * mark[0] * size
+            found.append(
+                {
+                    "symbol": symbol,
+                    "side": "long" if share.amount > 0 else "short",
+                    "amount": plain(abs(share.amount)),
+                    "entry_price": plain(round(share.cost / (share.amount * size), 12)),
+                    "mark_price": None if mark is None else plain(mark[0]),
+                    "unrealized_pnl": None if value is None else plain(value - share.cost),
+                    "realized_pnl": plain(share.realized),
+                }
+            )
+        return found
+
+
+# --- bytes and rows -------------------------------------------------------------------------------
+
+
+async def _waited(canceling: Any) -> None:
+    """Wait for what was asked for; its outcome is in the orders."""
+    await canceling
+
+
+def _counted(old: Counters, ms: float, now: int, *, ok: bool) -> Counters:
+    return replace(
+        old,
+        cycles=old.cycles + 1,
+        succeeded=old.succeeded + ok,
+        failed=old.failed + (not ok),
+        cycle_ms=old.cycle_ms + ms,
+        last_cycle_ms=ms,
+        last_cycle_ts=now,
+    )
+
+
+def _money(value: Decimal | None) -> str | None:
+    return None if value is None else plain(round(value, 12))
+
+
+def _short(decision: Row) -> Row:
+    names = ("id", "symbol", "skipped_reason", "order_id", "ts")
+    said = decision.get("combined")
+    action = said.get("action") if isinstance(said, dict) else None
+    return {name: decision.get(name) for name in names} | {"action": action}
+
+
+def spec_row(spec: BotSpec) -> Row:
+    """Make the row of what a bot is told."""
+    row = asdict(spec)
+    row["symbols"] = None if spec.symbols is None else list(spec.symbols)
+    row["budget"] = _money(spec.budget)
+    row["window"] = dict(spec.window)
+    return row
+
+
+def spec_of(raw: Mapping[str, Any]) -> BotSpec:
+    """Read a row of `spec_row`."""
+    known = {one.name for one in fields(BotSpec)}
+    read = {name: value for name, value in raw.items() if name in known}
+    read["kind"] = Kind(read["kind"])
+    read["trigger"] = Trigger(read["trigger"])
+    read["on_error"] = OnError(read["on_error"])
+    read["symbols"] = None if read["symbols"] is None else tuple(read["symbols"])
+    read["budget"] = None if read["budget"] is None else Decimal(read["budget"])
+    uses = read["strategies"]
+    read["strategies"] = None if uses is None else {n: Use(**use) for n, use in uses.items()}
+    return BotSpec(**read)
+
+
+def _kept(bot: Bot, lease: Lease | None = None) -> bytes:
+    return dumps(
+        {
+            "spec": spec_row(bot.spec),
+            "state": bot.state,
+            "desired": bot.desired,
+            "was_running": bot.was_running,
+            "error": bot.error,
+            "paused_until": bot.paused_until,
+            "started_ts": bot.started_ts,
+            "updated_ts": bot.updated_ts,
+            "lease": None if lease is None else asdict(lease),
+        }
+    )
+
+
+def _bot_of(raw: Mapping[str, Any]) -> Bot:
+    """Read a bot as a restart finds it: what was alive is stopped, and was running."""
+    state = BotState(raw["state"])
+    ran = (state.alive and state is not BotState.STOPPING) or raw["was_running"]
+    return Bot(
+        spec=spec_of(raw["spec"]),
+        state=BotState.STOPPED if state.alive else state,
+        desired=BotState(raw["desired"]),
+        was_running=ran,
+        error=raw["error"],
+        started_ts=raw["started_ts"],
+        updated_ts=raw["updated_ts"],
+    )
+
+
+def _counters_of(raw: Mapping[str, Any]) -> Counters:
+    base = raw["base"]
+    money = {name: Decimal(base[name]) for name in ("realized", "fees", "profit", "loss")}
+    earned = Earned(trades=base["trades"], wins=base["wins"], **money)
+    return Counters(**{**raw, "base": earned})

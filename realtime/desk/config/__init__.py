@@ -1,0 +1,1 @@
+"""The runtime configuration: typed sections, and the book of its versions."""

@@ -1,0 +1,156 @@
+"""Decisions on bars: those of the runner are those of a plain loop over the same bars; missed bars are told."""
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realtime.bots.minds import Mind, StrategyFailed, ohlcv
+from realtime.bots.strategies.rsi import Rsi, RsiParams
+from realtime.bots.strategy import Strategy, signal
+from realtime.model.bots import BotState
+from realtime.model.market import MS
+from realtime.model.signals import Ohlcv
+from tests.bots.market import BTC, QUIET, BotWorld, bar_of, result
+from tests.fakes import until
+
+
+CLOSES = [64000 + 40 * ((place * 7919) % 13 - 6) for place in range(12)]
+RSI: dict[str, Any] = {"rsi": {"params": {"rsi_period": 3}}}
+
+
+def plain(bars: list[Ohlcv]) -> list[tuple[int, str, float]]:
+    """Say what the strategy says in the plainest of loops."""
+    strategy = Rsi(RsiParams(rsi_period=3))
+    found = []
+    for bar in bars:
+        said = signal(strategy, strategy.on_ohlcv(bar))
+        found.append((bar.ts // MS, str(said.action), said.confidence))
+    return found
+
+
+async def decided(world: BotWorld) -> list[tuple[int, str, float]]:
+    rows = result(await world.call("bot.decisions", bot_id="b", limit=100))["decisions"]
+    return [
+        (row["ohlcv_ts"], row["individual"][0]["action"], row["individual"][0]["confidence"])
+        for row in rows[::-1]
+    ]
+
+
+async def test_decisions_equal_those_of_a_plain_loop_bar_by_bar() -> None:
+    world = BotWorld()
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(strategies=RSI, dry_run=True)
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.RUNNING)
+        for close in CLOSES:
+            await world.bar(close)
+        live = await decided(world)
+
+    bars = [ohlcv(bar) for bar in world.venue.bars[BTC, "1m"]]
+    bars += [ohlcv(bar_of(ts * MS, c)) for (ts, _, _), c in zip(live, CLOSES, strict=True)]
+    assert live == plain(bars)[-len(CLOSES) :]
+    assert len({action for _, action, _ in live}) == 3
+
+
+async def test_missed_bars_are_told_and_only_the_newest_is_traded() -> None:
+    world = BotWorld()
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(strategies=RSI, dry_run=True)
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.RUNNING)
+        told = world.venue.bars[BTC, "1m"]
+        missed = [bar_of(told[-1].ts + n * 60_000 * MS, 64000 + 50 * n) for n in range(1, 4)]
+        await asyncio.sleep(180)
+        told += missed
+        await world.bar(64300)
+        (live,) = await decided(world)
+
+    bars = [ohlcv(bar) for bar in told]
+    assert live == plain([*bars, ohlcv(bar_of(live[0] * MS, 64300))])[-1]
+
+
+class Odd(Rsi):
+    """Counts the bars it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(RsiParams())
+        self.told: list[int] = []
+
+    def on_ohlcv(self, bar: Ohlcv) -> float:
+        self.told.append(bar.ts)
+        return 0.0
+
+
+def test_a_mind_tells_every_bar_once_and_keeps_what_is_asked() -> None:
+    odd = Odd()
+    mind = Mind({"odd": odd}, keep=2)
+    assert (mind.last, mind.signals()) == (None, {})
+    for ts in (1, 2, 2, 1, 3, 4, 5):
+        mind.feed(Ohlcv(ts, 1, 1, 1, 1, 1))
+
+    assert odd.told == [1, 2, 3, 4, 5]
+    assert [bar.ts for bar in mind.bars] == [4, 5]
+    assert (mind.seen, mind.warmup) == (5, odd.warmup)
+
+
+def test_what_a_strategy_cannot_show_is_its_failure() -> None:
+    class Shy(Odd):
+        def indicators(self) -> dict[str, float | None]:
+            raise KeyError("x")
+
+    shy: Strategy = Shy()
+    mind = Mind({"shy": shy}, keep=1)
+    mind.feed(Ohlcv(1, 1, 1, 1, 1, 1))
+
+    with pytest.raises(StrategyFailed, match="KeyError"):
+        mind.signals()
+
+
+LOOP = """
+import threading
+from typing import ClassVar
+from realtime.bots.strategy import Strategy
+
+LET = threading.Event()
+
+class Loop(Strategy):
+    id: ClassVar[str] = "loop"
+    summary: ClassVar[str] = "does not come back by itself"
+    warmup = 0
+
+    def on_ohlcv(self, bar):
+        LET.wait(30)
+        return 0.0
+"""
+
+
+async def test_one_that_does_not_come_back_ends_its_bot_and_not_the_hub(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "loop.py").write_text(LOOP)
+    world = BotWorld(strategies={"path": str(tmp_path)})
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(strategies={"loop": {}})
+        system.bots._tools = replace(system.bots._tools, think_s=0.05)
+        # The virtual clock waits for threads; here it must not.
+        loop: Any = asyncio.get_running_loop()
+        loop._executing = _Nothing()
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.ERROR)
+        row = result(await world.call("bot.status", bot_id="b"))
+        sys.modules["realtime_strategy_loop"].LET.set()
+
+        assert row["error"] == "strategies loop did not answer within 0.05 s"
+        assert result(await world.call("system.health"))["status"] == "ok"
+
+
+class _Nothing(set[Any]):
+    def add(self, _item: Any) -> None:
+        """Forget it."""
