@@ -49,6 +49,7 @@ from realtime.commands import (
     bot,
     config as config_ops,
     connection,
+    context,
     event,
     fill,
     help as help_ops,
@@ -96,6 +97,7 @@ from realtime.desk.status import About, Status
 from realtime.desk.sweep import Sweeps
 from realtime.desk.switches import Switches
 from realtime.desk.trading import Trading
+from realtime.engine.conditions import Bounds as Conditions
 from realtime.engine.engine import Engine
 from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.studies import canonical
@@ -106,7 +108,7 @@ from realtime.model.events import MarketEvent, VenueEvent
 from realtime.model.market import MS, Market
 from realtime.model.principal import ROLES, Principal
 from realtime.model.risk import Limits
-from realtime.server import asgi
+from realtime.server import asgi, telemetry
 from realtime.server.access import AccessLog
 from realtime.server.admission import Admission, raise_file_limit
 from realtime.server.auth import Auth, Sites, Token, digest
@@ -632,6 +634,10 @@ async def compose(
         cap=min(settings.server.max_connections, raise_file_limit() - SPARE_FILES),
         accept_per_s=settings.server.accept_per_s,
     )
+
+    def venue_ok() -> bool:
+        return not feeds.silent
+
     bots = Supervisor(
         desk=desk,
         trading=trading,
@@ -642,10 +648,11 @@ async def compose(
         strategies=strategies,
         crew=crew,
         loop=loop,
-        venue_ok=lambda: not feeds.silent,
+        venue_ok=venue_ok,
     )
     await bots.restore()
     trading.guard = bots.guard
+    status.bots = bots.health
     parts = Parts(
         desk=desk,
         trading=trading,
@@ -660,6 +667,7 @@ async def compose(
         monitor=monitor,
         jobs=jobs,
         bots=bots,
+        venue_ok=venue_ok,
     )
     registry = table(settings, outside, clock, parts)
     front = asgi.build(
@@ -683,6 +691,7 @@ async def compose(
             ),
             admission=admission,
             page=outside.page or Page(),
+            metrics=lambda: telemetry.text(monitor.metrics(), monitor.latency()),
             bounds=Bounds(auth_s=settings.server.auth_timeout_s, channels=settings.limits.channels),
             figures=asgi.Figures(
                 subscribes_per_s=settings.limits.subscribes_per_s,
@@ -833,6 +842,7 @@ class Parts:
     monitor: Monitor
     jobs: Jobs
     bots: Supervisor
+    venue_ok: Callable[[], bool]
 
 
 def table(settings: Settings, outside: Outside, clock: Clock, parts: Parts) -> Registry:
@@ -863,6 +873,12 @@ def table(settings: Settings, outside: Outside, clock: Clock, parts: Parts) -> R
         *position.ops(desk, trading),
         *balance.ops(desk),
         *market.ops(desk, parts.venue, parts.status.venues),
+        *context.ops(
+            desk,
+            parts.venue,
+            bounds=lambda: Conditions(**parts.book.current.market_checks.model_dump()),
+            venue_ok=parts.venue_ok,
+        ),
         *risk.ops(desk, trading),
         *indicator.ops(bars),
         *strategy.ops(desk, parts.book, parts.strategies, bars),

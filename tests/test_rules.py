@@ -69,6 +69,7 @@ def test_unexpected_exceptions_are_caught_only_where_they_are_logged_with_a_trac
         "realtime/bots/loading.py",
         "realtime/bots/minds.py",
         "realtime/bots/runner.py",
+        "realtime/bots/strangers.py",
         "realtime/commands/registry.py",
         "realtime/store/writer.py",
     }

@@ -17,25 +17,17 @@ from pathlib import Path
 from realtime.bench import peer
 from realtime.bench.fanout import FULL, Scale
 from realtime.bench.figures import Figure
+from realtime.bench.work import MINUTE, SEED, bars
 from realtime.bots import series
 from realtime.bots.backtest import Grid, Hold, Lane, Ledger, Terms, _one, run, silent
 from realtime.bots.pool import Bounds, Pool, cores
 from realtime.bots.series import Series
 from realtime.bots.strategies.ema_crossover import EmaCrossover, EmaCrossoverParams
-from realtime.model.market import SECOND
 
 
-MINUTE = 60 * SECOND
 ROUNDS = 3
 """Ours and theirs take turns; the best of each counts."""
-SEED = 11
 PEER = "backtesting.py"
-
-
-def bars(count: int) -> Series:
-    """The walk of `peer` as a series."""
-    columns = zip(*((*row, 1.0) for row in peer.walk(count, SEED)), strict=True)
-    return series.check(Series(MINUTE, range(0, count * MINUTE, MINUTE), *columns))
 
 
 def lane(made: Series) -> Lane:

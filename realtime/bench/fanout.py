@@ -1,15 +1,18 @@
 """W1, W2, W3, W5: what goes out to many sockets, and what an idle one costs."""
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import orjson
 
 from realtime.bench.figures import Figure, median
-from realtime.bench.processes import Child, Load, Measured, Sender, Server
+from realtime.bench.processes import Child, Load, Measured, Sender, Server, spent, unpin
 from realtime.bench.servers import symbol
+from realtime.bench.work import prepare
 
 
 MESSAGE_BYTES = 200
@@ -30,6 +33,8 @@ class Scale:
     window_s: float
     turns: int
     orders: int = 4_000
+    bars: int = 500_000
+    """Of each backtest that runs beside the server."""
     events: int | None = None
     """Recorded events to replay; None = all."""
 
@@ -59,6 +64,7 @@ SMALL = Scale(
     window_s=0.2,
     turns=1,
     orders=50,
+    bars=4_000,
     events=2_000,
 )
 
@@ -234,6 +240,67 @@ def w2_w3(scale: Scale) -> Iterator[Figure]:
         ours=median([one.per_s for one in stuck]) / healthy, unit="/s",
         comparators=(("W2", median([one.per_s for one in calm]) / scale.clients_w2),), full=scale.full,
     )  # fmt: skip
+
+
+def w2_jobs(scale: Scale) -> Iterator[Figure]:
+    """W2 beside two backtests and an optimisation of the same server, in turns with W2 alone.
+
+    The server keeps one core and the load client the other; the workers, which are the server's children and stand
+    back behind it, may run on both, as they do on a machine of two cores. So the load client, which takes the times,
+    has to share its core as well, and what it waits for it counts as ours. The second figure proves that they worked.
+    """
+    text = channels(scale.channels)
+    alone: list[Measured] = []
+    beside: list[Measured] = []
+    busy: list[float] = []
+    with tempfile.TemporaryDirectory() as name:
+        prepare(Path(name), long=scale.bars, short=scale.bars // 10)
+        for _ in range(scale.turns):
+            for into, working in ((alone, False), (beside, True)):
+                with (
+                    Server("ours") as server,
+                    Load(server.port, clients=scale.clients_w2, text=text) as load,
+                ):
+                    workers = _begin(server, name) if working else []
+                    server.say(f"publish {scale.channels} {scale.rate_w2} {MESSAGE_BYTES}")
+                    load.measure(min(0.5, scale.window_s))
+                    before = sum(map(spent, workers))
+                    into.append(load.measure(2 * scale.window_s))
+                    if working:
+                        busy.append((sum(map(spent, workers)) - before) / into[-1].seconds)
+    what = f"{scale.clients_w2} clients x {scale.channels} channels beside 3 jobs"
+    yield Figure(
+        workload="W2", name=f"{what}, p99", ours=median([one.p99_us for one in beside]) / 1000, unit="ms",
+        comparators=(("W2", median([one.p99_us for one in alone]) / 1000),), of="W2", most=1.25,
+        full=scale.full,
+    )  # fmt: skip
+    yield Figure(
+        workload="W2", name=f"{what}, p50", ours=median([one.p50_us for one in beside]) / 1000, unit="ms",
+        comparators=(("W2", median([one.p50_us for one in alone]) / 1000),), full=scale.full,
+    )  # fmt: skip
+    yield Figure(
+        workload="W2", name=f"{what}, deliveries", ours=median([one.per_s for one in beside]), unit="/s",
+        comparators=(("W2", median([one.per_s for one in alone])),), full=scale.full,
+    )  # fmt: skip
+    yield Figure(
+        workload="W2", name="CPU of the workers of these jobs", ours=100 * median(busy), unit="%",
+        full=scale.full,
+    )  # fmt: skip
+
+
+def _begin(server: Server, folder: str) -> list[int]:
+    """Set the jobs going, and give the workers once each has ended something."""
+    server.say(f"work {folder}")
+    loosened: list[int] = []
+    while True:
+        told = server.ask("stats")
+        for pid in told["workers"]:
+            if pid not in loosened:
+                unpin(pid)
+                loosened.append(pid)
+        if all(told["done"].values()):
+            return loosened
+        time.sleep(0.02)
 
 
 def _starlette_limit(scale: Scale) -> float:

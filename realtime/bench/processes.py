@@ -55,8 +55,7 @@ class Child:
     @property
     def cpu_s(self) -> float:
         """CPU time spent so far [s]."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return spent(self.pid)
 
     @property
     def resident(self) -> int:
@@ -187,6 +186,18 @@ class Load(Child):
     def count(self) -> Measured:
         """What has come since the last `measure` began."""
         return Measured(**self.ask("count"))
+
+
+def spent(pid: int) -> float:
+    """CPU time that a process has had [s]."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def unpin(pid: int) -> None:
+    """Let a process run on every CPU that this one may use."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(pid, os.sched_getaffinity(0))
 
 
 def resident(pid: int) -> int:

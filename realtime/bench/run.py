@@ -8,7 +8,7 @@ from typing import Final
 
 from realtime.bench.backtest import backtest
 from realtime.bench.build import NoCompilerError
-from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_w3, w5
+from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_jobs, w2_w3, w5
 from realtime.bench.figures import Figure, table
 from realtime.bench.orders import w4, w5_whole
 from realtime.bench.replay import NoRecordingError, w6
@@ -18,7 +18,7 @@ Workload = Callable[[Scale], Iterator[Figure]]
 
 WORKLOADS: Final[dict[str, tuple[Workload, ...]]] = {
     "w1": (w1,),
-    "w2": (w2_w3,),
+    "w2": (w2_w3, w2_jobs),
     "w3": (w2_w3,),
     "w4": (w4,),
     "w5": (w5, w5_whole),

@@ -4,6 +4,7 @@ Prints its port, then takes one order per line:
 
     publish CHANNELS RATE BYTES   rounds over so many channels, RATE a second, 0 = without a pause
     stop
+    work FOLDER                   backtests and a search beside it, without end (`work.prepare` has filled the folder)
     stats                         answers JSON
 
 `ours` is the whole front over a hub that is fed here; `starlette` is the usual broadcast on uvicorn as it comes.
@@ -17,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 import orjson
@@ -26,6 +28,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from realtime.bench.work import Work
 from realtime.commands import connection
 from realtime.commands.registry import Registry
 from realtime.hub.hub import Hub
@@ -61,6 +64,10 @@ class Publisher(Protocol):
 
     async def round(self) -> None:
         """Publish one message on each channel."""
+        ...
+
+    def tell(self, channel: str, row: Mapping[str, object]) -> None:
+        """Publish how a job is doing."""
         ...
 
 
@@ -109,6 +116,10 @@ class Ours:
         hub, pad = self.hub, self._pad
         for name in self._names:
             hub.value(name, {"t": time.monotonic_ns(), "pad": pad})
+
+    def tell(self, channel: str, row: Mapping[str, object]) -> None:
+        """Publish how a job is doing."""
+        self.hub.value(channel, row)
 
 
 def secret() -> str:
@@ -160,12 +171,17 @@ class Broadcast:
                 except (WebSocketDisconnect, RuntimeError):
                     self.clients.discard(client)
 
+    def tell(self, channel: str, row: Mapping[str, object]) -> None:
+        """Keep silent: it is no server of jobs."""
+
 
 class Control:
     """Orders from stdin, and the rounds."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, tasks: asyncio.TaskGroup) -> None:
         self._publisher = publisher
+        self._tasks = tasks
+        self._work: Work | None = None
         self._rounds = 0
         self._late = 0
         self._running: asyncio.Event = asyncio.Event()
@@ -181,12 +197,17 @@ class Control:
                 self._running.set()
             case ["stop"]:
                 self._running.clear()
+            case ["work", folder]:
+                self._work = Work(self._publisher.tell)
+                self._tasks.create_task(self._work.run(Path(folder)))
             case ["stats"]:
                 times = os.times()
                 told = {
                     "rounds": self._rounds,
                     "late": self._late,
                     "cpu_s": times.user + times.system,
+                    "workers": self._work.pool.pids if self._work else [],
+                    "done": self._work.done if self._work else {},
                 }
                 print(orjson.dumps(told).decode(), flush=True)
             case _:
@@ -243,7 +264,7 @@ async def run(kind: str) -> None:
             app, publisher = broadcast.app, broadcast
             options = {"log_level": "error", "lifespan": "off"}
             sock = socket.create_server(("127.0.0.1", 0), backlog=2_048)
-        control = Control(publisher)
+        control = Control(publisher, tasks)
         loop.add_reader(0, readable)
         server = uvicorn.Server(uvicorn.Config(app, **options))
         gc.collect()

@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 
 from realtime.bots import metrics
 from realtime.bots.series import Gap, Series
-from realtime.bots.strategy import Strategy, probabilities
+from realtime.bots.strategy import Strategy, probabilities, signal
 from realtime.model.errors import Code, Refused
 from realtime.model.market import MS, SECOND
 from realtime.model.signals import Ohlcv, Signal
@@ -499,14 +499,43 @@ def silent(_share: float, _ledger: Ledger) -> None:
     """Tell nobody."""
 
 
+class Said(NamedTuple):
+    """What a strategy said after a bar, as a running bot shows it.
+
+    Attributes:
+        ts: Opening time of the bar [ns].
+    """
+
+    ts: int
+    signal: Signal
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """One symbol of a run: its bars, its strategy, its grid."""
+    """One symbol of a run: its bars, its strategy, its grid.
+
+    Attributes:
+        record: Takes what the strategy says after every bar that counts, warm or not; None keeps nothing.
+    """
 
     symbol: str
     series: Series
     strategy: Strategy
     grid: Grid = field(default_factory=Grid)
+    record: list[Said] | None = None
+
+    def listen(self) -> Callable[[Ohlcv], float | Signal]:
+        """Give what tells the strategy a bar: its own method where nothing is recorded."""
+        strategy, record = self.strategy, self.record
+        if record is None:
+            return strategy.on_ohlcv
+
+        def recorded(bar: Ohlcv) -> float | Signal:
+            told = strategy.on_ohlcv(bar)
+            record.append(Said(bar.ts, signal(strategy, told)))
+            return told
+
+        return recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -575,7 +604,7 @@ def _check(lanes: Sequence[Lane], first: int) -> None:
 def _one(ledger: Ledger, lane: Lane, first: int, tell: Tell) -> None:
     """Run one symbol: the loop that has to be quick."""
     series, strategy, terms = lane.series, lane.strategy, ledger.terms
-    on_ohlcv, hold, marks = strategy.on_ohlcv, ledger.holds[0], ledger.marks
+    on_ohlcv, hold, marks = lane.listen(), ledger.holds[0], ledger.marks
     mark = marks.append
     at_close, follows = terms.fill is Fill.CLOSE, terms.trailing_stop is not None
     funded = terms.funding_rate is not None
@@ -647,6 +676,7 @@ def _tagged(place: int, series: Series) -> Iterator[tuple[int, int, Ohlcv]]:
 def _several(ledger: Ledger, lanes: Sequence[Lane], bars: int, tell: Tell) -> None:
     """Run several symbols on one account: at each time all opens, then all ranges, one mark, all decisions."""
     terms, holds, marks = ledger.terms, ledger.holds, ledger.marks
+    tellers = [lane.listen() for lane in lanes]
     seen = [0] * len(lanes)
     waiting: dict[int, Wish] = {}
     rows = merge(*(_tagged(place, lane.series) for place, lane in enumerate(lanes)))
@@ -667,7 +697,7 @@ def _several(ledger: Ledger, lanes: Sequence[Lane], bars: int, tell: Tell) -> No
         marks.append(value)
         for place, bar in now:
             index, seen[place] = seen[place], seen[place] + 1
-            wish = _decide(lanes[place], bar, index, terms)
+            wish = _decide(lanes[place], tellers[place], bar, index, terms)
             if wish is None or index == len(lanes[place].series) - 1:
                 continue
             if terms.fill is Fill.CLOSE:
@@ -679,10 +709,12 @@ def _several(ledger: Ledger, lanes: Sequence[Lane], bars: int, tell: Tell) -> No
     tell(1.0, ledger)
 
 
-def _decide(lane: Lane, bar: Ohlcv, index: int, terms: Terms) -> Wish | None:
+def _decide(
+    lane: Lane, on_ohlcv: Callable[[Ohlcv], float | Signal], bar: Ohlcv, index: int, terms: Terms
+) -> Wish | None:
     """Ask a strategy about a bar; before it is warm its answer is checked and not heard."""
     try:
-        told = lane.strategy.on_ohlcv(bar)
+        told = on_ohlcv(bar)
         wish = None if told == 0.0 else judge(lane.strategy, told, terms)
     except Exception as error:  # an author's code may raise anything
         raise broken(lane, index, error) from error

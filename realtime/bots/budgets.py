@@ -83,7 +83,7 @@ class Budgets:
         if bot_id is None or spec is None or spec.budget is None or order.protective:
             return
         with localcontext(MONEY):
-            if self._reduces(bot_id, order):
+            if self.reduces(bot_id, order):
                 return
             self._check_holding(bot_id, order)
             capital = self._capital(bot_id, spec.budget)
@@ -107,13 +107,13 @@ class Budgets:
     def _capital(self, bot_id: str, limit: Decimal) -> Decimal:
         return max(limit + self._engine.shares.earned(bot_id).realized, ZERO)
 
-    def _reduces(self, bot_id: str, order: Order) -> bool:
+    def reduces(self, bot_id: str, order: Order) -> bool:
         """Whether an order fits into the bot's own position, together with its other exits."""
         held = self._engine.shares.of(bot_id, order.symbol).amount
         own = max(held, ZERO) if order.side is Side.SELL else max(-held, ZERO)
         others = sum(
             (
-                other.remaining
+                _rest(other)
                 for other in self._working(bot_id, order)
                 if other.symbol == order.symbol and other.side is order.side
             ),
@@ -177,10 +177,9 @@ class Budgets:
         prices = [] if mark is None else [mark[0]]
         buys = sells = ZERO
         for order in orders:
-            price = order.price or order.stop_price
-            if price is not None:
-                prices.append(price)
-            amount = order.remaining
+            asked = (order.price or order.stop_price, order.amend_price, order.amend_stop_price)
+            prices += [price for price in asked if price is not None]
+            amount = _rest(order)
             if order.cost_limit is not None and order.type is OrderType.MARKET and prices:
                 amount = order.cost_limit / market.contract_size / prices[0]
             if order.side is Side.BUY:
@@ -188,3 +187,8 @@ class Budgets:
             else:
                 sells += amount
         return _Load(buys, sells, max(prices, default=None))
+
+
+def _rest(order: Order) -> Decimal:
+    """What may still fill [base, contracts], the larger version of an amend under way."""
+    return max(order.remaining, (order.amend_amount or ZERO) - order.filled)

@@ -8,13 +8,15 @@ and `dry_run`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from math import log
 
 from realtime.engine.combine import Combined, Method, Weight, combine, opinion
 from realtime.engine.conditions import Check
 from realtime.engine.market import amount_down
+from realtime.engine.outcome import Drift, target_before_stop
 from realtime.engine.sizing import Account, Level, Size, Trade, exact, size, stop_and_target
 from realtime.model.bots import BotSpec, Skip
-from realtime.model.market import Market
+from realtime.model.market import ZERO, Market
 from realtime.model.orders import Side
 from realtime.model.risk import Limits
 from realtime.model.signals import Action, Signal
@@ -45,13 +47,15 @@ class Look:
         warm: Whether the strategies have seen their bars.
         closed: Why the trading window forbids entries; None while it is open.
         held: The bot's own position [base, contracts], signed.
+        leaving: What exits on their way may still close of it [base, contracts], unsigned.
+        entering: Whether an entry of the bot is on its way or rests in this symbol.
         level: The account's risk level.
         account: Of the size; None, with a reason, while equity is not known.
         price: Expected price of an entry [quote]; None without a market.
         worth: Of one unit of the market's cash [valuation currency]; None without a price.
         atr, swing: For stops that need them.
-        win: Probability of the target before the stop, for sizes that need it.
-        volatility: Yearly deviation of returns, likewise.
+        volatility: Yearly deviation of returns, for sizes that need it.
+        moves: Drift and deviation per bar, likewise; None where a price makes none.
     """
 
     spec: BotSpec
@@ -73,6 +77,9 @@ class Look:
     atr: float | None = None
     swing: tuple[float, float] | None = None
     volatility: float | None = None
+    moves: Drift | None = None
+    leaving: Decimal = ZERO
+    entering: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +130,7 @@ def decide(look: Look) -> Decision:
         )
     side = _side(said.action)
     own, _ = amount_down(abs(look.held), look.market)
+    free, _ = amount_down(max(abs(look.held) - look.leaving, ZERO), look.market)
     closing = bool(own) and side is (Side.SELL if look.held > 0 else Side.BUY)
     if not closing:
         if look.closed is not None:
@@ -136,8 +144,12 @@ def decide(look: Look) -> Decision:
     if said.confidence < least:
         why = f"confidence {said.confidence:.4g} is below {least:g}"
         return Decision(combined=said, skip=Skip.LOW_CONFIDENCE, detail=why)
+    if closing and not free:
+        # What it would sell a second time would be another's.
+        why = "an exit is on its way"
+        return Decision(combined=said, skip=Skip.IN_POSITION, detail=why)
     if closing:
-        return _dry(look, Decision(combined=said, intent=Intent(side=side, amount=own, exit=True)))
+        return _dry(look, Decision(combined=said, intent=Intent(side=side, amount=free, exit=True)))
     return _entry(look, said, side, own)
 
 
@@ -159,6 +171,10 @@ def _entry(look: Look, said: Combined, side: Side, own: Decimal) -> Decision:
         return Decision(combined=said, skip=Skip.PORTFOLIO_RISK, detail=why)
     if own and not look.spec.pyramiding:
         why = "in position, and pyramiding is off"
+        return Decision(combined=said, skip=Skip.IN_POSITION, detail=why)
+    if look.entering and not look.spec.pyramiding:
+        # Exchanges confirm first and fill later: until then the position does not show it.
+        why = "an entry is on its way, and pyramiding is off"
         return Decision(combined=said, skip=Skip.IN_POSITION, detail=why)
     if look.account is None or look.price is None or look.worth is None:
         what = "equity" if look.account is None else "the price"
@@ -185,6 +201,7 @@ def _entry(look: Look, said: Combined, side: Side, own: Decimal) -> Decision:
             target=target.price,
             position_size=exact(said.position_size),
             volatility=look.volatility,
+            win=_win(look, side, stop, target),
         ),
         look.account,
         look.limits,
@@ -198,6 +215,20 @@ def _entry(look: Look, said: Combined, side: Side, own: Decimal) -> Decision:
         side=side, amount=sized.amount, exit=False, stop=stop.price, target=target.price
     )
     return _dry(look, Decision(combined=said, size=sized, levels=levels, intent=intent))
+
+
+def _win(look: Look, side: Side, stop: Level, target: Level) -> float | None:
+    """Give the probability of the target before the stop; None where it is not known."""
+    moves = look.moves
+    if moves is None or moves.mu is None or moves.sigma is None:
+        return None
+    if look.price is None or stop.price is None or target.price is None:
+        return None
+    entry = float(look.price)
+    toward = moves.mu if side is Side.BUY else -moves.mu
+    to_target = abs(log(float(target.price) / entry))
+    to_stop = abs(log(float(stop.price) / entry))
+    return target_before_stop(to_target, to_stop, toward, moves.sigma)
 
 
 def _dry(look: Look, made: Decision) -> Decision:

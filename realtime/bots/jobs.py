@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from realtime.bots.history import History
 from realtime.bots.optimize import Constraint, Parameters, Sample
 from realtime.bots.pool import Message, Pool
 from realtime.bots.series import Series
+from realtime.bots.strategies.filters import Filters
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
 from realtime.engine.bars import TIMEFRAMES
@@ -91,6 +92,7 @@ class Spec:
     Attributes:
         terms: As `worker.terms_of` reads them.
         start, end: Opening times of the bars wanted [ns], `end` excluded; None = all there are.
+        filters: Before the strategy, those that bots have.
     """
 
     strategy: str
@@ -100,6 +102,7 @@ class Spec:
     start: int | None
     end: int | None
     terms: Mapping[str, Any]
+    filters: Filters
     search: Search | None = None
 
 
@@ -317,6 +320,7 @@ class Jobs:
             "start_ts": None if spec.start is None else spec.start // MS,
             "end_ts": None if spec.end is None else spec.end // MS,
             "parameters": dict(spec.parameters),
+            "filters": asdict(spec.filters),
             "terms": dict(spec.terms),
             "look_ahead": spec.terms["fill"] == "close",
             "status": "queued",
@@ -440,6 +444,7 @@ class Jobs:
             "lanes": [await self._lane(spec, bars, work) for bars in spec.bars],
             "strategy": spec.strategy,
             "parameters": dict(spec.parameters),
+            "filters": asdict(spec.filters),
             "terms": spec.terms,
         }
         if spec.search is None:

@@ -5,11 +5,18 @@ it raises, and what it says that is no signal, comes out as `StrategyFailed` wit
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+from realtime.bots.strategies.filters import Filters
 from realtime.bots.strategy import Strategy, signal
+from realtime.desk.config.sections import Config
 from realtime.model.errors import Refused
 from realtime.model.market import Bar
 from realtime.model.signals import Ohlcv, Signal
+
+
+INDICATORS: Final = 256
+"""Most that one signal may show."""
 
 
 class StrategyFailed(Exception):
@@ -18,6 +25,17 @@ class StrategyFailed(Exception):
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"strategy {name} {why}")
         self.name = name
+
+
+def filters_of(config: Config) -> Filters:
+    """Read the filters that are configured before all strategies."""
+    base = config.strategy
+    return Filters(
+        trend=base.trend_filter,
+        ema_length=base.ema_length,
+        volume=base.volume_filter,
+        volume_multiplier=base.volume_multiplier,
+    )
 
 
 def ohlcv(bar: Bar) -> Ohlcv:
@@ -30,6 +48,23 @@ def ohlcv(bar: Bar) -> Ohlcv:
         float(bar.close),
         float(bar.volume),
     )
+
+
+def _checked(told: Signal) -> Signal:
+    """Refuse what cannot be written down: else an order would be placed whose record is lost.
+
+    Raises:
+        TypeError: Indicators or reason are of no use to anybody.
+    """
+    indicators: Mapping[Any, Any] = told.indicators  # of somebody's code: anything
+    if len(indicators) > INDICATORS:
+        raise TypeError(f"{len(indicators)} indicators, at most {INDICATORS} are kept")
+    for key, value in indicators.items():
+        if not isinstance(key, str) or not isinstance(value, int | float | None):
+            raise TypeError(f"indicator {key!r:.40} is {value!r:.40}, no number")
+    if not isinstance(told.reason, str | None):
+        raise TypeError(f"the reason {told.reason!r:.40} is no text")
+    return told
 
 
 class Mind:
@@ -93,7 +128,7 @@ class Mind:
         found: dict[str, Signal] = {}
         for name, told in self._told.items():
             try:
-                found[name] = signal(self._strategies[name], told)
+                found[name] = _checked(signal(self._strategies[name], told))
             except Refused as refused:
                 raise StrategyFailed(name, f"said what is no signal: {refused.message}") from None
             except Exception as error:

@@ -19,6 +19,7 @@ import orjson
 from realtime.model.errors import Code, Refused
 
 
+LAST_WORDS_S: Final = 1.0
 LINE: Final = 1 << 24
 """Longest message of a worker [bytes]."""
 Message = Mapping[str, Any]
@@ -63,12 +64,13 @@ class Pool:
         self._room = asyncio.Semaphore(size)
         self._idle: dict[Process, asyncio.TimerHandle] = {}
         self._alive: set[Process] = set()
+        self._leaving: set[Process] = set()
         self._at_work = 0
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers that live."""
-        return sorted(process.pid for process in self._alive)
+        return sorted(process.pid for process in self._alive - self._leaving)
 
     @property
     def busy(self) -> bool:
@@ -153,6 +155,9 @@ class Pool:
     # -- workers -----------------------------------------------------------------------------------
 
     def _take(self) -> Process | None:
+        gone = {process for process in self._leaving if process.returncode is not None}
+        self._leaving -= gone
+        self._alive -= gone
         while self._idle:
             process, timer = self._idle.popitem()
             timer.cancel()
@@ -166,17 +171,24 @@ class Pool:
         self._idle[process] = loop.call_later(self._bounds.idle_s, self._retire, process)
 
     def _retire(self, process: Process) -> None:
-        """Let an idle worker end by itself: its input is over."""
+        """Let an idle worker end by itself: its input is over. It is waited for by `close` at the latest."""
         self._idle.pop(process, None)
-        self._alive.discard(process)
+        self._leaving.add(process)
         assert process.stdin is not None
         process.stdin.close()
 
     async def _kill(self, process: Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        # Its last words are read, because only then its pipes count as closed; a process that it left behind may
+        # hold them open for ever.
+        assert process.stdout is not None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await process.stdout.read()
         await process.wait()
         self._alive.discard(process)
+        self._leaving.discard(process)
 
     async def close(self) -> None:
         """Kill all that live and wait for their end."""

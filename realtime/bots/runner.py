@@ -14,13 +14,14 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
 from realtime.bots.cycle import Decision, Intent, Look, Thresholds, decide
 from realtime.bots.minds import Mind, ohlcv
+from realtime.bots.strangers import STRANGERS
 from realtime.desk.answers import Outcome
 from realtime.desk.charts import Closed
 from realtime.desk.desk import Desk
@@ -31,6 +32,7 @@ from realtime.engine.combine import Method, Weight
 from realtime.engine.conditions import Bounds, Check, Seen, examine
 from realtime.engine.indicators import Atr
 from realtime.engine.market import down, plain
+from realtime.engine.outcome import Drift, drift
 from realtime.engine.sizing import Account
 from realtime.engine.window import Schedule, Usage
 from realtime.model.bots import BotSpec, Skip, Trigger
@@ -221,7 +223,7 @@ class Runner:
         """
         try:
             await self._prepare(follow=False)
-            return [await self._look(symbol, None) for symbol in self._rules.symbols]
+            return [await self._still(symbol) for symbol in self._rules.symbols]
         except Broken:
             raise
         except Exception as error:
@@ -229,6 +231,13 @@ class Runner:
             raise Broken(str(error) or type(error).__name__) from error
         finally:
             self._release()
+
+    async def _still(self, symbol: str) -> Row:
+        """Make a cycle unless it was stopped meanwhile."""
+        if self.stopping:
+            raise Broken("it was stopped")
+        await asyncio.sleep(0)
+        return await self._look(symbol, None)
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -314,8 +323,7 @@ class Runner:
                 due = {symbol: due.get(symbol) for symbol in self._rules.symbols}
             rows: list[Row] = []
             try:
-                for symbol, bar in due.items():
-                    rows.append(await self._look(symbol, bar))
+                await self._cycles(due, rows)
             except BaseException:
                 self._asked = asked
                 raise
@@ -324,6 +332,15 @@ class Runner:
                     one.set_result(rows)
             if rows:
                 self._failures = 0
+
+    async def _cycles(self, due: Mapping[str, Bar | None], rows: list[Row]) -> None:
+        """Make one cycle of each symbol, until it is to stop."""
+        for symbol, bar in due.items():
+            if self.stopping:
+                return
+            rows.append(await self._look(symbol, bar))
+            # A bot of many symbols is milliseconds of arithmetic: others have their turn.
+            await asyncio.sleep(0)
 
     async def _wait(self) -> None:
         """Wait for a bar, for the interval, or for somebody who asks."""
@@ -353,10 +370,14 @@ class Runner:
                 symbol, self._rules.timeframe, since, min(limit, PAGE)
             )
             now = self._tools.desk.now()
-            found += [ohlcv(bar) for bar in page if bar.ts + length <= now]
+            first = since or 0
+            found += [ohlcv(bar) for bar in page if bar.ts >= first and bar.ts + length <= now]
             if since is None or len(page) < min(limit, PAGE):
                 return found
-            since = page[-1].ts + length
+            after = page[-1].ts + length
+            if after <= since:
+                return found  # a venue that does not look at `since` would be asked for ever
+            since = after
 
     async def _missed(self, symbol: str, closed: Bar | None) -> list[Ohlcv]:
         """Give the bars that its strategies have not been told, oldest first."""
@@ -380,7 +401,7 @@ class Runner:
         """
         if not self._tools.foreign(self._rules):
             return _thought(mind, bars)
-        work = asyncio.get_running_loop().run_in_executor(None, _thought, mind, bars)
+        work = asyncio.get_running_loop().run_in_executor(STRANGERS, _thought, mind, bars)
         done, _ = await asyncio.wait({work}, timeout=self._tools.think_s)
         if not done:
             names = ", ".join(self._rules.params)
@@ -415,7 +436,7 @@ class Runner:
         market = engine.markets[symbol]
         ticker = engine.tickers.get(symbol)
         view = engine.risk_view(now)
-        shut = window.shut(rules.schedule, usage(desk, bot_id, rules.schedule), symbol, now)
+        shut = window.shut(rules.schedule, claimed(desk, bot_id, rules.schedule), symbol, now)
         seen = Seen(
             market=market,
             ticker=ticker,
@@ -458,6 +479,9 @@ class Runner:
             atr=_atr(mind.bars),
             swing=_swing(mind.bars, engine.limits.lookback),
             volatility=_yearly(mind.bars, rules.timeframe),
+            moves=_moves(mind.bars),
+            leaving=leaving(desk, bot_id, symbol),
+            entering=any(order.symbol == symbol for order in entering(desk, bot_id)),
         )
 
     async def _place(self, symbol: str, made: Decision, intent: Intent, row: Row) -> None:
@@ -589,6 +613,34 @@ def usage(desk: Desk, bot_id: str, schedule: Schedule) -> Usage:
     )
 
 
+def claimed(desk: Desk, bot_id: str, schedule: Schedule) -> Usage:
+    """Tell what a bot may have used of a trading window once all that is on its way has filled."""
+    used = usage(desk, bot_id, schedule)
+    waiting = sum(not order.filled for order in entering(desk, bot_id))
+    return replace(used, trades=used.trades + waiting)
+
+
+def entering(desk: Desk, bot_id: str) -> list[Order]:
+    """List working entries of a bot."""
+    orders = desk.engine.orders.working()
+    return [order for order in orders if order.bot_id == bot_id and not order.exit]
+
+
+def leaving(desk: Desk, bot_id: str, symbol: str) -> Decimal:
+    """Sum up what working exits of a bot, but the attached ones, may still close [base, contracts]."""
+    return sum(
+        (
+            order.remaining
+            for order in desk.engine.orders.working()
+            if order.bot_id == bot_id
+            and order.symbol == symbol
+            and order.exit
+            and not order.protective
+        ),
+        ZERO,
+    )
+
+
 def check_row(check: Check) -> Row:
     """Make the row of a check of the market."""
     return {
@@ -654,6 +706,14 @@ def _swing(bars: Sequence[Ohlcv], lookback: int) -> tuple[float, float] | None:
         return None
     last = bars[-lookback:]
     return min(bar.low for bar in last), max(bar.high for bar in last)
+
+
+def _moves(bars: Sequence[Ohlcv]) -> Drift | None:
+    """Drift and deviation per bar; None where a price is none."""
+    try:
+        return drift([bar.close for bar in bars])
+    except Refused:
+        return None
 
 
 def _yearly(bars: Sequence[Ohlcv], timeframe: str) -> float | None:

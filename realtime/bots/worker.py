@@ -33,6 +33,8 @@ from realtime.bots.backtest import (
 )
 from realtime.bots.loading import Strategies
 from realtime.bots.series import Series
+from realtime.bots.strategies.filters import Filters
+from realtime.bots.strategy import Strategy
 from realtime.model.errors import Code, Refused
 from realtime.model.market import MS
 
@@ -119,12 +121,16 @@ class Worker:
             self._kept = (key, [bars_of(lane) for lane in task["lanes"]])
         return self._kept[1]
 
+    def _make(self, task: Task) -> Strategy:
+        filters = Filters(**task.get("filters", {}))
+        return self._strategies.make(task["strategy"], task["parameters"], filters)
+
     def _lanes(self, task: Task) -> list[Lane]:
         return [
             Lane(
                 symbol=raw["symbol"],
                 series=bars,
-                strategy=self._strategies.make(task["strategy"], task["parameters"]),
+                strategy=self._make(task),
                 grid=Grid(**raw.get("grid", {})),
             )
             for raw, bars in zip(task["lanes"], self._bars(task), strict=True)
@@ -157,7 +163,7 @@ class Worker:
             pair = []
             for begin, stop in ((first, split), (split, end)):
                 try:
-                    strategy = self._strategies.make(task["strategy"], task["parameters"])
+                    strategy = self._make(task)
                 except Refused as error:
                     if error.code is Code.INVALID:
                         return {"samples": None, "why": error.message}

@@ -10,6 +10,7 @@ from realtime.bots.backtest import Path
 from realtime.bots.jobs import Bars, Jobs, Row, Search, Spec, allowed
 from realtime.bots.loading import Strategies
 from realtime.bots.optimize import Range
+from realtime.bots.strategies.filters import Filters
 from realtime.commands import naming
 from realtime.commands.market import Timeframe
 from realtime.commands.params import (
@@ -61,6 +62,24 @@ class Risk(Part):
     trailing_stop_fraction: Fraction | None = None
 
 
+class Before(Part):
+    """Filters before the strategy, as in section `strategy` of the configuration; off where they are not said."""
+
+    trend_filter: bool = False
+    ema_length: Annotated[int, Field(ge=1, le=1000)] = 20
+    volume_filter: bool = False
+    volume_multiplier: Annotated[float, Field(ge=0, le=100)] = 1.5
+
+    def read(self) -> Filters:
+        """Give them as strategies take them."""
+        return Filters(
+            trend=self.trend_filter,
+            ema_length=self.ema_length,
+            volume=self.volume_filter,
+            volume_multiplier=self.volume_multiplier,
+        )
+
+
 class RunParams(ChangeParams):
     """A strategy, its bars, the conditions.
 
@@ -76,6 +95,7 @@ class RunParams(ChangeParams):
     data: Data | None = None
     series: Annotated[dict[Symbol, Data], Field(min_length=1, max_length=SYMBOLS)] | None = None
     parameters: Parameters = Field(default_factory=dict)
+    filters: Before = Before()
     initial_capital: Positive = Field(default=10_000, validate_default=True)
     commission: Rate = 0.001
     maker: Rate | None = None
@@ -234,6 +254,7 @@ class Backtests:
             start=start,
             end=end,
             terms=self._terms(params),
+            filters=params.filters.read(),
             search=search,
         )
 

@@ -1,6 +1,6 @@
 """Ops of bots: their lives, what they are told, what they decided, and leases of programs outside."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
@@ -27,6 +27,7 @@ from realtime.commands.params import (
 )
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.desk import Desk
+from realtime.desk.trading import Canceled
 from realtime.model.bots import MAIN, BotSpec, BotState, Kind, OnError, Trigger, Use
 from realtime.model.errors import Code, Refused
 from realtime.model.market import MS
@@ -202,22 +203,22 @@ class Bots:
         told: Fields = {"bot_id": bot.id, "status": status, "checks": checks}
         return Answer(result=told | {"warnings": warnings, "errors": errors})
 
-    def validate(self, call: Call[ValidateParams]) -> Answer:
+    async def validate(self, call: Call[ValidateParams]) -> Answer:
         """Judge what a bot is told, without changing anything."""
         params = call.params
         checks: list[Fields] = []
         errors: list[str] = []
         warnings: list[str] = []
 
-        def add(name: str, message: str | None, *, grave: bool = True) -> None:
-            checks.append({"name": name, "ok": message is None, "message": message})
+        def add(name: str, message: str | None, *, grave: bool = True, **more: object) -> None:
+            checks.append({"name": name, "ok": message is None, "message": message} | more)
             if message is not None:
                 (errors if grave else warnings).append(message)
 
         try:
             spec = self._spec(params.bot_id, params.config)
             rules = self._bots.rules(spec)
-            self._bots.made(rules)
+            warmup = self._bots.made(rules).warmup
         except Refused as refused:
             add("configuration", refused.message)
             return Answer(result=_verdict(params.bot_id, checks, warnings, errors))
@@ -231,6 +232,11 @@ class Bots:
         off = abs(total - 1) > 0.01 and not remote
         add("weights", f"weights sum to {total:g}, not to 1" if off else None, grave=False)
         add("window", None)
+        inverse = [s for s in rules.symbols if s in engine.markets and engine.markets[s].inverse]
+        why = f"orders in the inverse contracts {', '.join(inverse)} are not supported"
+        add("bracket", why if inverse else None, support=None if inverse else "native")
+        few = [] if unknown or remote else await self._bots.missing(rules, warmup)
+        add("warmup", "; ".join(few) or None, grave=False, bars=warmup)
         quotes = {engine.markets[s].cash for s in rules.symbols if s in engine.markets}
         poor = [currency for currency in sorted(quotes) if not engine.free(currency)]
         add("balance", f"no {', '.join(poor)} is free" if poor else None, grave=False)
@@ -275,7 +281,7 @@ class Bots:
             changes[name] = value
         return replace(old, **changes, version=old.version + 1)  # type: ignore[arg-type]  # read above
 
-    async def configure(self, call: Call[ConfigureParams]) -> Answer:
+    def configure(self, call: Call[ConfigureParams]) -> Awaitable[Answer]:
         """Create or change a bot."""
         params = call.params
         old = self._bots.spec(params.bot_id)
@@ -290,30 +296,26 @@ class Bots:
             raise Refused(Code.CONFLICT, f"{MOST_BOTS} bots are the most")
         bot = self._bots.configure(self._spec(params.bot_id, params.patch), naming.who_of(call))
         result = spec_row(bot.spec) | {"state": bot.state, "created": old is None}
-        return await self._settled(result)
+        return self._settled(result)
 
-    async def delete(self, call: Call[BotParams]) -> Answer:
+    def delete(self, call: Call[BotParams]) -> Awaitable[Answer]:
         """Forget a bot."""
         self._bots.delete(call.params.bot_id, naming.who_of(call))
-        return await self._settled({"bot_id": call.params.bot_id, "deleted": True})
+        return self._settled({"bot_id": call.params.bot_id, "deleted": True})
 
     # -- its life ----------------------------------------------------------------------------------
 
-    async def start(self, call: Call[BotParams]) -> Answer:
+    def start(self, call: Call[BotParams]) -> Awaitable[Answer]:
         """Start a bot."""
         changed = self._bots.start(call.params.bot_id, naming.who_of(call))
-        return await self._state(call.params.bot_id, changed=changed)
+        return self._state(call.params.bot_id, changed=changed)
 
     def stop(self, call: Call[StopParams]) -> Any:
         """Stop a bot."""
         params = call.params
         if params.dry_run:
             return Answer(result={"dry_run": True, "effect": self._effect(params.bot_id)})
-        return self._stopped(call)
-
-    async def _stopped(self, call: Call[StopParams]) -> Answer:
-        params = call.params
-        changed, canceled, closed = await self._bots.stop(
+        stopping = self._bots.stop(
             params.bot_id,
             naming.who_of(call),
             immediate=params.immediate,
@@ -321,8 +323,14 @@ class Bots:
             close_positions=params.close_positions,
             timeout_s=params.timeout_s,
         )
+        return self._stopped(params.bot_id, stopping)
+
+    async def _stopped(
+        self, bot_id: str, stopping: Awaitable[tuple[bool, Canceled, list[Fields]]]
+    ) -> Answer:
+        changed, canceled, closed = await stopping
         told = {**canceled_row(canceled), "unknown": canceled.unknown, "closed": closed}
-        return await self._state(params.bot_id, changed=changed, **told)
+        return await self._state(bot_id, changed=changed, **told)
 
     def _effect(self, bot_id: str) -> Fields:
         bot = self._bots.get(bot_id)
@@ -342,17 +350,20 @@ class Bots:
         changed = self._bots.pause(params.bot_id, naming.who_of(call), naming.ns(params.until_ts))
         return self._state(params.bot_id, changed=changed)
 
-    async def resume(self, call: Call[BotParams]) -> Answer:
+    def resume(self, call: Call[BotParams]) -> Awaitable[Answer]:
         """Let entries through again."""
         changed = self._bots.unpause(call.params.bot_id, naming.who_of(call))
-        return await self._state(call.params.bot_id, changed=changed)
+        return self._state(call.params.bot_id, changed=changed)
 
-    async def run_once(self, call: Call[OnceParams]) -> Answer:
+    def run_once(self, call: Call[OnceParams]) -> Awaitable[Answer]:
         """Make one cycle now."""
         bot_id = call.params.bot_id
         if call.params.dry_run:
             raise invalid("dry_run", "is said by bot.configure{patch:{dry_run}} for cycles")
-        rows = await self._bots.run_once(bot_id, naming.who_of(call))
+        return self._decided(bot_id, self._bots.run_once(bot_id, naming.who_of(call)))
+
+    async def _decided(self, bot_id: str, making: Awaitable[list[Fields]]) -> Answer:
+        rows = await making
         await self._desk.settled()
         at = self._desk.outlet.named((*STREAMS, "signals"))
         return Answer(result={"bot_id": bot_id, "decisions": rows}, at=at)
@@ -376,20 +387,20 @@ class Bots:
         result = await stopping
         return Answer(result=result, at=self._desk.outlet.named(STREAMS))
 
-    async def rearm(self, call: Call[RearmParams]) -> Answer:
+    def rearm(self, call: Call[RearmParams]) -> Awaitable[Answer]:
         """Let a halted bot start again."""
         self._bots.rearm(call.params.bot_id, naming.who_of(call), call.params.reason)
-        return await self._state(call.params.bot_id, changed=True)
+        return self._state(call.params.bot_id, changed=True)
 
     def rearm_effect(self, call: Call[RearmParams]) -> Fields | None:
         """What a rearmed bot could do; None for one that is not halted."""
         bot = self._bots.get(call.params.bot_id)
         return self._effect(bot.id) if bot.state is BotState.HALTED else None
 
-    async def reset_metrics(self, call: Call[BotParams]) -> Answer:
+    def reset_metrics(self, call: Call[BotParams]) -> Awaitable[Answer]:
         """Set counters to zero."""
         self._bots.reset_metrics(call.params.bot_id, naming.who_of(call))
-        return await self._state(call.params.bot_id, changed=True)
+        return self._state(call.params.bot_id, changed=True)
 
     # -- leases ------------------------------------------------------------------------------------
 
@@ -417,15 +428,15 @@ class Bots:
         params = call.params
         if params.dry_run:
             return Answer(result={"dry_run": True, "effect": self._effect(params.bot_id)})
-        return self._detached(call)
-
-    async def _detached(self, call: Call[DetachParams]) -> Answer:
-        params = call.params
-        canceled = await self._bots.detach(
+        detaching = self._bots.detach(
             params.bot_id, naming.who_of(call), cancel_orders=params.cancel_orders
         )
+        return self._detached(params.bot_id, detaching)
+
+    async def _detached(self, bot_id: str, detaching: Awaitable[Canceled]) -> Answer:
+        canceled = await detaching
         told = {**canceled_row(canceled), "unknown": canceled.unknown}
-        return await self._state(params.bot_id, changed=True, **told)
+        return await self._state(bot_id, changed=True, **told)
 
     # -- answers -----------------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ FIRST: Final = frozenset({"auth", "help", "ping", "bye"})
 """Ops a socket may send before it is authenticated."""
 BOUND: Final = frozenset({"auth", "subscribe", "unsubscribe", "pace", "bye"})
 """Ops that need a connection: `not_supported` over HTTP."""
+BOUND_ARGUMENTS: Final[Mapping[str, frozenset[str]]] = {"deadman": frozenset({"grace"})}
+"""Arguments that are about a connection, by op: `not_supported` over HTTP."""
 HTTP_ONLY: Final = frozenset({"auth.login", "auth.logout", "auth.ticket"})
 """Ops that need a browser's request: `not_supported` over a socket."""
 REMEMBERED_MS: Final = 24 * 3600 * 1000

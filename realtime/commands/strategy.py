@@ -8,8 +8,8 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from realtime.bots.loading import Strategies
-from realtime.bots.minds import Mind, StrategyFailed
-from realtime.bots.strategies.filters import Filters
+from realtime.bots.minds import Mind, StrategyFailed, filters_of
+from realtime.bots.strangers import STRANGERS
 from realtime.bots.strategy import Strategy
 from realtime.commands import naming
 from realtime.commands.indicator import Bars, BarsParams, Told
@@ -129,7 +129,7 @@ class StrategyOps:
         before = dict.fromkeys(self._strategies.names())
         loop = asyncio.get_running_loop()
         self._loading = True
-        work = loop.run_in_executor(None, self._strategies.reload)
+        work = loop.run_in_executor(STRANGERS, self._strategies.reload)
         # A file that never ends keeps its thread; nobody may start a second beside it.
         work.add_done_callback(self._loaded)
         done, _ = await asyncio.wait({work}, timeout=self._patience_s)
@@ -175,12 +175,7 @@ class StrategyOps:
             Refused: `not_found` for a strategy; `invalid`, naming `strategies.NAME.PARAMETER`.
         """
         config = self._book.current
-        filters = Filters(
-            trend=config.strategy.trend_filter,
-            ema_length=config.strategy.ema_length,
-            volume=config.strategy.volume_filter,
-            volume_multiplier=config.strategy.volume_multiplier,
-        )
+        filters = filters_of(config)
         made: dict[str, Strategy] = {}
         failed: dict[str, str] = {}
         for name, own in (asked or {name: {} for name in config.enabled}).items():
@@ -204,7 +199,7 @@ class StrategyOps:
         """
         if self._running >= ANALYSES:
             raise Refused(Code.BUSY, f"{ANALYSES} analyses run already", retry_after=PATIENCE_S)
-        work = asyncio.get_running_loop().run_in_executor(None, run, made, bars)
+        work = asyncio.get_running_loop().run_in_executor(STRANGERS, run, made, bars)
         self._running += 1
         # One that never ends keeps its thread, and counts for ever.
         work.add_done_callback(self._ended)

@@ -39,24 +39,27 @@ Taken = Callable[[Sequence[MarketEvent | VenueEvent]], None]
 class Durations:
     """The newest samples of a duration."""
 
-    __slots__ = ("_samples", "count")
+    __slots__ = ("_samples", "count", "sum")
 
     def __init__(self) -> None:
         self.count = 0
+        self.sum = 0.0
         self._samples: deque[float] = deque(maxlen=SAMPLES)
 
     def add(self, seconds: float) -> None:
         """Take a sample [s]."""
         self.count += 1
+        self.sum += seconds
         self._samples.append(seconds)
 
     def row(self) -> Row:
-        """Give nearest-rank percentiles and the largest of the newest samples [ms]."""
+        """Give nearest-rank percentiles and the largest of the newest samples, and the sum of all [ms]."""
         sorted_ = sorted(self._samples)
         return {
             "p50_ms": _rank(sorted_, 0.50),
             "p99_ms": _rank(sorted_, 0.99),
             "max_ms": _rank(sorted_, 1.0),
+            "sum_ms": round(self.sum * 1000, 3),
             "samples": self.count,
         }
 

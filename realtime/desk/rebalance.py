@@ -41,6 +41,8 @@ YOUNG_S: Final = 900
 PASSING: Final = frozenset({Code.BUSY, Code.RATE_LIMITED})
 """Refusals that pass by themselves."""
 WAIT_S: Final = 1.0
+NANO: Final = Decimal("1e-9")
+"""Grid on which amounts of a market are shown that is not there any more."""
 
 
 class State(StrEnum):
@@ -321,7 +323,10 @@ class Plans:
 
     def _place(self, plan: Plan, number: int, row: Row) -> None:
         change = row.change
-        market = self._desk.engine.markets[change.symbol]
+        market = self._desk.engine.markets.get(change.symbol)
+        if market is None:
+            gone = f"no market {change.symbol} any more"
+            raise Refused(Code.NOT_FOUND, gone, {"what": "market"})
         limit = plan.order_type == "limit"
         side = Side(change.action)
         fields: dict[str, object] = {
@@ -471,8 +476,10 @@ def shown(plan: Plan, engine: Engine) -> dict[str, object]:
 
 
 def _shown_row(row: Row, engine: Engine) -> dict[str, object]:
-    change, market = row.change, engine.markets[row.change.symbol]
-    step, tick = market.amount_step, market.price_tick
+    change, market = row.change, engine.markets.get(row.change.symbol)
+    # Of a market that is gone by now the plan still tells its own numbers.
+    step = NANO if market is None else market.amount_step
+    tick = NANO if market is None else market.price_tick
     return {
         "symbol": change.symbol,
         "current_weight": float(change.current_weight),

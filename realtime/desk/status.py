@@ -40,7 +40,11 @@ class About:
 
 
 class Status:
-    """Looks at the parts; keeps since when each is as it is."""
+    """Looks at the parts; keeps since when each is as it is.
+
+    Attributes:
+        bots: Judges the bots, which are above the desk.
+    """
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class Status:
         self._now = now
         self._since: dict[str, tuple[Level, int]] = {}
         self.stopping = False
+        self.bots: Callable[[], tuple[Level, str]] = lambda: ("ok", "")
 
     @property
     def source(self) -> str:
@@ -103,6 +108,7 @@ class Status:
             "engine": ("ok", ""),
             "hub": ("ok", ""),
             "feeds": feeds,
+            "bots": self.bots(),
             f"venue:{self._about.venue}": venue,
         }
 

@@ -1,7 +1,7 @@
 """How much each strategy counts: as configured, and as it earned (feature F17).
 
 The configured weights stay as they are. The effective ones are made of them and of closed trades whenever they are
-asked for, so that they can never be older than the last trade.
+asked for, so that they can never be older than the last trade; bots, who must not wait, take what `Earned` keeps.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,10 @@ from typing import Final, NamedTuple
 import orjson
 
 from realtime.desk.config.book import ConfigBook
-from realtime.desk.desk import Desk
+from realtime.desk.crew import Crew
+from realtime.desk.desk import SETTLE_S, Desk
 from realtime.engine.combine import Weight, dynamic_weights, profit_factor
+from realtime.model.errors import Refused
 
 
 PAGE: Final = 500
@@ -41,6 +43,58 @@ async def effective(desk: Desk, book: ConfigBook) -> dict[str, float]:
         return configured
     closed = await closed_trades(desk, set(configured))
     return dynamic_weights(configured, {name: profit_factor(pnl) for name, pnl in closed.items()})
+
+
+class Earned:
+    """The effective weights, kept for those who must not wait for the journal."""
+
+    def __init__(self, desk: Desk, book: ConfigBook, crew: Crew) -> None:
+        self._desk = desk
+        self._book = book
+        self._crew = crew
+        self._configured: dict[str, float] = {}
+        self._effective: dict[str, float] = {}
+        self._fills = -1
+        self._reading = False
+
+    def now(self) -> dict[str, float]:
+        """Give the newest that are known; as configured where the configuration has changed since."""
+        configured = self._book.current.weights()
+        if not self._book.current.probability.enable_dynamic_weights:
+            return configured
+        return self._effective if self._configured == configured else configured
+
+    def look(self) -> None:
+        """Begin to read them anew where something was filled or configured since; waits for nothing."""
+        if not self._reading and not self._fresh():
+            self._reading = True
+            self._crew.spawn(self._look(), "effective weights")
+
+    async def _look(self) -> None:
+        try:
+            await self.read()
+        finally:
+            self._reading = False
+
+    async def read(self) -> None:
+        """Read them anew, if need be; they stay as they are where the journal cannot be asked now."""
+        while not self._fresh():
+            # The journal has the fills that are counted.
+            fills = self._desk.tally.fills
+            if not await self._desk.durable(self._desk.store.seq, SETTLE_S):
+                return
+            configured = self._book.current.weights()
+            try:
+                found = await effective(self._desk, self._book)
+            except Refused:
+                return  # busy or closing; who looks next tries again
+            self._configured, self._effective, self._fills = configured, found, fills
+
+    def _fresh(self) -> bool:
+        if not self._book.current.probability.enable_dynamic_weights:
+            return True
+        same = self._configured == self._book.current.weights()
+        return same and self._fills == self._desk.tally.fills
 
 
 async def closed_trades(desk: Desk, strategies: set[str]) -> dict[str, list[float]]:

@@ -88,15 +88,16 @@ def examine(seen: Seen, bounds: Bounds) -> list[Check]:
         bounds.max_volatility,
         ok=moved is not None and moved <= bounds.max_volatility,
     )
-    if bounds.min_depth_quote:
-        depth = _depth(seen.book)
-        least = bounds.min_depth_quote
-        add("min_depth_quote", depth, least, ok=depth is not None and depth >= least)
-    if bounds.min_volume_24h_quote:
-        told = None if seen.ticker is None else seen.ticker.daily.quote_volume
-        volume = None if told is None else float(told)
-        least = bounds.min_volume_24h_quote
-        add("min_volume_24h_quote", volume, least, ok=volume is not None and volume >= least)
+    depth, least = _depth(seen.book), bounds.min_depth_quote
+    add("min_depth_quote", depth, least, ok=not least or (depth is not None and depth >= least))
+    told = None if seen.ticker is None else seen.ticker.daily.quote_volume
+    volume, least = None if told is None else float(told), bounds.min_volume_24h_quote
+    add(
+        "min_volume_24h_quote",
+        volume,
+        least,
+        ok=not least or (volume is not None and volume >= least),
+    )
     age = _age_ms(seen)
     most = bounds.max_staleness_ms
     add("max_staleness_ms", age, most, ok=age is not None and age <= most)

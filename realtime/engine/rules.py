@@ -202,7 +202,7 @@ def sizes(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 -
 def support(case: Case, state: State, verdict: Verdict) -> None:
     """G7."""
     market, order = case.market, case.order
-    inverse = market.contract and market.cash != market.quote
+    inverse = market.inverse
     margin = order.position_type == "margin"
     if not inverse and not margin and not verdict.whole:
         return

@@ -79,6 +79,11 @@ class Market:
         return self.type != "spot"
 
     @property
+    def inverse(self) -> bool:
+        """Whether profit of this derivative is paid in another currency than its price is in."""
+        return self.contract and self.cash != self.quote
+
+    @property
     def cash(self) -> str:
         """The currency in which profit and fees of a derivative, or the cost of spot, are paid."""
         return self.settle or self.quote

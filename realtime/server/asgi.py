@@ -59,6 +59,7 @@ class System:
         presence: Told which clients come and go (the dead man's switch).
         admission: Paces upgrades; None = no limit.
         page: Serves the page; None = 404.
+        metrics: Makes the text of `/metrics`; None = 404.
         per_principal: Connections of one token at most.
         accept_per_s: For `reconnect.first`, and the slots of `shutdown`.
     """
@@ -80,6 +81,7 @@ class System:
     sites: Sites = field(default_factory=Sites)
     admission: Admission | None = None
     page: ASGIApp | None = None
+    metrics: Callable[[], bytes] | None = None
     bounds: Bounds = field(default_factory=Bounds)
     figures: Figures = field(default_factory=Figures)
     heartbeat_s: int = 5
@@ -159,6 +161,7 @@ class Front:
                     lambda: manual.page(registry, version).encode(),
                 ),
             },
+            metrics=system.metrics,
             page=system.page,
         )
 

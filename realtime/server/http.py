@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from realtime.commands.registry import (
-    ANONYMOUS,
+    BOUND_ARGUMENTS,
     Op,
     Peer,
     Pending,
@@ -28,15 +28,17 @@ from realtime.commands.registry import (
 from realtime.hub import protocol
 from realtime.hub.hub import Hub
 from realtime.model.errors import Code, Refused
+from realtime.model.principal import ADMIN, Principal
+from realtime.server import telemetry
 from realtime.server.auth import Auth, cookie_header
 from realtime.server.health import Health
+from realtime.server.schema import JSON, kinds_of
 from realtime.server.upgrade import address_of, cookie_of, header, identify
 
 
 BODY_BYTES: Final = 65_536
 CLIENT: Final = "http"
 """Name of a client that gives none."""
-JSON: Final = "application/json"
 DOCS_CSP: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
@@ -83,6 +85,7 @@ class Http:
         now: Wire ms.
         clock: The loop's time [s].
         documents: By path, the content type and what makes the document.
+        metrics: Makes the text of `/metrics`; None = JSON 404.
         page: Serves what nothing else here does; None = JSON 404.
     """
 
@@ -96,6 +99,7 @@ class Http:
         now: Callable[[], int],
         clock: Callable[[], float],
         documents: Mapping[str, tuple[str, Callable[[], bytes]]],
+        metrics: Callable[[], bytes] | None,
         page: ASGIApp | None,
     ) -> None:
         self._registry = registry
@@ -105,6 +109,7 @@ class Http:
         self._now = now
         self._clock = clock
         self._documents = documents
+        self._metrics = metrics
         self._page = page
         self._aliases = aliases(registry)
 
@@ -135,6 +140,8 @@ class Http:
                 return _json(said, 200 if said["ready"] else 503)
             case "/api/snapshot" if reading:
                 return self._snapshot(scope)
+            case "/metrics" if reading and self._metrics is not None:
+                return self._scrape(scope, self._metrics)
             case _ if path in self._documents and reading:
                 kind, make = self._documents[path]
                 csp = {"content-security-policy": DOCS_CSP} if kind.startswith("text/html") else {}
@@ -188,11 +195,12 @@ class Http:
         received = self._now()
         principal, _ = identify(self._auth, scope)
         op = self._registry.names.get(name)
-        if op is not None and op.name == "deadman" and "grace" in args:
+        bound = sorted(BOUND_ARGUMENTS.get(op.name, frozenset()) & args.keys()) if op else []
+        if bound:
             raise Refused(
                 Code.NOT_SUPPORTED,
-                "grace is about connections: over HTTP only timeout is possible",
-                {"what": "grace"},
+                f"{bound[0]} is about connections and not possible over HTTP",
+                {"what": bound[0]},
             )
         problem = protocol.inexact(args)
         if problem is not None:
@@ -216,16 +224,7 @@ class Http:
     def _snapshot(self, scope: Scope) -> Response:
         query = _query(scope)
         name = query.pop("channel", "")
-        _client(query)
-        if query:
-            raise Refused(Code.BAD_REQUEST, f"unknown query argument '{next(iter(query))[:40]}'")
-        principal, _ = identify(self._auth, scope)
-        self._registry.take("query", principal, address_of(scope))
-        who = principal or ANONYMOUS
-        if who is ANONYMOUS:
-            raise Refused(
-                Code.UNAUTHORIZED, "no token; send the header Authorization: Bearer TOKEN"
-            )
+        who = self._reader(scope, query)
         channel = self._hub.channel(name)
         if not may(who, channel.scope):
             raise Refused(
@@ -236,6 +235,30 @@ class Http:
         if channel.star:
             raise Refused(Code.INVALID, f"{channel.name} is many channels; ask for one symbol")
         return Response(self._hub.snapshot(channel), media_type=JSON)
+
+    def _scrape(self, scope: Scope, make: Callable[[], bytes]) -> Response:
+        """Answer `/metrics`, which tells what `monitoring.metrics` does and asks for the same scope."""
+        who = self._reader(scope, _query(scope))
+        if not may(who, ADMIN):
+            raise Refused(Code.FORBIDDEN, f"/metrics needs scope {ADMIN}", {"scope": ADMIN})
+        return Response(make(), media_type=telemetry.KIND)
+
+    def _reader(self, scope: Scope, query: dict[str, str]) -> Principal:
+        """Find out who reads something that is no op, and count it as a query.
+
+        Raises:
+            Refused: `bad_request` for what is left of the query, `unauthorized`, `rate_limited`.
+        """
+        _client(query)
+        if query:
+            raise Refused(Code.BAD_REQUEST, f"unknown query argument '{next(iter(query))[:40]}'")
+        principal, _ = identify(self._auth, scope)
+        self._registry.take("query", principal, address_of(scope))
+        if principal is None:
+            raise Refused(
+                Code.UNAUTHORIZED, "no token; send the header Authorization: Bearer TOKEN"
+            )
+        return principal
 
     # --- answers -----------------------------------------------------------------------------------
 
@@ -332,14 +355,13 @@ _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,17})?", re.ASCII)
 
 
 def typed(op: Op, name: str, text: str) -> object:
-    """Read an argument of a path or query, which is always text, as its op wants it."""
+    """Read an argument of a path or query, which is always text, as its op wants it.
+
+    Raises:
+        Refused: `bad_request` for an object that is no JSON.
+    """
     properties: Mapping[str, Any] = op.params.model_json_schema().get("properties", {})
-    schema = properties.get(name, {})
-    options = [schema, *schema.get("anyOf", ())]
-    kinds: set[str] = set()
-    for option in options:
-        kind = option.get("type", ())
-        kinds.update([kind] if isinstance(kind, str) else kind)
+    kinds = kinds_of(properties.get(name, {}))
     if "integer" in kinds and _INTEGER.fullmatch(text):
         return int(text)
     if "number" in kinds and _NUMBER.fullmatch(text):
@@ -348,4 +370,6 @@ def typed(op: Op, name: str, text: str) -> object:
         return text == "true"
     if "array" in kinds:
         return [part for part in text.split(",") if part]
+    if "object" in kinds and text.startswith("{"):
+        return protocol.load(text.encode())
     return text

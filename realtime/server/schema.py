@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from realtime.commands.help import MEANINGS
-from realtime.commands.registry import BOUND, HTTP_ONLY, Op, Registry
+from realtime.commands.registry import BOUND, BOUND_ARGUMENTS, HTTP_ONLY, Op, Registry
 from realtime.hub.protocol import NOTICES, REASONS, SUBPROTOCOL
 from realtime.model.errors import Code
 
@@ -25,7 +25,10 @@ COMMON: Final = (
 """Codes that every op may answer."""
 TOO_LARGE: Final = (413, 431)
 """Statuses of requests whose body or header is too long to be looked at."""
-_CONTENT: Final[Json] = {"application/json": {"schema": {"$ref": "#/components/schemas/Reply"}}}
+NAMED: Final[Mapping[str, object]] = {"order_id": "o-1"}
+"""Examples of what stands in a path and not in its op's example."""
+JSON: Final = "application/json"
+_CONTENT: Final[Json] = {JSON: {"schema": {"$ref": "#/components/schemas/Reply"}}}
 POSITION: Final[Json] = {
     "type": "object",
     "required": ["epoch", "seq"],
@@ -102,13 +105,14 @@ def openapi(registry: Registry, version: str) -> Json:
             continue
         arguments, definitions = arguments_of(op)
         schemas |= definitions
+        arguments, example = _over_http(op, arguments)
         operation = {
             "operationId": op.name,
             "summary": op.summary,
             "tags": [op.name.partition(".")[0]],
             "requestBody": {
                 "required": bool(arguments.get("required")),
-                "content": {"application/json": {"schema": arguments, "example": op.example}},
+                "content": {JSON: {"schema": arguments, "example": example}},
             },
             "responses": _responses(op),
             **_notes(op),
@@ -116,7 +120,9 @@ def openapi(registry: Registry, version: str) -> Json:
         paths.setdefault(f"/api/{op.name}", {})["post"] = operation
         for alias in op.http:
             method, _, path = alias.partition(" ")
-            paths.setdefault(path, {})[method.lower()] = _alias(op, method, path, arguments)
+            paths.setdefault(path, {})[method.lower()] = _alias(
+                op, method, path, arguments, example
+            )
     paths |= _fixed_paths()
     return {
         "openapi": "3.1.0",
@@ -134,13 +140,26 @@ def openapi(registry: Registry, version: str) -> Json:
     }
 
 
+def _over_http(op: Op, arguments: Json) -> tuple[Json, Json]:
+    """Leave out of arguments and example what is about a connection."""
+    bound = BOUND_ARGUMENTS.get(op.name, frozenset())
+    example = {name: value for name, value in op.example.items() if name not in bound}
+    if not bound:
+        return arguments, example
+    properties = {
+        name: schema for name, schema in arguments["properties"].items() if name not in bound
+    }
+    return arguments | {"properties": properties}, example
+
+
 def _notes(op: Op) -> Json:
     return {"x-scope": op.scope, "x-lane": op.lane, "x-idempotency": op.idempotency}
 
 
 def _responses(op: Op) -> Json:
     made: Json = {"200": {"description": "done", "content": _CONTENT}}
-    for status in sorted({*TOO_LARGE, *(code.http for code in (*COMMON, *op.errors))}):
+    bound = (Code.NOT_SUPPORTED,) if op.name in BOUND_ARGUMENTS else ()
+    for status in sorted({*TOO_LARGE, *(code.http for code in (*COMMON, *op.errors, *bound))}):
         made[str(status)] = {"$ref": f"#/components/responses/Status{status}"}
     return made
 
@@ -172,31 +191,60 @@ def _reply_schema() -> Json:
     }
 
 
-def _alias(op: Op, method: str, path: str, arguments: Json) -> Json:
+def _alias(op: Op, method: str, path: str, arguments: Json, example: Json) -> Json:
+    """Describe a path of an op's own, with the op's example told in path and query or body."""
     properties: Mapping[str, Json] = arguments.get("properties", {})
+    required: Sequence[str] = arguments.get("required", ())
     in_path = [name for name in properties if f"{{{name}}}" in path]
+    if not example.keys() >= set(in_path):
+        # The op's example names the thing in another way, which would contradict the path.
+        example = {name: NAMED[name] for name in in_path}
+
+    def parameter(name: str, place: str, *, needed: bool) -> Json:
+        made: Json = {"schema": properties[name]}
+        if name in example:
+            made["example"] = example[name]
+        kinds = kinds_of(properties[name])
+        if "array" in kinds:
+            made["explode"] = False  # its parts with commas between them, in one argument
+        if "object" in kinds:
+            made = {"content": {JSON: made}}
+        return {"name": name, "in": place, "required": needed, **made}
+
     made: Json = {
         "operationId": f"{op.name}:{method.lower()}:{path}",
         "summary": op.summary,
         "tags": [op.name.partition(".")[0]],
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": properties[name]}
-            for name in in_path
-        ],
+        "parameters": [parameter(name, "path", needed=True) for name in in_path],
         "responses": _responses(op),
         **_notes(op),
     }
     others = {name: schema for name, schema in properties.items() if name not in in_path}
     if method in {"GET", "DELETE"}:
-        required = arguments.get("required", [])
-        made["parameters"] += [
-            {"name": name, "in": "query", "required": name in required, "schema": schema}
-            for name, schema in others.items()
-        ]
+        made["parameters"] += [parameter(name, "query", needed=name in required) for name in others]
     elif others:
+        needed = [name for name in required if name in others]
         schema = {"type": "object", "properties": others, "additionalProperties": False}
-        made["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+        body = {name: value for name, value in example.items() if name in others}
+        made["requestBody"] = {
+            "required": bool(needed),
+            "content": {
+                JSON: {
+                    "schema": schema | ({"required": needed} if needed else {}),
+                    "example": body,
+                }
+            },
+        }
     return made
+
+
+def kinds_of(schema: Mapping[str, Any]) -> set[str]:
+    """Name the JSON types that an argument may have."""
+    kinds: set[str] = set()
+    for option in (schema, *schema.get("anyOf", ())):
+        kind = option.get("type", ())
+        kinds.update([kind] if isinstance(kind, str) else kind)
+    return kinds
 
 
 def _fixed_paths() -> dict[str, Json]:
@@ -211,21 +259,31 @@ def _fixed_paths() -> dict[str, Json]:
             made["parameters"] = list(parameters)
         return {"get": made}
 
-    json, page = "application/json", "text/html"
+    page = "text/html"
     return {
         "/api/snapshot": get(
             "one snapshot message of a channel",
-            json,
+            JSON,
             "400",
             "401",
             "403",
             "404",
+            "422",
+            "429",
             parameters=[channel],
         ),
-        "/healthz": get("the process is alive", json, "503"),
-        "/readyz": get("it can be used; else the reasons", json, "503"),
-        "/openapi.json": get("this document", json),
-        "/asyncapi.json": get("the socket's document", json),
+        "/metrics": get(
+            "the figures of monitoring.metrics and monitoring.latency, in the text format 0.0.4 of Prometheus",
+            "text/plain",
+            "400",
+            "401",
+            "403",
+            "429",
+        ),
+        "/healthz": get("the process is alive", JSON, "503"),
+        "/readyz": get("it can be used; else the reasons", JSON, "503"),
+        "/openapi.json": get("this document", JSON),
+        "/asyncapi.json": get("the socket's document", JSON),
         "/docs": get("the protocol for people", page),
     }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from realtime.bench.build import NoCompilerError, compiled
-from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_w3, w5
+from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_jobs, w2_w3, w5
 from realtime.bench.figures import Figure, table
 from realtime.bench.orders import w4, w5_whole
 from realtime.bench.processes import Load, Server
@@ -71,6 +71,15 @@ def test_a_small_replay_reaches_the_hub(recording: None) -> None:
     assert figure.ours > 0
 
 
+def test_jobs_run_beside_a_small_w2_and_everybody_is_served() -> None:
+    figures = {one.name.rpartition(" ")[2]: one for one in w2_jobs(SMALL)}
+
+    assert figures["p99"].of == "W2"
+    assert figures["p99"].ours > 0
+    assert figures["deliveries"].ours > 0
+    assert figures["jobs"].ours > 0
+
+
 @pytest.mark.slow
 def test_a_small_w4_places_and_fills_every_order() -> None:
     figures = {one.name.rpartition(" ")[2]: one for one in w4(SMALL)}
@@ -98,6 +107,11 @@ def test_w1_a_thousand_subscribers_of_one_ticker() -> None:
 @pytest.mark.bench_full
 def test_w2_and_w3_twenty_channels_and_stalled_readers() -> None:
     judge(w2_w3)
+
+
+@pytest.mark.bench_full
+def test_w2_beside_backtests_and_an_optimisation() -> None:
+    judge(w2_jobs)
 
 
 @pytest.mark.bench_full

@@ -130,6 +130,29 @@ async def begun(system: System) -> None:
         await asyncio.sleep(0)
 
 
+async def test_filters_of_bots_are_named_by_the_request() -> None:
+    world = world_of()
+    async with life(world):
+        # What is configured is for bots: the same request gives the same result.
+        patch = {"strategy": {"volume_filter": True, "ema_length": 50}}
+        await result(world, "config.update", patch=patch)
+        rsi = RUN | {"strategy": "rsi"}
+        bare = await finished(world, **rsi)
+        named = {"trend_filter": True, "ema_length": 9}
+        told = await finished(world, **rsi, filters=named)
+        grid = {"rsi_period": [9, 20]}
+        searched = await finished(world, "backtest.optimize", **rsi, param_grid=grid, filters=named)
+        wrong = await world.call("backtest.run", **rsi, filters={"ema_length": 0})
+
+        off = {"trend": False, "ema_length": 20, "volume": False, "volume_multiplier": 1.5}
+        assert bare["filters"] == off
+        assert told["filters"] == off | {"trend": True, "ema_length": 9}
+        assert searched["status"] == "done", searched
+        assert wrong.code is Code.INVALID
+        trades = [row["results"]["metrics"]["total_trades"] for row in (bare, told)]
+        assert trades[1] < trades[0]
+
+
 # --- runs -----------------------------------------------------------------------------------------
 
 
@@ -374,8 +397,8 @@ async def test_a_canceled_backtest_ends_its_worker_and_waits_for_nothing(tmp_pat
     world = world_of(strategies={"path": str(tmp_path)}, backtests={"workers": 1})
     async with life(world) as system:
         row = await result(world, "backtest.run", **(RUN | {"strategy": "loops"}))
-        waits = await result(world, "backtest.run", **RUN)
         await begun(system)
+        waits = await result(world, "backtest.run", **RUN)
         pid = system.jobs.pids[0]
         conflict = await world.call("backtest.trades", backtest_id=row["id"])
         over = await result(world, "backtest.cancel", backtest_id=row["id"])

@@ -287,7 +287,17 @@ async def test_a_strategy_that_fails_ends_its_bot_and_no_other(
         assert skipped((await status(world, "good"))["last_decision"]) == "dry_run"
         alerts = result(await world.call("alert.list", level="error"))["alerts"]
         assert alerts[0]["code"] == "bot_error"
-        assert result(await world.call("system.status"))["status"] == "ok"
+        seen = result(await world.call("system.status"))
+        parts = {name: part["status"] for name, part in seen["components"].items()}
+        assert (seen["status"], seen["ready"]) == ("degraded", True)
+        assert [name for name, level in parts.items() if level != "ok"] == ["bots"]
+        assert seen["components"]["bots"]["detail"].startswith("bad: stopped after 2")
+        result(await world.call("bot.stop", bot_id="bad"))
+        healed = result(await world.call("system.status"))
+        assert (healed["status"], healed["components"]["bots"]["detail"]) == (
+            "ok",
+            "1 of 3 running",
+        )
 
 
 async def test_a_failed_cycle_is_tried_again_and_missed_bars_are_told() -> None:

@@ -25,11 +25,12 @@ def test_percentiles_are_those_of_the_newest_samples() -> None:
     for ms in range(2000):
         durations.add(ms / 1000)
 
-    assert empty == {"p50_ms": None, "p99_ms": None, "max_ms": None, "samples": 0}
+    assert empty == {"p50_ms": None, "p99_ms": None, "max_ms": None, "sum_ms": 0, "samples": 0}
     assert durations.row() == {
         "p50_ms": 1487.0,
         "p99_ms": 1989.0,
         "max_ms": 1999.0,
+        "sum_ms": 1_999_000.0,
         "samples": 2000,
     }
 

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from realtime.commands import allocation
 from realtime.commands.portfolio import affordable, required
 from realtime.engine.bars import TIMEFRAMES
+from realtime.engine.combine import Combined, combine
 from realtime.model.errors import Code
 from realtime.model.events import Transferred
 from realtime.model.market import MS, SECOND, Bar
@@ -709,3 +712,39 @@ async def test_two_symbols_need_hours_in_common() -> None:
         reply = await world.call("portfolio.allocate", symbols=[BTC, ETH], method="hrp")
 
         assert field_of(reply) == "symbols"
+
+
+async def test_signals_repeated_after_a_restart_place_nothing_twice(tmp_path: Path) -> None:
+    world = World(tmp_path / "journal.db")
+    args: dict[str, Any] = {"signals": [signal()], "execute": True, "request_id": "r-1"}
+    async with world.life():
+        first = result(await world.call("portfolio.process_signals", **args))["actions"][0]
+    async with world.life():
+        again = result(await world.call("portfolio.process_signals", **args))["actions"][0]
+
+        assert again["order"]["client_order_id"] == first["order"]["client_order_id"]
+        assert again["order"]["duplicate"] is True
+        assert len(world.venue.submitted) == 1
+
+
+async def test_signals_of_many_symbols_let_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    combined: list[object] = []
+
+    def counted(*args: Any) -> Combined:
+        combined.append(args)
+        return combine(*args)
+
+    monkeypatch.setattr(allocation, "combine", counted)
+    async with world.life():
+        told = [signal(), signal(ETH)]
+        turns: list[int] = []
+        asked = world.start("portfolio.process_signals", signals=told)
+        while not asked.done():
+            turns.append(len(combined))
+            await asyncio.sleep(0)
+
+        assert (await asked).ok
+        assert 1 in turns

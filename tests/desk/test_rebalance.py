@@ -346,6 +346,34 @@ async def test_a_plan_that_was_written_down_but_not_sent_is_sent_by_the_next_lif
         assert world.venue.submitted[-1] == "friday-0"
 
 
+async def test_a_plan_for_a_market_that_is_gone_ends_and_harms_nobody(tmp_path: Path) -> None:
+    world = World(tmp_path / "j.db")
+    async with world.life() as system:
+        result(await world.call("portfolio.rebalance", targets=HALF_SMALL, **GO))
+        await ended(world)
+        plan = system.plans.get("monday")
+        assert plan is not None
+        change = replace(plan.rows[0].change, symbol="GONE/USDT")
+        row = replace(
+            plan.rows[0],
+            change=change,
+            status="waiting",
+            client_order_id="gone-0",
+            filled=D(0),
+        )
+        cut = replace(plan, id="gone", state=rebalance.State.RUNNING, ended_ts=None, rows=(row,))
+        body = dumps(kept(cut))
+        project = [Projection("plans", "gone", plan.ts, body=body)]
+        system.store.append(rebalance.KIND, "gone", body, None, project, safety=True)
+        await system.desk.durable(system.store.seq, 1)
+
+    async with world.life():
+        done = await ended(world, "gone")
+
+        assert done["status"] == "failed"
+        assert done["actions"][0]["code"] == "not_found"
+
+
 async def test_a_plan_that_grew_old_ends_and_says_what_it_did_not_do(tmp_path: Path) -> None:
     world = World(tmp_path / "j.db")
     async with world.life():

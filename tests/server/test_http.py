@@ -8,6 +8,7 @@ import orjson
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from realtime.commands.config import ValidateParams
 from realtime.commands.registry import BOUND, HTTP_ONLY, Answer
 from realtime.model.errors import Code, Refused
 from realtime.server.http import aliases, typed
@@ -235,6 +236,11 @@ async def test_arguments_of_a_query_are_read_as_their_op_wants_them() -> None:
         assert typed(toy, "wait", "yes") == "yes"
         assert typed(toy, "items", "a,b,") == ["a", "b"]
         assert typed(toy, "nope", "5") == "5"
+        judge = replace(toy, params=ValidateParams)
+        assert typed(judge, "candidate", '{"risk":{"x":1}}') == {"risk": {"x": 1}}
+        assert typed(judge, "candidate", "[]") == "[]"
+        with pytest.raises(Refused, match="not JSON"):
+            typed(judge, "candidate", "{")
         assert typed(toy, "count", "5") == 5
         assert typed(toy, "count", "5x") == "5x"
         assert typed(toy, "seconds", "1.5") == 1.5

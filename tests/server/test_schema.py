@@ -6,9 +6,12 @@ from typing import Any
 
 import orjson
 
+from realtime.commands.params import read
 from realtime.commands.registry import BOUND, HTTP_ONLY, Registry
 from realtime.server import manual, schema
+from realtime.server.http import typed
 from realtime.server.typescript import types
+from tests.fakes import World
 from tests.server.front import stack
 
 
@@ -25,6 +28,20 @@ def references(node: Any) -> Iterator[str]:
                 yield from references(value)
         case _:
             pass
+
+
+def shown_in_url(parameters: Any) -> Iterator[tuple[str, str]]:
+    """Examples of path and query by name, written as they say."""
+    for parameter in parameters:
+        whole = parameter.get("content", {}).get("application/json")
+        if whole is not None and "example" in whole:
+            yield parameter["name"], orjson.dumps(whole["example"]).decode()
+        elif "example" in parameter:
+            shown = parameter["example"]
+            if isinstance(shown, list):
+                assert parameter["explode"] is False
+                shown = ",".join(map(str, shown))
+            yield parameter["name"], str(shown)
 
 
 def resolves(document: Any, reference: str) -> bool:
@@ -65,6 +82,39 @@ async def test_openapi_has_every_op_that_http_has_and_every_alias() -> None:
     assert places["amount"] == ("query", False)
     body = document["paths"]["/api/toys"]["post"]["requestBody"]
     assert "text" in body["content"]["application/json"]["schema"]["properties"]
+
+
+async def test_every_alias_shows_the_example_of_its_op_as_it_would_be_sent() -> None:
+    async with World().life() as system:
+        table = system.registry
+        document = schema.openapi(table, "1")
+
+        for op in table.ops.values():
+            for method, _, path in (alias.partition(" ") for alias in op.http):
+                shown = document["paths"][path][method.lower()]
+                body = shown.get("requestBody", {}).get("content", {}).get("application/json", {})
+                parameters = shown["parameters"]
+                assert {p["name"] for p in parameters if p["required"]} <= {
+                    name for name, _ in shown_in_url(parameters)
+                }, (method, path)
+                assert ("example" in body) is ("requestBody" in shown)
+                args = dict(body.get("example", {}))
+                for name, value in shown_in_url(parameters):
+                    args[name] = typed(op, name, value)
+                read(op.params, args)
+                if all(f"{{{name}}}" not in path or name in op.example for name in args):
+                    assert args.keys() == op.example.keys()
+
+
+async def test_what_is_about_a_connection_is_not_described_for_http() -> None:
+    async with World().life() as system:
+        document = schema.openapi(system.registry, "1")
+        shown = document["paths"]["/api/deadman"]["post"]
+        body = shown["requestBody"]["content"]["application/json"]
+
+        assert body["example"] == {"timeout": 60}
+        assert "grace" not in body["schema"]["properties"]
+        assert "501" in shown["responses"]
 
 
 async def test_asyncapi_has_an_operation_with_reply_per_op_and_a_message_per_type() -> None:
