@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from realtime.desk.outlet import Outlet
 from realtime.desk.reconcile import Reconciler
 from realtime.desk.recovery import EQUITY
 from realtime.desk.status import Status
+from realtime.model.errors import Refused
 from realtime.model.events import SetState, Tick, Who
 from realtime.model.market import MS, SECOND
 from realtime.model.risk import TradingState
@@ -123,7 +125,8 @@ class Routine:
         day = self._desk.day_row()
         if day["day"]:
             project.append(Projection("days", str(day["day"]), now, body=dumps(day)))
-        self._desk.store.append(EQUITY, str(ts), body, self._desk.reached, project, safety=True)
+        with suppress(Refused):  # a journal that is far behind has no room for samples; the next one comes
+            self._desk.store.append(EQUITY, str(ts), body, self._desk.reached, project)
 
     def space(self) -> None:
         """Look at the free space of the disk."""

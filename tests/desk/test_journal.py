@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from realtime.desk import codec
-from realtime.model.errors import Code
+from realtime.desk.recovery import EQUITY
+from realtime.model.errors import Code, Refused
 from realtime.model.events import CancelAsked, Placed
 from realtime.model.orders import Order, OrderType, Side, Status, Trigger
 from realtime.model.risk import TradingState
@@ -100,6 +101,28 @@ async def test_wishes_are_refused_while_the_journal_is_far_behind() -> None:
         assert reply.code is Code.BUSY
         assert reply.retry_after is not None
         assert cancel.ok
+
+
+async def test_a_sample_that_finds_no_room_is_left_out_and_the_hub_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found in review: the group of tasks ended with the sample."""
+    world = World()
+    async with world.life() as system:
+        append, refused = system.store.append, 0
+
+        def narrow(kind: str, *args: Any, **options: Any) -> int:
+            nonlocal refused
+            if kind == EQUITY:
+                refused += 1
+                raise Refused(Code.BUSY, "full")
+            return append(kind, *args, **options)
+
+        monkeypatch.setattr(system.store, "append", narrow)
+        await asyncio.sleep(200)
+
+        assert refused >= 2
+        assert (await world.call("order.place", **BUY)).ok
 
 
 ORDER = Order(
