@@ -125,7 +125,8 @@ class Routine:
         day = self._desk.day_row()
         if day["day"]:
             project.append(Projection("days", str(day["day"]), now, body=dumps(day)))
-        with suppress(Refused):  # a journal that is far behind has no room for samples; the next one comes
+        # A journal that is far behind has no room for samples; the next one comes in a minute.
+        with suppress(Refused):
             self._desk.store.append(EQUITY, str(ts), body, self._desk.reached, project)
 
     def space(self) -> None:
