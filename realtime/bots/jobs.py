@@ -27,7 +27,7 @@ from realtime.bots.strategies.filters import Filters
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
 from realtime.engine.bars import TIMEFRAMES
-from realtime.model.errors import Code, Failure, Refused
+from realtime.model.errors import Code, Failure, Refused, invalid
 from realtime.model.events import Who
 from realtime.model.market import MS
 from realtime.store.rows import Projection
@@ -224,11 +224,7 @@ class Jobs:
         """
         ids = list(reversed(self._jobs))
         if before is not None and before not in self._jobs:
-            raise Refused(
-                Code.INVALID,
-                "cursor is not one that an answer gave",
-                {"fields": [{"field": "cursor", "message": "is not one that an answer gave"}]},
-            )
+            raise invalid("cursor", "is not one that an answer gave")
         first = 0 if before is None else ids.index(before) + 1
         chosen = ids[first : first + limit]
         more = first + limit < len(ids)

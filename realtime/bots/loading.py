@@ -1,7 +1,7 @@
 """Strategies by name: those that come with us, and the operator's files in a folder.
 
 Rules of this file: (1) a file that fails disables only itself: whatever it does while it is loaded is caught here and
-told by `failed`; (2) no code comes from the network: the folder is the operator's (reliability document, 5); (3) a
+told by `failed`, also when it does not come back; (2) no code comes from the network: the folder is the operator's (reliability document, 5); (3) a
 reload makes a whole new table and puts it in place in one step: who runs a strategy keeps the one it has.
 """
 
@@ -12,17 +12,20 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, MappingProxyType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from realtime.bots.strangers import STRANGERS
 from realtime.bots.strategies.donchian import Donchian
 from realtime.bots.strategies.ema_crossover import EmaCrossover
 from realtime.bots.strategies.filters import Filtered, Filters
@@ -45,6 +48,12 @@ OURS: Final = "built-in"
 LONGEST_WARMUP: Final = 100_000
 """Bars; a strategy that needs more is a mistake."""
 _ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+PATIENCE_S: Final = 5.0
+"""How long one file may take to be loaded [s]."""
+MAKING_S: Final = 1.0
+"""How long an operator's strategy may take to be made [s]; the loop waits for it."""
 
 
 class Nonsense(Exception):
@@ -84,10 +93,20 @@ class Strategies:
     Args:
         path: Folder of the operator's files, `*.py` without those that begin with `_`; None or a folder
             that is not there: only the built-in ones.
+        patience_s: How long one file may take to be loaded [s].
+        making_s: How long a strategy of a file may take to be made [s].
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+        making_s: float = MAKING_S,
+    ) -> None:
         self._path = path
+        self._patience_s = patience_s
+        self._making_s = making_s
         self._known: Mapping[str, Known] = {}
         self._failed: Mapping[str, str] = {}
         self.reload()
@@ -98,7 +117,7 @@ class Strategies:
         failed: dict[str, str] = {}
         for file in self._files(failed):
             try:
-                found = _load(file)
+                found = _in_time(partial(_load, file), self._patience_s)
                 _unique(found, known)
             except Nonsense as error:
                 failed[file.name] = str(error)
@@ -181,7 +200,7 @@ class Strategies:
         """
         read = self.parameters(name, params or {})
         try:
-            strategy = self.get(name).made(read)
+            strategy = self._made(self.get(name), read)
         except Refused:
             raise
         except Exception as error:
@@ -192,6 +211,26 @@ class Strategies:
         if filters is not None and (filters.trend or filters.volume):
             return Filtered(strategy, filters)
         return strategy
+
+    def _made(self, known: Known, params: StrategyParams) -> Strategy:
+        if known.source == OURS:
+            return known.made(params)
+        return _in_time(partial(known.made, params), self._making_s)
+
+
+T = TypeVar("T")
+
+
+def _in_time(call: Callable[[], T], seconds: float) -> T:
+    """Run code of an operator's file on a thread of its own, and wait for it so long.
+
+    Raises:
+        Nonsense: It did not come back; its thread is left behind.
+    """
+    running: Future[T] = STRANGERS.submit(call)
+    if not wait([running], timeout=seconds).done:
+        raise Nonsense(f"did not come back within {seconds:g} s")
+    return running.result()
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from realtime.bots.strategies.filters import Filters
 from realtime.bots.strategy import Strategy, signal
 from realtime.desk.config.sections import Config
 from realtime.model.errors import Refused
-from realtime.model.market import Bar
 from realtime.model.signals import Ohlcv, Signal
 
 
@@ -35,18 +34,6 @@ def filters_of(config: Config) -> Filters:
         ema_length=base.ema_length,
         volume=base.volume_filter,
         volume_multiplier=base.volume_multiplier,
-    )
-
-
-def ohlcv(bar: Bar) -> Ohlcv:
-    """Turn a venue's bar into numbers."""
-    return Ohlcv(
-        bar.ts,
-        float(bar.open),
-        float(bar.high),
-        float(bar.low),
-        float(bar.close),
-        float(bar.volume),
     )
 
 

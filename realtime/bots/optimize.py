@@ -12,7 +12,7 @@ from itertools import islice, product
 from typing import Final, NamedTuple
 
 from realtime.bots.metrics import Value
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import Code, Refused, invalid
 from realtime.venues.chance import Chance
 
 
@@ -61,10 +61,10 @@ def grid(values: Mapping[str, Sequence[object]], most: int, seed: int) -> list[d
     """
     for name, choices in values.items():
         if not choices:
-            raise _refuse(f"param_grid.{name}", "has no values")
+            raise invalid(f"param_grid.{name}", "has no values")
     size = math.prod(map(len, values.values()))
     if size > MOST:
-        raise _refuse("param_grid", f"has {size} combinations, the most is {MOST}")
+        raise invalid("param_grid", f"has {size} combinations, the most is {MOST}")
     made = (dict(zip(values, chosen, strict=True)) for chosen in product(*values.values()))
     if size <= most:
         return list(made)
@@ -85,7 +85,7 @@ def draws(ranges: Mapping[str, Range], most: int, seed: int) -> list[dict[str, o
     """
     for name, span in ranges.items():
         if span.low > span.high:
-            raise _refuse(f"ranges.{name}", f"{span.low:g} is above {span.high:g}")
+            raise invalid(f"ranges.{name}", f"{span.low:g} is above {span.high:g}")
     chance, found = Chance(seed, "ranges"), dict[tuple[float, ...], dict[str, object]]()
     for _ in range(20 * most):
         if len(found) == most:
@@ -135,12 +135,12 @@ def constraint(text: str, known: Iterable[str], at: int = 0) -> Constraint:
     """
     found = _CONSTRAINT.fullmatch(text)
     if found is None:
-        raise _refuse(f"constraints.{at}", "must be like fast_period < slow_period")
+        raise invalid(f"constraints.{at}", "must be like fast_period < slow_period")
     made = Constraint(*found.groups())
     names = set(known)
     for side in (made.left, made.right):
         if side not in names and _number(side) is None:
-            raise _refuse(f"constraints.{at}", f"{side} is neither a parameter nor a number")
+            raise invalid(f"constraints.{at}", f"{side} is neither a parameter nor a number")
     return made
 
 
@@ -157,12 +157,6 @@ def _value(side: str, parameters: Parameters) -> float | None:
     if isinstance(told, int | float):
         return told
     return _number(side)
-
-
-def _refuse(field: str, message: str) -> Refused:
-    return Refused(
-        Code.INVALID, f"{field} {message}", {"fields": [{"field": field, "message": message}]}
-    )
 
 
 # --- parts of the bars ----------------------------------------------------------------------------

@@ -12,28 +12,27 @@ so a loop without end keeps its core busy until the server restarts; the others 
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any, Final, Protocol
 
 from realtime.bots.cycle import Decision, Intent, Look, Thresholds, decide
-from realtime.bots.minds import Mind, ohlcv
+from realtime.bots.minds import Mind
 from realtime.bots.strangers import STRANGERS
 from realtime.desk.answers import Outcome
 from realtime.desk.charts import Closed
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Placing, Trading
 from realtime.engine import window
-from realtime.engine.bars import DAY, TIMEFRAMES
+from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.combine import Method, Weight
-from realtime.engine.conditions import Bounds, Check, Seen, examine
+from realtime.engine.conditions import Bounds, Check, Seen, examine, volatility, yearly
 from realtime.engine.indicators import Atr
 from realtime.engine.market import down, plain
 from realtime.engine.outcome import Drift, drift
 from realtime.engine.sizing import Account
+from realtime.engine.studies import ohlcv
 from realtime.engine.window import Schedule, Usage
 from realtime.model.bots import BotSpec, Skip, Trigger
 from realtime.model.errors import Code, Refused
@@ -718,9 +717,5 @@ def _moves(bars: Sequence[Ohlcv]) -> Drift | None:
 
 def _yearly(bars: Sequence[Ohlcv], timeframe: str) -> float | None:
     """Yearly deviation of returns [fraction]; None below 30 of them."""
-    returns = [two.close / one.close - 1 for one, two in pairwise(bars)]
-    if len(returns) < FEWEST:
-        return None
-    mean = math.fsum(returns) / len(returns)
-    variance = math.fsum((r - mean) ** 2 for r in returns) / (len(returns) - 1)
-    return math.sqrt(variance * 365 * DAY / TIMEFRAMES[timeframe])
+    moved = volatility(bars) if len(bars) > FEWEST else None
+    return None if moved is None else yearly(moved, TIMEFRAMES[timeframe])

@@ -1,12 +1,12 @@
 """Ops that look at one market as a bot does: everything at a time, and whether it is fit to be traded."""
 
-import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Annotated
 
 from pydantic import Field
 
+from realtime.bots.runner import check_row
 from realtime.commands import naming
 from realtime.commands.market import SymbolParams, Timeframe
 from realtime.commands.order import Fields
@@ -14,8 +14,8 @@ from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.charts import bar_row
 from realtime.desk.desk import Desk
 from realtime.engine import rows
-from realtime.engine.bars import DAY, TIMEFRAMES
-from realtime.engine.conditions import Bounds, Check, Seen, examine, volatility
+from realtime.engine.bars import TIMEFRAMES
+from realtime.engine.conditions import Bounds, Check, Seen, examine, volatility, yearly
 from realtime.engine.market import text
 from realtime.engine.studies import ohlcv
 from realtime.model.errors import Code
@@ -105,9 +105,7 @@ class Contexts:
                 "price_change_24h": row.get("change"),
                 "change_pct": row.get("change_pct"),
                 "volatility": moved,
-                "volatility_annual": None
-                if moved is None
-                else moved * math.sqrt(365 * DAY / length),
+                "volatility_annual": None if moved is None else yearly(moved, length),
                 "market_cap": None,
                 "quality": {
                     "ohlcv_rows": len(bars),
@@ -129,10 +127,7 @@ class Contexts:
                 "symbol": seen.market.symbol,
                 "valid": all(check.ok for check in checks),
                 "reasons": _names(checks),
-                "checks": [
-                    {"name": c.name, "value": c.value, "threshold": c.threshold, "ok": c.ok}
-                    for c in checks
-                ],
+                "checks": [check_row(check) for check in checks],
                 "ts": seen.ts // MS,
             }
         )

@@ -181,6 +181,11 @@ class CancelItem(NameParams):
 
 P = TypeVar("P", PlaceParams, AmendParams, NameParams)
 Item = Annotated[PlaceItem | AmendItem | CancelItem, Field(discriminator="do")]
+ITEM_OPS: Final[Mapping[type, str]] = {
+    PlaceItem: "order.place",
+    AmendItem: "order.amend",
+    CancelItem: "order.cancel",
+}
 
 
 class BatchParams(CommandParams):
@@ -790,7 +795,7 @@ class Orders:
                 answers.append((item, failure))
             else:
                 answers.append((item, given))
-        return self._batched(answers, before)
+        return self._batched(call, answers, before)
 
     def _item(self, call: Call[BatchParams], item: Item) -> Given:
         item = self._as_said(call.params, item)
@@ -866,12 +871,13 @@ class Orders:
 
     async def _batched(
         self,
+        call: Call[BatchParams],
         answers: "list[tuple[Item, Given | Failure]]",
         before: Mapping[str, object],
     ) -> Answer:
         items: list[Fields] = []
         try:
-            for item, given in answers:
+            for at, (item, given) in enumerate(answers):
                 try:
                     answer = await answer_of(given)
                 except Failure as failure:
@@ -879,14 +885,22 @@ class Orders:
                     if item.client_order_id is not None:
                         failed["client_order_id"] = item.client_order_id
                     items.append(failed | {"error": error_of(failure)})
+                    self._note_refused(call, at, failure)
                 else:
                     items.append({"ok": True, **answer.result})
         finally:
             for _, given in answers:
                 if isinstance(given, Coroutine):
                     given.close()  # a question that nobody waits for any more
-        at = naming.changed(before, self._desk.outlet.positions())
-        return Answer(result={"items": items}, at=at or None)
+        changed = naming.changed(before, self._desk.outlet.positions())
+        return Answer(result={"items": items}, at=changed or None)
+
+    def _note_refused(self, call: Call[BatchParams], at: int, failure: Failure) -> None:
+        """Write down a refused item as if it had come alone; the whole batch is answered, so nobody else does."""
+        item, said = call.params.items[at], call.raw["items"]
+        if isinstance(failure, Refused) and not (call.params.dry_run or item.dry_run):
+            assert isinstance(said, list)  # it was read
+            self._desk.refused(ITEM_OPS[type(item)], naming.who_of(call), failure, said[at])
 
     # -- look up ---------------------------------------------------------------------------------
 

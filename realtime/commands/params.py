@@ -10,13 +10,13 @@ wants an enum's instance where the wire has its text; `Word[Side]` says the same
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from realtime.model import times
 from realtime.model.errors import Code, Refused
 from realtime.model.market import ZERO
 
@@ -24,8 +24,6 @@ from realtime.model.market import ZERO
 T = TypeVar("T")
 
 SAFE_INTEGER: Final = 2**53
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-LAST_INSTANT: Final = (2**63 - 1) // 1_000_000
 """The last ms whose nanoseconds fit 64 bits, in the year 2262: times are ns inside and in the journal."""
 DIGITS: Final = 15
 MONEY_PATTERN: Final = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?$"
@@ -96,30 +94,14 @@ def instant(value: object) -> int:
     Raises:
         PydanticCustomError: With the reason.
     """
-    match value:
-        case bool():
-            pass
-        case int() if 0 <= value <= LAST_INSTANT:
-            return value
-        case str():
-            try:
-                read = datetime.fromisoformat(value)
-            except ValueError:
-                read = None
-            if read is not None and read.tzinfo is not None:
-                # Integers, because a float second loses the last millisecond of some times.
-                ms = (read - EPOCH) // timedelta(milliseconds=1)
-                if 0 <= ms <= LAST_INSTANT:
-                    return ms
-        case _:
-            pass
-    raise PydanticCustomError(
-        "instant", "must be integer ms since the epoch, or ISO 8601 with a zone"
-    )
+    read = times.instant(value)
+    if read is None:
+        raise PydanticCustomError("instant", times.INSTANT)
+    return read
 
 
 def _boolean_free_integer(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LAST_INSTANT:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > times.LAST_INSTANT:
         raise PydanticCustomError("int_type", "must be an integer number of ms")
     return value
 

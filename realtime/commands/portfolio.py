@@ -20,7 +20,7 @@ from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.market import down, plain, text
 from realtime.engine.performance import Figure, Flow, Sample
 from realtime.model.account import Marked
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import Code, Refused, invalid
 from realtime.model.market import MONEY, MS, SECOND, ZERO, Bar, Market
 from realtime.store.rows import Entry
 from realtime.venues.base import Venue
@@ -244,7 +244,7 @@ class Portfolios:
         """Give samples of equity: `[ts, equity, drawdown]`, oldest first."""
         params = call.params
         if params.since is not None and params.until is not None and params.until <= params.since:
-            raise allocation.invalid("to", "must be after from")
+            raise invalid("to", "must be after from")
         entries = await self._desk.store.rows(
             "equity",
             since=naming.ns(params.since),

@@ -15,7 +15,7 @@ from operator import mul
 from typing import Final
 
 from realtime.engine.market import amount_down, limit_price, plain
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import invalid
 from realtime.model.market import MONEY, ZERO, Market
 from realtime.model.orders import Side
 from realtime.model.signals import TOLERANCE
@@ -78,12 +78,6 @@ CONVENTIONS: Final[Mapping[Method, str]] = {
     ),
 }
 """What each method means exactly; several conventions of HRP give other weights."""
-
-
-def invalid(name: str, message: str, code: Code = Code.INVALID) -> Refused:
-    """Refuse one field."""
-    details = {"fields": [{"field": name, "message": message}]}
-    return Refused(code, f"{name} {message}", details)
 
 
 # --- returns --------------------------------------------------------------------------------------
@@ -685,7 +679,6 @@ __all__ = [
     "covariance",
     "deviations",
     "hrp",
-    "invalid",
     "leaf_order",
     "min_variance",
     "plan",

@@ -10,7 +10,7 @@ from enum import StrEnum
 from math import fsum
 from typing import Final
 
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import invalid
 from realtime.model.signals import TOLERANCE, Action, Probabilities, Signal
 
 
@@ -346,7 +346,7 @@ def check_fraction(name: str, value: float) -> None:
         Refused: `invalid`, naming the field.
     """
     if not 0 <= value <= 1:
-        raise _invalid(name, f"was {value:g}, must be between 0 and 1")
+        raise invalid(name, f"was {value:g}, must be between 0 and 1")
 
 
 def check_probabilities(probabilities: Probabilities, name: str = "probabilities") -> None:
@@ -359,7 +359,7 @@ def check_probabilities(probabilities: Probabilities, name: str = "probabilities
         check_fraction(f"{name}.{part}", value)
     total = fsum(probabilities)
     if abs(total - 1) > TOLERANCE:
-        raise _invalid(name, f"sum to {total:.9g}, must be 1 within {TOLERANCE:g}")
+        raise invalid(name, f"sum to {total:.9g}, must be 1 within {TOLERANCE:g}")
 
 
 def check_weights(weights: Mapping[str, Weight], tolerance: float = 0.01) -> None:
@@ -370,9 +370,4 @@ def check_weights(weights: Mapping[str, Weight], tolerance: float = 0.01) -> Non
     """
     total = fsum(weight.weight for weight in weights.values() if weight.enabled)
     if abs(total - 1) > tolerance + TOLERANCE:
-        raise _invalid("weights", f"of the enabled strategies sum to {total:g}, must be 1")
-
-
-def _invalid(name: str, message: str) -> Refused:
-    details = {"fields": [{"field": name, "message": message}]}
-    return Refused(Code.INVALID, f"{name} {message}", details)
+        raise invalid("weights", f"of the enabled strategies sum to {total:g}, must be 1")

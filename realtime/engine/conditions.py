@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
+from realtime.engine.bars import DAY
 from realtime.engine.orderbook import OrderBook
 from realtime.model.market import MS, Market, Ticker
 from realtime.model.signals import Ohlcv
@@ -119,6 +120,11 @@ def volatility(bars: Sequence[Ohlcv]) -> float | None:
         return None
     mean = math.fsum(returns) / len(returns)
     return math.sqrt(math.fsum((r - mean) ** 2 for r in returns) / (len(returns) - 1))
+
+
+def yearly(deviation: float, length: int) -> float:
+    """Scale a deviation per bar to a year of 365 days [length of a bar: ns]."""
+    return deviation * math.sqrt(365 * DAY / length)
 
 
 def _sides(ticker: Ticker | None) -> tuple[float | None, float | None]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import invalid
 from realtime.model.signals import Ohlcv
 
 
@@ -229,7 +229,7 @@ class Macd:
 
     def __init__(self, fast: int = 12, slow: int = 26, signal: int = 9) -> None:
         if fast >= slow:
-            raise _invalid("fast", f"{fast} must be below slow {slow}")
+            raise invalid("fast", f"{fast} must be below slow {slow}")
         self._fast = Ema(fast)
         self._slow = Ema(slow)
         self._signal = Ema(signal)
@@ -515,7 +515,7 @@ class FairValueGaps:
         """
         for name, value in (("min_gap_size", min_gap_size), ("min_gap_atr", min_gap_atr)):
             if not value >= 0:
-                raise _invalid(name, f"{value} must not be below 0")
+                raise invalid(name, f"{value} must not be below 0")
         self._min_size = min_gap_size
         self._min_atr = min_gap_atr
         self._direction = direction
@@ -595,10 +595,5 @@ class FairValueGaps:
 
 def _length(length: int, least: int) -> int:
     if length < least:
-        raise _invalid("length", f"{length} must be at least {least}")
+        raise invalid("length", f"{length} must be at least {least}")
     return length
-
-
-def _invalid(name: str, message: str) -> Refused:
-    details = {"fields": [{"field": name, "message": message}]}
-    return Refused(Code.INVALID, f"{name}: {message}", details)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import erf, exp, expm1, fsum, inf, log, sqrt
 from typing import Final
 
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import invalid
 
 
 BARS: Final = 200
@@ -89,10 +89,7 @@ def drift(closes: Sequence[float]) -> Drift:
     last = closes[-(BARS + 1) :]
     for place, close in enumerate(last, start=len(closes) - len(last)):
         if not 0 < close < inf:
-            name = f"closes[{place}]"
-            message = f"was {close:g}, must be above 0"
-            details = {"fields": [{"field": name, "message": message}]}
-            raise Refused(Code.INVALID, f"{name} {message}", details)
+            raise invalid(f"closes[{place}]", f"was {close:g}, must be above 0")
     returns = [log(now / before) for before, now in pairwise(last)]
     count = len(returns)
     if count < FEWEST:
@@ -157,10 +154,10 @@ def outcome(
     """
     for name, price in (("entry", entry), ("stop_loss", stop), ("take_profit", target)):
         if not 0 < price < inf:
-            raise _invalid(name, f"was {price:g}, must be above 0")
+            raise invalid(name, f"was {price:g}, must be above 0")
     long = target > entry
     if stop == entry or (stop < entry) is not long or target == entry:
-        raise _invalid("stop_loss", f"{stop:g} and take_profit {target:g} must enclose {entry:g}")
+        raise invalid("stop_loss", f"{stop:g} and take_profit {target:g} must enclose {entry:g}")
     gain, loss = abs(target - entry) / entry, abs(entry - stop) / entry
     if moves.mu is None or moves.sigma is None:
         return Outcome(
@@ -214,8 +211,3 @@ def calibration(judged: Iterable[tuple[float, bool]]) -> tuple[Bucket, ...]:
         )
         for place, (samples, hits) in enumerate(counts)
     )
-
-
-def _invalid(name: str, message: str) -> Refused:
-    details = {"fields": [{"field": name, "message": message}]}
-    return Refused(Code.INVALID, f"{name} {message}", details)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from realtime.engine.allocation import invalid
+from realtime.model.errors import invalid
 from realtime.model.market import SECOND
 
 

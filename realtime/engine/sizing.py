@@ -11,7 +11,7 @@ from typing import Final
 
 from realtime.engine.combine import risk_score
 from realtime.engine.market import amount_down, limit_price, plain, stop_price
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import invalid
 from realtime.model.market import MONEY, ZERO, Market
 from realtime.model.orders import Side
 from realtime.model.risk import Limits
@@ -149,9 +149,9 @@ def size(
     """
     chosen = method if method is not None else limits.sizing_method
     if chosen not in SIZING:
-        raise _invalid("method", f"must be one of {', '.join(SIZING)}")
+        raise invalid("method", f"must be one of {', '.join(SIZING)}")
     if trade.entry <= 0:
-        raise _invalid("entry", f"was {plain(trade.entry)}, must be above 0")
+        raise invalid("entry", f"was {plain(trade.entry)}, must be above 0")
     with localcontext(MONEY):
         wanted, factors, missing = _wanted(trade, account, limits, market, chosen)
         if missing is not None:
@@ -265,7 +265,7 @@ def fixed_fractional(equity: Decimal, stop: Decimal, price: Decimal, risk: Decim
     Source: Vince (1990), fixed fractional.
     """
     if stop == price:
-        raise _invalid("stop", f"must differ from the entry {plain(price)}")
+        raise invalid("stop", f"must differ from the entry {plain(price)}")
     with localcontext(MONEY):
         return max(equity, ZERO) * risk / abs(price - stop)
 
@@ -388,9 +388,9 @@ def stop_and_target(
     """
     chosen = method if method is not None else limits.stop_method
     if chosen not in STOPS:
-        raise _invalid("method", f"must be one of {', '.join(STOPS)}")
+        raise invalid("method", f"must be one of {', '.join(STOPS)}")
     if entry <= 0:
-        raise _invalid("entry", f"was {plain(entry)}, must be above 0")
+        raise invalid("entry", f"was {plain(entry)}, must be above 0")
     with localcontext(MONEY):
         risk = sure = ZERO
         if probabilities is not None:
@@ -454,8 +454,3 @@ def _usable(level: Level, side: Side, entry: Decimal, *, stop: bool) -> Level:
 
 def _none(method: str, inputs: Mapping[str, Decimal], reason: str) -> Level:
     return Level(price=None, base=None, adjusted=None, method=method, inputs=inputs, reason=reason)
-
-
-def _invalid(name: str, message: str) -> Refused:
-    details = {"fields": [{"field": name, "message": message}]}
-    return Refused(Code.INVALID, f"{name} {message}", details)

@@ -28,7 +28,7 @@ from realtime.engine.indicators import (
     VolumeRatio,
     Zone,
 )
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import Code, Refused, invalid
 from realtime.model.market import MS, Bar
 from realtime.model.signals import Ohlcv
 
@@ -66,11 +66,11 @@ class Param:
         """
         if isinstance(self.default, str):
             if value not in self.choices:
-                raise _invalid(self.name, f"must be one of {', '.join(self.choices)}")
+                raise invalid(self.name, f"must be one of {', '.join(self.choices)}")
             return str(value)
         number = self._number(value)
         if not self.low <= number <= self.high:
-            raise _invalid(self.name, f"must be from {self.low:g} to {self.high:g}; was {number:g}")
+            raise invalid(self.name, f"must be from {self.low:g} to {self.high:g}; was {number:g}")
         return number
 
     def _number(self, value: object) -> int | float:
@@ -81,11 +81,11 @@ class Param:
             try:
                 value = int(text) if whole else float(text)
             except ValueError:
-                raise _invalid(self.name, f"must be {noun}; was '{text[:16]}'") from None
+                raise invalid(self.name, f"must be {noun}; was '{text[:16]}'") from None
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            raise _invalid(self.name, f"must be {noun}")
+            raise invalid(self.name, f"must be {noun}")
         if not math.isfinite(value):
-            raise _invalid(self.name, "must be a finite number")
+            raise invalid(self.name, "must be a finite number")
         return value if whole else float(value)
 
     def schema(self) -> dict[str, object]:
@@ -133,7 +133,7 @@ class Study:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean '{near[0]}'?" if near else f"it has {_list(known)}"
-                raise _invalid(name[:64], f"'{self.name}' has no such parameter; {hint}")
+                raise invalid(name[:64], f"'{self.name}' has no such parameter; {hint}")
         chosen = {
             name: param.read(given[name]) if name in given else param.default
             for name, param in known.items()
@@ -431,7 +431,7 @@ def canonical(name: str, given: Mapping[str, str]) -> Mapping[str, str]:
     try:
         found = study(name)
     except Refused as refused:
-        raise _invalid("name", refused.message) from None
+        raise invalid("name", refused.message) from None
     chosen = found.read(given)
     return {
         param.name: _text(chosen[param.name])
@@ -475,27 +475,22 @@ def check(bars: Sequence[Ohlcv], *, timed: bool, length: int = 0, at: str = "dat
     for index, bar in enumerate(bars):
         for name, price in zip(("open", "high", "low", "close"), bar[1:5], strict=True):
             if not 0 < price < math.inf:
-                raise _invalid(f"{at}.{index}.{name}", f"must be above 0; was {price:g}")
+                raise invalid(f"{at}.{index}.{name}", f"must be above 0; was {price:g}")
         if bar.high < max(bar.open, bar.close):
-            raise _invalid(f"{at}.{index}.high", "must not be below open or close")
+            raise invalid(f"{at}.{index}.high", "must not be below open or close")
         if bar.low > min(bar.open, bar.close):
-            raise _invalid(f"{at}.{index}.low", "must not be above open or close")
+            raise invalid(f"{at}.{index}.low", "must not be above open or close")
         if not 0 <= bar.volume < math.inf:
-            raise _invalid(f"{at}.{index}.volume", f"must not be below 0; was {bar.volume:g}")
+            raise invalid(f"{at}.{index}.volume", f"must not be below 0; was {bar.volume:g}")
         if timed and before is not None:
             step = bar.ts - before
             if step <= 0:
-                raise _invalid(f"{at}.{index}.ts", "must be after that of the bar before")
+                raise invalid(f"{at}.{index}.ts", "must be after that of the bar before")
             if length and step != length:
                 lack = f"{step / length - 1:g} bars are missing" if step > length else "too early"
-                raise _invalid(f"{at}.{index}.ts", f"{lack}; a bar is {length // 10**9} s")
+                raise invalid(f"{at}.{index}.ts", f"{lack}; a bar is {length // 10**9} s")
         before = bar.ts
 
 
 def _list(names: Mapping[str, object]) -> str:
     return ", ".join(names) or "none"
-
-
-def _invalid(name: str, message: str) -> Refused:
-    details = {"fields": [{"field": name, "message": message}]}
-    return Refused(Code.INVALID, f"{name}: {message}", details)

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 
 from realtime.model.market import MS, SECOND
+from realtime.model.times import EPOCH
 
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -20,7 +21,6 @@ MIDNIGHT: Final = 24 * 60
 """The end of a day [min]."""
 MINUTE: Final = 60 * SECOND
 DAY: Final = 24 * 60 * MINUTE
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD_DAYS: Final = 15
 """How far a change of the hours is looked for: a weekly hour that one change of the clock skips comes in the week after."""
 

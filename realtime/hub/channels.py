@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import assert_never
 
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import Code, Refused, invalid
 from realtime.model.principal import ADMIN, READ
 
 
@@ -501,7 +501,7 @@ def no_groups(_symbol: str) -> Collection[str]:
 
 def no_studies(name: str, _given: Mapping[str, str]) -> Mapping[str, str]:
     """Offer no indicators: what `parse` assumes when it is not told."""
-    raise _invalid("name", f"no indicator '{name}'")
+    raise invalid("name", f"no indicator '{name}'")
 
 
 def parse(
@@ -530,7 +530,7 @@ def parse(
             with `details.fields`.
     """
     if len(name) > _LONGEST:
-        raise _invalid("channel", f"longer than {_LONGEST} characters")
+        raise invalid("channel", f"longer than {_LONGEST} characters")
     front, mark, query = name.partition("?")
     front, at, venue = front.partition("@")
     head, colon, key = front.partition(":")
@@ -578,17 +578,12 @@ def _query(options: Options) -> str:
     return "?" + "&".join(f"{name}={value}" for name, value in options) if options else ""
 
 
-def _invalid(field: str, message: str) -> Refused:
-    details = {"fields": [{"field": field, "message": message}]}
-    return Refused(Code.INVALID, f"{field}: {message}", details)
-
-
 def _check_key(topic: Topic, key: str | None, known: Mapping[str, Container[str]]) -> None:
     if topic.key is None:
         if key is not None:
-            raise _invalid("channel", f"'{topic.name}' takes nothing behind ':'")
+            raise invalid("channel", f"'{topic.name}' takes nothing behind ':'")
     elif not key:
-        raise _invalid("channel", f"'{topic.name}' needs a {topic.key}, e.g. '{topic.example}'")
+        raise invalid("channel", f"'{topic.name}' needs a {topic.key}, e.g. '{topic.example}'")
     elif key == ALL and topic.star:
         return
     elif key not in known.get(topic.key, ()):
@@ -606,11 +601,11 @@ def _split(topic: Topic, query: str) -> dict[str, str]:
         if name not in known and not topic.studied:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known) or 'none'}"
-            raise _invalid(name, f"'{topic.name}' has no such option; {hint}")
+            raise invalid(name, f"'{topic.name}' has no such option; {hint}")
         if not equals or not value:
-            raise _invalid(name, "needs a value, as in 'option=value'")
+            raise invalid(name, "needs a value, as in 'option=value'")
         if name in given:
-            raise _invalid(name, "given twice")
+            raise invalid(name, "given twice")
         given[name] = value
     return given
 
@@ -637,11 +632,11 @@ def _value(
             return _one_of(option.name, text, LEVELS)
         case Form.SYMBOL:
             if text not in symbols:
-                raise _invalid(option.name, f"no market '{text}'")
+                raise invalid(option.name, f"no market '{text}'")
             return text
         case Form.WORD:
             if not _WORD.fullmatch(text):
-                raise _invalid(option.name, "1 to 64 characters of A-Z a-z 0-9 . _ - are allowed")
+                raise invalid(option.name, "1 to 64 characters of A-Z a-z 0-9 . _ - are allowed")
             return text
         case _:
             assert_never(option.form)
@@ -651,11 +646,11 @@ def _round_up(name: str, text: str, offered: tuple[int, ...], unit: str) -> str:
     lowest = min(offered)
     number = int(text) if _NUMBER.fullmatch(text) else -1
     if number < min(lowest, 1):
-        raise _invalid(name, f"'{text}' is not a number of {unit}")
+        raise invalid(name, f"'{text}' is not a number of {unit}")
     for value in offered:
         if number <= value:
             return str(value)
-    raise _invalid(name, f"{number} {unit} is above the largest offered, {max(offered)} {unit}")
+    raise invalid(name, f"{number} {unit} is above the largest offered, {max(offered)} {unit}")
 
 
 def _step(name: str, text: str, offered: Collection[str]) -> str:
@@ -663,12 +658,10 @@ def _step(name: str, text: str, offered: Collection[str]) -> str:
         for step in offered:
             if Decimal(step) == Decimal(text):
                 return step
-    raise _invalid(
-        name, f"'{text}' is not one of the steps offered: {', '.join(offered) or 'none'}"
-    )
+    raise invalid(name, f"'{text}' is not one of the steps offered: {', '.join(offered) or 'none'}")
 
 
 def _one_of(name: str, text: str, offered: Collection[str]) -> str:
     if text not in offered:
-        raise _invalid(name, f"'{text}' is not one of {', '.join(offered)}")
+        raise invalid(name, f"'{text}' is not one of {', '.join(offered)}")
     return text

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from realtime.model.errors import Code, Failure, Refused
+from realtime.model.errors import Code, Failure, Refused, invalid
 
 
 VERSION: Final = 1
@@ -228,9 +228,7 @@ def inexact(args: Mapping[str, object]) -> Refused | None:
     if field is None:
         return None
     message = "numbers beyond 2^53 are not exact in JSON; send a decimal string"
-    return Refused(
-        Code.INVALID, f"{field}: {message}", {"fields": [{"field": field, "message": message}]}
-    )
+    return invalid(field, message)
 
 
 def decode(text: str) -> Request:

@@ -120,3 +120,11 @@ class VenueUnknown(Failure):
 
     def __init__(self, message: str, details: Details | None = None) -> None:
         super().__init__(Code.OUTCOME_UNKNOWN, message, details)
+
+
+def invalid(field: str, message: str, code: Code = Code.INVALID) -> Refused:
+    """Make the refusal that names one field.
+
+    Example: `raise invalid("weights.0", "was -1, must not be below 0")`.
+    """
+    return Refused(code, f"{field}: {message}", {"fields": [{"field": field, "message": message}]})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import invalid
 
 
 TOLERANCE: Final = 1e-6
@@ -87,13 +87,13 @@ class Signal:
     def __post_init__(self) -> None:
         for name, value in self.probabilities._asdict().items():
             if not 0 <= value <= 1:
-                raise _invalid(f"probability_{name}", f"{value} is not between 0 and 1")
+                raise invalid(f"probability_{name}", f"{value} is not between 0 and 1")
         if not math.isclose(sum(self.probabilities), 1, rel_tol=0, abs_tol=TOLERANCE):
-            raise _invalid("probabilities", f"they sum to {sum(self.probabilities):g}, not to 1")
+            raise invalid("probabilities", f"they sum to {sum(self.probabilities):g}, not to 1")
         if not 0 <= self.position_size <= 1:
-            raise _invalid("position_size", f"{self.position_size} is not between 0 and 1")
+            raise invalid("position_size", f"{self.position_size} is not between 0 and 1")
         if not -1 <= self.conviction <= 1:
-            raise _invalid("conviction", f"{self.conviction} is not between -1 and 1")
+            raise invalid("conviction", f"{self.conviction} is not between -1 and 1")
 
     @property
     def action(self) -> Action:
@@ -104,8 +104,3 @@ class Signal:
     def confidence(self) -> float:
         """Its probability."""
         return self.probabilities.of(self.action)
-
-
-def _invalid(name: str, message: str) -> Refused:
-    details = {"fields": [{"field": name, "message": message}]}
-    return Refused(Code.INVALID, f"{name}: {message}", details)

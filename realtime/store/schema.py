@@ -5,7 +5,7 @@ Rules of this file: (1) a released step is never edited; (2) every step runs ins
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, get_args
 
 from realtime.store.driver import Connection, number
 from realtime.store.rows import LOGS, Keyed, Log
@@ -27,19 +27,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "events": ("type", "bot_id"),
     "alerts": ("level", "code"),
 }
-KEYED: Final[tuple[Keyed, ...]] = (
-    "orders",
-    "days",
-    "tokens",
-    "equity",
-    "acks",
-    "bots",
-    "bot_counters",
-    "signals",
-    "backtests",
-    "config_versions",
-    "plans",
-)
+KEYED: Final[tuple[Keyed, ...]] = get_args(Keyed)
 
 # Version 1. Indexes are paid on every commit, so each stands for one question of a page:
 # history of ended orders (partial: written once per order, when it ends), an order by the client's id,

@@ -8,7 +8,7 @@ from typing import Any
 
 from realtime.engine.bars import TIMEFRAMES
 from realtime.model.market import MS, SECOND, Bar, Trade
-from tests.fakes import BTC, PRICES, START_NS, ScriptedVenue, World
+from tests.fakes import BTC, FREE, PRICES, START_NS, ScriptedVenue, World
 
 
 MINUTE = 60 * SECOND
@@ -97,23 +97,7 @@ def sample(value: float) -> dict[str, Any]:
 SAMPLE = sample(1)
 SELL = sample(-1)
 HOLD = sample(0)
-FREE_BOTS: dict[str, Any] = {
-    "max_order_notional": None,
-    "max_position_size": "0.1",
-    "max_leverage": None,
-    "max_open_orders": None,
-    "max_open_orders_symbol": None,
-    "max_daily_loss": None,
-    "max_drawdown": None,
-    "loss_streak": None,
-    "order_rate": None,
-    "order_rate_minute": None,
-    "duplicate_order_ms": None,
-    "self_trade": False,
-    "repeated_execution": None,
-    "max_unknown": None,
-    "max_slippage": None,
-}
+FREE_BOTS: dict[str, Any] = {**FREE, "max_position_size": "0.1", "max_slippage": None}
 QUIET = [float(PRICES[BTC][0])] * 40
 
 __all__ = ["BTC", "MS", "QUIET", "START_NS", "BotWorld", "Decimal", "result"]

@@ -276,3 +276,56 @@ def test_the_example_of_the_manual_is_a_strategy(tmp_path: Path) -> None:
         0.5,
         -0.5,
     ]
+
+
+STUCK = """
+    import time
+    from pathlib import Path
+    from typing import ClassVar
+    from realtime.bots.strategy import Strategy, StrategyParams
+
+    def wait():
+        while not Path({door!r}).exists():
+            time.sleep(0.01)
+
+    {first}
+    class Params(StrategyParams):
+        slow: bool = False
+
+    class Stuck(Strategy):
+        id: ClassVar[str] = "stuck"
+        summary: ClassVar[str] = "for tests"
+        Params = Params
+        warmup = 1
+        def __init__(self, params):
+            super().__init__(params)
+            if params.slow:
+                wait()
+        def on_ohlcv(self, bar):
+            return 0.0
+"""
+
+
+def test_a_file_that_does_not_come_back_disables_only_itself(tmp_path: Path) -> None:
+    door = tmp_path / "door"
+    write(tmp_path, "stuck.py", STUCK.format(door=str(door), first="wait()"))
+    try:
+        strategies = Strategies(tmp_path, patience_s=0.1)
+    finally:
+        door.touch()
+
+    assert strategies.failed() == {"stuck.py": "did not come back within 0.1 s"}
+    assert set(strategies.names()) == set(BUILT_IN)
+
+
+def test_a_strategy_that_is_made_for_ever_is_refused(tmp_path: Path) -> None:
+    door = tmp_path / "door"
+    write(tmp_path, "stuck.py", STUCK.format(door=str(door), first=""))
+    strategies = Strategies(tmp_path, making_s=0.1)
+    try:
+        with pytest.raises(Refused, match=r"did not come back within 0\.1 s"):
+            strategies.make("stuck", {"slow": True})
+    finally:
+        door.touch()
+
+    assert strategies.make("stuck").warmup == 1

@@ -30,7 +30,7 @@ def test_of_too_large_a_grid_a_part_is_drawn_the_same_every_time() -> None:
 
 
 def test_grids_that_are_none_are_refused() -> None:
-    with pytest.raises(Refused, match=r"param_grid\.a has no values"):
+    with pytest.raises(Refused, match=r"param_grid\.a: has no values"):
         optimize.grid({"a": []}, 10, 1)
     with pytest.raises(Refused, match="the most is 10000"):
         optimize.grid({"a": list(range(101)), "b": list(range(100))}, 10, 1)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from realtime.bots.minds import Mind, StrategyFailed, ohlcv
+from realtime.bots.minds import Mind, StrategyFailed
 from realtime.bots.strategies.rsi import Rsi, RsiParams
 from realtime.bots.strategy import Strategy, signal
+from realtime.engine.studies import ohlcv
 from realtime.model.bots import BotState
 from realtime.model.market import MS
 from realtime.model.signals import Ohlcv

@@ -78,6 +78,26 @@ async def test_our_own_no_is_written_down_once_and_a_dry_run_or_a_typing_error_i
         assert entry["data"]["args"]["client_order_id"] == "a-1"
 
 
+async def test_an_item_of_a_batch_is_written_down_like_an_order_of_its_own() -> None:
+    world = World()
+    async with world.life() as system:
+        await world.call("trading.halt", reason="lunch")
+        items = [
+            {"do": "place", **BUY, "client_order_id": "a-1"},
+            {"do": "place", **BUY, "client_order_id": "a-2", "dry_run": True},
+            {"do": "cancel", "client_order_id": "nobody"},
+        ]
+        await world.call("order.batch", who=ALICE, items=items)
+        await system.desk.settled()
+        entries = await world.events("api_error")
+
+        assert [(e["subject"], e["data"]["op"], e["data"]["code"]) for e in entries] == [
+            ("alice", "order.place", "halted"),
+            ("alice", "order.cancel", "not_found"),
+        ]
+        assert entries[0]["data"]["args"]["client_order_id"] == "a-1"
+
+
 async def test_entries_come_with_the_fact_and_are_there_after_a_restart(tmp_path: Path) -> None:
     world = World(tmp_path / "j.db")
     async with world.life() as system:

@@ -8,20 +8,13 @@ import pytest
 
 from realtime.engine.conditions import Bounds, Seen, examine, volatility
 from realtime.engine.orderbook import OrderBook
-from realtime.model.market import MS, BookSnapshot, Daily, Market, Ticker
+from realtime.model.market import MS, BookSnapshot, Daily, Ticker
 from realtime.model.signals import Ohlcv
+from tests.engine.floor import SPOT
 
 
 D = Decimal
 NOW = 1_000_000 * MS
-MARKET = Market(
-    symbol="BTC/USDT",
-    id="BTCUSDT",
-    base="BTC",
-    quote="USDT",
-    price_tick=D("0.01"),
-    amount_step=D("0.001"),
-)
 TICKER = Ticker(
     symbol="BTC/USDT",
     bid="99.9",
@@ -48,7 +41,7 @@ def bars(*closes: float) -> list[Ohlcv]:
 
 def seen(**changes: Any) -> Seen:
     made = Seen(
-        market=MARKET,
+        market=SPOT,
         ticker=TICKER,
         book=book(),
         bars=bars(100, 101, 100),
@@ -99,7 +92,7 @@ def test_a_fit_market_passes_every_check_with_its_value() -> None:
         ({}, replace(ALL, min_volume_24h_quote=5001), ["min_volume_24h_quote"]),
         ({"ticker": replace(TICKER, daily=Daily())}, ALL, ["min_volume_24h_quote"]),
         ({"ts": NOW + 10_001 * MS}, ALL, ["max_staleness_ms"]),
-        ({"market": replace(MARKET, active=False)}, ALL, ["market_active"]),
+        ({"market": replace(SPOT, active=False)}, ALL, ["market_active"]),
         ({"venue_ok": False}, ALL, ["exchange_status"]),
         ({"ticker": None}, Bounds(), ["max_spread", "max_staleness_ms", "ticker_missing"]),
         (

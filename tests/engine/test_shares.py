@@ -8,17 +8,10 @@ import pytest
 from realtime.engine.shares import KEPT, Shares
 from realtime.model.market import Market
 from realtime.model.orders import Fill, Side
+from tests.engine.floor import SPOT
 
 
 D = Decimal
-SPOT = Market(
-    symbol="BTC/USDT",
-    id="BTCUSDT",
-    base="BTC",
-    quote="USDT",
-    price_tick=D("0.01"),
-    amount_step=D("0.001"),
-)
 SWAP = Market(
     symbol="BTC/USDT:USDT",
     id="BTCUSDT",

@@ -7,7 +7,7 @@ new `Config`; (3) section `risk` is not here: its one truth are the engine's lim
 
 import re
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -22,14 +22,14 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from realtime.engine.window import ALL_WEEK, DAYS, EPOCH, Blackout, Schedule, Span, minute_of
+from realtime.engine.window import ALL_WEEK, DAYS, Blackout, Schedule, Span, minute_of
 from realtime.hub.channels import TIMEFRAMES
 from realtime.model.market import MS, ZERO
+from realtime.model.times import INSTANT, instant
 
 
 T = TypeVar("T")
 
-LAST_INSTANT: Final = (2**63 - 1) // 1_000_000
 """The last ms whose nanoseconds fit 64 bits."""
 _MONEY: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?", re.ASCII)
 
@@ -50,18 +50,10 @@ def _money(value: object) -> Decimal:
 def _instant(value: object) -> int:
     if isinstance(value, datetime):  # TOML has them
         value = value.isoformat()
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LAST_INSTANT:
-        return value
-    if isinstance(value, str):
-        try:
-            read = datetime.fromisoformat(value)
-        except ValueError:
-            read = None
-        if read is not None and read.tzinfo is not None:
-            ms = (read - EPOCH) // timedelta(milliseconds=1)
-            if 0 <= ms <= LAST_INSTANT:
-                return ms
-    raise ValueError("must be integer ms since the epoch, or ISO 8601 with a zone")
+    read = instant(value)
+    if read is None:
+        raise ValueError(INSTANT)
+    return read
 
 
 def _zone(name: str) -> str:
