@@ -1,0 +1,1 @@
+"""Other exchanges' faces on our paper exchange, as servers of their own."""

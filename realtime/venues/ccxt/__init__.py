@@ -1,0 +1,1 @@
+"""Real exchanges, by way of ccxt: the only package that imports it."""
