@@ -7,7 +7,9 @@ import { Link } from "./link.js";
 import { afterFrame, onFrame, wake } from "./pace.js";
 import * as account from "./panels/account.js";
 import * as banner from "./panels/banner.js";
+import * as bots from "./panels/bots.js";
 import * as header from "./panels/header.js";
+import * as markets from "./panels/markets.js";
 import * as orderbook from "./panels/orderbook.js";
 import * as phone from "./panels/phone.js";
 import * as price from "./panels/price.js";
@@ -26,6 +28,7 @@ const ALWAYS = [
   "balances",
   "risk",
   "portfolio",
+  "bots",
   "status",
   "alerts",
   "events",
@@ -185,6 +188,8 @@ const place = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 header.mount(place("header"), app);
 banner.mount(place("banner"), app);
 account.mount(place("account"), app);
+markets.mount(place("markets"), app);
+bots.mount(place("bots"), app);
 price.mount(place("price"), app);
 orderbook.mount(place("orderbook"), app);
 ticket.mount(place("ticket"), app);

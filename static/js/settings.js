@@ -8,6 +8,7 @@ const DEFAULTS = {
   utc: false,
   group: /** @type {Record<string, string>} */ ({}),
   tab: "positions",
+  stars: /** @type {string[]} */ ([]),
 };
 
 /** @typedef {typeof DEFAULTS} Settings */

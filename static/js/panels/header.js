@@ -61,7 +61,6 @@ export function mount(root, app) {
     ),
     haltButton(app),
   );
-  onKey("/", "choose the symbol", () => select.focus());
   onKey("t", "light or dark", () => nextTheme(store));
   onKey("?", "this list", () => void help());
 

@@ -5,7 +5,8 @@ const VIEWS = /** @type {const} */ ([
   ["chart", "Chart"],
   ["book", "Book"],
   ["trade", "Trade"],
-  ["account", "Account"],
+  ["account", "Positions"],
+  ["bots", "Bots"],
 ]);
 
 /** @param {HTMLElement} root */

@@ -1,4 +1,5 @@
-// The panel of tables: one tab at a time, hidden tabs are not painted.
+// The panel of tables and views: one tab at a time, hidden tabs are not painted. A view that is not needed for every
+// decision is loaded when it is first opened, and takes the place of the chart while it is shown.
 import { attr, h, text } from "../dom.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
@@ -14,14 +15,19 @@ import * as positions from "./positions.js";
 
 /** What a tab offers: its name, a count for its button, buttons beside the tabs. */
 /** @typedef {{ count?: () => string, actions?: HTMLElement[], watch?: string[] }} Tab */
+/** @typedef {{ mount: (root: HTMLElement, app: App) => Tab }} Module */
 
-const TABS = /** @type {const} */ ([
+/** @type {[string, string, Module | (() => Promise<Module>)][]} */
+const TABS = [
   ["positions", "Positions", positions],
   ["orders", "Orders", orders],
   ["fills", "Fills", fills],
   ["balances", "Balances", balances],
   ["log", "Log", log],
-]);
+  ["equity", "Equity", () => import("./equity.js")],
+  ["risk", "Risk", () => import("./risk.js")],
+  ["signals", "Signals", () => import("./signals.js")],
+];
 
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
@@ -41,7 +47,7 @@ export function mount(root, app) {
     ),
   );
   watchAge(root, stamp, app, "orders");
-  const tabs = TABS.map(([id, title, module], i) => {
+  const tabs = TABS.map(([id, title, source], i) => {
     const count = h("span", { class: "count" });
     const button = h(
       "button",
@@ -51,8 +57,8 @@ export function mount(root, app) {
         id: `tab-${id}`,
         "aria-controls": `pane-${id}`,
         class: "tab",
-        "aria-keyshortcuts": String(i + 1),
-        onclick: () => show(id),
+        "aria-keyshortcuts": i < 9 ? String(i + 1) : undefined,
+        onclick: () => void show(id),
       },
       title,
       " ",
@@ -67,36 +73,74 @@ export function mount(root, app) {
     });
     list.append(button);
     root.append(pane);
-    const made = /** @type {Tab} */ (module.mount(pane, app));
-    if (made.count) {
-      const say = painter(button, 4, () => text(count, made.count?.() ?? ""));
-      store.watch(made.watch ?? [id], say);
-    }
-    onKey(String(i + 1), `tab ${title}`, () => show(id));
-    return { id, button, pane, actions: made.actions ?? [] };
+    if (i < 9) onKey(String(i + 1), `tab ${title}`, () => void show(id));
+    const tab = {
+      id,
+      button,
+      pane,
+      count,
+      large: typeof source === "function",
+      load: source,
+      made: false,
+      actions: [],
+    };
+    if (!tab.large) fill(tab, /** @type {Module} */ (source));
+    return tab;
   });
+
+  /** @typedef {{ id: string, button: HTMLElement, pane: HTMLElement, count: HTMLElement, large: boolean,
+   *   load: Module | (() => Promise<Module>), made: boolean, actions: HTMLElement[] }} Made */
+
+  /** @param {Made} tab @param {Module} module */
+  function fill(tab, module) {
+    const made = module.mount(tab.pane, app);
+    tab.made = true;
+    tab.actions = made.actions ?? [];
+    if (!made.count) return;
+    const say = painter(tab.button, 4, () => text(tab.count, made.count?.() ?? ""));
+    store.watch(made.watch ?? [tab.id], say);
+  }
+
   list.addEventListener("keydown", (event) => {
     const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
     if (step === 0) return;
     const now = tabs.findIndex(({ id }) => id === settings.tab);
     const next = tabs[(now + step + tabs.length) % tabs.length];
     if (next) {
-      show(next.id);
+      void show(next.id);
       next.button.focus();
     }
   });
 
   /** @param {string} id */
-  function show(id) {
+  async function show(id) {
     remember({ tab: id });
     for (const tab of tabs) {
       const on = tab.id === id;
       tab.pane.hidden = !on;
       attr(tab.button, "aria-selected", String(on));
       attr(tab.button, "tabindex", on ? "0" : "-1");
-      if (on) actions.replaceChildren(...tab.actions);
+      if (!on) continue;
+      tab.button.scrollIntoView({ block: "nearest", inline: "nearest" });
+      attr(document.body, "data-large", tab.large ? id : null);
+      if (!tab.made) await load(tab);
+      if (settings.tab === id) actions.replaceChildren(...tab.actions);
     }
     store.touch("settings");
   }
-  show(tabs.some(({ id }) => id === settings.tab) ? settings.tab : "positions");
+
+  /** @param {Made} tab */
+  async function load(tab) {
+    const wait = h("p", { class: "empty" }, "Loading…");
+    tab.pane.replaceChildren(wait);
+    try {
+      const module = await /** @type {() => Promise<Module>} */ (tab.load)();
+      if (tab.made) return;
+      wait.remove();
+      fill(tab, module);
+    } catch {
+      text(wait, "This part of the page could not be loaded; choose the tab again to try once more.");
+    }
+  }
+  void show(tabs.some(({ id }) => id === settings.tab) ? settings.tab : "positions");
 }

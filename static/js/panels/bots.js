@@ -1,0 +1,279 @@
+// Bots: one line each that opens; start, pause, resume, stop, emergency stop; why the last decision was made.
+import { told } from "../commands.js";
+import { dialog, facts } from "../dialog.js";
+import { attr, cls, h, hide, keyed, text } from "../dom.js";
+import { age, direction, money, NONE, signed, stamp, words } from "../format.js";
+import { painter } from "../pace.js";
+import { settings } from "../settings.js";
+import { spark } from "../spark.js";
+import { panelHead } from "./head.js";
+
+/** @typedef {import("../app.js").App} App */
+/** @typedef {import("../shapes.d.ts").Row} Row */
+/** @typedef {"bot.start" | "bot.stop" | "bot.pause" | "bot.resume" | "bot.rearm" | "bot.run_once"} Act */
+
+const TONES = /** @type {Record<string, string>} */ ({ running: "up", paused: "warn", error: "bad", halted: "bad" });
+
+/** What each state offers, and in which order. */
+const OFFERS = /** @type {Record<string, [Act, string][]>} */ ({
+  stopped: [["bot.start", "Start"]],
+  running: [
+    ["bot.pause", "Pause"],
+    ["bot.stop", "Stop"],
+  ],
+  paused: [
+    ["bot.resume", "Resume"],
+    ["bot.stop", "Stop"],
+  ],
+  error: [
+    ["bot.start", "Restart"],
+    ["bot.stop", "Stop"],
+  ],
+  halted: [["bot.rearm", "Rearm"]],
+  stopping: [],
+});
+
+/** @param {HTMLElement} root @param {App} app */
+export function mount(root, app) {
+  const { store } = app;
+  const startAll = h(
+    "button",
+    { type: "button", class: "quiet", onclick: () => void every(app, "bot.start") },
+    "Start all…",
+  );
+  const stopAll = h(
+    "button",
+    { type: "button", class: "quiet danger", onclick: () => void every(app, "bot.stop") },
+    "Stop all…",
+  );
+  panelHead(root, "Bots", app, "bots", h("div", { class: "actions" }, startAll, stopAll));
+  const list = h("ul", { class: "bot-rows" });
+  const none = h("p", { class: "empty" }, "No bots. Add one under Config, section bots.");
+  root.append(list, none);
+  const paint = painter(root, 2, () => {
+    const rows = store.rows("bots").sort((a, b) => String(a.id).localeCompare(String(b.id)));
+    none.hidden = rows.length > 0;
+    startAll.disabled = stopAll.disabled = !may(app);
+    attr(startAll, "title", may(app) ? null : "your token may not control bots");
+    keyed(
+      list,
+      rows,
+      (bot) => String(bot.id),
+      (bot) => card(bot, app),
+      (element, bot) => show(element, bot, app),
+    );
+  });
+  store.watch(["bots", "bot:", "fills", "welcome", "settings", "beat"], paint);
+}
+
+/** @param {App} app */
+const may = (app) => app.store.get("welcome")?.scopes?.includes("bots") ?? false;
+
+/** @type {WeakMap<HTMLElement, ReturnType<typeof parts>>} */
+const made = new WeakMap();
+
+/** @param {Row} bot @param {App} app */
+function card(bot, app) {
+  const it = parts(bot, app);
+  made.set(it.row, it);
+  return it.row;
+}
+
+/** @param {Row} bot @param {App} app */
+function parts(bot, app) {
+  const id = String(bot.id);
+  const state = h("span", { class: "bot-state" });
+  const about = h("span", { class: "bot-about" });
+  const why = h("p", { class: "bot-why" });
+  const profit = h("span", { class: "bot-profit" });
+  const line = h("canvas", { class: "spark", "aria-hidden": "true" });
+  const acts = h("span", { class: "row-acts" });
+  const said = h("p", { class: "row-error", role: "alert" });
+  const more = h("dl", { class: "bot-more" });
+  const emergency = h(
+    "button",
+    { type: "button", class: "small-button danger-text", onclick: () => void emergencyStop(app, id) },
+    "Emergency stop…",
+  );
+  const once = h("button", { type: "button", class: "small-button" }, "Run once");
+  once.addEventListener("click", () => void act(app, "bot.run_once", id, said, once));
+  const details = h(
+    "details",
+    { class: "bot-details" },
+    h("summary", {}, "Details"),
+    more,
+    h("span", { class: "row-acts" }, once, emergency),
+  );
+  details.addEventListener("toggle", () => {
+    if (details.open) app.link.watch([`bot:${id}`]);
+    else app.link.drop([`bot:${id}`]);
+  });
+  const row = h(
+    "li",
+    { class: "bot" },
+    h("div", { class: "bot-line" }, h("strong", { class: "bot-name" }, id), state),
+    h("div", { class: "bot-line dim" }, about),
+    h("div", { class: "bot-line" }, profit, line, acts),
+    why,
+    said,
+    details,
+  );
+  return { row, state, about, why, profit, line, acts, said, more, details, emergency, once, offered: "" };
+}
+
+/** @param {HTMLElement} row @param {Row} bot @param {App} app */
+function show(row, bot, app) {
+  const it = made.get(row);
+  if (!it) return;
+  const state = String(bot.state);
+  text(it.state, words(state));
+  cls(it.state, `bot-state ${TONES[state] ?? "dim"}`);
+  const up = state === "running" && bot.uptime_s ? ` · up ${age(bot.uptime_s * 1000)}` : "";
+  const dry = bot.dry_run ? " · dry run" : "";
+  text(it.about, `${(bot.symbols ?? []).join(", ")} · ${bot.timeframe}${up}${dry}`);
+  text(it.profit, signed(bot.realized_pnl));
+  cls(it.profit, `bot-profit ${direction(bot.realized_pnl)}`);
+  spark(
+    it.line,
+    course(app, String(bot.id)),
+    direction(bot.realized_pnl) ? `--${direction(bot.realized_pnl)}` : "--dim",
+  );
+  const last = bot.last_decision;
+  const reason = bot.error ?? (last ? [last.action ?? last.outcome, last.reason].filter(Boolean).join(": ") : "");
+  text(it.why, reason ? String(typeof reason === "object" ? reason.message : reason) : "");
+  hide(it.why, !reason);
+  cls(it.why, `bot-why ${bot.error ? "bad" : "dim"}`);
+  offer(it, state, String(bot.id), app);
+  if (it.details.open) tell(it.more, app.store.value(`bot:${bot.id}`));
+  it.emergency.disabled = it.once.disabled = !may(app);
+}
+
+/** Buttons follow state and role; what is not allowed is disabled with its reason, never absent.
+ * @param {ReturnType<typeof parts>} it @param {string} state @param {string} id @param {App} app */
+function offer(it, state, id, app) {
+  const allowed = may(app);
+  const shown = `${state}/${allowed}`;
+  if (it.offered === shown) return;
+  it.offered = shown;
+  const offers = OFFERS[state] ?? [["bot.stop", "Stop"]];
+  it.acts.replaceChildren(
+    ...offers.map(([op, word]) => {
+      const button = h("button", { type: "button", class: "small-button", "aria-label": `${word} ${id}` }, word);
+      button.disabled = !allowed;
+      if (!allowed) button.title = "your token may not control bots";
+      button.addEventListener("click", () => void act(app, op, id, it.said, button));
+      return button;
+    }),
+  );
+}
+
+/** @param {App} app @param {Act} op @param {string} id @param {HTMLElement} said @param {HTMLButtonElement} button */
+async function act(app, op, id, said, button) {
+  button.disabled = true;
+  text(said, "");
+  const args = op === "bot.rearm" ? { bot_id: id, reason: "rearmed on the page" } : { bot_id: id };
+  const reply = await app.commands.confirmed(op, args, `${words(op.slice(4))} ${id}?`);
+  button.disabled = !may(app);
+  if (!reply.ok) text(said, told(reply.error));
+}
+
+/** Realised profit after each of the bot's fills that the page knows. @param {App} app @param {string} id */
+function course(app, id) {
+  let sum = 0;
+  const values = [0];
+  for (const fill of app.store.list("fills")) {
+    if (fill.bot_id !== id) continue;
+    sum += Number(fill.realized_pnl ?? 0);
+    values.push(sum);
+  }
+  return values.slice(-60);
+}
+
+/** @param {HTMLElement} list @param {Row | undefined} bot */
+function tell(list, bot) {
+  if (!bot) return;
+  const p = bot.performance ?? {};
+  const pairs = [
+    ["Cycles", `${p.successful_cycles ?? 0} of ${p.total_cycles ?? 0} without fault`],
+    ["Trades", p.trades ? `${p.trades}, won ${p.win_rate === null ? NONE : Math.round(p.win_rate * 100)} %` : "0"],
+    ["Fees", money(p.fees)],
+    ["Last cycle", stamp(bot.last_cycle_ts, settings.utc)],
+    ["Next cycle", stamp(bot.next_cycle_ts, settings.utc)],
+    [
+      "Strategies",
+      Object.entries(bot.strategy_weights ?? {})
+        .map(([name, weight]) => `${name} ${weight}`)
+        .join(", ") || NONE,
+    ],
+  ];
+  const key = JSON.stringify(pairs);
+  if (list.dataset.shown === key) return;
+  list.dataset.shown = key;
+  list.replaceChildren(...pairs.flatMap(([name, value]) => [h("dt", {}, name ?? ""), h("dd", {}, value ?? "")]));
+}
+
+/** @param {App} app @param {string} id */
+async function emergencyStop(app, id) {
+  const held = app.store.rows("positions").filter((p) => (p.bot_ids ?? []).includes(id));
+  const working = app.store
+    .rows("orders")
+    .filter((o) => o.bot_id === id && ["open", "pending", "unknown"].includes(o.status));
+  const answer = await dialog({
+    title: `Emergency stop of ${id}?`,
+    body: [
+      h("p", {}, "Its orders are cancelled and it stays off until an administrator rearms it."),
+      facts([
+        ["Working orders", String(working.length)],
+        ["Positions", held.map((p) => p.symbol).join(", ") || "none"],
+      ]),
+      h(
+        "label",
+        { class: "check" },
+        h("input", { type: "checkbox", name: "flatten" }),
+        "also close its positions at the market",
+      ),
+    ],
+    yes: "Emergency stop",
+    tone: "danger",
+    focus: "no",
+  });
+  if (!answer) return;
+  const reply = await app.commands.call("bot.emergency_stop", {
+    bot_id: id,
+    flatten: answer.get("flatten") === "on",
+    reason: "emergency stop on the page",
+  });
+  if (!reply.ok) await failed(reply);
+}
+
+/** @param {App} app @param {"bot.start" | "bot.stop"} op */
+async function every(app, op) {
+  const running = (/** @type {Row} */ bot) => bot.state !== "stopped";
+  const bots = app.store.rows("bots").filter((bot) => bot.state !== "halted" && running(bot) === (op === "bot.stop"));
+  const verb = op === "bot.start" ? "Start" : "Stop";
+  if (bots.length === 0) {
+    await dialog({ title: `Nothing to ${verb.toLowerCase()}`, body: [], yes: "Close", no: null });
+    return;
+  }
+  const answer = await dialog({
+    title: `${verb} ${bots.length} ${bots.length === 1 ? "bot" : "bots"}?`,
+    body: [facts(bots.map((bot) => [String(bot.id), `${(bot.symbols ?? []).join(", ")} · ${bot.timeframe}`]))],
+    yes: `${verb} all`,
+    tone: op === "bot.stop" ? "danger" : "primary",
+  });
+  if (!answer) return;
+  for (const bot of bots) {
+    const reply = await app.commands.call(op, { bot_id: bot.id });
+    if (!reply.ok) return failed(reply, String(bot.id));
+  }
+}
+
+/** @param {import("../shapes.d.ts").Reply} reply @param {string} [who] */
+async function failed(reply, who) {
+  await dialog({
+    title: who ? `${who} was refused` : "Refused",
+    body: [h("p", { class: "warn", role: "alert" }, told(reply.error))],
+    yes: "Close",
+    no: null,
+  });
+}

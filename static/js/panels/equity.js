@@ -1,0 +1,105 @@
+// Equity and drawdown over time, and what the period brought. The curve is asked for once and then follows the channel.
+import { told } from "../commands.js";
+import { curves } from "../curves.js";
+import { attr, h, hide, text } from "../dom.js";
+import { direction, money, percent, signed, words } from "../format.js";
+import { painter } from "../pace.js";
+import { say } from "./risk.js";
+
+/** @typedef {import("../app.js").App} App */
+/** @typedef {import("../shapes.d.ts").Row} Row */
+
+/** @typedef {"1h" | "24h" | "7d" | "30d"} Period */
+
+const PERIODS = /** @type {[Period, number][]} */ ([
+  ["1h", 3_600_000],
+  ["24h", 86_400_000],
+  ["7d", 7 * 86_400_000],
+  ["30d", 30 * 86_400_000],
+]);
+/** Points of the curve that are kept. */
+const KEPT = 2000;
+/** A point of our own between the server's samples, so that the end of the line is now [ms]. */
+const GAP = 10_000;
+
+/** @param {HTMLElement} root @param {App} app */
+export function mount(root, app) {
+  const { store, commands } = app;
+  /** @type {Period} */
+  let period = "24h";
+  /** Time [ms], equity, drawdown 0..1. @type {[number, number, number][]} */
+  let points = [];
+  const said = h("p", { class: "warn", role: "status" });
+  const box = h("div", { class: "curve-box" });
+  const figures = h("dl", { class: "facts" });
+  const chips = h(
+    "div",
+    { class: "chips", role: "group", "aria-label": "Period" },
+    ...PERIODS.map(([name]) =>
+      h("button", { type: "button", class: "chip", "data-period": name, onclick: () => void load(name) }, name),
+    ),
+  );
+  const empty = h("p", { class: "empty" }, "No samples yet: the server notes equity once a minute.");
+  root.append(chips, said, h("div", { class: "curve-row" }, box, figures), empty);
+  const chart = curves(box, [
+    { name: "Equity", tone: "--accent", area: true },
+    { name: "Drawdown", tone: "--down", area: true, pane: 1, fraction: true },
+  ]);
+
+  /** @param {Period} name */
+  async function load(name) {
+    period = name;
+    for (const chip of chips.children) attr(chip, "aria-pressed", String(chip.getAttribute("data-period") === name));
+    const length = PERIODS.find(([p]) => p === name)?.[1] ?? 0;
+    const since = Math.round(app.serverNow() - length);
+    const [history, performance] = await Promise.all([
+      commands.call("portfolio.equity_history", { from: since }),
+      commands.call("portfolio.performance", { timeframe: name }),
+    ]);
+    if (period !== name) return;
+    const wrong = [history, performance].find((r) => !r.ok);
+    text(said, wrong ? told(wrong.error) : "");
+    points = (history.result?.equity ?? []).map((/** @type {any[]} */ p) => [p[0], Number(p[1]), Number(p[2])]);
+    draw();
+    figure(performance.result?.performance ?? []);
+  }
+
+  function draw() {
+    hide(empty, points.length > 0);
+    chart.show([points.map(([t, v]) => [t, v]), points.map(([t, , d]) => [t, -d])]);
+  }
+
+  /** @param {Row[]} rows */
+  function figure(rows) {
+    const value = (/** @type {string} */ name) => rows.find((r) => r.name === name);
+    const value_ = (/** @type {Row | undefined} */ row) =>
+      !row || row.value === null
+        ? words(row?.reason ?? null)
+        : row.unit === "fraction"
+          ? percent(row.value, { plus: row.name === "return" })
+          : Number(row.value).toFixed(2);
+    const portfolio = store.value("portfolio") ?? {};
+    say(figures, [
+      ["Equity", money(portfolio.total_value ?? portfolio.equity)],
+      ["Return", value_(value("return")), direction(value("return")?.value)],
+      ["Volatility a year", value_(value("volatility"))],
+      ["Sharpe", value_(value("sharpe"))],
+      ["Largest drawdown", value_(value("max_drawdown"))],
+      ["Unrealised", signed(portfolio.total_unrealized_pnl)],
+    ]);
+  }
+
+  const follow = painter(root, 1, () => {
+    const risk = store.value("risk");
+    const now = app.serverNow();
+    if (!risk?.equity) return;
+    if (points.length === 0 || now - (points.at(-1)?.[0] ?? 0) > GAP) {
+      points.push([now, Number(risk.equity), Number(risk.drawdown ?? 0)]);
+      if (points.length > KEPT) points.splice(0, points.length - KEPT);
+      draw();
+    }
+  });
+  store.watch(["risk", "portfolio"], follow);
+  void load(period);
+  return {};
+}
