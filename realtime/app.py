@@ -20,15 +20,14 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
@@ -41,6 +40,19 @@ from realtime.bots.jobs import Jobs
 from realtime.bots.loading import Strategies
 from realtime.bots.pool import Bounds as WorkerBounds, Pool, cores
 from realtime.bots.supervisor import Supervisor
+from realtime.branch import (
+    EMBEDDED,
+    RECORDING,
+    Branch,
+    House,
+    Journaled,
+    Plan,
+    RefusedStart,
+    Telling,
+    Unopened,
+    check_owner,
+    open_branch,
+)
 from realtime.commands import (
     alert,
     allocation,
@@ -69,45 +81,45 @@ from realtime.commands import (
     trading as trading_ops,
     trading_window,
 )
+from realtime.commands.accounts import Account as OpsAccount, Accounts as OpsAccounts
 from realtime.commands.confirm import Policy
 from realtime.commands.registry import Op, Refusal, Registry
 from realtime.commands.risk import parse_limits
-from realtime.desk.cache import Cache
-from realtime.desk.charts import Charts
 from realtime.desk.codec import dumps
 from realtime.desk.config.book import ConfigBook
 from realtime.desk.crew import Crew
-from realtime.desk.days import Days
 from realtime.desk.deadman import Deadman
 from realtime.desk.desk import Desk
-from realtime.desk.entries import Entries
 from realtime.desk.feeds import Feeds
 from realtime.desk.gate import Gate
-from realtime.desk.history import older, seed, seed_scores
-from realtime.desk.indicators import Indicators
-from realtime.desk.lanes import Budget, Lanes
+from realtime.desk.history import older
 from realtime.desk.lines import LEVELS, Lines, line_of
-from realtime.desk.monitor import Monitor, lanes_row
-from realtime.desk.outlet import Outlet
+from realtime.desk.monitor import Monitor
 from realtime.desk.rebalance import Plans
-from realtime.desk.reconcile import AGES, Pace, Reconciler
-from realtime.desk.recovery import VENUE, Recovered, read, recover
+from realtime.desk.reconcile import Reconciler
+from realtime.desk.recovery import Recovered, read
 from realtime.desk.routine import SYSTEM, Routine, back_up
-from realtime.desk.status import About, Status
-from realtime.desk.sweep import Sweeps
-from realtime.desk.switches import Switches
+from realtime.desk.status import About, Shut, Status, Watched
 from realtime.desk.trading import Trading
+from realtime.engine.bars import DAY
 from realtime.engine.conditions import Bounds as Conditions
-from realtime.engine.engine import Engine
 from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.studies import canonical
+from realtime.hub.channels import Channel
 from realtime.hub.connection import Bounds
-from realtime.hub.hub import Hub, Sizes as HubSizes
-from realtime.model.errors import Refused
-from realtime.model.events import MarketEvent, VenueEvent
-from realtime.model.market import MS, Market
+from realtime.hub.hub import Hub, Old, Sizes as HubSizes
+from realtime.makers import (
+    MakeVenue,
+    Making,
+    faults_of,
+    on_prices_of,
+    on_recording,
+    paper,
+    trading_at,
+)
+from realtime.model.errors import Code, Failure, Refused
+from realtime.model.market import MS
 from realtime.model.principal import ROLES, Principal
-from realtime.model.risk import Limits
 from realtime.server import asgi, telemetry
 from realtime.server.access import AccessLog
 from realtime.server.admission import Admission, raise_file_limit
@@ -119,6 +131,7 @@ from realtime.server.sockets import bind
 from realtime.server.transport import TransportLimits, config, quiet
 from realtime.settings import Settings
 from realtime.store import (
+    Keep,
     Projection,
     Sizes as StoreSizes,
     Store,
@@ -126,12 +139,11 @@ from realtime.store import (
     StoreLocked,
     StoreNewer,
 )
-from realtime.venues.base import MarketSource, Venue
-from realtime.venues.chaos import ChaosVenue, Fault, Kind
-from realtime.venues.listing import Fees
-from realtime.venues.market import EmbeddedMarket
-from realtime.venues.paper import PaperVenue
-from realtime.venues.replay import ReplaySource, recording
+from realtime.venues.base import Remote, Venue
+from realtime.venues.ccxt import keys
+from realtime.venues.ccxt.account import Account
+from realtime.venues.ccxt.calls import Calls, nonce_row
+from realtime.venues.ccxt.redaction import Redaction
 
 
 try:
@@ -153,8 +165,27 @@ FACTS_QUEUE: Final = 1_000_000
 """Rows the store may hold: the desk refuses wishes long before, facts are never refused."""
 
 
-class RefusedStart(Exception):
-    """The server must not start like this; the text names the setting to change."""
+PAPER: Final = "paper"
+"""The exchange that is ours."""
+WHOLE: Final = frozenset({"system.health", "system.status"})
+"""Ops of the whole server among those that accounts make."""
+GRAVE: Final = frozenset(
+    {
+        "trading.resume",
+        "order.resolve",
+        "bot.rearm",
+        "risk.params.set",
+        "config.rollback",
+        "position.close_all",
+        "portfolio.rebalance",
+    }
+)
+"""Ops that ask back where money is real (protocol document, 8.7)."""
+HOPELESS: Final = frozenset({Code.INVALID, Code.NOT_FOUND, Code.NOT_SUPPORTED, Code.CONFLICT})
+"""What no time mends: the settings name something that is not there, or a key that another process uses."""
+RETRY_S: Final = 5.0
+"""Wait before a shut account is tried again [s]; doubled up to `RETRY_MOST_S`."""
+RETRY_MOST_S: Final = 60.0
 
 
 class Ended(Exception):
@@ -177,96 +208,6 @@ class Clock:
         return self.now() // MS
 
 
-class JournalLog:
-    """The paper exchange's own books, kept in the journal."""
-
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
-        self._store = store
-        self._loop = loop
-
-    def append(self, body: bytes) -> Awaitable[None]:
-        """Queue one entry; the future is done once it is on disk."""
-        written: asyncio.Future[None] = self._loop.create_future()
-
-        def then(_seq: int) -> None:
-            if not written.done():
-                written.set_result(None)
-
-        self._store.append(VENUE, "", body, then, safety=True)
-        return written
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Making:
-    """What a maker of a venue may use."""
-
-    settings: Settings
-    now: Callable[[], int]
-    sleep: Callable[[float], Awaitable[None]]
-    log: JournalLog
-    history: Iterable[bytes]
-
-
-MakeVenue = Callable[[Making], Venue]
-
-
-def paper(making: Making) -> Venue:
-    """Make the paper exchange on the embedded market."""
-    settings = making.settings.paper
-    fees = Fees(**settings.fees.model_dump())
-    source = EmbeddedMarket(
-        seed=settings.seed,
-        now=making.now,
-        sleep=making.sleep,
-        symbols=settings.symbols,
-        fees=fees,
-        flow_per_s=settings.flow_per_s,
-    )
-    return account(making, source, settings.latency_ms / 1000)
-
-
-def account(making: Making, source: MarketSource, latency_s: float, kind: str = "paper") -> Venue:
-    """Make a paper account on a source of prices, with switches for faults."""
-    settings = making.settings.paper
-    exchange = PaperVenue(
-        source=source,
-        balances=settings.balances,
-        seed=settings.seed,
-        now=making.now,
-        sleep=making.sleep,
-        latency_s=latency_s,
-        log=making.log,
-        history=making.history,
-        kind=kind,
-    )
-    return ChaosVenue(exchange, seed=settings.seed, now=making.now, sleep=making.sleep)
-
-
-class Faults:
-    """The switches of `system.fault`, on the venue that has them."""
-
-    def __init__(self, venue: ChaosVenue) -> None:
-        self._venue = venue
-
-    @property
-    def kinds(self) -> Sequence[str]:
-        """What can go wrong on request."""
-        return [kind.value for kind in Kind]
-
-    @property
-    def markets(self) -> Mapping[str, Market]:
-        """Where it can go wrong."""
-        return self._venue.markets
-
-    def switched(self) -> Sequence[Mapping[str, object]]:
-        """Give the faults that are on."""
-        return [asdict(fault) for fault in self._venue.faults]
-
-    def switch(self, faults: Sequence[Mapping[str, Any]]) -> None:
-        """Switch these on and all others off."""
-        self._venue.set_faults([Fault(**{**raw, "kind": Kind(raw["kind"])}) for raw in faults])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
     """What a system takes from the world; tests give their own.
@@ -276,8 +217,9 @@ class Outside:
         monotonic: What carries it on [ns]; None is the loop's clock, which tests replace.
         secret: Makes 256 random bits as text.
         sleep: Waits for seconds.
-        venue: Makes the venue.
-        source: What its prices come from, for `status`.
+        venue: Makes the venue of the only account; by default the settings say which accounts there are.
+        makers: Makers of venues instead of those that the settings name, by the id of the account.
+        source: What the prices of `venue` come from, for `status`.
         page: What is served at `/`.
         store: Keeps the journal.
         sizes: How many ended orders are kept in memory, and how long.
@@ -287,11 +229,48 @@ class Outside:
     monotonic: Callable[[], int] | None = None
     secret: Callable[[], str] = lambda: secrets.token_urlsafe(32)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    venue: MakeVenue = paper
-    source: str = "embedded"
+    venue: MakeVenue | None = None
+    makers: Mapping[str, MakeVenue] = field(default_factory=dict)
+    source: str = EMBEDDED
     page: ASGIApp | None = None
     store: type[Store] = Store
     sizes: Sizes = SIZES
+
+
+@dataclass(slots=True, kw_only=True)
+class Brain:
+    """What thinks, for the first account: configuration, strategies, backtests, bots."""
+
+    strategies: Strategies
+    book: ConfigBook
+    jobs: Jobs
+    bots: Supervisor
+
+
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """An account from the start of the server to its end.
+
+    Attributes:
+        plan: Which one.
+        store: Its journal.
+        read: What that held at the start.
+        watched: It, as `status` sees it.
+        ops: It, as the ops see it.
+        branch: It, composed; while it is shut, one on a venue that has no markets and a journal that is forgotten.
+    """
+
+    plan: Plan
+    store: Store
+    read: Journaled
+    watched: Watched
+    ops: OpsAccount
+    branch: Branch
+
+    @property
+    def shut(self) -> bool:
+        """Whether its venue could not be opened yet."""
+        return self.watched.shut is not None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -299,65 +278,146 @@ class System:
     """A running system.
 
     Attributes:
+        house: What all accounts share.
+        places: The accounts, the first one first.
         front: The ASGI application.
         admission: Counts connections.
-        ready: Set once the account is reconciled.
+        ready: Set once all accounts are reconciled.
         stop: Set to end it.
         token: The admin token made at this start, to be printed once; None when there was one.
-        ended: Whether the venue's recording has ended.
     """
 
     settings: Settings
     clock: Clock
-    store: Store
-    venue: Venue
-    desk: Desk
-    trading: Trading
-    plans: Plans
-    deadman: Deadman
-    feeds: Feeds
-    reconciler: Reconciler
-    sweeps: Sweeps
-    gate: Gate
+    house: House
+    places: list[Place]
+    brain: Brain
     hub: Hub
     registry: Registry
     auth: Auth
     front: asgi.Front
     status: Status
-    book: ConfigBook
-    monitor: Monitor
     lines: Lines
-    routine: Routine
     admission: Admission
-    recovered: Recovered
-    jobs: Jobs
-    bots: Supervisor
     ready: asyncio.Event
     stop: asyncio.Event
     token: str | None
     tasks: asyncio.TaskGroup
 
+    # -- the first account -------------------------------------------------------------------------
+
+    @property
+    def branch(self) -> Branch:
+        """The first account."""
+        return self.places[0].branch
+
+    @property
+    def store(self) -> Store:
+        """The journal of the first account."""
+        return self.branch.store
+
+    @property
+    def venue(self) -> Venue:
+        """The venue of the first account."""
+        return self.branch.venue
+
+    @property
+    def desk(self) -> Desk:
+        """The desk of the first account."""
+        return self.branch.desk
+
+    @property
+    def trading(self) -> Trading:
+        """What the first account's orders go through."""
+        return self.branch.trading
+
+    @property
+    def plans(self) -> Plans:
+        """Plans of the first account's portfolio."""
+        return self.branch.plans
+
+    @property
+    def deadman(self) -> Deadman:
+        """Switches over the first account's orders."""
+        return self.branch.deadman
+
+    @property
+    def feeds(self) -> Feeds:
+        """Streams of the first account."""
+        return self.branch.feeds
+
+    @property
+    def reconciler(self) -> Reconciler:
+        """Compares the first account with its venue."""
+        return self.branch.reconciler
+
+    @property
+    def gate(self) -> Gate:
+        """The first account's way out."""
+        return self.branch.gate
+
+    @property
+    def monitor(self) -> Monitor:
+        """Figures of the first account and the server."""
+        return self.branch.monitor
+
+    @property
+    def routine(self) -> Routine:
+        """The beat of the first account."""
+        return self.branch.routine
+
+    @property
+    def recovered(self) -> Recovered:
+        """What the first journal said."""
+        return self.branch.recovered
+
+    @property
+    def book(self) -> ConfigBook:
+        """The configuration."""
+        return self.brain.book
+
+    @property
+    def jobs(self) -> Jobs:
+        """The backtests."""
+        return self.brain.jobs
+
+    @property
+    def bots(self) -> Supervisor:
+        """The bots."""
+        return self.brain.bots
+
+    # -- the end -----------------------------------------------------------------------------------
+
     async def drain(self) -> None:
         """Stop in order: no new orders, calls in flight end, clients are sent away (9.7)."""
         self.status.stopping = True
-        self.desk.draining = True
-        self.deadman.stop()
+        branches = [place.branch for place in self.places]
+        for branch in branches:
+            branch.desk.draining = True
+            branch.deadman.stop()
         self.bots.drain()
         self.front.refuse_new()
         self.desk.outlet.state()
-        await self._until_quiet(self.settings.reconcile.order_timeout_s)
+        await self._until_quiet(branches, self.settings.reconcile.order_timeout_s)
         if self.settings.on_stop == "cancel":
-            doomed = [o for o in self.trading.working() if not o.protective]
-            await self.trading.cancel_many(doomed, SYSTEM)
+            await asyncio.gather(*[cancel_resting(branch.trading) for branch in branches])
         await self.front.drain()
 
-    async def _until_quiet(self, bound_s: float) -> None:
+    async def _until_quiet(self, branches: Sequence[Branch], bound_s: float) -> None:
         """Wait for venue calls in flight and for the commits of what they led to."""
         loop = asyncio.get_running_loop()
         end = loop.time() + bound_s
         # Nobody tells when the last of many parts falls quiet.
-        while loop.time() < end and not (self.gate.quiet and not self.store.busy):  # noqa: ASYNC110
+        while loop.time() < end and not all(  # noqa: ASYNC110
+            branch.gate.quiet and not branch.store.busy for branch in branches
+        ):
             await asyncio.sleep(0.01)
+
+
+async def cancel_resting(trading: Trading) -> None:
+    """Cancel what rests at a venue and protects nothing."""
+    doomed = [order for order in trading.working() if not order.protective]
+    await trading.cancel_many(doomed, SYSTEM)
 
 
 # --- composing ------------------------------------------------------------------------------------
@@ -375,22 +435,14 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
     outside = outside or Outside()
     loop = asyncio.get_running_loop()
     clock = Clock(outside.wall(), outside.monotonic or (lambda: int(loop.time() * 1e9)))
-    path = Path(settings.store.path) if settings.store.path else None
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    store = await outside.store.open(
-        path,
-        now=clock.now,
-        new_id=lambda: f"j-{outside.secret()[:10]}",
-        sizes=StoreSizes(
-            queue=FACTS_QUEUE,
-            warn=settings.store.warn_free_mb * 1_000_000,
-            reducing=settings.store.reducing_free_mb * 1_000_000,
-        ),
-    )
+    planned = plans_of(settings, outside)
+    stores: list[Store] = []
     try:
+        for plan in planned:
+            store = await open_store(settings, outside, clock, plan)
+            stores.append(store)
         async with asyncio.TaskGroup() as tasks:
-            system = await compose(settings, outside, clock, store, tasks)
+            system = await compose(settings, outside, clock, planned, stores, tasks)
             fatal = loop.create_future()
             loop.set_exception_handler(partial(_broken, fatal, system.admission))
             begin(system, tasks)
@@ -398,20 +450,46 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
             try:
                 yield system
             finally:
-                system.deadman.stop()
+                for place in system.places:
+                    place.branch.deadman.stop()
                 system.bots.drain()
                 system.front.stop()
                 system.lines.detach()
                 await system.jobs.close()
+                for store in system.house.forgotten:
+                    await store.close()
             # The group cancels whoever is left: feeds, look-ups, connections.
             raise Ended  # noqa: TRY301 - the only way out that a group of tasks has
     except* Ended:
         pass
     finally:
         loop.set_exception_handler(None)
-        lost = await store.close()
-        if lost:
-            logger.error("rows lost", extra={"rows": lost})
+        for store in stores:
+            lost = await store.close()
+            if lost:
+                logger.error("rows lost", extra={"rows": lost})
+
+
+async def open_store(settings: Settings, outside: Outside, clock: Clock, plan: Plan) -> Store:
+    """Open the journal of an account: the first one's is `store.path`, others lie beside it and have its id."""
+    path = Path(settings.store.path) if settings.store.path else None
+    if path is not None:
+        path = path if plan.first else path.with_stem(f"{path.stem}-{plan.id}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return await outside.store.open(
+        path,
+        now=clock.now,
+        new_id=lambda: f"j-{outside.secret()[:10]}",
+        sizes=StoreSizes(
+            queue=FACTS_QUEUE,
+            warn=settings.store.warn_free_mb * 1_000_000,
+            reducing=settings.store.reducing_free_mb * 1_000_000,
+            keep={
+                "signals": Keep(settings.store.decisions, settings.store.decision_days * DAY),
+                "equity": Keep(settings.store.equity_samples, settings.store.equity_days * DAY),
+            },
+        ),
+    )
 
 
 def _broken(
@@ -441,7 +519,14 @@ def check(settings: Settings) -> None:
         RefusedStart: With the setting to change.
     """
     if settings.mode == "live":
-        raise RefusedStart("mode: live needs a real venue, and this version has none; use paper")
+        if settings.auth.insecure_i_know:
+            raise RefusedStart(
+                "auth.insecure_i_know: mode live is not for everybody who comes by; remove it"
+            )
+        if not settings.auth_required:
+            raise RefusedStart(
+                "auth.required: mode live asks everybody for a token, on loopback, too; remove it"
+            )
     if not settings.loopback and not settings.auth_required:
         if not settings.auth.insecure_i_know:
             raise RefusedStart(
@@ -451,45 +536,95 @@ def check(settings: Settings) -> None:
         logger.warning("everybody who reaches this server may trade: auth.insecure_i_know is set")
 
 
+def accounts(settings: Settings) -> tuple[Account, ...]:
+    """Make the accounts at exchanges that the settings name, with their keys read.
+
+    Raises:
+        RefusedStart: With the setting to change.
+    """
+    try:
+        return tuple(keys.account_of(venue) for venue in settings.venues)
+    except Refused as error:
+        raise RefusedStart(error.message) from error
+
+
+def redaction(settings: Settings) -> Redaction:
+    """Make what takes the secrets of the settings out of texts.
+
+    Raises:
+        RefusedStart: With the setting to change.
+    """
+    return Redaction(secret for account in accounts(settings) for secret in account.secrets)
+
+
+def plans_of(settings: Settings, outside: Outside) -> list[Plan]:
+    """Say which accounts there are to be, the first one first.
+
+    Raises:
+        RefusedStart: With the setting to change.
+    """
+    live = settings.mode == "live"
+    found = [plan_of(account, live=live) for account in accounts(settings)]
+    if not found and live:
+        raise RefusedStart(
+            "venues: mode live trades at a real exchange, and none is named; "
+            "give one with its keys, as in [[venues]] id = 'kraken' key_file = '...' secret_file = '...'"
+        )
+    if outside.venue is not None:
+        return [Plan(make=outside.venue, source=outside.source, live=live)]
+    if not found:
+        source = settings.paper.source
+        on_prices = partial(on_prices_of, Account(id="paper", exchange=source))
+        found = [
+            Plan(make=paper) if source == EMBEDDED else Plan(make=on_prices, source=source),
+        ]
+    return [
+        replace(plan, make=outside.makers.get(plan.id, plan.make), first=number == 0)
+        for number, plan in enumerate(found)
+    ]
+
+
+def plan_of(account: Account, *, live: bool) -> Plan:
+    """Say what is to become of an account of the settings: paper on its prices, or real trading.
+
+    Raises:
+        RefusedStart: It cannot be what the mode says.
+    """
+    setting = f"venues.{account.id}"
+    if account.exchange == PAPER:
+        if live:
+            raise RefusedStart(f"{setting}.exchange: paper is no real exchange; mode is live")
+        return Plan(id=account.id, make=paper)
+    if not live:
+        make = partial(on_prices_of, account)
+        return Plan(id=account.id, make=make, source=account.exchange, keys=account.has_keys)
+    if not account.has_keys:
+        raise RefusedStart(
+            f"{setting}.key: mode live needs the keys of {account.exchange}, and there are none"
+        )
+    return Plan(
+        id=account.id, make=partial(trading_at, account), source=account.exchange, live=True
+    )
+
+
 async def compose(
     settings: Settings,
     outside: Outside,
     clock: Clock,
-    store: Store,
+    planned: Sequence[Plan],
+    stores: Sequence[Store],
     tasks: asyncio.TaskGroup,
 ) -> System:
     """Make all parts, recover, and join them; nothing runs yet."""
     loop = asyncio.get_running_loop()
     crew = Crew(tasks)
-    early: list[MarketEvent | VenueEvent] = []
-    sink: list[Callable[[Sequence[MarketEvent | VenueEvent]], None]] = [early.extend]
-    # The journal is read before the first append, and opening a paper account is one.
-    kept, rest = await read(store)
-    venue = outside.venue(
-        Making(
-            settings=settings,
-            now=clock.now,
-            sleep=outside.sleep,
-            log=JournalLog(store, loop),
-            history=kept,
-        )
-    )
-    await venue.open(lambda events: sink[0](events))  # noqa: PLW0108 - the sink changes
-    engine = Engine(
-        venue=venue.id,
-        mode=settings.mode,
-        markets=venue.markets,
-        limits=Limits(**parse_limits(settings.risk.limits)),
-        valuation_currency=settings.risk.valuation_currency,
-        sizes=outside.sizes,
-    )
-    for symbol, book in venue.books.items():
-        engine.share_book(symbol, book)
-    recovered = recover(rest, engine)
-    del rest
+    # The journals are read before the first append, and opening a paper account is one.
+    journaled = [await read(store) for store in stores]
+    for plan, store, held in zip(planned, stores, journaled, strict=True):
+        check_owner(plan, store, held)
     hub = Hub(
         boot=f"b-{outside.secret()[:8]}",
-        journal=store.journal_id,
+        journal=stores[0].journal_id,
         now=clock.ms,
         sizes=HubSizes(
             table=settings.hub.ring_table,
@@ -497,179 +632,61 @@ async def compose(
             journaled=settings.hub.ring_private,
         ),
     )
-    hub.symbols = venue.markets
-    await seed(store, hub)
-    await seed_scores(store, engine)
-    entries = Entries(events=store.opened["events"], alerts=store.opened["alerts"])
-    outlet = Outlet(
-        engine=engine,
-        hub=hub,
-        mode=settings.mode,
-        zone=lambda: config_book.current.timezone,
+    hub.studies = canonical
+    if len(planned) > 1:
+        hub.first = planned[0].id
+        for plan, store in zip(planned[1:], stores[1:], strict=True):
+            hub.add_account(plan.id, store.journal_id)
+    house = House(
+        settings=settings,
         now=clock.now,
-    )
-    desk = Desk(
-        engine=engine, store=store, outlet=outlet, entries=entries, now=clock.now, loop=loop
-    )
-    desk.resume_numbers(commands=recovered.commands, orders=recovered.orders)
-    desk.acked.update(recovered.acked)
-    store.on_failure = desk.journal_failed
-    timeout_s = settings.reconcile.order_timeout_s
-    monitor = Monitor(
-        desk=desk,
+        ms=clock.ms,
+        sleep=outside.sleep,
+        secret=outside.secret,
+        sizes=outside.sizes,
+        store=outside.store,
         hub=hub,
-        cache=Cache(loop=loop, now=clock.now),
+        crew=crew,
         loop=loop,
-        now=clock.now,
         started_ts=clock.ms(),
     )
-    lanes = Lanes(Budget(), loop)
-    monitor.lanes = lambda: lanes_row(lanes.flying, lanes.waiting)
-    gate = Gate(
-        venue=venue,
-        lanes=lanes,
-        crew=crew,
-        post=monitor.posting(desk.post),
-        canceled=desk.canceled,
-        command=desk.command,
-        tally=desk.tally,
-        runaway=desk.runaway,
-        now=clock.now,
-        timeout_s=timeout_s,
-    )
-    desk.gate = gate
-    charts = Charts(history=venue, publish=outlet.bars, crew=crew, now=clock.now)
-    outlet.charts = charts
-    feeds = Feeds(
-        venue=venue,
-        take=monitor.taking(desk.take),
-        charts=charts,
-        loop=loop,
-        now=clock.now,
-        stale_after_s=settings.market_data.stale_after_s,
-        grace_s=settings.market_data.grace_close_s,
-    )
-    indicators = Indicators(
-        feeds=feeds,
-        charts=charts,
-        history=venue,
-        publish=outlet.bars,
-        crew=crew,
-        loop=loop,
-        now=clock.now,
-    )
-    hub.studies = canonical
-    hub.on_demand = lambda base, wanted: (
-        indicators.want if base.startswith("indicators:") else feeds.want
-    )(base, wanted)
-    reconciler = Reconciler(
-        desk=desk,
-        venue=venue,
-        crew=crew,
-        loop=loop,
-        pace=Pace(
-            orders=settings.reconcile.orders_s,
-            positions=settings.reconcile.positions_s,
-            balances=settings.reconcile.balances_s,
-            timeout=timeout_s,
-            **look_ups(settings.reconcile.absent_s),
-        ),
-    )
-    desk.ask = reconciler.ask
-    reconciler.executions_known = feeds.trust_sums
+    places = [
+        await place_of(house, plan, store, held)
+        for plan, store, held in zip(planned, stores, journaled, strict=True)
+    ]
+    first = places[0]
+    hub.on_demand = partial(demand, {place.plan.id: place for place in places}, first)
     status = Status(
         about=About(
             version=realtime.__version__,
             environment=settings.environment,
             mode=settings.mode,
-            venue=venue.id,
-            kind=venue.kind,
-            source=outside.source,
-            started_ts=clock.ms(),
+            started_ts=house.started_ts,
             max_age_s=settings.health.max_upstream_age_s,
         ),
-        desk=desk,
-        feeds=feeds,
-        reconciler=reconciler,
+        accounts=[place.watched for place in places],
         now=clock.now,
     )
-    outlet.status = status.row
-    strategies = Strategies(Path(settings.strategies.path) if settings.strategies.path else None)
-    config_book = ConfigBook(
-        desk=desk,
-        strategies=strategies,
-        limits_of=parse_limits,
-        publish=lambda row: hub.value("config", row),
-        file=Path(settings.config.path) if settings.config.path else None,
-    )
-    desk.limits_changed = config_book.limits_changed
-    await configure(settings, config_book, venue)
-    sweeps = Sweeps(desk=desk, venue=venue, crew=crew, show=outlet.canceling, timeout_s=timeout_s)
-    trading = Trading(
-        desk=desk,
-        sweeps=sweeps,
-        venue=venue.id,
-        new_client_order_id=lambda: f"s-{outside.secret()[:20]}",
-        timeout_s=timeout_s,
-    )
-    plans = Plans(
-        desk=desk, trading=trading, crew=crew, new_id=lambda: f"p-{outside.secret()[:12]}"
-    )
-    await plans.open()
-    jobs = await backtests(settings, outside, clock, desk, crew, hub, venue)
-    deadman = Switches(desk=desk, trading=trading, crew=crew).make(loop=loop, now=clock.now)
-    for switch in recovered.switches.values():
-        deadman.restore(switch)
-    auth, made = await identities(settings, outside, clock, store)
+    brain = await think(house, first)
+    for place in places[1:]:
+        await place.branch.plans.open()
+    auth, made = await identities(settings, outside, clock, first.store)
     lines = Lines(
-        keep=settings.hub.log_lines, loop=loop, publish=lambda line: hub.append("logs", line)
+        keep=settings.hub.log_lines,
+        loop=loop,
+        publish=lambda line: hub.append("logs", line),
+        redact=redaction(settings).deep,
     )
     lines.attach(settings.log.level)
-    # What the venue told while it opened comes behind what the journal remembers.
-    sink[0] = feeds.take
-    for fact in engine.unfinished(clock.now()):
-        desk.post(desk.named(fact))
-    feeds.take(early)
+    for place in places:
+        place.branch.listen(clock.now())
     admission = Admission(
         cap=min(settings.server.max_connections, raise_file_limit() - SPARE_FILES),
         accept_per_s=settings.server.accept_per_s,
     )
-
-    def venue_ok() -> bool:
-        return not feeds.silent
-
-    bots = Supervisor(
-        desk=desk,
-        trading=trading,
-        history=venue,
-        feeds=feeds,
-        hub=hub,
-        book=config_book,
-        strategies=strategies,
-        crew=crew,
-        loop=loop,
-        venue_ok=venue_ok,
-    )
-    await bots.restore()
-    trading.guard = bots.guard
-    status.bots = bots.health
-    parts = Parts(
-        desk=desk,
-        trading=trading,
-        deadman=deadman,
-        venue=venue,
-        status=status,
-        lines=lines,
-        auth=auth,
-        book=config_book,
-        plans=plans,
-        strategies=strategies,
-        monitor=monitor,
-        jobs=jobs,
-        bots=bots,
-        venue_ok=venue_ok,
-    )
-    registry = table(settings, outside, clock, parts)
+    await brain.bots.restore()
+    equip(places, brain, status)
+    registry = table(settings, outside, clock, places, auth=auth, status=status, lines=lines)
     front = asgi.build(
         asgi.System(
             hub=hub,
@@ -682,16 +699,18 @@ async def compose(
             secret=outside.secret,
             spawn=lambda work: crew.spawn(work, "reply"),
             venues=lambda: [{"id": v["id"], "status": v["status"]} for v in status.venues()],
-            trading_state=engine.state,
+            trading_state=status.trading_state,
             asof=status.asof,
-            older=lambda channel, first, last: older(store, channel, first, last),
-            presence=deadman,
+            older=partial(older_of, {place.plan.id: place for place in places}, first),
+            presence=Everywhere(places),
             sites=Sites(
                 origins=frozenset(settings.server.origins), hosts=frozenset(settings.server.hosts)
             ),
             admission=admission,
             page=outside.page or Page(),
-            metrics=lambda: telemetry.text(monitor.metrics(), monitor.latency()),
+            metrics=lambda: telemetry.text(
+                first.branch.monitor.metrics(), first.branch.monitor.latency()
+            ),
             bounds=Bounds(auth_s=settings.server.auth_timeout_s, channels=settings.limits.channels),
             figures=asgi.Figures(
                 subscribes_per_s=settings.limits.subscribes_per_s,
@@ -704,79 +723,214 @@ async def compose(
             accept_per_s=settings.server.accept_per_s,
         )
     )
-    monitor.connections = front.connections
-    front.pump.flushed = monitor.flushed
-    desk.notice = front.notify
-    auth.on_failure = lambda address: desk.note("auth_failed", {"address": address})
-    routine = Routine(
-        desk=desk,
-        outlet=outlet,
-        feeds=feeds,
-        reconciler=reconciler,
-        status=status,
-        days=Days(engine=engine, history=venue, crew=crew, now=clock.now),
-        timezone=lambda: config_book.current.timezone,
-    )
-    return System(
+    auth.on_failure = lambda address: note(first, "auth_failed", {"address": address})
+    system = System(
         settings=settings,
         clock=clock,
-        store=store,
-        venue=venue,
-        desk=desk,
-        trading=trading,
-        plans=plans,
-        deadman=deadman,
-        feeds=feeds,
-        reconciler=reconciler,
-        sweeps=sweeps,
-        gate=gate,
+        house=house,
+        places=places,
+        brain=brain,
         hub=hub,
         registry=registry,
         auth=auth,
         front=front,
         status=status,
-        book=config_book,
-        monitor=monitor,
         lines=lines,
-        routine=routine,
         admission=admission,
-        recovered=recovered,
-        jobs=jobs,
-        bots=bots,
         ready=asyncio.Event(),
         stop=asyncio.Event(),
         token=made,
         tasks=tasks,
     )
+    for place in places:
+        join(system, place.branch)
+    return system
 
 
-async def backtests(
-    settings: Settings,
-    outside: Outside,
-    clock: Clock,
-    desk: Desk,
-    crew: Crew,
-    hub: Hub,
-    venue: Venue,
-) -> Jobs:
+def join(system: System, branch: Branch) -> None:
+    """Let an account and the front know each other."""
+    status, front = system.status, system.front
+    branch.outlet.status = status.row
+    branch.monitor.connections = front.connections
+    branch.desk.notice = front.notify
+    if branch is system.branch:
+        front.pump.flushed = branch.monitor.flushed
+    branch.beat(status, system.house)
+
+
+# --- accounts -------------------------------------------------------------------------------------
+
+
+async def place_of(house: House, plan: Plan, store: Store, held: Journaled) -> Place:
+    """Open an account; one whose venue cannot be opened stays shut, and is tried again later.
+
+    Raises:
+        RefusedStart: The settings name something that is not there.
+    """
+    shut: Shut | None = None
+    try:
+        branch = await open_branch(house, plan, store, held)
+    except Failure as error:
+        if error.code in HOPELESS:
+            raise RefusedStart(f"venues.{plan.id}: {error.message}") from error
+        shut = shut_by(plan, error, RETRY_S, house.ms())
+        forgotten = await house.store.open(None, now=house.now, new_id=lambda: "j-none")
+        house.forgotten.append(forgotten)
+        closed = replace(plan, make=partial(Unopened, plan.id, plan.mode))
+        branch = await open_branch(house, closed, forgotten, ([], []))
+    watched = Watched(
+        venue=plan.id if plan.signs else branch.venue.id,
+        kind=branch.venue.kind,
+        source=plan.source,
+        desk=branch.desk,
+        feeds=branch.feeds,
+        reconciler=branch.reconciler,
+        shut=shut,
+    )
+    place = Place(
+        plan=plan,
+        store=store,
+        read=held,
+        watched=watched,
+        ops=OpsAccount(watched.venue),
+        branch=branch,
+    )
+    place.ops.shut = partial(why_shut, watched)
+    # Of the branch of now: see `_reopen`.
+    watched.more = lambda: place.branch.said()  # noqa: PLW0108
+    return place
+
+
+def shut_by(plan: Plan, error: Failure, retry_s: float, ts: int) -> Shut:
+    """Say why an account stays shut."""
+    logger.error(
+        "account not open",
+        extra={"venue": plan.id, "code": error.code, "why": error.message, "retry_s": retry_s},
+    )
+    maintenance = (error.details or {}).get("cause") == "maintenance"
+    return Shut(
+        code=error.code, reason=error.message, maintenance=maintenance, retry_s=retry_s, ts=ts
+    )
+
+
+def why_shut(watched: Watched) -> Refused | None:
+    """Refuse what a shut account is asked; None when it is open."""
+    shut = watched.shut
+    if shut is None:
+        return None
+    return Refused(
+        Code.VENUE_UNAVAILABLE,
+        f"{watched.venue} cannot be opened: {shut.reason}",
+        {"venue": watched.venue, "code": shut.code},
+        retry_after=shut.retry_s,
+    )
+
+
+def note(place: Place, kind: str, data: Mapping[str, object]) -> None:
+    """Write into the audit of an account; one that is shut has no place to write yet."""
+    if place.shut:
+        logger.warning(kind, extra={"data": dict(data)})
+    else:
+        place.branch.desk.note(kind, data)
+
+
+def demand(places: Mapping[str, Place], first: Place, base: str, wanted: bool) -> None:  # noqa: FBT001 - the hub's callback
+    """Start or end the source of a channel, at the account that it is of."""
+    front, query, options = base.partition("?")
+    front, _, account = front.partition("@")
+    places.get(account, first).branch.demand(f"{front}{query}{options}", wanted)
+
+
+async def older_of(
+    places: Mapping[str, Place], first: Place, channel: Channel, begin: int, end: int
+) -> Sequence[Old]:
+    """Read old entries of a journaled log from the journal that it is of."""
+    return await older(places.get(channel.venue or "", first).branch.store, channel, begin, end)
+
+
+class Everywhere:
+    """Tells the switches of all accounts which clients are there."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._places = places
+
+    def connected(self, subject: str, client: str) -> None:
+        """Count a connection that is there now."""
+        for place in self._places:
+            place.branch.deadman.connected(subject, client)
+
+    def disconnected(self, subject: str, client: str, *, bye: bool) -> None:
+        """Count a connection that is gone."""
+        for place in self._places:
+            place.branch.deadman.disconnected(subject, client, bye=bye)
+
+
+async def think(house: House, place: Place) -> Brain:
+    """Read the configuration and make what thinks for an account."""
+    settings, branch, hub = house.settings, place.branch, house.hub
+    desk, venue = branch.desk, branch.venue
+    folder = Path(settings.strategies.path) if settings.strategies.path else None
+    strategies = Strategies(folder)
+    book = ConfigBook(
+        desk=desk,
+        strategies=strategies,
+        limits_of=parse_limits,
+        publish=lambda row: hub.value("config", row),
+        file=Path(settings.config.path) if settings.config.path else None,
+    )
+    house.zone = lambda: book.current.timezone
+    desk.limits_changed = book.limits_changed
+    await configure(settings, book, venue)
+    await branch.plans.open()
+    jobs = await backtests(house, place.plan, branch)
+    bots = Supervisor(
+        desk=desk,
+        trading=branch.trading,
+        history=venue,
+        feeds=branch.feeds,
+        hub=hub,
+        book=book,
+        strategies=strategies,
+        crew=house.crew,
+        loop=house.loop,
+        venue_ok=branch.venue_ok,
+    )
+    return Brain(strategies=strategies, book=book, jobs=jobs, bots=bots)
+
+
+def equip(places: Sequence[Place], brain: Brain, status: Status) -> None:
+    """Make the ops of every account as it is now."""
+    first = places[0].branch
+    first.trading.guard = brain.bots.guard
+    status.bots = brain.bots.health
+    for place in places:
+        rows = account_ops(place.branch, brain, status)
+        if place is places[0]:
+            rows += brain_ops(place.branch, brain)
+        place.ops.ops = {row.name: row for row in rows}
+        place.ops.touch = place.branch.touch
+
+
+async def backtests(house: House, plan: Plan, branch: Branch) -> Jobs:
     """Make the backtests and read those of earlier lives; a journal in memory keeps none of their files."""
+    settings, hub, venue = house.settings, house.hub, branch.venue
     knobs = settings.backtests
     directory = Path(knobs.path) if knobs.path else None
     if directory is None and settings.store.path:
         directory = Path(settings.store.path).parent / "backtests"
     # The embedded market's past depends on its seed.
-    source = f"{venue.id}-{outside.source}-{settings.paper.seed}"
+    source = f"{venue.id}-{plan.source}-{settings.paper.seed}"
     jobs = Jobs(
-        desk=desk,
-        crew=crew,
+        desk=branch.desk,
+        crew=house.crew,
         pool=Pool(
             knobs.workers or cores(),
             Path(settings.strategies.path) if settings.strategies.path else None,
             WorkerBounds(stall_s=knobs.stall_s, run_s=knobs.run_s),
         ),
-        history=lambda bars: History(venue, bars / quote(source, safe=""), clock.now),
+        history=lambda bars: History(venue, bars / quote(source, safe=""), house.now),
         publish=lambda key, row: hub.value(f"backtest:{key}", row),
-        new_id=lambda: f"bt-{outside.secret()[:20]}",
+        new_id=lambda: f"bt-{house.secret()[:20]}",
         directory=directory,
         data=Path(knobs.data) if knobs.data else None,
         version=realtime.__version__,
@@ -802,102 +956,130 @@ async def configure(settings: Settings, book: ConfigBook, venue: Venue) -> None:
         await book.open(first)
     except Refused as error:
         raise RefusedStart(f"{book.file or 'configuration'}: {error.message}") from error
-    if settings.mode == "live" and book.file_faults:  # pragma: no cover - no real venue yet
+    if settings.mode == "live" and book.file_faults:
         path, message = book.file_faults[0]
         raise RefusedStart(f"{book.file}: {path} {message}")
 
 
-class LookUps(TypedDict):
-    """The part of `Pace` that proves absence."""
+def account_ops(branch: Branch, brain: Brain, status: Status) -> list[Op]:
+    """Make the ops that every account has."""
+    desk, trading, venue, book = branch.desk, branch.trading, branch.venue, brain.book
+    bars = indicator.Bars(lambda: desk.engine.markets, venue, desk.now)
+    return [
+        *system_ops.ops(health=status.health, status=status.row, faults=faults_of(venue)),
+        *order.ops(desk, trading),
+        *fill.ops(desk),
+        *position.ops(desk, trading),
+        *balance.ops(desk),
+        *market.ops(desk, venue, status.venues, branch.monitor.cache),
+        *context.ops(
+            desk,
+            venue,
+            bounds=lambda: Conditions(**book.current.market_checks.model_dump()),
+            venue_ok=branch.venue_ok,
+        ),
+        *risk.ops(desk, trading),
+        *indicator.ops(bars),
+        *odds.ops(desk, trading, venue),
+        *trading_ops.ops(desk, trading, branch.deadman, dead_mans_switch_of(venue)),
+        *portfolio.ops(desk, venue, book),
+        *allocation.ops(desk, trading, venue, book, branch.plans),
+        *event.ops(desk),
+        *alert.ops(desk),
+    ]
 
-    look_ups: tuple[float, ...]
-    early: float
-    late: float
+
+def dead_mans_switch_of(venue: Venue) -> trading_ops.Native | None:
+    """Give the venue's own dead man's switch; None where it has none."""
+    return venue.dead_mans_switch if isinstance(venue, Remote) else None
 
 
-def look_ups(absent_s: float) -> LookUps:
-    """Spread look-ups of unknown orders up to the age at which absence may be proven."""
-    scale = absent_s / 60.0
+def ways(places: Sequence[Place]) -> list[Calls]:
+    """Give the ways of accounts to their exchanges."""
+    found = [getattr(place.branch.venue, "calls", None) for place in places]
+    return [calls for calls in found if isinstance(calls, Calls) and calls.ready]
+
+
+def signing(places: Sequence[Place]) -> Mapping[str, object]:
+    """Show the keys of exchanges that accounts sign with."""
+    return nonce_row(ways(places))
+
+
+def counted(monitor: Monitor, places: Sequence[Place]) -> Mapping[str, object]:
+    """Make the result of `monitoring.metrics`: all counters, those of the ways to exchanges included."""
+    return {**monitor.metrics(), "exchanges": [calls.way.row() for calls in ways(places)]}
+
+
+def brain_ops(branch: Branch, brain: Brain) -> list[Op]:
+    """Make the ops of what thinks."""
+    desk, book, bots = branch.desk, brain.book, brain.bots
+    bars = indicator.Bars(lambda: desk.engine.markets, branch.venue, desk.now)
+    return [
+        *strategy.ops(desk, book, brain.strategies, bars),
+        *config_ops.ops(desk, book),
+        *trading_window.ops(desk, book, bots),
+        *backtest.ops(desk, brain.jobs, brain.strategies),
+        *bot.ops(desk, bots),
+        *signal_ops.ops(desk),
+    ]
+
+
+def streaming(places: Sequence[Place]) -> Mapping[str, object]:
+    """Make the result of `monitoring.hybrid`: the streams of all accounts, and how they come."""
+    feeds = [row | {"venue": p.plan.id} for p in places for row in map(dict, p.branch.streams())]
+    sockets = sum(1 for row in feeds if row["source"] != "poll")
+    saved = sum(int(str(p.branch.monitor.cache.row()["requests_saved"])) for p in places)
+    share = sockets / len(feeds) if feeds else None
     return {
-        "look_ups": tuple(age * scale for age in AGES),
-        "early": 5.0 * scale,
-        "late": 60.0 * scale,
+        "feeds": feeds,
+        "summary": {
+            "ws_share": share,
+            "poll_share": None if share is None else 1 - share,
+            "rest_calls_saved": saved,
+        },
     }
 
 
-@dataclass(slots=True, kw_only=True)
-class Parts:
-    """What the ops are made of."""
-
-    desk: Desk
-    trading: Trading
-    deadman: Deadman
-    venue: Venue
-    status: Status
-    lines: Lines
-    auth: Auth
-    book: ConfigBook
-    plans: Plans
-    strategies: Strategies
-    monitor: Monitor
-    jobs: Jobs
-    bots: Supervisor
-    venue_ok: Callable[[], bool]
-
-
-def table(settings: Settings, outside: Outside, clock: Clock, parts: Parts) -> Registry:
+def table(
+    settings: Settings,
+    outside: Outside,
+    clock: Clock,
+    places: Sequence[Place],
+    *,
+    auth: Auth,
+    status: Status,
+    lines: Lines,
+) -> Registry:
     """Make the table of ops.
 
     Raises:
         RefusedStart: A confirmation policy is wrong.
     """
-    desk, trading = parts.desk, parts.trading
     limits = settings.limits
-    faults = Faults(parts.venue) if isinstance(parts.venue, ChaosVenue) else None
-    bars = indicator.Bars(lambda: desk.engine.markets, parts.venue, desk.now)
-    ops: list[Op] = [
-        *connection.ops(parts.auth, parts.status.facts),
-        *system_ops.ops(
-            health=parts.status.health,
-            status=parts.status.row,
-            faults=faults,
-        ),
+    first = places[0]
+    accounts = OpsAccounts(*[place.ops for place in places])
+
+    def monitor() -> Monitor:
+        # The one of now: an account that opens late has another than while it was shut.
+        return first.branch.monitor
+
+    whole = [
+        *connection.ops(auth, status.facts),
+        *[row for row in first.ops.ops.values() if row.name in WHOLE],
         *monitoring.ops(
-            connections=parts.monitor.connected,
-            latency=parts.monitor.latency,
-            metrics=parts.monitor.metrics,
-            cache=parts.monitor.cache.row,
+            connections=lambda: monitor().connected(),
+            latency=lambda: monitor().latency(),
+            metrics=lambda: counted(monitor(), places),
+            cache=lambda: monitor().cache.row(),  # noqa: PLW0108 - see above
+            nonce=lambda: monitor().nonce(signing(places)),
+            hybrid=lambda: streaming(places),
         ),
-        *order.ops(desk, trading),
-        *fill.ops(desk),
-        *position.ops(desk, trading),
-        *balance.ops(desk),
-        *market.ops(desk, parts.venue, parts.status.venues),
-        *context.ops(
-            desk,
-            parts.venue,
-            bounds=lambda: Conditions(**parts.book.current.market_checks.model_dump()),
-            venue_ok=parts.venue_ok,
-        ),
-        *risk.ops(desk, trading),
-        *indicator.ops(bars),
-        *strategy.ops(desk, parts.book, parts.strategies, bars),
-        *config_ops.ops(desk, parts.book),
-        *trading_window.ops(desk, parts.book, parts.bots),
-        *odds.ops(desk, trading, parts.venue),
-        *trading_ops.ops(desk, trading, parts.deadman),
-        *portfolio.ops(desk, parts.venue, parts.book),
-        *allocation.ops(desk, trading, parts.venue, parts.book, parts.plans),
-        *backtest.ops(desk, parts.jobs, parts.strategies),
-        *bot.ops(desk, parts.bots),
-        *signal_ops.ops(desk),
-        *event.ops(desk),
-        *alert.ops(desk),
-        *log.ops(parts.lines),
+        *log.ops(lines),
     ]
+    own = [accounts.routed(row) for row in first.ops.ops.values() if row.name not in WHOLE]
     try:
         registry = Registry(
-            ops,
+            [*whole, *own],
             mode=settings.mode,
             now=clock.ms,
             token=outside.secret,
@@ -910,7 +1092,7 @@ def table(settings: Settings, outside: Outside, clock: Clock, parts: Parts) -> R
                     "safety": Rate(per_s=limits.safety_per_s, burst=4 * limits.safety_per_s),
                 },
             ),
-            policies=[Policy(op=p.op, above=p.above_notional) for p in settings.confirm],
+            policies=policies(settings, [*whole, *own]),
         )
     except ValueError as error:
         raise RefusedStart(f"confirm: {error}") from error
@@ -918,11 +1100,19 @@ def table(settings: Settings, outside: Outside, clock: Clock, parts: Parts) -> R
         registry.add(row)
 
     def refused(refusal: Refusal) -> None:
-        who = naming.who_of(refusal)
-        desk.refused(refusal.op, who, refusal.error, refusal.raw)
+        if not first.shut:
+            who = naming.who_of(refusal)
+            first.branch.desk.refused(refusal.op, who, refusal.error, refusal.raw)
 
     registry.on_refused = refused
     return registry
+
+
+def policies(settings: Settings, ops: Sequence[Op]) -> list[Policy]:
+    """Say which ops ask back: those of the settings; without any, none on paper and the grave ones on live."""
+    if settings.confirm or settings.mode != "live":
+        return [Policy(op=p.op, above=p.above_notional) for p in settings.confirm]
+    return [Policy(op=op.name) for op in ops if op.name in GRAVE and op.effect is not None]
 
 
 async def identities(
@@ -977,34 +1167,92 @@ def token_of(body: bytes) -> Token:
 
 def begin(system: System, tasks: asyncio.TaskGroup) -> None:
     """Start what runs without end."""
-    desk, settings = system.desk, system.settings
-    desk.outlet.begin()
-    system.book.show()
-    system.front.start()
-    tasks.create_task(system.venue.run(), name=f"venue {system.venue.id}")
-    tasks.create_task(system.routine.run(), name="routine")
-    tasks.create_task(system.monitor.run(), name="monitor")
-    tasks.create_task(system.bots.run(), name="bots")
-    tasks.create_task(_reconcile(system), name="reconcile")
+    for place in system.places:
+        place.branch.outlet.begin()
+        if place is system.places[0]:
+            system.book.show()
+            system.front.start()
+        if place.shut:
+            tasks.create_task(_reopen(system, place, tasks), name=f"open {place.plan.id}")
+        else:
+            begin_branch(system, place, tasks)
+
+
+def begin_branch(system: System, place: Place, tasks: asyncio.TaskGroup) -> None:
+    """Start what an open account does without end."""
+    settings, branch = system.settings, place.branch
+    tasks.create_task(branch.venue.run(), name=f"venue {branch.venue.id}")
+    tasks.create_task(branch.routine.run(), name="routine")
+    if place is system.places[0]:
+        tasks.create_task(branch.monitor.run(), name="monitor")
+        tasks.create_task(system.bots.run(), name="bots")
+    if isinstance(branch.venue, Telling):
+        tasks.create_task(branch.ask_condition(), name=f"condition {place.plan.id}")
+    if place.plan.streams:
+        tasks.create_task(branch.keep_fed(), name=f"feed {place.plan.id}")
+    tasks.create_task(_reconcile(system, branch), name="reconcile")
     if settings.store.path and settings.store.backup_hours:
         directory = Path(settings.store.path).parent / "backups"
         hours = settings.store.backup_hours
-        tasks.create_task(back_up(system.store, directory, hours), name="backups")
+        tasks.create_task(back_up(branch.store, directory, hours), name="backups")
 
 
-async def _reconcile(system: System) -> None:
+async def _reconcile(system: System, branch: Branch) -> None:
     """Get ready, then what a restart owes, then go on comparing."""
-    await system.reconciler.until_ready()
+    await branch.reconciler.until_ready()
     # The day begins with the account: without it the rules of the day would refuse.
-    system.routine.tick(system.clock.now())
-    system.ready.set()
-    for sweep in system.recovered.sweeps.values():
-        system.sweeps.begin(sweep)
-    system.deadman.start()
-    system.plans.resume()
-    system.bots.resume()
-    system.desk.outlet.state()
-    await system.reconciler.run()
+    branch.routine.tick(system.clock.now())
+    branch.ready.set()
+    if all(place.branch.ready.is_set() for place in system.places):
+        system.ready.set()
+    for sweep in branch.recovered.sweeps.values():
+        branch.sweeps.begin(sweep)
+    branch.deadman.start()
+    branch.plans.resume()
+    if branch is system.branch:
+        system.bots.resume()
+    branch.outlet.state()
+    await branch.reconciler.run()
+
+
+async def _reopen(system: System, place: Place, tasks: asyncio.TaskGroup) -> None:
+    """Try a shut account again until its venue opens; nothing takes its place meanwhile."""
+    house, retry_s = system.house, RETRY_S
+    branch: Branch | None = None
+    while branch is None:
+        await house.sleep(retry_s)
+        try:
+            branch = await open_branch(house, place.plan, place.store, place.read)
+        except Failure as error:
+            retry_s = min(2 * retry_s, RETRY_MOST_S)
+            place.watched.shut = shut_by(place.plan, error, retry_s, house.ms())
+            place.branch.outlet.state()
+    closed, place.branch = place.branch, branch
+    # Who is connected now was connected while it was shut.
+    branch.deadman.inherit(closed.deadman)
+    watched = place.watched
+    watched.desk, watched.feeds, watched.reconciler = (
+        branch.desk,
+        branch.feeds,
+        branch.reconciler,
+    )
+    watched.kind, watched.shut = branch.venue.kind, None
+    if place is system.places[0]:
+        await system.jobs.close()
+        system.brain = await think(house, place)
+    else:
+        await branch.plans.open()
+    branch.listen(house.now())
+    if place is system.places[0]:
+        await system.bots.restore()
+    equip(system.places, system.brain, system.status)
+    join(system, branch)
+    branch.outlet.begin()
+    if place is system.places[0]:
+        system.book.show()
+    begin_branch(system, place, tasks)
+    house.forgotten.remove(closed.store)
+    await closed.store.close()
 
 
 # --- serving --------------------------------------------------------------------------------------
@@ -1139,7 +1387,11 @@ def run(
     Returns:
         Exit code (0 drained, 2 refused, 70 a part died) and the reason.
     """
-    logs(settings)
+    try:
+        redact = redaction(settings)
+    except RefusedStart as error:
+        return REFUSED, str(error)
+    logs(settings, redact)
     if outside.monotonic is None:
         # The same clock as the loop's, at a tenth of the cost: an order asks for the time twenty times.
         outside = replace(outside, monotonic=time.monotonic_ns)
@@ -1153,11 +1405,11 @@ def run(
     except BaseExceptionGroup as group:
         refused, other = group.split(refusals)
         if refused is not None and other is None:
-            return REFUSED, str(_first(refused))
+            return REFUSED, redact(str(_first(refused)))
         logger.critical("a part died", exc_info=group)
-        return DIED, f"a part died: {_first(group)!r}"
+        return DIED, redact(f"a part died: {_first(group)!r}")
     except refusals as error:
-        return REFUSED, str(error)
+        return REFUSED, redact(str(error))
     return 0, ""
 
 
@@ -1200,26 +1452,42 @@ def new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return getattr(uvloop, "new_event_loop", None)
 
 
-def logs(settings: Settings) -> None:
-    """Send the program's lines to standard error, one JSON object each."""
+def logs(settings: Settings, redact: Redaction) -> None:
+    """Send the program's lines to standard error, one JSON object each, without secrets."""
     handler = logging.StreamHandler()
-    if settings.log.format == "json":
-        handler.setFormatter(JsonLines())
+    json = settings.log.format == "json"
+    handler.setFormatter(JsonLines(redact) if json else TextLines(redact))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("realtime").setLevel(LEVELS[settings.log.level])
 
 
+class TextLines(logging.Formatter):
+    """A line as people read it, tracebacks included, without secrets."""
+
+    def __init__(self, redact: Redaction) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Make the line."""
+        return self._redact(super().format(record))
+
+
 class JsonLines(logging.Formatter):
-    """One JSON object per line."""
+    """One JSON object per line, without secrets."""
+
+    def __init__(self, redact: Redaction | None = None) -> None:
+        super().__init__()
+        self._redact = redact or Redaction()
 
     def format(self, record: logging.LogRecord) -> str:
         """Make the line."""
         line = line_of(record)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
+        return orjson.dumps(self._redact.deep(line)).decode()
 
 
 def facts(system: System, where: str) -> dict[str, str]:
@@ -1236,6 +1504,9 @@ def facts(system: System, where: str) -> dict[str, str]:
         local = Principal(subject="admin", scopes=ROLES["admin"])
         ticket = system.auth.ticket(local, None, bound=False)
         found["page"] = f"{page}#ticket={ticket} (once, within 30 s)"
+    unused = [place.plan.id for place in system.places if place.plan.keys]
+    if unused:
+        found["keys"] = f"of {', '.join(unused)}: not used in mode paper"
     if system.token is not None:
         found["token"] = f"{system.token} (shown this once)"
     return found
@@ -1250,17 +1521,9 @@ def replaying(file: Path, speed: float | None) -> Outside:
     """
 
     def make(making: Making) -> Venue:
-        settings = making.settings.paper
-        source = ReplaySource(
-            recording(file),
-            now=making.now,
-            sleep=making.sleep,
-            speed=speed,
-            fees=Fees(**settings.fees.model_dump()),
-        )
-        return account(making, source, settings.latency_ms / 1000 / (speed or 1000), "replay")
+        return on_recording(making, file, speed)
 
-    return Outside(venue=make, source=f"recording {file.name}")
+    return Outside(venue=make, source=f"{RECORDING}{file.name}")
 
 
-__all__ = ["Outside", "RefusedStart", "System", "open_system", "run", "serve"]
+__all__ = ["Making", "Outside", "RefusedStart", "System", "open_system", "run", "serve"]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # what only signatures name must not slow down `--help`
     from rich.console import RenderableType
 
     from realtime.client import Book, Stream
+    from realtime.doctor import Finding
+    from realtime.settings import Settings
+    from realtime.venues.ccxt.account import Account
 
 
 REFUSED: Final = 2
@@ -72,11 +75,22 @@ def serve(
     host: Host = None,
     port: Port = None,
     data: Data = None,
+    venue: Annotated[
+        str | None,
+        typer.Option(
+            help="One account, and no other: of the settings' venues by its id, or an exchange "
+            "by its name in ccxt, such as kraken; paper is the embedded one."
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="paper trades with play money, also on live prices; live for real."),
+    ] = None,
 ) -> None:
-    """Run the server with the embedded paper exchange."""
+    """Run the server: the embedded paper exchange, paper on an exchange's live prices, or real trading."""
     from realtime.app import Outside  # noqa: PLC0415
 
-    _serve(config, host, port, data, Outside())
+    _serve(config, host, port, data, Outside(), venue, mode)
 
 
 @app.command()
@@ -105,13 +119,114 @@ def replay(
     _serve(config, host, port, data, replaying(file, pace))
 
 
+@app.command()
+def record(
+    venue: Annotated[str, typer.Argument(help="Name of the exchange in ccxt, such as kraken.")],
+    file: Annotated[Path, typer.Argument(help="The new file, such as btc.jsonl.gz.")],
+    symbols: Annotated[
+        str, typer.Option(help="With commas between them, such as BTC/USDT,ETH/USDT.")
+    ],
+    streams: Annotated[
+        str, typer.Option(help="Of orderbook, trades and ticker.")
+    ] = "orderbook,trades,ticker",
+    seconds: Annotated[float | None, typer.Option(help="How long; else until Ctrl-C.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Address instead of the exchange's, http://host:port.")
+    ] = None,
+    part_mb: Annotated[int, typer.Option(help="Size at which the next file begins.")] = 256,
+) -> None:
+    """Write down what an exchange sends, to be played by `realtime replay`; no key is needed."""
+    import asyncio  # noqa: PLC0415
+
+    from realtime.model.errors import Refused, VenueRejected  # noqa: PLC0415
+    from realtime.venues.ccxt.account import Account  # noqa: PLC0415
+    from realtime.venues.ccxt.recording import types_of  # noqa: PLC0415
+
+    wanted, kinds = _listed(symbols), _listed(streams)
+    if not wanted or not kinds:
+        raise typer.BadParameter("names nothing", param_hint="--symbols")
+    account = Account(
+        id=venue, exchange=venue, endpoint=endpoint, symbols=wanted, types=types_of(wanted)
+    )
+    try:
+        lines, why = asyncio.run(_record(account, file, wanted, kinds, seconds, part_mb))
+    except (Refused, VenueRejected) as error:
+        _refuse(str(error))
+    print(f"{lines} lines in {file}")
+    if why is not None:
+        print(f"realtime: the recording ended early: {why}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+async def _record(
+    account: "Account",
+    file: Path,
+    symbols: tuple[str, ...],
+    streams: tuple[str, ...],
+    seconds: float | None,
+    part_mb: int,
+) -> tuple[int, str | None]:
+    """Record until the time is over or a signal comes; give the lines, and why it ended early."""
+    import asyncio  # noqa: PLC0415
+    import signal  # noqa: PLC0415
+    from time import monotonic_ns  # noqa: PLC0415
+
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
+
+    from realtime.app import Clock, Outside  # noqa: PLC0415
+    from realtime.venues.ccxt.recording import (  # noqa: PLC0415
+        Limits,
+        RecordedData,
+        Recorder,
+        record as follow,
+    )
+
+    outside = Outside()
+    clock = Clock(outside.wall(), monotonic_ns)
+    data = RecordedData(
+        file,
+        account=account,
+        now=clock.now,
+        sleep=outside.sleep,
+        limits=Limits(part_bytes=part_mb * 1_000_000),
+    )
+    columns = (SpinnerColumn(), TextColumn("{task.description}"))
+    console = Console(stderr=True)
+    disable = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=disable) as progress:
+        shown = progress.add_task("reading the markets", total=None)
+
+        def told(recorder: Recorder) -> None:
+            text = f"{recorder.lines} lines, {recorder.size / 1e6:.1f} MB, part {recorder.part}"
+            if recorder.dropped:
+                text += f", {recorder.dropped} left out"
+            progress.update(shown, description=text)
+
+        here = asyncio.current_task()
+        assert here is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, here.cancel)
+        with suppress(asyncio.CancelledError):
+            await follow(data, symbols, streams, seconds=seconds, sleep=outside.sleep, told=told)
+    return data.recorder.lines, data.recorder.failed
+
+
 def _serve(
-    config: Path, host: str | None, port: int | None, data: str | None, outside: "object"
+    config: Path,
+    host: str | None,
+    port: int | None,
+    data: str | None,
+    outside: "object",
+    venue: str | None = None,
+    mode: str | None = None,
 ) -> None:
     """Run a server until a signal ends it, and turn its end into an exit code."""
-    import pydantic  # noqa: PLC0415
-
-    from realtime import app as root, settings  # noqa: PLC0415
+    from realtime import app as root  # noqa: PLC0415
 
     server = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
     flags: dict[str, object] = {}
@@ -119,13 +234,9 @@ def _serve(
         flags["server"] = server
     if data is not None:
         flags["store"] = {"path": data}
-    try:
-        read = settings.load(config, **flags)
-    except pydantic.ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        _refuse("the settings are wrong:\n  " + "\n  ".join(lines))
-    except (OSError, ValueError) as error:
-        _refuse(f"{config} cannot be read: {error}")
+    if mode is not None:
+        flags["mode"] = mode
+    read = _settings(config, flags, venue)
     assert isinstance(outside, root.Outside)
     code, reason = root.run(read, outside, _banner)
     if code == REFUSED:
@@ -133,6 +244,22 @@ def _serve(
     if code:
         print(reason, file=sys.stderr)
         raise SystemExit(code)
+
+
+def _settings(config: Path, flags: Mapping[str, object], venue: str | None = None) -> "Settings":
+    """Read the settings, or say what is wrong and leave; with a `venue` only that account of them."""
+    import pydantic  # noqa: PLC0415
+
+    from realtime import settings  # noqa: PLC0415
+
+    try:
+        read = settings.load(config, **flags)
+        return read if venue is None else settings.only(read, venue)
+    except pydantic.ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        _refuse("the settings are wrong:\n  " + "\n  ".join(lines))
+    except (OSError, ValueError) as error:
+        _refuse(f"{config} cannot be read: {error}")
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -182,9 +309,54 @@ def call(
 
 
 @app.command()
+def emulate(
+    exchange: Annotated[str, typer.Argument(help="bybit")],
+    port: Annotated[int, typer.Option(help="Port to bind; 0 takes a free one.")] = 9000,
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    expose: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--expose", help="Allow an address that others can reach.")
+    ] = False,
+    balance: Annotated[
+        list[str] | None, typer.Option(help="Such as USDT=10000; may be repeated.")
+    ] = None,
+    key: Annotated[str, typer.Option(help="API key.")] = "emulated-key",
+    secret: Annotated[str, typer.Option(help="Its secret.")] = "emulated-secret",  # noqa: S107
+    seed: Annotated[int, typer.Option(help="Of the market.")] = 1,
+    limits: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option(help="Refuse too many requests a second, as the exchange does.")
+    ] = True,
+) -> None:
+    """Be an exchange: any ccxt client or bot trades on the paper exchange as if it were Bybit."""
+    from realtime.emulate import command  # noqa: PLC0415
+    from realtime.model.errors import Refused  # noqa: PLC0415
+
+    try:
+        options = command.Options(
+            exchange=exchange,
+            host=host,
+            port=port,
+            expose=expose,
+            key=key,
+            secret=secret,
+            balances=command.read_balances(balance or ()),
+            seed=seed,
+            limits=limits,
+        )
+        command.check(options)
+        command.run(options, lambda text: print(text, flush=True))
+    except Refused as error:
+        _refuse(error.message)
+    except OSError as error:
+        _refuse(f"{host} port {port} cannot be bound: {error.strerror or error}")
+
+
+@app.command()
 def bench(
     workloads: Annotated[
-        list[str] | None, typer.Argument(help="Of w1 to w6; all when left out.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Of w1 to w6, backtest and books; all when left out.", show_default=False
+        ),
     ] = None,
     scale: Annotated[str, typer.Option(help="small is quick and proves nothing.")] = "full",
 ) -> None:
@@ -199,6 +371,70 @@ def bench(
     figures = run(names, SCALES[scale])
     if any(figure.full and not figure.holds for figure in figures):
         raise SystemExit(1)
+
+
+@app.command()
+def doctor(
+    config: ConfigFile = Path("realtime.toml"),
+    venue: Annotated[
+        str | None,
+        typer.Option(help="Only this account; a name of ccxt looks at its public data."),
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """Say what would fail: port, journal, disk, keys, clock, latency; exit code 1 when something would.
+
+    It changes nothing, neither here nor at an exchange.
+    """
+    import asyncio  # noqa: PLC0415
+    import time  # noqa: PLC0415
+
+    import orjson  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    from realtime import doctor as root  # noqa: PLC0415
+
+    read = _settings(config, {}, venue)
+    findings: list[root.Finding] = []
+
+    def found(finding: root.Finding) -> None:
+        findings.append(finding)
+        if as_json:
+            print(orjson.dumps(finding).decode(), flush=True)
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    with nullcontext() if as_json else console.status("looking"):
+        asyncio.run(root.examine(read, found, now=time.time_ns))
+    verdict = root.verdict_of(findings)
+    if not as_json:
+        console.print(_findings(findings))
+        console.print(_SUMMARY[verdict])
+    if verdict is root.Verdict.BAD:
+        raise SystemExit(1)
+
+
+_SUMMARY: Final[Mapping[str, str]] = {
+    "good": "nothing would fail",
+    "mind": "it would work; see what is marked",
+    "bad": "something would fail; see what is marked",
+}
+_COLOURS: Final[Mapping[str, str]] = {"good": "green", "mind": "yellow", "bad": "red"}
+
+
+def _findings(findings: "Sequence[Finding]") -> "RenderableType":
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("about", "check", "", "finding"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        says = escape(finding.says)
+        if finding.do:
+            says += f"\n→ {escape(finding.do)}"
+        colour = _COLOURS[finding.verdict]
+        table.add_row(finding.about, finding.check, f"[{colour}]{finding.verdict}[/]", says)
+    return table
 
 
 @journal.command()

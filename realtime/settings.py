@@ -1,15 +1,27 @@
 """Every start-up knob: `realtime.toml`, then `REALTIME_*`; read once, frozen, changed by a restart.
 
-Nested keys of the environment are joined by two underscores: `REALTIME_SERVER__PORT=9000`. Sections of the runtime
+Nested keys of the environment are joined by two underscores: `REALTIME_SERVER__PORT=9000`, and an account at an exchange
+is named by its id: `REALTIME_VENUES__KRAKEN__KEY`. Sections of the runtime
 configuration may stand in the same file; they are passed over here (`desk/config` reads them).
 """
 
-from collections.abc import Mapping
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -118,8 +130,12 @@ class FeeSettings(Section):
 
 
 class PaperSettings(Section):
-    """The paper exchange: its market, its account."""
+    """The paper exchange: its market, its account.
 
+    `source` is `embedded`, or the name of an exchange in ccxt whose live prices it takes.
+    """
+
+    source: str = Field("embedded", pattern=r"^[a-z0-9]+$")
     seed: int = 1
     symbols: tuple[str, ...] = SYMBOLS
     balances: dict[str, Decimal] = Field(default_factory=lambda: {"USDT": Decimal(10_000)})
@@ -155,12 +171,21 @@ class HealthSettings(Section):
 
 
 class StoreSettings(Section):
-    """Where the journal lives; an empty path keeps it in memory, for trying things out."""
+    """Where the journal lives; an empty path keeps it in memory, for trying things out.
+
+    Attributes:
+        decisions: Newest decisions of bots that can be asked for, of the last `decision_days`.
+        equity_samples: Newest samples of equity, of the last `equity_days`.
+    """
 
     path: str = "./data/realtime.db"
     backup_hours: float = Field(1.0, ge=0)
     warn_free_mb: int = Field(200, ge=0)
     reducing_free_mb: int = Field(50, ge=0)
+    decisions: int = Field(500_000, ge=1_000)
+    decision_days: int = Field(365, ge=1)
+    equity_samples: int = Field(1_000_000, ge=1_000)
+    equity_days: int = Field(1_095, ge=1)
 
 
 class LogSettings(Section):
@@ -209,6 +234,85 @@ class BacktestSettings(Section):
     run_s: float = Field(3_600.0, gt=0)
 
 
+Secrets = Literal["key", "secret", "password"]
+SECRETS: Final[tuple[Secrets, ...]] = get_args(Secrets)
+
+
+class VenueSettings(Section):
+    """One account at one exchange; without a key it is the exchange's public data alone.
+
+    Attributes:
+        id: Its name in rows, in small letters.
+        exchange: Name of the exchange in ccxt; empty: the id.
+        key: Public part of the API key; `key_file` is a file (mode 0600) with it. So the other two.
+        keyring: Whether the system's keyring has what stands neither here nor in a file.
+        sandbox: The exchange's test site.
+        types: Kinds of markets.
+        subaccount: Name of the part of the account to trade in.
+        native_deadman: Whether the exchange's own dead man's switch may be used.
+        endpoint: Address instead of the exchange's: an emulation or a proxy.
+        backoff_max_s: Longest wait between attempts.
+        symbols: Markets to offer; empty: all of its types.
+        options: Passed to ccxt.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=32)
+    exchange: str = ""
+    key: SecretStr = SecretStr("")
+    key_file: str = ""
+    secret: SecretStr = SecretStr("")
+    secret_file: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: str = ""
+    keyring: bool = False
+    sandbox: bool = False
+    types: tuple[Literal["spot", "swap", "future"], ...] = Field(("spot",), min_length=1)
+    subaccount: str | None = None
+    native_deadman: bool = True
+    endpoint: str | None = Field(None, pattern=r"^https?://[^/?#]+$")
+    backoff_max_s: float = Field(30.0, gt=0)
+    symbols: tuple[str, ...] = ()
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("types", "symbols", "options", mode="before")
+    @classmethod
+    def _from_text(cls, raw: object) -> object:
+        """Take what the environment gives: JSON, or texts with commas between them."""
+        if not isinstance(raw, str):
+            return raw
+        if raw.lstrip()[:1] in {"[", "{"}:
+            return orjson.loads(raw)
+        return [part.strip() for part in raw.split(",") if part.strip()]
+
+    def text(self, name: str) -> str:
+        """Give `key`, `secret` or `password` as it stands in file or environment; empty when it does not."""
+        held = {"key": self.key, "secret": self.secret, "password": self.password}
+        return held[name].get_secret_value()
+
+    def file(self, name: str) -> str:
+        """Give the path of the file with it; empty when there is none."""
+        return {
+            "key": self.key_file,
+            "secret": self.secret_file,
+            "password": self.password_file,
+        }[name]
+
+
+class RecordSettings(Section):
+    """Recordings of what venues send, for replays and bug reports.
+
+    Attributes:
+        path: Folder; empty: nothing is recorded.
+        part_mb, part_hours: Size and age at which the next file begins.
+        keep: Newest files of each account that are kept.
+    """
+
+    path: str = ""
+    part_mb: int = Field(256, ge=1)
+    part_hours: float = Field(24.0, gt=0)
+    keep: int = Field(8, ge=1)
+
+
 class ConfigSettings(Section):
     """File with the sections of the runtime configuration, TOML or JSON.
 
@@ -227,6 +331,9 @@ class StartUp(TomlConfigSettingsSource):
         for name, value in super().__call__().items():
             if name in RUNTIME:
                 continue
+            if name == "venues":
+                # By id, so that the environment adds a key to an account of the file.
+                value = by_id(value)  # noqa: PLW2901 - the same accounts
             if name in SHARED and isinstance(value, dict):
                 mine = {k: v for k, v in value.items() if _start_up(name, k, v)}
                 if mine:
@@ -239,6 +346,18 @@ class StartUp(TomlConfigSettingsSource):
 def _start_up(section: str, key: str, value: object) -> bool:
     # A strategy may be called `path`: then it is a section.
     return key in SHARED[section] and not (section == "strategies" and isinstance(value, dict))
+
+
+def by_id(venues: object) -> object:
+    """Name accounts by their id; what is no list of them is left to the check of the settings."""
+    if not isinstance(venues, list | tuple):
+        return venues
+    named = {
+        row["id"]: dict(row)
+        for row in venues
+        if isinstance(row, Mapping) and isinstance(row.get("id"), str)
+    }
+    return named if len(named) == len(venues) else venues
 
 
 class Settings(BaseSettings):
@@ -269,6 +388,8 @@ class Settings(BaseSettings):
     config: ConfigSettings = ConfigSettings()
     strategies: StrategiesSettings = StrategiesSettings()
     backtests: BacktestSettings = BacktestSettings()
+    venues: tuple[VenueSettings, ...] = ()
+    record: RecordSettings = RecordSettings()
     confirm: tuple[ConfirmPolicy, ...] = ()
     log: LogSettings = LogSettings()
 
@@ -283,6 +404,24 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line over environment over file."""
         return (init_settings, env_settings, StartUp(settings_cls))
+
+    @field_validator("venues", mode="before")
+    @classmethod
+    def _listed(cls, raw: object) -> object:
+        if isinstance(raw, Mapping):
+            return [
+                {"id": name, **row} if isinstance(row, Mapping) else row
+                for name, row in raw.items()
+            ]
+        return raw
+
+    @field_validator("venues")
+    @classmethod
+    def _once(cls, venues: tuple[VenueSettings, ...]) -> tuple[VenueSettings, ...]:
+        ids = [venue.id for venue in venues]
+        if twice := [name for name in dict.fromkeys(ids) if ids.count(name) > 1]:
+            raise ValueError(f"the id {twice[0]!r} is given twice; each account needs its own")
+        return venues
 
     @model_validator(mode="after")
     def _no_wildcards(self) -> Self:
@@ -303,7 +442,7 @@ class Settings(BaseSettings):
         if self.auth.insecure_i_know:
             return False
         if self.auth.required is None:
-            return not self.loopback
+            return not self.loopback or self.mode == "live"
         return self.auth.required
 
 
@@ -312,7 +451,9 @@ def load(file: Path = FILE, **flags: object) -> Settings:
 
     Raises:
         pydantic.ValidationError: With the path of each wrong key.
+        ValueError: The file has a secret and others than its owner can read it.
     """
+    private(file)
 
     class Loaded(Settings):
         """The same settings from another file."""
@@ -323,3 +464,39 @@ def load(file: Path = FILE, **flags: object) -> Settings:
     if not loaded["config"]["path"] and file.exists():
         loaded["config"]["path"] = str(file)
     return Loaded.model_validate(loaded)
+
+
+def only(settings: Settings, venue: str) -> Settings:
+    """Leave one account: the one of the settings with this id, else the public data of an exchange of this name.
+
+    Raises:
+        pydantic.ValidationError: It cannot be an id.
+    """
+    if venue == "paper" and all(known.id != venue for known in settings.venues):
+        paper = settings.paper.model_copy(update={"source": "embedded"})
+        return settings.model_copy(update={"venues": (), "paper": paper})
+    found = [known for known in settings.venues if known.id == venue] or [VenueSettings(id=venue)]
+    return settings.model_copy(update={"venues": tuple(found)})
+
+
+def private(file: Path) -> None:
+    """Refuse a file that has a secret of an account and that others can read.
+
+    Raises:
+        ValueError: With what to do.
+    """
+    if not file.exists():
+        return
+    try:
+        venues = tomllib.loads(file.read_text()).get("venues", ())
+    except ValueError:
+        return  # a broken file is told by who reads it
+    rows = venues.values() if isinstance(venues, Mapping) else venues
+    for row in rows if isinstance(rows, Iterable) else ():
+        kept = [name for name in SECRETS if isinstance(row, Mapping) and row.get(name)]
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if kept and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ValueError(
+                f"it has venues.{row.get('id', '?')}.{kept[0]} and mode {mode:04o}: others can read the secret; "
+                f"run `chmod 600 {file}`, or name a file with {kept[0]}_file"
+            )

@@ -272,16 +272,20 @@ ITEMS: Final[dict[int, Item]] = {
     ),
     40: Item(
         "nonces",
-        (),
-        f"`monitoring.nonce` {EXCHANGE}",
+        (
+            "venues/ccxt/test_nonces.py::test_a_clock_set_back_repeats_nothing_not_even_after_a_restart",
+            "venues/ccxt/test_calls.py::test_signed_requests_go_one_at_a_time_and_their_numbers_rise_over_restarts",
+            "venues/ccxt/test_calls.py::test_a_refused_number_skips_ahead_and_only_a_read_is_sent_again",
+            "commands/test_monitoring_ops.py::test_a_server_without_keys_shows_none",
+        ),
     ),
     41: Item(
         "the cache and what it saves",
         (
             "flows/test_items.py::test_s41_s76_the_server_counts_what_it_does",
             "desk/test_cache.py::test_of_many_who_ask_at_a_time_one_asks_the_venue",
+            "commands/test_exchange_told.py::test_the_accounts_own_fees_are_asked_for_once_and_kept",
         ),
-        "asked by nobody yet: what it keeps comes with a real exchange",
     ),
     42: Item(
         "where market data comes from",
@@ -490,11 +494,15 @@ ITEMS: Final[dict[int, Item]] = {
             "desk/test_cache.py::test_an_answer_is_kept_as_long_as_its_kind",
             "desk/test_cache.py::test_orders_and_fills_make_old_what_they_change",
         ),
-        "what it keeps comes with a real exchange; Redis is not in a first release",
+        "Redis is not in a first release",
     ),
     73: Item(
         "rate limits of the exchange",
-        ("desk/test_lanes.py::test_a_fifth_of_the_calls_is_kept_for_stopping",),
+        (
+            "desk/test_lanes.py::test_a_fifth_of_the_calls_is_kept_for_stopping",
+            "venues/ccxt/test_way.py::test_no_stretch_of_time_holds_more_than_a_window",
+            "venues/ccxt/test_calls.py::test_a_cancel_behind_a_hundred_polls_leaves_within_a_tenth_of_a_second",
+        ),
     ),
     74: Item(
         "performance is measured",

@@ -15,9 +15,11 @@ import pytest
 from pydantic import ValidationError
 
 from realtime import settings
-from realtime.app import DIED, REFUSED, JsonLines, Making, Outside, facts, replaying, run
+from realtime.app import DIED, REFUSED, JsonLines, Making, Outside, TextLines, facts, replaying, run
 from realtime.model.events import MarketEvent, VenueEvent
 from realtime.settings import Settings
+from realtime.venues.ccxt.account import Secret
+from realtime.venues.ccxt.redaction import Redaction
 from tests.conftest import VirtualClockLoop
 from tests.fakes import ScriptedVenue, World, no_page
 from tests.flows.process import Process, talk
@@ -397,3 +399,19 @@ def test_logs_are_one_json_object_a_line() -> None:
 
     assert (line["level"], line["component"], line["message"]) == ("error", "desk", "text")
     assert "ZeroDivisionError" in line["traceback"]
+
+
+def test_a_line_of_the_log_and_its_traceback_have_no_secret() -> None:
+    secret = "canary-secret-0123456789"
+    redact = Redaction([Secret(secret)])
+    failure = ValueError(f"GET /?apiKey={secret}&signature=0123456789abcdef")
+    trace = (ValueError, failure, None)
+    record = logging.LogRecord("realtime.venues", logging.ERROR, "", 1, "with %s", (secret,), trace)
+    vars(record).update(apiKey=secret, nested={"headers": {"X-MBX-APIKEY": secret}})
+    lines = [JsonLines(redact).format(record), TextLines(redact).format(record)]
+
+    for line in lines:
+        assert secret not in line
+        assert "0123456789abcdef" not in line
+        assert "***6789" in line
+    assert orjson.loads(lines[0])["fields"]["apiKey"] == "***"

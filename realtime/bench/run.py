@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from realtime.bench.backtest import backtest
+from realtime.bench.books import books
 from realtime.bench.build import NoCompilerError
 from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_jobs, w2_w3, w5
 from realtime.bench.figures import Figure, table
@@ -24,6 +25,7 @@ WORKLOADS: Final[dict[str, tuple[Workload, ...]]] = {
     "w5": (w5, w5_whole),
     "w6": (w6,),
     "backtest": (backtest,),
+    "books": (books,),
 }
 SCALES: Final = {scale.name: scale for scale in (FULL, SMALL)}
 

@@ -74,17 +74,22 @@ class Grid:
     Attributes:
         amount_step, min_amount: [base].
         min_cost: [quote].
+        step: `amount_step` as it is written; made from it.
     """
 
     amount_step: float | None = None
     min_amount: float | None = None
     min_cost: float | None = None
+    step: Decimal | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        given = self.amount_step
+        object.__setattr__(self, "step", None if given is None else Decimal(repr(given)))
 
     def fit(self, amount: float, price: float) -> float:
         """Round an amount down to the step; 0 below a minimum."""
-        if self.amount_step is not None:
-            step = Decimal(repr(self.amount_step))
-            amount = float(Decimal(repr(amount)) // step * step)
+        if self.step is not None:
+            amount = float(Decimal(repr(amount)) // self.step * self.step)
         if self.min_amount is not None and amount < self.min_amount:
             return 0.0
         if self.min_cost is not None and amount * price < self.min_cost:
@@ -236,7 +241,7 @@ class Ledger:
         self.terms = terms
         self.holds = holds
         self.cash = terms.initial_capital
-        self.marks: array[float] = array("d")
+        self.marks: list[float] = []
         self.trades: list[Trade] = []
         self.skipped: dict[str, int] = {}
         self.cost = self.fees = 0.0
@@ -442,7 +447,9 @@ def _reached(share: float, limit: float | None) -> bool:
 
 def _is_number(told: object) -> bool:
     """Authors write what they like, whatever the types say."""
-    return isinstance(told, float | int)
+    return told.__class__ is float or isinstance(
+        told, (float, int)
+    )  # a union is made anew each time
 
 
 def judge(strategy: Strategy, told: float | Signal, terms: Terms) -> Wish | None:
@@ -525,10 +532,10 @@ class Lane:
     record: list[Said] | None = None
 
     def listen(self) -> Callable[[Ohlcv], float | Signal]:
-        """Give what tells the strategy a bar: its own method where nothing is recorded."""
+        """Give what tells the strategy a bar: its own way where nothing is recorded."""
         strategy, record = self.strategy, self.record
         if record is None:
-            return strategy.on_ohlcv
+            return strategy.teller()
 
         def recorded(bar: Ohlcv) -> float | Signal:
             told = strategy.on_ohlcv(bar)
@@ -605,7 +612,6 @@ def _one(ledger: Ledger, lane: Lane, first: int, tell: Tell) -> None:
     """Run one symbol: the loop that has to be quick."""
     series, strategy, terms = lane.series, lane.strategy, ledger.terms
     on_ohlcv, hold, marks = lane.listen(), ledger.holds[0], ledger.marks
-    mark = marks.append
     at_close, follows = terms.fill is Fill.CLOSE, terms.trailing_stop is not None
     funded = terms.funding_rate is not None
     warm = min(first, strategy.warmup)
@@ -636,9 +642,9 @@ def _one(ledger: Ledger, lane: Lane, first: int, tell: Tell) -> None:
                     ledger.leave(hold, close, ts, Exit.LIQUIDATION)
                     amount, value = 0.0, ledger.cash
                     cash = value
-                mark(value)
+                marks.append(value)
             else:
-                mark(cash)
+                marks.append(cash)
             try:
                 told = on_ohlcv(bar)
                 # Most of what is left repeats what is held already, and changes nothing.
@@ -760,7 +766,7 @@ def _result(ledger: Ledger, lanes: Sequence[Lane], stamps: Sequence[int], first:
     )
     return Result(
         ts=stamps,
-        equity=ledger.marks,
+        equity=array("d", ledger.marks),
         trades=ledger.trades,
         metrics=found,
         open=left,

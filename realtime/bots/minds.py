@@ -10,6 +10,7 @@ from typing import Any, Final
 from realtime.bots.strategies.filters import Filters
 from realtime.bots.strategy import Strategy, signal
 from realtime.desk.config.sections import Config
+from realtime.engine.conditions import priced
 from realtime.model.errors import Refused
 from realtime.model.signals import Ohlcv, Signal
 
@@ -90,21 +91,28 @@ class Mind:
     def feed(self, bar: Ohlcv) -> None:
         """Tell the next closed bar; one that is not newer than the last is left out.
 
+        A bar without a price is kept for the checks of the market, which then hold back what would be decided,
+        and not told: strategies divide by prices.
+
         Raises:
             StrategyFailed: One of them raised.
         """
         last = self.last
         if last is not None and bar.ts <= last.ts:
             return
+        if priced(bar):
+            self._tell(bar)
+            self.seen += 1
+        self._bars.append(bar)
+        if len(self._bars) > 2 * self._keep:
+            del self._bars[: -self._keep]
+
+    def _tell(self, bar: Ohlcv) -> None:
         for name, strategy in self._strategies.items():
             try:
                 self._told[name] = strategy.on_ohlcv(bar)
             except Exception as error:
                 raise StrategyFailed(name, f"raised {type(error).__name__}: {error}") from error
-        self._bars.append(bar)
-        if len(self._bars) > 2 * self._keep:
-            del self._bars[: -self._keep]
-        self.seen += 1
 
     def signals(self) -> dict[str, Signal]:
         """Give what each strategy says after the newest bar; empty before the first.

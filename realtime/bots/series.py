@@ -13,8 +13,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from itertools import count, islice, pairwise
+from itertools import count, islice, pairwise, repeat
 from operator import ge, le, sub
 from pathlib import Path
 from typing import Final
@@ -40,7 +39,7 @@ _MAGIC: Final = b"RTBARS01"
 _DRAFTS: Final = count(1)
 """Two threads may write the same file at once; each has its own draft."""
 
-make_bar: Final = partial(tuple.__new__, Ohlcv)
+_NEW: Final = tuple.__new__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ class Series:
     def bars(self, first: int = 0, end: int | None = None) -> Iterator[Ohlcv]:
         """Make the bars from `first` up to `end`, one at a time."""
         rows = zip(self.ts, *self.columns, strict=True)
-        return map(make_bar, islice(rows, first, end))
+        return map(_NEW, repeat(Ohlcv), islice(rows, first, end))
 
     def part(self, first: int, end: int) -> "Series":
         """Cut out bars from `first` up to `end`."""

@@ -6,7 +6,7 @@ it has no clock, no network and no chance, so the same bars give the same answer
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,6 +57,10 @@ class Strategy(ABC):
     @abstractmethod
     def on_ohlcv(self, bar: Ohlcv) -> float | Signal:
         """Take the next closed bar; give the conviction -1..1 (0: nothing), or a whole signal of its own."""
+
+    def teller(self) -> Callable[[Ohlcv], float | Signal]:
+        """Give what a backtest tells the bars from now on: `on_ohlcv`, or something quicker that does the same."""
+        return self.on_ohlcv
 
     def indicators(self) -> Mapping[str, float | None]:
         """Give what it looked at, for people; asked only when a signal is shown."""

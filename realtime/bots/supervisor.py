@@ -392,7 +392,7 @@ class Supervisor:
                 strategies do not fit.
         """
         self._desk.check_room()
-        bot = self._bots.get(spec.id)
+        bot, new = self._bots.get(spec.id), list[Projection]()
         if spec.kind is Kind.STRATEGIES:
             self.rules(spec)
             if spec.strategies is not None:
@@ -400,7 +400,10 @@ class Supervisor:
         else:
             self._schedule(spec)
         if bot is None:
-            bot = self._bots[spec.id] = Bot(spec)
+            # A deleted bot of this name leaves its fills behind, not what they earned.
+            base = self._desk.engine.shares.earned(spec.id)
+            bot = self._bots[spec.id] = Bot(spec, counters=Counters(base=base))
+            new = [self._counted(bot)]
         else:
             if spec.kind is not bot.spec.kind and bot.state.alive:
                 raise Refused(Code.CONFLICT, f"bot {spec.id} is {bot.state}; stop it first")
@@ -408,7 +411,7 @@ class Supervisor:
             if bot.runner is not None:
                 bot.runner.renew(spec)
         self._note("parameter_changed", bot, who, {"version": spec.version})
-        self._keep(bot)
+        self._keep(bot, new)
         self.publish(bot)
         self._book.show()
         return bot
@@ -740,18 +743,27 @@ class Supervisor:
         return rest()
 
     def _lapsed(self, lease: Lease) -> None:
-        """Cancel what a silent program left, and say so."""
+        """Do with what a silent program left as `on_error` says, and say so."""
         bot = self._bots[lease.bot_id]
         bot.desired = BotState.STOPPED
         bot.error = f"client {lease.client or lease.subject} was silent for {lease.seconds:g} s"
         who = Who(subject=lease.subject, client=lease.client, source="lease")
-        withdrawing = self._withdraw(self._resting(bot.id), who)
+        withdrawing = None
+        if bot.spec.on_error is not OnError.LEAVE:
+            withdrawing = self._withdraw(self._resting(bot.id), who)
         self.moved(bot, Move.FAIL)
         self._note("bot_lapsed", bot, None, {"client": lease.client, "error": bot.error})
         self._alert("bot_lapsed", bot, bot.error)
         told = {"bot_id": bot.id, "reason": bot.error}
         self._desk.notice(lease.subject, lease.client, "bot_lapsed", told)
-        self._crew.spawn(_waited(withdrawing), f"lapse of {bot.id}")
+        if withdrawing is not None:
+            self._crew.spawn(self._left(bot, withdrawing, who), f"lapse of {bot.id}")
+
+    async def _left(self, bot: Bot, withdrawing: Awaitable[Canceled], who: Who) -> None:
+        """See to the end that the orders of a silent program are gone, and what it held where that is wished."""
+        await withdrawing
+        if bot.spec.on_error is OnError.FLATTEN:
+            await self._close(bot.id, who)
 
     # -- the guard ---------------------------------------------------------------------------------
 
@@ -916,10 +928,10 @@ class Supervisor:
         with _unhindered(key):
             self._desk.store.append(kind, key, body, self._desk.reached, project, safety=safety)
 
-    def _keep(self, bot: Bot) -> None:
+    def _keep(self, bot: Bot, more: Sequence[Projection] = ()) -> None:
         lease = self.leases.get(bot.id)
         body = _kept(bot, lease)
-        project = [Projection("bots", bot.id, self._desk.now(), body=body)]
+        project = [Projection("bots", bot.id, self._desk.now(), body=body), *more]
         self._append(KIND, bot.id, body, project)
 
     def _counted(self, bot: Bot) -> Projection:
@@ -1089,11 +1101,6 @@ def _unhindered(bot_id: str) -> Iterator[None]:
         yield
     except Refused as refused:
         logger.warning("not journaled: %s", refused.message, extra={"bot": bot_id})
-
-
-async def _waited(canceling: Any) -> None:
-    """Wait for what was asked for; its outcome is in the orders."""
-    await canceling
 
 
 def _counted(old: Counters, ms: float, now: int, *, ok: bool) -> Counters:

@@ -1,18 +1,20 @@
 """Ops of the runtime configuration: read, change, judge, reload, go back."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
 from realtime.commands import naming
 from realtime.commands.params import ChangeParams, Name, Params, invalid, suggest
 from realtime.commands.registry import Answer, Call, Op
+from realtime.commands.risk import BOUNDS, CHOICES, POSITIVE
 from realtime.desk.config.book import ORDER, TOLERANCE, ConfigBook, shown
 from realtime.desk.config.changes import Change
 from realtime.desk.config.sections import Config
 from realtime.desk.desk import Desk
 from realtime.model.errors import Code, Refused
+from realtime.model.market import ZERO
 from realtime.model.risk import Limits
 
 
@@ -21,6 +23,54 @@ VersionNumber = Annotated[int, Field(ge=1)]
 Fields = dict[str, object]
 DIGITS = 10
 """Decimals that a weight is rounded to when others make room for it."""
+
+
+LIMITS: Final[Mapping[str, str]] = {
+    "allowed_symbols": "the only symbols that may be traded",
+    "max_price_age_ms": "age of the price an order is judged by [ms]",
+    "price_band": "distance from the price of an order that would trade at once [fraction]",
+    "price_band_passive": "distance from the price of an order that would rest [fraction]",
+    "max_slippage": "slippage forecast for a market order [fraction]",
+    "max_order_amount": "amount of one order [base]",
+    "max_order_notional": "notional of one order [valuation currency]",
+    "max_position_size": "position in one symbol [fraction of equity]",
+    "max_position_notional": "position in one symbol [valuation currency]",
+    "max_leverage": "gross exposure by equity",
+    "max_open_positions": "positions at a time",
+    "max_open_orders_symbol": "working orders of one symbol",
+    "max_open_orders": "working orders of all symbols",
+    "order_rate": "orders per second in the long run",
+    "order_burst": "orders at once, above the rate",
+    "order_rate_minute": "orders per minute",
+    "duplicate_order_ms": "time in which an equal order of the same sender is refused [ms]",
+    "self_trade": "refuse an order that would meet one of our own",
+    "max_unknown": "orders of unknown outcome in a symbol, of one owner",
+    "repeated_execution": "entry fills of one strategy in 10 min before it is stopped",
+    "max_daily_loss": "loss of the trading day [fraction of equity at its start]",
+    "max_drawdown": "fall of equity from its peak [fraction]",
+    "loss_streak": "losing trades in a row before entries wait an hour",
+    "cooldown_minutes": "time without entries in a symbol after an exit from it [min]",
+    "equity_age_s": "age of the prices that equity is counted with [s]",
+    "warn_at": "part of a limit at which a warning is given",
+    "on_breach": "what a breach of the loss or the drawdown does",
+    "daily_loss_reset": "how entries are allowed again after the day's loss",
+    "stop_loss_fraction": "distance of the recommended stop [fraction of the price]",
+    "take_profit_fraction": "distance of the recommended target [fraction of the price]",
+    "stop_method": "how the stop's distance is found",
+    "atr_multiplier": "distance of an atr stop [average true ranges]",
+    "lookback": "bars of a swing stop",
+    "sizing_method": "how bots size a trade",
+    "probability_weight": "of clarity against confidence in the size",
+    "risk_per_trade": "lost at the stop, for fixed_fractional [fraction of equity]",
+    "volatility_target": "yearly deviation wanted of a position, for volatility_target [fraction]",
+    "kelly_fraction": "part of the full Kelly bet, for kelly",
+    "min_signal_confidence": "least confidence of a signal that is traded",
+    "low_action_probability": "least probability of the action of a signal that is traded",
+    "high_risk_size": "risk score above which a trade is made smaller",
+    "risk_score_threshold": "risk score above which a bot's order is refused",
+    "confidence_threshold": "least confidence of a bot's order",
+}
+"""What each limit is, for people: the most, where nothing else is said."""
 
 
 class GetParams(Params):
@@ -312,9 +362,10 @@ def schema() -> Fields:
     properties = made["properties"]
     profiles = properties.pop("profiles")
     limits: Fields = {
-        name: _limit_schema(str(field.type)) for name, field in Limits.__dataclass_fields__.items()
+        name: _limit_schema(name, str(field.type))
+        for name, field in Limits.__dataclass_fields__.items()
+        if name != "version"
     }
-    del limits["version"]
     properties["risk"] = {
         "type": "object",
         "description": "The limits of risk.params.get; null switches one off.",
@@ -325,14 +376,22 @@ def schema() -> Fields:
     return dict(made)
 
 
-def _limit_schema(kind: str) -> Fields:
+def _limit_schema(name: str, kind: str) -> Fields:
     off = ["null"] if "None" in kind else []
-    if "Decimal" in kind:
-        return {"type": ["string", "number", *off], "format": "decimal"}
+    told: Fields = {"description": LIMITS[name]}
     if "tuple" in kind:
-        return {"type": ["array", *off], "items": {"type": "string"}}
-    name = "boolean" if "bool" in kind else "integer" if "int" in kind else "string"
-    return {"type": [name, *off] if off else name}
+        return told | {"type": ["array", *off], "items": {"type": "string"}}
+    if name in CHOICES:
+        return told | {"type": "string", "enum": list(CHOICES[name])}
+    if "bool" in kind:
+        return told | {"type": "boolean"}
+    least, most = BOUNDS.get(name, (ZERO, None))
+    told["exclusiveMinimum" if name in POSITIVE else "minimum"] = float(least)
+    if most is not None:
+        told["maximum"] = float(most)
+    if "Decimal" in kind:
+        return told | {"type": ["string", "number", *off], "format": "decimal"}
+    return told | {"type": ["integer", *off] if off else "integer"}
 
 
 def ops(desk: Desk, book: ConfigBook) -> list[Op]:

@@ -1,8 +1,10 @@
 """Ops of market data."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -10,12 +12,13 @@ from realtime.commands import naming
 from realtime.commands.order import Fields
 from realtime.commands.params import Instant, Name, Params, Symbol, invalid
 from realtime.commands.registry import Answer, Call, Op
+from realtime.desk.cache import Cache
 from realtime.desk.charts import bar_row
 from realtime.desk.desk import Desk
 from realtime.engine import rows
 from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.market import plain, text
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import Code, Failure, Refused
 from realtime.model.market import MS, Bar, Market
 from realtime.model.orders import OrderType
 from realtime.venues.base import Venue
@@ -80,15 +83,31 @@ class StatusParams(Params):
     venue: Name | None = None
 
 
+@runtime_checkable
+class Exchange(Protocol):
+    """A venue that is a real exchange and tells some things on request."""
+
+    def capabilities(self) -> Mapping[str, Mapping[str, str]]:
+        """How streams and functions are had, by group: `native`, `derived`, `poll`, `unsupported`."""
+
+    async def fees(self, symbol: str) -> tuple[Decimal, Decimal] | None:
+        """What the account pays; None when it does not tell."""
+
+
 class Markets:
     """The handlers."""
 
     def __init__(
-        self, desk: Desk, source: Venue, venues: Callable[[], Sequence[Mapping[str, object]]]
+        self,
+        desk: Desk,
+        source: Venue,
+        venues: Callable[[], Sequence[Mapping[str, object]]],
+        cache: Cache,
     ) -> None:
         self._desk = desk
         self._source = source
         self._venues = venues
+        self._cache = cache
 
     def _market(self, name: str) -> Market:
         return naming.market_of(self._desk.engine.markets, name)
@@ -198,8 +217,8 @@ class Markets:
         """Give one market."""
         return Answer(result=dict(rows.market_row(self._market(call.params.symbol))))
 
-    def limits(self, call: Call[LimitsParams]) -> Answer:
-        """Tell what can be traded here, and how."""
+    async def limits(self, call: Call[LimitsParams]) -> Answer:
+        """Tell what can be traded here, and how; of a real exchange with the fees of the account."""
         result: Fields = {
             "mode": self._desk.engine.mode,
             "venue": self._source.id,
@@ -212,9 +231,25 @@ class Markets:
                 "order": dict.fromkeys(("amend", "cancel_all", "bracket", "oco"), "native"),
             },
         }
+        exchange = self._source if isinstance(self._source, Exchange) else None
+        if exchange is not None:
+            result |= offered(exchange.capabilities())
         if call.params.symbol is not None:
-            result |= limits_row(self._market(call.params.symbol))
+            market = self._market(call.params.symbol)
+            result |= limits_row(market)
+            if exchange is not None:
+                result |= await self._fees(exchange, market.symbol)
         return Answer(result=result)
+
+    async def _fees(self, exchange: Exchange, symbol: str) -> Fields:
+        """Give what the account pays, asked for once an hour; what the market lists where nobody tells."""
+        with suppress(Failure):
+            key = f"{self._source.id}:{symbol}"
+            told = await self._cache.get("trading_fees", key, lambda: exchange.fees(symbol))
+            if told is not None:
+                maker, taker = told
+                return {"maker": plain(maker), "taker": plain(taker), "fees": "account"}
+        return {"fees": "listed"}
 
     def status(self, call: Call[StatusParams]) -> Answer:
         """Tell how the venues are."""
@@ -228,6 +263,28 @@ class Markets:
         return Answer(result={"venues": venues})
 
 
+def offered(capabilities: Mapping[str, Mapping[str, str]]) -> Fields:
+    """Make what a real exchange offers: types of orders are its own, ours (`emulated`), or nobody's."""
+    words = {"native": "native", "derived": "emulated", "unsupported": "unsupported"}
+    orders = capabilities["order"]
+    kinds = {kind: orders.get(OF_TYPE.get(kind, kind), "unsupported") for kind in OrderType}
+    return {
+        "order_types": [{"type": kind, "support": words[how]} for kind, how in kinds.items()],
+        "limitations": (),
+        "capabilities": {
+            "stream": {
+                name: "ws" if how == "native" else how
+                for name, how in capabilities["stream"].items()
+            },
+            "order": {name: words[how] for name, how in orders.items()},
+        },
+    }
+
+
+OF_TYPE: Final[Mapping[OrderType, str]] = {
+    OrderType.TAKE_PROFIT_LIMIT: "take_profit",
+}
+"""Where an order type is had by the function of another name."""
 STREAMS: Final = ("ticker", "orderbook", "trades", "ohlcv", "orders", "fills", "balances")
 LIMITATIONS: Final = (
     "own orders do not move a recorded market",
@@ -266,10 +323,13 @@ def gaps(bars: Sequence[Bar], length: int) -> list[Fields]:
 
 
 def ops(
-    desk: Desk, source: Venue, venues: Callable[[], Sequence[Mapping[str, object]]]
+    desk: Desk,
+    source: Venue,
+    venues: Callable[[], Sequence[Mapping[str, object]]],
+    cache: Cache,
 ) -> list[Op]:
-    """Make the rows of the table."""
-    markets = Markets(desk, source, venues)
+    """Make the rows of the table; what a venue tells only on request is kept in `cache`."""
+    markets = Markets(desk, source, venues, cache)
     found = (Code.NOT_FOUND,)
     fed = (Code.NOT_FOUND, Code.VENUE_UNAVAILABLE)
     return [

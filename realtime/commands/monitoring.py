@@ -9,7 +9,20 @@ from realtime.commands.registry import Answer, Op
 Shown = Callable[[], Mapping[str, object]]
 
 
-def ops(*, connections: Shown, latency: Shown, metrics: Shown, cache: Shown) -> list[Op]:
+def no_feeds() -> Mapping[str, object]:
+    """Show no streams of exchanges: the embedded market has none."""
+    return {"feeds": [], "summary": {"ws_share": None, "poll_share": None, "rest_calls_saved": 0}}
+
+
+def ops(
+    *,
+    connections: Shown,
+    latency: Shown,
+    metrics: Shown,
+    cache: Shown,
+    nonce: Shown,
+    hybrid: Shown = no_feeds,
+) -> list[Op]:
     """Make the rows; each argument makes the result of the op of its name."""
 
     def row(name: str, show: Shown, summary: str, http: str | None = None) -> Op:
@@ -31,10 +44,22 @@ def ops(*, connections: Shown, latency: Shown, metrics: Shown, cache: Shown) -> 
             "GET /ws/metrics",
         ),
         row(
+            "nonce",
+            nonce,
+            "keys of exchanges: numbers they signed with, waits to sign, clock offset",
+            "GET /api/monitoring/nonce",
+        ),
+        row(
             "cache",
             cache,
             "answers of venues that are kept, and requests they saved",
             "GET /api/monitoring/cache",
+        ),
+        row(
+            "hybrid",
+            hybrid,
+            "streams of exchanges: by socket or by asking, age, gaps, repairs, health",
+            "GET /api/monitoring/hybrid-setup",
         ),
         row("latency", latency, "p50, p99 and largest of every leg of the way, and the loop's lag"),
         row("metrics", metrics, "all counters as one object"),

@@ -75,6 +75,9 @@ Tif = Literal["GTC", "IOC", "FOK", "PO", "GTD"]
 Fields = dict[str, object]
 Given = Answer | Awaitable[Answer]
 
+PAGES: Final = 10
+SCANNED: Final = 500
+"""Orders looked at per page of the journal, when those of one end are wanted; so many pages per answer."""
 SUMMARY: Final = ("id", "client_order_id", "status", "filled", "average", "mode")
 """Fields of an order's row that answer a placement."""
 BATCH: Final = 20
@@ -955,16 +958,23 @@ class Orders:
         ]
 
     async def _ended(self, status: str, symbol: str | None, params: ListParams) -> Answer:
-        page = await self._desk.store.orders(
-            symbol=symbol, limit=params.limit, cursor=params.cursor
-        )
-        found = [orjson.loads(entry.body) for entry in page.rows]
-        kept = [
-            row
-            for row in found
-            if row["status"] == status and (params.bot_id is None or row["bot_id"] == params.bot_id)
-        ]
-        return Answer(result={"orders": kept, "next_cursor": page.next_cursor})
+        """Give a page of orders with one end; of a rare one the page may be short and still go on."""
+        kept: list[Fields] = []
+        cursor = params.cursor
+        for _ in range(PAGES):
+            page = await self._desk.store.orders(symbol=symbol, limit=SCANNED, cursor=cursor)
+            for entry in page.rows:
+                row = orjson.loads(entry.body)
+                if row["status"] == status and params.bot_id in {None, row["bot_id"]}:
+                    kept.append(row)
+                if len(kept) == params.limit:
+                    last = entry is page.rows[-1] and page.next_cursor is None
+                    at = None if last else f"{entry.ts}.{entry.key}"
+                    return Answer(result={"orders": kept, "next_cursor": at})
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return Answer(result={"orders": kept, "next_cursor": cursor})
 
     async def history(self, call: Call[HistoryParams]) -> Answer:
         """List ended orders with their fills, newest first."""

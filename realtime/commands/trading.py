@@ -1,6 +1,7 @@
 """Ops of the trading state: halt, resume, deadman."""
 
-from collections.abc import Awaitable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -14,7 +15,7 @@ from realtime.desk.desk import Desk
 from realtime.desk.sweep import in_scope
 from realtime.desk.trading import ALL, Stop, Stopped, Trading, scope_has
 from realtime.engine.market import plain
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import Code, Failure, Refused
 from realtime.model.market import MS
 from realtime.model.risk import TradingState
 
@@ -65,13 +66,25 @@ class DeadmanParams(CommandParams):
     include_protection: bool = False
 
 
+Native = Callable[[float | None], Awaitable[bool]]
+"""Arms a venue's own timer [s], or (None) switches it off; says whether there is one."""
+
+NATIVE_S: Final = 5.0
+"""How long the venue may take to arm its timer [s]."""
+
+
 class States:
     """The handlers."""
 
-    def __init__(self, desk: Desk, trading: Trading, deadman: Deadman) -> None:
+    def __init__(
+        self, desk: Desk, trading: Trading, deadman: Deadman, native: Native | None
+    ) -> None:
         self._desk = desk
         self._trading = trading
         self._deadman = deadman
+        self._native = native
+        # Whose switch is armed at the venue, too; it has one for all.
+        self._at_venue: set[tuple[str, str]] = set()
 
     def _scope(self, params: ScopeParams | ResumeParams) -> str:
         given = [
@@ -206,7 +219,30 @@ class States:
 
     async def _armed(self, switch: Switch) -> Answer:
         await self._desk.settled()
-        return Answer(result=switch_row(switch))
+        return Answer(result=switch_row(switch) | {"native": await self._arm_there(switch)})
+
+    async def _arm_there(self, switch: Switch) -> bool:
+        """Arm, renew or switch off the venue's own timer; it spares nothing, so all of it must be meant.
+
+        A venue that does not do it, or does not answer, is no reason to refuse ours: the answer says so.
+        """
+        wanted = (
+            switch.timeout is not None
+            and switch.scope is Scope.ACCOUNT
+            and switch.include_protection
+        )
+        if self._native is None or (not wanted and switch.key not in self._at_venue):
+            return False
+        try:
+            async with asyncio.timeout(NATIVE_S):
+                there = await self._native(switch.timeout if wanted else None)
+        except (Failure, TimeoutError):
+            return False
+        if wanted and there:
+            self._at_venue.add(switch.key)
+        else:
+            self._at_venue.discard(switch.key)
+        return wanted and there
 
 
 def switch_row(switch: Switch) -> Fields:
@@ -226,9 +262,16 @@ def _seconds(value: float) -> float:
     return int(value) if value == int(value) else value
 
 
-def ops(desk: Desk, trading: Trading, deadman: Deadman) -> list[Op]:
-    """Make the rows of the table."""
-    states = States(desk, trading, deadman)
+def ops(desk: Desk, trading: Trading, deadman: Deadman, native: Native | None = None) -> list[Op]:
+    """Make the rows of the table.
+
+    Args:
+        desk: Of the account.
+        trading: Of the account.
+        deadman: Its switches.
+        native: Arms the venue's own timer [s], or (None) switches it off; None where the venue has none.
+    """
+    states = States(desk, trading, deadman, native)
     return [
         Op(
             name="trading.halt",

@@ -7,7 +7,7 @@ off; (4) arming, renewing, firing and disarming are journaled, so a restart neit
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -118,6 +118,15 @@ class Deadman:
         if switch.timeout is not None:
             self._start(switch, Cause.TIMEOUT, switch.timeout)
         return switch
+
+    @property
+    def connections(self) -> Mapping[Key, int]:
+        """How many connections each client has."""
+        return self._connections
+
+    def inherit(self, other: "Deadman") -> None:
+        """Take over how many connections each client has."""
+        self._connections = dict(other.connections)
 
     def restore(self, switch: Switch) -> None:
         """Take a journaled switch over; nothing runs before `start`."""

@@ -123,7 +123,9 @@ class Desk:
         entries: Entries,
         now: Callable[[], int],
         loop: asyncio.AbstractEventLoop,
+        mark: str = "",
     ) -> None:
+        """Make it; `mark` stands in ids of orders and commands, so that no other account has the same."""
         self.engine = engine
         self.store = store
         self.outlet = outlet
@@ -139,6 +141,7 @@ class Desk:
         self.room = ROOM
         self.now = now
         self._loop = loop
+        self._mark = mark
         self._commands = 0
         self._orders = 0
         self.acked: dict[str, str] = {}
@@ -220,12 +223,12 @@ class Desk:
     def command(self) -> str:
         """Make the id of a command whose outcome is unknown; it names the command across restarts."""
         self._commands += 1
-        return f"m-{self._commands}"
+        return f"m-{self._mark}{self._commands}"
 
     def order_id(self) -> str:
         """Make the id of the next order."""
         self._orders += 1
-        return f"o-{self._orders}"
+        return f"o-{self._mark}{self._orders}"
 
     def resume_numbers(self, *, commands: int, orders: int) -> None:
         """Go on counting where the journal ends."""

@@ -17,6 +17,8 @@ from realtime.venues.base import Venue
 
 Taken = Callable[[Sequence[MarketEvent | VenueEvent]], None]
 SILENT: Final = "silent"
+HELD: Final = ("ticker", "orderbook", "trades")
+"""Streams that an order needs to be judged and, on paper, to be filled."""
 
 
 class Feeds:
@@ -137,6 +139,26 @@ class Feeds:
             if not self._held[base]:
                 del self._held[base]
                 self._demand(base, wanted=base in self._read)
+
+        return release
+
+    def hold(self, symbol: str) -> Callable[[], None]:
+        """Keep the market of a symbol coming for the server itself: what is held, works or was asked for needs prices.
+
+        Returns:
+            Ends it.
+        """
+        bases = [f"{stream}:{symbol}" for stream in HELD]
+        for base in bases:
+            self._held[base] = self._held.get(base, 0) + 1
+            self._demand(base, wanted=True)
+
+        def release() -> None:
+            for base in bases:
+                self._held[base] -= 1
+                if not self._held[base]:
+                    del self._held[base]
+                    self._demand(base, wanted=base in self._read)
 
         return release
 

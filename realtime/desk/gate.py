@@ -30,6 +30,12 @@ from realtime.model.orders import Approved, ApprovedAmend, Order, Role, Status
 from realtime.venues.base import Venue
 
 
+def _replaced(order: Order, ack: Ack) -> str | None:
+    """Give the venue's id of an order that took the place of another; None where it kept its own."""
+    same = not ack.exchange_order_id or ack.exchange_order_id == order.exchange_order_id
+    return None if same else ack.exchange_order_id
+
+
 def lane_of(order: Order) -> Lane:
     """Name the lane of a placement: protective legs before exits before entries."""
     if order.role in {Role.STOP_LOSS, Role.TAKE_PROFIT}:
@@ -171,6 +177,7 @@ class Gate:
                 price=approved.price,
                 stop_price=approved.stop_price,
                 method=ack.method,
+                exchange_order_id=_replaced(order, ack),
                 ts=self._now(),
             )
         self._post(fact)

@@ -17,15 +17,21 @@ SIGNALS: Final = 1_000
 """Newest decisions of bots that are looked at for the last one of every symbol."""
 
 
-async def seed(store: Store, hub: Hub) -> None:
-    """Give the hub the newest entries of every journaled log, and the count of the older ones."""
+async def seed(store: Store, hub: Hub, mark: str = "") -> None:
+    """Give the hub the newest entries of every journaled log, and the count of the older ones.
+
+    Args:
+        store: The journal.
+        hub: The hub.
+        mark: Stands behind the names of the account's channels.
+    """
     for log in LOGS:
         total, newest = await store.tail(log, hub.sizes.journaled)
-        hub.seed(log, total, newest)
+        hub.seed(log + mark, total, newest)
         first = total - len(newest)
         for start in range(1, first + 1, PAGE):
             page = await store.logs(log, start, min(start + PAGE - 1, first))
-            hub.count_filtered(log, [entry for _, _, entry in page])
+            hub.count_filtered(log + mark, [entry for _, _, entry in page])
 
 
 async def seed_scores(store: Store, engine: Engine) -> None:

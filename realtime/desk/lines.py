@@ -30,6 +30,7 @@ class Lines(logging.Handler):
         keep: int,
         loop: asyncio.AbstractEventLoop,
         publish: Callable[[Entry], None],
+        redact: Callable[[Entry], Entry] = dict,
     ) -> None:
         """Make the handler.
 
@@ -37,11 +38,13 @@ class Lines(logging.Handler):
             keep: Lines kept.
             loop: Where `publish` is called.
             publish: Takes each line.
+            redact: Takes secrets out of a line.
         """
         super().__init__()
         self._ring: deque[Entry] = deque(maxlen=keep)
         self._loop = loop
         self._publish = publish
+        self._redact = redact
         self._thread = threading.get_ident()
         self._count = 0
         self._level = logging.NOTSET
@@ -61,7 +64,7 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a line, from whatever thread."""
-        line = line_of(record)
+        line = self._redact(line_of(record))
         if threading.get_ident() == self._thread:
             self._take(line)
             return

@@ -76,6 +76,7 @@ class Monitor:
     Attributes:
         cache: Answers of venues.
         connections: Describes the connections; set by the composition root.
+        lanes: Counts calls on the way to the venue; set by the composition root.
     """
 
     def __init__(
@@ -197,6 +198,10 @@ class Monitor:
                 "gc_collections": sum(stats["collections"] for stats in collected),
             },
         }
+
+    def nonce(self, keys: Mapping[str, object]) -> Row:
+        """Make the result of `monitoring.nonce` of what is known of the keys of exchanges."""
+        return {"uptime_s": self._uptime_s(), **keys}
 
     def connected(self) -> Row:
         """Make the result of `monitoring.connections`."""

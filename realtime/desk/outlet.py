@@ -15,6 +15,7 @@ from realtime.desk.codec import dumps
 from realtime.desk.entries import Entry
 from realtime.engine import rows
 from realtime.engine.engine import Engine
+from realtime.hub.channels import TOPICS, WHOLE
 from realtime.hub.hub import Hub
 from realtime.model.account import Balance, Position
 from realtime.model.events import BookChanged, Effect, FillBooked, OrderChanged
@@ -23,6 +24,8 @@ from realtime.model.orders import Fill, Order
 from realtime.store.rows import Projection
 
 
+LEVEL_NS: Final = 20 * MS
+"""Least time between two looks at the level of risk: with thousands of fills a second each would cost an order."""
 SHOWN_NS: Final = 300 * SECOND
 """How long an ended order stays in the channel `orders`."""
 NAMED: Final = ("orders", "fills", "positions", "balances")
@@ -40,7 +43,18 @@ class Outlet:
         mode: str,
         zone: Callable[[], str],
         now: Callable[[], int],
+        mark: str = "",
     ) -> None:
+        """Make it.
+
+        Args:
+            engine: Whose account is shown.
+            hub: Where it is published.
+            mode: Shown in rows.
+            zone: Time zone of trading days.
+            now: Wall clock [ns].
+            mark: Stands behind the names of its channels, such as `@kraken`; empty for the first account.
+        """
         self._engine = engine
         self._hub = hub
         self._mode = mode
@@ -48,15 +62,19 @@ class Outlet:
         self._now = now
         self.charts: Charts | None = None
         self.status: Callable[[], Mapping[str, object]] = dict
-        self._books = {symbol: f"orderbook:{symbol}" for symbol in engine.markets}
-        self._tickers = {symbol: f"ticker:{symbol}" for symbol in engine.markets}
-        self._trades = {symbol: f"trades:{symbol}" for symbol in engine.markets}
+        self._channels = {name: name if name in WHOLE else name + mark for name in TOPICS}
+        self._mark = mark
+        self._books = {symbol: f"orderbook:{symbol}{mark}" for symbol in engine.markets}
+        self._tickers = {symbol: f"ticker:{symbol}{mark}" for symbol in engine.markets}
+        self._trades = {symbol: f"trades:{symbol}{mark}" for symbol in engine.markets}
         self._ended: deque[tuple[int, str]] = deque()
         self._positions: dict[str, Position] = {}
         self._balances: dict[str, Balance] = {}
         self._moved: set[str] = set()
         self._priced = False
         self._canceling = False
+        self._level: str | None = None
+        self._looked = 0
         self._made: dict[str, tuple[Order, Mapping[str, object]]] = {}
 
     # -- market data, at once --------------------------------------------------------------------
@@ -87,6 +105,9 @@ class Outlet:
 
     def bars(self, name: str, data: dict[str, object], asof: int) -> None:
         """Publish bars."""
+        if self._mark:
+            front, query, options = name.partition("?")
+            name = f"{front}{self._mark}{query}{options}"
         self._hub.value(name, data, asof=asof // MS)
 
     def stale(self, stale: Stale) -> None:
@@ -146,7 +167,9 @@ class Outlet:
 
     def order(self, order: Order) -> None:
         """Publish an order; it leaves the channel five minutes after its end."""
-        self._hub.table("orders", rows=[self.order_row(order)], asof=order.updated_ts // MS)
+        self._hub.table(
+            self._channels["orders"], rows=[self.order_row(order)], asof=order.updated_ts // MS
+        )
         made = self._made.get(order.id)
         if made is not None and made[0] is order:
             del self._made[order.id]
@@ -156,7 +179,7 @@ class Outlet:
     def fill(self, fill: Fill) -> None:
         """Publish a fill."""
         row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
-        self._hub.append("fills", row, asof=fill.ts // MS)
+        self._hub.append(self._channels["fills"], row, asof=fill.ts // MS)
 
     def position(self, position: Position) -> None:
         """Publish a position; a flat one leaves, and so does the other side."""
@@ -167,10 +190,24 @@ class Outlet:
         )
         if position.amount:
             self._positions[symbol] = position
-            self._hub.table("positions", rows=[self.position_row(position)], gone=gone)
+            self._hub.table(
+                self._channels["positions"], rows=[self.position_row(position)], gone=gone
+            )
         elif old is not None:
             del self._positions[symbol]
-            self._hub.table("positions", gone=gone)
+            self._hub.table(self._channels["positions"], gone=gone)
+        self._look()
+
+    def _look(self) -> None:
+        """Publish `risk` at once where the account's level has changed; `quarter` makes up for a look too soon."""
+        now = self._now()
+        if now - self._looked < LEVEL_NS:
+            return
+        self._looked = now
+        level = self._engine.risk_level(now)
+        if level != self._level:
+            self._level = level
+            self.risk()
 
     def position_row(self, position: Position) -> Mapping[str, object]:
         """Make the row of a position at the price now."""
@@ -180,7 +217,7 @@ class Outlet:
     def balance(self, balance: Balance) -> None:
         """Publish a balance."""
         self._balances[balance.id] = balance
-        self._hub.table("balances", rows=[self.balance_row(balance)])
+        self._hub.table(self._channels["balances"], rows=[self.balance_row(balance)])
 
     def balance_row(self, balance: Balance) -> Mapping[str, object]:
         """Make the row of a balance at the price now."""
@@ -188,17 +225,17 @@ class Outlet:
 
     def event(self, entry: Entry) -> None:
         """Publish an entry of `events`."""
-        self._hub.append("events", entry)
+        self._hub.append(self._channels["events"], entry)
 
     def alert(self, entry: Entry) -> None:
         """Publish an entry of `alerts`."""
-        self._hub.append("alerts", entry)
+        self._hub.append(self._channels["alerts"], entry)
 
     # -- values ----------------------------------------------------------------------------------
 
     def risk(self) -> None:
         """Publish `risk` now, and what shows the trading state."""
-        self._hub.value("risk", self.risk_row)
+        self._hub.value(self._channels["risk"], self.risk_row)
         self.state()
 
     def risk_row(self) -> Entry:
@@ -227,7 +264,9 @@ class Outlet:
     def begin(self) -> None:
         """Publish everything there is, once, after recovery."""
         engine = self._engine
-        self._hub.table("markets", rows=[rows.market_row(m) for m in engine.markets.values()])
+        self._hub.table(
+            self._channels["markets"], rows=[rows.market_row(m) for m in engine.markets.values()]
+        )
         now = self._now()
         for order in engine.orders.recent(now):
             self.order(order)
@@ -236,7 +275,7 @@ class Outlet:
         for position in engine.positions.values():
             self.position(position)
         self.risk()
-        self._hub.value("portfolio", self.portfolio_row)
+        self._hub.value(self._channels["portfolio"], self.portfolio_row)
 
     def quarter(self) -> None:
         """Publish positions whose price moved; called four times a second."""
@@ -249,7 +288,8 @@ class Outlet:
             self._moved.clear()
             self._priced = True
         if moved:
-            self._hub.table("positions", rows=moved)
+            self._hub.table(self._channels["positions"], rows=moved)
+        self._look()
 
     def second(self) -> None:
         """Publish balances at new prices, `risk` and `portfolio`; called once a second."""
@@ -261,14 +301,14 @@ class Outlet:
             if order is None or (order.status.ended and order.updated_ts + SHOWN_NS <= now):
                 gone.append(order_id)
         if gone:
-            self._hub.table("orders", gone=gone)
+            self._hub.table(self._channels["orders"], gone=gone)
         if self._priced:
             self._priced = False
             valued = [self.balance_row(balance) for balance in self._balances.values()]
             if valued:
-                self._hub.table("balances", rows=valued)
-        self._hub.value("risk", self.risk_row)
-        self._hub.value("portfolio", self.portfolio_row)
+                self._hub.table(self._channels["balances"], rows=valued)
+        self._hub.value(self._channels["risk"], self.risk_row)
+        self._hub.value(self._channels["portfolio"], self.portfolio_row)
         if self.charts is not None:
             self.charts.advance(now)
 
@@ -279,6 +319,12 @@ class Outlet:
         return self.named(NAMED)
 
     def named(self, names: Sequence[str]) -> dict[str, object]:
-        """Where streams stand now."""
-        found = {name: self._hub.position(name) for name in names}
+        """Where streams stand now, by the names of this account's channels."""
+        found = {shown: self._hub.position(shown) for shown in map(self._shown, names)}
         return {name: at for name, at in found.items() if at is not None}
+
+    def _shown(self, name: str) -> str:
+        """Name a channel as this account's stands on the wire: `orderbook:X?depth=25` is `orderbook:X@ID?depth=25`."""
+        front, query, options = name.partition("?")
+        topic = front.partition(":")[0]
+        return name if topic in WHOLE else f"{front}{self._mark}{query}{options}"

@@ -8,11 +8,12 @@ look-ups and ends nothing; (4) whether a difference counts is the engine's to ju
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
+from realtime.engine.content import match
 from realtime.model.errors import Refused, VenueRejected, VenueUnknown
 from realtime.model.events import (
     Absent,
@@ -21,9 +22,9 @@ from realtime.model.events import (
     PositionSeen,
     Ready,
 )
-from realtime.model.market import SECOND
+from realtime.model.market import SECOND, ZERO
 from realtime.model.orders import Asked, Order, Status
-from realtime.venues.base import Venue
+from realtime.venues.base import Remote, Venue
 
 
 T = TypeVar("T")
@@ -92,8 +93,17 @@ class Reconciler:
         self._wanted = asyncio.Event()
         self.executions_known: Callable[[], None] = _nothing
         self._fetching = False
+        self._rechecking = False
+        self._recheck_at = 0.0
+        # Whether what the venue tells of the account can be trusted.
+        self._trusted = True
         self.ready = False
+        # What the venue said last instead of an answer, for people.
+        self.why = ""
         self.complete_at: float | None = None
+        self._remote = venue if isinstance(venue, Remote) else None
+        if self._remote is not None:
+            self._remote.attend(self.trust)
 
     # -- look-ups --------------------------------------------------------------------------------
 
@@ -106,7 +116,7 @@ class Reconciler:
     async def _look_up(self, order_id: str) -> None:
         began = self._loop.time()
         ages = self._pace.look_ups
-        early = late = False
+        early = late = told = False
         try:
             for count in range(1_000_000_000):
                 age = ages[count] if count < len(ages) else (count - len(ages) + 2) * ages[-1]
@@ -115,6 +125,8 @@ class Reconciler:
                 if order is None or not self._doubtful(order):
                     return
                 seen = await self._find(order)
+                if age >= self._pace.late and not told:
+                    told = self._tell_undecided(order_id)
                 if isinstance(seen, Nothing):
                     continue
                 if seen is not None:
@@ -146,6 +158,20 @@ class Reconciler:
             self._missing.discard(order.id)
         self._desk.post(seen)
 
+    def _tell_undecided(self, order_id: str) -> bool:
+        """Alarm about an unknown order that no look-up here can decide (2.3): somebody has to."""
+        order = self._desk.engine.orders.get(order_id)
+        if order is None or order.status is not Status.UNKNOWN or self._venue.lookup_proven:
+            return False
+        self._desk.alert(
+            "error",
+            "order_undecided",
+            f"nobody knows what came of {order.client_order_id}, and {self._venue.id} cannot be asked for it by "
+            "its client id: order.resolve decides",
+            {"order_id": order.id, "symbol": order.symbol},
+        )
+        return True
+
     async def _find(self, order: Order) -> "OrderSeen | Nothing | None":
         return await self._asking(self._venue.find(order), f"look-up of {order.id}")
 
@@ -171,10 +197,12 @@ class Reconciler:
                 return await question
         except (VenueUnknown, VenueRejected, Refused, TimeoutError) as error:
             logger.warning("no information from the venue", extra={"what": what, "why": str(error)})
+            self.why = str(error)
             return NOTHING
 
     def fetch_missing(self) -> None:
         """Fetch fills that rows have shown and nobody has told for two seconds (2.5)."""
+        self._recheck()
         gaps, now = self._desk.engine.orders.gaps, self._desk.now()
         due = [order_id for order_id, since in gaps.items() if now - since >= GAP]
         if due and not self._fetching:
@@ -196,6 +224,23 @@ class Reconciler:
         finally:
             self._fetching = False
 
+    def _recheck(self) -> None:
+        """Ask again for balances and positions that have differed for five seconds (2.6)."""
+        if self._rechecking or not self._desk.engine.doubts:
+            return
+        if self._loop.time() >= self._recheck_at:
+            self._rechecking = True
+            self._crew.spawn(self._ask_again(), "recheck")
+
+    async def _ask_again(self) -> None:
+        try:
+            if await self._orders():  # what explains the difference comes first
+                await self._positions()
+                await self._balances()
+        finally:
+            self._rechecking = False
+            self._recheck_at = self._loop.time() + self._pace.retry
+
     def _order(self, order_id: str) -> Order:
         order = self._desk.engine.orders.get(order_id)
         assert order is not None, order_id
@@ -209,7 +254,9 @@ class Reconciler:
         Returns:
             Whether the account is ready.
         """
-        if not await self.compare():
+        if self._remote is not None:
+            self._remote.expect(self._desk.engine.orders.working())
+        if not await self.compare() or not self._trusted:
             self._desk.post(self._readiness(ready=False, reason="the venue did not answer"))
             return False
         for order in list(self._desk.engine.orders.working()):
@@ -234,6 +281,25 @@ class Reconciler:
         """Compare everything soon: the private stream was away."""
         self._wanted.set()
 
+    def trust(self, trusted: bool, reason: str) -> None:  # noqa: FBT001 - the port
+        """Take whether private data can be trusted; after a doubt everything is compared before entries pass."""
+        self._trusted = trusted
+        if trusted:
+            self.reconnected()
+        elif self.ready:
+            self.ready = False
+            self.why = reason
+            self._desk.post(self._readiness(ready=False, reason=reason))
+
+    async def _ready_again(self) -> None:
+        """Compare everything, and let entries pass again once that is done."""
+        complete = await self.compare()
+        if not complete and not self.ready:
+            self._loop.call_later(self._pace.retry, self._wanted.set)
+        elif complete and self._trusted and not self.ready:
+            self.ready = True
+            self._desk.post(self._readiness(ready=True, reason="reconciled"))
+
     async def run(self) -> None:
         """Go on comparing without end."""
         pace = self._pace
@@ -257,7 +323,7 @@ class Reconciler:
                 due[next_one] = self._loop.time() + every[next_one]
             else:
                 self._wanted.clear()
-                await self.compare()
+                await self._ready_again()
 
     async def compare(self) -> bool:
         """Compare orders, fills, positions and balances; False when an answer is missing."""
@@ -276,9 +342,10 @@ class Reconciler:
         rows = await self._asking(self._venue.open_orders(), "open orders")
         if isinstance(fills, Nothing) or isinstance(rows, Nothing):
             return False
+        engine = self._desk.engine
+        rows, fills = match(engine.orders, rows, fills, self._desk.now())
         for fill in fills:
             self._desk.post(fill)
-        engine = self._desk.engine
         listed: set[str] = set()
         for row in rows:
             order = engine.orders.find(row)
@@ -316,11 +383,12 @@ class Reconciler:
         found = await self._asking(self._venue.balances(), "balances")
         if isinstance(found, Nothing):
             return NOTHING
-        known = self._desk.engine.balances
+        known, doubts = self._desk.engine.balances, self._desk.engine.doubts
         return [
             BalanceSeen(balance=balance)
             for balance in found
             if (mine := known.get(balance.id)) is None
+            or balance.currency in doubts
             or (mine.available, mine.reserved) != (balance.available, balance.reserved)
         ]
 
@@ -329,9 +397,16 @@ class Reconciler:
         if isinstance(found, Nothing):
             return NOTHING
         known = self._desk.engine.positions
+        listed = {position.symbol for position in found}
+        # A derivative that we hold and that a whole answer does not list is flat there.
+        gone = [
+            replace(mine, amount=ZERO, cost=ZERO, ts=self._desk.now())
+            for symbol, mine in known.items()
+            if mine.position_type != "spot" and mine.amount and symbol not in listed
+        ]
         return [
             PositionSeen(position=position)
-            for position in found
+            for position in (*found, *gone)
             if (mine := known.get(position.symbol)) is None or mine.amount != position.amount
         ]
 

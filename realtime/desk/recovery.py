@@ -24,13 +24,20 @@ from realtime.model.events import (
     Unknown,
 )
 from realtime.store.rows import Row
-from realtime.store.store import Store
 
 
 VENUE: Final = "venue"
 """Kind of the paper exchange's own rows."""
 EQUITY: Final = "Equity"
 """Kind of a sample of equity."""
+NUMBER: Final = "Nonce"
+"""Kind of the largest number that a key of an exchange has used; the key of the row is the key's fingerprint."""
+OWNER: Final = "Owner"
+"""Kind of the row that says whose journal it is: its key is the id of the account."""
+TOKEN: Final = "Token"
+"""Kind of an identity; an empty journal may have some."""
+REPLAYED: Final = frozenset(codec.KINDS) | {DEADMAN, SWEEP, ACK}
+"""Kinds that `take` knows."""
 
 
 @dataclass(slots=True)
@@ -53,22 +60,54 @@ class Recovered:
     facts: int = 0
 
 
-async def read(store: Store) -> tuple[list[bytes], list[Row]]:
-    """Read the journal: what the paper exchange had kept, and everything else, each in order."""
-    venue: list[bytes] = []
-    rest: list[Row] = []
-    async for page in store.replay():
-        for row in page:
-            if row.kind == VENUE:
-                venue.append(row.body)
-            else:
-                rest.append(row)
-    return venue, rest
+@dataclass(slots=True)
+class Journaled:
+    """What a journal holds; only what an engine is made of is kept row by row.
+
+    Attributes:
+        seq: The last row read.
+        begun: Whether there is any row but tokens.
+        owner: What the journal says of whose it is; None when it is not signed.
+        numbers: The largest number that each key of an exchange has used, by its fingerprint.
+        venue: What the paper exchange had kept, oldest first; the first entry may sum up those before it.
+        rows: What is to be replayed into the engine, oldest first.
+        behind: The row that replay begins behind; 0 is the whole journal.
+        memory: What `rows` come behind, as `checkpoint.write` kept it; empty with the whole journal.
+    """
+
+    seq: int = 0
+    begun: bool = False
+    owner: Mapping[str, str] | None = None
+    numbers: dict[str, int] = field(default_factory=dict)
+    venue: list[bytes] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    behind: int = 0
+    memory: bytes = b""
+
+    def take(self, rows: Iterable[Row]) -> None:
+        """Take the next rows of the journal."""
+        for row in rows:
+            self.seq = row.seq
+            if row.kind in REPLAYED:
+                self.rows.append(row)
+            elif row.kind == VENUE:
+                self.venue.append(row.body)
+            elif row.kind == NUMBER:
+                self.numbers[row.key] = int(row.body)
+            elif row.kind == OWNER and self.owner is None:
+                self.owner = orjson.loads(row.body)
+            self.begun = self.begun or row.kind != TOKEN
 
 
-def recover(rows: Iterable[Row], engine: Engine) -> Recovered:
-    """Replay rows into a fresh engine."""
-    found = Recovered()
+def recover(rows: Iterable[Row], engine: Engine, found: Recovered | None = None) -> Recovered:
+    """Replay rows into an engine.
+
+    Args:
+        rows: Of the journal, oldest first.
+        engine: A fresh one, or one that has taken all rows before these and nothing else.
+        found: What the rows before these said; changed.
+    """
+    found = found or Recovered()
     for row in rows:
         take(row, engine, found)
     return found
@@ -111,9 +150,9 @@ def _count(fact: Fact, found: Recovered) -> None:
 
 
 def number(name: str) -> int:
-    """Read the number of an id such as `o-17` or `m-3`; 0 for any other form."""
-    prefix, mark, digits = name.partition("-")
-    return int(digits) if mark and len(prefix) == 1 and digits.isdecimal() else 0
+    """Read the number of an id such as `o-17`, `m-3` or `o-kraken-17`; 0 for any other form."""
+    prefix, _, digits = name.rpartition("-")
+    return int(digits) if prefix[1:2] in {"", "-"} and prefix and digits.isdecimal() else 0
 
 
 def switch_of(raw: Mapping[str, object]) -> Switch:

@@ -106,7 +106,9 @@ class Routine:
             self.space()
 
     def tick(self, now: int) -> None:
-        """Tell the engine the time [ns]."""
+        """Tell the engine the time [ns]; a journal without room is spared what can as well be told a second later."""
+        if self._desk.store.crowded:
+            return
         # Another zone may have an earlier date: a day that has begun is not begun again.
         day = max(self.day(now), self._desk.engine.day.day)
         self._desk.post(Tick(ts=now, day=day))

@@ -3,7 +3,7 @@
 Everything is derived from the state of the parts and the age of their data, never from "it answers".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -11,7 +11,9 @@ from realtime.desk.desk import Desk
 from realtime.desk.entries import Entry
 from realtime.desk.feeds import Feeds
 from realtime.desk.reconcile import Reconciler
+from realtime.model.errors import Code
 from realtime.model.market import MS
+from realtime.model.risk import Halt, TradingState
 from realtime.store.writer import State
 
 
@@ -23,6 +25,9 @@ WORDS: Final[Mapping[State, Level]] = {
     State.CLOSED: "down",
 }
 VITAL: Final = ("store", "journal", "engine")
+LONGEST: Final = 300
+"""Characters of a venue's own words."""
+STRICTEST: Final = (TradingState.HALTED, TradingState.REDUCING, TradingState.ACTIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,33 +37,136 @@ class About:
     version: str
     environment: str
     mode: str
+    started_ts: int
+    max_age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shut:
+    """Why an account is not open.
+
+    Attributes:
+        code: What a client is told.
+        reason: For people.
+        maintenance: Whether the venue says that it is at work on itself.
+        retry_s: Time to the next attempt [s].
+        ts: Of the last attempt [wire ms].
+    """
+
+    code: Code
+    reason: str
+    maintenance: bool = False
+    retry_s: float
+    ts: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Watched:
+    """An account that is looked at.
+
+    Attributes:
+        venue: Its id.
+        kind: `paper`, `replay` or `live`.
+        source: Where its prices come from.
+        shut: Why it is not open; None when it is. Until it is open, the other parts say nothing of it.
+        more: What its venue says of itself besides: `eta`, `url`, `latency_ms`, `reconnects`.
+    """
+
     venue: str
     kind: str
     source: str
-    started_ts: int
-    max_age_s: float
+    desk: Desk
+    feeds: Feeds
+    reconciler: Reconciler
+    shut: Shut | None = None
+    more: Callable[[], Mapping[str, object]] = dict
+
+    def reasons(self, max_age_s: float) -> list[str]:
+        """Why it is not ready; empty when it is."""
+        if self.shut is not None:
+            return [f"{self.venue} cannot be opened: {self.shut.reason}"]
+        found: list[str] = []
+        if not self.desk.engine.markets:
+            found.append("markets are not loaded")
+        if not self.reconciler.ready:
+            found.append("the account is not reconciled")
+            if self.reconciler.why:
+                found.append(f"{self.venue}: {self.reconciler.why}"[:LONGEST])
+        age = self.feeds.age_s
+        if age > max_age_s:
+            found.append(f"nothing from {self.venue} for {age:.0f} s")
+        if self.desk.store.state is not State.OK:
+            found.append(f"the journal is {self.desk.store.state}")
+        return found
+
+    @property
+    def feeding(self) -> tuple[Level, str]:
+        """How its streams are."""
+        if self.shut is None and self.feeds.silent:
+            return "degraded", "silent"
+        return "ok", ""
+
+    @property
+    def level(self) -> tuple[Level, str]:
+        """How it is."""
+        if self.shut is not None:
+            return "down", self.shut.code
+        if not self.reconciler.ready:
+            return "starting", self.reconciler.why[:LONGEST] or "not reconciled"
+        return self.feeding
+
+    @property
+    def word(self) -> str:
+        """How its venue is, in one word."""
+        if self.shut is not None:
+            return "maintenance" if self.shut.maintenance else "down"
+        said = self.more().get("status", "ok")
+        if said == "ok" and (self.feeds.silent or not self.reconciler.ready):
+            return "degraded"
+        return str(said)
+
+    def row(self) -> Entry:
+        """Describe it."""
+        told = self.more()
+        row: Entry = {
+            "id": self.venue,
+            "kind": self.kind,
+            "status": self.word,
+            "source": self.source,
+            "eta": told.get("eta"),
+            "url": told.get("url"),
+            "last_msg_ts": self.asof,
+            "latency_ms": told.get("latency_ms"),
+            "reconnects": told.get("reconnects", 0),
+        }
+        if self.shut is not None:
+            row |= {
+                "code": self.shut.code,
+                "reason": self.shut.reason,
+                "retry_s": self.shut.retry_s,
+                "tried_ts": self.shut.ts,
+            }
+        return row
+
+    @property
+    def asof(self) -> int | None:
+        """Last proof of life [wire ms]; None while it is not open."""
+        return None if self.shut is not None else self.feeds.asof // MS
 
 
 class Status:
     """Looks at the parts; keeps since when each is as it is.
 
     Attributes:
+        accounts: All of them, the first one first.
         bots: Judges the bots, which are above the desk.
     """
 
     def __init__(
-        self,
-        *,
-        about: About,
-        desk: Desk,
-        feeds: Feeds,
-        reconciler: Reconciler,
-        now: Callable[[], int],
+        self, *, about: About, accounts: Sequence[Watched], now: Callable[[], int]
     ) -> None:
         self._about = about
-        self._desk = desk
-        self._feeds = feeds
-        self._reconciler = reconciler
+        self.accounts = list(accounts)
         self._now = now
         self._since: dict[str, tuple[Level, int]] = {}
         self.stopping = False
@@ -67,7 +175,12 @@ class Status:
     @property
     def source(self) -> str:
         """Where the prices come from."""
-        return self._about.source
+        return ", ".join(dict.fromkeys(account.source for account in self.accounts))
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one account."""
+        return len(self.accounts) > 1
 
     # -- readiness ---------------------------------------------------------------------------------
 
@@ -76,15 +189,9 @@ class Status:
         found: list[str] = []
         if self.stopping:
             found.append("stopping")
-        if not self._desk.engine.markets:
-            found.append("markets are not loaded")
-        if not self._reconciler.ready:
-            found.append("the account is not reconciled")
-        age = self._feeds.age_s
-        if age > self._about.max_age_s:
-            found.append(f"nothing from {self._about.venue} for {age:.0f} s")
-        if self._desk.store.state is not State.OK:
-            found.append(f"the journal is {self._desk.store.state}")
+        for account in self.accounts:
+            front = f"{account.venue}: " if self.several else ""
+            found += [f"{front}{why}" for why in account.reasons(self._about.max_age_s)]
         return found
 
     def health(self) -> Mapping[str, object]:
@@ -93,23 +200,26 @@ class Status:
 
     # -- status ------------------------------------------------------------------------------------
 
+    def trading_state(self) -> TradingState:
+        """Give the strictest state that holds for the whole of an account."""
+        states = {account.desk.engine.state() for account in self.accounts}
+        return next(state for state in STRICTEST if state in states)
+
     def components(self) -> dict[str, tuple[Level, str]]:
         """Judge each part."""
-        store = self._desk.store
-        feeds: tuple[Level, str] = ("ok", "")
-        if self._feeds.silent:
-            feeds = ("degraded", "silent")
-        venue: tuple[Level, str] = feeds
-        if not self._reconciler.ready:
-            venue = ("starting", "not reconciled")
+        stores = [account.desk.store for account in self.accounts]
+        # One that fails speaks for all: the worst word, and the rows that wait in all of them.
+        state = max((store.state for store in stores), key=list(WORDS).index)
+        waiting = sum(store.waiting for store in stores)
+        silent = [account.feeding for account in self.accounts if account.feeding[0] != "ok"]
         return {
-            "store": (WORDS[store.state], store.state),
-            "journal": (WORDS[store.state], f"{store.waiting} rows waiting"),
+            "store": (WORDS[state], state),
+            "journal": (WORDS[state], f"{waiting} rows waiting"),
             "engine": ("ok", ""),
             "hub": ("ok", ""),
-            "feeds": feeds,
+            "feeds": silent[0] if silent else ("ok", ""),
             "bots": self.bots(),
-            f"venue:{self._about.venue}": venue,
+            **{f"venue:{account.venue}": account.level for account in self.accounts},
         }
 
     def level(self) -> str:
@@ -117,37 +227,33 @@ class Status:
         parts = self.components()
         if any(parts[name][0] == "down" for name in VITAL):
             return "down"
+        if any(account.word == "maintenance" for account in self.accounts):
+            return "maintenance"
         return "ok" if all(level == "ok" for level, _ in parts.values()) else "degraded"
 
     def venues(self) -> list[Entry]:
         """Describe the venues, at length."""
-        status = "ok"
-        if self._feeds.silent or not self._reconciler.ready:
-            status = "degraded"
-        return [
-            {
-                "id": self._about.venue,
-                "kind": self._about.kind,
-                "status": status,
-                "source": self._about.source,
-                "eta": None,
-                "url": None,
-                "last_msg_ts": self._feeds.asof // MS,
-                "latency_ms": None,
-                "reconnects": 0,
-            }
-        ]
+        rows = [account.row() for account in self.accounts]
+        if self.several:
+            for account, row in zip(self.accounts, rows, strict=True):
+                reasons = account.reasons(self._about.max_age_s)
+                row |= {
+                    "trading_state": account.desk.engine.state(),
+                    "ready": not reasons,
+                    "reasons": reasons,
+                }
+        return rows
 
     def facts(self) -> Mapping[str, object]:
         """Tell what a connection learns when it has authenticated."""
         return {
-            "trading_state": self._desk.engine.state(),
-            "venues": [{"id": v["id"], "status": v["status"]} for v in self.venues()],
+            "trading_state": self.trading_state(),
+            "venues": [{"id": a.venue, "status": a.word} for a in self.accounts],
         }
 
     def asof(self) -> Mapping[str, int | None]:
         """Tell each venue's last proof of life [ms]."""
-        return {self._about.venue: self._feeds.asof // MS}
+        return {account.venue: account.asof for account in self.accounts}
 
     def row(self) -> Mapping[str, object]:
         """Make the object of channel `status`."""
@@ -161,26 +267,29 @@ class Status:
             "protocol": 1,
             "environment": about.environment,
             "mode": about.mode,
-            "trading_state": self._desk.engine.state(),
+            "trading_state": self.trading_state(),
             "halts": [
-                {
-                    "scope": halt.scope,
-                    "state": halt.state,
-                    "reason": halt.reason,
-                    "by": halt.by,
-                    "ts": halt.ts // MS,
-                }
-                for halt in self._desk.engine.halts.values()
+                halt_row(halt) | ({"venue": account.venue} if self.several else {})
+                for account in self.accounts
+                for halt in account.desk.engine.halts.values()
             ],
             "venues": self.venues(),
             "components": {
                 name: {"status": level, "detail": detail, "since_ts": self._changed(name, level)}
                 for name, (level, detail) in self.components().items()
             },
-            "orders": self._desk.tally.row(),
+            "orders": self._orders(),
             "uptime_s": (now - about.started_ts) // 1000,
             "started_ts": about.started_ts,
         }
+
+    def _orders(self) -> dict[str, int]:
+        """Add up what the accounts have counted."""
+        made: dict[str, int] = {}
+        for account in self.accounts:
+            for name, count in account.desk.tally.row().items():
+                made[name] = made.get(name, 0) + count
+        return made
 
     def _changed(self, name: str, level: Level) -> int:
         known = self._since.get(name)
@@ -194,6 +303,18 @@ class Status:
         return (
             self.level(),
             not self.reasons(),
-            self._desk.engine.state(),
+            self.trading_state(),
             *(level for level, _ in parts.values()),
+            *(account.shut.reason for account in self.accounts if account.shut is not None),
         )
+
+
+def halt_row(halt: Halt) -> Entry:
+    """Make the entry of a halt."""
+    return {
+        "scope": halt.scope,
+        "state": halt.state,
+        "reason": halt.reason,
+        "by": halt.by,
+        "ts": halt.ts // MS,
+    }

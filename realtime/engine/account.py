@@ -69,11 +69,11 @@ class Account:
 
     __slots__ = (
         "_bookings",
-        "_homes",
         "_markets",
         "_trade_pnl",
         "_venue",
         "balances",
+        "believed",
         "books",
         "bots",
         "day_fees",
@@ -81,7 +81,9 @@ class Account:
         "day_realized",
         "day_transfers",
         "doubts",
+        "due",
         "exits",
+        "homes",
         "opened_ts",
         "positions",
         "shares",
@@ -95,7 +97,7 @@ class Account:
         self._venue = venue
         self._markets = markets
         # The one spot market in which a currency's holding is shown as a position.
-        self._homes = homes(markets, currency)
+        self.homes = homes(markets, currency)
         # The venue's word, by row id and summed over wallets by currency.
         self.balances: dict[str, Balance] = {}
         self.told: Sums = {}
@@ -103,6 +105,9 @@ class Account:
         self.books: Sums = {}
         # Currencies (or symbols) whose books differ from the venue's: since when, and by how much.
         self.doubts: dict[str, tuple[int, Decimal]] = {}
+        # Those that have lasted: the venue is to say it again; and those of which it has.
+        self.due: set[str] = set()
+        self.believed: set[str] = set()
         self.positions: dict[str, Position] = {}
         self._trade_pnl: Sums = {}
         self._bookings: dict[tuple[str, str], Booking] = {}
@@ -142,7 +147,7 @@ class Account:
 
     def home(self, currency: str) -> str | None:
         """The symbol under which a spot holding is shown; None for cash."""
-        return self._homes.get(currency)
+        return self.homes.get(currency)
 
     def held(self, symbol: str) -> bool:
         """Whether a position is large enough to trade."""
@@ -191,23 +196,36 @@ class Account:
         """Compare our books with the venue's word and remember since when they differ."""
         difference = self.difference(key)
         if abs(difference) <= NOISE:
-            self.doubts.pop(key, None)
+            self._trust(key)
             return ZERO
         if key not in self.doubts or self.doubts[key][1] != difference:
+            self._trust(key)
             self.doubts[key] = (ts, difference)
         return difference
 
+    def word(self, key: str, ts: int) -> None:
+        """Take that the venue has just said a figure: it may be the second time that it differs (2.6)."""
+        self.compare(key, ts)
+        if key in self.due:
+            self.believed.add(key)
+
     def lasting(self, ts: int) -> list[tuple[str, Decimal]]:
-        """Differences that have stayed as they are for long enough to be believed."""
+        """Differences that have stayed as they are for long enough, and that the venue has said twice."""
         if not self.doubts:
             return []
         for key in list(self.doubts):
             self.compare(key, ts)
+        self.due |= {key for key, (since, _) in self.doubts.items() if ts - since >= LASTING}
         return [
             (key, difference)
-            for key, (since, difference) in sorted(self.doubts.items())
-            if ts - since >= LASTING
+            for key, (_, difference) in sorted(self.doubts.items())
+            if key in self.believed
         ]
+
+    def _trust(self, key: str) -> None:
+        self.doubts.pop(key, None)
+        self.due.discard(key)
+        self.believed.discard(key)
 
     def tell(self, seen: Position) -> tuple[Position, Position]:
         """Take the venue's word on a derivative: leverage, margin, liquidation; before and after."""
@@ -440,12 +458,14 @@ class Account:
                 ts=ts,
             )
             self.positions[symbol] = new
-            self.doubts.pop(symbol, None)
+            self._trust(symbol)
             return old, new
         if kind == "opening" and self.opened_ts is None:
             self.opened_ts = ts
         self._count(self.books, currency, amount)
-        self.doubts.pop(currency, None)
+        self._trust(currency)
+        if kind == "fee":
+            self._count(self.day_fees, currency, -amount)
         if kind in {"funding", "insurance"}:
             self._count(self.day_realized, currency, amount)
             held = self.positions.get(symbol) if symbol is not None else None
@@ -455,7 +475,7 @@ class Account:
             self.positions[held.symbol] = paid
             self._count(self._trade_pnl, held.symbol, amount)
             return held, paid
-        if kind != "opening":
+        if kind not in {"opening", "fee"}:
             self._count(self.day_transfers, currency, amount)
         home = self.home(currency)
         if home is None or not amount:

@@ -160,15 +160,36 @@ def returns_of_holdings(
 # --- the account ------------------------------------------------------------------------------
 
 
-def risk_view(state: State, ts: int) -> RiskView:
-    """Assess the account (F16)."""
+def risk_level(state: State, ts: int) -> str:
+    """Name the level of the account, as `risk_view` does with much besides."""
     limits, equity = state.limits, state.equity_now(ts)
+    marked = _marked(state)
+    largest: Decimal | None = ZERO
+    for held in marked:
+        notional = in_valuation(state, held, held.notional)
+        largest = None if notional is None or largest is None else max(largest, notional)
     e = equity.value if equity.value is not None and equity.value > 0 else None
-    marked = [
+    concentration = None if largest is None or e is None else largest / e
+    loss, _ = loss_and_fall(state, equity.value)
+    used = _used(loss, limits.max_daily_loss)
+    count = points(concentration, len(marked), limits.max_open_positions, used)
+    return _level(state.halts.get(ALL), limits.max_daily_loss, loss, count)
+
+
+def _marked(state: State) -> list[Marked]:
+    """Everything held, at the price now."""
+    return [
         mark_position(state, held)
         for held in held_positions(state)
         if state.account.held(held.symbol)
     ]
+
+
+def risk_view(state: State, ts: int) -> RiskView:
+    """Assess the account (F16)."""
+    limits, equity = state.limits, state.equity_now(ts)
+    e = equity.value if equity.value is not None and equity.value > 0 else None
+    marked = _marked(state)
     notionals = [in_valuation(state, held, held.notional) for held in marked]
     known = [notional for notional in notionals if notional is not None]
     whole = len(known) == len(notionals)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from realtime.engine.market import down, plain
+from realtime.engine.market import brief, down, plain
 from realtime.engine.orders import evolve
 from realtime.engine.quotes import Walk
 from realtime.engine.state import Equity, State
@@ -247,7 +247,7 @@ class Verdict:
             if self.whole:
                 self.judge(rule, ok=True, limit=limit, value=value, unit=unit)
         else:
-            message = f"{what} {plain(value)} {unit} exceeds {rule} {plain(limit)} {unit}"
+            message = f"{what} {brief(value)} {unit} exceeds {rule} {plain(limit)} {unit}"
             self.judge(rule, False, limit, value, unit, message, field)
 
     def missing(

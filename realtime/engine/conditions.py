@@ -110,11 +110,23 @@ def examine(seen: Seen, bounds: Bounds) -> list[Check]:
         for name, part in parts
         if part is None
     ]
+    if not all(map(priced, seen.bars)):
+        checks.append(Check(name="ohlcv_invalid", value=None, threshold=None, ok=False))
     return checks
 
 
+def priced(bar: Ohlcv) -> bool:
+    """Tell whether all prices of a bar are prices: venues were seen to send bars of zeros."""
+    return bar.open > 0 and bar.high > 0 and bar.low > 0 and bar.close > 0
+
+
 def volatility(bars: Sequence[Ohlcv]) -> float | None:
-    """Sample standard deviation of close-to-close returns [fraction per bar]; None below three bars."""
+    """Sample standard deviation of close-to-close returns [fraction per bar].
+
+    None below three bars, and where one of them has no price.
+    """
+    if not all(map(priced, bars)):
+        return None
     returns = [two.close / one.close - 1 for one, two in pairwise(bars)]
     if len(returns) < 2:
         return None

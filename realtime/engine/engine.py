@@ -175,6 +175,12 @@ class Engine:
         return self._state.account.balances
 
     @property
+    def doubts(self) -> frozenset[str]:
+        """Currencies and symbols whose books have differed from the venue's word for long: it is asked again."""
+        account = self._state.account
+        return frozenset(account.due - account.believed)
+
+    @property
     def books(self) -> Mapping[str, OrderBook]:
         """By symbol."""
         return self._state.quotes.books
@@ -292,6 +298,11 @@ class Engine:
         with localcontext(MONEY):
             return assessment.risk_view(self._state, ts)
 
+    def risk_level(self, ts: int) -> str:
+        """The account's level alone: what has to be looked at more often than the whole."""
+        with localcontext(MONEY):
+            return assessment.risk_level(self._state, ts)
+
     def score(self, symbol: str, score: float) -> None:
         """Remember the risk score 0..1 of a symbol's last signal, for the assessment; it decides nothing."""
         self._state.scores[symbol] = Decimal(repr(score))
@@ -328,6 +339,14 @@ class Engine:
         """The inferred fill for what an order's row shows and its fills do not; after fills were fetched."""
         with localcontext(MONEY):
             return decide.missing_fills(self._state, order_id, ts)
+
+    @property
+    def given(self) -> Mapping[str, object]:
+        """What this engine was made with or is told again, and no fact has made, by name.
+
+        Everything else that hangs on an engine to which only facts were given is made by them alone.
+        """
+        return self._state.given
 
     def dump(self) -> Iterator[str]:
         """All state that facts have made, line by line, in a fixed order."""

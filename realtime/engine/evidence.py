@@ -8,6 +8,7 @@ from decimal import Decimal
 from hashlib import sha256
 
 from realtime.engine.acts import follow
+from realtime.engine.content import BY_CONTENT, waits
 from realtime.engine.core import NO_AMEND, Core, Out
 from realtime.engine.orders import STRANGE, evolve, step
 from realtime.model.events import (
@@ -58,7 +59,7 @@ def seen(core: Core, row: OrderSeen, out: Out) -> None:
     if not changes:
         return
     out.insert(0, Record(row))
-    evidence = "answer" if row.evidence == "answer" else "found"
+    evidence = row.evidence if row.evidence in {"answer", BY_CONTENT} else "found"
     new = core.alter(order, changes, out, ts=row.ts, evidence=evidence)
     orders.set_asof(order.id, row.asof)
     core.gap(new, row.ts)
@@ -154,6 +155,9 @@ def external(core: Core, row: OrderSeen, out: Out) -> None:
     if row.status.ended or row.symbol not in core.state.markets:
         return  # what it did is in the balances
     orders = core.state.orders
+    streamed = row.evidence == "stream" and row.venue_client_id is None
+    if streamed and waits(orders, row.symbol, row.side, row.asof):
+        return  # it may be one of ours whose answer is on its way: a list will tell
     back = orders.forgot(row.symbol, row.exchange_order_id, row.venue_client_id)
     if back and row.evidence == "stream":
         # Rows of a stream may come late, and with what they were compared with it is gone: a list will tell.

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from realtime.engine.account import Booked
+from realtime.engine.content import waits
 from realtime.engine.core import Core, Out, position_effect
 from realtime.engine.evidence import is_late, overfill, report_stranger, stranger
 from realtime.engine.orders import is_entry, terminal
@@ -38,6 +39,8 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
         opened = state.account.opened_ts
         if opened is not None and seen.ts < opened:
             return  # it is in what the first look at the account found
+        if seen.venue_client_id is None and waits(orders, seen.symbol, seen.side, seen.ts):
+            return  # it may be one of ours whose answer is on its way: it is asked for again
         late = orders.forgot(seen.symbol, seen.exchange_order_id, seen.venue_client_id)
         order = stranger(
             core,

@@ -89,3 +89,16 @@ def plain(value: Decimal) -> str:
     if "." in written:
         written = written.rstrip("0").rstrip(".")
     return "0" if written == "-0" else written
+
+
+def brief(value: Decimal, rounding: str = ROUND_CEILING) -> str:
+    """Write a number of a message: what was typed stays, a quotient is cut to six figures.
+
+    Args:
+        value: Any.
+        rounding: Away from the limit it is compared with, so that the message never shows it as kept.
+    """
+    if len(value.as_tuple().digits) <= 12:
+        return plain(value)
+    places = max(0, 5 - value.adjusted())
+    return plain(value.quantize(Decimal(1).scaleb(-places), rounding))

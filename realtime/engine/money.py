@@ -48,7 +48,7 @@ def balance(core: Core, fact: BalanceSeen, out: Out) -> None:
             ts=balance.ts,
         )
         core.apply(opening, out)
-    account.compare(currency, balance.ts)
+    account.word(currency, balance.ts)
     if changed:
         out.append(BalanceChanged(balance))
 
@@ -87,7 +87,7 @@ def position(core: Core, fact: PositionSeen, out: Out) -> None:
         )
         core.apply(opening, out)
         return
-    account.compare(seen.symbol, seen.ts)
+    account.word(seen.symbol, seen.ts)
     if new != old and new.amount:
         out.append(PositionChanged(new))
 

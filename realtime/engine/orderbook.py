@@ -10,63 +10,120 @@ Rules of this file:
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, localcontext
+from itertools import islice
 from math import inf
+from typing import Final
 
 from realtime.model.market import MONEY, ZERO, BookDelta, BookSnapshot, Level
 from realtime.model.orders import Side
 
 
-class Ladder:
-    """One side of a book. Keys grow away from the touch: asks by price, bids by minus price."""
+NEAR: Final = 50
+"""Levels that are kept sorted at least."""
 
-    __slots__ = ("_horizon", "_sign", "_tops", "keys", "levels")
+
+class Ladder:
+    """One side of a book. Keys grow away from the touch: asks by price, bids by minus price.
+
+    Only the levels near the touch are kept sorted, the rest when somebody reads that far: of a message of 36
+    levels two thirds lie where nobody looks.
+
+    Attributes:
+        near: Sorted keys of the best levels; empty only where there is no level at all.
+        levels: All of them, by key.
+    """
+
+    __slots__ = ("_edge", "_horizon", "_sign", "_tops", "_want", "levels", "near")
 
     def __init__(self, sign: float) -> None:
-        self.keys: list[float] = []
+        self.near: list[float] = []
         self.levels: dict[float, Level] = {}
         self._sign = sign
         self._tops: dict[int, tuple[Level, ...]] = {}
         # The deepest key that a cached top depends on: a change beyond it leaves the cache valid.
         self._horizon = -inf
+        # Keys up to here are in `near`, the others in `levels` alone; without end when all are sorted.
+        self._edge = inf
+        # How many levels the deepest reader wants; sorting is worth while for them.
+        self._want = NEAR
 
     def load(self, rows: Iterable[Level]) -> None:
         """Replace everything."""
         sign = self._sign
         self.levels = {sign * float(row[0]): row for row in rows if row[1].strip("0.")}
-        self.keys = sorted(self.levels)
         self._tops.clear()
         self._horizon = -inf
+        self._want = NEAR
+        self._sort()
+        self._cut()
 
     def apply(self, rows: Iterable[Level]) -> None:
         """Set levels; amount zero deletes one, known or not."""
-        sign, levels, keys, horizon = self._sign, self.levels, self.keys, self._horizon
+        sign, levels, near = self._sign, self.levels, self.near
+        edge, horizon = self._edge, self._horizon
         for row in rows:
             key = sign * float(row[0])
             if row[1].strip("0."):
-                if key not in levels:
-                    insort(keys, key)
+                if key <= edge and key not in levels:
+                    insort(near, key)
                 levels[key] = row
             elif key in levels:
-                del levels[key], keys[bisect_left(keys, key)]
+                del levels[key]
+                if key <= edge:
+                    del near[bisect_left(near, key)]
             else:
                 continue
             if key <= horizon:
                 self._tops.clear()
                 self._horizon = horizon = -inf
+        if not near:
+            self._sort()
+            self._cut()
+        elif len(near) > 4 * self._want:
+            self._cut()
 
     def top(self, depth: int) -> tuple[Level, ...]:
         """The best `depth` levels, best first; all of them when there are fewer."""
         held = self._tops.get(depth)
         if held is None:
-            keys = self.keys[:depth]
+            if len(self.near) < depth and self._edge < inf:
+                self._want = max(self._want, depth)
+                self._sort()
+            keys = self.near[:depth]
             held = self._tops[depth] = tuple([self.levels[key] for key in keys])
             # A short side grows at its end, so any change reaches it.
             self._horizon = max(self._horizon, keys[-1] if len(keys) == depth else inf)
         return held
 
+    @property
+    def keys(self) -> list[float]:
+        """All keys, sorted; to be read at once."""
+        if self._edge < inf:
+            self._sort()
+        return self.near
+
+    def walk(self) -> Iterator[float]:
+        """Keys, best first, sorted as far as it gets; the ladder must not change meanwhile."""
+        near = self.near
+        yield from near
+        if len(near) < len(self.levels):
+            yield from islice(self.keys, len(near), None)
+
     def __iter__(self) -> Iterator[Level]:
         """Levels, best first; the ladder must not change meanwhile."""
-        return (self.levels[key] for key in self.keys)
+        return map(self.levels.__getitem__, self.walk())
+
+    def _sort(self) -> None:
+        """Sort everything; whoever walks `near` meanwhile stays where it is."""
+        self.near = sorted(self.levels)
+        self._edge = inf
+
+    def _cut(self) -> None:
+        """Keep what readers want sorted, and what a cached top depends on."""
+        keep = 2 * self._want
+        if len(self.near) > keep and self._horizon <= self.near[keep - 1]:
+            del self.near[keep:]
+            self._edge = self.near[-1]
 
 
 class OrderBook:
@@ -111,18 +168,18 @@ class OrderBook:
     def best_bid(self) -> Level | None:
         """The highest bid (price [quote], amount [base]), None without bids."""
         bids = self.bids
-        return bids.levels[bids.keys[0]] if bids.keys else None
+        return bids.levels[bids.near[0]] if bids.near else None
 
     @property
     def best_ask(self) -> Level | None:
         """The lowest ask (price [quote], amount [base]), None without asks."""
         asks = self.asks
-        return asks.levels[asks.keys[0]] if asks.keys else None
+        return asks.levels[asks.near[0]] if asks.near else None
 
     @property
     def crossed(self) -> bool:
         """Whether the best bid is at or above the best ask: such a book is wrong and not shown."""
-        bids, asks = self.bids.keys, self.asks.keys
+        bids, asks = self.bids.near, self.asks.near
         return bool(bids and asks) and -bids[0] >= asks[0]
 
     @property

@@ -6,12 +6,12 @@ whose distance, pace and owner were judged with its parent, so G11 and G20 to G2
 """
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 from realtime.engine.account import STREAK_ENDS
 from realtime.engine.case import Case, Verdict
 from realtime.engine.combine import risk_score
-from realtime.engine.market import down, nearest, on_grid, plain
+from realtime.engine.market import brief, down, nearest, on_grid, plain
 from realtime.engine.sizing import exact
 from realtime.engine.state import State
 from realtime.model.errors import Code
@@ -234,7 +234,8 @@ def funds(case: Case, state: State, verdict: Verdict) -> None:
     ok = need <= free
     if ok and not verdict.whole:
         return
-    message = f"needs {plain(need)} {currency}, available {plain(max(free, ZERO))} {currency}"
+    there = brief(max(free, ZERO), ROUND_FLOOR)
+    message = f"needs {brief(need)} {currency}, available {there} {currency}"
     verdict.judge("insufficient_funds", ok, free, need, currency, message)
 
 
@@ -775,7 +776,7 @@ def _least(
     if limit is None:
         verdict.judge(rule, ok=True, unit="probability")
         return
-    message = f"{what} {plain(value)} is below {rule} {plain(limit)}"
+    message = f"{what} {brief(value, ROUND_FLOOR)} is below {rule} {plain(limit)}"
     verdict.judge(
         rule,
         exempt or value >= limit,

@@ -150,6 +150,16 @@ class State:
             for symbol, market in markets.items()
         }
 
+    @property
+    def given(self) -> Mapping[str, object]:
+        """What no fact has made, by name: markets, prices, and what follows from the markets alone."""
+        return {
+            "markets": self.markets,
+            "quotes": self.quotes,
+            "siblings": self._siblings,
+            "homes": self.account.homes,
+        }
+
     # -- trading state -------------------------------------------------------------------------
 
     def halt_of(self, symbol: str | None, bot_id: str | None) -> Halt | None:

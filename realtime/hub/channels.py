@@ -417,6 +417,9 @@ TOPICS: Mapping[str, Topic] = {
 }
 """All topics by name (functional specification, section 6)."""
 
+WHOLE = frozenset({"signals", "bots", "bot", "backtest", "config", "monitoring", "logs", "status"})
+"""Topics of the whole server; all others have one stream per account."""
+
 Options = tuple[tuple[str, str], ...]
 """Options as they stand in a canonical name: sorted by name."""
 
@@ -511,6 +514,7 @@ def parse(
     groups: Groups = no_groups,
     studies: Studies = no_studies,
     venues: Container[str] = (),
+    first: str = "",
     timeframes: Collection[str] = TIMEFRAMES,
     ids: Mapping[str, Container[str]] = NO_IDS,
 ) -> Channel:
@@ -522,6 +526,7 @@ def parse(
         groups: Price steps offered for a symbol, as strings.
         studies: Reads the parameters of an indicator.
         venues: Ids that may stand behind `@`: empty unless several accounts are configured.
+        first: The one of them that is meant without `@`; the canonical name leaves it out.
         timeframes: Those offered by the venue.
         ids: Known ids by what they are ids of, e.g. `bot_id`.
 
@@ -541,6 +546,12 @@ def parse(
         raise Refused(Code.UNKNOWN_CHANNEL, f"no topic '{head}'; {hint}")
     if at and venue not in venues:
         raise Refused(Code.UNKNOWN_CHANNEL, f"no venue '{venue}' to choose; leave '@{venue}' out")
+    if at and head in WHOLE:
+        raise Refused(
+            Code.UNKNOWN_CHANNEL, f"'{head}' is of the whole server; leave '@{venue}' out"
+        )
+    if venue == first:
+        at = venue = ""
     _check_key(topic, key if colon else None, {"symbol": symbols, **ids})
     given = _split(topic, query) if mark else {}
     values: dict[str, str] = {}

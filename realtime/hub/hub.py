@@ -29,7 +29,7 @@ from realtime.hub.cohort import (
 from realtime.hub.frames import array_frame, text_frame
 from realtime.hub.logs import JournalStream, Old
 from realtime.hub.protocol import Close
-from realtime.hub.sources import Sources, permanent
+from realtime.hub.sources import Sources, account_of, permanent
 from realtime.hub.stream import Counts, Data, Reason, Sizes, Source, Stream, pack
 from realtime.hub.values import ValueFeed
 
@@ -106,7 +106,7 @@ class Hub(Sources):
         Args:
             base: Base name.
             stale: Whether it is silent now.
-            cause: `silent`, `disconnected`, `desync` or `maintenance`; None when it is back.
+            cause: `silent`, `disconnected`, `desync`, `maintenance` or `delisted`; None when it is back.
             venue: Its id.
             asof: Last proof of life [wire ms].
         """
@@ -210,18 +210,23 @@ class Hub(Sources):
     def _begin_all(self, reader: Reader, item: Wanted) -> dict[str, object]:
         """Subscribe to all symbols, present and future."""
         channel = item.channel
-        if not self._stars:
+        if not self._starred(channel.base):
             self.on_demand(channel.base, True)
         self._stars.setdefault(channel.name, {})[reader] = None
         for feed in list(self._values.values()):
-            if feed.topic.name == channel.topic:
+            if feed.topic.name == channel.topic and _is_of(channel, feed):
                 self._begin(reader, self._one_of(channel, feed), item, ())
         return {"channel": channel.name, "class": channel.kind, "resumed": False, "stale": False}
 
     def _one_of(self, star: Channel, feed: ValueFeed) -> Stream:
         """The stream of one symbol among all."""
-        symbol = feed.name.partition(":")[2]
-        return self._stream(parse(star.name.replace(ALL, symbol, 1), (symbol,)))
+        symbol = feed.name.partition(":")[2].partition("@")[0]
+        venues = () if star.venue is None else (star.venue,)
+        return self._stream(parse(star.name.replace(ALL, symbol, 1), (symbol,), venues=venues))
+
+    def _starred(self, base: str) -> bool:
+        """Whether anybody reads all symbols of an account."""
+        return any(name.partition("?")[0] == base for name in self._stars)
 
     def _begin(
         self, reader: Reader, stream: Stream, item: Wanted, old: Sequence[Old]
@@ -282,7 +287,7 @@ class Hub(Sources):
                 del self._stars[name][reader]
                 if not self._stars[name]:
                     del self._stars[name]
-                if not self._stars:
+                if not self._starred(channel.base):
                     self.on_demand(channel.base, False)
         for stream in list(reader.cursors):
             channel = stream.channel
@@ -494,6 +499,8 @@ class Hub(Sources):
                     self._leave(reader)
                     star = reader.subscriptions[name]
                     for feed in arrived:
+                        if not _is_of(star, feed):
+                            continue
                         stream = self._one_of(star, feed)
                         if stream not in reader.cursors:
                             self._begin(reader, stream, Wanted(channel=star), ())
@@ -560,6 +567,11 @@ class Hub(Sources):
             return False
         self._board.counts.writes += 1
         return reader.wire.write(blob) and not reader.closed
+
+
+def _is_of(star: Channel, feed: ValueFeed) -> bool:
+    """Whether a source is of the account whose symbols are all read."""
+    return account_of(feed.name) == (star.venue or "")
 
 
 def _within(stream: Stream, since: Since) -> bool:

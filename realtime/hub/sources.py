@@ -1,12 +1,22 @@
 """All feeds and streams: where what is published goes, and what exists because somebody reads it."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from functools import partial
 from typing import assert_never
 
 import orjson
 
 from realtime.hub.books import BookFeed, BookView
-from realtime.hub.channels import TOPICS, Channel, Kind, Studies, Topic, no_studies, parse
+from realtime.hub.channels import (
+    TOPICS,
+    WHOLE,
+    Channel,
+    Kind,
+    Studies,
+    Topic,
+    no_studies,
+    parse,
+)
 from realtime.hub.logs import JournalFeed, LogFeed, Old
 from realtime.hub.rows import RowFeed
 from realtime.hub.stream import Board, Counts, Data, Reason, Sizes, Stream
@@ -39,6 +49,7 @@ class Sources:
         symbols: Those that channel names may name.
         studies: Reads the parameters of indicators that they name.
         ids: Other ids that they may name, by what they are ids of (`bot_id`, `backtest_id`).
+        first: Id of the account whose channels have no `@`; empty while there is only one.
     """
 
     def __init__(
@@ -48,6 +59,10 @@ class Sources:
         self.symbols: Container[str] = ()
         self.studies: Studies = no_studies
         self.ids: dict[str, Container[str]] = {}
+        self.first = ""
+        # Of the other accounts by id: the symbols that their channels may name, and the epoch of their logs.
+        self._symbols: dict[str, Container[str]] = {}
+        self._epochs: dict[str, str] = {}
         self._boot = boot
         self._journal = journal
         self._board = Board(now, sizes or Sizes())
@@ -65,6 +80,26 @@ class Sources:
         for topic in TOPICS.values():
             if topic.kept:
                 self._stream(parse(topic.name, ()))
+
+    def add_account(self, account: str, journal: str) -> None:
+        """Make the channels of one more account, each called `topic@account`, before anything is published there.
+
+        Args:
+            account: Its id.
+            journal: Epoch of its journaled logs.
+        """
+        self._symbols[account] = ()
+        self._epochs[account] = journal
+        for topic in TOPICS.values():
+            if topic.kept and topic.name not in WHOLE:
+                self._stream(parse(f"{topic.name}@{account}", (), venues=(account,)))
+
+    def name_symbols(self, symbols: Container[str], account: str = "") -> None:
+        """Tell the symbols that channel names of an account may name; without an id, those of the first."""
+        if account:
+            self._symbols[account] = symbols
+        else:
+            self.symbols = symbols
 
     # --- facts for others -------------------------------------------------------------------------
 
@@ -103,10 +138,19 @@ class Sources:
         Raises:
             Refused: `unknown_channel` or `invalid`, see `channels.parse`.
         """
-        return parse(name, self.symbols, groups=self._groups, studies=self.studies, ids=self.ids)
+        account = account_of(name)
+        return parse(
+            name,
+            self._symbols.get(account, self.symbols),
+            groups=partial(self._groups, "markets" + name_mark(account, self._symbols)),
+            studies=self.studies,
+            venues=(self.first, *self._symbols) if self._symbols else (),
+            first=self.first,
+            ids=self.ids,
+        )
 
-    def _groups(self, symbol: str) -> Collection[str]:
-        row = self._tables["markets"].rows.get(symbol)
+    def _groups(self, markets: str, symbol: str) -> Collection[str]:
+        row = self._tables[markets].rows.get(symbol)
         found: Collection[str] = orjson.loads(row.data).get("groups", ()) if row else ()
         return found
 
@@ -282,7 +326,7 @@ class Sources:
             return stream
         feed = self._feed(channel.base)
         if channel.journaled:
-            epoch = self._journal
+            epoch = self._epochs.get(channel.venue or "", self._journal)
         elif self._dropped:
             # A stream made again must not look like its predecessor: no two of one name share a count.
             epoch = f"{self._boot}.{self._dropped}"
@@ -318,9 +362,19 @@ class Sources:
 
 def _topic(base: str, kind: Kind | None = None) -> Topic:
     """The topic of a base name; the kind is what the caller is about to publish."""
-    topic = TOPICS[base.partition("?")[0].partition(":")[0]]
+    topic = TOPICS[base.partition("?")[0].partition(":")[0].partition("@")[0]]
     assert kind in {None, topic.kind}, f"{base} is a {topic.kind}"
     return topic
+
+
+def account_of(name: str) -> str:
+    """The id behind `@` in the name of a channel or a source; empty without one."""
+    return name.partition("?")[0].partition("@")[2]
+
+
+def name_mark(account: str, accounts: Container[str]) -> str:
+    """What stands behind the topic in names of an account: nothing for the first."""
+    return f"@{account}" if account in accounts else ""
 
 
 def permanent(channel: Channel) -> bool:

@@ -361,7 +361,7 @@ class OrderSeen:
     Attributes:
         venue_client_id: None for orders placed elsewhere.
         asof: The venue's own time of the row [ns]; an older row changes nothing.
-        evidence: `stream`, `found` (looked up), `answer` (a late answer).
+        evidence: `stream`, `found` (looked up), `answer` (a late answer), `content` (matched by content, 2.3).
     """
 
     venue: str
@@ -422,7 +422,8 @@ class Transferred:
     """A deposit (amount above zero), withdrawal, funding or insurance entry.
 
     Attributes:
-        kind: `deposit`, `withdrawal`, `funding`, `insurance`; of the engine itself `opening` (found at
+        kind: `deposit`, `withdrawal`, `funding`, `insurance`, `fee` (in a second currency, of the fill that `id`
+            names); of the engine itself `opening` (found at
             the first look), `external` (a balance that no fill explains) and `position` (a derivative
             that no fill explains: `amount` contracts of `symbol`, `cost` as far as the venue tells).
         id: Booked once.

@@ -188,7 +188,7 @@ class Stale:
 
     Attributes:
         symbol: None means everything of the venue, its account included.
-        cause: `silent`, `disconnected`, `desync` or `maintenance`; None when fresh again.
+        cause: `silent`, `disconnected`, `desync`, `maintenance` or `delisted`; None when fresh again.
         asof: Time of the last proof of life [ns].
     """
 

@@ -4,6 +4,7 @@ from realtime.store.driver import Driver, Sqlite
 from realtime.store.recovery import backup, recover, verify
 from realtime.store.rows import (
     Entry,
+    Keep,
     Page,
     Projection,
     Projector,
@@ -23,6 +24,7 @@ from realtime.store.writer import State
 __all__ = [
     "Driver",
     "Entry",
+    "Keep",
     "Page",
     "Projection",
     "Projector",

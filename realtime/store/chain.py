@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
-from realtime.store.driver import Connection, Value, one
+from realtime.store.driver import Connection, Value, number, one
 from realtime.store.rows import LOGS, Cell, Pending, Row
 from realtime.store.schema import COLUMNS
 
@@ -57,19 +57,47 @@ def note(connection: Connection, name: str) -> str | None:
     return str(row[0]) if row else None
 
 
+def hash_of(connection: Connection, seq: int) -> bytes | None:
+    """Read the hash of a row as it is stored; None when there is no such row."""
+    row = one(connection, "SELECT hash FROM journal WHERE seq = ?", (seq,))
+    return row[0] if row and isinstance(row[0], bytes) else None
+
+
 class Walk:
-    """Reads the journal from its first row on and proves every row on the way.
+    """Reads the journal row by row and proves every one on the way.
 
     Attributes:
-        seq: The last row proven; 0 before the first.
+        seq: The last row proven; at the beginning the one before the first to be read.
         hash: Its hash.
+
+    Args:
+        connection: The file.
+        after: Row to begin behind, taken for proven; 0 begins with the first.
+
+    Raises:
+        Broken: There is no row `after`.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, after: int = 0) -> None:
         self._connection = connection
         self._numbers = dict.fromkeys(LOGS, 0)
-        self.seq = 0
+        self.seq = after
         self.hash = genesis(note(connection, "origin") or "")
+        if after:
+            self._begin_behind(after)
+
+    def _begin_behind(self, after: int) -> None:
+        found = hash_of(self._connection, after)
+        if found is None:
+            raise Broken(after, "missing")
+        self.hash = found
+        for table in LOGS:
+            # From the newest entry back: n and seq rise together, and there is no index on seq.
+            self._numbers[table] = number(
+                self._connection,
+                f"SELECT n FROM {table} WHERE seq <= ? ORDER BY n DESC LIMIT 1",  # noqa: S608 - our names
+                (after,),
+            )
 
     def page(self, limit: int) -> list[Row]:
         """Read and prove the next rows.

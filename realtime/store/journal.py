@@ -18,6 +18,7 @@ from realtime.store.files import publish
 from realtime.store.rows import (
     LOGS,
     Cell,
+    Keep,
     Keyed,
     Log,
     Pending,
@@ -29,6 +30,8 @@ from realtime.store.schema import COLUMNS, COMMIT, MIGRATIONS, SOURCES, migrate,
 
 
 _BACKUP_PAGES: Final = 256
+_PRUNED: Final = 500
+"""Rows deleted at a time: a commit waits for one such step at most."""
 _DAMAGE: Final = frozenset({1, 11, 26})  # ERROR (a table is missing), CORRUPT, NOTADB
 
 
@@ -207,11 +210,35 @@ class Journal:
         self.connection.execute(COMMIT, content.params(None))
         return len(rows)
 
+    def prune(self, table: Keyed, keep: Keep) -> bool:
+        """Delete some of the oldest rows of a table, at most `_PRUNED`; whether there may be more.
+
+        The time up to which rows are gone is noted, so that a comparison with the journal can leave them out.
+        """
+        connection = self.connection
+        kept = f"SELECT ts FROM {table} ORDER BY ts DESC LIMIT 1 OFFSET ?"  # noqa: S608 - our names
+        oldest = number(connection, kept, (keep.rows - 1,))
+        since = max(number(connection, f"SELECT max(ts) FROM {table}") - keep.ns, oldest)  # noqa: S608 - our names
+        sql = f"SELECT key, ts FROM {table} WHERE ts < ? ORDER BY ts LIMIT ?"  # noqa: S608 - our names
+        old = list(connection.execute(sql, (since, _PRUNED)))
+        if not old:
+            return False
+        with self._transaction():
+            keys = orjson.dumps([key for key, _ in old]).decode()
+            doomed = f"DELETE FROM {table} WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608 - our names
+            connection.execute(doomed, (keys,))
+            self._note(f"pruned {table}", str(old[-1][1]))
+        return len(old) == _PRUNED
+
     # -- reading and keeping ---------------------------------------------------------------------
 
-    def walk(self) -> Walk:
-        """Begin to read the journal from its first row, proving the chain."""
-        return Walk(self.connection)
+    def walk(self, after: int = 0) -> Walk:
+        """Begin to read the journal behind a row, 0 for all of it, proving the chain from there on.
+
+        Raises:
+            Broken: There is no such row.
+        """
+        return Walk(self.connection, after)
 
     def backup(self, target: Path, between: Callable[[], None] = lambda: None) -> None:
         """Copy the file while it is in use, and put the copy in place at once.

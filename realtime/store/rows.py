@@ -5,7 +5,7 @@ the store never looks into.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -185,6 +185,18 @@ class Space:
     level: Literal["ok", "warn", "reducing"]
 
 
+class Keep(NamedTuple):
+    """How much of a keyed table is kept; the journal itself keeps everything.
+
+    Attributes:
+        rows: The newest so many.
+        ns: Of these, those that are younger than this, counted from the newest [ns].
+    """
+
+    rows: int
+    ns: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """Bounds of the store.
@@ -199,6 +211,8 @@ class Sizes:
         retry_s: Pause between attempts while nothing can be written [s].
         page: Rows per page of a replay.
         backups: Backups kept by `rotate`.
+        keep: What is kept of tables that grow without end; others are kept whole.
+        prune_every: Rows of the journal between two looks at what may go.
     """
 
     batch: int = 256
@@ -210,3 +224,5 @@ class Sizes:
     retry_s: float = 1.0
     page: int = 2_000
     backups: int = 24
+    keep: Mapping[Keyed, Keep] = field(default_factory=dict)
+    prune_every: int = 5_000

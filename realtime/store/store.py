@@ -14,7 +14,7 @@ import orjson
 
 from realtime.model.errors import Code, Refused
 from realtime.store import files, queries, recovery
-from realtime.store.chain import Broken, Walk
+from realtime.store.chain import Broken, hash_of
 from realtime.store.driver import Driver, Sqlite
 from realtime.store.journal import Journal, Opening
 from realtime.store.rows import (
@@ -38,6 +38,8 @@ from realtime.store.writer import Answer, Request, State, Writer
 
 T = TypeVar("T")
 _NS_PER_MS: Final = 1_000_000
+MARGIN: Final = 100
+"""Rows of one event, at most: so many must fit into the queue before an event is looked at."""
 NO_FILTERS: Final[queries.Filters] = {}
 
 
@@ -151,6 +153,11 @@ class Store:
         self._writer.on_failure = call
 
     @property
+    def path(self) -> Path | None:
+        """The file; None for a journal in memory."""
+        return self._path
+
+    @property
     def seq(self) -> int:
         """The last row handed over; it may still wait."""
         return self._seq
@@ -159,6 +166,11 @@ class Store:
     def waiting(self) -> int:
         """Rows handed over and not yet durable."""
         return self._writer.waiting
+
+    @property
+    def crowded(self) -> bool:
+        """Whether hardly anything more can be taken, not even what venues report."""
+        return self._writer.waiting >= 2 * self._sizes.queue - MARGIN
 
     @property
     def busy(self) -> bool:
@@ -222,21 +234,28 @@ class Store:
 
     # -- reading -------------------------------------------------------------------------------
 
-    async def replay(self) -> AsyncIterator[Sequence[Row]]:
-        """Read the whole journal in order, in pages, proving its chain; used before the first append.
+    async def replay(self, after: int = 0) -> AsyncIterator[Sequence[Row]]:
+        """Read the journal in order, in pages, proving its chain.
+
+        Args:
+            after: Row to begin behind, which is taken for proven (see `hash_of`); 0 reads everything.
 
         Raises:
             StoreCorrupt: A row was changed or is missing.
         """
-        walk = await self._ask(lambda journal: journal.walk())
-        while rows := await self._ask(lambda _: self._proven(walk)):
+        walk = await self._ask(lambda journal: self._proven(lambda: journal.walk(after)))
+        while rows := await self._ask(lambda _: self._proven(lambda: walk.page(self._sizes.page))):
             yield rows
 
-    def _proven(self, walk: Walk) -> list[Row]:
+    def _proven(self, read: Callable[[], T]) -> T:
         try:
-            return walk.page(self._sizes.page)
+            return read()
         except Broken as broken:
             raise StoreCorrupt(self._path, str(broken)) from broken
+
+    async def hash_of(self, seq: int) -> bytes | None:
+        """Read the hash of a row, which covers all rows up to it; None when there is no such row."""
+        return await self._ask(lambda journal: hash_of(journal.connection, seq))
 
     async def logs(
         self, log: Log, first: int, last: int, filters: queries.Filters = NO_FILTERS

@@ -121,6 +121,7 @@ class Writer:
         self._asked = 0  # the loop's
         self._answered = 0  # the thread's
         self._held: list[Pending] = []  # the thread's: taken from the deque, not yet durable
+        self._prune_at = 0  # the thread's: row of the journal at which tables are looked at again
         self.state = State.OK
 
     @property
@@ -208,6 +209,19 @@ class Writer:
             if self._requests:
                 # One between two commits: a row waits for at most one question.
                 self._serve(journal)
+            self._prune(journal)
+
+    def _prune(self, journal: Journal) -> None:
+        """Delete what is too old of tables that grow without end, a little at a time."""
+        if journal.seq < self._prune_at or self.state is not State.OK:
+            return
+        more = False
+        # Nothing depends on it: what cannot be deleted now is deleted later.
+        with suppress(*self._driver.errors):
+            for table, keep in self._sizes.keep.items():
+                more = journal.prune(table, keep) or more
+        if not more:
+            self._prune_at = journal.seq + self._sizes.prune_every
 
     def write(self, journal: Journal) -> bool:
         """Commit the next batch; False when it has to be kept. Thread only."""

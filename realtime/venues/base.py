@@ -6,8 +6,8 @@ Rules of this file:
 3 Reading never raises a refusal for emptiness: an empty answer is evidence only when the venue gave it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from realtime.engine.matching import Exchange
 from realtime.engine.orderbook import OrderBook
@@ -36,7 +36,7 @@ class Venue(Protocol):
 
     @property
     def kind(self) -> str:
-        """`paper` or `replay`."""
+        """`paper`, `replay` or `live`."""
 
     @property
     def lookup_proven(self) -> bool:
@@ -90,6 +90,24 @@ class Venue(Protocol):
 
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """The newest public trades, oldest first."""
+
+
+Told = Callable[[bool, str], None]
+"""Takes whether the private data of an account can be trusted, and why not."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """What a venue offers beside the port when its account is somewhere else."""
+
+    def attend(self, told: Told) -> None:
+        """Say who is told when private data is in doubt, and when it is there again: compare everything then."""
+
+    def expect(self, orders: Iterable[Order]) -> None:
+        """Take in orders of before this process: their rows may not tell our client id (I3)."""
+
+    async def dead_mans_switch(self, seconds: float | None) -> bool:
+        """Arm or renew the venue's own timer, which cancels everything; None switches it off. Whether there is one."""
 
 
 class VenueLog(Protocol):

@@ -45,6 +45,79 @@ class Depth:
     delta: BookDelta
 
 
+class Join:
+    """The chain of update ids of one book.
+
+    Attributes:
+        last: Newest update in the book; None while a snapshot is awaited.
+        gaps: Holes found so far.
+    """
+
+    __slots__ = ("_waiting", "gaps", "last")
+
+    def __init__(self) -> None:
+        self.last: int | None = None
+        self.gaps = 0
+        self._waiting: deque[Depth] = deque(maxlen=BUFFER)
+
+    def push(self, depth: Depth) -> bool | None:
+        """Take a message.
+
+        Returns:
+            True: it belongs into the book now. False: it shows a hole, the book is wrong until the next snapshot.
+            None: it waits for a snapshot, or was heard before.
+        """
+        if self.last is None:
+            self._waiting.append(depth)
+            return None
+        if depth.last <= self.last:
+            return None  # heard before
+        if depth.previous is None:
+            fits = depth.first <= self.last + 1
+        else:
+            # The first one behind a snapshot overlaps it; every other one names its predecessor.
+            fits = depth.previous == self.last or depth.first <= self.last <= depth.last
+        if fits:
+            self.last = depth.last
+            return True
+        self.gaps += 1
+        self.last = None
+        self._waiting.append(depth)
+        return False
+
+    def start(self, update: int) -> tuple[list[BookDelta], BookDelta | None]:
+        """Start from a snapshot that holds everything up to `update`.
+
+        Returns:
+            What waited and belongs behind it, and what shows a hole if there is one.
+        """
+        self.last = update
+        waiting, self._waiting = self._waiting, deque(maxlen=BUFFER)
+        deltas: list[BookDelta] = []
+        hole: BookDelta | None = None
+        joined = False
+        for depth in waiting:
+            if depth.last <= update:
+                continue  # the snapshot has it
+            if not joined and depth.first <= update + 1:
+                # The first one overlaps the snapshot; it replaces levels, so nothing counts twice.
+                self.last = depth.last
+                deltas.append(depth.delta)
+            else:
+                fits = self.push(depth)
+                if fits:
+                    deltas.append(depth.delta)
+                elif fits is False:
+                    hole = depth.delta
+            joined = True
+        return deltas, hole
+
+    def clear(self) -> None:
+        """Forget everything and await a snapshot."""
+        self.last = None
+        self._waiting.clear()
+
+
 class Parser:
     """Messages of one symbol in, events out.
 
@@ -53,21 +126,24 @@ class Parser:
         symbol: Of the events.
     """
 
-    __slots__ = ("_broken", "_buffer", "_last", "_snapshots", "_symbol", "_venue", "gaps")
+    __slots__ = ("_broken", "_join", "_snapshots", "_symbol", "_venue")
 
     def __init__(self, *, venue: str, symbol: str) -> None:
         self._venue = venue
         self._symbol = symbol
-        self._last: int | None = None
-        self._buffer: deque[Depth] = deque(maxlen=BUFFER)
+        self._join = Join()
         self._broken = False
         self._snapshots = 0
-        self.gaps = 0
 
     @property
     def update(self) -> int | None:
         """Id of the newest update in the book; None while a snapshot is awaited."""
-        return self._last
+        return self._join.last
+
+    @property
+    def gaps(self) -> int:
+        """Holes found so far."""
+        return self._join.gaps
 
     def parse(self, message: Message, ts: int, recv_ts: int) -> Sequence[Parsed]:
         """Turn one message into events; those nobody knows give none.
@@ -113,40 +189,21 @@ class Parser:
         )
         self._snapshots += 1
         self._broken = False
-        self._last = update
-        waiting, self._buffer = self._buffer, deque(maxlen=BUFFER)
-        joined = False
-        for depth in waiting:
-            if depth.last <= update:
-                continue  # the snapshot has it
-            if not joined and depth.first <= update + 1:
-                # The first one overlaps the snapshot; it replaces levels, so nothing counts twice.
-                self._last = depth.last
-                events.append(depth.delta)
-            else:
-                events += self._depth(depth)
-            joined = True
+        deltas, hole = self._join.start(update)
+        events += deltas
+        if hole is not None:
+            events.append(self._lost(hole))
         return events
 
     def _depth(self, depth: Depth) -> Sequence[Parsed]:
-        if self._last is None:
-            self._buffer.append(depth)
-            return ()
-        if depth.last <= self._last:
-            return ()  # heard before
-        if depth.previous is None:
-            fits = depth.first <= self._last + 1
-        else:
-            # The first one behind a snapshot overlaps it; every other one names its predecessor.
-            fits = depth.previous == self._last or depth.first <= self._last <= depth.last
+        fits = self._join.push(depth)
         if fits:
-            self._last = depth.last
             return (depth.delta,)
-        self.gaps += 1
-        self._last = None
+        return () if fits is None else (self._lost(depth.delta),)
+
+    def _lost(self, delta: BookDelta) -> Stale:
         self._broken = True
-        self._buffer.append(depth)
-        return (_stale(self._venue, self._symbol, "desync", depth.delta.ts),)
+        return _stale(self._venue, self._symbol, "desync", delta.ts)
 
 
 def _levels(rows: object) -> tuple[Level, ...]:

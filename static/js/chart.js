@@ -1,16 +1,28 @@
-// The chart by lightweight-charts: candles, volume, markers, price lines. Same interface as plain-chart.js.
+// The chart by lightweight-charts: candles, volume, curves, markers, price lines, layers under them. Same interface as
+// plain-chart.js.
 import { grouped, parts, stamp } from "./format.js";
+import { paintLayers } from "./layers.js";
 
 /** @typedef {{ time: number, open: number, high: number, low: number, close: number, volume: number }} Bar  time in s */
-/** @typedef {{ time: number, side: "buy" | "sell" }} Mark */
-/** @typedef {{ id: string, price: number, title: string, tone: string, dashed: boolean }} Line */
-/** @typedef {Record<"up" | "down" | "text" | "grid" | "accent" | "dim", string>} Colours */
+/** @typedef {{ time: number, side: "buy" | "sell", dot?: boolean }} Mark  a dot is a signal, not a fill */
+/** @typedef {{ id: string, price: number, title: string, tone: string, look: "solid" | "dashed" | "dotted" }} Line */
+/** @typedef {{ id: string, tone: "accent" | "warn", points: Point[] }} Curve */
+/** @typedef {{ time: number, value: number }} Point  time in s */
+/** @typedef {Record<"up" | "down" | "text" | "grid" | "accent" | "warn" | "dim", string>} Colours */
 /**
  * @typedef {object} Chart
  * @property {(bars: Bar[], keep: boolean) => void} setBars
  * @property {(bar: Bar) => void} update
  * @property {(marks: Mark[]) => void} setMarks
  * @property {(lines: Line[]) => void} setLines
+ * @property {(curves: Curve[]) => void} setCurves  all of them; what is left out goes
+ * @property {(id: string, point: Point) => void} extend  a curve's newest point, new or changed
+ * @property {(layers: import("./layers.js").Layers) => void} setLayers
+ * @property {(shown: boolean) => void} setVolume
+ * @property {(price: number) => number | null} yOf  pixels from the top; null while there is no scale
+ * @property {(y: number) => number | null} priceAt
+ * @property {() => number} axis  width of the price axis
+ * @property {(tell: () => void) => void} onDraw  after each drawing: what lies over the chart moves with it
  * @property {(colours: Colours, digits: number, utc: boolean) => void} style
  * @property {(tell: (bar: Bar | null) => void) => void} onHover
  * @property {(tell: () => void) => void} onLeftEdge
@@ -23,7 +35,8 @@ export async function libraryChart(root) {
   const address = new URL("../vendor/lightweight-charts/lightweight-charts.standalone.production.mjs", import.meta.url);
   /** @type {typeof import("lightweight-charts")} */
   const library = await import(address.href);
-  const { createChart, CandlestickSeries, HistogramSeries, createSeriesMarkers, CrosshairMode, LineStyle } = library;
+  const { createChart, CandlestickSeries, HistogramSeries, LineSeries, createSeriesMarkers, CrosshairMode, LineStyle } =
+    library;
   const chart = createChart(root, {
     autoSize: true,
     layout: { attributionLogo: false, background: { color: "transparent" }, fontSize: 11 },
@@ -42,22 +55,36 @@ export async function libraryChart(root) {
   const markers = createSeriesMarkers(candles, []);
   /** @type {Map<string, { line: import("lightweight-charts").IPriceLine, text: string }>} */
   const lines = new Map();
+  /** @type {Map<string, { series: import("lightweight-charts").ISeriesApi<"Line">, tone: "accent" | "warn", last: number }>} */
+  const curves = new Map();
   /** @type {Map<number, Bar>} */
   const byTime = new Map();
+  /** @type {number[]} */
+  let times = [];
+  /** @type {import("./layers.js").Layers} */
+  let layers = { zones: [], spans: [] };
+  let drawn = () => {};
+  let again = () => {};
   let colours = /** @type {Colours} */ ({
     up: "#0aa",
     down: "#a40",
     text: "#888",
     grid: "#222",
     accent: "#88f",
+    warn: "#da0",
     dim: "#666",
   });
   let utc = false;
   let leftEdge = () => {};
+  let volumeShown = true;
 
   const candle = (/** @type {Bar} */ b) => ({
     ...b,
     time: /** @type {import("lightweight-charts").UTCTimestamp} */ (b.time),
+  });
+  const point = (/** @type {Point} */ p) => ({
+    time: /** @type {import("lightweight-charts").UTCTimestamp} */ (p.time),
+    value: p.value,
   });
   const column = (/** @type {Bar} */ b) => ({
     time: /** @type {import("lightweight-charts").UTCTimestamp} */ (b.time),
@@ -68,11 +95,37 @@ export async function libraryChart(root) {
     if (range && range.from < 20) leftEdge();
   });
 
+  const scale = chart.timeScale();
+  const view = {
+    zOrder: () => /** @type {const} */ ("bottom"),
+    renderer: () => ({
+      draw: (/** @type {import("fancy-canvas").CanvasRenderingTarget2D} */ target) =>
+        target.useMediaCoordinateSpace(({ context, mediaSize }) => {
+          const at = {
+            ...mediaSize,
+            x: (/** @type {number} */ place) =>
+              scale.logicalToCoordinate(/** @type {import("lightweight-charts").Logical} */ (place)),
+            y: (/** @type {number} */ price) => candles.priceToCoordinate(price),
+          };
+          paintLayers(context, layers, times, at, colours);
+          drawn();
+        }),
+    }),
+  };
+  const views = [view];
+  candles.attachPrimitive({
+    attached: ({ requestUpdate }) => {
+      again = requestUpdate;
+    },
+    paneViews: () => views,
+  });
+
   return {
     setBars(bars, keep) {
       const before = keep ? chart.timeScale().getVisibleRange() : null;
       byTime.clear();
       for (const b of bars) byTime.set(b.time, b);
+      times = bars.map((b) => b.time);
       candles.setData(bars.map(candle));
       volume.setData(bars.map(column));
       if (before) chart.timeScale().setVisibleRange(before);
@@ -83,24 +136,25 @@ export async function libraryChart(root) {
     },
     update(bar) {
       byTime.set(bar.time, bar);
+      if (times.at(-1) !== bar.time) times.push(bar.time);
       candles.update(candle(bar));
       volume.update(column(bar));
     },
     setMarks(marks) {
       markers.setMarkers(
-        marks.map(({ time, side }) => ({
+        marks.map(({ time, side, dot }) => ({
           time: /** @type {import("lightweight-charts").UTCTimestamp} */ (time),
           position: side === "buy" ? "belowBar" : "aboveBar",
-          shape: side === "buy" ? "arrowUp" : "arrowDown",
-          color: colours.accent,
-          text: side,
-          size: 0.7,
+          shape: dot ? "circle" : side === "buy" ? "arrowUp" : "arrowDown",
+          color: dot ? (side === "buy" ? colours.up : colours.down) : colours.accent,
+          text: dot ? "" : side,
+          size: dot ? 0.5 : 0.7,
         })),
       );
     },
     setLines(wanted) {
       const left = new Set(lines.keys());
-      for (const { id, price, title, tone, dashed } of wanted) {
+      for (const { id, price, title, tone, look } of wanted) {
         left.delete(id);
         const color = tone === "up" ? colours.up : tone === "down" ? colours.down : colours.accent;
         const options = {
@@ -108,7 +162,7 @@ export async function libraryChart(root) {
           title,
           color,
           lineWidth: /** @type {1} */ (1),
-          lineStyle: dashed ? LineStyle.Dashed : LineStyle.Solid,
+          lineStyle: { solid: LineStyle.Solid, dashed: LineStyle.Dashed, dotted: LineStyle.Dotted }[look],
           axisLabelVisible: true,
         };
         const said = JSON.stringify(options);
@@ -123,6 +177,54 @@ export async function libraryChart(root) {
         lines.delete(id);
       }
     },
+    setCurves(wanted) {
+      const left = new Set(curves.keys());
+      for (const { id, tone, points } of wanted) {
+        left.delete(id);
+        const color = colours[tone];
+        const made = curves.get(id) ?? {
+          tone,
+          last: 0,
+          series: chart.addSeries(LineSeries, {
+            color,
+            lineWidth: 1,
+            priceLineVisible: false,
+            lastValueVisible: false,
+            crosshairMarkerVisible: false,
+            // Far averages must not press the candles flat.
+            autoscaleInfoProvider: () => null,
+          }),
+        };
+        made.series.setData(points.map(point));
+        made.last = points.at(-1)?.time ?? 0;
+        curves.set(id, made);
+      }
+      for (const id of left) {
+        const old = curves.get(id);
+        if (old) chart.removeSeries(old.series);
+        curves.delete(id);
+      }
+    },
+    extend(id, next) {
+      const curve = curves.get(id);
+      // A point between bars would put a gap among the candles.
+      if (!curve || next.time < curve.last || !byTime.has(next.time)) return;
+      curve.last = next.time;
+      curve.series.update(point(next));
+    },
+    setLayers(wanted) {
+      layers = wanted;
+      again();
+    },
+    setVolume(shown) {
+      if (shown === volumeShown) return;
+      volumeShown = shown;
+      volume.applyOptions({ visible: shown });
+      candles.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: shown ? 0.22 : 0.06 } });
+    },
+    yOf: (price) => candles.priceToCoordinate(price),
+    priceAt: (y) => candles.coordinateToPrice(y),
+    axis: () => candles.priceScale().width(),
     style(wanted, digits, zone) {
       colours = wanted;
       utc = zone;
@@ -157,6 +259,7 @@ export async function libraryChart(root) {
           formatter: (/** @type {number} */ price) => grouped(price.toFixed(digits)),
         },
       });
+      for (const { series, tone } of curves.values()) series.applyOptions({ color: colours[tone] });
       if (byTime.size > 0) volume.setData([...byTime.values()].sort((a, b) => a.time - b.time).map(column));
     },
     onHover(tell) {
@@ -164,6 +267,9 @@ export async function libraryChart(root) {
     },
     onLeftEdge(tell) {
       leftEdge = tell;
+    },
+    onDraw(tell) {
+      drawn = tell;
     },
   };
 }

@@ -1,8 +1,11 @@
-// The chart without the library: candles, volume and lines on a canvas. No pan, no zoom. Same interface as chart.js.
+// The chart without the library: candles, volume, curves, lines and layers on a canvas. No pan, no zoom. Same interface
+// as chart.js.
 import { grouped, parts } from "./format.js";
+import { paintLayers } from "./layers.js";
 
 /** @typedef {import("./chart.js").Bar} Bar */
 /** @typedef {import("./chart.js").Line} Line */
+/** @typedef {import("./chart.js").Curve} Curve */
 /** @typedef {import("./chart.js").Mark} Mark */
 /** @typedef {import("./chart.js").Colours} Colours */
 
@@ -22,33 +25,49 @@ export function plainChart(root) {
   let lines = [];
   /** @type {Mark[]} */
   let marks = [];
+  /** @type {Curve[]} */
+  let curves = [];
+  /** @type {import("./layers.js").Layers} */
+  let layers = { zones: [], spans: [] };
+  let volume = true;
   let colours = /** @type {Colours} */ ({
     up: "#0aa",
     down: "#a40",
     text: "#888",
     grid: "#222",
     accent: "#88f",
+    warn: "#da0",
     dim: "#666",
   });
   let digits = 2;
   let utc = false;
   let hover = (/** @type {Bar | null} */ _bar) => {};
+  let drawn = () => {};
+  /** What the drawing last used; null while nothing is drawn. @type {{ low: number, high: number, room: number } | null} */
+  let scale = null;
+  /** @param {number} price */
+  const yOf = (price) =>
+    scale && 8 + scale.room - ((price - scale.low) / (scale.high - scale.low || 1)) * (scale.room - 8);
+  /** @param {number} y */
+  const priceAt = (y) => scale && scale.low + ((8 + scale.room - y) / (scale.room - 8)) * (scale.high - scale.low || 1);
 
   const shown = () => bars.slice(-Math.max(1, Math.floor((root.clientWidth - AXIS) / WIDTH)));
 
   function draw() {
-    const scale = devicePixelRatio || 1;
+    const dense = devicePixelRatio || 1;
     const width = root.clientWidth;
     const height = root.clientHeight;
-    canvas.width = width * scale;
-    canvas.height = height * scale;
-    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    canvas.width = width * dense;
+    canvas.height = height * dense;
+    pen.setTransform(dense, 0, 0, dense, 0, 0);
     const seen = shown();
-    if (seen.length === 0 || height < 60) return;
+    scale = null;
+    if (seen.length === 0 || height < 60) return drawn();
     const low = Math.min(...seen.map((b) => b.low));
     const high = Math.max(...seen.map((b) => b.high));
-    const room = (height - FOOT) * 0.8;
-    const y = (/** @type {number} */ price) => 8 + room - ((price - low) / (high - low || 1)) * (room - 8);
+    const room = (height - FOOT) * (volume ? 0.8 : 0.96);
+    scale = { low, high, room };
+    const y = (/** @type {number} */ price) => /** @type {number} */ (yOf(price));
     pen.font = `11px ${getComputedStyle(root).fontFamily}`;
     pen.textBaseline = "middle";
     for (let i = 0; i <= 5; i++) {
@@ -57,6 +76,29 @@ export function plainChart(root) {
       pen.fillStyle = colours.text;
       pen.fillText(grouped(price.toFixed(digits)), width - AXIS + 6, y(price));
     }
+    const times = seen.map((b) => b.time);
+    pen.save();
+    pen.beginPath();
+    pen.rect(0, 0, width - AXIS, height - FOOT);
+    pen.clip();
+    paintLayers(
+      pen,
+      layers,
+      times,
+      { x: (place) => (place + 0.5) * WIDTH, y, width: width - AXIS, height: height - FOOT },
+      colours,
+    );
+    for (const { tone, points } of curves) {
+      const value = new Map(points.map((p) => [p.time, p.value]));
+      pen.strokeStyle = colours[tone];
+      pen.beginPath();
+      times.forEach((time, i) => {
+        const at = value.get(time);
+        if (at !== undefined) pen.lineTo((i + 0.5) * WIDTH, y(at));
+      });
+      pen.stroke();
+    }
+    pen.restore();
     const most = Math.max(...seen.map((b) => b.volume)) || 1;
     seen.forEach((bar, i) => {
       const x = i * WIDTH;
@@ -64,14 +106,20 @@ export function plainChart(root) {
       pen.fillRect(x + 2.5, y(bar.high), 1, Math.max(1, y(bar.low) - y(bar.high)));
       const top = y(Math.max(bar.open, bar.close));
       pen.fillRect(x + 0.5, top, WIDTH - 2, Math.max(1, y(Math.min(bar.open, bar.close)) - top));
-      pen.globalAlpha = 0.3;
-      const tall = (bar.volume / most) * (height - FOOT) * 0.14;
-      pen.fillRect(x + 0.5, height - FOOT - tall, WIDTH - 2, tall);
-      pen.globalAlpha = 1;
+      if (volume) {
+        pen.globalAlpha = 0.3;
+        const tall = (bar.volume / most) * (height - FOOT) * 0.14;
+        pen.fillRect(x + 0.5, height - FOOT - tall, WIDTH - 2, tall);
+        pen.globalAlpha = 1;
+      }
       for (const mark of marks) {
         if (mark.time !== bar.time) continue;
-        pen.fillStyle = colours.accent;
-        pen.fillText(mark.side === "buy" ? "▲" : "▼", x - 1, mark.side === "buy" ? y(bar.low) + 10 : y(bar.high) - 10);
+        pen.fillStyle = mark.dot ? (mark.side === "buy" ? colours.up : colours.down) : colours.accent;
+        pen.fillText(
+          mark.dot ? "●" : mark.side === "buy" ? "▲" : "▼",
+          x - 1,
+          mark.side === "buy" ? y(bar.low) + 10 : y(bar.high) - 10,
+        );
       }
       if (i % 16 === 8) {
         const p = parts(bar.time * 1000, utc);
@@ -86,10 +134,11 @@ export function plainChart(root) {
     for (const line of lines) {
       if (line.price < low || line.price > high) continue;
       const tone = line.tone === "up" ? colours.up : line.tone === "down" ? colours.down : colours.accent;
-      rule(y(line.price), tone, line.dashed ? [5, 4] : []);
+      rule(y(line.price), tone, { solid: [], dashed: [5, 4], dotted: [1, 3] }[line.look]);
       pen.fillStyle = tone;
       pen.fillText(line.title, Math.max(4, width - AXIS - pen.measureText(line.title).width - 4), y(line.price) - 8);
     }
+    drawn();
   }
 
   /** @param {number} y @param {string} colour @param {number[]} dash */
@@ -124,6 +173,29 @@ export function plainChart(root) {
       lines = all;
       draw();
     },
+    setCurves(all) {
+      curves = all;
+      draw();
+    },
+    extend(id, point) {
+      const points = curves.find((c) => c.id === id)?.points;
+      if (!points || point.time < (points.at(-1)?.time ?? 0)) return;
+      if (points.at(-1)?.time === point.time) points.pop();
+      points.push(point);
+      draw();
+    },
+    setLayers(all) {
+      layers = all;
+      draw();
+    },
+    setVolume(shown) {
+      if (shown === volume) return;
+      volume = shown;
+      draw();
+    },
+    yOf,
+    priceAt,
+    axis: () => AXIS,
     style(wanted, places, zone) {
       colours = wanted;
       digits = places;
@@ -134,5 +206,8 @@ export function plainChart(root) {
       hover = tell;
     },
     onLeftEdge() {},
+    onDraw(tell) {
+      drawn = tell;
+    },
   };
 }

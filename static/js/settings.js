@@ -8,7 +8,9 @@ const DEFAULTS = {
   utc: false,
   group: /** @type {Record<string, string>} */ ({}),
   tab: "positions",
+  plan: "",
   stars: /** @type {string[]} */ ([]),
+  overlays: ["ema", "volume", "hours", "signals"],
 };
 
 /** @typedef {typeof DEFAULTS} Settings */

@@ -116,8 +116,10 @@ export interface Arguments {
   'market.trades': { mode?: 'paper' | 'live' | null; symbol: string; limit?: number; since?: number | string | null };
   'monitoring.cache': { mode?: 'paper' | 'live' | null };
   'monitoring.connections': { mode?: 'paper' | 'live' | null };
+  'monitoring.hybrid': { mode?: 'paper' | 'live' | null };
   'monitoring.latency': { mode?: 'paper' | 'live' | null };
   'monitoring.metrics': { mode?: 'paper' | 'live' | null };
+  'monitoring.nonce': { mode?: 'paper' | 'live' | null };
   'order.adopt': { mode?: 'paper' | 'live' | null; expires_at?: number | null; confirm?: string | null; order_id: string; bot_id?: string | null };
   'order.amend': { mode?: 'paper' | 'live' | null; expires_at?: number | null; confirm?: string | null; dry_run?: boolean; order_id?: string | null; client_order_id?: string | null; amount?: string | null; price?: string | null; stop_price?: string | null; stop_loss?: string | TriggerParams | null; take_profit?: string | TriggerParams | null };
   'order.batch': { mode?: 'paper' | 'live' | null; expires_at?: number | null; confirm?: string | null; dry_run?: boolean; items: Array<PlaceItem | AmendItem | CancelItem> };

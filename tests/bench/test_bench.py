@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from realtime.bench.books import books
 from realtime.bench.build import NoCompilerError, compiled
 from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_jobs, w2_w3, w5
 from realtime.bench.figures import Figure, table
@@ -132,3 +133,8 @@ def test_w5_idle_connections_of_the_whole_server() -> None:
 @pytest.mark.bench_full
 def test_w6_replay(recording: None) -> None:
     judge(w6)
+
+
+@pytest.mark.bench_full
+def test_order_books_beside_ccxt(recording: None) -> None:
+    judge(books)

@@ -155,3 +155,16 @@ async def test_one_that_does_not_come_back_ends_its_bot_and_not_the_hub(
 class _Nothing(set[Any]):
     def add(self, _item: Any) -> None:
         """Forget it."""
+
+
+async def test_a_bar_without_a_price_is_a_decision_with_a_reason_and_no_failure() -> None:
+    """Symptom: ZeroDivisionError in a cycle, and after some of them a bot in state error."""
+    world = BotWorld()
+    async with world.life() as system:
+        world.past([*QUIET, 0.0])
+        await world.bot()
+        (row,) = result(await world.call("bot.run_once", bot_id="b"))["decisions"]
+
+        assert row["skipped_reason"] == "market_check"
+        assert "ohlcv_invalid" in row["detail"]
+        assert system.bots.get("b").counters.failed == 0

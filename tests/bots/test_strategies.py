@@ -487,3 +487,18 @@ def test_filters_that_are_on_stand_before_the_strategy() -> None:
     assert isinstance(make(Filters(trend=True)), Filtered)
     assert isinstance(make(Filters(volume=True)), Filtered)
     assert not isinstance(make(Filters()), Filtered)
+
+
+@given(STEPS, st.integers(1, 4), st.integers(5, 9), st.integers(1, 3))
+def test_a_backtest_hears_of_crossings_what_a_bot_hears(
+    steps: list[tuple[int, int, int]], fast: int, slow: int, lookback: int
+) -> None:
+    params = {"fast_period": fast, "slow_period": slow, "lookback": lookback}
+    bars = walk(steps)
+    strategy = TABLE.make("ema_crossover", params)
+    tell = strategy.teller()
+
+    assert [tell(bar) for bar in bars] == said("ema_crossover", bars, **params)
+    shown = strategy.indicators()
+    assert (shown["atr"] is None) is (len(bars) < strategy.warmup)
+    assert TABLE.make("rsi", {}).teller() is not None

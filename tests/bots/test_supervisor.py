@@ -2,9 +2,11 @@
 
 import asyncio
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from realtime.bots.supervisor import spec_of, spec_row
 from realtime.desk.codec import dumps
@@ -131,3 +133,45 @@ async def test_a_refused_order_is_the_reason_of_its_cycle() -> None:
         assert (venue["skipped_reason"], venue["code"]) == ("order_refused", "venue_rejected")
         assert (gate["skipped_reason"], gate["code"]) == ("order_refused", "halted")
         assert gate["rule"] == "halted"
+
+
+@pytest.mark.parametrize(
+    ("on_error", "resting", "held"),
+    [("leave", 1, True), ("cancel_entries", 0, True), ("flatten", 0, False)],
+)
+async def test_a_lapse_does_with_orders_and_positions_what_on_error_says(
+    *, on_error: str, resting: int, held: bool
+) -> None:
+    world = BotWorld()
+    async with world.life() as system:
+        patch = {"kind": "remote", "lease_s": 5, "on_error": on_error}
+        result(await world.call("bot.configure", bot_id="r", patch=patch))
+        result(await world.call("bot.attach", client="prog", bot_id="r"))
+        market: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "bot_id": "r"}
+        result(await world.call("order.place", client="prog", **market, amount="0.001"))
+        rests = BUY | {"bot_id": "r", "client_order_id": "rests"}
+        result(await world.call("order.place", client="prog", **rests))
+        await asyncio.sleep(6)
+        await until(lambda: bool(system.desk.engine.shares.of("r", BTC).amount) is held)
+
+        assert system.bots.get("r").state is BotState.ERROR
+        assert len(world.venue.live()) == resting
+
+
+async def test_a_new_bot_does_not_count_what_a_deleted_one_of_its_name_did(tmp_path: Path) -> None:
+    world = BotWorld(tmp_path / "journal.db")
+    async with world.life():
+        world.past(QUIET)
+        await world.bot()
+        result(await world.call("bot.run_once", bot_id="b"))
+        result(await world.call("bot.stop", bot_id="b", close_positions=True))
+        before = result(await world.call("bot.status", bot_id="b"))
+        result(await world.call("bot.delete", bot_id="b"))
+        await world.bot()
+        new = result(await world.call("bot.status", bot_id="b"))
+    async with world.life():
+        after = result(await world.call("bot.status", bot_id="b"))
+
+        assert before["cycle_count"] == 1
+        assert new["cycle_count"] == after["cycle_count"] == 0
+        assert after["performance"] == new["performance"]

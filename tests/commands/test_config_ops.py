@@ -191,10 +191,17 @@ async def test_the_schema_names_every_key_that_can_be_set() -> None:
         assert [*schema["properties"], "bots"].sort() == [*whole].sort()
         assert set(schema["properties"]["risk"]["properties"]) == set(whole["risk"])
         limits = schema["properties"]["risk"]["properties"]
-        assert limits["max_leverage"] == {"type": ["string", "number", "null"], "format": "decimal"}
-        assert limits["max_open_positions"] == {"type": ["integer", "null"]}
-        assert limits["self_trade"] == {"type": "boolean"}
-        assert limits["on_breach"] == {"type": "string"}
+        assert limits["max_leverage"] == {
+            "type": ["string", "number", "null"],
+            "format": "decimal",
+            "minimum": 1.0,
+            "description": "gross exposure by equity",
+        }
+        assert limits["max_open_positions"]["type"] == ["integer", "null"]
+        assert limits["max_position_size"]["exclusiveMinimum"] == 0
+        assert limits["max_position_size"]["maximum"] == 1
+        assert limits["self_trade"]["type"] == "boolean"
+        assert limits["on_breach"]["enum"] == ["reducing", "halted", "flatten"]
         assert limits["allowed_symbols"]["type"] == ["array", "null"]
 
 

@@ -10,7 +10,7 @@ from tests.fakes import BTC, World
 
 
 VIEWER = Principal(subject="vera", scopes=ROLES["viewer"])
-OPS = ("connections", "cache", "latency", "metrics")
+OPS = ("connections", "cache", "latency", "metrics", "nonce")
 
 
 def result(reply: Any) -> dict[str, Any]:
@@ -83,6 +83,21 @@ async def test_the_channel_is_published_every_five_seconds() -> None:
         assert last["seq"] == first["seq"] + 2  # type: ignore[operator]
         assert list(row) == ["ts", "latency", "metrics", "cache", "connections"]
         assert row["metrics"]["uptime_s"] == 10  # type: ignore[index]
+
+
+async def test_a_server_without_keys_shows_none() -> None:
+    world = World()
+    async with world.life():
+        await asyncio.sleep(7)
+        row = result(await world.call("monitoring.nonce"))
+
+        assert row == {
+            "uptime_s": 7,
+            "total_nonces_issued": 0,
+            "keys": [],
+            "recent": [],
+            "rate_limiting_active": False,
+        }
 
 
 async def test_the_cache_is_cleaned_every_five_minutes() -> None:

@@ -383,3 +383,26 @@ async def test_a_close_sends_nothing_later_than_it_says() -> None:
         assert world.order("k-3").expires_at == until * MS
         last = world.order(closed["closed"][0]["client_order_id"])
         assert last.expires_at == until * MS
+
+
+async def test_a_list_of_one_end_is_filtered_before_it_is_cut_into_pages() -> None:
+    """Symptom: pages of `canceled` were short or empty where other ends stood between."""
+    world = World()
+    async with world.life():
+        market: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.001"}
+        for number in range(5):
+            await world.call("order.place", **BUY, client_order_id=f"b-{number}")
+            await world.call("order.cancel", client_order_id=f"b-{number}")
+            await world.call("order.place", **market)
+        first = result(await world.call("order.list", status="canceled", limit=3))
+        second = result(
+            await world.call("order.list", status="canceled", limit=3, cursor=first["next_cursor"])
+        )
+        exact = result(await world.call("order.list", status="canceled", limit=5))
+        of_none = result(await world.call("order.list", status="canceled", bot_id="main"))
+
+        names = [[row["client_order_id"] for row in page["orders"]] for page in (first, second)]
+        assert names == [["b-4", "b-3", "b-2"], ["b-1", "b-0"]]
+        assert second["next_cursor"] is None
+        assert len(exact["orders"]) == 5
+        assert of_none == {"orders": [], "next_cursor": None}

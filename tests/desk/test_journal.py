@@ -12,6 +12,7 @@ import pytest
 
 from realtime.desk import codec
 from realtime.desk.recovery import EQUITY
+from realtime.engine.bars import DAY
 from realtime.model.errors import Code, Refused
 from realtime.model.events import CancelAsked, Placed
 from realtime.model.orders import Order, OrderType, Side, Status, Trigger
@@ -163,3 +164,49 @@ def test_a_fact_comes_back_as_it_was(fact: Any) -> None:
 def test_what_cannot_be_journaled_is_an_error() -> None:
     with pytest.raises(TypeError):
         codec.dumps({"when": object()})
+
+
+async def test_the_clock_cannot_end_a_hub_whose_journal_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Symptom: with 20,000 rows waiting, the tick that begins a day was refused and took the hub with it."""
+    world = World()
+    async with world.life() as system:
+        day = system.desk.engine.day.day
+        waiting = 2 * system.store._sizes.queue
+        monkeypatch.setattr(type(system.store._writer), "waiting", property(lambda _: waiting))
+        tomorrow = system.clock.now() + DAY
+        system.routine.tick(tomorrow)
+        still = system.desk.engine.day.day
+        monkeypatch.undo()
+        system.routine.tick(tomorrow)
+
+        assert still == day
+        assert system.desk.engine.day.day > day
+
+
+async def test_a_new_level_of_risk_is_told_with_the_fill_that_made_it() -> None:
+    world = World()
+    async with world.life() as system:
+        await asyncio.sleep(2)
+        told: list[tuple[float, str]] = []
+        loop = asyncio.get_running_loop()
+        risk = system.desk.outlet.risk
+
+        def noted() -> None:
+            told.append((loop.time(), system.desk.engine.risk_level(system.clock.now())))
+            risk()
+
+        system.desk.outlet.risk = noted  # type: ignore[method-assign]
+        before = system.desk.engine.risk_level(system.clock.now())
+        await asyncio.sleep(0.1)
+        result = await world.call("risk.params.set", patch={"max_open_positions": 1})
+        at = loop.time()
+        buy: dict[str, Any] = {"symbol": "BTC/USDT", "side": "buy", "type": "market"}
+        placed = await world.call("order.place", **buy, amount="0.01")
+        await asyncio.sleep(0.01)
+
+        assert placed.ok, placed.error
+        assert result.ok, result.error
+        assert told[-1][1] != before
+        assert 0 <= told[-1][0] - at < 0.2

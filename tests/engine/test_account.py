@@ -295,13 +295,47 @@ def test_a_difference_that_lasts_becomes_an_entry_and_an_alarm() -> None:
     kit.balance("USDT", "1500")
     assert not of(kit.tick(4.9), Alert)
     kit.balance("USDT", "1500")
+    assert not of(kit.tick(0.1), Alert)
+    assert kit.engine.doubts == {"USDT"}
+    assert not of(kit.tick(60), Alert)
+    kit.balance("USDT", "1500")
+    assert kit.engine.doubts == frozenset()
 
-    effects = kit.tick(0.1)
+    effects = kit.tick(1)
 
     assert [effect.code for effect in effects if isinstance(effect, Alert)] == ["external_change"]
     assert kit.engine.day.transfers == (("USDT", D(500)),)
     assert not of(kit.tick(10), Alert)
     assert kit.replayed().digest() == kit.engine.digest()
+
+
+def test_a_difference_that_is_another_one_the_second_time_waits_again() -> None:
+    """trading:2.6."""
+    kit = Kit().open(USDT="1000")
+    kit.balance("USDT", "1500")
+    kit.tick(5)
+    kit.balance("USDT", "1400")
+
+    assert not of(kit.tick(4), Alert)
+
+    kit.balance("USDT", "1000")
+
+    assert kit.engine.doubts == frozenset()
+    assert not of(kit.tick(60), Alert)
+
+
+def test_a_fee_in_a_second_currency_is_paid_and_counted_as_a_fee() -> None:
+    """trading:2.5."""
+    kit = Kit().open(USDT="1000", BNB="1")
+    kit.post(
+        Transferred(
+            venue="paper", currency="BNB", amount=D("-0.01"), kind="fee", id="fee-1", ts=kit.ts
+        )
+    )
+
+    assert kit.engine._state.account.books["BNB"] == D("0.99")
+    assert dict(kit.engine.day.fees) == {"BNB": D("0.01")}
+    assert kit.engine.day.transfers == ()
 
 
 def test_a_difference_that_a_fill_explains_is_forgotten() -> None:
@@ -319,7 +353,9 @@ def test_a_coin_that_appears_later_is_external() -> None:
     kit = Kit().open(USDT="1000")
 
     assert not of(kit.balance("ETH", "2"), Alert)
-    effects = kit.tick(5)
+    assert not of(kit.tick(5), Alert)
+    kit.balance("ETH", "2")
+    effects = kit.tick(1)
 
     assert [effect.code for effect in effects if isinstance(effect, Alert)] == ["external_change"]
     assert kit.engine.day.transfers == (("ETH", D(2)),)
@@ -349,32 +385,38 @@ def test_rounding_is_not_money() -> None:
     assert not of(kit.tick(60), Alert)
 
 
+def told_twice(kit: Kit, symbol: str, amount: str, cost: Decimal | None = None) -> None:
+    """The venue says a position, and the same again once it has differed for long."""
+    kit.position(symbol, amount, cost=cost)
+    kit.tick(5)
+    kit.position(symbol, amount, cost=cost)
+    kit.tick(1)
+
+
 def test_a_position_that_no_fill_explains_becomes_an_entry() -> None:
     """trading:2.7."""
     kit = Kit().open()
     kit.bought(PERP, "buy", "10", "64000")
-    kit.position(PERP, "12", cost=D(7680))
-    kit.tick(5)
+    told_twice(kit, PERP, "12", D(7680))
 
     held = position(kit, PERP)
     assert (held.amount, held.cost) == (D(12), D(7680))
-    kit.position(PERP, "11", cost=None)
-    kit.tick(5)
+    told_twice(kit, PERP, "11")
     assert (position(kit, PERP).amount, position(kit, PERP).cost) == (D(11), None)
-    kit.position(PERP, "0")
-    kit.tick(5)
+    told_twice(kit, PERP, "0")
     assert (position(kit, PERP).amount, position(kit, PERP).cost) == (D(0), D(0))
-    kit.position("BTC/USDT:USDT", "3", cost=D(1920))
-    kit.tick(5)
+    told_twice(kit, "BTC/USDT:USDT", "3", D(1920))
     assert (position(kit, PERP).amount, position(kit, PERP).cost) == (D(3), D(1920))
 
 
-def test_a_derivative_seen_later_without_a_fill_waits_for_its_five_seconds() -> None:
+def test_a_derivative_seen_later_without_a_fill_waits_for_a_second_word() -> None:
     kit = Kit().open()
 
     kit.position(PERP, "3", cost=D(1920))
-    assert position(kit, PERP).amount == 0
     kit.tick(5)
+    assert position(kit, PERP).amount == 0
+    kit.position(PERP, "3", cost=D(1920))
+    kit.tick(1)
 
     assert position(kit, PERP).amount == 3
 

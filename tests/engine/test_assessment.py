@@ -184,6 +184,6 @@ def test_the_days_loss_makes_the_level_and_the_hint(
 
     view = kit.engine.risk_view(kit.ts)
 
-    assert view.risk_level == level
+    assert view.risk_level == kit.engine.risk_level(kit.ts) == level
     assert ("near_daily_loss" in codes(view)) is hinted
     assert view.loss_risk == pytest.approx(Decimal(64000 - int(price)) / 2000)

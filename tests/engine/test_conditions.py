@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from realtime.engine.conditions import Bounds, Seen, examine, volatility
+from realtime.engine.conditions import Bounds, Seen, examine, priced, volatility
 from realtime.engine.orderbook import OrderBook
 from realtime.model.market import MS, BookSnapshot, Daily, Ticker
 from realtime.model.signals import Ohlcv
@@ -116,3 +116,12 @@ def test_each_check_fails_alone(changes: Any, bounds: Bounds, names: list[str]) 
 def test_volatility_is_the_sample_deviation_of_returns() -> None:
     assert volatility(bars(100, 110, 99)) == pytest.approx(0.1414213562)
     assert volatility(bars(100, 110)) is None
+
+
+def test_bars_without_a_price_fail_the_market_and_nothing_divides_by_them() -> None:
+    """Symptom: a bar with close 0 failed the cycle of a bot with ZeroDivisionError."""
+    odd = [*bars(100, 101), Ohlcv(2, 0.0, 0.0, 0.0, 0.0, 0.0), *bars(100)]
+
+    assert volatility(odd) is None
+    assert failed(seen(bars=odd)) == ["max_volatility", "ohlcv_invalid"]
+    assert [priced(bar) for bar in odd] == [True, True, False, True]

@@ -463,7 +463,7 @@ def test_a_stranger_that_was_ours_leaves_us_our_id() -> None:
     order = kit.place(BTC, "buy", "0.01", price="60000")
     kit.release(order)
     anonymous = replace(order, exchange_order_id="ext")
-    kit.seen(anonymous, Status.OPEN, venue_client_id=None)
+    kit.seen(anonymous, Status.OPEN, venue_client_id=None, evidence="found")
     kit.engine.orders.put(kit.order("x-ext"), status=Status.CANCELED)
     kit.post(
         Accepted(

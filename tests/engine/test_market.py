@@ -1,7 +1,7 @@
 """The grid: one rounding function per direction, and numbers as text (trading 1.1, 1.2, H14)."""
 
 import re
-from decimal import Decimal, localcontext
+from decimal import ROUND_FLOOR, Decimal, localcontext
 
 import pytest
 from hypothesis import given, strategies as st
@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 from realtime.engine.market import (
     amount_down,
     average_text,
+    brief,
     decimals,
     down,
     limit_price,
@@ -139,3 +140,16 @@ def test_what_is_written_reads_back_exactly_and_fits_the_wire(
     for written in (plain(value), text(value, step)):
         assert WIRE.match(written)
         assert Decimal(written) == value
+
+
+def test_a_number_of_a_message_stays_as_it_was_typed_and_a_quotient_becomes_short() -> None:
+    """A refusal never shows a figure that would have passed."""
+    with localcontext(MONEY):
+        third, over = D(1) / 3, D("0.1") + D(1) / D(10) ** 20
+
+        assert brief(D("101.23456789")) == "101.23456789"
+        assert brief(third) == "0.333334"
+        assert brief(third, ROUND_FLOOR) == "0.333333"
+        assert brief(over) == "0.100001"
+        assert brief(D(200_000_000) / 3) == "66666667"
+        assert brief(D(1) / 300_000) == "0.00000333334"

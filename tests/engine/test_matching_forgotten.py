@@ -5,10 +5,10 @@ import pytest
 
 from realtime.engine.forgotten import Sizes
 from realtime.engine.matching import Exchange
-from realtime.engine.matching.state import adopt, entry_out, restore, snapshot
+from realtime.engine.matching.state import adopt, compact, entry_out, restore, snapshot
 from realtime.model.errors import VenueRejected, VenueUnknown
 from realtime.model.orders import Side
-from tests.engine.floor import SPOT, D, Floor, order
+from tests.engine.floor import PERP, SPOT, D, Floor, order
 
 
 FEW = Sizes(ended=3, age=5, a_call=2)
@@ -160,3 +160,41 @@ def test_a_log_is_adopted_without_what_was_over_long_before_its_end() -> None:
     assert again.fills("me", 0)[-3:] == made.exchange.fills("me", 0)[-3:]
     assert len(again.fills("me", 0)) < 10
     assert account.wallet("USDT").total == before.wallet("USDT").total
+
+
+def test_a_log_summed_up_at_any_entry_is_adopted_as_the_whole_log_is() -> None:
+    made = Floor(PERP, SPOT).outside([("99.0", "1000")], [("101.0", "1000")])
+    made.exchange.sizes = FEW
+    log: list[bytes] = []
+
+    def logged() -> None:
+        own = [item for item in made.exchange.take()[0] if item.account == "me"]
+        log.append(orjson.dumps(entry_out(made.exchange, "me", own)))
+
+    made.exchange.transfer("me", "USDT", D(5), made.tick())
+    logged()
+    made.buy("2", price="98.0")
+    logged()
+    part = made.buy("5", price="95.0")
+    made.printed(Side.SELL, "94.0", "2")
+    logged()
+    for number in range(12):
+        made.ts += 10
+        made.buy("1") if number % 3 else made.sell("2", leverage="3")
+        logged()
+    made.cancel(part)
+    logged()
+
+    def adopted(entries: list[bytes]) -> object:
+        again = Exchange(venue="paper", markets={PERP.symbol: PERP, SPOT.symbol: SPOT}, sizes=FEW)
+        adopt(again, "me", [orjson.loads(body) for body in entries])
+        return orjson.dumps(snapshot(again))  # with the order of every table in it
+
+    whole = adopted(log)
+    for cut in range(1, len(log) + 1):
+        first = orjson.dumps(compact(map(orjson.loads, log[:cut]), FEW))
+
+        assert adopted([first, *log[cut:]]) == whole
+        twice = orjson.dumps(compact([orjson.loads(first), *map(orjson.loads, log[cut:])], FEW))
+        assert adopted([twice]) == whole
+    assert len(made.exchange.clearing.accounts["me"].forgotten) > 0

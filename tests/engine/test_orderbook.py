@@ -1,5 +1,7 @@
 import gzip
+import random
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from zlib import crc32
 
@@ -7,7 +9,7 @@ import orjson
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from realtime.engine.orderbook import OrderBook
+from realtime.engine.orderbook import Ladder, OrderBook
 from realtime.model.market import BookDelta, BookSnapshot, Level
 from realtime.model.orders import Side
 
@@ -174,6 +176,97 @@ def test_any_sequence_of_changes_equals_a_plain_dictionary(
         )
 
         assert made.top(depth) == expected
+
+
+class Plain:
+    """One side of a book, by brute force."""
+
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
+        self.rows: dict[str, str] = {}
+
+    def apply(self, rows: list[Level]) -> None:
+        for price, amount in rows:
+            self.rows.pop(price, None)
+            if amount.strip("0."):
+                self.rows[price] = amount
+
+    def levels(self) -> list[Level]:
+        return sorted(self.rows.items(), key=lambda row: self.sign * float(row[0]))
+
+
+def some_rows(chance: random.Random, count: int, *, share: float) -> list[Level]:
+    """Rows about 500, a `share` of them deletes; a price may come twice."""
+    return [
+        (
+            f"{min(max(int(chance.gauss(500, chance.choice((5, 60, 200)))), 1), 999)}.0",
+            "0.000" if chance.random() < share else f"{chance.randrange(1, 10)}.5",
+        )
+        for _ in range(count)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_a_large_book_equals_a_brute_force_book_at_every_depth(seed: int) -> None:
+    chance = random.Random(seed)
+    sides = [(Ladder(-1.0), Plain(-1)), (Ladder(1.0), Plain(1))]
+    for _ in range(60):
+        ladder, plain = chance.choice(sides)
+        kind = chance.random()
+        if kind < 0.1:
+            rows = some_rows(chance, chance.choice((0, 5, 900)), share=0.2)
+            plain.rows = {}
+            # A snapshot names a price once.
+            rows = list(dict(rows).items())
+            plain.apply(rows)
+            ladder.load(rows)
+        elif kind < 0.2:
+            gone = [(price, "0") for price, _ in plain.levels()[: chance.choice((1, 80, 990))]]
+            plain.apply(gone)
+            ladder.apply(gone)
+        else:
+            rows = some_rows(chance, chance.choice((1, 36, 300)), share=chance.random())
+            plain.apply(rows)
+            ladder.apply(rows)
+        levels = plain.levels()
+        keys = [ladder._sign * float(price) for price, _ in levels]
+
+        assert bool(ladder.near) == bool(levels)
+        assert ladder.near == keys[: len(ladder.near)]
+        match chance.randrange(7):
+            case 0 | 1 | 2:
+                depth = chance.choice((1, 25, 100, 400, 2_000))
+                assert ladder.top(depth) == tuple(levels[:depth])
+                assert ladder.top(1) == tuple(levels[:1])
+            case 3:
+                count = chance.choice((1, 120, 2_000))
+                assert list(islice(ladder, count)) == levels[:count]
+            case 4:
+                assert ladder.keys == keys
+            case _:
+                pass
+
+
+def test_whoever_walks_a_ladder_reaches_its_end_whatever_is_read_meanwhile() -> None:
+    ladder = Ladder(1.0)
+    ladder.load([(f"{price}.0", "1") for price in range(1, 500)])
+    walked = ladder.walk()
+    next(walked)
+    ladder.top(400)
+
+    assert list(walked) == [float(price) for price in range(2, 500)]
+
+
+def test_levels_that_nobody_reads_are_not_sorted_and_a_sorted_book_shrinks_again() -> None:
+    ladder = Ladder(1.0)
+    ladder.load([(f"{price}.0", "1") for price in range(1, 2_000)])
+    at_first = len(ladder.near)
+    ladder.top(300)
+    wanted = len(ladder.near)
+    ladder.apply([("0.5", "1")])
+
+    assert (at_first, wanted, len(ladder.near)) == (100, 1_999, 600)
 
 
 def kraken_sum(made: OrderBook) -> int:

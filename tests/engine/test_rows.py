@@ -345,7 +345,7 @@ def test_points_make_a_level_and_hints(
 
     view = kit.engine.risk_view(kit.ts)
 
-    assert view.risk_level == level
+    assert view.risk_level == kit.engine.risk_level(kit.ts) == level
     assert [hint.code for hint in view.recommendations] == hints
 
 

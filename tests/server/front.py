@@ -235,6 +235,7 @@ async def stack(
                 latency=dict,
                 metrics=dict,
                 cache=dict,
+                nonce=dict,
             ),
             *toys.ops(),
         ],

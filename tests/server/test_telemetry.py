@@ -98,7 +98,7 @@ def test_a_scraper_reads_the_figures_of_the_ops_over_http() -> None:
     assert 0 <= legs[("_sum", (("leg", "order_to_ack"),))] < 60
     # Each figure of the op has its place, so one that is new there is missed here.
     told = {path for figure in telemetry.FIGURES for path, _ in figure.places}
-    assert set(leaves(op)) - told == {("journal", "state")}
+    assert set(leaves(op)) - told == {("journal", "state"), ("exchanges",)}
     # Nothing a client named is a label, nor in any other place.
     assert "canary" not in got.text
     assert "BTC" not in got.text

@@ -120,7 +120,7 @@ def test_removing_any_depth_message_is_noticed(path: Path) -> None:
     depths = [row for row in rows[start:] if is_depth(row)]
     for before, after in zip(depths, depths[2:], strict=False):
         parser = Parser(venue="x", symbol="S")
-        parser._last = before["data"]["u"]  # type: ignore[index]
+        parser._join.last = before["data"]["u"]  # type: ignore[index]
         (event,) = parser.parse(after, 1, 1)
 
         assert isinstance(event, Stale)
@@ -203,7 +203,7 @@ def test_waiting_for_a_snapshot_is_bounded() -> None:
     for number in range(BUFFER + 5):
         parser.parse(depth(number, number), 0, 0)
 
-    assert len(parser._buffer) == BUFFER
+    assert len(parser._join._waiting) == BUFFER
 
 
 @pytest.mark.parametrize(

@@ -753,11 +753,11 @@ class Exchange:
         """The outside book has come to or through our price: we were hit, at our price."""
         for side in (Side.BUY, Side.SELL):
             rest, ladder = pit.own(side), pit.ladder(side)
-            if ladder is None or not rest.keys or not ladder.keys:
+            if ladder is None or not rest.keys or not ladder.levels:
                 continue
             taken = pit.consumed[side]
             for work in list(rest):
-                for key in ladder.keys:
+                for key in ladder.walk():
                     if key + work.key > 0 or not work.resting:
                         break
                     there = Decimal(ladder.levels[key][1]) - taken.get(key, ZERO)

@@ -135,16 +135,16 @@ class Pit:
             return []
         rest = self.against(order.side)
         ladder = None if credit else self.ladder(order.side)
-        outer = ladder.keys if ladder is not None else []
+        outer = iter(()) if ladder is None else ladder.walk()
         consumed = self.consumed[order.side]
         limit = inf if bound is None else rest.sign * float(bound)
         left = None if order.cost_limit is not None else order.remaining
         money = None if order.cost_limit is None else order.cost_limit - order.cost
         found: list[Step] = []
-        inner_at = outer_at = 0
+        inner_at = 0
+        outer_key = next(outer, inf)
         while True:
             inner = rest.keys[inner_at] if inner_at < len(rest.keys) else inf
-            outer_key = outer[outer_at] if outer_at < len(outer) else inf
             key = min(inner, outer_key)
             if key > limit or key == inf:
                 return found
@@ -155,7 +155,7 @@ class Pit:
                 level = ladder.levels[outer_key]
                 price = Decimal(level[0])
                 makers = ((None, Decimal(level[1]) - consumed.get(outer_key, ZERO)),)
-                outer_at += 1
+                outer_key = next(outer, inf)
             else:
                 queue = rest.queues[inner]
                 price = queue.price

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal, localcontext
 from heapq import heappush
 
-from realtime.engine.forgotten import Keys
+from realtime.engine.forgotten import SIZES, Keys, Sizes
 from realtime.engine.matching.account import Account, Holding, SelfTrade, Wallet
 from realtime.engine.matching.clearing import Told
 from realtime.engine.matching.exchange import Exchange
@@ -306,7 +306,10 @@ def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entr
 
 
 def adopt(exchange: Exchange, account_id: str, log: Sequence[Entry]) -> None:
-    """Open an account as its log left it; working orders rest or wait again, behind what is displayed."""
+    """Open an account as its log left it; working orders rest or wait again, behind what is displayed.
+
+    The first entry may be one that `compact` made.
+    """
     with localcontext(MONEY):
         clearing = exchange.clearing
         account = Account(account_id)
@@ -314,26 +317,7 @@ def adopt(exchange: Exchange, account_id: str, log: Sequence[Entry]) -> None:
         for symbol, pit in exchange.pits.items():
             if pit.market.contract:
                 account.holding(symbol)
-        orders: dict[str, Working] = {}
-        for entry in log:
-            for row in _rows(entry["orders"]):
-                work = order_in(row)
-                if work.status.ended:
-                    orders.pop(work.id, None)
-                    _adopt_order(exchange, account, work)
-                else:
-                    orders[work.id] = work
-            for fill in _rows(entry["fills"]):
-                clearing.fills[account_id].append(fill_in(exchange.venue, fill))
-            for currency, total in _map(entry["wallets"]).items():
-                account.wallet(currency).total = _money(total)
-            for symbol, raw in _map(entry["holdings"]).items():
-                account.holdings[symbol] = _holding_in(_map(raw))
-            account.seq = _number(entry["seq"])
-            account.volume = _money(entry["volume"])
-            exchange.orders_made = max(exchange.orders_made, _number(entry["orders_made"]))
-            exchange.trades_made = max(exchange.trades_made, _number(entry["trades_made"]))
-            clearing.transfers = max(clearing.transfers, _number(entry["transfers"]))
+        orders = _fold(exchange, account, log)
         # Holds are counted anew from the orders.
         for held in account.holdings.values():
             held.buys = held.sells = held.margin = ZERO
@@ -342,6 +326,75 @@ def adopt(exchange: Exchange, account_id: str, log: Sequence[Entry]) -> None:
         for symbol in account.holdings:
             account.remargin(exchange.pits[symbol].market)
         account.changed_wallets.clear()
+
+
+def compact(log: Iterable[Entry], sizes: Sizes = SIZES) -> Entry:
+    """Sum up the entries of an account in one: adopting that gives what adopting all of them gives.
+
+    What is forgotten on the way is forgotten in the entry, too: it is as large as the account, not as its past.
+
+    Args:
+        log: Entries of `entry_out`, oldest first; the first may be one that `compact` made.
+        sizes: Those of the exchange that will adopt it.
+    """
+    with localcontext(MONEY):
+        # Nothing of a market is needed before the account is whole.
+        exchange = Exchange(venue="", markets={}, sizes=sizes)
+        account = Account("")
+        exchange.clearing.add(account)
+        orders = _fold(exchange, account, log)
+        return {
+            "orders": [order_out(work) for work in orders.values()],
+            "fills": [fill_out(fill) for fill in exchange.clearing.fills[account.id]],
+            "wallets": {name: str(wallet.total) for name, wallet in account.wallets.items()},
+            "holdings": {symbol: _holding_out(held) for symbol, held in account.holdings.items()},
+            "seq": account.seq,
+            "volume": str(account.volume),
+            "orders_made": exchange.orders_made,
+            "trades_made": exchange.trades_made,
+            "transfers": exchange.clearing.transfers,
+            "past": {
+                "ended": [order_out(work) for work in account.ended.values()],
+                "client_ids": dict(account.client_ids),
+                "forgotten": list(account.forgotten),
+                "stale": account.stale,
+            },
+        }
+
+
+def _fold(exchange: Exchange, account: Account, log: Iterable[Entry]) -> dict[str, Working]:
+    """Bring an account to the end of its log, but for its working orders, which are given back as they stand."""
+    clearing = exchange.clearing
+    orders: dict[str, Working] = {}
+    for entry in log:
+        if "past" in entry:
+            _take_past(account, _map(entry["past"]))
+        for row in _rows(entry["orders"]):
+            work = order_in(row)
+            if work.status.ended:
+                orders.pop(work.id, None)
+                _adopt_order(exchange, account, work)
+            else:
+                orders[work.id] = work
+        for fill in _rows(entry["fills"]):
+            clearing.fills[account.id].append(fill_in(exchange.venue, fill))
+        for currency, total in _map(entry["wallets"]).items():
+            account.wallet(currency).total = _money(total)
+        for symbol, raw in _map(entry["holdings"]).items():
+            account.holdings[symbol] = _holding_in(_map(raw))
+        account.seq = _number(entry["seq"])
+        account.volume = _money(entry["volume"])
+        exchange.orders_made = max(exchange.orders_made, _number(entry["orders_made"]))
+        exchange.trades_made = max(exchange.trades_made, _number(entry["trades_made"]))
+        clearing.transfers = max(clearing.transfers, _number(entry["transfers"]))
+    return orders
+
+
+def _take_past(account: Account, raw: Json) -> None:
+    account.ended = OrderedDict((work.id, work) for work in map(order_in, _rows(raw["ended"])))
+    account.client_ids = {name: str(order) for name, order in _map(raw["client_ids"]).items()}
+    account.forgotten = Keys(map(_number, _list(raw["forgotten"])))
+    account.stale = _number(raw["stale"])
 
 
 def _adopt_order(exchange: Exchange, account: Account, work: Working) -> None:

@@ -1,11 +1,12 @@
-// Candles: history by market.ohlcv, then the channel ohlcv; fills as markers, orders and position as lines.
+// Candles: history by market.ohlcv, then the channel ohlcv; fills as markers, orders and position as lines, overlays by
+// switches. What lies over the candles is loaded after them.
 import { libraryChart } from "../chart.js";
 import { decimals } from "../decimal.js";
-import { attr, cls, h, text } from "../dom.js";
+import { attr, cls, h, keyed, text } from "../dom.js";
 import { direction, grouped, onStep, percentPoints, stamp, words } from "../format.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
-import { marketOf, working } from "../trade.js";
+import { marketOf } from "../trade.js";
 import { watchAge } from "./head.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -15,6 +16,13 @@ import { watchAge } from "./head.js";
 const FRAMES = /** @type {const} */ ({ "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": 86_400 });
 const PAGE = 500;
 const MOST = 5000;
+const SWITCHES = /** @type {const} */ ([
+  ["ema", "EMA", "Averages of the strategy's lengths"],
+  ["volume", "Volume", "Volume of each bar"],
+  ["fvg", "FVG", "Fair value gaps that are not filled yet"],
+  ["hours", "Hours", "Shades the hours in which bots may not enter"],
+  ["signals", "Signals", "A dot where a bot's signal says buy or sell"],
+]);
 
 /** @param {number} n */
 const volumeText = (n) => grouped(n.toFixed(n >= 1000 ? 0 : n >= 1 ? 2 : 5));
@@ -24,6 +32,13 @@ export function mount(root, app) {
   const { store } = app;
   const buttons = Object.keys(FRAMES).map((name) =>
     h("button", { type: "button", class: "chip", "data-frame": name, onclick: () => choose(name) }, name),
+  );
+  const switches = SWITCHES.map(([name, label, about]) =>
+    h(
+      "button",
+      { type: "button", class: "chip", title: about, "data-overlay": name, onclick: () => flip(name) },
+      label,
+    ),
   );
   const stampSlot = h("span", { class: "age", "aria-hidden": "true" });
   const credit = h(
@@ -36,10 +51,14 @@ export function mount(root, app) {
     { class: "panel-head" },
     h("h2", { id: `${root.id}-title`, class: "hidden" }, "Chart"),
     h("div", { class: "chips", role: "group", "aria-label": "Timeframe" }, ...buttons),
+    h("div", { class: "chips overlays", role: "group", "aria-label": "Shown on the chart" }, ...switches),
     stampSlot,
-    credit,
   );
+  const zone = h("span", {});
+  const foot = h("div", { class: "chart-foot" }, zone, credit);
   const legend = h("p", { class: "legend", "aria-hidden": "true" });
+  const averages = h("p", { class: "legend averages", "aria-hidden": "true" });
+  const amending = h("p", { class: "chart-said", role: "status" });
   const canvas = h("div", { class: "chart-canvas", "aria-hidden": "true" });
   const note = h("p", { class: "chart-note" });
   const said = h("p");
@@ -61,11 +80,16 @@ export function mount(root, app) {
     ),
   );
   root.setAttribute("aria-labelledby", `${root.id}-title`);
-  root.append(head, h("div", { class: "chart-box" }, canvas, legend, note), spoken);
+  const box = h("div", { class: "chart-box" }, canvas, legend, averages, note, amending);
+  root.append(head, box, foot, spoken);
   watchAge(root, stampSlot, app, "view:bars");
 
   /** @type {import("../chart.js").Chart | null} */
   let chart = null;
+  /** Loaded after the chart. @type {ReturnType<typeof import("../overlays.js").overlays> | null} */
+  let over = null;
+  /** @type {ReturnType<typeof import("./order-lines.js").orderLines> | null} */
+  let held = null;
   /** @type {Bar[]} */
   let bars = [];
   /** Which history is on the chart, or being fetched. */
@@ -87,6 +111,19 @@ export function mount(root, app) {
     for (const b of buttons) attr(b, "aria-pressed", String(b.dataset.frame === name));
   }
   for (const b of buttons) attr(b, "aria-pressed", String(b.dataset.frame === settings.timeframe));
+
+  const on = (/** @type {string} */ name) => Array.isArray(settings.overlays) && settings.overlays.includes(name);
+  /** @param {string} name */
+  function flip(name) {
+    const now = Array.isArray(settings.overlays) ? settings.overlays : [];
+    remember({ overlays: on(name) ? now.filter((n) => n !== name) : [...now, name] });
+    store.touch("settings");
+  }
+  function switched() {
+    for (const b of switches) attr(b, "aria-pressed", String(on(b.dataset.overlay ?? "")));
+    chart?.setVolume(on("volume"));
+    over?.refresh();
+  }
 
   /** @param {any[]} row */
   const bar = ([ts, open, high, low, close, volume]) => ({
@@ -125,6 +162,7 @@ export function mount(root, app) {
     if (until === undefined) closedThrough = reply.result.closed_through_ts ?? 0;
     chart.setBars(bars, keep);
     paint();
+    over?.refresh();
     overlays();
   }
   let plain = "";
@@ -138,8 +176,10 @@ export function mount(root, app) {
         bars = [];
         finished = false;
         chart.setBars(bars, false);
+        shown = "";
         chart.setLines([]);
         chart.setMarks([]);
+        over?.refresh();
       }
       void history(undefined);
       return;
@@ -173,18 +213,12 @@ export function mount(root, app) {
       const time = Math.floor(fill.ts / 1000 / size) * size;
       if (fill.symbol === symbol && time >= first) marks.set(`${time}${fill.side}`, { time, side: fill.side });
     }
+    const now = current();
+    if (over && now) for (const dot of over.dots(now)) marks.set(`${dot.time}${dot.side}dot`, dot);
     chart.setMarks([...marks.values()].sort((a, b) => a.time - b.time));
+    /** @type {import("../chart.js").Line[]} */
+    const lines = held?.lines() ?? [];
     const step = market()?.amount_step;
-    const lines = store
-      .rows("orders")
-      .filter((o) => o.symbol === symbol && working(o) && (o.price || o.stop_price))
-      .map((o) => ({
-        id: o.id,
-        price: Number(o.price ?? o.stop_price),
-        title: `${o.role && o.role !== "entry" ? words(o.role) : o.side} ${onStep(o.amount, step)}`,
-        tone: o.side === "buy" ? "up" : "down",
-        dashed: true,
-      }));
     for (const p of store.rows("positions")) {
       if (p.symbol !== symbol || !p.entry_price || Number(p.amount) === 0) continue;
       lines.push({
@@ -192,10 +226,27 @@ export function mount(root, app) {
         price: Number(p.entry_price),
         title: `${p.side} ${onStep(p.amount, step)}`,
         tone: "accent",
-        dashed: false,
+        look: "dotted",
       });
+      // Its stops are orders, with lines already, unless the venue keeps them out of sight.
+      for (const [field, tone] of /** @type {const} */ ([
+        ["stop_loss", "down"],
+        ["take_profit", "up"],
+      ])) {
+        if (p[field] && !lines.some((l) => l.price === Number(p[field])))
+          lines.push({ id: `${p.id}|${field}`, price: Number(p[field]), title: words(field), tone, look: "dotted" });
+      }
     }
     chart.setLines(lines);
+  }
+
+  /** What the candles show now; null while they show nothing, or another symbol. */
+  function current() {
+    const symbol = String(store.get("symbol") ?? "");
+    const { timeframe } = settings;
+    return bars.length > 0 && shown === `${symbol} ${timeframe}`
+      ? { symbol, timeframe, bars, seconds: seconds() }
+      : null;
   }
 
   function style() {
@@ -211,10 +262,12 @@ export function mount(root, app) {
       text: read("dim"),
       grid: read("line-soft"),
       accent: read("accent"),
+      warn: read("warn"),
       dim: read("dim"),
     };
     probe.remove();
     chart?.style(colours, decimals(market()?.price_tick ?? "0.01"), settings.utc);
+    text(zone, settings.utc ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone);
   }
 
   const paint = painter(root, 5, () => {
@@ -229,6 +282,17 @@ export function mount(root, app) {
         : "",
     );
     cls(legend, `legend ${b ? direction(b.close - b.open) : ""}`);
+    const lengths = over?.values() ?? [];
+    keyed(
+      averages,
+      lengths,
+      (v) => v.name,
+      () => h("span", {}),
+      (span, v) => {
+        text(span, v.value === undefined ? v.name : `${v.name}\u00a0${n(v.value)}  `);
+        cls(span, v.tone === "accent" ? "average" : "average slow");
+      },
+    );
   });
 
   /** For screen readers: one sentence, and a table, made again when a bar closes. */
@@ -277,7 +341,15 @@ export function mount(root, app) {
         if (first && !loading && !finished && bars.length < MOST && shown) void history(first.time * 1000 - 1);
       });
       style();
+      switched();
       paint();
+      return Promise.all([made, import("../overlays.js"), import("./order-lines.js")]);
+    })
+    .then(([made, more, lines]) => {
+      over = more.overlays(app, made, current);
+      held = lines.orderLines(box, app, made, (what) => text(amending, what), overlays);
+      app.link.watch(["config"]);
+      over.refresh();
       overlays();
     });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", style);
@@ -285,6 +357,12 @@ export function mount(root, app) {
   store.watch(["symbol"], () => paint(true));
   store.watch(["ohlcv:"], speak);
   store.watch(["orders", "fills", "positions", "settings", "markets"], overlays);
+  store.watch(["signals"], overlays);
+  store.watch(["settings", "config"], switched);
+  store.watch(["indicators:"], () => {
+    over?.live();
+    paint();
+  });
   store.watch(["settings", "markets", "symbol"], style);
   let wasLive = false;
   store.watch(["link"], () => {

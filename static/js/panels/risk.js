@@ -125,7 +125,7 @@ function amount(value, unit) {
   return `${money(value, digits)}${unit === "x" ? " ×" : ""}`;
 }
 
-const meter = () =>
+export const meter = () =>
   h(
     "span",
     { class: "meter", role: "meter", "aria-valuemin": "0", "aria-valuemax": "100" },
@@ -139,7 +139,7 @@ function fill(cell, rule) {
 }
 
 /** @param {HTMLElement} bar @param {number} part @param {string} label */
-function grow(bar, part, label) {
+export function grow(bar, part, label) {
   const inner = /** @type {HTMLElement | null} */ (bar.querySelector(".fill"));
   if (!inner) return;
   const shown = Math.max(0, Math.min(1, part));

@@ -27,6 +27,10 @@ const TABS = [
   ["equity", "Equity", () => import("./equity.js")],
   ["risk", "Risk", () => import("./risk.js")],
   ["signals", "Signals", () => import("./signals.js")],
+  ["portfolio", "Portfolio", () => import("./portfolio.js")],
+  ["backtest", "Backtest", () => import("./backtest.js")],
+  ["config", "Config", () => import("./config.js")],
+  ["monitoring", "Monitoring", () => import("./monitoring.js")],
 ];
 
 /** @param {HTMLElement} root @param {App} app */

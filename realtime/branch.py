@@ -1,0 +1,592 @@
+"""One account with everything that is its own: venue, journal, engine, desk, and all between them.
+
+Rules of this file: (1) nothing here is shared by two accounts but what `House` holds; (2) a journal belongs to one
+account and one source of prices, for ever: another one is refused before anything is written to it; (3) a venue that
+cannot be opened leaves its account shut, and nothing takes its place.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypedDict, runtime_checkable
+
+import orjson
+
+from realtime.commands.risk import parse_limits
+from realtime.desk.cache import Cache
+from realtime.desk.charts import Charts
+from realtime.desk.codec import dumps
+from realtime.desk.crew import Crew
+from realtime.desk.days import Days
+from realtime.desk.deadman import Deadman
+from realtime.desk.desk import Desk
+from realtime.desk.entries import Entries
+from realtime.desk.feeds import Feeds
+from realtime.desk.gate import Gate
+from realtime.desk.history import seed, seed_scores
+from realtime.desk.indicators import Indicators
+from realtime.desk.lanes import Budget, Lanes
+from realtime.desk.monitor import Monitor, lanes_row
+from realtime.desk.outlet import Outlet
+from realtime.desk.rebalance import Plans
+from realtime.desk.reconcile import AGES, Pace, Reconciler
+from realtime.desk.recovery import NUMBER, OWNER, Recovered, recover
+from realtime.desk.routine import Routine
+from realtime.desk.status import Status
+from realtime.desk.sweep import Sweeps
+from realtime.desk.switches import Switches
+from realtime.desk.trading import Trading
+from realtime.engine.engine import Engine
+from realtime.engine.forgotten import Sizes
+from realtime.engine.orderbook import OrderBook
+from realtime.hub.hub import Hub
+from realtime.makers import JournalLog, MakeVenue, Making, Rows
+from realtime.model.account import Balance, Position
+from realtime.model.errors import Code, Failure, VenueRejected, VenueUnknown
+from realtime.model.events import Ack, Filled, MarketEvent, OrderSeen, VenueEvent
+from realtime.model.market import Bar, Market, Trade
+from realtime.model.orders import Approved, ApprovedAmend, Order
+from realtime.model.risk import Limits
+from realtime.settings import Settings
+from realtime.store import Store
+from realtime.store.rows import Row
+from realtime.venues.base import Post, Venue
+
+
+logger = logging.getLogger("realtime.app")
+
+EMBEDDED: Final = "embedded"
+RECORDING: Final = "recording "
+TOUCHED_S: Final = 60.0
+"""How long the prices of a symbol come that somebody was about to trade [s]."""
+CONDITION_S: Final = 30.0
+"""How often a venue is asked how it is, and how long the answer may take [s]."""
+MOST_HELD: Final = 50
+"""Symbols whose streams an account reads for itself at most."""
+
+
+class RefusedStart(Exception):
+    """The server must not start like this; the text names the setting to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """An account that is to be.
+
+    Attributes:
+        id: Its name in rows, channels and orders.
+        make: Makes its venue.
+        source: What its prices come from, for `status`.
+        live: Whether its money is real.
+        keys: Whether it has keys that it does not use.
+        first: Whether it is meant where none is named.
+        pulse: Symbol that is read for a proof of life.
+    """
+
+    id: str = "paper"
+    make: MakeVenue
+    source: str = EMBEDDED
+    live: bool = False
+    keys: bool = False
+    first: bool = True
+    pulse: str = ""
+
+    @property
+    def streams(self) -> bool:
+        """Whether its venue tells only what it is asked for."""
+        return self.live or not (self.source == EMBEDDED or self.source.startswith(RECORDING))
+
+    @property
+    def mode(self) -> str:
+        """`paper` or `live`."""
+        return "live" if self.live else "paper"
+
+    @property
+    def mark(self) -> str:
+        """What stands behind the names of its channels."""
+        return "" if self.first else f"@{self.id}"
+
+    @property
+    def signs(self) -> bool:
+        """Whether its journal has to say whose it is; one that does not is of the embedded paper exchange."""
+        return self.streams or self.id != "paper"
+
+    @property
+    def owner(self) -> Mapping[str, str]:
+        """What a journal must say of whose it is."""
+        return {"account": self.id, "mode": self.mode, "source": self.source}
+
+
+@dataclass(slots=True, kw_only=True)
+class House:
+    """What all accounts share.
+
+    Attributes:
+        now: Wall clock [ns].
+        ms: Wall clock [wire ms].
+        secret: Makes 256 random bits as text.
+        store: Keeps journals.
+        zone: Time zone of trading days; set once the configuration is read.
+        forgotten: Journals in memory of accounts that are shut.
+    """
+
+    settings: Settings
+    now: Callable[[], int]
+    ms: Callable[[], int]
+    sleep: Callable[[float], Awaitable[None]]
+    secret: Callable[[], str]
+    sizes: Sizes
+    store: type[Store]
+    hub: Hub
+    crew: Crew
+    loop: asyncio.AbstractEventLoop
+    started_ts: int
+    zone: Callable[[], str] = lambda: "UTC"
+    forgotten: list[Store] = field(default_factory=list)
+
+
+Journaled = tuple[list[bytes], list[Row]]
+"""What a paper exchange had kept, and all other rows, each in order."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A venue that says how it is."""
+
+    async def condition(self) -> Mapping[str, object] | None:
+        """Ask: `{status, eta, url}`; None when it does not tell."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Branch:
+    """One account, composed; nothing of it runs before `begin` of the composition root.
+
+    Attributes:
+        early: What the venue told while it opened.
+        sink: Where its events go.
+        condition: What the venue said last of how it is, and how long the answer took [ms].
+        rows: Make the rows of the streams from an exchange.
+        touched: Symbols that somebody was about to trade, and until when that counts [s of the loop].
+        held: Symbols whose streams the account itself reads, and what ends that.
+        ready: Set once it is reconciled.
+    """
+
+    plan: Plan
+    store: Store
+    venue: Venue
+    engine: Engine
+    desk: Desk
+    outlet: Outlet
+    monitor: Monitor
+    gate: Gate
+    charts: Charts
+    feeds: Feeds
+    indicators: Indicators
+    reconciler: Reconciler
+    sweeps: Sweeps
+    trading: Trading
+    plans: Plans
+    deadman: Deadman
+    days: Days
+    recovered: Recovered
+    house: House
+    rows: list[Rows]
+    condition: Mapping[str, object] = field(default_factory=dict)
+    latency_ms: int | None = None
+    touched: dict[str, float] = field(default_factory=dict)
+    held: dict[str, Callable[[], None]] = field(default_factory=dict)
+    early: list[MarketEvent | VenueEvent]
+    sink: list[Callable[[Sequence[MarketEvent | VenueEvent]], None]]
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    routine: Routine = field(init=False)
+
+    def venue_ok(self) -> bool:
+        """Whether the venue speaks."""
+        return not self.feeds.silent
+
+    def listen(self, now: int) -> None:
+        """Take what the venue told while it opened, behind what the journal remembers [ns]."""
+        self.sink[0] = self.feeds.take
+        for fact in self.engine.unfinished(now):
+            self.desk.post(self.desk.named(fact))
+        self.feeds.take(self.early)
+
+    def beat(self, status: Status, house: House) -> None:
+        """Make what happens by the clock."""
+        self.routine = Routine(
+            desk=self.desk,
+            outlet=self.outlet,
+            feeds=self.feeds,
+            reconciler=self.reconciler,
+            status=status,
+            days=self.days,
+            timezone=lambda: house.zone(),  # noqa: PLW0108 - it changes
+        )
+
+    def streams(self) -> list[Mapping[str, object]]:
+        """Show the streams from an exchange, where there is one."""
+        return [row for rows in self.rows for row in rows()]
+
+    def said(self) -> Mapping[str, object]:
+        """Tell of the venue what its streams tell."""
+        counts = [row["reconnects"] for row in self.streams()]
+        reconnects = sum(count for count in counts if isinstance(count, int))
+        return {**self.condition, "reconnects": reconnects, "latency_ms": self.latency_ms}
+
+    async def ask_condition(self) -> None:
+        """Ask the venue how it is, now and then, without end; a question that fails says nothing."""
+        venue, loop = self.venue, self.house.loop
+        assert isinstance(venue, Telling)
+        while True:
+            asked = loop.time()
+            try:
+                async with asyncio.timeout(CONDITION_S):
+                    self.condition = await venue.condition() or {}
+            except (Failure, TimeoutError) as error:
+                logger.info("venue did not say how it is", extra={"why": str(error)})
+                self.latency_ms = None
+            else:
+                self.latency_ms = round((loop.time() - asked) * 1000) if self.condition else None
+            await asyncio.sleep(CONDITION_S)
+
+    # -- what the account itself reads ---------------------------------------------------------------
+
+    def touch(self, symbol: str) -> None:
+        """Note that somebody is about to trade a symbol: its prices come for a while, readers or not."""
+        if self.plan.streams and symbol in self.engine.markets:
+            self.touched.pop(symbol, None)
+            self.touched[symbol] = self.house.loop.time() + TOUCHED_S
+            self.hold()
+
+    def needed(self) -> list[str]:
+        """Symbols whose prices the account needs now: of what it holds, of orders, of what was asked for lately."""
+        engine, now = self.engine, self.house.loop.time()
+        symbols = dict.fromkeys(order.symbol for order in engine.orders.working())
+        symbols |= dict.fromkeys(s for s, position in engine.positions.items() if position.amount)
+        currency = engine.valuation_currency
+        symbols |= dict.fromkeys(
+            f"{balance.currency}/{currency}"
+            for balance in engine.balances.values()
+            if balance.total
+        )
+        # A venue that nobody asks for anything gives no proof of life.
+        symbols |= dict.fromkeys([self.plan.pulse or next(iter(engine.markets), "")])
+        symbols |= dict.fromkeys(s for s, until in self.touched.items() if until > now)
+        return [symbol for symbol in symbols if symbol in engine.markets][:MOST_HELD]
+
+    def hold(self) -> None:
+        """Hold the streams of these symbols, and no others."""
+        needed = self.needed()
+        for symbol in [symbol for symbol in self.held if symbol not in needed]:
+            self.held.pop(symbol)()
+        for symbol in needed:
+            if symbol not in self.held:
+                self.held[symbol] = self.feeds.hold(symbol)
+
+    async def keep_fed(self) -> None:
+        """Hold what is needed, looked at once a second, without end."""
+        while True:
+            self.hold()
+            await asyncio.sleep(1.0)
+
+    def demand(self, base: str, wanted: bool) -> None:  # noqa: FBT001 - the hub's callback
+        """Start or end the source of a channel of this account."""
+        (self.indicators.want if base.startswith("indicators:") else self.feeds.want)(base, wanted)
+
+
+def check_owner(plan: Plan, store: Store, held: Journaled) -> None:
+    """Refuse a journal of another account or of other prices; sign one that is new.
+
+    A journal without a signature is of the account `paper` on the embedded market or a recording.
+
+    Raises:
+        RefusedStart: With what to do.
+    """
+    kept, rest = held
+    owners = [row for row in rest if row.kind == OWNER]
+    owner = orjson.loads(owners[0].body) if owners else None
+    if owner is None and not kept and all(row.kind == "Token" for row in rest):
+        if plan.signs:
+            store.append(OWNER, plan.id, dumps(plan.owner), safety=True)
+        return
+    if owner == (plan.owner if plan.signs else None):
+        return
+    whose = owner or {"account": "paper", "mode": "paper", "source": EMBEDDED}
+    raise RefusedStart(
+        f"store.path: this journal is of account {whose['account']} ({whose['mode']}, prices: {whose['source']}), "
+        f"and account {plan.id} ({plan.mode}, prices: {plan.source}) must not be mixed with it; "
+        f"give this one another file, such as --data ./data/{plan.id}-{plan.mode}.db"
+    )
+
+
+async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -> Branch:
+    """Open the venue, replay the journal, and join the parts of an account; nothing runs yet.
+
+    Args:
+        house: What it shares with others.
+        plan: Which account.
+        store: Its journal.
+        held: What the journal holds, as `recovery.read` gives it.
+
+    Raises:
+        Refused, VenueRejected, VenueUnknown: The venue cannot be opened; trying again makes sense.
+    """
+    settings, hub, loop, crew = house.settings, house.hub, house.loop, house.crew
+    kept, rest = held
+    early: list[MarketEvent | VenueEvent] = []
+    sink: list[Callable[[Sequence[MarketEvent | VenueEvent]], None]] = [early.extend]
+    alerts = Alerts()
+    rows: list[Rows] = []
+    venue = plan.make(
+        Making(
+            settings=settings,
+            now=house.now,
+            sleep=house.sleep,
+            log=JournalLog(store, loop),
+            history=kept,
+            loop=loop,
+            id=plan.id,
+            numbers={row.key: int(row.body) for row in rest if row.kind == NUMBER},
+            tell=alerts.tell,
+            show=rows.append,
+        )
+    )
+    await venue.open(lambda events: sink[0](events))  # noqa: PLW0108 - the sink changes
+    engine = Engine(
+        venue=venue.id,
+        mode=settings.mode,
+        markets=venue.markets,
+        limits=Limits(**parse_limits(settings.risk.limits)),
+        valuation_currency=settings.risk.valuation_currency,
+        sizes=house.sizes,
+    )
+    for symbol, book in venue.books.items():
+        engine.share_book(symbol, book)
+    recovered = recover(rest, engine)
+    hub.name_symbols(venue.markets, "" if plan.first else plan.id)
+    await seed(store, hub, plan.mark)
+    await seed_scores(store, engine)
+    outlet = Outlet(
+        engine=engine,
+        hub=hub,
+        mode=settings.mode,
+        zone=lambda: house.zone(),  # noqa: PLW0108 - it is set later
+        now=house.now,
+        mark=plan.mark,
+    )
+    desk = Desk(
+        engine=engine,
+        store=store,
+        outlet=outlet,
+        entries=Entries(events=store.opened["events"], alerts=store.opened["alerts"]),
+        now=house.now,
+        loop=loop,
+        mark="" if plan.first else f"{plan.id}-",
+    )
+    desk.resume_numbers(commands=recovered.commands, orders=recovered.orders)
+    desk.acked.update(recovered.acked)
+    alerts.to = desk.alert
+    store.on_failure = desk.journal_failed
+    timeout_s = settings.reconcile.order_timeout_s
+    monitor = Monitor(
+        desk=desk,
+        hub=hub,
+        cache=Cache(loop=loop, now=house.now),
+        loop=loop,
+        now=house.now,
+        started_ts=house.started_ts,
+    )
+    lanes = Lanes(Budget(), loop)
+    monitor.lanes = lambda: lanes_row(lanes.flying, lanes.waiting)
+    gate = Gate(
+        venue=venue,
+        lanes=lanes,
+        crew=crew,
+        post=monitor.posting(desk.post),
+        canceled=desk.canceled,
+        command=desk.command,
+        tally=desk.tally,
+        runaway=desk.runaway,
+        now=house.now,
+        timeout_s=timeout_s,
+    )
+    desk.gate = gate
+    charts = Charts(history=venue, publish=outlet.bars, crew=crew, now=house.now)
+    outlet.charts = charts
+    feeds = Feeds(
+        venue=venue,
+        take=monitor.taking(desk.take),
+        charts=charts,
+        loop=loop,
+        now=house.now,
+        stale_after_s=settings.market_data.stale_after_s,
+        grace_s=settings.market_data.grace_close_s,
+    )
+    indicators = Indicators(
+        feeds=feeds,
+        charts=charts,
+        history=venue,
+        publish=outlet.bars,
+        crew=crew,
+        loop=loop,
+        now=house.now,
+    )
+    reconciler = Reconciler(
+        desk=desk,
+        venue=venue,
+        crew=crew,
+        loop=loop,
+        pace=Pace(
+            orders=settings.reconcile.orders_s,
+            positions=settings.reconcile.positions_s,
+            balances=settings.reconcile.balances_s,
+            timeout=timeout_s,
+            **look_ups(settings.reconcile.absent_s),
+        ),
+    )
+    desk.ask = reconciler.ask
+    reconciler.executions_known = feeds.trust_sums
+    sweeps = Sweeps(desk=desk, venue=venue, crew=crew, show=outlet.canceling, timeout_s=timeout_s)
+    trading = Trading(
+        desk=desk,
+        sweeps=sweeps,
+        venue=venue.id,
+        new_client_order_id=lambda: f"s-{house.secret()[:20]}",
+        timeout_s=timeout_s,
+    )
+    deadman = Switches(desk=desk, trading=trading, crew=crew).make(loop=loop, now=house.now)
+    for switch in recovered.switches.values():
+        deadman.restore(switch)
+    return Branch(
+        plan=plan,
+        store=store,
+        venue=venue,
+        engine=engine,
+        desk=desk,
+        outlet=outlet,
+        monitor=monitor,
+        gate=gate,
+        charts=charts,
+        feeds=feeds,
+        indicators=indicators,
+        reconciler=reconciler,
+        sweeps=sweeps,
+        trading=trading,
+        plans=Plans(
+            desk=desk, trading=trading, crew=crew, new_id=lambda: f"p-{house.secret()[:12]}"
+        ),
+        deadman=deadman,
+        days=Days(engine=engine, history=venue, crew=crew, now=house.now),
+        recovered=recovered,
+        house=house,
+        rows=rows,
+        early=early,
+        sink=sink,
+    )
+
+
+class Alerts:
+    """Where the alerts of a venue go: to the desk, which is made behind it; before that into the log."""
+
+    def __init__(self) -> None:
+        self.to: Callable[[str, str, str, Mapping[str, object]], None] = self._log
+
+    def tell(self, level: str, code: str, text: str, data: Mapping[str, object]) -> None:
+        """Take an alert."""
+        self.to(level, code, text, data)
+
+    def _log(self, level: str, code: str, text: str, data: Mapping[str, object]) -> None:
+        more = {"severity": level, "code": code, "text": text, "data": dict(data)}
+        logger.warning("alert", extra=more)
+
+
+class LookUps(TypedDict):
+    """The part of `Pace` that proves absence."""
+
+    look_ups: tuple[float, ...]
+    early: float
+    late: float
+
+
+def look_ups(absent_s: float) -> LookUps:
+    """Spread look-ups of unknown orders up to the age at which absence may be proven."""
+    scale = absent_s / 60.0
+    return {
+        "look_ups": tuple(age * scale for age in AGES),
+        "early": 5.0 * scale,
+        "late": 60.0 * scale,
+    }
+
+
+class Unopened:
+    """A venue that could not be opened yet: it has no markets, says nothing and takes nothing."""
+
+    lookup_proven = False
+
+    def __init__(self, name: str, kind: str, making: Making) -> None:  # noqa: ARG002 - a maker
+        self.id = name
+        self.kind = kind
+        self.markets: Mapping[str, Market] = {}
+        self.books: Mapping[str, OrderBook] = {}
+
+    async def open(self, post: Post) -> None:
+        """Open nothing."""
+
+    async def run(self) -> None:
+        """Deliver nothing: nobody runs it."""
+
+    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
+        """Have no stream."""
+
+    async def submit(self, approved: Approved) -> Ack:  # noqa: ARG002 - the port
+        """Take nothing."""
+        raise self._shut()
+
+    async def amend(self, approved: ApprovedAmend) -> Ack:  # noqa: ARG002 - the port
+        """Change nothing."""
+        raise self._shut()
+
+    async def cancel(self, order: Order) -> Ack:  # noqa: ARG002 - the port
+        """Cancel nothing."""
+        raise self._shut()
+
+    async def find(self, order: Order) -> OrderSeen | None:
+        """Know nothing."""
+        raise VenueUnknown(f"{self.id} is not open; {order.client_order_id} was not looked up")
+
+    async def open_orders(self) -> Sequence[OrderSeen]:
+        """Know nothing."""
+        raise self._unknown()
+
+    async def fills(self, since: int) -> Sequence[Filled]:  # noqa: ARG002 - the port
+        """Know nothing."""
+        raise self._unknown()
+
+    async def balances(self) -> Sequence[Balance]:
+        """Know nothing."""
+        raise self._unknown()
+
+    async def positions(self) -> Sequence[Position]:
+        """Know nothing."""
+        raise self._unknown()
+
+    async def ohlcv(
+        self,
+        symbol: str,
+        timeframe: str,
+        since: int | None,  # noqa: ARG002 - the port
+        limit: int,  # noqa: ARG002 - the port
+    ) -> Sequence[Bar]:
+        """Know nothing."""
+        raise VenueUnknown(f"{self.id} is not open; no {timeframe} bars of {symbol}")
+
+    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:  # noqa: ARG002 - the port
+        """Know nothing."""
+        raise self._unknown()
+
+    def _shut(self) -> VenueRejected:
+        return VenueRejected(Code.VENUE_UNAVAILABLE, f"{self.id} is not open")
+
+    def _unknown(self) -> VenueUnknown:
+        return VenueUnknown(f"{self.id} is not open")

@@ -1,0 +1,285 @@
+"""Venues made from settings: the paper exchange on the embedded market, on a recording, on a venue's live prices.
+
+Rules of this file: (1) what an account is on is chosen by the settings and never changes while the server runs;
+(2) ccxt is imported by the one account that needs it, and by no server that has none.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realtime.desk.recovery import NUMBER, VENUE
+from realtime.model.market import Market
+from realtime.settings import Settings
+from realtime.store import Store
+from realtime.venues.base import MarketSource, Venue
+from realtime.venues.ccxt.account import NONE, Account
+from realtime.venues.ccxt.recorded import is_recording
+from realtime.venues.chaos import ChaosVenue, Fault, Kind
+from realtime.venues.listing import Fees
+from realtime.venues.live import LiveSource
+from realtime.venues.market import EmbeddedMarket
+from realtime.venues.paper import PaperVenue
+from realtime.venues.replay import ReplaySource, recording
+
+
+if TYPE_CHECKING:  # see rule 2
+    from realtime.venues.ccxt.public import PublicData
+
+
+class JournalLog:
+    """The paper exchange's own books, kept in the journal."""
+
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+        self.store = store
+        self._loop = loop
+
+    def append(self, body: bytes) -> Awaitable[None]:
+        """Queue one entry; the future is done once it is on disk."""
+        written: asyncio.Future[None] = self._loop.create_future()
+
+        def then(_seq: int) -> None:
+            if not written.done():
+                written.set_result(None)
+
+        self.store.append(VENUE, "", body, then, safety=True)
+        return written
+
+
+class JournalLedger:
+    """The largest number that each key of an exchange has used, kept in the journal a block ahead.
+
+    Args:
+        store: The journal.
+        loop: Of the futures.
+        numbers: What the journal held at the start, by fingerprint of the key.
+    """
+
+    def __init__(
+        self, store: Store, loop: asyncio.AbstractEventLoop, numbers: Mapping[str, int]
+    ) -> None:
+        self._store = store
+        self._loop = loop
+        self._numbers = dict(numbers)
+
+    def last(self, key: str) -> int | None:
+        """Give the largest number kept for a key; None for a new one."""
+        return self._numbers.get(key)
+
+    def reserve(self, key: str, upto: int) -> Awaitable[None]:
+        """Keep a number; done when it is on disk."""
+        kept: asyncio.Future[None] = self._loop.create_future()
+
+        def then(_seq: int) -> None:
+            if not kept.done():
+                kept.set_result(None)
+
+        self._numbers[key] = upto
+        self._store.append(NUMBER, key, b"%d" % upto, then, safety=True)
+        return kept
+
+
+Rows = Callable[[], Sequence[Mapping[str, object]]]
+
+
+def _unseen(_rows: Rows) -> None:
+    """Show nobody."""
+
+
+def _mute(_level: str, _code: str, _text: str, _data: Mapping[str, object]) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """What a maker of a venue may use.
+
+    Attributes:
+        log: Keeps the books of a paper exchange.
+        history: What it kept so far, oldest first.
+        id: Of the account.
+        numbers: Largest number used by each key, by its fingerprint.
+        tell: Takes alerts: level, code, text, data.
+        show: Takes what makes the rows of the streams from an exchange.
+    """
+
+    settings: Settings
+    now: Callable[[], int]
+    sleep: Callable[[float], Awaitable[None]]
+    log: JournalLog
+    history: Iterable[bytes]
+    loop: asyncio.AbstractEventLoop
+    id: str = "paper"
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    tell: Callable[[str, str, str, Mapping[str, object]], None] = _mute
+    show: Callable[[Rows], None] = _unseen
+
+
+MakeVenue = Callable[[Making], Venue]
+
+
+def paper(making: Making) -> Venue:
+    """Make the paper exchange on the embedded market."""
+    settings = making.settings.paper
+    fees = Fees(**settings.fees.model_dump())
+    source = EmbeddedMarket(
+        seed=settings.seed,
+        now=making.now,
+        sleep=making.sleep,
+        symbols=settings.symbols,
+        fees=fees,
+        flow_per_s=settings.flow_per_s,
+    )
+    return paper_account(making, source, settings.latency_ms / 1000)
+
+
+def on_prices_of(account: Account, making: Making) -> Venue:
+    """Make the paper exchange on a venue's live prices; its keys, if there are any, are not used."""
+    public = replace(account, id=making.id, key=NONE, secret=NONE, password=NONE)
+    data = public_data(public, making)
+    source = LiveSource(data, venue=making.id, now=making.now, sleep=making.sleep)
+    return paper_account(making, source, making.settings.paper.latency_ms / 1000)
+
+
+def public_data(account: Account, making: Making) -> "PublicData":
+    """Make the public data of a venue; written down where `record.path` wants it.
+
+    Raises:
+        Refused: `invalid`, when the recording cannot be made.
+    """
+    from realtime.venues.ccxt.opening import calls_of  # noqa: PLC0415 - see rule 2
+    from realtime.venues.ccxt.public import PublicData  # noqa: PLC0415 - see rule 2
+
+    record, seed = making.settings.record, making.settings.paper.seed
+    way = calls_of(account, now=making.now, loop=making.loop, tell=making.tell, seed=seed)
+    if not record.path:
+        data = PublicData(
+            account=account,
+            now=making.now,
+            sleep=making.sleep,
+            hooks=(way,),
+            seed=seed,
+            tell=making.tell,
+        )
+        making.show(data.feeds)
+        return data
+    from realtime.venues.ccxt.recording import Limits, RecordedData, fresh  # noqa: PLC0415 - see rule 2
+
+    recorded = RecordedData(
+        fresh(Path(record.path), account.id, making.now(), record.keep),
+        account=account,
+        now=making.now,
+        sleep=making.sleep,
+        hooks=(way,),
+        seed=seed,
+        tell=making.tell,
+        limits=Limits(
+            part_bytes=record.part_mb * 1_000_000,
+            part_s=record.part_hours * 3_600,
+            keep=record.keep,
+        ),
+    )
+    making.show(recorded.feeds)
+    return recorded
+
+
+def on_recording(making: Making, file: Path, speed: float | None) -> Venue:
+    """Make the paper exchange on a recorded session.
+
+    Args:
+        making: What it is made with.
+        file: The recording.
+        speed: Times the pace of the recording; None is as fast as possible.
+    """
+    settings = making.settings.paper
+    latency_s = settings.latency_ms / 1000 / (speed or 1000)
+    if is_recording(file):
+        from realtime.venues.ccxt.playback import PlayedData, Player  # noqa: PLC0415 - see rule 2
+
+        player = Player(file, now=making.now, sleep=making.sleep, speed=speed)
+        data = PlayedData(player, now=making.now, sleep=making.sleep)
+        played = LiveSource(data, venue=making.id, now=making.now, sleep=making.sleep)
+        return paper_account(making, played, latency_s, "replay")
+    source = ReplaySource(
+        recording(file),
+        now=making.now,
+        sleep=making.sleep,
+        speed=speed,
+        fees=Fees(**settings.fees.model_dump()),
+    )
+    return paper_account(making, source, latency_s, "replay")
+
+
+def paper_account(
+    making: Making, source: MarketSource, latency_s: float, kind: str = "paper"
+) -> Venue:
+    """Make a paper account on a source of prices, with switches for faults."""
+    settings = making.settings.paper
+    exchange = PaperVenue(
+        id=making.id,
+        source=source,
+        balances=settings.balances,
+        seed=settings.seed,
+        now=making.now,
+        sleep=making.sleep,
+        latency_s=latency_s,
+        log=making.log,
+        history=making.history,
+        kind=kind,
+    )
+    return ChaosVenue(exchange, seed=settings.seed, now=making.now, sleep=making.sleep)
+
+
+class Faults:
+    """The switches of `system.fault`, on the venue that has them."""
+
+    def __init__(self, venue: ChaosVenue) -> None:
+        self._venue = venue
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """What can go wrong on request."""
+        return [kind.value for kind in Kind]
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """Where it can go wrong."""
+        return self._venue.markets
+
+    def switched(self) -> Sequence[Mapping[str, object]]:
+        """Give the faults that are on."""
+        return [asdict(fault) for fault in self._venue.faults]
+
+    def switch(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        """Switch these on and all others off."""
+        self._venue.set_faults([Fault(**{**raw, "kind": Kind(raw["kind"])}) for raw in faults])
+
+
+def faults_of(venue: Venue) -> Faults | None:
+    """Give the switches of a venue that has some."""
+    return Faults(venue) if isinstance(venue, ChaosVenue) else None
+
+
+def trading_at(account: Account, making: Making) -> Venue:
+    """Make an account that trades for real."""
+    from realtime.venues.ccxt.opening import TradingVenue, calls_of  # noqa: PLC0415 - see rule 2
+
+    own = replace(account, id=making.id)
+    return TradingVenue(
+        account=own,
+        public=public_data(replace(own, key=NONE, secret=NONE, password=NONE), making),
+        calls=calls_of(
+            own,
+            now=making.now,
+            loop=making.loop,
+            tell=making.tell,
+            ledger=JournalLedger(making.log.store, making.loop, making.numbers),
+            seed=making.settings.paper.seed,
+        ),
+        now=making.now,
+        sleep=making.sleep,
+        loop=making.loop,
+        tell=making.tell,
+    )

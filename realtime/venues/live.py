@@ -1,0 +1,170 @@
+"""A real venue's public data as the paper exchange's source of prices (trading document, 5.3).
+
+Rules of this file:
+1 Orders are matched against the venue's own book and tape, which they do not change; its fees and grids are the market's.
+2 Where the book is not known to be the venue's of now (none came yet, the feed is silent, nobody reads it any more),
+  nothing fills and nothing fires. There is no other source to turn to.
+3 What the paper exchange trades is not printed on the venue's tape: that tape is the venue's.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from realtime.engine.orderbook import OrderBook
+from realtime.model.events import MarketEvent, VenueEvent
+from realtime.model.market import Bar, BookSnapshot, Market, Stale, Trade
+from realtime.venues.base import Floor, Now, Post, Sleep
+
+
+BEAT_S: Final = 1.0
+"""How often time passes at the exchange: orders expire, funding falls due."""
+BOOK: Final = "orderbook"
+
+
+class PublicFeed(Protocol):
+    """What is needed of the public data of a venue: the public half of `Venue`."""
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """By symbol; filled once `open` has returned."""
+
+    @property
+    def books(self) -> Mapping[str, OrderBook]:
+        """By symbol, each changed right before the change is posted."""
+
+    async def open(self) -> None:
+        """Learn the markets."""
+
+    async def run(self, post: Post) -> None:
+        """Deliver events until cancelled."""
+
+    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
+        """As in `Venue`."""
+
+    async def ohlcv(
+        self, symbol: str, timeframe: str, since: int | None, limit: int
+    ) -> Sequence[Bar]:
+        """As in `Venue`."""
+
+    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
+        """As in `Venue`."""
+
+
+class LiveSource:
+    """The prices of one venue, as they come.
+
+    Args:
+        data: Its public data.
+        venue: Id of the paper account, named when a book is not to be trusted.
+        now: The time [ns].
+        sleep: Waits between two beats.
+    """
+
+    def __init__(self, data: PublicFeed, *, venue: str, now: Now, sleep: Sleep) -> None:
+        self._data = data
+        self._venue = venue
+        self._now = now
+        self._sleep = sleep
+        self._floor: Floor | None = None
+        # Symbols whose book is followed, and those (None: all) that the venue is silent about.
+        self._known: set[str] = set()
+        self._silent: set[str | None] = set()
+
+    # --- life ---------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> PublicFeed:
+        """Where the prices come from, to be asked how it does."""
+        return self._data
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """The venue's."""
+        return self._data.markets
+
+    async def load(self) -> None:
+        """Learn the venue's markets."""
+        await self._data.open()
+
+    def bind(self, floor: Floor) -> None:
+        """Meet the exchange: its orders trade with the venue's books, as soon as they are there."""
+        self._floor = floor
+        floor.exchange.on_stale(None, stale=True)
+
+    def start(self) -> None:
+        """Nothing is known before the venue says it."""
+
+    async def run(self) -> None:
+        """Follow the venue until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            beat = group.create_task(self._beat(), name=f"{self._venue} beat")
+            await self._data.run(self.take)
+            beat.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            await self._sleep(BEAT_S)
+            floor = self._bound()
+            floor.exchange.advance(self._now())
+            floor.tell()
+
+    # --- events -------------------------------------------------------------------------------
+
+    def take(self, events: Sequence[MarketEvent | VenueEvent]) -> None:
+        """Take what the venue tells; nothing at all is a proof of life."""
+        floor = self._bound()
+        if not events:
+            floor.publish(())
+        for event in events:
+            match event:
+                case BookSnapshot(symbol=symbol) if symbol not in self._known:
+                    self._known.add(symbol)
+                    floor.exchange.attach(symbol, self._data.books[symbol])
+                    floor.exchange.on_stale(symbol, stale=self._doubtful(symbol))
+                    floor.feed(event)
+                case Stale():
+                    self._judge(floor, event)
+                case _:
+                    # A venue's public data has no events of an account.
+                    floor.feed(event)  # type: ignore[arg-type]
+
+    def _judge(self, floor: Floor, stale: Stale) -> None:
+        """Take that feeds went silent or came back; what is still in doubt stays so."""
+        (self._silent.add if stale.stale else self._silent.discard)(stale.symbol)
+        floor.feed(stale)
+        if not stale.stale:
+            for symbol in self.markets if stale.symbol is None else (stale.symbol,):
+                floor.exchange.on_stale(symbol, stale=self._doubtful(symbol))
+
+    def _doubtful(self, symbol: str) -> bool:
+        """Whether a book is perhaps not the venue's of now."""
+        silent = self._silent
+        return symbol not in self._known or symbol in silent or None in silent
+
+    def public(self, prints: Sequence[Trade], ts: int) -> list[MarketEvent]:  # noqa: ARG002 - the port
+        """Nothing: see rule 3."""
+        return []
+
+    # --- demand -------------------------------------------------------------------------------
+
+    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
+        """Ask the venue for a stream, or let it go; a book that is let go is not trusted any more."""
+        self._data.want(symbol, stream, wanted)
+        if stream == BOOK and not wanted and symbol in self._known:
+            self._known.discard(symbol)
+            self._bound().exchange.on_stale(symbol, stale=True)
+
+    async def ohlcv(
+        self, symbol: str, timeframe: str, since: int | None, limit: int
+    ) -> Sequence[Bar]:
+        """The venue's bars."""
+        return await self._data.ohlcv(symbol, timeframe, since, limit)
+
+    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
+        """The venue's newest trades."""
+        return await self._data.trades(symbol, limit)
+
+    def _bound(self) -> Floor:
+        assert self._floor is not None, "bind comes first"
+        return self._floor

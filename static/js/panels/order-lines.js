@@ -1,0 +1,210 @@
+// Orders on the chart: one grip per line. Dragging a grip amends the order: snapped to the tick, dashed while the answer
+// is out, back at the server's price when it refuses. With the keyboard the row of the order does the same.
+import { told } from "../commands.js";
+import { cmp, decimals, div, mul, round } from "../decimal.js";
+import { dialog, facts } from "../dialog.js";
+import { cls, h, keyed, text } from "../dom.js";
+import { onStep, words } from "../format.js";
+import { marketOf, working } from "../trade.js";
+
+/** @typedef {import("../app.js").App} App */
+/** @typedef {import("../chart.js").Chart} Chart */
+/** @typedef {import("../chart.js").Line} Line */
+/** @typedef {import("../shapes.d.ts").Row} Row */
+/** @typedef {"price" | "stop_price" | "stop_loss" | "take_profit"} Field */
+/** @typedef {{ id: string, order: Row, field: Field, price: string, tone: string, label: string }} Grip */
+
+const FIELDS = /** @type {const} */ (["price", "stop_price", "stop_loss", "take_profit"]);
+const NAMES = { price: "price", stop_price: "trigger", stop_loss: "stop loss", take_profit: "take profit" };
+
+/** The price of a field: attached stops may have a limit, too. @param {any} value @returns {string | null} */
+export const priceOf = (value) => (value && typeof value === "object" ? value.price : (value ?? null));
+
+/** A price at a height of the chart, on the grid. @param {number} price @param {string} tick */
+export function snapped(price, tick) {
+  const digits = decimals(tick);
+  const near = round(div(price.toFixed(Math.min(digits + 2, 18)), tick, 2), 0);
+  return round(mul(near, tick), digits);
+}
+
+/**
+ * @param {HTMLElement} box over the chart @param {App} app @param {Chart} chart
+ * @param {(what: string) => void} say a line of text for people, "" for none
+ * @param {() => void} changed lines must be drawn again
+ */
+export function orderLines(box, app, chart, say, changed) {
+  const { store } = app;
+  const layer = h("div", { class: "grips", "aria-hidden": "true" });
+  box.append(layer);
+  /** Prices that differ from the server's: being dragged, or asked for. @type {Map<string, string>} */
+  const drafts = new Map();
+  /** @type {Grip[]} */
+  let grips = [];
+  /** @type {{ grip: Grip, start: number, moved: boolean } | null} */
+  let drag = null;
+
+  /** Lines of the shown symbol's orders, and their grips. @returns {Line[]} */
+  function lines() {
+    const symbol = store.get("symbol");
+    const market = marketOf(store, symbol);
+    grips = store
+      .rows("orders")
+      .filter((o) => o.symbol === symbol && working(o))
+      .flatMap((o) =>
+        FIELDS.filter((field) => priceOf(o[field])).map((field) => ({
+          id: `${o.id}|${field}`,
+          order: o,
+          field,
+          price: /** @type {string} */ (priceOf(o[field])),
+          tone: field === "stop_loss" || field === "take_profit" ? other(o.side) : o.side === "buy" ? "up" : "down",
+          label: `${what(o, field)} ${onStep(o.amount, market?.amount_step)}`,
+        })),
+      );
+    show();
+    return grips.map(({ id, price, tone }) => ({
+      id,
+      price: Number(drafts.get(id) ?? price),
+      title: "",
+      tone,
+      look: drafts.has(id) ? "dashed" : "solid",
+    }));
+  }
+
+  function show() {
+    keyed(
+      layer,
+      grips,
+      (g) => g.id,
+      (g) => {
+        const element = h("div", { class: "grip" });
+        element.addEventListener("pointerdown", (event) => down(event, g.id));
+        return element;
+      },
+      (element, g) => {
+        text(element, g.label);
+        cls(element, `grip ${g.tone}${drafts.has(g.id) ? " pending" : ""}`);
+      },
+    );
+    place();
+  }
+
+  /** Grips stand on their lines. */
+  function place() {
+    const right = chart.axis() + 6;
+    layer.style.right = `${right}px`;
+    grips.forEach((g, i) => {
+      const element = /** @type {HTMLElement | undefined} */ (layer.children[i]);
+      const y = chart.yOf(Number(drafts.get(g.id) ?? g.price));
+      if (!element) return;
+      const away = y === null || y < 8 || y > box.clientHeight - 30;
+      element.hidden = away;
+      if (!away) element.style.transform = `translateY(${Math.round(y)}px) translateY(-50%)`;
+    });
+  }
+
+  /** @param {PointerEvent} event @param {string} id */
+  function down(event, id) {
+    const grip = grips.find((g) => g.id === id);
+    if (!grip || drafts.has(id) || event.button !== 0) return;
+    const barred = reason();
+    if (barred) return say(barred);
+    event.preventDefault();
+    const element = /** @type {HTMLElement} */ (event.currentTarget);
+    element.setPointerCapture(event.pointerId);
+    drag = { grip, start: event.clientY, moved: false };
+    const stop = new AbortController();
+    const { signal } = stop;
+    element.addEventListener("pointermove", (e) => move(e), { signal });
+    element.addEventListener(
+      "pointerup",
+      () => {
+        stop.abort();
+        void drop();
+      },
+      { signal },
+    );
+    const leave = () => {
+      stop.abort();
+      back();
+    };
+    element.addEventListener("pointercancel", leave, { signal });
+    addEventListener("keydown", (e) => e.key === "Escape" && leave(), { signal });
+  }
+
+  /** Why nothing may be amended now, or "". */
+  function reason() {
+    const { state } = app.link.state;
+    if (state !== "live" && state !== "late") return "Not connected: orders cannot be amended.";
+    const scopes = store.get("welcome")?.scopes;
+    if (scopes && !scopes.includes("trade") && !scopes.includes("admin")) return "View only: your role may not trade.";
+    return "";
+  }
+
+  /** @param {PointerEvent} event */
+  function move(event) {
+    if (!drag) return;
+    if (!drag.moved && Math.abs(event.clientY - drag.start) < 3) return;
+    drag.moved = true;
+    const tick = marketOf(store, drag.grip.order.symbol)?.price_tick;
+    const price = chart.priceAt(event.clientY - box.getBoundingClientRect().top);
+    if (!tick || price === null || price <= 0) return;
+    const next = snapped(price, tick);
+    if (cmp(next, "0") <= 0) return;
+    drafts.set(drag.grip.id, next);
+    say(`${drag.grip.label}: ${NAMES[drag.grip.field]} ${onStep(next, tick)}. Esc leaves it.`);
+    changed();
+  }
+
+  function back() {
+    if (drag) drafts.delete(drag.grip.id);
+    drag = null;
+    say("");
+    changed();
+  }
+
+  async function drop() {
+    const mine = drag;
+    drag = null;
+    const next = mine && drafts.get(mine.grip.id);
+    if (!mine || !next || cmp(next, mine.grip.price) === 0) {
+      if (mine) drafts.delete(mine.grip.id);
+      say("");
+      return changed();
+    }
+    const { id, order, field, price, label } = mine.grip;
+    const tick = marketOf(store, order.symbol)?.price_tick;
+    const answer = await dialog({
+      title: `Amend ${order.side} ${order.symbol}?`,
+      body: [
+        facts([
+          ["Order", label],
+          [`${NAMES[field].charAt(0).toUpperCase()}${NAMES[field].slice(1)} now`, onStep(price, tick)],
+          ["New", onStep(next, tick)],
+        ]),
+      ],
+      yes: "Amend",
+    });
+    let refusal = "";
+    if (answer) {
+      say("Amending…");
+      const reply = await app.commands.call("order.amend", { order_id: order.id, [field]: next });
+      if (!reply.ok) refusal = `Not amended: ${told(reply.error)}`;
+    }
+    drafts.delete(id);
+    say(refusal);
+    changed();
+  }
+
+  chart.onDraw(place);
+  return { lines };
+}
+
+/** @param {Row} order @param {Field} field */
+function what(order, field) {
+  if (field === "stop_loss" || field === "take_profit") return `${NAMES[field]}`;
+  const role = order.role && order.role !== "entry" ? words(order.role) : order.side;
+  return field === "stop_price" && order.price ? `${role} trigger` : role;
+}
+
+/** Protection is on the other side of its order. @param {string} side */
+const other = (side) => (side === "buy" ? "down" : "up");

@@ -1,0 +1,291 @@
+"""A venue whose account is somewhere else: doubt and trust, orders without names, second words (trading 2.3, 2.6)."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from realtime.model.account import Balance, Position
+from realtime.model.errors import Code, VenueUnknown
+from realtime.model.events import Ack, Filled, OrderSeen
+from realtime.model.orders import ApprovedAmend, Order, Status
+from realtime.model.risk import TradingState
+from realtime.venues.base import Remote
+from tests.fakes import BTC, BUY, MARKETS, Held, ScriptedVenue, World, until
+
+
+D = Decimal
+PERP = "BTC/USDT:USDT"
+PERPETUAL = replace(
+    MARKETS[BTC], symbol=PERP, settle="USDT", type="swap", max_leverage=D(10), amount_step=D("0.001")
+)  # fmt: skip
+
+
+class Away(ScriptedVenue):
+    """A venue that says when it is in doubt, and may not know client ids.
+
+    Attributes:
+        nameless: Whether rows and fills carry no client id, and nothing is found by one.
+        wrong: Added to the cash that the next answers tell, one each.
+        derivatives: What `positions` tells.
+        timer: Whether it has a dead man's switch of its own; `timers` is what that was told.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(markets={**MARKETS, PERP: PERPETUAL})
+        self.told: Callable[[bool, str], None] = lambda _trusted, _reason: None
+        self.expected: list[str] = []
+        self.nameless = False
+        self.timer = True
+        self.timers: list[float | None] = []
+        self.wrong: list[Decimal] = []
+        self.derivatives: list[Position] = []
+
+    async def dead_mans_switch(self, seconds: float | None) -> bool:
+        await self._answer("switch")
+        self.timers.append(seconds)
+        return self.timer
+
+    def quote(self) -> None:
+        """Quote what the others quote; nobody trades the derivative here."""
+        markets, self.markets = self.markets, MARKETS
+        super().quote()
+        self.markets = markets
+
+    def attend(self, told: Callable[[bool, str], None]) -> None:
+        self.told = told
+
+    def expect(self, orders: Iterable[Order]) -> None:
+        self.expected = [order.client_order_id for order in orders]
+
+    def _row(self, held: Held, evidence: str) -> OrderSeen:
+        row = super()._row(held, evidence)
+        return replace(row, venue_client_id=None) if self.nameless else row
+
+    async def find(self, order: Order) -> OrderSeen | None:
+        if self.nameless:
+            raise VenueUnknown("it has no look-up by client id")
+        return await super().find(order)
+
+    async def fills(self, since: int) -> Sequence[Filled]:
+        rows = await super().fills(since)
+        return [replace(row, venue_client_id=None) for row in rows] if self.nameless else rows
+
+    async def balances(self) -> Sequence[Balance]:
+        rows = await super().balances()
+        wrong = self.wrong.pop(0) if self.wrong else D(0)
+        return [
+            replace(row, available=row.available + wrong) if row.currency == "USDT" else row
+            for row in rows
+        ]
+
+    async def positions(self) -> Sequence[Position]:
+        await super().positions()
+        return self.derivatives
+
+
+def away(**fields: Any) -> tuple[World, Away]:
+    world, venue = World(), Away()
+    world.venue = venue
+    for name, value in fields.items():
+        setattr(venue, name, value)
+    return world, venue
+
+
+async def codes(world: World) -> list[str]:
+    reply = await world.call("alert.list", limit=500)
+    assert reply.result is not None
+    found = reply.result["alerts"]
+    assert isinstance(found, list)
+    return [alert["code"] for alert in found]
+
+
+async def test_entries_wait_while_private_data_is_in_doubt_and_until_all_is_compared() -> None:
+    """trading:G3, trading:S14."""
+    world, venue = away()
+    assert isinstance(venue, Remote)
+    async with world.life() as system:
+        venue.told(False, "private data is older than 30 s")
+        refused = await world.call("order.place", **BUY)
+
+        assert refused.code is Code.VENUE_UNAVAILABLE
+
+        venue.broken.add("balances")
+        venue.told(True, "")
+        await asyncio.sleep(20)
+        assert not system.reconciler.ready
+
+        venue.broken.clear()
+        await until(lambda: system.reconciler.ready, within=10)
+        assert (await world.call("order.place", **BUY)).ok
+
+
+async def test_an_account_in_doubt_from_the_start_gets_ready_once_it_is_trusted() -> None:
+    world, venue = away()
+    async with world.life(ready=False) as system:
+        venue.told(False, "the key is not accepted")
+        await asyncio.sleep(30)
+        assert not system.reconciler.ready
+
+        venue.told(True, "")
+        await until(lambda: system.reconciler.ready, within=10)
+
+
+async def test_orders_of_before_are_told_to_the_venue_first(tmp_path: Any) -> None:
+    """trading:I3."""
+    world, venue = away()
+    world.path = tmp_path / "j.db"
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+    async with world.life():
+        assert venue.expected == ["g-1"]
+
+
+async def test_an_unknown_order_is_adopted_by_its_content_where_nothing_else_names_it() -> None:
+    """trading:2.3."""
+    world, venue = away(nameless=True, lookup_proven=False)
+    async with world.life():
+        venue.script.append("lose")
+        reply = await world.call("order.place", **BUY, client_order_id="g-1")
+        assert reply.code is Code.OUTCOME_UNKNOWN
+        await until(lambda: world.order("g-1").status is Status.OPEN, within=30)
+        resolved = await world.events("order_resolved")
+
+        assert [event["data"]["evidence"] for event in resolved] == ["content"]
+        assert "external_order" not in await codes(world)
+        assert venue.submitted == ["g-1"]
+
+
+async def test_a_market_order_without_a_name_is_adopted_by_its_fills() -> None:
+    """trading:2.3."""
+    world, venue = away(nameless=True, lookup_proven=False)
+    market = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
+    async with world.life() as system:
+        venue.script.append("lose")
+        started = world.start("order.place", **market, client_order_id="g-1")
+        await until(lambda: bool(venue.held))
+        venue.fill("g-1")
+        await started
+        await until(lambda: world.order("g-1").status is Status.FILLED, within=30)
+
+        assert system.desk.engine.positions[BTC].amount == D("0.01")
+        assert "external_order" not in await codes(world)
+
+
+async def test_an_unknown_order_that_nothing_names_is_alarmed_once_and_stays() -> None:
+    """trading:2.3."""
+    world, venue = away(nameless=True, lookup_proven=False)
+    async with world.life():
+        venue.script.append("drop")
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        await asyncio.sleep(300)
+
+        assert world.order("g-1").status is Status.UNKNOWN
+        assert (await codes(world)).count("order_undecided") == 1
+
+
+async def test_a_balance_that_is_right_the_second_time_was_never_wrong() -> None:
+    """trading:2.6."""
+    world, venue = away()
+    async with world.life() as system:
+        await asyncio.sleep(2)
+        venue.wrong = [D(-500)]
+        await asyncio.sleep(120)
+
+        assert venue.wrong == []
+        assert "external_change" not in await codes(world)
+        assert system.desk.engine.state() is TradingState.ACTIVE
+
+
+async def test_a_balance_that_is_wrong_twice_is_booked_and_stops_entries() -> None:
+    """trading:2.6."""
+    world, venue = away()
+    async with world.life() as system:
+        await asyncio.sleep(2)
+        venue.wrong = [D(-500)] * 50
+        await until(lambda: system.desk.engine.state() is TradingState.REDUCING, within=90)
+
+        assert "external_change" in await codes(world)
+        assert world.venue.submitted == []
+
+
+async def test_a_venue_that_does_not_say_it_again_is_no_information() -> None:
+    world, venue = away()
+    async with world.life() as system:
+        await asyncio.sleep(2)
+        venue.wrong = [D(-500)]
+        await until(lambda: not venue.wrong, within=90)
+        venue.reachable = False
+        await asyncio.sleep(120)
+
+        assert system.desk.engine.doubts == {"USDT"}
+        assert system.desk.engine.state() is TradingState.ACTIVE
+
+
+async def test_a_position_that_is_not_listed_any_more_is_flat_after_a_second_look() -> None:
+    """trading:2.7."""
+    held = Position(
+        venue="paper", symbol=PERP, position_type="swap", amount=D(3), cost=D(180_000)
+    )  # fmt: skip
+    world, venue = away(derivatives=[held])
+    async with world.life() as system:
+        assert system.desk.engine.positions[PERP].amount == D(3)
+        await asyncio.sleep(2)
+        venue.derivatives = []
+        await until(lambda: not system.desk.engine.positions[PERP].amount, within=90)
+
+        assert "external_change" in await codes(world)
+        assert system.desk.engine.state() is TradingState.REDUCING
+
+
+async def test_an_order_that_took_the_place_of_another_is_known_by_its_new_id() -> None:
+    """An amend that replaces (trading 2.2)."""
+
+    class Replacing(Away):
+        async def amend(self, approved: ApprovedAmend) -> Ack:
+            ack = await super().amend(approved)
+            held = self.held[approved.order.venue_client_id]
+            held.id = f"{held.id}-new"
+            return replace(ack, exchange_order_id=held.id, method="cancel_replace")
+
+    world = World()
+    world.venue = Replacing()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        before = world.order("g-1").exchange_order_id
+        reply = await world.call("order.amend", client_order_id="g-1", price="63800")
+
+        assert reply.result is not None
+        assert reply.result["method"] == "cancel_replace"
+        assert world.order("g-1").exchange_order_id == f"{before}-new"
+        assert len(system.desk.engine.orders.working()) == 1
+
+
+async def test_the_venues_own_timer_is_armed_when_all_of_what_it_does_is_meant() -> None:
+    """features F20: it spares nothing."""
+    world, venue = away()
+    everything: dict[str, Any] = {"scope": "account", "include_protection": True}
+
+    async def native(**args: Any) -> object:
+        reply = await world.call("deadman", **args)
+        assert reply.result is not None
+        return reply.result["native"]
+
+    async with world.life():
+        assert await native(timeout=60) is False
+        assert await native(timeout=60, scope="account") is False
+        assert await native(grace=5, **everything) is False
+        assert venue.timers == []
+
+        assert await native(timeout=60, **everything) is True
+        assert await native(timeout=30, **everything) is True
+        assert await native(timeout=0, **everything) is False
+        assert await native(timeout=0, **everything) is False
+        assert venue.timers == [60, 30, None]
+
+        venue.timer = False
+        assert await native(timeout=60, **everything) is False
+        venue.timer = True
+        venue.broken.add("switch")
+        assert await native(timeout=60, **everything) is False

@@ -1,0 +1,401 @@
+"""Which accounts a server has, and what becomes of one that cannot be opened (trading 5.3, reliability 5.1)."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from realtime.app import Making, Outside, RefusedStart, facts, older_of, open_system
+from realtime.branch import Unopened
+from realtime.commands.registry import Reply
+from realtime.desk.recovery import read
+from realtime.hub.hub import Wanted
+from realtime.makers import JournalLedger, paper_account
+from realtime.model.errors import Code, VenueRejected, VenueUnknown
+from realtime.settings import Settings, only
+from realtime.venues.base import Post, Venue
+from realtime.venues.live import LiveSource
+from tests.fakes import (
+    BTC,
+    BUY,
+    ETH,
+    FREE,
+    LOCAL,
+    ScriptedVenue,
+    WatchedStore,
+    finished,
+    no_page,
+    until,
+)
+from tests.hub.world import FakeWire
+from tests.venues.kit import amended, approved, wish
+from tests.venues.test_live import Exchange
+
+
+KEYS = {"key": "k" * 16, "secret": "s" * 16}
+LIVE: dict[str, Any] = {"mode": "live", "venues": [{"id": "kraken", **KEYS}]}
+
+
+def settings(**given: Any) -> Settings:
+    base: dict[str, Any] = {
+        "store": {"path": "", "backup_hours": 0},
+        "risk": {"limits": dict(FREE)},
+    }
+    return Settings(**(base | given))
+
+
+class Away(ScriptedVenue):
+    """A venue that is not there the first times."""
+
+    kind = "live"
+
+    def __init__(self, error: VenueRejected, times: int) -> None:
+        super().__init__()
+        self.id = "kraken"
+        self.error = error
+        self.left = times
+
+    async def open(self, post: Post) -> None:
+        if self.left:
+            self.left -= 1
+            raise self.error
+        await super().open(post)
+
+
+def outside(**venues: Venue) -> Outside:
+    def maker(venue: Venue) -> Any:
+        def make(making: Making) -> Venue:
+            if isinstance(venue, ScriptedVenue):
+                venue.bind(making.now)
+            return venue
+
+        return make
+
+    return Outside(
+        makers={name: maker(venue) for name, venue in venues.items()},
+        store=WatchedStore,
+        page=no_page,
+    )
+
+
+async def call(system: Any, op: str, **args: Any) -> Reply:
+    got = system.registry.dispatch(op, args, principal=LOCAL, client="c", source="socket")
+    return await finished(got)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"mode": "live"}, "venues"),
+        ({"mode": "live", "venues": [{"id": "kraken"}]}, "venues.kraken.key"),
+        ({"mode": "live", "venues": [{"id": "paper"}]}, "venues.paper.exchange"),
+        (LIVE | {"auth": {"required": False}}, "auth.required"),
+        (LIVE | {"auth": {"insecure_i_know": True}}, "auth.insecure_i_know"),
+        ({"venues": [{"id": "krakn"}]}, "kraken"),
+        ({"paper": {"source": "krakn"}}, "kraken"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+async def test_what_an_account_lacks_is_named_at_the_start(
+    given: dict[str, Any], says: str
+) -> None:
+    with pytest.raises((RefusedStart, ExceptionGroup)) as caught:
+        async with open_system(settings(**given), Outside(store=WatchedStore, page=no_page)):
+            pass
+
+    error: BaseException = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, RefusedStart)
+    assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "word", "first"),
+    [
+        (VenueRejected(Code.VENUE_UNAVAILABLE, "no answer"), "down", False),
+        (VenueRejected(Code.UNAUTHORIZED, "the key is not known"), "down", True),
+        (
+            VenueRejected(Code.VENUE_UNAVAILABLE, "at work", {"cause": "maintenance"}),
+            "maintenance",
+            True,
+        ),
+    ],
+    ids=["away, the second of two", "wrong key", "maintenance"],
+)
+async def test_an_account_that_cannot_be_opened_stays_shut_until_it_can(
+    error: VenueRejected,
+    word: str,
+    first: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    away, other = Away(error, 2), ScriptedVenue()
+    other.id = "other"
+    ids = ["kraken", "other"] if first else ["other", "kraken"]
+    given = LIVE | {"venues": [{"id": name, **KEYS} for name in ids]}
+    async with open_system(settings(**given), outside(kraken=away, other=other)) as system:
+        await until(lambda: system.places[ids.index("other")].branch.reconciler.ready)
+        place = system.places[ids.index("kraken")]
+        reply = await call(system, "order.place", **BUY, venue="kraken")
+        elsewhere = await call(system, "order.place", **BUY, venue="other")
+        row = next(v for v in system.status.venues() if v["id"] == "kraken")
+        told = await call(system, "market.status", venue="kraken")
+
+        assert reply.code is Code.VENUE_UNAVAILABLE
+        assert reply.retry_after is not None
+        assert elsewhere.ok
+        assert (row["status"], row["code"], row["reason"]) == (word, error.code, error.message)
+        assert told.result == {"venues": [row]}
+        assert any(error.message in reason for reason in system.status.reasons())
+        assert system.status.row()["mode"] == "live"
+        assert system.status.level() == ("maintenance" if word == "maintenance" else "degraded")
+        # What stops trading stops what is open.
+        halted = await call(system, "trading.halt", reason="drill")
+        assert halted.ok
+        # With real money that asks back.
+        resumed = await call(system, "trading.resume", reason="over")
+        assert resumed.code is Code.CONFIRM_REQUIRED
+
+        await until(lambda: not place.shut and system.ready.is_set(), within=120)
+
+        placed = await call(system, "order.place", **BUY, venue="kraken")
+        assert placed.ok
+        assert not system.status.reasons()
+        assert system.places[0].branch.plan.id == ids[0]
+
+
+async def test_a_journal_serves_one_account_and_one_source(tmp_path: Path) -> None:
+    store = {"path": str(tmp_path / "j.db"), "backup_hours": 0}
+    venue = Away(VenueRejected(Code.VENUE_UNAVAILABLE, ""), 0)
+    async with open_system(settings(store=store, **LIVE), outside(kraken=venue)):
+        pass
+    paper = {"venues": [{"id": "kraken"}]}
+    for given in ({}, paper):
+        with pytest.raises((RefusedStart, ExceptionGroup)) as caught:
+            async with open_system(settings(store=store, **given), outside(kraken=venue)):
+                pass
+        assert "kraken (live, prices: kraken)" in str(caught.value.exceptions[0])  # type: ignore[attr-defined]
+    async with open_system(settings(store=store, **LIVE), outside(kraken=venue)) as system:
+        assert system.places[0].plan.live
+
+
+async def test_each_stream_is_asked_for_once_however_many_read_it() -> None:
+    """One upstream subscription per stream, let go some time after its last reader."""
+    exchange = Exchange()
+
+    def make(making: Making) -> Venue:
+        source = LiveSource(exchange, venue=making.id, now=making.now, sleep=making.sleep)
+        return paper_account(making, source, 0.0)
+
+    given = settings(venues=[{"id": "kraken"}], market_data={"grace_close_s": 5})
+    async with open_system(
+        given, Outside(makers={"kraken": make}, store=WatchedStore, page=no_page)
+    ) as system:
+        await until(lambda: system.reconciler.ready)
+        exchange.wanted.clear()
+        eth = system.hub.channel("ticker:ETH/USDT")
+        readers = [system.hub.attach(FakeWire(), batch=False, every=0) for _ in range(10)]
+        for reader in readers:
+            system.hub.subscribe(reader, [Wanted(channel=eth)])
+        assert exchange.wanted == [("ETH/USDT", "ticker", True)]
+
+        for reader in readers:
+            system.hub.remove(reader)
+        await until(lambda: len(exchange.wanted) > 1, within=120)
+        assert exchange.wanted == [("ETH/USDT", "ticker", True), ("ETH/USDT", "ticker", False)]
+
+        # Somebody is about to trade it: book and tape come, too, for a while.
+        refused = await call(system, "order.place", **BUY | {"symbol": "ETH/USDT"})
+        assert not refused.ok  # there is no price yet
+        assert exchange.wanted[2:] == [
+            ("ETH/USDT", stream, True) for stream in ("ticker", "orderbook", "trades")
+        ]
+        await until(lambda: len(exchange.wanted) > 5, within=200)
+        assert {stream for _, stream, wanted in exchange.wanted[5:] if not wanted}
+
+
+def test_a_paper_server_never_loads_ccxt(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from realtime.app import open_system\n"
+        "from realtime.settings import Settings\n"
+        "async def main():\n"
+        "    async with open_system(Settings(store={'path': ''})) as system:\n"
+        "        await system.ready.wait()\n"
+        "asyncio.run(main())\n"
+        "assert not [m for m in sys.modules if m.split('.')[0] in {'ccxt', 'aiohttp'}]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+async def test_a_venue_that_is_not_open_knows_nothing_and_takes_nothing() -> None:
+    venue: Venue = Unopened("kraken", "live", None)  # type: ignore[arg-type]  # a maker's argument
+    order = wish("a")
+    heard: list[object] = []
+    await venue.open(heard.extend)
+    await venue.run()
+    venue.want(BTC, "ticker", True)
+
+    for refused in (venue.submit(approved(order)), venue.cancel(order)):
+        with pytest.raises(VenueRejected, match="kraken is not open"):
+            await refused
+    with pytest.raises(VenueRejected):
+        await venue.amend(amended(order))
+    for unknown in (
+        venue.find(order),
+        venue.open_orders(),
+        venue.fills(0),
+        venue.balances(),
+        venue.positions(),
+        venue.ohlcv(BTC, "1m", None, 1),
+        venue.trades(BTC, 1),
+    ):
+        with pytest.raises(VenueUnknown, match="kraken is not open"):
+            await unknown
+    assert (heard, venue.markets, venue.books) == ([], {}, {})
+
+
+async def test_numbers_of_a_key_are_on_disk_before_they_are_used() -> None:
+    store = await WatchedStore.open(None, now=lambda: 1, new_id=lambda: "j")
+    ledger = JournalLedger(store, asyncio.get_running_loop(), {"f": 7})
+
+    assert (ledger.last("f"), ledger.last("other")) == (7, None)
+    await ledger.reserve("f", 1007)
+    assert ledger.last("f") == 1007
+    _, rest = await read(store)
+    assert [(row.kind, row.key, row.body) for row in rest] == [("Nonce", "f", b"1007")]
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("venue", "ids", "source"),
+    [
+        ("paper", [], "embedded"),
+        ("bybit", ["bybit"], "kraken"),
+        ("mine", ["mine"], "kraken"),
+    ],
+)
+def test_a_flag_leaves_one_account(venue: str, ids: list[str], source: str) -> None:
+    given = settings(venues=[{"id": "mine"}, {"id": "other"}], paper={"source": "kraken"})
+    left = only(given, venue)
+
+    assert [account.id for account in left.venues] == ids
+    assert left.paper.source == source
+
+
+def test_a_flag_that_is_no_name_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        only(settings(), "No Such")
+
+
+async def test_what_a_venue_says_of_itself_is_in_status() -> None:
+    class Speaking(ScriptedVenue):
+        kind = "live"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.id = "kraken"
+            self.answers: list[dict[str, object] | VenueUnknown | None] = [
+                {"status": "maintenance", "eta": 5, "url": "https://status.example"},
+                VenueUnknown("no answer"),
+                None,
+            ]
+
+        async def condition(self) -> dict[str, object] | None:
+            answer = self.answers.pop(0) if self.answers else None
+            if isinstance(answer, VenueUnknown):
+                raise answer
+            return answer
+
+    venue = Speaking()
+    async with open_system(settings(**LIVE), outside(kraken=venue)) as system:
+        await until(system.ready.is_set)
+        await until(lambda: len(venue.answers) == 2)
+        (row,) = system.status.venues()
+        assert (row["status"], row["eta"], row["url"]) == (
+            "maintenance",
+            5,
+            "https://status.example",
+        )
+        assert system.status.level() == "maintenance"
+        await until(lambda: not venue.answers, within=120)
+        await asyncio.sleep(1)
+        assert system.status.level() == "ok"
+
+
+async def test_keys_that_are_not_used_are_told() -> None:
+    venue = ScriptedVenue()
+    venue.id = "kraken"
+    given = settings(venues=[{"id": "kraken", **KEYS}])
+    async with open_system(given, outside(kraken=venue)) as system:
+        told = facts(system, "127.0.0.1:1")
+
+    assert told["mode"] == "paper (kraken)"
+    assert told["keys"] == "of kraken: not used in mode paper"
+    assert "k" * 16 not in str(told)
+
+
+class Wanting(ScriptedVenue):
+    """A venue that remembers what it is asked for."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.id = name
+        self.wanted: list[tuple[str, str, bool]] = []
+
+    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
+        self.wanted.append((symbol, stream, wanted))
+
+
+async def test_streams_logs_and_the_end_are_each_account_s_own() -> None:
+    one, two = Wanting("one"), Wanting("two")
+    given = settings(venues=[{"id": "one"}, {"id": "two"}], on_stop="cancel")
+    async with open_system(given, outside(one=one, two=two)) as system:
+        await until(system.ready.is_set)
+        one.wanted.clear()
+        two.wanted.clear()
+        for venue in ("one", "two"):
+            assert (await call(system, "order.place", **BUY, venue=venue)).ok
+        reader = system.hub.attach(FakeWire(), batch=False, every=0)
+        system.hub.subscribe(reader, [Wanted(channel=system.hub.channel(f"ticker:{ETH}@two"))])
+
+        assert (ETH, "ticker", True) in two.wanted
+        assert (ETH, "ticker", True) not in one.wanted
+        for name, place in (("events", 0), ("events@two", 1)):
+            found = await entries(system, name)
+            ids = {str(entry["data"].get("order_id")) for _, _, entry in found}
+            assert system.places[place].branch.desk.engine.orders.get("o-two-1" if place else "o-1")
+            assert ids & {"o-1", "o-two-1"} <= {"o-two-1" if place else "o-1"}
+        assert (len(one.live()), len(two.live())) == (1, 1)
+        await system.drain()
+        assert (one.live(), two.live()) == ([], [])
+
+
+async def entries(system: Any, name: str) -> Any:
+    """What the journal of a channel has, as a reader that resumes gets it."""
+    places = {place.plan.id: place for place in system.places}
+    return await older_of(places, system.places[0], system.hub.channel(name), 1, 100)
+
+
+async def test_a_failed_login_is_written_down_where_it_can_be() -> None:
+    away = Away(VenueRejected(Code.VENUE_UNAVAILABLE, "no answer"), 1)
+    async with open_system(settings(**LIVE), outside(kraken=away)) as system:
+        system.auth.on_failure("127.0.0.1")  # into the log: there is no account yet
+        await until(system.ready.is_set, within=60)
+        system.auth.on_failure("127.0.0.1")
+        await system.desk.settled()
+        found = await call(system, "event.list", type="auth_failed")
+
+    assert found.result is not None
+    assert len(found.result["events"]) == 1  # type: ignore[arg-type]

@@ -1,0 +1,102 @@
+"""What ccxt makes of Bybit, and what we make of it: the real client on the emulated Bybit."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from realtime.model.events import BalanceSeen, PositionSeen
+from realtime.model.market import SECOND
+from realtime.model.orders import Order, OrderType, Status
+from realtime.venues.ccxt import mended
+from tests.venues.ccxt.desk import SPOT, SWAP, D, Desk, approved, desk, order, until
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def placed(world: Desk, name: str, side: str = "buy", **fields: Any) -> Order:
+    asked = order(name, side, **fields)
+    ack = await world.venue.submit(approved(asked))
+    return replace(asked, exchange_order_id=ack.exchange_order_id)
+
+
+async def subscribed(world: Desk) -> None:
+    """Wait until the private streams are listened to; the exchange answers each subscription in its turn."""
+
+    def ready() -> bool:
+        clients = world.venue.exchange.clients.values()
+        return sum(len(client.subscriptions) for client in clients) >= 4
+
+    await until(ready)
+    await asyncio.sleep(0.1)
+
+
+async def test_what_a_position_holds_is_not_free_in_the_stream_either() -> None:
+    async with desk(types=("spot", "swap"), running=True) as world:
+        await subscribed(world)
+        await placed(world, "s", price="60000", amount="0.1")
+        await placed(world, "p", amount="0.1", symbol=SWAP, position_type="swap", leverage=D(5))
+        await until(lambda: world.of(PositionSeen) and world.of(BalanceSeen))
+        world.server.market.move(SWAP, 66_000)
+        (held,) = (row for row in await world.venue.balances() if row.currency == "USDT")
+
+        def told() -> bool:
+            rows = [row.balance for row in world.of(BalanceSeen) if row.balance.currency == "USDT"]
+            return bool(rows) and (rows[-1].available, rows[-1].reserved) == (
+                held.available,
+                held.reserved,
+            )
+
+        await until(told)
+        assert held.reserved > 6_000 + 1_000
+        assert held.total < 100_000
+
+
+def test_only_rows_of_a_unified_account_are_read_anew() -> None:
+    coin = {"coin": "USDT", "walletBalance": "100", "locked": "10", "totalPositionIM": "5.5"}
+    account = {"accountType": "UNIFIED", "coin": [coin, {"coin": "BTC", "walletBalance": ""}]}
+
+    told = {"USDT": (D(100), D("15.5"))}
+    assert mended.balances("bybit", [account]) == told
+    assert mended.balances("bybit", {"result": {"list": [account]}}) == told
+    assert mended.balances("bybit", [account | {"accountType": "FUND"}]) is None
+    assert mended.balances("bybit", {"result": None}) is None
+    assert mended.balances("kraken", [account]) is None
+
+
+async def test_a_spot_order_that_waits_for_a_price_is_canceled_before_and_after_it_came() -> None:
+    async with desk() as world:
+        fields = {"type": OrderType.STOP_LIMIT, "stop_price": "63000", "price": "66000"}
+        waiting = await placed(world, "a", "sell", **fields)
+        assert [row.type for row in await world.venue.open_orders()] == ["stop_limit"]
+        await world.venue.cancel(waiting)
+        assert await world.venue.open_orders() == []
+
+        fired = await placed(world, "b", "sell", **fields)
+        world.server.market.print(SPOT, 63_000)
+        (working,) = await world.venue.open_orders()
+        await world.venue.cancel(replace(fired, exchange_order_id=working.exchange_order_id))
+
+        found = await world.venue.find(fired)
+        assert found is not None
+        assert found.status is Status.CANCELED
+
+
+async def test_fills_of_more_than_a_week_are_asked_for_week_by_week() -> None:
+    async with desk() as world:
+        await placed(world, "a")
+        now = world.venue._now()
+
+        assert len(await world.venue.fills(now - 20 * 86_400 * SECOND)) == 1
+
+
+async def test_all_working_orders_are_listed_page_by_page() -> None:
+    async with desk() as world:
+        for number in range(55):
+            await placed(world, f"o{number}", price="50000", amount="0.001")
+
+        assert len(await world.venue.open_orders()) == 55
