@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypedDict, runtime_checkable
 
-import orjson
-
 from realtime.commands.risk import parse_limits
 from realtime.desk.cache import Cache
 from realtime.desk.charts import Charts
+from realtime.desk.checkpoint import Terms, restore
 from realtime.desk.codec import dumps
 from realtime.desk.crew import Crew
 from realtime.desk.days import Days
@@ -31,7 +30,7 @@ from realtime.desk.monitor import Monitor, lanes_row
 from realtime.desk.outlet import Outlet
 from realtime.desk.rebalance import Plans
 from realtime.desk.reconcile import AGES, Pace, Reconciler
-from realtime.desk.recovery import NUMBER, OWNER, Recovered, recover
+from realtime.desk.recovery import OWNER, Journaled, Recovered
 from realtime.desk.routine import Routine
 from realtime.desk.status import Status
 from realtime.desk.sweep import Sweeps
@@ -41,7 +40,7 @@ from realtime.engine.engine import Engine
 from realtime.engine.forgotten import Sizes
 from realtime.engine.orderbook import OrderBook
 from realtime.hub.hub import Hub
-from realtime.makers import JournalLog, MakeVenue, Making, Rows
+from realtime.makers import JournalLog, MakeVenue, Making, Upstream
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, Failure, VenueRejected, VenueUnknown
 from realtime.model.events import Ack, Filled, MarketEvent, OrderSeen, VenueEvent
@@ -50,7 +49,6 @@ from realtime.model.orders import Approved, ApprovedAmend, Order
 from realtime.model.risk import Limits
 from realtime.settings import Settings
 from realtime.store import Store
-from realtime.store.rows import Row
 from realtime.venues.base import Post, Venue
 
 
@@ -60,10 +58,14 @@ EMBEDDED: Final = "embedded"
 RECORDING: Final = "recording "
 TOUCHED_S: Final = 60.0
 """How long the prices of a symbol come that somebody was about to trade [s]."""
+QUESTION_S: Final = 60.0
+"""Patience with a question of the reconciliation: at a slow venue it waits for its turn [s]."""
 CONDITION_S: Final = 30.0
 """How often a venue is asked how it is, and how long the answer may take [s]."""
 MOST_HELD: Final = 50
 """Symbols whose streams an account reads for itself at most."""
+MOST_URGENT: Final = 10
+"""Of these, so many that somebody was about to trade come before what is held."""
 
 
 class RefusedStart(Exception):
@@ -146,10 +148,6 @@ class House:
     forgotten: list[Store] = field(default_factory=list)
 
 
-Journaled = tuple[list[bytes], list[Row]]
-"""What a paper exchange had kept, and all other rows, each in order."""
-
-
 @runtime_checkable
 class Telling(Protocol):
     """A venue that says how it is."""
@@ -163,10 +161,11 @@ class Branch:
     """One account, composed; nothing of it runs before `begin` of the composition root.
 
     Attributes:
+        terms: What its engine is made with.
         early: What the venue told while it opened.
         sink: Where its events go.
         condition: What the venue said last of how it is, and how long the answer took [ms].
-        rows: Make the rows of the streams from an exchange.
+        upstreams: The clients of an exchange that it has; none on the embedded market.
         touched: Symbols that somebody was about to trade, and until when that counts [s of the loop].
         held: Symbols whose streams the account itself reads, and what ends that.
         ready: Set once it is reconciled.
@@ -175,6 +174,7 @@ class Branch:
     plan: Plan
     store: Store
     venue: Venue
+    terms: Terms
     engine: Engine
     desk: Desk
     outlet: Outlet
@@ -191,7 +191,7 @@ class Branch:
     days: Days
     recovered: Recovered
     house: House
-    rows: list[Rows]
+    upstreams: list[Upstream]
     condition: Mapping[str, object] = field(default_factory=dict)
     latency_ms: int | None = None
     touched: dict[str, float] = field(default_factory=dict)
@@ -226,13 +226,25 @@ class Branch:
 
     def streams(self) -> list[Mapping[str, object]]:
         """Show the streams from an exchange, where there is one."""
-        return [row for rows in self.rows for row in rows()]
+        return [row for upstream in self.upstreams for row in upstream.streams()]
+
+    def offered(self) -> Mapping[str, Mapping[str, str]] | None:
+        """Say what the exchange offers that prices come from; None on the embedded market."""
+        makers = [u.offered for u in self.upstreams if u.offered is not None and u.calls.ready]
+        return makers[0]() if makers else None
+
+    def answered_ms(self) -> float | None:
+        """Tell how long the exchange takes to answer: the median of the newest requests [ms]; None before the first."""
+        medians = [upstream.calls.answers.row()["p50_ms"] for upstream in self.upstreams]
+        return next((median for median in medians if isinstance(median, float)), None)
 
     def said(self) -> Mapping[str, object]:
         """Tell of the venue what its streams tell."""
-        counts = [row["reconnects"] for row in self.streams()]
-        reconnects = sum(count for count in counts if isinstance(count, int))
-        return {**self.condition, "reconnects": reconnects, "latency_ms": self.latency_ms}
+        reconnects = sum(upstream.counted()["reconnects"] for upstream in self.upstreams)
+        latency_ms = self.latency_ms
+        if latency_ms is None and (median := self.answered_ms()) is not None:
+            latency_ms = round(median)
+        return {**self.condition, "reconnects": reconnects, "latency_ms": latency_ms}
 
     async def ask_condition(self) -> None:
         """Ask the venue how it is, now and then, without end; a question that fails says nothing."""
@@ -262,17 +274,20 @@ class Branch:
     def needed(self) -> list[str]:
         """Symbols whose prices the account needs now: of what it holds, of orders, of what was asked for lately."""
         engine, now = self.engine, self.house.loop.time()
-        symbols = dict.fromkeys(order.symbol for order in engine.orders.working())
+        # A venue that nobody asks for anything gives no proof of life.
+        symbols = dict.fromkeys([self.plan.pulse or next(iter(engine.markets), "")])
+        # The newest first, and some of them before all else: without its prices an order is refused.
+        lately = [s for s, until in reversed(self.touched.items()) if until > now]
+        symbols |= dict.fromkeys(lately[:MOST_URGENT])
+        symbols |= dict.fromkeys(order.symbol for order in engine.orders.working())
         symbols |= dict.fromkeys(s for s, position in engine.positions.items() if position.amount)
+        symbols |= dict.fromkeys(lately)
         currency = engine.valuation_currency
         symbols |= dict.fromkeys(
             f"{balance.currency}/{currency}"
             for balance in engine.balances.values()
             if balance.total
         )
-        # A venue that nobody asks for anything gives no proof of life.
-        symbols |= dict.fromkeys([self.plan.pulse or next(iter(engine.markets), "")])
-        symbols |= dict.fromkeys(s for s, until in self.touched.items() if until > now)
         return [symbol for symbol in symbols if symbol in engine.markets][:MOST_HELD]
 
     def hold(self) -> None:
@@ -303,10 +318,8 @@ def check_owner(plan: Plan, store: Store, held: Journaled) -> None:
     Raises:
         RefusedStart: With what to do.
     """
-    kept, rest = held
-    owners = [row for row in rest if row.kind == OWNER]
-    owner = orjson.loads(owners[0].body) if owners else None
-    if owner is None and not kept and all(row.kind == "Token" for row in rest):
+    owner = held.owner
+    if owner is None and not held.begun:
         if plan.signs:
             store.append(OWNER, plan.id, dumps(plan.owner), safety=True)
         return
@@ -327,43 +340,42 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         house: What it shares with others.
         plan: Which account.
         store: Its journal.
-        held: What the journal holds, as `recovery.read` gives it.
+        held: What the journal holds, as `checkpoint.read` gives it.
 
     Raises:
         Refused, VenueRejected, VenueUnknown: The venue cannot be opened; trying again makes sense.
     """
     settings, hub, loop, crew = house.settings, house.hub, house.loop, house.crew
-    kept, rest = held
     early: list[MarketEvent | VenueEvent] = []
     sink: list[Callable[[Sequence[MarketEvent | VenueEvent]], None]] = [early.extend]
     alerts = Alerts()
-    rows: list[Rows] = []
+    upstreams: list[Upstream] = []
     venue = plan.make(
         Making(
             settings=settings,
             now=house.now,
             sleep=house.sleep,
             log=JournalLog(store, loop),
-            history=kept,
+            history=held.venue,
             loop=loop,
             id=plan.id,
-            numbers={row.key: int(row.body) for row in rest if row.kind == NUMBER},
+            numbers=held.numbers,
             tell=alerts.tell,
-            show=rows.append,
+            show=upstreams.append,
         )
     )
     await venue.open(lambda events: sink[0](events))  # noqa: PLW0108 - the sink changes
-    engine = Engine(
+    terms = Terms(
         venue=venue.id,
         mode=settings.mode,
         markets=venue.markets,
         limits=Limits(**parse_limits(settings.risk.limits)),
-        valuation_currency=settings.risk.valuation_currency,
+        currency=settings.risk.valuation_currency,
         sizes=house.sizes,
     )
+    engine, recovered = await restore(store, held, terms)
     for symbol, book in venue.books.items():
         engine.share_book(symbol, book)
-    recovered = recover(rest, engine)
     hub.name_symbols(venue.markets, "" if plan.first else plan.id)
     await seed(store, hub, plan.mark)
     await seed_scores(store, engine)
@@ -441,7 +453,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
             orders=settings.reconcile.orders_s,
             positions=settings.reconcile.positions_s,
             balances=settings.reconcile.balances_s,
-            timeout=timeout_s,
+            timeout=max(timeout_s, QUESTION_S),
             **look_ups(settings.reconcile.absent_s),
         ),
     )
@@ -462,6 +474,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         plan=plan,
         store=store,
         venue=venue,
+        terms=terms,
         engine=engine,
         desk=desk,
         outlet=outlet,
@@ -480,7 +493,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         days=Days(engine=engine, history=venue, crew=crew, now=house.now),
         recovered=recovered,
         house=house,
-        rows=rows,
+        upstreams=upstreams,
         early=early,
         sink=sink,
     )

@@ -40,6 +40,10 @@ ConfigFile = Annotated[Path, typer.Option("--config", help="Settings file.", sho
 Host = Annotated[str | None, typer.Option(help="Address to bind.")]
 Port = Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")]
 Data = Annotated[str | None, typer.Option(help="Journal file; an empty text keeps it in memory.")]
+Mode = Annotated[
+    str | None,
+    typer.Option(help="paper trades with play money, also on live prices; live for real."),
+]
 Url = Annotated[str, typer.Option(envvar="REALTIME_URL", help="Address of the server's socket.")]
 Token = Annotated[
     str | None,
@@ -82,13 +86,10 @@ def serve(
             "by its name in ccxt, such as kraken; paper is the embedded one."
         ),
     ] = None,
-    mode: Annotated[
-        str | None,
-        typer.Option(help="paper trades with play money, also on live prices; live for real."),
-    ] = None,
+    mode: Mode = None,
 ) -> None:
     """Run the server: the embedded paper exchange, paper on an exchange's live prices, or real trading."""
-    from realtime.app import Outside  # noqa: PLC0415
+    from realtime.outside import Outside  # noqa: PLC0415
 
     _serve(config, host, port, data, Outside(), venue, mode)
 
@@ -108,7 +109,7 @@ def replay(
     data: Data = "",
 ) -> None:
     """Serve a recorded session, with a paper account on top that trades against it."""
-    from realtime.app import replaying  # noqa: PLC0415
+    from realtime.outside import replaying  # noqa: PLC0415
 
     try:
         pace = None if speed == "max" else float(speed)
@@ -178,7 +179,7 @@ async def _record(
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
 
-    from realtime.app import Clock, Outside  # noqa: PLC0415
+    from realtime.outside import Clock, Outside  # noqa: PLC0415
     from realtime.venues.ccxt.recording import (  # noqa: PLC0415
         Limits,
         RecordedData,
@@ -226,24 +227,27 @@ def _serve(
     mode: str | None = None,
 ) -> None:
     """Run a server until a signal ends it, and turn its end into an exit code."""
-    from realtime import app as root  # noqa: PLC0415
+    from realtime.outside import Outside  # noqa: PLC0415
+    from realtime.serving import run  # noqa: PLC0415
 
-    server = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
-    flags: dict[str, object] = {}
-    if server:
-        flags["server"] = server
-    if data is not None:
-        flags["store"] = {"path": data}
-    if mode is not None:
-        flags["mode"] = mode
-    read = _settings(config, flags, venue)
-    assert isinstance(outside, root.Outside)
-    code, reason = root.run(read, outside, _banner)
+    read = _settings(config, _flags(host, port, data, mode), venue)
+    assert isinstance(outside, Outside)
+    code, reason = run(read, outside, _banner)
     if code == REFUSED:
         _refuse(reason)
     if code:
         print(reason, file=sys.stderr)
         raise SystemExit(code)
+
+
+def _flags(
+    host: str | None, port: int | None, data: str | None, mode: str | None
+) -> dict[str, object]:
+    """Make settings of the flags that were given."""
+    server = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
+    given = {"server": server, "store": None if data is None else {"path": data}, "mode": mode}
+    # An empty path of a journal is one: it keeps it in memory.
+    return {name: value for name, value in given.items() if value}
 
 
 def _settings(config: Path, flags: Mapping[str, object], venue: str | None = None) -> "Settings":
@@ -355,7 +359,7 @@ def bench(
     workloads: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Of w1 to w6, backtest and books; all when left out.", show_default=False
+            help="Of w1 to w6, backtest, books and start; all when left out.", show_default=False
         ),
     ] = None,
     scale: Annotated[str, typer.Option(help="small is quick and proves nothing.")] = "full",
@@ -380,11 +384,16 @@ def doctor(
         str | None,
         typer.Option(help="Only this account; a name of ccxt looks at its public data."),
     ] = None,
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    mode: Mode = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
     """Say what would fail: port, journal, disk, keys, clock, latency; exit code 1 when something would.
 
-    It changes nothing, neither here nor at an exchange.
+    It takes the flags of `serve`, to judge the server that they would start, and changes nothing, neither here nor at an
+    exchange.
     """
     import asyncio  # noqa: PLC0415
     import time  # noqa: PLC0415
@@ -394,7 +403,7 @@ def doctor(
 
     from realtime import doctor as root  # noqa: PLC0415
 
-    read = _settings(config, {}, venue)
+    read = _settings(config, _flags(host, port, data, mode), venue)
     findings: list[root.Finding] = []
 
     def found(finding: root.Finding) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, TypeVar
 
-from realtime import app
+from realtime.branch import RefusedStart
 from realtime.model.errors import Failure, Refused
+from realtime.plans import check
 from realtime.settings import Settings, VenueSettings
 from realtime.store.files import FileLock
 from realtime.store.rows import StoreLocked
@@ -77,8 +78,8 @@ async def examine(settings: Settings, found: Found, *, now: Callable[[], int]) -
         found: Told each finding as soon as there is one.
         now: The time [ns UTC].
     """
-    for check in (safety, port, journal, disk):
-        check(settings, found)
+    for look in (safety, port, journal, disk):
+        look(settings, found)
     if not settings.venues:
         says = "no account at an exchange is set up; the embedded paper exchange needs none"
         found(_good(SERVER, "venues", says))
@@ -92,8 +93,8 @@ async def examine(settings: Settings, found: Found, *, now: Callable[[], int]) -
 def safety(settings: Settings, found: Found) -> None:
     """Ask what the start would refuse."""
     try:
-        app.check(settings)
-    except app.RefusedStart as refusal:
+        check(settings)
+    except RefusedStart as refusal:
         found(
             _bad(
                 SERVER, "settings", f"the server would not start: {refusal}", "change that setting"
@@ -412,13 +413,17 @@ def _permissions(made: Account, may: Permissions, found: Found) -> None:
         return
     if may.withdraw:
         says, _, do = says_withdraw(made.id, str(made.key)).partition("; ")
-        found(_mind(made.id, "permissions", says, do))
+        if made.sandbox or made.may_withdraw:
+            found(_mind(made.id, "permissions", says, do))
+        else:
+            do += "; mode live refuses to start with it unless allow_withdrawal_key names it"
+            found(_bad(made.id, "permissions", says, do))
     if may.trade is False:
         do = "give it that permission at the exchange"
         found(_bad(made.id, "permissions", "the key may not place orders", do))
     if may.bound is False:
         do = "bind it to this machine's address at the exchange"
-        found(_mind(made.id, "permissions", "the key works from every address", do))
+        found(_mind(made.id, "address", "the key works from every address", do))
     if may.withdraw is False and may.trade is not False:
         found(_good(made.id, "permissions", "the key can trade and cannot withdraw"))
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from realtime.desk.recovery import NUMBER, VENUE
 from realtime.model.market import Market
@@ -16,6 +16,7 @@ from realtime.settings import Settings
 from realtime.store import Store
 from realtime.venues.base import MarketSource, Venue
 from realtime.venues.ccxt.account import NONE, Account
+from realtime.venues.ccxt.calls import Calls
 from realtime.venues.ccxt.recorded import is_recording
 from realtime.venues.chaos import ChaosVenue, Fault, Kind
 from realtime.venues.listing import Fees
@@ -84,7 +85,30 @@ class JournalLedger:
 Rows = Callable[[], Sequence[Mapping[str, object]]]
 
 
-def _unseen(_rows: Rows) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A client of an exchange, as monitoring sees it.
+
+    Attributes:
+        use: `public`: prices, without a key; `account`: what is signed.
+        calls: Its way to the exchange.
+        streams: Makes its rows of `monitoring.hybrid`.
+        counted: Gives what its streams count.
+        offered: Says what the exchange offers; see `capabilities.matrix`. None where another client says it.
+    """
+
+    use: Literal["public", "account"]
+    calls: Calls
+    streams: Rows
+    counted: Callable[[], Mapping[str, int]]
+    offered: Callable[[], Mapping[str, Mapping[str, str]]] | None = None
+
+    def row(self) -> Mapping[str, object]:
+        """Make its row of `exchanges` in `monitoring.metrics`; its client is made."""
+        return {**self.calls.way.row(), "use": self.use, "streams": self.counted()}
+
+
+def _unseen(_upstream: Upstream) -> None:
     """Show nobody."""
 
 
@@ -102,7 +126,7 @@ class Making:
         id: Of the account.
         numbers: Largest number used by each key, by its fingerprint.
         tell: Takes alerts: level, code, text, data.
-        show: Takes what makes the rows of the streams from an exchange.
+        show: Takes a client of an exchange, to be shown.
     """
 
     settings: Settings
@@ -114,7 +138,7 @@ class Making:
     id: str = "paper"
     numbers: Mapping[str, int] = field(default_factory=dict)
     tell: Callable[[str, str, str, Mapping[str, object]], None] = _mute
-    show: Callable[[Rows], None] = _unseen
+    show: Callable[[Upstream], None] = _unseen
 
 
 MakeVenue = Callable[[Making], Venue]
@@ -163,7 +187,7 @@ def public_data(account: Account, making: Making) -> "PublicData":
             seed=seed,
             tell=making.tell,
         )
-        making.show(data.feeds)
+        show_public(making, way, data)
         return data
     from realtime.venues.ccxt.recording import Limits, RecordedData, fresh  # noqa: PLC0415 - see rule 2
 
@@ -181,8 +205,21 @@ def public_data(account: Account, making: Making) -> "PublicData":
             keep=record.keep,
         ),
     )
-    making.show(recorded.feeds)
+    show_public(making, way, recorded)
     return recorded
+
+
+def show_public(making: Making, calls: Calls, data: "PublicData") -> None:
+    """Show a client of public data."""
+    making.show(
+        Upstream(
+            use="public",
+            calls=calls,
+            streams=data.feeds,
+            counted=data.counted,
+            offered=data.capabilities,
+        )
+    )
 
 
 def on_recording(making: Making, file: Path, speed: float | None) -> Venue:
@@ -267,19 +304,24 @@ def trading_at(account: Account, making: Making) -> Venue:
     from realtime.venues.ccxt.opening import TradingVenue, calls_of  # noqa: PLC0415 - see rule 2
 
     own = replace(account, id=making.id)
-    return TradingVenue(
+    calls = calls_of(
+        own,
+        now=making.now,
+        loop=making.loop,
+        tell=making.tell,
+        ledger=JournalLedger(making.log.store, making.loop, making.numbers),
+        seed=making.settings.paper.seed,
+    )
+    venue = TradingVenue(
         account=own,
         public=public_data(replace(own, key=NONE, secret=NONE, password=NONE), making),
-        calls=calls_of(
-            own,
-            now=making.now,
-            loop=making.loop,
-            tell=making.tell,
-            ledger=JournalLedger(making.log.store, making.loop, making.numbers),
-            seed=making.settings.paper.seed,
-        ),
+        calls=calls,
         now=making.now,
         sleep=making.sleep,
         loop=making.loop,
         tell=making.tell,
     )
+    making.show(
+        Upstream(use="account", calls=calls, streams=venue.private_rows, counted=venue.counted)
+    )
+    return venue

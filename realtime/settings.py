@@ -246,6 +246,7 @@ class VenueSettings(Section):
         exchange: Name of the exchange in ccxt; empty: the id.
         key: Public part of the API key; `key_file` is a file (mode 0600) with it. So the other two.
         keyring: Whether the system's keyring has what stands neither here nor in a file.
+        allow_withdrawal_key: Last four characters of the key, to trade live with it although it can withdraw.
         sandbox: The exchange's test site.
         types: Kinds of markets.
         subaccount: Name of the part of the account to trade in.
@@ -265,6 +266,7 @@ class VenueSettings(Section):
     password: SecretStr = SecretStr("")
     password_file: str = ""
     keyring: bool = False
+    allow_withdrawal_key: str = ""
     sandbox: bool = False
     types: tuple[Literal["spot", "swap", "future"], ...] = Field(("spot",), min_length=1)
     subaccount: str | None = None

@@ -29,7 +29,6 @@ class Item(NamedTuple):
     open: str | None = None
 
 
-EXCHANGE: Final = "needs a real exchange"
 OPERATIONS: Final = "operations"
 
 
@@ -289,8 +288,10 @@ ITEMS: Final[dict[int, Item]] = {
     ),
     42: Item(
         "where market data comes from",
-        (),
-        f"`monitoring.hybrid` {EXCHANGE}",
+        (
+            "flows/test_upstream.py::test_paper_on_live_prices_tells_what_comes_from_the_exchange",
+            "flows/test_upstream.py::test_a_live_account_counts_its_own_streams_and_its_own_way",
+        ),
     ),
     43: Item(
         "assessment of positions, orders, exposure",
@@ -462,8 +463,11 @@ ITEMS: Final[dict[int, Item]] = {
     ),
     65: Item(
         "trouble of the exchange's socket",
-        ("commands/test_market_ops.py::test_a_silent_venue_is_stale_and_a_quiet_one_is_not",),
-        f"reconnect and polling fallback: {EXCHANGE}",
+        (
+            "commands/test_market_ops.py::test_a_silent_venue_is_stale_and_a_quiet_one_is_not",
+            "venues/ccxt/test_public.py::test_a_closed_socket_is_dialled_again_and_no_trade_between_is_lost",
+            "venues/ccxt/test_public.py::test_streams_that_a_venue_has_not_are_polled",
+        ),
     ),
     66: Item(
         "constructor arguments instead of a container",
@@ -487,7 +491,13 @@ ITEMS: Final[dict[int, Item]] = {
             "desk/test_halt.py::test_of_a_thousand_placements_racing_a_halt_none_goes_out_after_its_reply",
         ),
     ),
-    71: Item("asynchronous clients of exchanges", (), EXCHANGE),
+    71: Item(
+        "asynchronous clients of exchanges",
+        (
+            "flows/test_live_prices.py::test_an_account_trades_at_the_exchange_s_prices_and_never_without_them",
+            "venues/ccxt/test_account.py::test_orders_fills_and_money_agree_order_by_order_and_fill_by_fill",
+        ),
+    ),
     72: Item(
         "caching",
         (

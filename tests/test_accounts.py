@@ -4,18 +4,23 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from realtime.app import Making, Outside, RefusedStart, facts, older_of, open_system
-from realtime.branch import Unopened
-from realtime.commands.registry import Reply
-from realtime.desk.recovery import read
+from realtime.app import Making, Outside, RefusedStart, open_system
+from realtime.branch import MOST_HELD, Branch, Unopened
+from realtime.commands.accounts import Account
+from realtime.commands.registry import Call, Reply
+from realtime.commands.trading import HaltParams, ResumeParams
+from realtime.desk.checkpoint import read
 from realtime.hub.hub import Wanted
 from realtime.makers import JournalLedger, paper_account
-from realtime.model.errors import Code, VenueRejected, VenueUnknown
+from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
+from realtime.places import older_of
+from realtime.serving import facts
 from realtime.settings import Settings, only
 from realtime.venues.base import Post, Venue
 from realtime.venues.live import LiveSource
@@ -152,7 +157,7 @@ async def test_an_account_that_cannot_be_opened_stays_shut_until_it_can(
         assert any(error.message in reason for reason in system.status.reasons())
         assert system.status.row()["mode"] == "live"
         assert system.status.level() == ("maintenance" if word == "maintenance" else "degraded")
-        # What stops trading stops what is open.
+        # What stops trading stops what is open, and what opens later.
         halted = await call(system, "trading.halt", reason="drill")
         assert halted.ok
         # With real money that asks back.
@@ -162,9 +167,79 @@ async def test_an_account_that_cannot_be_opened_stays_shut_until_it_can(
         await until(lambda: not place.shut and system.ready.is_set(), within=120)
 
         placed = await call(system, "order.place", **BUY, venue="kraken")
-        assert placed.ok
+        assert placed.code is Code.HALTED
         assert not system.status.reasons()
         assert system.places[0].branch.plan.id == ids[0]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_halt_reaches_an_account_that_opens_later(
+    alone: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    """R1: `trading.halt` went to open accounts alone, and one that opened a minute later traded."""
+    away, other = Away(VenueRejected(Code.VENUE_UNAVAILABLE, "no answer"), 2), ScriptedVenue()
+    other.id = "other"
+    names = ["kraken"] if alone else ["other", "kraken"]
+    given = LIVE | {"venues": [{"id": name, **KEYS} for name in names]}
+    async with open_system(settings(**given), outside(kraken=away, other=other)) as system:
+        place = system.places[-1]
+        told = await call(system, "trading.halt", reason="drill", flatten=True)
+        assert told.ok is not alone
+        await call(system, "trading.halt", reason="drill", symbol=BTC)
+        assert not alone or "will open halted" in str(told.error)
+        await until(lambda: not place.shut and system.ready.is_set(), within=120)
+
+        engine = place.branch.engine
+        assert {halt.scope for halt in engine.halts.values()} == {"all", f"symbol:{BTC}"}
+        assert (await call(system, "order.place", **BUY)).code is Code.HALTED
+
+
+async def test_a_halt_that_is_over_before_its_account_opens_is_forgotten() -> None:
+    account = Account("kraken", shut=lambda: Refused(Code.VENUE_UNAVAILABLE, "away"))
+    for name, params in (
+        ("trading.halt", HaltParams(reason="a")),
+        ("trading.halt", HaltParams(reason="b", symbol=BTC)),
+        ("trading.halt", HaltParams(reason="c", symbol=ETH, dry_run=True)),
+        ("trading.resume", ResumeParams(reason="over")),
+    ):
+        account.keep(
+            name,
+            Call(
+                params=params,
+                principal=LOCAL,
+                client="c",
+                source="socket",
+                session=None,
+                received=0,
+            ),
+        )
+
+    assert [kept.params.reason for kept in account.kept.values()] == ["b"]
+
+
+def test_what_is_about_to_be_traded_is_read_before_what_a_wallet_has_gathered() -> None:
+    """R1: fifty small balances kept every other symbol without prices, so its orders were refused as stale."""
+    symbols = [f"C{number}/USDT" for number in range(200)]
+    held = {name: SimpleNamespace(currency=name.split("/")[0], total=1) for name in symbols[:60]}
+    engine = SimpleNamespace(
+        markets=dict.fromkeys(symbols),
+        orders=SimpleNamespace(working=list),
+        positions={name: SimpleNamespace(amount=1) for name in symbols[:60]},
+        balances=held,
+        valuation_currency="USDT",
+    )
+    branch: Any = SimpleNamespace(
+        engine=engine,
+        plan=SimpleNamespace(pulse=""),
+        house=SimpleNamespace(loop=SimpleNamespace(time=lambda: 10.0)),
+        touched=dict.fromkeys(symbols[100:180], 70.0) | {"C199/USDT": 71.0, "C198/USDT": 9.0},
+    )
+    needed = Branch.needed(branch)
+
+    assert needed[:3] == ["C0/USDT", "C199/USDT", "C179/USDT"]
+    assert len(needed) == MOST_HELD
+    assert "C198/USDT" not in needed
+    assert "C10/USDT" in needed
 
 
 async def test_a_journal_serves_one_account_and_one_source(tmp_path: Path) -> None:
@@ -273,8 +348,7 @@ async def test_numbers_of_a_key_are_on_disk_before_they_are_used() -> None:
     assert (ledger.last("f"), ledger.last("other")) == (7, None)
     await ledger.reserve("f", 1007)
     assert ledger.last("f") == 1007
-    _, rest = await read(store)
-    assert [(row.kind, row.key, row.body) for row in rest] == [("Nonce", "f", b"1007")]
+    assert (await read(store)).numbers == {"f": 1007}
     await store.close()
 
 

@@ -15,8 +15,11 @@ import pytest
 from pydantic import ValidationError
 
 from realtime import settings
-from realtime.app import DIED, REFUSED, JsonLines, Making, Outside, TextLines, facts, replaying, run
+from realtime.app import Making, Outside
+from realtime.logs import JsonLines, TextLines
 from realtime.model.events import MarketEvent, VenueEvent
+from realtime.outside import replaying
+from realtime.serving import DIED, REFUSED, facts, run
 from realtime.settings import Settings
 from realtime.venues.ccxt.account import Secret
 from realtime.venues.ccxt.redaction import Redaction

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import orjson
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from realtime import cli
 from realtime.doctor import WHAT_TO_DO, remedy, verdict_of
 from realtime.emulate.bybit import Emulated, emulated
+from realtime.emulate.floor import Customer
 from realtime.model.errors import VenueUnknown
 from realtime.store.files import FileLock
 from realtime.venues.ccxt.account import Account, Secret
@@ -50,6 +52,19 @@ def hasty() -> Iterator[Emulated]:
     with (
         start_blocking_portal("asyncio") as portal,
         portal.wrap_async_context_manager(emulated(symbols=("BTC/USDT",), now=now)) as server,
+    ):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rich() -> Iterator[Emulated]:
+    """The same with a key that can withdraw."""
+    customer = Customer(balances={"USDT": Decimal(1)}, withdraws=True)
+    with (
+        start_blocking_portal("asyncio") as portal,
+        portal.wrap_async_context_manager(
+            emulated(symbols=("BTC/USDT",), customers=(customer,))
+        ) as server,
     ):
         yield server
 
@@ -162,6 +177,20 @@ def test_an_account_is_looked_at_from_its_keys_to_a_signed_question(
     assert mine["permissions"]["says"] == "the key can trade and cannot withdraw"
     assert bybit.secret not in output
     assert bybit.key not in output
+
+
+@pytest.mark.parametrize(("allowed", "verdict"), [("", "bad"), ("-key", "mind")])
+def test_a_key_that_can_withdraw_would_not_start_live_unless_it_is_named(
+    tmp_path: Path, rich: Emulated, allowed: str, verdict: str
+) -> None:
+    account(tmp_path, rich, allow_withdrawal_key=allowed)
+    code, found, _ = doctor("--mode", "live", "--data", str(tmp_path / "live.db"))
+    row = found["bybit", "permissions"]
+
+    assert (code == 1, row["verdict"]) == (verdict == "bad", verdict)
+    assert "can withdraw" in row["says"]
+    assert ("allow_withdrawal_key" in row["do"]) == (verdict == "bad")
+    assert found["server", "settings"]["says"].startswith("mode live")
 
 
 def test_a_wrong_secret_is_told_with_what_to_do_and_not_shown(

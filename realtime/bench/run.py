@@ -13,6 +13,7 @@ from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_jobs, w2_w3, w5
 from realtime.bench.figures import Figure, table
 from realtime.bench.orders import w4, w5_whole
 from realtime.bench.replay import NoRecordingError, w6
+from realtime.bench.start import start
 
 
 Workload = Callable[[Scale], Iterator[Figure]]
@@ -26,6 +27,7 @@ WORKLOADS: Final[dict[str, tuple[Workload, ...]]] = {
     "w6": (w6,),
     "backtest": (backtest,),
     "books": (books,),
+    "start": (start,),
 }
 SCALES: Final = {scale.name: scale for scale in (FULL, SMALL)}
 

@@ -1,11 +1,11 @@
 """Ops of several accounts: which account an op is for, and what is said where it is not open.
 
 Rules of this file: (1) an op is carried out by the account that its `venue` names; without one by the account whose
-order it names, else by the first; (2) what stops trading goes to all accounts unless it names one; (3) with one account
-no op has an argument more than it had.
+order it names, else by the first; (2) what stops trading goes to all accounts unless it names one, and to one that
+is not open as soon as it is; (3) with one account no op has an argument more than it had.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -22,6 +22,9 @@ EVERYWHERE: Final = frozenset(
 """Ops that are for all accounts when they name none."""
 ALWAYS: Final = frozenset({"market.status"})
 """Ops that are answered while their account is not open."""
+HALT, RESUME = "trading.halt", "trading.resume"
+MOST_KEPT: Final = 100
+"""Halts of different scopes that are kept for an account that is not open."""
 
 
 @dataclass(slots=True)
@@ -33,12 +36,53 @@ class Account:
         ops: Its rows of the table, by name.
         shut: Says why it is not open; None when it is.
         touch: Told the symbol of what is about to be traded or looked at.
+        kept: Halts that it was told while it was not open, by scope: it does not open to trade.
     """
 
     id: str
     ops: Mapping[str, Op] = field(default_factory=dict)
     shut: Callable[[], Refused | None] = lambda: None
     touch: Callable[[str], None] = lambda _symbol: None
+    kept: dict[tuple[object, ...], Call[Any]] = field(default_factory=dict)
+
+    def keep(self, name: str, call: Call[Any]) -> None:
+        """Keep a halt until the account is open, or forget the one that is resumed."""
+        params = call.params
+        if self.shut() is None or name not in {HALT, RESUME} or getattr(params, "dry_run", False):
+            return
+        scope = (getattr(params, "symbol", None), getattr(params, "bot_id", None))
+        self.kept.pop(scope, None)
+        if name == HALT and len(self.kept) < MOST_KEPT:
+            self.kept[scope] = call
+
+    def stop(self, ready: Callable[[], Awaitable[object]]) -> Coroutine[Any, Any, None]:
+        """Halt as was told; it is done in this step, and what is given back waits for what comes of it.
+
+        Args:
+            ready: Waits until the account is reconciled: what closes positions has to know them.
+        """
+        kept, self.kept = list(self.kept.values()), {}
+        halt = self.ops[HALT].handler
+        return self._stopped([halt(call) for call in kept], kept, ready)
+
+    async def _stopped(
+        self,
+        begun: Sequence[Answer | Awaitable[Answer]],
+        kept: Sequence[Call[Any]],
+        ready: Callable[[], Awaitable[object]],
+    ) -> None:
+        await _heard(begun)
+        again = [call for call in kept if call.params.flatten]
+        if again:
+            await ready()
+            await _heard([self.ops[HALT].handler(call) for call in again])
+
+
+async def _heard(begun: Sequence[Answer | Awaitable[Answer]]) -> None:
+    """Wait for answers that nobody reads."""
+    for one in begun:
+        if not isinstance(one, Answer):
+            await one
 
 
 class Accounts:
@@ -65,6 +109,7 @@ class Accounts:
             if wide and call.params.venue is None:
                 return self._everywhere(name, call)
             account = self._account(call)
+            account.keep(name, self._plain(account.ops[name], call))
             self._check_open(account, name)
             op = account.ops[name]
             symbol = getattr(call.params, "symbol", None)
@@ -128,6 +173,13 @@ class Accounts:
 
     def _check_open(self, account: Account, name: str) -> None:
         shut = None if name in ALWAYS else account.shut()
+        if shut is not None and name == HALT:
+            raise Refused(
+                shut.code,
+                f"{shut.message}; it will open halted",
+                shut.details,
+                retry_after=shut.retry_after,
+            )
         if shut is not None:
             raise shut
 
@@ -141,6 +193,8 @@ class Accounts:
         """Begin everywhere in this very step; what one account does not know is for the others."""
         begun: list[Answer | Awaitable[Answer]] = []
         refused: list[Refused] = []
+        for account in self._all.values():
+            account.keep(name, self._plain(account.ops[name], call))
         rows = self._each(name)
         if not rows:
             self._check_open(self._first, name)

@@ -368,7 +368,7 @@ def schema() -> Fields:
     }
     properties["risk"] = {
         "type": "object",
-        "description": "The limits of risk.params.get; null switches one off.",
+        "description": "Limits of the gate, as in risk.params.get; null, an empty field, switches one off.",
         "additionalProperties": False,
         "properties": limits | {"profiles": profiles},
     }

@@ -94,6 +94,16 @@ class Exchange(Protocol):
         """What the account pays; None when it does not tell."""
 
 
+class Upstream(Protocol):
+    """What comes from an exchange, also where the account itself is on paper."""
+
+    def offered(self) -> Mapping[str, Mapping[str, str]] | None:
+        """As `Exchange.capabilities`; None where nothing comes from an exchange."""
+
+    def streams(self) -> Sequence[Mapping[str, object]]:
+        """Rows of `monitoring.hybrid`: `channel`, `symbol`, `source` and more."""
+
+
 class Markets:
     """The handlers."""
 
@@ -103,11 +113,13 @@ class Markets:
         source: Venue,
         venues: Callable[[], Sequence[Mapping[str, object]]],
         cache: Cache,
+        upstream: Upstream,
     ) -> None:
         self._desk = desk
         self._source = source
         self._venues = venues
         self._cache = cache
+        self._upstream = upstream
 
     def _market(self, name: str) -> Market:
         return naming.market_of(self._desk.engine.markets, name)
@@ -226,16 +238,23 @@ class Markets:
             "order_types": [{"type": kind, "support": "native"} for kind in OrderType],
             "time_in_force": ["GTC", "IOC", "FOK", "PO", "GTD"],
             "limitations": LIMITATIONS,
-            "capabilities": {
-                "stream": dict.fromkeys(STREAMS, "ws"),
-                "order": dict.fromkeys(("amend", "cancel_all", "bracket", "oco"), "native"),
-            },
+            "capabilities": CAPABILITIES,
         }
         exchange = self._source if isinstance(self._source, Exchange) else None
+        prices = self._upstream.offered()
         if exchange is not None:
             result |= offered(exchange.capabilities())
-        if call.params.symbol is not None:
-            market = self._market(call.params.symbol)
+        elif prices is not None:
+            streams = words_of(prices["stream"]) | dict.fromkeys(OWN, "paper")
+            result["capabilities"] = {**CAPABILITIES, "stream": streams}
+        symbol = None if call.params.symbol is None else self._market(call.params.symbol).symbol
+        result["sources"] = sources(
+            () if prices is None else self._upstream.streams(),
+            symbol,
+            paper=() if exchange is not None else OWN if prices is not None else (*PRICES, *OWN),
+        )
+        if symbol is not None:
+            market = self._market(symbol)
             result |= limits_row(market)
             if exchange is not None:
                 result |= await self._fees(exchange, market.symbol)
@@ -272,12 +291,44 @@ def offered(capabilities: Mapping[str, Mapping[str, str]]) -> Fields:
         "order_types": [{"type": kind, "support": words[how]} for kind, how in kinds.items()],
         "limitations": (),
         "capabilities": {
-            "stream": {
-                name: "ws" if how == "native" else how
-                for name, how in capabilities["stream"].items()
-            },
+            "stream": words_of(capabilities["stream"]),
             "order": {name: words[how] for name, how in orders.items()},
         },
+    }
+
+
+def words_of(streams: Mapping[str, str]) -> Fields:
+    """Make how streams are offered: `ws` is a stream of the exchange's own."""
+    return {name: "ws" if how == "native" else how for name, how in streams.items()}
+
+
+def sources(
+    streams: Sequence[Mapping[str, object]], symbol: str | None, *, paper: Sequence[str]
+) -> Fields:
+    """Say by what each stream comes just now.
+
+    Args:
+        streams: Those from an exchange, as `monitoring.hybrid` has them.
+        symbol: The only one that counts; None for all.
+        paper: What the paper exchange tells.
+
+    Returns:
+        By stream `ws`, `poll` (asked for again and again), `fold` (made of other streams), `paper`, `mixed` where symbols
+        differ; None where nobody reads it.
+    """
+    found: dict[str, set[str]] = {}
+    for row in streams:
+        if symbol is None or row["symbol"] in {None, symbol}:
+            kind = str(row["channel"]).partition(":")[0]
+            found.setdefault("balances" if kind == "balance" else kind, set()).add(
+                str(row["source"])
+            )
+    # Bars are folded from trades.
+    found["ohlcv"] = found.get("trades", set())
+    told = {kind: found.get(kind, set()) for kind in (*PRICES, *OWN)}
+    return {
+        kind: "paper" if kind in paper else "mixed" if len(ways) > 1 else next(iter(ways), None)
+        for kind, ways in told.items()
     }
 
 
@@ -285,7 +336,13 @@ OF_TYPE: Final[Mapping[OrderType, str]] = {
     OrderType.TAKE_PROFIT_LIMIT: "take_profit",
 }
 """Where an order type is had by the function of another name."""
-STREAMS: Final = ("ticker", "orderbook", "trades", "ohlcv", "orders", "fills", "balances")
+PRICES: Final = ("ticker", "orderbook", "trades", "ohlcv")
+OWN: Final = ("orders", "fills", "balances", "positions")
+CAPABILITIES: Final = {
+    "stream": dict.fromkeys((*PRICES, "orders", "fills", "balances"), "ws"),
+    "order": dict.fromkeys(("amend", "cancel_all", "bracket", "oco"), "native"),
+}
+"""Of the paper exchange."""
 LIMITATIONS: Final = (
     "own orders do not move a recorded market",
     "the place in the queue of a price level is an estimate",
@@ -327,9 +384,10 @@ def ops(
     source: Venue,
     venues: Callable[[], Sequence[Mapping[str, object]]],
     cache: Cache,
+    upstream: Upstream,
 ) -> list[Op]:
-    """Make the rows of the table; what a venue tells only on request is kept in `cache`."""
-    markets = Markets(desk, source, venues, cache)
+    """Make the rows of the table; `cache` keeps what a venue tells on request, `upstream` knows what streams from one."""
+    markets = Markets(desk, source, venues, cache, upstream)
     found = (Code.NOT_FOUND,)
     fed = (Code.NOT_FOUND, Code.VENUE_UNAVAILABLE)
     return [

@@ -44,6 +44,7 @@ from realtime.model.events import (
     Filled,
     Note,
     OrderChanged,
+    OrderSeen,
     Placed,
     PlaceNext,
     PositionChanged,
@@ -60,7 +61,7 @@ from realtime.model.events import (
     Who,
     Withheld,
 )
-from realtime.model.orders import Approved, ApprovedAmend, Asked as Progress, Order
+from realtime.model.orders import Approved, ApprovedAmend, Asked as Progress, Order, Status
 from realtime.model.risk import TradingState
 from realtime.store.rows import Projection
 from realtime.store.store import Store
@@ -177,7 +178,7 @@ class Desk:
         the newest row. Whatever asks for more is carried out in its turn.
         """
         told: list[Sequence[Effect]] = []
-        for event in events:
+        for event in self._newest_rows(events):
             effects = self.engine.process(event)
             if not effects or (len(effects) == 1 and self._shown(effects[0])):
                 continue
@@ -188,6 +189,25 @@ class Desk:
             told = []
             self._carry(effects)
         self._tell(told)
+
+    def _newest_rows(self, events: Iterable[Event]) -> Sequence[Event]:
+        """Leave out that an order of ours works where the same message tells what it came to.
+
+        An order that fills at once costs a row of the journal less.
+        """
+        events = list(events)
+        rows = {event.exchange_order_id: event for event in events if isinstance(event, OrderSeen)}
+        if not rows:
+            return events
+
+        def outranked(event: Event) -> bool:
+            if not isinstance(event, OrderSeen) or event.status is not Status.OPEN:
+                return False
+            newest = rows[event.exchange_order_id]
+            known = self.engine.orders.find(event) is not None
+            return newest is not event and newest.asof >= event.asof and known
+
+        return [event for event in events if not outranked(event)]
 
     def check_room(self) -> None:
         """Refuse what would need the journal while it cannot take it.

@@ -27,7 +27,7 @@ from realtime.model.events import (
     Withheld,
 )
 from realtime.model.orders import Approved, ApprovedAmend, Order, Role, Status
-from realtime.venues.base import Venue
+from realtime.venues.base import Remote, Venue
 
 
 def _replaced(order: Order, ack: Ack) -> str | None:
@@ -90,6 +90,10 @@ class Gate:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self.handed: set[str] = set()
+        # A venue with limits of its own says when an order really leaves.
+        self._guarded = isinstance(venue, Remote)
+        if isinstance(venue, Remote):
+            venue.guard(self._leave)
 
     @property
     def quiet(self) -> bool:
@@ -119,7 +123,8 @@ class Gate:
                         self._runaway(order)
                         return
                     released = True
-                    self.handed.add(order.id)
+                    if not self._guarded:
+                        self.handed.add(order.id)
                     deadline.reschedule(self._loop.time() + self._timeout_s)
                     ack = await self._venue.submit(approved)
         except Refused as refused:
@@ -142,6 +147,18 @@ class Gate:
                 self.handed.discard(order.id)
             self._tally.withhold(order.id)
         self._post(fact)
+
+    def _leave(self, approved: Approved | ApprovedAmend) -> None:
+        """Look at the door again: an exchange's own limits let an order wait behind it.
+
+        Raises:
+            Refused: It may not leave any more.
+        """
+        if isinstance(approved, ApprovedAmend):
+            self._post(ReleaseAmend(approved=approved, ts=self._now()))
+        else:
+            self._post(Release(order_id=approved.order.id, ts=self._now()))
+            self.handed.add(approved.order.id)
 
     def _no_answer(self, order: Order, why: str, *, released: bool) -> Fact:
         """Once released nobody knows; before, nothing was sent."""

@@ -6,10 +6,8 @@ the clock and one entry in a ring; (3) a figure without a sample is None.
 
 import asyncio
 import gc
-import math
 import os
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -17,6 +15,7 @@ from realtime.desk.cache import CLEAN_S, Cache
 from realtime.desk.desk import Desk
 from realtime.desk.lanes import Lane
 from realtime.hub.hub import Hub
+from realtime.model.durations import Durations
 from realtime.model.events import Accepted, Event, Filled, MarketEvent, OrderSeen, VenueEvent
 from realtime.model.market import MS
 
@@ -25,8 +24,6 @@ if sys.platform != "win32":
     import resource
 
 
-SAMPLES: Final = 1024
-"""Newest samples that percentiles are taken of."""
 BEAT_S: Final = 0.5
 """How often the lag of the loop is measured [s]."""
 PUBLISH_S: Final = 5.0
@@ -34,40 +31,6 @@ STRIDE: Final = 16
 """Of so many batches of a venue one is timed."""
 Row = dict[str, object]
 Taken = Callable[[Sequence[MarketEvent | VenueEvent]], None]
-
-
-class Durations:
-    """The newest samples of a duration."""
-
-    __slots__ = ("_samples", "count", "sum")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.sum = 0.0
-        self._samples: deque[float] = deque(maxlen=SAMPLES)
-
-    def add(self, seconds: float) -> None:
-        """Take a sample [s]."""
-        self.count += 1
-        self.sum += seconds
-        self._samples.append(seconds)
-
-    def row(self) -> Row:
-        """Give nearest-rank percentiles and the largest of the newest samples, and the sum of all [ms]."""
-        sorted_ = sorted(self._samples)
-        return {
-            "p50_ms": _rank(sorted_, 0.50),
-            "p99_ms": _rank(sorted_, 0.99),
-            "max_ms": _rank(sorted_, 1.0),
-            "sum_ms": round(self.sum * 1000, 3),
-            "samples": self.count,
-        }
-
-
-def _rank(values: Sequence[float], share: float) -> float | None:
-    if not values:
-        return None
-    return round(values[max(0, math.ceil(share * len(values)) - 1)] * 1000, 3)
 
 
 class Monitor:
@@ -107,6 +70,7 @@ class Monitor:
         self._started_ts = started_ts
         self.connections: Callable[[], Mapping[str, object]] = dict
         self.lanes: Callable[[], Mapping[str, object]] = dict
+        self._exchange_to_server = Durations()
         self._venue_to_hub = Durations()
         self._hub_to_socket = Durations()
         self._order_to_ack = Durations()
@@ -128,9 +92,12 @@ class Monitor:
                     self.cache.invalidate()
                     break
             if self._batches % STRIDE == 0 and events:
-                received = getattr(events[-1], "recv_ts", 0)
+                received, told = getattr(events[-1], "recv_ts", 0), getattr(events[-1], "ts", 0)
                 if received:
                     self._venue_to_hub.add(max(0, self._now() - received) / 1e9)
+                # Where a venue tells no time of its own, that of the receipt stands in its place.
+                if received != told and received and told:
+                    self._exchange_to_server.add((received - told) / 1e9)
 
         return measured
 
@@ -153,44 +120,63 @@ class Monitor:
     # -- rows --------------------------------------------------------------------------------------
 
     def latency(self) -> Row:
-        """Make the result of `monitoring.latency`."""
+        """Make the result of `monitoring.latency`: the legs of this account, and those of the server."""
         return {
-            "venue_to_hub": self._venue_to_hub.row(),
+            **self.legs(),
             "hub_to_socket": self._hub_to_socket.row(),
-            "order_to_ack": self._order_to_ack.row(),
             "loop_lag": self._loop_lag.row(),
         }
 
+    def legs(self) -> Row:
+        """Make the legs of the way to this account's venue and back.
+
+        `exchange_to_server` is the age of a message at its receipt, by the exchange's clock and ours: what they differ by
+        is in it.
+        """
+        return {
+            "exchange_to_server": self._exchange_to_server.row(),
+            "venue_to_hub": self._venue_to_hub.row(),
+            "order_to_ack": self._order_to_ack.row(),
+        }
+
+    def account(self) -> Row:
+        """Make the counters of this account."""
+        store, desk = self._desk.store, self._desk
+        cache = self.cache.row()
+        return {
+            "orders": desk.tally.row(),
+            "orders_working": sum(1 for _ in desk.engine.orders.working()),
+            "venue": {"batches": self._batches, "events": self._events},
+            "calls": dict(self.lanes()),
+            "journal": {
+                "state": store.state,
+                "seq": store.seq,
+                "waiting": store.waiting,
+                "events": desk.entries.events,
+                "alerts": desk.entries.alerts,
+            },
+            "cache": {name: cache[name] for name in ("hits", "misses", "total_entries")},
+        }
+
     def metrics(self) -> Row:
-        """Make the result of `monitoring.metrics`."""
-        store, counts = self._desk.store, self._hub.counts
+        """Make the result of `monitoring.metrics`: the counters of this account, and those of the server."""
+        counts = self._hub.counts
         times = os.times()
         connections = self.connections()
         collected = gc.get_stats()
         return {
             "uptime_s": self._uptime_s(),
-            "orders": self._desk.tally.row(),
-            "orders_working": sum(1 for _ in self._desk.engine.orders.working()),
-            "venue": {"batches": self._batches, "events": self._events},
-            "calls": dict(self.lanes()),
+            **self.account(),
             "hub": {
                 "encodings": counts.encodings,
                 "joins": counts.joins,
                 "messages": counts.messages,
                 "writes": counts.writes,
             },
-            "journal": {
-                "state": store.state,
-                "seq": store.seq,
-                "waiting": store.waiting,
-                "events": self._desk.entries.events,
-                "alerts": self._desk.entries.alerts,
-            },
             "connections": {
                 name: connections.get(name)
                 for name in ("total_connections", "active_connections", "messages_sent", "errors")
             },
-            "cache": {name: self.cache.row()[name] for name in ("hits", "misses", "total_entries")},
             "process": {
                 "cpu_user_s": times.user,
                 "cpu_system_s": times.system,

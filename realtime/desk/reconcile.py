@@ -32,6 +32,10 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
+AT_ONCE: Final = 2
+"""Orders that are looked up at the same time."""
+LEISURE: Final = 2.0
+"""A comparison waits at least so many times as long as it took: a slow venue is asked less often."""
 AGES: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 """When an order in doubt is looked up (trading document 2.3) [s]."""
 
@@ -44,7 +48,7 @@ class Pace:
         look_ups: Ages of an order's doubt at which it is looked up; the last one repeats.
         early, late: A3: a "not found" counts from `early` on, and one after it from `late` on.
         retry: Between two attempts to get ready.
-        timeout: Of one question.
+        timeout: Of one question, its wait for a turn included.
     """
 
     orders: float = 10.0
@@ -89,6 +93,7 @@ class Reconciler:
         self._loop = loop
         self._pace = pace
         self._asked: set[str] = set()
+        self._looking = asyncio.Semaphore(AT_ONCE)
         self._missing: set[str] = set()
         self._wanted = asyncio.Event()
         self.executions_known: Callable[[], None] = _nothing
@@ -115,16 +120,20 @@ class Reconciler:
 
     async def _look_up(self, order_id: str) -> None:
         began = self._loop.time()
-        ages = self._pace.look_ups
         early = late = told = False
+        due = self._pace.look_ups[0]
         try:
-            for count in range(1_000_000_000):
-                age = ages[count] if count < len(ages) else (count - len(ages) + 2) * ages[-1]
-                await asyncio.sleep(max(began + age - self._loop.time(), 0))
-                order = self._desk.engine.orders.get(order_id)
-                if order is None or not self._doubtful(order):
-                    return
-                seen = await self._find(order)
+            while True:
+                await asyncio.sleep(max(began + due - self._loop.time(), 0))
+                # One after the other: many at once would wait for each other's turns until none comes in time.
+                async with self._looking:
+                    order = self._desk.engine.orders.get(order_id)
+                    if order is None or not self._doubtful(order):
+                        return
+                    # A difference of two times may fall short of what was waited for.
+                    age = max(due, self._loop.time() - began)
+                    seen = await self._find(order)
+                due = self._next_look(max(due, self._loop.time() - began))
                 if age >= self._pace.late and not told:
                     told = self._tell_undecided(order_id)
                 if isinstance(seen, Nothing):
@@ -140,6 +149,11 @@ class Reconciler:
                     self._desk.post(Absent(order_id=order_id, ts=self._desk.now()))
         finally:
             self._asked.discard(order_id)
+
+    def _next_look(self, age: float) -> float:
+        """Give the age at which a doubt that is so old is looked at again [s]; what was missed is not made up for."""
+        ages = self._pace.look_ups
+        return next((each for each in ages if each > age), (age // ages[-1] + 1) * ages[-1])
 
     def _doubtful(self, order: Order) -> bool:
         if order.status.ended:
@@ -319,8 +333,10 @@ class Reconciler:
                 async with asyncio.timeout_at(due[next_one]):
                     await self._wanted.wait()
             except TimeoutError:
+                asked = self._loop.time()
                 await next_one()
-                due[next_one] = self._loop.time() + every[next_one]
+                now = self._loop.time()
+                due[next_one] = now + max(every[next_one], LEISURE * (now - asked))
             else:
                 self._wanted.clear()
                 await self._ready_again()

@@ -34,8 +34,8 @@ NUMBER: Final = "Nonce"
 """Kind of the largest number that a key of an exchange has used; the key of the row is the key's fingerprint."""
 OWNER: Final = "Owner"
 """Kind of the row that says whose journal it is: its key is the id of the account."""
-TOKEN: Final = "Token"
-"""Kind of an identity; an empty journal may have some."""
+IDENTITY: Final = "Token"
+"""Kind of a token of a client; a journal that nobody has begun may have some."""
 REPLAYED: Final = frozenset(codec.KINDS) | {DEADMAN, SWEEP, ACK}
 """Kinds that `take` knows."""
 
@@ -96,7 +96,7 @@ class Journaled:
                 self.numbers[row.key] = int(row.body)
             elif row.kind == OWNER and self.owner is None:
                 self.owner = orjson.loads(row.body)
-            self.begun = self.begun or row.kind != TOKEN
+            self.begun = self.begun or row.kind != IDENTITY
 
 
 def recover(rows: Iterable[Row], engine: Engine, found: Recovered | None = None) -> Recovered:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -154,8 +154,10 @@ class Routine:
             )
 
 
-async def back_up(store: Store, directory: Path, hours: float) -> None:
-    """Copy the journal into `directory` every so many hours, without end."""
+async def back_up(
+    store: Store, directory: Path, hours: float, then: Callable[[Path], Awaitable[None]]
+) -> None:
+    """Copy the journal into `directory` every so many hours, without end; `then` gets each copy."""
     while True:
         await asyncio.sleep(hours * 3600)
         try:
@@ -164,3 +166,4 @@ async def back_up(store: Store, directory: Path, hours: float) -> None:
             logger.error("no backup", extra={"why": str(error)})  # noqa: TRY400 - a full disk, no mystery
         else:
             logger.info("backup made", extra={"file": made.name})
+            await then(made)

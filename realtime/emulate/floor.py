@@ -47,12 +47,14 @@ class Customer:
     Attributes:
         account: Its name on the floor.
         balances: Deposited when the floor opens, by currency.
+        withdraws: Whether the key is said to be one that may withdraw.
     """
 
     account: str = "main"
     key: str = "emulated-key"
     secret: str = "emulated-secret"  # noqa: S105 - opens nothing but this emulation
     balances: Mapping[str, Decimal] = field(default_factory=dict)
+    withdraws: bool = False
 
 
 class Floor:

@@ -8,13 +8,13 @@ Rules of this file:
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
 from realtime.engine.evolve import evolve_day, evolve_fill, evolve_position
 from realtime.engine.shares import Shares
 from realtime.model.account import Balance, Day, Position
 from realtime.model.events import Transferred
+from realtime.model.frozen import frozen
 from realtime.model.market import SECOND, ZERO, Market
 from realtime.model.orders import Fill, Side
 
@@ -34,7 +34,7 @@ STREAK_ENDS = 3600 * SECOND
 Sums = dict[str, Decimal]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Booking:
     """What one fill did, exact enough to be taken back.
 
@@ -51,7 +51,7 @@ class Booking:
     fees: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Booked:
     """The result of booking a fill: the fill with its profit, and the positions it changed.
 

@@ -263,7 +263,10 @@ def amend_failed(core: Core, fact: AmendFailed, out: Out) -> None:
         return
     if order.protective and fact.sent:
         core.legs.refused.add(order.id)
-    core.alter(order, NO_AMEND, out, ts=fact.ts, evidence="answer")
+    changes: dict[str, object] = dict(NO_AMEND)
+    if order.cost_limit is None and order.filled >= order.amount:
+        changes["status"] = Status.FILLED  # there was no larger version to wait for
+    core.alter(order, changes, out, ts=fact.ts, evidence="answer")
     core.plan(order.symbol, fact.ts, out)
 
 

@@ -1,12 +1,12 @@
 """One order before the gate: the figures every rule reads, worked out once, and the verdict."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from realtime.engine.market import brief, down, plain
 from realtime.engine.orders import evolve
 from realtime.engine.quotes import Walk
 from realtime.engine.state import Equity, State
+from realtime.model.frozen import frozen
 from realtime.model.market import ZERO, Market
 from realtime.model.orders import Order, OrderType, Side
 from realtime.model.risk import Backing, RuleResult
@@ -16,7 +16,7 @@ MARKET_MARGIN = Decimal("1.005")
 """A market order is judged at the walked average and this much (3.2: plus 0.005)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Case:
     """An order as the gate sees it.
 
@@ -34,6 +34,7 @@ class Case:
             [valuation currency]; None when unknown.
         total: Worst-case exposure of the account afterwards [valuation currency].
         backing: The signal it is placed on; None without one.
+        engaged: Symbols that are held or being entered, without this order.
     """
 
     order: Order
@@ -56,6 +57,7 @@ class Case:
     total: Decimal | None
     equity: Equity
     backing: Backing | None
+    engaged: set[str]
 
 
 def make(
@@ -103,13 +105,14 @@ def make(
     reference = reference_price(order, mark, walk)
     worth = quotes.worth(market.cash)
     size = None if worth is None else market.contract_size * worth
+    engaged = state.engaged()
     notional = exposure = total = None
     if reference is not None and size is not None:
         notional = amount * reference * size
         if order.cost_limit is not None and worth is not None:
             notional = order.cost_limit * worth
         exposure = exposure_after(state, order, old, adds, is_exit=is_exit) * reference * size
-        total = others(state, order.symbol)
+        total = others(state, order.symbol, engaged)
         if total is not None:
             total += exposure
     return Case(
@@ -133,6 +136,7 @@ def make(
         total,
         state.equity(ts),
         backing,
+        engaged,
     )
 
 
@@ -167,11 +171,11 @@ def exposure_after(
     return max(abs(held + buys), abs(held - sells))
 
 
-def others(state: State, symbol: str) -> Decimal | None:
+def others(state: State, symbol: str, engaged: set[str]) -> Decimal | None:
     """Worst-case exposure of all other symbols [valuation currency]; None when one has no price."""
     total = ZERO
     here = state.place_of(symbol)
-    for other in state.engaged():
+    for other in engaged:
         if other == here:
             continue
         found = state.quotes.mark(other)

@@ -96,8 +96,12 @@ def row_changes(
     if row.filled > order.filled:
         changes["filled"] = row.filled
         changes["cost"] = row.cost
-    if row.status is Status.OPEN or order.cost_limit is not None:
+    underway = order.amend_state is not Asked.NONE
+    if row.status is Status.OPEN or order.cost_limit is not None or underway:
         changes |= row_terms(order, row)
+    elif row.price is not None and row.price != order.price and order.type.priced:
+        # Of an amend whose answer was lost, and which the end overtook.
+        changes["price"] = row.price
     settled = row.evidence != "stream" and row.ts - order.updated_ts >= SETTLED
     if row.status is Status.OPEN and settled:
         if order.cancel_state is Asked.UNKNOWN:

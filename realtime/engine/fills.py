@@ -3,10 +3,11 @@
 from decimal import Decimal
 
 from realtime.engine.account import Booked
+from realtime.engine.acts import amended
 from realtime.engine.content import waits
 from realtime.engine.core import Core, Out, position_effect
 from realtime.engine.evidence import is_late, overfill, report_stranger, stranger
-from realtime.engine.orders import is_entry, terminal
+from realtime.engine.orders import is_entry, largest, terminal
 from realtime.engine.rules import EXECUTIONS_IN
 from realtime.model.events import (
     Alert,
@@ -121,6 +122,9 @@ def filled_order(core: Core, order: Order, seen: Filled, booked: Decimal, out: O
         changes["fees"] = tuple(sorted(fees.items()))
     if order.exchange_order_id is None and seen.exchange_order_id:
         changes["exchange_order_id"] = seen.exchange_order_id
+    if order.amount < booked <= largest(order):
+        # More than the old version had: the amend was carried out, whatever became of its answer.
+        changes |= amended(order, order.amend_amount, order.amend_price, order.amend_stop_price)
     done = terminal(order, booked)
     if done is not None:
         changes["status"] = done
@@ -131,7 +135,7 @@ def filled_order(core: Core, order: Order, seen: Filled, booked: Decimal, out: O
     if late and order.status is not Status.FILLED:
         text = f"order {order.client_order_id} was {order.status} and has filled {seen.amount}"
         out.append(Alert("warning", "late_fill", text, data))
-    if order.cost_limit is None and booked > order.amount and booked > order.filled:
+    if order.cost_limit is None and booked > largest(order) and booked > order.filled:
         overfill(core, new, seen.ts, out)
     return new
 

@@ -20,6 +20,7 @@ from realtime.model.events import Filled, OrderSeen
 from realtime.model.market import SECOND, ZERO
 from realtime.model.orders import (
     TRANSITIONS,
+    Asked,
     Fill,
     Order,
     Role,
@@ -496,10 +497,20 @@ class Ledger:
 
 
 def terminal(order: Order, booked: Decimal) -> Status | None:
-    """The status the sum of fills proves: filled when all is booked. A buy by cost ends by its row."""
-    if order.cost_limit is None and booked >= order.amount:
+    """The status the sum of fills proves: filled when all is booked. A buy by cost ends by its row.
+
+    While it may have become larger by an amend without an answer, what is left of that may still work.
+    """
+    if order.cost_limit is None and booked >= largest(order):
         return Status.FILLED
     return None
+
+
+def largest(order: Order) -> Decimal:
+    """The amount of the larger version of an order; there are two while an amend is under way."""
+    if order.amend_state is Asked.NONE or order.amend_amount is None:
+        return order.amount
+    return max(order.amount, order.amend_amount)
 
 
 def is_entry(order: Order) -> bool:

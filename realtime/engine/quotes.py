@@ -4,10 +4,10 @@ Nothing here is journaled. Prices arrive as the venue's strings and become Decim
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
 from realtime.engine.orderbook import OrderBook
+from realtime.model.frozen import frozen
 from realtime.model.market import (
     MS,
     ZERO,
@@ -26,7 +26,7 @@ HOPS = ("USDT", "USD", "BTC")
 """Currencies tried, in this order, where no pair with the valuation currency exists."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Walk:
     """What a taking order would get from the book now.
 

@@ -6,7 +6,6 @@ Rules of this file:
 3 A preview is the same code at the same state: it judges, and nothing is kept.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from realtime.engine.case import Case, Verdict, make
@@ -26,6 +25,7 @@ from realtime.engine.sizing import stop_and_target
 from realtime.engine.state import State
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Amend, Place
+from realtime.model.frozen import frozen
 from realtime.model.market import SECOND, ZERO, Market
 from realtime.model.orders import (
     Approved,
@@ -40,7 +40,7 @@ from realtime.model.orders import (
 from realtime.model.risk import Backing, Halt, Preview, RuleResult, TradingState
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Permission:
     """What the gate grants.
 

@@ -455,7 +455,7 @@ def counts(case: Case, state: State, verdict: Verdict) -> None:
     """G18 and G19."""
     limits, exempt = state.limits, case.exit
     if limits.max_open_positions is not None:
-        engaged = state.engaged()
+        engaged = case.engaged
         known = state.place_of(case.order.symbol) in engaged
         verdict.most(
             "max_open_positions",

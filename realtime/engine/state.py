@@ -59,6 +59,7 @@ class Reservations:
 
     held: dict[str, tuple[str, Decimal]] = field(default_factory=dict)
     sums: dict[str, Decimal] = field(default_factory=dict)
+    orders: dict[str, dict[str, None]] = field(default_factory=dict)
 
     def hold(self, order_id: str, currency: str, amount: Decimal) -> None:
         """Reserve; a second call for the same order adds to it."""
@@ -66,6 +67,7 @@ class Reservations:
             return
         before = self.held.get(order_id, (currency, ZERO))[1]
         self.held[order_id] = (currency, before + amount)
+        self.orders.setdefault(currency, {})[order_id] = None
         self.sums[currency] = self.sums.get(currency, ZERO) + amount
 
     def release(self, order_id: str) -> None:
@@ -73,6 +75,7 @@ class Reservations:
         held = self.held.pop(order_id, None)
         if held is not None:
             currency, amount = held
+            del self.orders[currency][order_id]
             rest = self.sums[currency] - amount
             if rest:
                 self.sums[currency] = rest

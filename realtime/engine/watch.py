@@ -147,9 +147,9 @@ def _doubts(state: State, applier: Core, ts: int, out: Out) -> None:
     """Book what the venue holds and no fill explains, once it has lasted (2.7).
 
     Not while fills may still be on their way: an account that is not reconciled, or an order whose row
-    shows more than its fills do, explains a difference by itself.
+    shows more than its fills do, explains a difference by itself; so may one of which nobody knows what came of it.
     """
-    if not state.ready or state.orders.gaps:
+    if not state.ready or state.orders.gaps or any(state.orders.unknown()):
         return
     for key, difference in state.account.lasting(ts):
         market = state.markets.get(key)

@@ -1,7 +1,6 @@
 """Class `table`: rows with a key; an update has the rows that changed and the keys that went."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
 
@@ -16,9 +15,10 @@ from realtime.hub.stream import (
     Viewed,
     tail,
 )
+from realtime.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """A row as everybody gets it."""
 
@@ -26,7 +26,7 @@ class Row:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """What happened to a key; None = there was, or is, no such row."""
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from realtime.model.frozen import frozen
 from realtime.model.market import ZERO
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Balance:
     """One currency of one wallet [currency units]; total = available + reserved, always."""
 
@@ -28,7 +29,7 @@ class Balance:
         return f"{self.currency}|{self.wallet}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Position:
     """The net holding of one symbol, a fold over fills.
 
@@ -74,7 +75,7 @@ class Position:
         return self.cost / (self.amount * self.contract_size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Marked:
     """A position at the market's price now.
 
@@ -102,7 +103,7 @@ class Marked:
     stale: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Valued:
     """A balance in the valuation currency; price, value and allocation are None when unpriced."""
 
@@ -141,7 +142,7 @@ class Portfolio:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Day:
     """One trading day's counters (trading document 3.5); money by currency, sums only.
 

@@ -5,7 +5,7 @@ and replayed. Ids and times are in the events: the engine makes neither.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 
 from realtime.model.account import Balance, Position
@@ -38,7 +38,7 @@ MarketEvent = Ticker | BookSnapshot | BookDelta | Trade | Mark | Stale
 # --- wishes -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Who:
     """Who wishes: shown in audit rows and on orders."""
 
@@ -51,7 +51,7 @@ class Who:
     admin: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Place:
     """Place `order`, a draft made by the desk with a fresh id and status `pending`.
 
@@ -71,7 +71,7 @@ class Place:
     backing: Backing | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Amend:
     """Change an order to absolute targets; None leaves a field as it is.
 
@@ -90,7 +90,7 @@ class Amend:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Cancel:
     """Cancel one order."""
 
@@ -99,7 +99,7 @@ class Cancel:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Release:
     """The door check, behind every queue and disk write: may this order leave now?"""
 
@@ -107,7 +107,7 @@ class Release:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ReleaseAmend:
     """The same for an amend."""
 
@@ -115,7 +115,7 @@ class ReleaseAmend:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SetState:
     """Halt, reduce or resume trading for a scope (`all`, `venue:ID`, `symbol:S`, `bot:ID`)."""
 
@@ -127,7 +127,7 @@ class SetState:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Configure:
     """New limits; the version must be the current one plus one."""
 
@@ -136,7 +136,7 @@ class Configure:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Resolve:
     """An operator's decision about an order whose outcome nobody knows."""
 
@@ -148,7 +148,7 @@ class Resolve:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Adopt:
     """Give an external order an owner."""
 
@@ -158,7 +158,7 @@ class Adopt:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SetCostBasis:
     """Tell what a holding older than the journal had cost [quote per base]."""
 
@@ -168,7 +168,7 @@ class SetCostBasis:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ResetDaily:
     """Start the day's loss count anew (admin)."""
 
@@ -195,7 +195,7 @@ Wish = (
 # --- facts ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Placed:
     """An order passed the gate; its exposure is reserved.
 
@@ -209,7 +209,7 @@ class Placed:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Withheld:
     """The door check, a cancel before release or a failed journal kept an order from leaving.
 
@@ -226,7 +226,7 @@ class Withheld:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Ack:
     """A venue's answer.
 
@@ -245,7 +245,7 @@ class Ack:
     ts: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Accepted:
     """The venue answered a placement."""
 
@@ -254,7 +254,7 @@ class Accepted:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Rejected:
     """The venue refused a placement."""
 
@@ -264,7 +264,7 @@ class Rejected:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Unknown:
     """No answer to a placement; `command` is the id told to the client."""
 
@@ -273,7 +273,7 @@ class Unknown:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Absent:
     """Absence of an unknown order is proven (A1-A6)."""
 
@@ -281,7 +281,7 @@ class Absent:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CancelAsked:
     """A cancel was handed to the venue; `by` is a subject, or `engine`."""
 
@@ -290,7 +290,7 @@ class CancelAsked:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CancelFailed:
     """The venue refused a cancel (`unknown` false), or did not answer it (true)."""
 
@@ -301,7 +301,7 @@ class CancelFailed:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AmendAsked:
     """An amend was approved and is on its way; both versions count until answered."""
 
@@ -313,7 +313,7 @@ class AmendAsked:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AmendDone:
     """The venue carried an amend out; a replacement has another `exchange_order_id`."""
 
@@ -326,7 +326,7 @@ class AmendDone:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AmendFailed:
     """The venue refused an amend (`unknown` false), or did not answer it (true).
 
@@ -344,7 +344,7 @@ class AmendFailed:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class BracketSet:
     """The attached stop or target of an order was changed."""
 
@@ -354,7 +354,7 @@ class BracketSet:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class OrderSeen:
     """A venue's row of an order: stream, answer or look-up. Evidence.
 
@@ -384,7 +384,7 @@ class OrderSeen:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Filled:
     """A venue's execution. Evidence. `exchange_order_id` and `venue_client_id` name the order."""
 
@@ -403,21 +403,21 @@ class Filled:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class BalanceSeen:
     """The venue's word on one balance."""
 
     balance: Balance
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class PositionSeen:
     """The venue's word on one derivative position (spot positions are folds over fills)."""
 
     position: Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Transferred:
     """A deposit (amount above zero), withdrawal, funding or insurance entry.
 
@@ -440,14 +440,14 @@ class Transferred:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class StateSet:
     """A trading state for a scope."""
 
     halt: Halt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Configured:
     """New limits are in force."""
 
@@ -456,7 +456,7 @@ class Configured:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Resolved:
     """An operator decided."""
 
@@ -468,7 +468,7 @@ class Resolved:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Adopted:
     """An external order has an owner now; `client_order_id` and `content` where its client resent it."""
 
@@ -481,7 +481,7 @@ class Adopted:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CostBasisSet:
     """A holding's entry price was told."""
 
@@ -491,7 +491,7 @@ class CostBasisSet:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class DayRolled:
     """A trading day began, or its count was reset.
 
@@ -508,7 +508,7 @@ class DayRolled:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class PeakSet:
     """Equity reached a new peak, or an admin let the peak start anew; journaled at most every 10 s."""
 
@@ -517,7 +517,7 @@ class PeakSet:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Ready:
     """The account is reconciled (true), or its private data is in doubt (false)."""
 
@@ -559,7 +559,7 @@ VenueEvent = OrderSeen | Filled | BalanceSeen | PositionSeen | Transferred
 """What a venue tells about the account, in its order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Tick:
     """Time passes; once a second. `day` is the date in the configured zone."""
 
@@ -573,28 +573,28 @@ Event = MarketEvent | Wish | Fact | Tick
 # --- effects ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """Journal this fact; later effects of the same call wait for its commit."""
 
     fact: Fact
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OrderChanged:
     """Publish this row of `orders`."""
 
     order: Order
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FillBooked:
     """Publish this entry of `fills`."""
 
     fill: Fill
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PositionChanged:
     """Publish this row of `positions`; `gone` is the key of the row it replaces (flat, or flipped)."""
 
@@ -602,14 +602,14 @@ class PositionChanged:
     gone: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BalanceChanged:
     """Publish this row of `balances`."""
 
     balance: Balance
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RiskChanged:
     """Publish `risk` now (state, breach, level); otherwise it goes out once a second."""
 
@@ -637,14 +637,14 @@ class Traded:
     trade: Trade
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StaleChanged:
     """Publish the notice `stale`."""
 
     stale: Stale
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """An entry of `events`: type and data (audit)."""
 
@@ -653,7 +653,7 @@ class Note:
     who: Who | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Alert:
     """An entry of `alerts`."""
 
@@ -663,49 +663,49 @@ class Alert:
     data: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Submit:
     """Carry this order to the venue, at most once."""
 
     approved: Approved
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SubmitAmend:
     """Carry this amend to the venue."""
 
     approved: ApprovedAmend
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CancelAtVenue:
     """Cancel this order at the venue; never waits for the journal."""
 
     order: Order
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlaceNext:
     """A wish the engine makes itself: legs, flattening. The desk posts it in the same step."""
 
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AmendNext:
     """A wish the engine makes itself: resize a leg."""
 
     amend: Amend
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ask:
     """Look this order up at the venue until there is evidence."""
 
     order_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Duplicate:
     """The same content was placed before under this id: answer from the order as it is now."""
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Self
 
 from realtime.model.errors import Code
+from realtime.model.frozen import frozen
 from realtime.model.market import ZERO
 
 
@@ -158,7 +159,7 @@ TRANSITIONS: dict[Status, dict[str, frozenset[Status]]] = {
 """From, by whose word, to (trading document 2.2). Any other pair changes nothing and raises an alert."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Trigger:
     """An attached stop or target: a trigger price and, for a stop-limit, the limit."""
 
@@ -166,7 +167,7 @@ class Trigger:
     limit: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Order:
     """One order as the engine knows it; a value: every change makes a new one with `version` + 1.
 
@@ -256,7 +257,7 @@ class Order:
         return self.reduce_only or self.role is not Role.ENTRY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Fill:
     """One execution, booked once per (venue, symbol, id).
 

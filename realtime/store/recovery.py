@@ -111,6 +111,26 @@ def _no_id() -> str:
 
 
 @contextmanager
+def reading(path: Path, driver: Driver | None = None) -> Iterator[Connection]:
+    """Open a backup to be read; no lock, for nobody writes one.
+
+    Raises:
+        StoreCorrupt: SQLite cannot read it, or it is of another version of the program.
+    """
+    driver = driver or Sqlite()
+    connection = driver.connect(str(path))
+    try:
+        connection.execute("PRAGMA query_only = 1")
+        if version(connection) != len(MIGRATIONS):
+            raise StoreCorrupt(path, "its schema is not this program's")
+        yield connection
+    except driver.errors as error:
+        raise StoreCorrupt(path, str(error)) from error
+    finally:
+        connection.close()
+
+
+@contextmanager
 def _borrowed(path: Path, driver: Driver) -> Iterator[Connection]:
     """Open a file that must exist, under the lock, and translate what SQLite says of it."""
     if not path.is_file():

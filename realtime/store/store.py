@@ -429,18 +429,32 @@ class Store:
     # -- keeping -------------------------------------------------------------------------------
 
     async def backup(self, target: Path) -> None:
-        """Copy the journal while it is in use; the copy appears whole or not at all.
+        """Copy the journal while it is in use; the copy appears whole or not at all, its folder is made.
 
         Raises:
             OSError: The copy could not be written.
         """
-        await self._ask(lambda journal: journal.backup(target, lambda: self._between(journal)))
+        try:
+            await self._ask(lambda journal: self._copy(journal, target))
+        except self._driver.errors as error:
+            raise OSError(f"{target.name}: {error}") from error
+
+    def _copy(self, journal: Journal, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        journal.backup(target, lambda: self._between(journal))
 
     def _between(self, journal: Journal) -> None:
         self._writer.write(journal)
 
     async def backup_into(self, directory: Path) -> Path:
-        """Make a backup named by the time, and delete all but the newest `sizes.backups`."""
+        """Make a backup named by the time, and delete all but the newest `sizes.backups`.
+
+        Args:
+            directory: Where they are.
+
+        Raises:
+            OSError: The copy could not be written.
+        """
         name = self._path.stem if self._path is not None else "journal"
         target = directory / f"{name}-{self._now() // _NS_PER_MS:015d}.db"
         await self.backup(target)

@@ -94,6 +94,8 @@ class Venue(Protocol):
 
 Told = Callable[[bool, str], None]
 """Takes whether the private data of an account can be trusted, and why not."""
+Leave = Callable[[Approved | ApprovedAmend], None]
+"""Raises `Refused` where an order may not leave any more: a halt, the end of its time."""
 
 
 @runtime_checkable
@@ -102,6 +104,9 @@ class Remote(Protocol):
 
     def attend(self, told: Told) -> None:
         """Say who is told when private data is in doubt, and when it is there again: compare everything then."""
+
+    def guard(self, leave: Leave) -> None:
+        """Say who is asked when the turn of a placement or an amend has come, right before it leaves."""
 
     def expect(self, orders: Iterable[Order]) -> None:
         """Take in orders of before this process: their rows may not tell our client id (I3)."""

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from realtime.engine.orderbook import OrderBook
 from realtime.model.events import MarketEvent, VenueEvent
-from realtime.model.market import Bar, BookSnapshot, Market, Stale, Trade
+from realtime.model.market import Bar, BookDelta, BookSnapshot, Market, Stale, Trade
 from realtime.venues.base import Floor, Now, Post, Sleep
 
 
@@ -67,8 +67,9 @@ class LiveSource:
         self._now = now
         self._sleep = sleep
         self._floor: Floor | None = None
-        # Symbols whose book is followed, and those (None: all) that the venue is silent about.
+        # Symbols whose book is followed, whose book somebody wants, and those (None: all) that the venue is silent about.
         self._known: set[str] = set()
+        self._read: set[str] = set()
         self._silent: set[str | None] = set()
 
     # --- life ---------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ class LiveSource:
             floor.publish(())
         for event in events:
             match event:
-                case BookSnapshot(symbol=symbol) if symbol not in self._known:
+                case BookSnapshot(symbol=symbol) | BookDelta(symbol=symbol) if self._unknown(event):
                     self._known.add(symbol)
                     floor.exchange.attach(symbol, self._data.books[symbol])
                     floor.exchange.on_stale(symbol, stale=self._doubtful(symbol))
@@ -128,6 +129,11 @@ class LiveSource:
                 case _:
                     # A venue's public data has no events of an account.
                     floor.feed(event)  # type: ignore[arg-type]
+
+    def _unknown(self, event: BookSnapshot | BookDelta) -> bool:
+        """Whether a whole book is met for the first time; one that went on for the ticker's sake shows by a change."""
+        whole = isinstance(event, BookSnapshot) or event.symbol in self._read
+        return whole and event.symbol not in self._known
 
     def _judge(self, floor: Floor, stale: Stale) -> None:
         """Take that feeds went silent or came back; what is still in doubt stays so."""
@@ -151,6 +157,8 @@ class LiveSource:
     def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
         """Ask the venue for a stream, or let it go; a book that is let go is not trusted any more."""
         self._data.want(symbol, stream, wanted)
+        if stream == BOOK:
+            (self._read.add if wanted else self._read.discard)(symbol)
         if stream == BOOK and not wanted and symbol in self._known:
             self._known.discard(symbol)
             self._bound().exchange.on_stale(symbol, stale=True)

@@ -164,6 +164,8 @@ class EmbeddedMarket:
             self._symbols[trade.symbol].tape.add(trade)
         for name, symbol in self._symbols.items():
             pit = floor.exchange.pits[name]
+            if not (pit.bids.changed or pit.asks.changed or name in moved):
+                continue  # most of them: an order moves one
             delta = pit.changes(ts)
             if delta is not None:
                 events.append(delta)

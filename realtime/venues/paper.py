@@ -218,7 +218,7 @@ class PaperVenue:
             cost=work.cost,
             ts=self._now(),
         )
-        self.tell()
+        self.tell(awaited=True)
         await self._durable()
         return ack
 
@@ -294,14 +294,18 @@ class PaperVenue:
         if exchange.clearing.told or exchange.prints:
             self.tell()
 
-    def tell(self) -> None:
-        """Log and publish what the exchange did: the account's events, then the world's."""
+    def tell(self, *, awaited: bool = False) -> None:
+        """Log and publish what the exchange did: the account's events, then the world's.
+
+        Args:
+            awaited: Whether the caller waits for the log; else `run` does.
+        """
         told, prints = self.exchange.take()
         own = [item for item in told if item.account == ACCOUNT]
         if own and self._log is not None:
             body = orjson.dumps(entry_out(self.exchange, ACCOUNT, own))
             self._undurable.append(self._log.append(body))
-            if len(self._undurable) == 1:
+            if len(self._undurable) == 1 and not awaited:
                 # Fills that no call waits for are awaited by `run`: a log that fails ends the process.
                 self._later.put_nowait((0.0, _nothing))
         events: list[MarketEvent | VenueEvent] = [item.event for item in own]

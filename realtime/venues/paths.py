@@ -20,6 +20,8 @@ HALVINGS = 20
 """A day halved 20 times leaves 82 ms."""
 ENDS = 17
 """Halvings at which history ends its bars: 0.7 s, a hundredth of a per cent of the price."""
+KEPT = 2_000
+"""Days whose levels are kept."""
 REGIME_HOURS = 6
 CALM, WILD = 0.7, 1.8
 JUMPS_PER_HOUR = 1 / 48
@@ -40,7 +42,7 @@ def wave(key: int, octave: int, at: float) -> float:
 class Walk:
     """One log-price without a base, e.g. what all symbols have in common."""
 
-    __slots__ = ("_key", "_sigma", "_stack")
+    __slots__ = ("_days", "_key", "_pins", "_sigma", "_stack", "_wild")
 
     def __init__(self, sigma: float, *names: object) -> None:
         """Make the walk.
@@ -53,14 +55,33 @@ class Walk:
         self._sigma = sigma
         # The intervals down to the newest time asked for: the next one shares most of them.
         self._stack: list[tuple[int, float, float]] = []
+        # Days share the points of their waves, and history asks for each day from both its sides.
+        self._pins: dict[tuple[int, int], float] = {}
+        self._days: dict[int, float] = {}
+        # The hour last asked for, and whether it is a wild one.
+        self._wild = (-1, False)
 
     def level(self, day: int) -> float:
         """The pinned value at the start of a day since 1970."""
-        waves = (
-            wave(self._key, octave, day / (1 << octave)) * sqrt(1 << octave)
-            for octave in range(OCTAVES)
-        )
-        return self._sigma / 2 * sum(waves)
+        found = self._days.get(day)
+        if found is None:
+            if len(self._days) >= KEPT:
+                self._days.clear()
+                self._pins.clear()
+            waves = (self._wave(octave, day) * sqrt(1 << octave) for octave in range(OCTAVES))
+            found = self._days[day] = self._sigma / 2 * sum(waves)
+        return found
+
+    def _wave(self, octave: int, day: int) -> float:
+        index = day >> octave
+        share = day / (1 << octave) - index
+        return self._pin(octave, index) * (1 - share) + self._pin(octave, index + 1) * share
+
+    def _pin(self, octave: int, index: int) -> float:
+        found = self._pins.get((octave, index))
+        if found is None:
+            found = self._pins[octave, index] = lattice(self._key, octave, index)
+        return found
 
     def wild(self, ts: int) -> bool:
         """Whether `ts` [ns] lies in a time of high volatility; such times last hours."""
@@ -69,30 +90,35 @@ class Walk:
     def at(self, ts: int, halvings: int = HALVINGS) -> float:
         """The value at `ts` [ns]; with fewer `halvings` a straight line between coarser points."""
         day, inside = divmod(ts, DAY)
+        if not inside:
+            return self.level(day) + self._jump(ts)
         stack = self._stack
         if not stack or stack[0][0] != day:
             stack[:] = [(day, self.level(day), self.level(day + 1))]
-        wild: bool | None = None
         for depth in range(1, halvings + 1):
-            index = (inside << depth) // DAY
-            if len(stack) > depth and stack[depth][0] == index:
-                continue
-            del stack[depth:]
-            if wild is None:
-                wild = self.wild(ts // HOUR * HOUR)
-            _, left, right = stack[depth - 1]
-            middle = (left + right) / 2 + self._displacement(day, depth, index | 1, wild=wild)
-            stack.append((index, middle, right) if index & 1 else (index, left, middle))
+            index, beyond = divmod(inside << depth, DAY)
+            if len(stack) <= depth or stack[depth][0] != index:
+                del stack[depth:]
+                _, left, right = stack[depth - 1]
+                middle = (left + right) / 2 + self._displacement(day, depth, index | 1, ts)
+                stack.append((index, middle, right) if index & 1 else (index, left, middle))
+            if not beyond:
+                return stack[depth][1] + self._jump(ts)
         _, left, right = stack[halvings]
         share = (inside << halvings) % DAY / DAY
         return left + (right - left) * share + self._jump(ts)
 
-    def _displacement(self, day: int, depth: int, index: int, *, wild: bool) -> float:
+    def _wild_hour(self, hour: int) -> bool:
+        if self._wild[0] != hour:
+            self._wild = (hour, self.wild(hour * HOUR))
+        return self._wild[1]
+
+    def _displacement(self, day: int, depth: int, index: int, ts: int) -> float:
         # Deviation of a bridge's middle: half the root of its length.
         size = self._sigma / 2 / sqrt(1 << (depth - 1))
         # Intervals longer than an hour know no regime: it would tear the path at the hour.
         if depth > 5:
-            size *= WILD if wild else CALM
+            size *= WILD if self._wild_hour(ts // HOUR) else CALM
         return size * bell(mix(self._key ^ mix((day << 26) ^ (depth << 20) ^ (index << 40))))
 
     def _jump(self, ts: int) -> float:

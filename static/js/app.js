@@ -54,6 +54,9 @@ export const app = {
   tradingState: () =>
     store.value("status")?.trading_state ?? store.value("risk")?.trading_state ?? store.get("welcome")?.trading_state,
 
+  /** Newest proof of life of a venue, ms of the server's clock. @param {string} venue @returns {number | undefined} */
+  proof: (venue) => beats[venue],
+
   /** Age of the source of what is shown; stale only by the server's word. */
   feed() {
     const names = ["ticker", "book", "trades", "bars"].map((slot) => String(store.get(`view:${slot}`)));
@@ -172,9 +175,20 @@ store.watch(["link"], () => {
 function theme() {
   if (settings.theme === "system") document.documentElement.removeAttribute("data-theme");
   else document.documentElement.dataset.theme = settings.theme;
+  document.documentElement.dataset.palette = settings.palette;
 }
 store.watch(["settings"], theme);
 theme();
+
+let sounding = false;
+/** Tones are loaded when one is switched on: most people want none. */
+function sound() {
+  if (sounding || !Object.values(settings.sounds).includes(true)) return;
+  sounding = true;
+  void import("./sound.js").then((tones) => tones.listen(app));
+}
+store.watch(["settings"], sound);
+sound();
 
 store.watch(["markets"], () => {
   const symbols = store.rows("markets").map((row) => String(row.symbol));

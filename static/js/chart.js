@@ -101,10 +101,12 @@ export async function libraryChart(root) {
     renderer: () => ({
       draw: (/** @type {import("fancy-canvas").CanvasRenderingTarget2D} */ target) =>
         target.useMediaCoordinateSpace(({ context, mediaSize }) => {
+          // The library takes whole places only; between them it is a straight line.
+          const zero = scale.logicalToCoordinate(/** @type {import("lightweight-charts").Logical} */ (0));
+          const one = scale.logicalToCoordinate(/** @type {import("lightweight-charts").Logical} */ (1));
           const at = {
             ...mediaSize,
-            x: (/** @type {number} */ place) =>
-              scale.logicalToCoordinate(/** @type {import("lightweight-charts").Logical} */ (place)),
+            x: (/** @type {number} */ place) => (zero === null || one === null ? null : zero + place * (one - zero)),
             y: (/** @type {number} */ price) => candles.priceToCoordinate(price),
           };
           paintLayers(context, layers, times, at, colours);

@@ -59,9 +59,10 @@ function drawn(root, curves, library, points) {
     timeScale: {
       borderVisible: false,
       timeVisible: true,
-      tickMarkFormatter: (/** @type {any} */ time) => {
+      // 0 to 2 are marks of a year, month or day.
+      tickMarkFormatter: (/** @type {any} */ time, /** @type {number} */ mark) => {
         const p = parts(Number(time) * 1000, settings.utc);
-        return `${two(p.hour)}:${two(p.minute)}`;
+        return mark <= 2 ? `${two(p.day)}.${two(p.month)}.` : `${two(p.hour)}:${two(p.minute)}`;
       },
     },
     localization: { timeFormatter: (/** @type {any} */ time) => label(Number(time)) },

@@ -127,3 +127,15 @@ export function table(root, caption, columns, key, empty) {
     keyed(body, rows, key, make, update);
   };
 }
+
+/** The style sheet of views that are loaded late, fetched with the first of them. @type {Promise<void> | undefined} */
+let loaded;
+
+/** Resolves when `views.css` is in force; without it a view is plain, but works. */
+export function viewStyles() {
+  loaded ??= new Promise((resolve) => {
+    const done = () => resolve();
+    document.head.append(h("link", { rel: "stylesheet", href: "views.css", onload: done, onerror: done }));
+  });
+  return loaded;
+}

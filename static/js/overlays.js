@@ -13,6 +13,8 @@ import { settings } from "./settings.js";
 
 /** Bars that the server computes at once. */
 const MOST = 1500;
+/** Where the server gave no history it is asked again after this [ms]. */
+const PATIENCE = 20_000;
 const AVERAGES = /** @type {const} */ ([
   ["fast", "ema_fast", "accent"],
   ["slow", "ema_slow", "warn"],
@@ -26,7 +28,8 @@ export function overlays(app, chart, shown) {
   const { store, link } = app;
   /** Channels followed, by what for. @type {Map<string, string>} */
   const followed = new Map();
-  /** @type {Map<string, { id: string, tone: "accent" | "warn", length: number, points: Point[] }>} */
+  /** @type {Map<string, { id: string, tone: "accent" | "warn", length: number, points: Point[], bars: number, next: number }>}
+   *   bars: how many were asked for; next: when to ask again where none were told, ms */
   const averages = new Map();
   /** Gaps by when they began and which way: those of history, overlaid by those of the channel. @type {Map<string, Row>} */
   const gaps = new Map();
@@ -69,9 +72,10 @@ export function overlays(app, chart, shown) {
       const wanted = on("ema") && length > 0;
       follow(what, wanted ? `${base}?length=${length}&name=ema&timeframe=${now.timeframe}` : null);
       if (!wanted) averages.delete(what);
-      else if (averages.get(what)?.length !== length) {
-        averages.set(what, { id: what, tone, length, points: [] });
-        void average(what, now);
+      else {
+        if (averages.get(what)?.length !== length)
+          averages.set(what, { id: what, tone, length, points: [], bars: 0, next: 0 });
+        if ((averages.get(what)?.bars ?? 0) < Math.min(MOST, now.bars.length)) void average(what, now);
       }
     }
     if (follow("fvg", on("fvg") ? `${base}?name=fvg&timeframe=${now.timeframe}` : null)) {
@@ -87,12 +91,14 @@ export function overlays(app, chart, shown) {
   async function average(what, now) {
     const mine = averages.get(what);
     if (!mine || link.state.state !== "live") return;
+    mine.bars = Math.min(MOST, Math.max(2, now.bars.length));
+    mine.next = Date.now() + PATIENCE;
     const reply = await app.commands.call("indicator.compute", {
       name: "ema",
       params: { length: mine.length },
       symbol: now.symbol,
       timeframe: /** @type {"1m"} */ (now.timeframe),
-      limit: MOST,
+      limit: mine.bars,
     });
     if (!reply.ok || averages.get(what) !== mine) return;
     const newer = mine.points.filter((p) => p.time * 1000 > (reply.result.values.at(-1)?.[0] ?? 0));
@@ -109,7 +115,7 @@ export function overlays(app, chart, shown) {
     const reply = await app.commands.call("indicator.fvg", {
       symbol: now.symbol,
       timeframe: /** @type {"1m"} */ (now.timeframe),
-      limit: MOST,
+      limit: Math.min(MOST, Math.max(3, now.bars.length)),
     });
     if (mine !== asked || !reply.ok || !on("fvg") || subject !== `${now.symbol} ${now.timeframe}`) return;
     for (const zone of reply.result.zones) if (!gaps.has(keyOf(zone))) gaps.set(keyOf(zone), zone);
@@ -123,6 +129,7 @@ export function overlays(app, chart, shown) {
     for (const [what, curve] of averages) {
       const value = store.value(followed.get(what) ?? "");
       if (typeof value?.value !== "number") continue;
+      if (curve.points.length < 20 && now.bars.length > 40 && Date.now() > curve.next) void average(what, now);
       const point = { time: value.ts / 1000, value: value.value };
       const last = curve.points.at(-1);
       if (last && point.time < last.time) continue;

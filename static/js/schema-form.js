@@ -201,7 +201,7 @@ function group(schema, context) {
 function frame(schema, keys, context, control, { wide = false, box = false } = {}) {
   const path = keys.join(".");
   const id = `${context.prefix}-${path}`;
-  const name = words(keys.at(-1) ?? "");
+  const [name, unit] = title(keys.at(-1) ?? "");
   const error = h("span", { class: "field-error", id: `${id}-error` });
   const note = h("p", { class: "sf-note", hidden: true });
   const about = h("p", { class: "sf-about" }, sentence(schema));
@@ -209,15 +209,20 @@ function frame(schema, keys, context, control, { wide = false, box = false } = {
   control.id = id;
   control.setAttribute("aria-describedby", error.id);
   const labelled = /^(INPUT|SELECT|TEXTAREA)$/.test(control.tagName);
-  const title = h(labelled ? "label" : "span", { class: "sf-name", id: `${id}-name` }, name);
-  if (labelled) title.setAttribute("for", id);
+  const heading = h(labelled ? "label" : "span", { class: "sf-name", id: `${id}-name` }, name);
+  if (labelled) heading.setAttribute("for", id);
   else {
     control.setAttribute("role", "group");
-    control.setAttribute("aria-labelledby", title.id);
+    control.setAttribute("aria-labelledby", heading.id);
   }
   const head = box
-    ? h("div", { class: "check" }, control, title)
-    : h("div", { class: "field-head" }, title, h("span", { class: "unit" }, range(schema)));
+    ? h("div", { class: "check" }, control, heading)
+    : h(
+        "div",
+        { class: "field-head" },
+        heading,
+        h("span", { class: "unit" }, [range(schema), unit].filter(Boolean).join(" ")),
+      );
   const root = h(
     "div",
     { class: `field sf-field${wide ? " sf-wide" : ""}`, "data-path": path },
@@ -248,6 +253,26 @@ function frame(schema, keys, context, control, { wide = false, box = false } = {
   };
 }
 
+/** Units that stand at the end of names. */
+const UNITS = /** @type {Record<string, string>} */ ({ ms: "ms", s: "s", minutes: "min", ts: "" });
+
+const SHORT = /** @type {Record<string, string>} */ ({
+  ema: "EMA",
+  rsi: "RSI",
+  atr: "ATR",
+  smtp: "SMTP",
+  url: "URL",
+  pnl: "P/L",
+});
+
+/** "retry_delay_s" is "Retry delay" in "s". @param {string} key @returns {[string, string]} */
+function title(key) {
+  const parts = key.split("_");
+  const unit = parts.length > 1 ? UNITS[parts.at(-1) ?? ""] : undefined;
+  const bare = (unit === undefined ? parts : parts.slice(0, -1)).map((part) => SHORT[part] ?? part).join(" ");
+  return [bare.charAt(0).toUpperCase() + bare.slice(1), unit ?? ""];
+}
+
 /** The bounds, as people write them. @param {Schema} schema */
 function range(schema) {
   const low = schema.minimum ?? schema.exclusiveMinimum;
@@ -261,7 +286,7 @@ function range(schema) {
 
 /** @param {Schema} schema */
 function sentence(schema) {
-  const said = schema.properties ? "" : String(schema.description ?? "");
+  const said = schema.properties && !schema.sparse ? "" : String(schema.description ?? "");
   const known =
     schema.default === undefined || schema.optional || schema.nullable || typeof schema.default === "object";
   const first = known ? "" : `default ${unset(schema.default)}`;

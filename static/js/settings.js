@@ -3,6 +3,14 @@
 const KEY = "realtime.page.1";
 const DEFAULTS = {
   theme: /** @type {"system" | "dark" | "light"} */ ("system"),
+  palette: "default",
+  flash: true,
+  /** Events that make a sound; `sound.js` has their names. @type {Record<string, boolean>} */
+  sounds: {},
+  /** When a single order is reviewed before it is sent: always, above a notional, never. */
+  reviewPaper: "never",
+  reviewLive: "always",
+  reviewAbove: "1000",
   symbol: "",
   timeframe: "1m",
   utc: false,
@@ -10,7 +18,7 @@ const DEFAULTS = {
   tab: "positions",
   plan: "",
   stars: /** @type {string[]} */ ([]),
-  overlays: ["ema", "volume", "hours", "signals"],
+  overlays: ["volume"],
 };
 
 /** @typedef {typeof DEFAULTS} Settings */

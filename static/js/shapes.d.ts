@@ -119,6 +119,7 @@ export type Market = {
   active: boolean;
   price_tick: Dec;
   amount_step: Dec;
+  contract_size?: Dec;
   min_amount?: Dec | null;
   min_cost?: Dec | null;
   max_amount?: Dec | null;

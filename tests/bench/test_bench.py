@@ -16,6 +16,7 @@ from realtime.bench.orders import w4, w5_whole
 from realtime.bench.processes import Load, Server
 from realtime.bench.replay import NoRecordingError, recorded, w6
 from realtime.bench.run import machine
+from realtime.bench.start import start
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,6 +89,14 @@ def test_a_small_w4_places_and_fills_every_order() -> None:
     assert figures["filled"].ours == 100
 
 
+@pytest.mark.slow
+def test_a_start_on_a_small_past_is_measured() -> None:
+    first, _ = start(SMALL)
+
+    assert dict(first.comparators)["whole journal"] > 0
+    assert first.ours > 0
+
+
 # Full: `make bench`
 
 
@@ -138,3 +147,8 @@ def test_w6_replay(recording: None) -> None:
 @pytest.mark.bench_full
 def test_order_books_beside_ccxt(recording: None) -> None:
     judge(books)
+
+
+@pytest.mark.bench_full
+def test_a_start_after_a_hundred_thousand_orders() -> None:
+    judge(start)

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from realtime.app import Outside, replaying
+from realtime.app import Outside
 from realtime.bots.backtest import Lane, Said, Terms, run
 from realtime.bots.loading import Strategies
 from realtime.bots.series import Series, check
@@ -25,6 +25,7 @@ from realtime.bots.strategies.filters import Filters
 from realtime.model.bots import BotState
 from realtime.model.market import MS, SECOND, Bar
 from realtime.model.signals import Probabilities
+from realtime.outside import replaying
 from tests.bots.market import BTC, MINUTE, BotWorld, result
 from tests.fakes import World, until
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from realtime.commands.market import sources
 from realtime.model.errors import Code, VenueUnknown
 from realtime.model.market import SECOND, Bar, Trade
 from tests.fakes import BTC, ETH, START_NS, ScriptedVenue, World, until
@@ -264,3 +265,21 @@ async def test_an_alive_sign_without_data_ends_the_silence_too() -> None:
         system.feeds.alive()
 
         assert not system.feeds.silent
+
+
+def test_by_what_a_stream_comes_is_told_for_a_symbol_and_for_all() -> None:
+    streams: list[dict[str, object]] = [
+        {"channel": f"ticker:{BTC}", "symbol": BTC, "source": "ws"},
+        {"channel": f"ticker:{ETH}", "symbol": ETH, "source": "poll"},
+        {"channel": f"trades:{BTC}", "symbol": BTC, "source": "poll"},
+        {"channel": "balance", "symbol": None, "source": "ws"},
+    ]
+    everything, one = sources(streams, None, paper=()), sources(streams, ETH, paper=("orders",))
+
+    assert (everything["ticker"], everything["ohlcv"], everything["orders"]) == (
+        "mixed",
+        "poll",
+        None,
+    )
+    assert (one["ticker"], one["trades"], one["balances"]) == ("poll", None, "ws")
+    assert one["orders"] == "paper"

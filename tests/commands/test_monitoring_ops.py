@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any
 
-from realtime.desk.monitor import Durations, peak_kb
+from realtime.desk.monitor import peak_kb
+from realtime.model.durations import Durations
 from realtime.model.errors import Code
 from realtime.model.principal import ROLES, Principal
 from tests.fakes import BTC, World
@@ -67,7 +68,12 @@ async def test_the_way_of_an_order_is_measured_and_counted() -> None:
         assert latency["order_to_ack"]["max_ms"] >= 0
         assert latency["loop_lag"]["samples"] >= 3
         assert latency["hub_to_socket"]["samples"] > 0
-        assert set(latency) == {"venue_to_hub", "hub_to_socket", "order_to_ack", "loop_lag"}
+        legs = {"exchange_to_server", "venue_to_hub", "order_to_ack"}
+        assert set(latency) == {*legs, "hub_to_socket", "loop_lag", "accounts", "exchanges"}
+        assert latency["accounts"] == [{"id": "paper", **{leg: latency[leg] for leg in legs}}]
+        assert latency["exchanges"] == []
+        # Prices that are made here have no clock of their own to be late by.
+        assert latency["exchange_to_server"]["samples"] == 0
 
 
 async def test_the_channel_is_published_every_five_seconds() -> None:

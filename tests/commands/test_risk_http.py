@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from realtime.app import Outside, run
+from realtime.app import Outside
+from realtime.serving import run
 from realtime.settings import Settings
 from tests.fakes import no_page
 

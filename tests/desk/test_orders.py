@@ -268,6 +268,33 @@ async def test_a_balance_does_not_overtake_the_fill_it_comes_from() -> None:
             assert system.hub.position(name) != at
 
 
+@pytest.mark.parametrize(
+    ("id", "later", "told"),
+    [("known", 2, 1), ("known", -1, 1), ("stranger", 2, 2)],
+    ids=["the newest row alone", "an older row behind it", "an order nobody knows"],
+)
+async def test_of_rows_of_one_message_that_an_order_of_ours_works_is_left_out(
+    id: str,  # noqa: A002
+    later: int,
+    told: int,
+) -> None:
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        await system.desk.settled()
+        held = world.venue.of("g-1")
+        row = replace(world.venue._row(held, "stream"), asof=held.asof + 5, amount=Decimal("0.03"))
+        if id == "stranger":
+            row = replace(row, exchange_order_id="v-x", venue_client_id="other")
+        before = system.store.seq
+        system.desk.take([row, replace(row, asof=row.asof + later, amount=Decimal("0.02"))])
+        last = row if later < 0 else replace(row, amount=Decimal("0.02"))
+        order = system.desk.engine.orders.by_exchange_id(BTC, row.exchange_order_id)
+
+        assert order is not None
+        assert (order.amount, system.store.seq - before) == (last.amount, told)
+
+
 async def test_an_amend_of_price_and_stop_is_answered_by_the_venue() -> None:
     world = World()
     async with world.life():

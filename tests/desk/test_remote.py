@@ -53,6 +53,9 @@ class Away(ScriptedVenue):
         super().quote()
         self.markets = markets
 
+    def guard(self, leave: Callable[[Any], None]) -> None:
+        self.leave = leave
+
     def attend(self, told: Callable[[bool, str], None]) -> None:
         self.told = told
 

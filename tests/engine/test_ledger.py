@@ -744,6 +744,50 @@ def test_an_amend_down_to_what_has_filled_meanwhile_ends_the_order() -> None:
     assert (now.status, now.exchange_order_id) == (Status.FILLED, "v-new")
 
 
+def test_an_order_that_may_have_become_larger_is_not_filled_by_what_it_was() -> None:
+    """trading:2.2: the rest of an amend without an answer may work at the venue."""
+    kit = Kit().open()
+    order = buy(kit)
+    amend(kit, order, amount="0.02", price="63000")
+    kit.post(AmendFailed(order_id=order.id, unknown=True, command="m", reason="", ts=kit.ts))
+    kit.fill(order, "0.01")
+    assert kit.order(order.id).status is Status.OPEN
+
+    out = kit.fill(order, "0.004")
+
+    now = kit.order(order.id)
+    assert (now.status, now.amount, now.price) == (Status.OPEN, D("0.02"), D(63000))
+    assert now.amend_state is Asked.NONE
+    assert not [effect for effect in out if isinstance(effect, Alert)]
+    kit.fill(order, "0.006")
+    assert kit.order(order.id).status is Status.FILLED
+
+
+def test_an_order_that_did_not_become_larger_was_filled() -> None:
+    kit = Kit().open()
+    order = buy(kit)
+    amend(kit, order, amount="0.02")
+    kit.fill(order, "0.01")
+    assert kit.order(order.id).status is Status.OPEN
+
+    kit.post(AmendFailed(order_id=order.id, unknown=False, command=None, reason="no", ts=kit.ts))
+
+    assert kit.order(order.id).status is Status.FILLED
+
+
+def test_an_end_shows_the_terms_of_an_amend_whose_answer_was_lost() -> None:
+    kit = Kit().open()
+    order, other = buy(kit), buy(kit)
+    amend(kit, order, amount="0.02")
+    kit.seen(order, Status.FILLED, amount=D("0.02"), filled="0.02", cost=D(1280))
+    kit.fill(other, "0.01")
+    kit.seen(other, Status.FILLED, price=D(63990), filled="0.01", cost=D(640))
+
+    assert kit.order(order.id).amount == D("0.02")
+    assert kit.order(other.id).price == D(63990)
+    assert kit.engine.state() is TradingState.ACTIVE
+
+
 def test_an_amend_to_the_same_or_of_an_order_not_open_or_twice_at_once() -> None:
     """trading:I5."""
     kit = Kit().open()

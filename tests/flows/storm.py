@@ -28,10 +28,11 @@ from realtime.emulate.quiet import QuietMarket
 from realtime.engine.matching import Working
 from realtime.model.orders import Order
 from realtime.settings import Settings
+from realtime.venues.ccxt.opening import TradingVenue
 from realtime.venues.ccxt.private import ClientIds
 from tests.conftest import VirtualClockLoop
 from tests.emulated import bitfinex, kraken
-from tests.fakes import FREE, START_NS, World, WatchedStore, no_page, until
+from tests.fakes import FREE, START_NS, WatchedStore, World, no_page, until
 
 
 D = Decimal
@@ -48,7 +49,7 @@ class LoopbackClock(VirtualClockLoop):
 
 
 def _settle() -> bool:
-    time.sleep(SETTLE_S)  # noqa: TID251 - the kernel is given a moment
+    time.sleep(SETTLE_S)
     return False
 
 
@@ -156,8 +157,8 @@ class Exchange:
     def orders(self) -> dict[str, list[tuple[str, Working]]]:
         """(venue's id, order) of everything it ever took, by the client's id there."""
         found: dict[str, list[tuple[str, Working]]] = {}
-        for name, order_id, work in self.named():
-            found.setdefault(name, []).append((order_id, work))
+        for name, number, work in self.named():
+            found.setdefault(name, []).append((number, work))
         return found
 
     def name_of(self, order: Order) -> str:
@@ -249,7 +250,7 @@ async def exchange_at(name: str, storm: "Storm") -> AsyncIterator[Exchange]:
 
 
 def _now() -> int:
-    return time.time_ns()  # noqa: TID251 - the virtual one
+    return time.time_ns()
 
 
 # --- the storm ------------------------------------------------------------------------------------
@@ -360,6 +361,8 @@ class Real(World):
         super().__init__(path, **settings)
         self.exchange = exchange
         self.store = WatchedStore
+        self.account_settings: dict[str, Any] = {}
+        self.amends_lost: set[str] = set()
 
     def settings(self) -> Settings:
         site = self.exchange.site
@@ -376,6 +379,7 @@ class Real(World):
                     "endpoint": self.exchange.endpoint,
                     "types": site.types,
                     "symbols": [symbol for symbol in (site.spot, site.swap) if symbol],
+                    **self.account_settings,
                 }
             ],
         }
@@ -389,11 +393,21 @@ class Real(World):
             page=no_page,
         )
 
+    @property
+    def account(self) -> TradingVenue:
+        """The account of the system of now."""
+        venue = self.system.venue
+        assert isinstance(venue, TradingVenue)
+        return venue
+
     @asynccontextmanager
     async def life(self, *, ready: bool = True) -> AsyncIterator[System]:
         """Let a system live; it ends without a drain, as if the lights went out."""
         async with open_system(self.settings(), self.outside()) as system:
             self.system = system
             if ready:
-                await until(lambda: system.reconciler.ready, within=120)
+                try:
+                    await until(lambda: system.reconciler.ready, within=120)
+                except AssertionError as error:
+                    raise AssertionError(system.reconciler.why) from error
             yield system

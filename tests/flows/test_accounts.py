@@ -1,5 +1,6 @@
 """Several accounts on one server: each with its own orders, money, halts and journal; one socket, one table of ops."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 
 from tests.flows.process import Process, Talk, talk
+from tests.server.test_telemetry import parse
 
 
 SETTINGS = """
@@ -83,6 +85,15 @@ async def test_two_accounts_trade_apart_and_come_back_apart(tmp_path: Path, conf
             assert there["result"]["id"] == "o-second-1"
             assert bought["ok"], bought["error"]
             assert bought["result"]["status"] == "filled"
+            page = await asyncio.to_thread(httpx.get, f"{server.http}/metrics")
+            told = parse(page.text)
+            fills = {
+                key: count for (_, (key,)), count in told["realtime_fills_total"].samples.items()
+            }
+            assert fills == {("venue", "paper"): 0, ("venue", "second"): 1}
+            delays = (await client.result("monitoring.latency"))["accounts"]
+            acked = {row["id"]: row["order_to_ack"]["samples"] for row in delays}
+            assert acked == {"paper": 1, "second": 2}
             assert set(bought["at"]) <= {
                 f"{name}@second" for name in ("orders", "fills", "balances", "positions")
             }

@@ -4,7 +4,6 @@ The whole server, its journal, the unpatched client and a server that speaks the
 """
 
 import asyncio
-import os
 import random
 from collections import Counter
 from decimal import Decimal
@@ -15,12 +14,11 @@ import pytest
 
 from realtime.emulate.faults import Fault, Kind
 from realtime.model.orders import Status
+from realtime.model.risk import TradingState
 from tests.conftest import virtual_loop
 from tests.fakes import until
 from tests.flows.storm import (
-    BALANCES,
     SITES,
-    Exchange,
     LoopbackClock,
     Real,
     Storm,
@@ -72,20 +70,42 @@ class Trader:
             else:
                 self.left -= 1
                 self.placed += 1
-                name = f"f{number}-{self.left}"
+                name = f"f{number}-{self.placed}"
                 reply = await self.call("order.place", **self.order(name))
                 if reply.ok or reply.code == "outcome_unknown":
                     mine.append(name)
+                else:
+                    await self.back_off(reply)
+
+    async def amend(self, name: str) -> None:
+        """Change the price, the amount, or both."""
+        side = self.world.order(name).side.value
+        targets = {"price": str(self.price(far=True, side=side)), "amount": str(self.amount())}
+        if self.chance.random() < 0.6:
+            del targets[self.chance.choice(("price", "amount"))]
+        reply = await self.call("order.amend", client_order_id=name, **targets)
+        if reply.code == "outcome_unknown":
+            self.world.amends_lost.add(name)
+
+    def amount(self) -> Decimal:
+        return D(self.chance.randrange(1, 40)) * D("0.001")
+
+    async def back_off(self, reply: Any) -> None:
+        """Do what a client and its operator do when nothing may enter."""
+        if self.world.system.desk.engine.state() is not TradingState.ACTIVE:
+            await self.call("trading.resume", reason="looked at")
+        elif reply.code in {"venue_unavailable", "busy", "rate_limited"}:
+            await asyncio.sleep(self.chance.uniform(2.0, 6.0))
+        self.left += 1  # it never left, and another one takes its place
 
     def order(self, name: str) -> dict[str, Any]:
         site, chance = self.exchange.site, self.chance
         symbol = site.swap if site.swap and chance.random() < 0.4 else site.spot
-        amount = D(chance.randrange(1, 40)) * D("0.001")
         order: dict[str, Any] = {
             "symbol": symbol,
             "side": chance.choice(("buy", "sell")),
             "type": "limit",
-            "amount": str(amount),
+            "amount": str(self.amount()),
             "client_order_id": name,
         }
         if chance.random() < 0.25:
@@ -158,8 +178,13 @@ def settled(world: Real) -> bool:
     )
 
 
-def agrees(world: Real) -> str | None:
-    """Compare every order, fill, position and balance with the venue's; give the first difference."""
+def agrees(world: Real, *, all_known: bool = True) -> str | None:
+    """Compare every order, fill, position and balance with the venue's; give the first difference.
+
+    Args:
+        world: Ours and theirs.
+        all_known: Whether an order that the venue does not have must be known not to be there.
+    """
     exchange, engine = world.exchange, world.system.desk.engine
     theirs = exchange.orders()
     fills: dict[str, list[tuple[Decimal, Decimal]]] = {}
@@ -181,17 +206,17 @@ def agrees(world: Real) -> str | None:
             work.amount,
             work.price if order.type.priced else None,
         )
+        if order.status.ended and order.client_order_id in world.amends_lost:
+            # It ended before anybody could say which of its two prices it had.
+            real = (*real[:-1], order.price)
         if mine != real:
             return f"{order.client_order_id}: {mine} here, {real} there"
         told = sorted((fill.amount, fill.price) for fill in engine.fills_of(order.id))
         if told != sorted(fills.get(work.id, [])):
             return f"fills of {order.client_order_id}: {told} here, {sorted(fills.get(work.id, []))} there"
     for name, order in ours.items():
-        if (
-            name not in theirs
-            and order.status is not Status.REJECTED
-            and order.status is not Status.EXPIRED
-        ):
+        never = order.status in {Status.REJECTED, Status.EXPIRED, Status.CANCELED}
+        if all_known and name not in theirs and not never:
             return f"{order.client_order_id} is {order.status} here, and the venue never had it"
     account = exchange.floor.exchange.clearing.accounts["main"]
     for currency, wallet in account.wallets.items():
@@ -235,20 +260,30 @@ async def storm_of(name: str, count: int, seed: str, monkeypatch: pytest.MonkeyP
             storm.calm()
             began = loop.time()
             try:
-                await until(lambda: settled(world), within=1_200)
+                await true(lambda: settled(world), 3_600)
             except AssertionError as error:
                 raise AssertionError(await report(world, trader)) from error
             watching.cancel()
             print(
+                "O3:",
                 await report(world, trader),
                 f"settled {loop.time() - began:.0f} s after the storm of {began:.0f} s",
             )
 
 
+async def true(holds: Any, within: float) -> None:
+    """Wait until it holds [virtual s]."""
+    end = asyncio.get_running_loop().time() + within
+    while not holds():
+        assert asyncio.get_running_loop().time() < end, "it did not come true in time"
+        await asyncio.sleep(2)
+
+
 async def report(world: Real, trader: Trader) -> str:
     told = await world.call("alert.list", limit=500)
     assert told.result is not None
-    alerts = Counter(f"{e['code']}: {e['text'][:110]}" for e in told.result["alerts"])
+    rows: Any = told.result["alerts"]
+    alerts = Counter(f"{e['code']}: {e['text'][:110]}" for e in rows)
     engine = world.system.desk.engine
     theirs = world.exchange.orders()
     states = Counter(order.status.value for order in engine.orders.all())
@@ -258,12 +293,28 @@ async def report(world: Real, trader: Trader) -> str:
         f"replies {dict(trader.replies)}; ready {world.system.reconciler.ready} {world.system.reconciler.why}; "
         f"unknown {[o.client_order_id for o in engine.orders.unknown()][:5]}; owed {len(engine.orders.owed)}; "
         f"gaps {dict(list(engine.orders.gaps.items())[:5])}; doubts {sorted(engine.doubts)[:5]}; "
-        f"state {engine.state()}; alerts {alerts}; difference: {agrees(world)}"
+        f"state {engine.state()}; unproven {world.account.trading.proof._open}; alerts {alerts}; difference: {agrees(world)}"
     )
 
 
+WHOLE = {"bybit": 1_000, "kraken": 100, "bitfinex": 100}
+"""Kraken's and Bitfinex's own limits make more take many minutes."""
+FAST = {"bybit": 60, "kraken": 25, "bitfinex": 40}
+
+
 @pytest.mark.parametrize("name", list(SITES))
-async def test_a_hundred_orders_through_a_storm_end_as_the_venue_has_them(
+async def test_orders_through_a_storm_end_as_the_venue_has_them(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await storm_of(name, int(os.environ.get("N", "100")), os.environ.get("SEED", "1"), monkeypatch)
+    """Promises O3 and O4, a taste of them."""
+    await storm_of(name, FAST[name], "1", monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("O3")
+@pytest.mark.promise("O4")
+@pytest.mark.parametrize("name", list(SITES))
+async def test_many_orders_through_a_storm_end_as_the_venue_has_them(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await storm_of(name, WHOLE[name], f"whole {name}", monkeypatch)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from realtime.desk.checkpoint import beside, look
 from realtime.store import verify
 from tests.flows.process import Process, Talk, talk
 
@@ -91,12 +92,21 @@ async def told(line: Talk, ledger: Ledger, op: str, args: dict[str, Any]) -> boo
     return True
 
 
-async def deaths(data: Path, count: int, check: Callable[[Ledger, Talk], Awaitable[None]]) -> None:
+async def deaths(
+    data: Path,
+    count: int,
+    check: Callable[[Ledger, Talk], Awaitable[None]],
+    *,
+    lives: tuple[float, float] = (0.2, 0.6),
+    **more: str,
+) -> None:
+    """Kill a server so many times, after lives of so many seconds, then look at what is left."""
     chance = random.Random(f"kill {count}")
     ledger = Ledger()
     env = {
         "REALTIME_PAPER__BALANCES": '{"USDT": 100000000}',
         "REALTIME_RECONCILE__ABSENT_S": "1.0",
+        **more,
     }
     async with asyncio.timeout(30 + 10 * count), asyncio.TaskGroup() as group:
         clients = [
@@ -108,7 +118,7 @@ async def deaths(data: Path, count: int, check: Callable[[Ledger, Talk], Awaitab
             with server:
                 ledger.address = server.socket
                 ledger.up.set()
-                await asyncio.sleep(chance.uniform(0.2, 0.6))
+                await asyncio.sleep(chance.uniform(*lives))
                 ledger.up.clear()
                 server.kill()
         server = await asyncio.to_thread(Process.serve, data, **env)
@@ -156,3 +166,18 @@ async def test_a_few_kills_under_load_lose_and_double_nothing(tmp_path: Path) ->
 @pytest.mark.promise("O1: nothing acknowledged is lost or doubled over 20 kill -9 under load")
 async def test_twenty_kills_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
     await deaths(tmp_path / "j.db", FIRST["whole"], everything_is_there)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("O1: nothing is lost or doubled where starts go on from checkpoints")
+async def test_kills_between_and_within_checkpoints_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Each life makes backups without a pause and a process that condenses them; some outlive their server."""
+    data = tmp_path / "j.db"
+    # Nobody reads what it says, and a full pipe would stop it.
+    more = {"REALTIME_STORE__BACKUP_HOURS": "0.0002", "REALTIME_LOG__LEVEL": "critical"}
+
+    await deaths(data, 5, everything_is_there, lives=(1.0, 3.0), **more)
+
+    found = look(beside(data))
+    assert found is not None
+    assert found.seq > 100

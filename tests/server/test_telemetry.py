@@ -74,6 +74,10 @@ def leaves(row: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple
             yield (*path, name)
 
 
+def of(figures: tuple[telemetry.Figure, ...]) -> set[tuple[str, ...]]:
+    return {path for figure in figures for path, _ in figure.places}
+
+
 def test_a_scraper_reads_the_figures_of_the_ops_over_http() -> None:
     with Process.serve("") as server, httpx.Client(base_url=server.http) as http:
         buy = {"symbol": "BTC/USDT", "side": "buy", "type": "market", "amount": "0.001"}
@@ -86,19 +90,20 @@ def test_a_scraper_reads_the_figures_of_the_ops_over_http() -> None:
     assert placed.status_code == 200
     assert (got.status_code, got.headers["content-type"]) == (200, telemetry.KIND)
     found = parse(got.text)
-    assert found["realtime_order_intents_total"].samples == {("", ()): 1.0}
-    assert (
-        found["realtime_journal_seq"].samples[("", ())]
-        <= op["journal"]["seq"]
-        <= found["realtime_journal_seq"].samples[("", ())] + 50
-    )
-    assert found["realtime_journal_state"].samples[("", (("state", "ok"),))] == 1
+    paper = ("venue", "paper")
+    assert found["realtime_order_intents_total"].samples == {("", (paper,)): 1.0}
+    (journal,) = found["realtime_journal_seq"].samples.values()
+    assert journal <= op["journal"]["seq"] <= journal + 50
+    assert found["realtime_journal_state"].samples[("", (("state", "ok"), paper))] == 1
     legs = found["realtime_latency_seconds"].samples
     assert legs[("_count", (("leg", "loop_lag"),))] >= 0
-    assert 0 <= legs[("_sum", (("leg", "order_to_ack"),))] < 60
-    # Each figure of the op has its place, so one that is new there is missed here.
-    told = {path for figure in telemetry.FIGURES for path, _ in figure.places}
-    assert set(leaves(op)) - told == {("journal", "state"), ("exchanges",)}
+    assert 0 <= legs[("_sum", (("leg", "order_to_ack"), paper))] < 60
+    # Each figure of the op has its place, so one that is new there is missed here; the first account's are its row's.
+    (account,) = op.pop("accounts")
+    assert account.pop("id") == "paper"
+    assert op.pop("exchanges") == []
+    assert set(leaves(account)) - of(telemetry.ACCOUNTS) == {("journal", "state")}
+    assert set(leaves(op)) - of(telemetry.FIGURES) == set(leaves(account))
     # Nothing a client named is a label, nor in any other place.
     assert "canary" not in got.text
     assert "BTC" not in got.text
@@ -132,7 +137,8 @@ def test_what_nobody_knows_is_left_out() -> None:
     unknown: dict[str, Any] = {
         "uptime_s": 3,
         "process": {"cpu_user_s": 0.1, "cpu_system_s": 0.2, "rss_max_kb": None},
-        "journal": {"state": "full"},
+        "accounts": [{"id": "kraken", "journal": {"state": "full"}}],
+        "exchanges": [{"venue": "kraken", "use": "public", "available": False, "lanes": {}}],
     }
     legs = {"loop_lag": {"p50_ms": None, "p99_ms": 1.5, "max_ms": 2, "sum_ms": 5, "samples": 4}}
     found = parse(telemetry.text(unknown, legs).decode())
@@ -141,9 +147,12 @@ def test_what_nobody_knows_is_left_out() -> None:
         "uptime_seconds",
         "process_cpu_seconds_total",
         "journal_state",
+        "exchange_available",
         "latency_seconds",
     }
-    assert found["realtime_journal_state"].samples[("", (("state", "full"),))] == 1
+    kraken = ("venue", "kraken")
+    assert found["realtime_journal_state"].samples[("", (("state", "full"), kraken))] == 1
+    assert found["realtime_exchange_available"].samples == {("", (("use", "public"), kraken)): 0.0}
     lag = ("leg", "loop_lag")
     assert found["realtime_latency_seconds"].samples == {
         ("", (lag, ("quantile", "0.99"))): 0.0015,

@@ -282,9 +282,23 @@ async def test_a_backup_that_cannot_be_written_leaves_the_old_one(tmp_path: Path
     assert await store.close() == 0
 
 
+class Full(Sqlite):
+    """No room for a copy."""
+
+    def backup(self, *_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+
+async def test_what_sqlite_says_of_a_backup_is_told_as_what_it_is(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db", driver=Full())
+    with pytest.raises(OSError, match=r"copy\.db: database or disk is full"):
+        await store.backup(tmp_path / "missing" / "copy.db")
+    store.append("state", "", b"{}")
+    assert await store.close() == 0
+
+
 async def test_only_the_newest_backups_are_kept(tmp_path: Path) -> None:
     store = await opened(tmp_path / "j.db", sizes=Sizes(backups=2))
-    (tmp_path / "backups").mkdir()
     made = [await store.backup_into(tmp_path / "backups") for _ in range(4)]
     await store.close()
 

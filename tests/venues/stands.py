@@ -112,7 +112,7 @@ class Stand:
     async def until(self, holds: Callable[[], Any]) -> Any:
         """Wait until something holds, a few seconds at most, and give what it is."""
         async with asyncio.timeout(PATIENCE_S):
-            while not (value := holds()):
+            while not (value := holds()):  # noqa: ASYNC110 - what is waited for is behind a socket
                 await asyncio.sleep(0.005)
         return value
 

@@ -212,6 +212,21 @@ async def test_nothing_fills_on_a_book_that_is_not_the_venue_s_of_now(
     assert desk.filled() == []
 
 
+async def test_a_book_that_went_on_for_the_ticker_is_trusted_again_once_it_is_wanted() -> None:
+    """R1: without a new snapshot it was never trusted again, and nothing filled any more."""
+    desk = await Desk().open()
+    desk.venue.want(SYMBOL, "orderbook", True)
+    desk.snapshot()
+    desk.venue.want(SYMBOL, "orderbook", False)
+    desk.delta([ASKS[0]])
+    assert not desk.filled()
+    desk.venue.want(SYMBOL, "orderbook", True)
+    desk.delta([ASKS[0]])
+    await desk.place("m", Side.BUY, "0.1")
+
+    assert desk.filled()
+
+
 async def test_before_the_first_book_nothing_fills() -> None:
     desk = await Desk().open()
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Intent, makeId } from "../../static/js/intent.js";
+import { Intent, makeId } from "../../static/js/commands.js";
 import { Store } from "../../static/js/store.js";
 
 const all = () => true;

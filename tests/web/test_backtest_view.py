@@ -92,6 +92,7 @@ def test_a_run_made_by_the_form_shows_the_servers_numbers_and_goes_when_deleted(
     assert ask(server, "backtest.list")["backtests"] == []
 
 
+@pytest.mark.slow
 def test_what_the_server_refuses_stands_at_its_field(real: Desk, server: Server) -> None:
     page = open_view(real)
     page.fill("#bt-fast_period", "99")
@@ -119,6 +120,7 @@ def test_what_the_server_refuses_stands_at_its_field(real: Desk, server: Server)
     assert ask(server, "backtest.list")["backtests"] == []
 
 
+@pytest.mark.slow
 def test_a_search_is_mapped_and_ranked_and_its_best_goes_into_the_configuration(
     real: Desk, server: Server, axe: str
 ) -> None:
@@ -161,6 +163,7 @@ def test_a_search_is_mapped_and_ranked_and_its_best_goes_into_the_configuration(
     ask(server, "backtest.delete", backtest_id=row["id"])
 
 
+@pytest.mark.slow
 def test_runs_compare_side_by_side_and_one_under_way_is_canceled(
     real: Desk, server: Server, axe: str
 ) -> None:
@@ -187,6 +190,7 @@ def test_runs_compare_side_by_side_and_one_under_way_is_canceled(
     assert ask(server, "backtest.list")["backtests"][0]["status"] == "canceled"
 
 
+@pytest.mark.slow
 def test_on_the_phone_nothing_is_wider_than_the_screen(real: Desk) -> None:
     page = open_view(real, width=390, height=844, touch=True)
     page.click(".bt-modes button:nth-child(2)")

@@ -89,6 +89,7 @@ def test_a_method_spreads_and_the_plan_is_looked_at_before_it_is_sent(
     expect(again.locator(".pf-targets tr[data-key='BTC/USDT'] input")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_bad_targets_are_refused_in_their_row_and_refused_orders_say_why(
     real: Desk, server: Server
 ) -> None:
@@ -99,9 +100,11 @@ def test_bad_targets_are_refused_in_their_row_and_refused_orders_say_why(
     expect(row.locator(".field-error")).to_contain_text("decimal string")
     expect(row.locator("input")).to_have_attribute("aria-invalid", "true")
     target(page, "SOL/USDT", "99")
+    target(page, "LTC/USDT", "1.5")
     page.click(PLAN)
     expect(page.locator("form[aria-label=Plan] + [role=alert]")).to_contain_text("at most 1")
     target(page, "SOL/USDT", "60")
+    page.click("[aria-label='Remove LTC/USDT']")
     page.click(PLAN)
     expect(page.locator(".pf-plan")).to_be_visible()
     target(page, "SOL/USDT", "50")
@@ -118,6 +121,7 @@ def test_bad_targets_are_refused_in_their_row_and_refused_orders_say_why(
     expect(page.locator(".pf-plan .rules li")).to_contain_text("SOL/USDT: risk_rejected")
 
 
+@pytest.mark.slow
 def test_the_confidence_of_bots_that_said_nothing_spreads_nothing(real: Desk) -> None:
     page = open_view(real, width=390, height=844, touch=True)
     page.select_option("#pf-method", "confidence")

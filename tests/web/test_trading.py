@@ -145,9 +145,7 @@ def test_a_refusal_stands_at_the_ticket_with_code_and_words_and_the_ticket_is_ke
 def test_the_preview_names_the_rule_that_would_refuse(desk: Desk) -> None:
     page = desk.open()
     fill_ticket(page, "0.5", "63900")
-    expect(page.locator(".rules")).to_have_text(
-        "max order notional: 31,950 USDT, limit 10,000 USDT"
-    )
+    expect(page.locator(".rules")).to_have_text("Order too large: 31,950 USDT, limit 10,000 USDT")
     page.click("text=Max")
     expect(page.locator("#ticket-amount")).to_have_value("0.15000")
 

@@ -88,7 +88,9 @@ Instant = Annotated[
 ]
 Zone = Annotated[str, Field(max_length=64), AfterValidator(_zone)]
 Clock = Annotated[str, AfterValidator(_clock)]
-Timeframe = Annotated[str, AfterValidator(_timeframe)]
+Timeframe = Annotated[
+    str, AfterValidator(_timeframe), WithJsonSchema({"type": "string", "enum": list(TIMEFRAMES)})
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Period = Annotated[int, Field(ge=1, le=1000)]
 Text = Annotated[str, Field(max_length=500)]

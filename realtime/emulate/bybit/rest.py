@@ -291,21 +291,21 @@ class Rest:
     # --- account ------------------------------------------------------------------------------
 
     def _query_api(self, account: str, _params: Params) -> Row:
-        key = next(
-            customer.key
+        customer = next(
+            customer
             for customer in self._floor.customers.values()
             if customer.account == account
         )
         return {
             "id": "1",
             "note": "emulated",
-            "apiKey": key,
+            "apiKey": customer.key,
             "readOnly": 0,
             "secret": "",
             "permissions": {
                 "ContractTrade": ["Order", "Position"],
                 "Spot": ["SpotTrade"],
-                "Wallet": [],
+                "Wallet": ["AccountTransfer", "Withdraw"] if customer.withdraws else [],
                 "Options": [],
                 "Derivatives": ["DerivativesTrade"],
                 "CopyTrading": [],

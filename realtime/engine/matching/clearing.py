@@ -4,7 +4,6 @@ Events of one account carry one sequence without holes. Order of one change: the
 fills, the order as it is now, balances, positions (X7.1).
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from realtime.engine.forgotten import Sizes
@@ -22,11 +21,12 @@ from realtime.model.events import (
     Transferred,
     VenueEvent,
 )
+from realtime.model.frozen import frozen
 from realtime.model.market import ZERO, Market
 from realtime.model.orders import Side
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Told:
     """One event of one account's private stream."""
 

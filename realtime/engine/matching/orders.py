@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from decimal import Decimal
 from operator import attrgetter
 
@@ -132,6 +132,23 @@ def order_out(order: Working) -> Json:
     return {
         name: str(value) if isinstance(value, Decimal) else value
         for name, value in zip(_NAMES, _values(order), strict=True)
+    }
+
+
+_DEFAULTS: Json = {
+    spec.name: str(spec.default) if isinstance(spec.default, Decimal) else spec.default
+    for spec in fields(Working)
+    if spec.default is not MISSING
+}
+
+
+def order_short(order: Working) -> Json:
+    """What of an order is not as it is by default, as JSON values; `order_in` reads it, too."""
+    known = _DEFAULTS
+    return {
+        name: value
+        for name, value in order_out(order).items()
+        if name not in known or value != known[name]
     }
 
 

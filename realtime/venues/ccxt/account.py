@@ -75,6 +75,7 @@ class Account:
         key: Public part of the API key; empty: public data alone.
         secret: What requests are signed with.
         password: Third part, where the exchange has one.
+        allow_withdrawal_key: End of the key, four characters or more, that may be one that can withdraw; empty: none may.
         sandbox: The exchange's test site.
         types: Kinds of markets: `spot`, `swap`, `future`.
         subaccount: Name of the part of the account to trade in, None is the main one.
@@ -90,6 +91,7 @@ class Account:
     key: Secret = NONE
     secret: Secret = NONE
     password: Secret = NONE
+    allow_withdrawal_key: str = ""
     sandbox: bool = False
     types: tuple[str, ...] = ("spot",)
     subaccount: str | None = None
@@ -103,6 +105,12 @@ class Account:
     def has_keys(self) -> bool:
         """Whether it can do more than look."""
         return bool(self.key)
+
+    @property
+    def may_withdraw(self) -> bool:
+        """Whether the operator wants this very key, although it may be one that can withdraw."""
+        end = self.allow_withdrawal_key.removeprefix(HIDDEN)
+        return len(end) >= SHOWN and self.key.reveal().endswith(end)
 
     @property
     def secrets(self) -> tuple[Secret, ...]:

@@ -200,7 +200,8 @@ class Rest:
         finally:
             OURS.reset(token)
         # HTML with status 200 becomes an empty list in ccxt, which would read as "there is nothing" (S1).
-        if sent.text is not None and sent.text.lstrip()[:1] not in {"{", "["}:
+        last = (sent.text or "{").lstrip()[:1]
+        if sent.unread or last not in {"{", "["}:
             raise self._malformed("the answer is not JSON")
         return answer
 

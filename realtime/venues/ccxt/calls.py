@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from realtime.model.durations import Durations
 from realtime.model.errors import VenueUnknown
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.clock import Offset, has_window
@@ -29,6 +30,12 @@ COUNTERS: Final[Mapping[str, float]] = {"kraken": 45_000}
 Kraken: a counter of 15 that loses a third a second, so 45 of ccxt's units that lose one; with ccxt's window of 10 s
 what a start asks for would take 12 s. The sustained rate is the same. Source: Kraken's guide to spot rate limits.
 """
+PATIENCE_S: Final = 2.0
+"""So long a request without an answer keeps others from signing [s].
+
+Requests of one key must arrive in the order of their numbers. One that is lost would stop cancels until it times out; one
+that still arrives behind another is refused for its number, and that is certain.
+"""
 UNREADABLE: Final = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
 """What ccxt's parsers raise at an answer of another shape."""
 
@@ -41,13 +48,17 @@ class Call:
         private: Whether it is signed.
         signing: Whether it has the right to sign.
         sent: Whether it left.
+        left: When it left [s of the loop].
         answered: Whether anything came back.
+        patience: Ends the right to sign of a request that gets no answer.
     """
 
     private: bool
     signing: bool = False
     sent: bool = False
+    left: float = 0.0
     answered: bool = False
+    patience: asyncio.TimerHandle | None = None
 
 
 _CALL: ContextVar[Call | None] = ContextVar("call", default=None)
@@ -74,8 +85,7 @@ class Asking:
             return
         if kind is not None and any(known.__name__ == "InvalidNonce" for known in kind.__mro__):
             calls.nonces.refused()
-        if call.signing:
-            calls.nonces.leave()
+        calls.pass_on(call)
 
 
 class Calls(Hooks):
@@ -98,6 +108,7 @@ class Calls(Hooks):
         sockets: Turns of messages to sockets.
         nonces: Numbers of the key; None without one.
         offset: The exchange's clock; None where it does not tell its time.
+        answers: How long the exchange took to answer requests, from the last byte out to the whole answer.
     """
 
     way: Way
@@ -122,6 +133,7 @@ class Calls(Hooks):
         self._ledger = ledger
         self._tell = tell
         self._made = False
+        self.answers = Durations()
 
     def made(self, exchange: Any) -> None:
         """Read limits, unit and window off the exchange that these hooks were given to; it has sent nothing yet."""
@@ -214,6 +226,17 @@ class Calls(Hooks):
         call = _CALL.get()
         if call is not None:
             call.sent = True
+            call.left = self._loop.time()
+            if call.signing:
+                call.patience = self._loop.call_later(PATIENCE_S, self.pass_on, call)
+
+    def pass_on(self, call: Call) -> None:
+        """Give the right to sign to the next."""
+        if call.patience is not None:
+            call.patience.cancel()
+        if call.signing and self.nonces is not None:
+            call.signing = False
+            self.nonces.leave()
 
     def response(
         self,
@@ -227,6 +250,8 @@ class Calls(Hooks):
         call = _CALL.get()
         if call is not None:
             call.answered = True
+            if call.sent:
+                self.answers.add(self._loop.time() - call.left)
         self.way.answered(status, headers)
 
 

@@ -35,7 +35,7 @@ ORDERS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     # name: what the venue does itself; what it can be made from
     "place": (("createOrder",), ()),
     "cancel": (("cancelOrder",), ()),
-    "amend": (("editOrder",), ("cancelOrder",)),
+    "amend": (("editOrder",), ()),
     "cancel_all": (("cancelAllOrders",), ("cancelOrder",)),
     "lookup": (("fetchOrder",), ("fetchOpenOrders", "fetchClosedOrders")),
     "market": (("createMarketOrder",), ()),
@@ -81,6 +81,9 @@ def matrix(has: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         name: NATIVE if some(own) else DERIVED if some(made) else UNSUPPORTED
         for name, (own, made) in ORDERS.items()
     }
+    if has.get("editOrder") is not True:
+        # An amend that ccxt makes of its own is a cancel and a second order: the account refuses it.
+        orders["amend"] = UNSUPPORTED
     return {"stream": streams, "order": orders}
 
 

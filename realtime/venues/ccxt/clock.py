@@ -89,13 +89,13 @@ class Offset:
             except Failure:
                 await sleep(AGAIN_S)  # the way counts failures, and says so
                 continue
-            right = measured is not None and abs(measured) <= WARN_MS
+            right = measured is not None and abs(measured) + (self.error_ms or 0.0) <= WARN_MS
             await sleep(EVERY_S if right else AGAIN_S)
 
     @property
     def refuses(self) -> bool:
         """Whether placements must not be signed now."""
-        return self._window and self.ms is not None and abs(self.ms) > REFUSE_MS
+        return self._window and self._least_ms > REFUSE_MS
 
     def check(self) -> None:
         """Refuse a placement that the exchange would refuse as too old, or take as one from the future.
@@ -113,6 +113,11 @@ class Offset:
             )
 
     @property
+    def _least_ms(self) -> float:
+        """How wrong our clock is for certain [ms]: an answer that was long on its way does not tell much."""
+        return max(0.0, abs(self.ms or 0.0) - (self.error_ms or 0.0))
+
+    @property
     def says(self) -> str:
         """The offset in words."""
         if self.ms is None:
@@ -121,7 +126,7 @@ class Offset:
         return f"our clock is {abs(self.ms) / 1000:.1f} s {behind} that of {self.name}"
 
     def _judge(self) -> None:
-        wrong = abs(self.ms or 0.0) > WARN_MS
+        wrong = self._least_ms > WARN_MS
         if wrong and not self._warned:
             level = "error" if self.refuses else "warning"
             data = {"venue": self.name, "offset_ms": round(self.ms or 0.0)}

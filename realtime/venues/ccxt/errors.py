@@ -367,12 +367,20 @@ def _cause(error: BaseException) -> set[str]:
     return set() if cause is None else {kind.__name__ for kind in type(cause).__mro__}
 
 
+NUMBER: Final = re.compile(r"\bnonce\b", re.IGNORECASE)
+"""Word with which a venue refuses a number that did not rise."""
 AUTHENTICATION: Final = frozenset({"AuthenticationError", "PermissionDenied", "AccountSuspended"})
 """Classes with which a venue says that this key may not."""
 
 
 def denied(error: BaseException) -> bool:
-    """Whether the venue does not accept this key: asking again changes nothing."""
+    """Whether the venue does not accept this key: asking again changes nothing.
+
+    A number that came too late is no fault of the key, whatever class ccxt gives it: a socket signs when it is dialled,
+    and a request that was signed after it may arrive before it.
+    """
+    if NUMBER.search(str(error)):
+        return False
     return any(kind.__name__ in AUTHENTICATION for kind in type(error).__mro__)
 
 

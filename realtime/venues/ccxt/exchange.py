@@ -193,24 +193,31 @@ class Sent:
         status: HTTP status of the last answer; None without one.
         text: Its body.
         headers: Its headers.
+        unread: Answers that are a page or nothing: among several, ccxt takes such a one for an empty list.
+        door: Asked right before anything is handed over; raises what forbids it.
     """
 
+    door: Callable[[], None] | None = None
     requests: int = 0
     status: int | None = None
     text: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    unread: int = 0
 
 
 _SENT: ContextVar[Sent | None] = ContextVar("sent", default=None)
 
 
 @contextmanager
-def sending() -> Iterator[Sent]:
+def sending(door: Callable[[], None] | None = None) -> Iterator[Sent]:
     """Note what is sent inside, by this task and by those that ccxt starts for it.
+
+    Args:
+        door: Asked behind every queue, right before anything is handed over; raises what forbids it.
 
     Example: `with sending() as sent: await exchange.create_order(...)`, and `sent.requests` afterwards.
     """
-    sent = Sent()
+    sent = Sent(door)
     token = _SENT.set(sent)
     try:
         yield sent
@@ -337,6 +344,8 @@ class _Exchange:
     ) -> Any:
         sent = _SENT.get()
         if sent is not None:
+            if sent.door is not None:
+                sent.door()
             sent.requests += 1
             sent.status = sent.text = None
         self.hooks.request(method, url)
@@ -357,6 +366,7 @@ class _Exchange:
         sent = _SENT.get()
         if sent is not None:
             sent.status, sent.text, sent.headers = code, response_body, response_headers
+            sent.unread += response_body.lstrip()[:1] in {"", "<"}
         self.hooks.response(method, url, code, response_headers, response_body)
         parent: Any = super()
         return parent.on_rest_response(
@@ -513,7 +523,7 @@ def make(
     # ccxt calls `throttle` only while its limiter is on: it is on, and `throttle` is ours.
     exchange = made({**config, "enableRateLimit": True})
     owner.append(exchange)
-    if exchange.options.get("maxRetriesOnFailure", 0) != 0:
+    if repeats(exchange.options):
         raise Refused(Code.INVALID, "maxRetriesOnFailure: no placement is ever repeated (P2)")
     if sandbox:
         if not exchange.urls.get("test"):
@@ -533,6 +543,15 @@ def make(
             exchange.timeout_on_exit = 0
     hooks.made(exchange)
     return exchange
+
+
+def repeats(options: Mapping[str, Any]) -> bool:
+    """Whether options of ccxt let it repeat requests that failed: all, or those of one endpoint."""
+    names = ("maxRetriesOnFailure", "defaultMaxRetriesOnFailure")
+    return any(
+        value != 0 if name in names else isinstance(value, Mapping) and repeats(value)
+        for name, value in options.items()
+    )
 
 
 def _base(exchange_id: str) -> type:

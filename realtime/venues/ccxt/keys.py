@@ -27,6 +27,10 @@ SUBACCOUNTS: Final[Mapping[str, str]] = {
     "ndax": "accountId",
 }
 """Exchanges where a request names the part of the account, and ccxt's option for it; elsewhere the key does."""
+NO_OPTIONS: Final = frozenset(
+    {"apikey", "secret", "password", "privatekey", "walletaddress", "token", "twofa", "login"}
+)
+"""ccxt's names of credentials, in small letters: they are no options."""
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 LARGEST: Final = 65_536
 """Bytes of a file that is a secret."""
@@ -42,6 +46,10 @@ class Given(Protocol):
     @property
     def exchange(self) -> str:
         """Name in ccxt; empty is that of `id`."""
+
+    @property
+    def allow_withdrawal_key(self) -> str:
+        """End of the key that may be one that can withdraw."""
 
     @property
     def sandbox(self) -> bool:
@@ -93,7 +101,14 @@ def account_of(given: Given) -> Account:
         Refused: `invalid`, with the setting to change.
     """
     key, secret, password = (_secret(given, name) for name in ("key", "secret", "password"))
-    if bool(key) != bool(secret) and not _signs_otherwise(given):
+    for name in given.options:
+        if name.lower() in NO_OPTIONS:
+            raise invalid(
+                f"venues.{given.id}.options",
+                f"{name} is a secret and no option: nothing hides it there, and ccxt does not read it there; "
+                "use key and secret (exchanges that sign with a wallet are not supported)",
+            )
+    if bool(key) != bool(secret):
         lacking, there = ("secret", "key") if key else ("key", "secret")
         raise invalid(
             f"venues.{given.id}.{lacking}",
@@ -114,6 +129,7 @@ def account_of(given: Given) -> Account:
         key=key,
         secret=secret,
         password=password,
+        allow_withdrawal_key=given.allow_withdrawal_key,
         sandbox=given.sandbox,
         types=given.types,
         subaccount=given.subaccount,
@@ -123,11 +139,6 @@ def account_of(given: Given) -> Account:
         symbols=given.symbols,
         options=options,
     )
-
-
-def _signs_otherwise(given: Given) -> bool:
-    # Chains sign with a wallet: ccxt takes it under these names.
-    return "walletAddress" in given.options or "privateKey" in given.options
 
 
 def _secret(given: Given, name: str) -> Secret:

@@ -126,6 +126,7 @@ def _kraken(row: Row, info: object) -> Row:
     described = info.get("descr")
     if isinstance(described, Mapping):
         word = str(described.get("ordertype"))
+        row = {**row, "cost": info.get("cost")}  # ccxt's is a product with a rounded average
         if word in {"limit", "market"}:
             return row
         limit = described.get("price2") if word.endswith("-limit") else None
@@ -150,6 +151,17 @@ def _kraken(row: Row, info: object) -> Row:
         "price": info.get("limit_price"),
         "triggerPrice": _some(info.get("stop_price")) or _some(waits_for),
     }
+
+
+def _bybit(row: Row, info: object) -> Row:
+    """Its targets and stops are one kind of order, which waits for a price to rise or to fall to."""
+    if not isinstance(info, Mapping) or not _number(info.get("triggerPrice")):
+        return row
+    rises = {"1": True, "2": False}.get(str(info.get("triggerDirection")))
+    if rises is None or rises is (row.get("side") == "buy"):
+        return row
+    limit = str(row.get("type")).lower() == "limit"
+    return {**row, "type": "take_profit_limit" if limit else "take_profit"}
 
 
 def _bitfinex(row: Row, info: object) -> Row:
@@ -197,6 +209,7 @@ def _number(value: object) -> Decimal | None:
 
 
 ORDERS: Final[Mapping[str, Callable[[Row, object], Row]]] = {
+    "bybit": _bybit,
     "kraken": _kraken,
     "bitfinex": _bitfinex,
 }

@@ -11,9 +11,10 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
+from realtime.model.durations import Durations
 from realtime.model.market import MS
 from realtime.venues.ccxt.account import Secret
-from realtime.venues.ccxt.way import LANE, Lane, Waits
+from realtime.venues.ccxt.way import LANE, Lane
 
 
 BLOCK: Final = 1_000
@@ -92,7 +93,7 @@ class Nonces:
         self._busy = False
         self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in Lane)
         self._keeping: set[asyncio.Future[object]] = set()
-        self._waits = Waits()
+        self._waits = Durations()
         self._callers: Counter[str] = Counter()
         self._recent: deque[Mapping[str, object]] = deque(maxlen=RECENT)
         self._waited_s = 0.0
@@ -239,6 +240,7 @@ class Nonces:
     def row(self) -> dict[str, object]:
         """Show the key's counts (functional specification, F15)."""
         offset = self._offset_ms()
+        waits = self._waits.row()
         return {
             "key": self.key.masked,
             "last_nonce": self._issued_last,
@@ -248,8 +250,8 @@ class Nonces:
             "last_request_ts": self._requested_ts,
             "callers": dict(self._callers),
             "queue_depth": sum(len(waiting) for waiting in self._waiting),
-            "wait_p50_ms": self._waits.rank_ms(0.50),
-            "wait_p99_ms": self._waits.rank_ms(0.99),
+            "wait_p50_ms": waits["p50_ms"],
+            "wait_p99_ms": waits["p99_ms"],
             "clock_offset_ms": None if offset is None else round(offset, 3),
         }
 

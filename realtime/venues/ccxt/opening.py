@@ -1,14 +1,17 @@
 """The parts of ccxt's side put together: public data with a way of its own, and an account that trades.
 
 Rules of this file: (1) public data and account have an instance of ccxt each, and each its own way to the exchange;
-(2) a key is used by one process: its lock is taken before anything is signed and given back at the end.
+(2) a key is used by one process: its lock is taken before anything is signed and given back at the end; (3) a key that can
+withdraw does not trade unless it is named; an exchange that does not say so in time is asked again, and then it is an alert.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from decimal import Decimal
+from typing import Final, Protocol, runtime_checkable
 
+from realtime.model.errors import Failure
 from realtime.venues.base import Now, Post, Sleep
 from realtime.venues.ccxt import asked
 from realtime.venues.ccxt.account import Account
@@ -16,10 +19,22 @@ from realtime.venues.ccxt.calls import Calls
 from realtime.venues.ccxt.capabilities import matrix
 from realtime.venues.ccxt.keys import Lock
 from realtime.venues.ccxt.nonces import Forgetful, Ledger
-from realtime.venues.ccxt.permissions import vet
+from realtime.venues.ccxt.permissions import Permissions, check, permissions, vet, warn
 from realtime.venues.ccxt.venue import CcxtVenue, PublicFeed
 from realtime.venues.ccxt.way import Tell
 from realtime.venues.chance import Chance
+
+
+TOLD_S: Final = 5.0
+"""How long a start waits to be told what its key may do [s]."""
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """What has to be closed."""
+
+    async def close(self) -> None:
+        """Close it."""
 
 
 def calls_of(
@@ -73,19 +88,35 @@ class TradingVenue(CcxtVenue):
         self.calls = calls
         self._take = lock
         self._lock: Lock | None = None
+        # What the key may do; None while nobody has told.
+        self._may: Permissions | None = None
         self._wait = sleep
 
     async def open(self, post: Post) -> None:
-        """Take the key, then open as `CcxtVenue` does.
+        """Take the key, open as `CcxtVenue` does, and ask what the key may do.
 
         Raises:
-            Refused: `conflict`, when another process uses the key.
+            Refused: `conflict`, when another process uses the key; `invalid`, when it can withdraw and is not named.
         """
         self._lock = self._take(self._account)
-        with ExitStack() as undo:
+        async with AsyncExitStack() as undo:
             undo.callback(self._release)
             await super().open(post)
+            undo.push_async_callback(self.close)
+            if isinstance(self.public, Closing):
+                undo.push_async_callback(self.public.close)
+            self._may = await self._told_permissions()
+            if self._may is not None:
+                check(self._account, self._may)
             undo.pop_all()
+
+    async def _told_permissions(self) -> Permissions | None:
+        """Ask once; None without an answer in time: whether the exchange is there is not judged here."""
+        try:
+            async with asyncio.timeout(TOLD_S):
+                return await permissions(self.exchange, self.id)
+        except (Failure, TimeoutError):
+            return None
 
     async def run(self) -> None:
         """Deliver events, and look at the exchange's clock now and then, until cancelled."""
@@ -94,9 +125,13 @@ class TradingVenue(CcxtVenue):
                 offset = self.calls.offset
                 if offset is not None:
                     group.create_task(offset.run(self._wait), name=f"{self.id} clock")
-                group.create_task(
-                    vet(self.exchange, self._account, self._tell, self._wait), name=f"{self.id} key"
-                )
+                if self._may is not None:
+                    warn(self.id, self._account.key.masked, self._may, self._tell)
+                else:
+                    group.create_task(
+                        vet(self.exchange, self._account, self._tell, self._wait),
+                        name=f"{self.id} key",
+                    )
                 await super().run()
         finally:
             self._release()

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from realtime.model.errors import Failure
-from realtime.venues.ccxt.account import Account
+from realtime.model.errors import Failure, invalid
+from realtime.venues.ccxt.account import SHOWN, Account
 from realtime.venues.ccxt.calls import reading
 from realtime.venues.ccxt.way import Tell
 
@@ -124,6 +124,23 @@ async def permissions(exchange: Any, name: str) -> Permissions:
         return read(answer)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return UNTOLD
+
+
+def check(account: Account, found: Permissions) -> None:
+    """Refuse to trade for real with a key that can withdraw, unless the operator has named it (reliability document, 5.1).
+
+    Args:
+        account: Whose key.
+        found: What it may do; what is not told refuses nothing, nor does a key of a test site.
+
+    Raises:
+        Refused: `invalid`, with the setting to change.
+    """
+    if found.withdraw and not account.sandbox and not account.may_withdraw:
+        raise invalid(
+            "allow_withdrawal_key",
+            f"{says_withdraw(account.id, account.key.masked)}; or name it by its last {SHOWN} characters here",
+        )
 
 
 async def vet(

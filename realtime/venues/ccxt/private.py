@@ -194,6 +194,8 @@ LASTING: Final = (
     "cost",
 )
 """What a later row of a stream may leave out, because an earlier one has said it."""
+TERMS: Final = ("price", "triggerPrice")
+"""Of these, what an amend may change and a row may do without."""
 REMEMBERED: Final = 2_000
 """Orders whose last row is kept for that."""
 
@@ -282,6 +284,12 @@ class Rows:
             evidence=evidence,
             ts=now,
         )
+
+    def amending(self, exchange_order_id: str) -> None:
+        """Forget what an amend may change: whether it has, only a later row or answer tells."""
+        known = self.last.get(exchange_order_id, {})
+        for name in TERMS:
+            known.pop(name, None)
 
     def _completed(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """Add what earlier rows of the same order have said: some streams tell changes alone."""

@@ -62,6 +62,10 @@ PING_S: Final = 2.0
 """Silence of a socket after which it is pinged, and the time between pings."""
 CATCH_UP_S: Final = 2.0
 """When missed trades are asked for, counted from the new subscription, if none has come before."""
+FEW: Final = 20
+"""So many markets that change in the same way have an alert each; more have one together."""
+NAMED: Final = 10
+"""Of these, so many are named."""
 CHECKED: Final = frozenset(
     {"binance", "binanceusdm", "binancecoinm", "binanceus", "okx", "okxus", "myokx", "bitfinex"}
 )
@@ -263,6 +267,7 @@ class PublicData(Taking):
 
     def _end(self, key: tuple[str, str]) -> None:
         feed = self._feeds.pop(key)
+        self._ended.update(feed.counts())
         task = self._tasks.pop(key, None)
         if task is not None:
             task.cancel()
@@ -485,8 +490,8 @@ class PublicData(Taking):
                 self._spawn(_ping(client), "ping")
         for feed in tuple(self._feeds.values()):
             self._look_at(feed, now)
-        if any(socket.heard > self._alive for socket in self._sockets.values()):
-            # A quiet market: pings are answered and nothing happens.
+        if self._pulsed > self._alive:
+            # A quiet market: pings are answered and nothing happens. A socket that is being dialled proves nothing.
             self._alive = now
             self._post(())
         if now >= self._reload_at:
@@ -599,7 +604,7 @@ class PublicData(Taking):
             snapshot = rows.snapshot(feed.symbol, bids, asks, ns, ns, repaired=feed.told > 0)
             self.books[feed.symbol].apply_snapshot(snapshot)
             self._out.append(snapshot)
-            self._fold(feed.symbol, ns)
+            self._fold(feed.symbol, ns, fresh=True)
         else:
             answer = await self.rest.recent(feed.symbol, 1000)
             if not feed.told and feed.source == "poll":
@@ -708,31 +713,45 @@ class PublicData(Taking):
                 {"venue": self._account.id},
             )
             return
+        altered: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        delisted: list[str] = []
         for change in listing.changes(self.markets, found.markets):
             symbol = change.symbol
-            figures: dict[str, object] = {
-                "symbol": symbol,
-                "venue": self._account.id,
-                "change": change.what,
-                "fields": list(change.fields),
-            }
             if change.what == "listed":
-                if symbol in self._delisted:
-                    self._delisted.discard(symbol)
+                self._delisted.discard(symbol)
                 continue
             if change.what == "delisted":
                 if symbol not in self._delisted:
                     self._delist(symbol)
-                    self._alert(
-                        "warning", "market_delisted", f"{symbol} is not listed any more", figures
-                    )
+                    delisted.append(symbol)
                 continue
             if symbol in self._delisted:
                 self._delisted.discard(symbol)
                 self._settle(symbol)
             self.markets[symbol] = found.markets[symbol]
-            fields = ", ".join(change.fields) or "activity"
-            self._alert("warning", "market_changed", f"{symbol}: {change.what} ({fields})", figures)
+            altered.setdefault((change.what, change.fields), []).append(symbol)
+        self._tell_changes("market_delisted", "delisted", (), delisted)
+        for (what, fields), symbols in altered.items():
+            self._tell_changes("market_changed", what, fields, symbols)
+
+    def _tell_changes(
+        self, code: str, what: str, fields: Sequence[str], symbols: Sequence[str]
+    ) -> None:
+        """Tell what became of markets, one by one; of many, such as a new fee for all, at once."""
+        gone = code == "market_delisted"
+        how = "not listed any more" if gone else f"{what} ({', '.join(fields) or 'activity'})"
+        data: dict[str, object] = {
+            "venue": self._account.id,
+            "change": what,
+            "fields": list(fields),
+        }
+        if len(symbols) > FEW:
+            text = f"{len(symbols)} markets are {how}, such as {', '.join(symbols[:NAMED])}"
+            self._alert("warning", code, text, data | {"symbols": list(symbols[:NAMED])})
+            return
+        for symbol in symbols:
+            text = f"{symbol} is {how}" if gone else f"{symbol}: {how}"
+            self._alert("warning", code, text, data | {"symbol": symbol})
 
     def _delist(self, symbol: str) -> None:
         """Close the streams of a market that is gone; its last values stay, marked."""

@@ -294,6 +294,10 @@ class RecordedData(PublicData):
             account=account, now=now, sleep=sleep, hooks=(*hooks, self.recorder), **more
         )
 
+    def counted(self) -> dict[str, int]:
+        """As in `PublicData`, and the lines that the disk was too slow for."""
+        return {**super().counted(), "unrecorded": self.recorder.dropped}
+
     async def open(self) -> None:
         """Make the exchange and read its markets; without them there is nothing to record.
 

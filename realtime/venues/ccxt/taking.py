@@ -7,6 +7,7 @@ Rules of this file:
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -31,7 +32,7 @@ from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.asking import DEPTH, LONGEST, OURS
 from realtime.venues.ccxt.books import Gap, Native
 from realtime.venues.ccxt.exchange import Hooks
-from realtime.venues.ccxt.watch import Feed, Socket
+from realtime.venues.ccxt.watch import COUNTED, Feed, Socket
 from realtime.venues.ccxt.way import Tell
 
 
@@ -99,6 +100,7 @@ class Taking:
         markets: By symbol.
         books: By symbol, each changed right before the change is posted.
         faults: Frames that ccxt could not read.
+        refused: Rows that lacked what makes them one, by stream: nothing was made of them.
         exchange: ccxt's.
     """
 
@@ -121,10 +123,15 @@ class Taking:
         self.markets: dict[str, Market] = {}
         self.books: dict[str, OrderBook] = {}
         self.faults = 0
+        self.refused: dict[str, int] = {}
+        # Of streams that have ended: what is counted since the start does not go back.
+        self._ended: Counter[str] = Counter()
         self.exchange: Any = None
         self._native: Native | None = None
         self._feeds: dict[tuple[str, str], Feed] = {}
         self._sockets: dict[str, Socket] = {}
+        # When anything at all came on a socket last; 0 before.
+        self._pulsed = 0.0
         self._out: list[MarketEvent] = []
         # Of the frame that is being read; None between frames.
         self._url: str | None = None
@@ -145,6 +152,22 @@ class Taking:
     def _holed(self, feed: Feed) -> None:
         """Have missed trades asked for, now that the first one behind them is here."""
         raise NotImplementedError
+
+    # --- what is counted ------------------------------------------------------------------------
+
+    def counted(self) -> dict[str, int]:
+        """Count since the start, streams that have ended included; see `watch.COUNTED`."""
+        found = Counter(self._ended)
+        for feed in self._feeds.values():
+            found.update(feed.counts())
+        return {
+            **{name: found[name] for name in COUNTED},
+            "unreadable": self.faults,
+            "refused_rows": sum(self.refused.values()),
+        }
+
+    def _refuse(self, kind: str) -> None:
+        self.refused[kind] = self.refused.get(kind, 0) + 1
 
     # --- stale and fresh ------------------------------------------------------------------------
 
@@ -191,7 +214,7 @@ class Taking:
     def on_pulse(self, url: str) -> None:
         """Note that something came on a socket."""
         socket = self._sockets.get(url)
-        now = self._clock()
+        now = self._pulsed = self._clock()
         if socket is None:
             self._sockets[url] = Socket(heard=now)
         else:
@@ -239,6 +262,7 @@ class Taking:
         ns = self._now()
         trade = rows.trade(row, ns, self._digits["trades"])
         if trade is None:
+            self._refuse("trades")
             return
         self._heard(feed, ns)
         if not feed.seen and trade.ts < feed.newest:
@@ -301,6 +325,7 @@ class Taking:
         ns = self._now()
         ticker = rows.ticker(value, feed.symbol, ns, self._digits["ticker"])
         if ticker is None:
+            self._refuse("ticker")
             return
         self._heard(feed, ns)
         if value is feed.value and ticker.ts == feed.value_ts:
@@ -326,11 +351,14 @@ class Taking:
             return ticker
         return replace(ticker, bid=bid[0], bid_amount=bid[1], ask=ask[0], ask_amount=ask[1])
 
-    def _fold(self, symbol: str, ns: int, last: str | None = None) -> None:
-        """Make a ticker of what the book, or a trade, has just said."""
+    def _fold(self, symbol: str, ns: int, last: str | None = None, *, fresh: bool = False) -> None:
+        """Make a ticker of what the book, or a trade, has just said; `fresh` is a book that was asked for just now."""
         feed = self._feeds.get((symbol, "ticker"))
         if feed is None or feed.source == "poll" or feed.cause is not None:
             return
+        live = self._feeds.get((symbol, "orderbook"))
+        if live is None or not (live.begun or live.source == "poll" or fresh):
+            return  # a book that nobody follows any more, or that is in doubt, has no prices of now
         book = self.books[symbol]
         bid, ask = book.best_bid, book.best_ask
         if bid is None or ask is None:

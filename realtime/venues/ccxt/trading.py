@@ -6,6 +6,7 @@ Rules of this file:
 3 A look-up that has never found a known order proves no absence (A2): each of its parts is proven by itself.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -20,10 +21,10 @@ from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import Ack, BalanceSeen, Filled, OrderSeen, PositionSeen, Transferred
 from realtime.model.market import MS, SECOND, Market
 from realtime.model.orders import Approved, ApprovedAmend, Order, OrderType
-from realtime.venues.base import Now
+from realtime.venues.base import Leave, Now
 from realtime.venues.ccxt import private
-from realtime.venues.ccxt.errors import Exists, classify
-from realtime.venues.ccxt.exchange import Sent, sending
+from realtime.venues.ccxt.errors import LONGEST, Exists, classify
+from realtime.venues.ccxt.exchange import Sent, faults, sending
 from realtime.venues.ccxt.private import Asked, ClientIds, Rows, Words, unsupported
 from realtime.venues.ccxt.way import LANE, Lane, Tell
 
@@ -82,13 +83,23 @@ BY_SYMBOL: Final = frozenset({"binance", "binanceus", "binanceusdm", "binancecoi
 """Venues that tell own trades of one symbol at a time."""
 PAGED: Final = frozenset({"bybit", "okx"})
 """Venues whose list of working orders has pages that ccxt turns."""
+BY_COIN: Final = frozenset({"bybit"})
+"""Venues whose lists of contracts' orders and positions are those of one settlement coin."""
 WEEK: Final = 7 * 86_400 * SECOND
 SPANS: Final[Mapping[str, int]] = {"bybit": WEEK - 60 * SECOND}
 """The longest stretch that own trades can be asked for at once [ns]."""
 NO_TIMER: Final = frozenset({"bybit"})
 """Venues whose switch is no timer: it waits for the end of a socket, and cannot be switched off by ccxt's call."""
-PAGE: Final = 50
-"""An answer of fewer rows is the last page; the smallest page of any venue that we know."""
+LEAST: Final = 10
+"""An answer of fewer rows is the last page: the smallest page of any venue unless told otherwise (XT's is 10)."""
+LENGTHS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("binance", "binanceus", "binanceusdm", "binancecoinm", "bybit", "okx"), 50),
+    **dict.fromkeys(("kraken", "kucoin", "gate", "bitget", "htx"), 50),
+    "bitfinex": 1_000,
+}
+"""The same where pages are known to be that long at least, by ccxt id; the tables of ccxt's comments and tests."""
+TOLD: Final = frozenset({"bitfinex"})
+"""Venues that give short pages (25 rows) unless they are told this length."""
 PAGES: Final = 40
 FRESH: Final = 3600 * SECOND
 """Without a fill of before, trades are read back so far [ns]."""
@@ -149,6 +160,7 @@ class Trading:
         redact: Takes secrets out of a text.
         check_clock: Raises where nothing may be signed.
         again: Reads, and reads again where a number was refused (`calls.Calls.read`).
+        leave: Asked right before a placement or an amend leaves.
     """
 
     def __init__(
@@ -163,6 +175,7 @@ class Trading:
         redact: Callable[[str], str] = str,
         check_clock: Callable[[], None] = lambda: None,
         again: Again | None = None,
+        leave: Leave = lambda _approved: None,
     ) -> None:
         self.exchange = exchange
         self.ids = ClientIds.of(exchange.id)
@@ -174,8 +187,11 @@ class Trading:
         self._redact = redact
         self._check_clock = check_clock
         self._again = again or once
+        self._leave = leave
         self._words = private.WORDS.get(exchange.id, Words())
         self._look_up = LOOK_UPS.get(exchange.id, LookUp())
+        self._page = LENGTHS.get(exchange.id, LEAST)
+        self._length = self._page if exchange.id in TOLD else None
         self.proof = Proof(("one",) if self._look_up.one is not None else ("working", "ended"))
         # Where this account has been: symbols with orders, currencies and positions once told.
         self.symbols: set[str] = set()
@@ -208,7 +224,9 @@ class Trading:
         self.symbols.add(order.symbol)
         lane = lane_of(order)
         await self._set_leverage(order, market, lane)
-        row = await self._act(lane, lambda: self._create(asked), order)
+        row = await self._act(
+            lane, lambda: self._create(asked), order, lambda: self._leave(approved)
+        )
         if row is None:
             return await self._existing(order)
         return self._ack(row, order)
@@ -246,13 +264,17 @@ class Trading:
         amount, *prices = numbers
         exchange, symbol = self.exchange, order.symbol
         sent: list[tuple[str, Decimal, str]] = []
-        if amount is not None:
-            sent.append(("amount", amount, exchange.amount_to_precision(symbol, float(amount))))
-        sent += [
-            ("price", price, exchange.price_to_precision(symbol, float(price)))
-            for price in prices
-            if price is not None
-        ]
+        try:
+            if amount is not None:
+                sent.append(("amount", amount, exchange.amount_to_precision(symbol, float(amount))))
+            sent += [
+                ("price", price, exchange.price_to_precision(symbol, float(price)))
+                for price in prices
+                if price is not None
+            ]
+        except faults(AssertionError) as error:  # no such market there, no grid, less than one step
+            text = f"{order.client_order_id} cannot be written as {exchange.id} wants it: {error}"
+            raise Refused(Code.INVALID, text[:LONGEST], {"symbol": symbol}) from error
         for name, ours, theirs in sent:
             if Decimal(theirs) != ours:
                 text = (
@@ -317,6 +339,7 @@ class Trading:
             params.pop(self._words.client_id, None)
             params.pop("timeInForce", None)
             params.pop("triggerDirection", None)
+        self.rows.amending(order.exchange_order_id)
         row = await self._act(
             lane_of(order),
             lambda: exchange.edit_order(
@@ -329,6 +352,7 @@ class Trading:
                 params,
             ),
             order,
+            lambda: self._leave(approved),
         )
         if row is None:
             raise VenueUnknown(f"{exchange.id} says that {order.client_order_id} exists already")
@@ -441,6 +465,22 @@ class Trading:
             return seen
         return None
 
+    async def prove(self, order: Order, part: str) -> None:
+        """Ask one part of the look-up for an order that it must know (A2); some venues list ended orders as working, too.
+
+        Raises:
+            VenueUnknown: No information.
+        """
+        for name, ask in self._parts(order):
+            if name != part or not self.proof.wants(part):
+                continue
+            row = await ask(Lane.POLL)
+            if row is None:
+                continue
+            seen = self.rows.order(row, now=self._now(), evidence="found")
+            if seen is not None and seen.venue_client_id == order.venue_client_id:
+                self.proof.found(part)
+
     def _parts(self, order: Order) -> list[tuple[str | None, Callable[[Lane], Awaitable[Any]]]]:
         """Name the questions about an order, in the order of asking; no part is proven by an order without a client id."""
         look_up, theirs = self._look_up, self.ids.theirs(order.venue_client_id)
@@ -482,7 +522,7 @@ class Trading:
             same = order.exchange_order_id is not None and row.get("id") == order.exchange_order_id
             if same or str(row.get("clientOrderId")) in known:
                 return row
-        if not params and len(rows) >= PAGE:
+        if not params and len(rows) >= self._page:
             raise VenueUnknown(f"{self.exchange.id} lists more orders than one answer shows")
         return None
 
@@ -504,7 +544,8 @@ class Trading:
                 "fetchClosedOrders": exchange.fetch_closed_orders,
                 "fetchOrders": exchange.fetch_orders,
             }[has]
-        return await self._rows(lane, lambda: ask(symbol, since, None, asked))
+        length = None if part == "working" else self._length
+        return await self._rows(lane, lambda: ask(symbol, since, length, asked))
 
     async def open_orders(self, lane: Lane = Lane.RECONCILE) -> list[OrderSeen]:
         """All working orders of the account.
@@ -532,13 +573,24 @@ class Trading:
     def _sides(self) -> list[dict[str, Any]]:
         """Name the questions that together list all working orders."""
         paged: dict[str, Any] = {"paginate": True} if self.exchange.id in PAGED else {}
-        kinds: list[dict[str, Any]] = [paged]
-        if len(self._types) > 1:
-            kinds = [paged | {"type": kind} for kind in self._types]
+        several = len(self._types) > 1
+        kinds: list[dict[str, Any]] = [
+            paged | ({"type": kind} if several else {}) | coin
+            for kind in self._types
+            for coin in self._coins(kind)
+        ]
         if self._words.triggered_apart and self.exchange.id != "bybit":
             # Bybit lists both together unless it is asked for one of them.
             kinds += [kind | {"trigger": True} for kind in kinds]
         return kinds
+
+    def _coins(self, kind: str) -> list[dict[str, str]]:
+        """Name the coins that contracts are settled in, where ccxt asks for those of one coin unless told otherwise."""
+        if self.exchange.id not in BY_COIN or kind == "spot":
+            return [{}]
+        contracts = [m for m in self._markets.values() if m.contract and not m.inverse]
+        coins = sorted({market.settle for market in contracts if market.settle})
+        return [{"settleCoin": coin} for coin in coins] or [{}]
 
     async def fills(self, since: int, lane: Lane = Lane.RECONCILE) -> list[Filled | Transferred]:
         """Fills from `since` [ns] on, oldest first, each once.
@@ -585,13 +637,13 @@ class Trading:
         for _ in range(PAGES):
             asked = dict(params) | ({} if last is None else {"until": last})
             rows = await self._rows(
-                lane, partial(self.exchange.fetch_my_trades, symbol, first, None, asked)
+                lane, partial(self.exchange.fetch_my_trades, symbol, first, self._length, asked)
             )
             before = len(seen)
             seen.update({(str(row.get("symbol")), str(row.get("id"))): row for row in rows})
             found.update(seen)
             stamps = [int(row["timestamp"]) for row in seen.values() if row.get("timestamp")]
-            whole = len(rows) < PAGE or len(seen) == before or not stamps
+            whole = len(rows) < self._page or len(seen) == before or not stamps
             if whole and (not forward or first == since):
                 return
             if forward and not whole:
@@ -624,14 +676,32 @@ class Trading:
         for kind in self._types:
             if kind == "spot":
                 continue
-            rows = await self._rows(
-                lane, partial(self.exchange.fetch_positions, None, {"type": kind})
-            )
-            for row in rows:
-                made = self.rows.position(row, now=asked_at)
-                if made is not None:
-                    seen[made.position.symbol] = made
+            for coin in self._coins(kind):
+                rows = await self._rows(
+                    lane, partial(self.exchange.fetch_positions, None, {"type": kind, **coin})
+                )
+                for row in rows:
+                    made = self.rows.position(row, now=asked_at)
+                    if made is not None:
+                        seen[made.position.symbol] = self._one_way(
+                            made, seen.get(made.position.symbol)
+                        )
         return self.flat(seen, asked_at)
+
+    def _one_way(self, row: PositionSeen, other: PositionSeen | None) -> PositionSeen:
+        """Take the side that is held where a venue lists both.
+
+        Raises:
+            VenueUnknown: Both are: what one order would do to which of them is not ours to guess.
+        """
+        if other is None or not other.position.amount:
+            return row
+        if not row.position.amount:
+            return other
+        raise VenueUnknown(
+            f"{self.exchange.id} holds {row.position.symbol} long and short at once (hedge mode), which is not "
+            "supported: close one side and set one-way mode at the exchange"
+        )
 
     def flat(self, seen: Mapping[str, PositionSeen], ts: int) -> list[PositionSeen]:
         """Add what is not listed any more to a whole list of positions."""
@@ -660,18 +730,40 @@ class Trading:
         self.asked_at = max(self.asked_at, asked_at)
         return answer
 
-    async def _act(self, lane: Lane, ask: Callable[[], Awaitable[Any]], order: Order) -> Any:
+    async def _act(
+        self,
+        lane: Lane,
+        ask: Callable[[], Awaitable[Any]],
+        order: Order,
+        door: Callable[[], None] | None = None,
+    ) -> Any:
         """Place, change or cancel; None where the venue says that the order is there already."""
         del order  # for the reader: one order, one call
-        answer = await self._made(lane, ask)
+        answer = await self._made(lane, ask, acts=True, door=door)
         return None if isinstance(answer, Exists) else answer
 
-    async def _made(self, lane: Lane, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def _made(
+        self,
+        lane: Lane,
+        ask: Callable[[], Awaitable[Any]],
+        *,
+        acts: bool = False,
+        door: Callable[[], None] | None = None,
+    ) -> Any:
         token = LANE.set(lane)
         try:
-            with sending() as sent:
+            with sending(door) as sent:
                 try:
                     answer = await ask()
+                except asyncio.CancelledError:
+                    if sent.requests or not acts:
+                        raise
+                    # Whoever waited for it has lost patience, and it still waits here: that is certain.
+                    raise Refused(
+                        Code.BUSY,
+                        f"its turn at {self.exchange.id} did not come in time; it was not sent",
+                        retry_after=1.0,
+                    ) from None
                 except Exception as error:
                     verdict = self._judged(error, sent)
                     if isinstance(verdict, Exists):
@@ -679,7 +771,10 @@ class Trading:
                     raise verdict from error
         finally:
             LANE.reset(token)
-        if sent.requests and not shaped(self.exchange.id, sent.text):
+        # What is asked in several questions is no answer without one of them.
+        if (sent.unread and not acts) or (
+            sent.requests and not shaped(self.exchange.id, sent.text)
+        ):
             raise VenueUnknown(
                 f"{self.exchange.id} answered with something unreadable",
                 {"class": "BadResponse", "status": sent.status},

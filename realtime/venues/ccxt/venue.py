@@ -12,21 +12,23 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, Failure, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import Ack, Filled, OrderSeen, VenueEvent
-from realtime.model.market import SECOND, Bar, Market, Trade
+from realtime.model.market import MS, SECOND, Bar, Market, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order
-from realtime.venues.base import Now, Post, Sleep, Told
+from realtime.venues.base import Leave, Now, Post, Sleep, Told
 from realtime.venues.ccxt import mended, private
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.errors import classify, denied
-from realtime.venues.ccxt.exchange import Hooks, Many, make, sending
+from realtime.venues.ccxt.exchange import Hooks, Many, faults, make, sending
 from realtime.venues.ccxt.redaction import Redaction
 from realtime.venues.ccxt.trading import Again, Trading
+from realtime.venues.ccxt.watch import Socket
 from realtime.venues.ccxt.way import LANE, Lane, Tell
 
 
@@ -41,6 +43,8 @@ DENIED_S: Final = 60.0
 DENIED_MAX_S: Final = 600.0
 SOON_S: Final = 0.5
 """How soon fills are asked for that a stream has told without their fee, or not at all [s]."""
+PING_S: Final = 2.0
+"""Silence of a private socket after which it is pinged, and the time between pings [s]."""
 HELD_S: Final = 3.0
 """How soon a balance is asked for where the stream does not say how much of it is in use [s]."""
 CONTROL_S: Final = 5.0
@@ -104,18 +108,37 @@ class Stream:
     Attributes:
         name: `orders`, `fills`, `balance` or `positions`.
         watched: Whether the exchange has it.
+        since: When it began [ns].
         lost: Loop time at which it was lost; None while it is there.
+        failed: Loop time of its last failure.
+        waits: Whether it is subscribed, or being so; not while it pauses before the next attempt.
         failures: In a row.
+        messages: Rows that it told.
         reconnects: Of this process.
+        fallbacks: Times that asking took its place.
         polls: Questions asked in its place.
     """
 
     name: str
     watched: bool
+    since: int = 0
     lost: float | None = None
+    failed: float = 0.0
+    waits: bool = False
     failures: int = 0
+    messages: int = 0
     reconnects: int = 0
+    fallbacks: int = 0
     polls: int = 0
+
+    def stands(self, pulsed: float, now: float) -> bool:
+        """Whether a socket has spoken since its last failure, and it has not failed again within a second.
+
+        Args:
+            pulsed: When a private socket spoke last; an answer to a question proves nothing of a stream.
+            now: Loop time.
+        """
+        return self.waits and self.failed < pulsed and self.failed + 1.0 < now
 
 
 class _Tap(Hooks):
@@ -128,13 +151,17 @@ class _Tap(Hooks):
         """Post what it says."""
         self._venue.told(kind, row)
 
-    def pulse(self, url: str) -> None:  # noqa: ARG002 - the hook's shape
+    def pulse(self, url: str) -> None:
         """Note that the private socket is alive."""
-        self._venue.heard()
+        self._venue.pulsed(url)
 
     def frame(self, url: str, text: str) -> None:
         """Look for a subscription that was refused."""
         self._venue.framed(url, text)
+
+    def fault(self, url: str, error: BaseException) -> None:  # noqa: ARG002 - the hook's shape
+        """Count a frame that ccxt could not read."""
+        self._venue.garbled(error)
 
 
 class CcxtVenue:
@@ -182,10 +209,12 @@ class CcxtVenue:
         self._redact = Redaction(account.secrets)
         self._post: Post = _nowhere
         self._told: Told = _untold
+        self._leave: Leave = _unguarded
         self._trading: Trading | None = None
         self._prepared = False
         self._streams: dict[str, Stream] = {}
-        self._heard = loop.time()
+        self._heard = self._pulsed = loop.time()
+        self._sockets: dict[str, Socket] = {}
         self._trusted = True
         # Why the key is not accepted; None while it is.
         self._denied: str | None = None
@@ -202,6 +231,7 @@ class CcxtVenue:
         self._known: dict[str, Order] = {}
         self._ended: set[str] = set()
         self._listed: dict[str, OrderSeen] = {}
+        self._unreadable = 0
 
     # -- the port: what it is ------------------------------------------------------------------------
 
@@ -234,6 +264,10 @@ class CcxtVenue:
     def attend(self, told: Told) -> None:
         """Say who is told when private data is in doubt, and when it is there again."""
         self._told = told
+
+    def guard(self, leave: Leave) -> None:
+        """Say who is asked right before an order leaves."""
+        self._leave = leave
 
     def expect(self, orders: Iterable[Order]) -> None:
         """Take in orders of before this process."""
@@ -274,9 +308,15 @@ class CcxtVenue:
             redact=self._redact,
             check_clock=self._check_clock,
             again=self._again,
+            leave=lambda approved: self._leave(approved),  # noqa: PLW0108 - it may be told later
         )
         self._streams = {
-            name: Stream(name, watched=bool(exchange.has.get(has)))
+            name: Stream(
+                name,
+                watched=bool(exchange.has.get(has)),
+                since=self._now(),
+                fallbacks=0 if exchange.has.get(has) else 1,
+            )
             for name, has in WATCHES.items()
             if name != "positions" or account.types != ("spot",)
         }
@@ -374,7 +414,10 @@ class CcxtVenue:
 
     async def find(self, order: Order) -> OrderSeen | None:
         """Look an order up, working or ended."""
-        return await self._read(lambda: self.trading.find(order))
+        seen = await self._read(lambda: self.trading.find(order))
+        if seen is not None:
+            self._note(seen)
+        return seen
 
     async def open_orders(self) -> Sequence[OrderSeen]:
         """All working orders."""
@@ -427,9 +470,20 @@ class CcxtVenue:
         """Note a proof of life of the private side."""
         self._heard = self._loop.time()
 
+    def pulsed(self, url: str) -> None:
+        """Note a proof of life of a private socket; an answer to a question is none of it."""
+        self._pulsed = now = self._loop.time()
+        socket = self._sockets.setdefault(url, Socket(heard=now))
+        socket.pongs = socket.pongs or socket.pinged > socket.heard
+        socket.heard = now
+        self.heard()
+
     def told(self, kind: str, row: Mapping[str, Any]) -> None:
         """Take a row of a private stream."""
         rows, now = self.trading.rows, self._now()
+        stream = self._streams.get(f"{kind}s")
+        if stream is not None:
+            stream.messages += 1
         really = mended.told_elsewhere(self._account.exchange, kind, row)
         if really == "fill":
             self._fills_wanted.set()  # as an order it says less, and it is one of an order that is told
@@ -459,6 +513,16 @@ class CcxtVenue:
         why = mended.refusal(self._account.exchange, text)
         if why is not None and self._trading is not None:
             self._loop.call_soon(self._refused, url, why)
+
+    def garbled(self, error: BaseException) -> None:
+        """Count and log a frame that ccxt could not read; the reconciliation finds what was in it."""
+        from ccxt import BaseError  # noqa: PLC0415 - loaded by whoever made the exchange
+
+        if isinstance(error, BaseError):
+            return  # it was read, and says no: whoever waits for it is told
+        self._unreadable += 1
+        why = self._redact(repr(error))[:300]
+        logger.warning("a private frame could not be read", extra={"venue": self.id, "why": why})
 
     def _refused(self, url: str, why: str) -> None:
         exchange = self.exchange
@@ -511,11 +575,14 @@ class CcxtVenue:
         while True:
             try:
                 await self._prepare()
+                stream.waits = True
                 value = await self._subscribed(stream)
             except Exception as error:  # noqa: BLE001 - ccxt may raise anything, and a supervisor goes on
+                stream.waits, stream.failed = False, self._loop.time()
                 stream.failures += 1
                 if stream.lost is None:
                     stream.lost = self._loop.time()
+                    stream.fallbacks += 1
                 if self._judge_key(error):
                     await self._sleep(max(self._key_at - self._loop.time(), 1.0))
                 else:
@@ -533,6 +600,7 @@ class CcxtVenue:
             stream.failures = 0
             self._accept()
             if stream.name == "balance" and isinstance(value, Mapping):
+                stream.messages += 1
                 rows = self.trading.rows.balances(value, now=self._now(), streamed=True)
                 if rows:
                     self._post(rows)
@@ -558,14 +626,34 @@ class CcxtVenue:
         while True:
             await self._sleep(1.0)
             self.look()
+            await self._ping()
+
+    async def _ping(self) -> None:
+        """Ask silent sockets for a sign of life; one that has answered once and does not any more is dead (S8)."""
+        now, clients = self._loop.time(), dict(self.exchange.clients or {})
+        for url in self._sockets.keys() - clients.keys():
+            del self._sockets[url]
+        for url, client in clients.items():
+            socket = self._sockets.get(url)
+            if socket is None or socket.client not in {None, client} or not client.isConnected:
+                socket = self._sockets[url] = Socket(heard=now)
+            socket.client = client
+            if socket.pongs and socket.mute(now):
+                client.on_error(ConnectionError("the socket does not answer"))
+            elif now - max(socket.heard, socket.pinged) >= PING_S and client.isConnected:
+                socket.pinged = now
+                try:
+                    async with asyncio.timeout(PING_S):
+                        await client.connection.ping()
+                except faults(TimeoutError) as error:
+                    logger.debug("no ping", extra={"why": self._redact(repr(error))[:300]})
 
     def look(self) -> None:
         """Tell what has changed about the private data."""
         now = self._loop.time()
         back = False
         for stream in self._streams.values():
-            # Heard after the loss, and a second has passed in which nothing failed again.
-            if stream.lost is not None and stream.lost + 1.0 < self._heard and self._denied is None:
+            if stream.lost is not None and stream.stands(self._pulsed, now) and not self._denied:
                 stream.lost = None
                 stream.reconnects += 1
                 back = back or stream.watched
@@ -636,7 +724,9 @@ class CcxtVenue:
         self._listed = listed
         # Of orders that are not ours the reconciliation asks.
         for order_id in [gone for gone in before if gone not in listed][:TRIED]:
-            await self._show(self._known[order_id])
+            order = self._known.get(order_id)
+            if order is not None:
+                await self._show(order)
 
     async def _show(self, order: Order) -> None:
         """Look an order up and post what is found."""
@@ -681,38 +771,67 @@ class CcxtVenue:
 
     async def _control(self) -> None:
         """Prove the look-up by client id on orders that the venue is known to have (A2)."""
+        pause = CONTROL_S
         while True:
-            await self._sleep(CONTROL_S)
+            await self._sleep(pause)
+            asked = self._loop.time()
             await self._asked(self.control)
+            # Where turns are waited for, what is needed comes before what may be needed.
+            pause = max(CONTROL_S, 2 * (self._loop.time() - asked))
 
     async def control(self) -> None:
-        """Look one known order up for each part of the look-up that is not proven yet."""
+        """Look known orders up for each part of the look-up that is not proven yet."""
         proof = self.trading.proof
         for part in ("one", "working", "ended"):
             if not proof.wants(part):
                 continue
-            ended = part == "ended"
-            for order_id, order in list(self._known.items())[-TRIED:]:
-                if part != "one" and (order_id in self._ended) is not ended:
-                    continue
+            known = list(self._known)
+            if part != "one":
+                fitting = [each for each in known if (each in self._ended) is (part == "ended")]
+                # Ends that no stream has told are found out by looking.
+                known = fitting or known
+            for order_id in known[:TRIED]:
+                order = self._known.get(order_id)
+                if order is None:
+                    continue  # it was let go of while others were asked for
                 await self._show(order)
+                await self._read(partial(self.trading.prove, order, part))
                 if not proof.wants(part):
                     break
+                if order_id in self._known:
+                    self._known[order_id] = self._known.pop(order_id)  # the next ones next time
 
     def private_rows(self) -> list[dict[str, object]]:
-        """Rows of `monitoring` about the private streams."""
+        """Rows of `monitoring.hybrid` about the private streams, as `watch.Feed.row`; their age is that of their socket."""
         age = self._loop.time() - self._heard
         return [
             {
                 "channel": stream.name,
+                "symbol": None,
                 "source": "ws" if self._has(stream.name) else "poll",
+                "since_ts": stream.since // MS,
                 "last_msg_age_ms": round(age * 1000),
                 "reconnects": stream.reconnects,
+                "fallbacks": stream.fallbacks,
                 "rest_calls": stream.polls,
+                "messages": stream.messages,
                 "health": "denied" if self._denied else "ok" if stream.lost is None else "lost",
             }
             for stream in self._streams.values()
         ]
+
+    def counted(self) -> dict[str, int]:
+        """Count what its private streams did since the start, as `taking.Taking.counted`."""
+        streams = self._streams.values()
+        refused = {} if self._trading is None else self._trading.rows.refused
+        return {
+            "messages": sum(stream.messages for stream in streams),
+            "reconnects": sum(stream.reconnects for stream in streams),
+            "fallbacks": sum(stream.fallbacks for stream in streams),
+            "rest_calls": sum(stream.polls for stream in streams),
+            "unreadable": self._unreadable,
+            "refused_rows": sum(refused.values()),
+        }
 
 
 def _differs(old: OrderSeen | None, new: OrderSeen) -> bool:
@@ -727,6 +846,10 @@ def _differs(old: OrderSeen | None, new: OrderSeen) -> bool:
 
 def _nowhere(events: Sequence[object]) -> None:
     """Before `open` nobody listens."""
+
+
+def _unguarded(approved: object) -> None:
+    """Nobody guards what leaves."""
 
 
 def _untold(ready: bool, reason: str) -> None:  # noqa: FBT001 - the port

@@ -27,6 +27,9 @@ RATE_S: Final = 10.0
 """What the rate of messages is measured over."""
 SEEN: Final = 10_000
 """Ids of trades remembered to tell the second coming of one."""
+COUNTED: Final = ("messages", "reconnects", "fallbacks", "rest_calls", "gaps")
+"""What is counted of every stream: messages with news, lost connections, times it was asked for instead, requests of
+its own, and holes that were found."""
 HELD: Final = 20_000
 """Trades held back while the hole before them is filled."""
 
@@ -197,10 +200,15 @@ class Feed:
             "reconnects": self.reconnects,
             "fallbacks": self.fallbacks,
             "rest_calls": self.rest_calls,
+            "messages": self.messages,
             "messages_per_s": round(self.rate(now), 2),
             "gaps": self.gaps,
             "health": self.health(now),
         }
+
+    def counts(self) -> dict[str, int]:
+        """Give what is counted of it, by `COUNTED`."""
+        return {name: getattr(self, name) for name in COUNTED}
 
     def unheard(self, trade: Trade) -> bool:
         """Whether a trade is new; it is not, after this."""

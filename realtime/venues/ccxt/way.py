@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import IntEnum
-from math import ceil
 from typing import Any, Final, Protocol
 
+from realtime.model.durations import Durations
 from realtime.model.errors import Code, Refused
 
 
@@ -66,7 +66,6 @@ PROBE_LOST_S: Final = 30.0
 BACKOFF_S: Final = 1.0
 """First pause after "too many requests" that names no time [s]."""
 TOO_MANY: Final = frozenset({429, 418})
-SAMPLES: Final = 1024
 EPSILON: Final = 1e-9
 
 
@@ -286,10 +285,14 @@ class Turns:
         plain = [waiting[0] for waiting in self._lanes[Lane.EXIT :] if waiting]
         if not plain:
             return None
+        # One takes nothing from anybody: at Kraken, reads cost and orders do not.
+        free = next((turn for turn in plain if not turn.cost), None)
+        if free is not None:
+            return free
         return _oldest(plain) if self._passed >= PASSED else plain[0]
 
     def _count(self, turn: Turn) -> None:
-        if turn.lane <= Lane.PROTECT:
+        if turn.lane <= Lane.PROTECT or not turn.cost:
             return
         oldest = _oldest([waiting[0] for waiting in self._lanes[Lane.EXIT :] if waiting])
         self._passed = 0 if turn is oldest else self._passed + 1
@@ -372,24 +375,6 @@ Tell = Callable[[str, str, str, Mapping[str, object]], None]
 """Takes an alert: level, code, text, data."""
 
 
-class Waits:
-    """How long the newest turns were waited for [s]."""
-
-    def __init__(self) -> None:
-        self._samples: deque[float] = deque(maxlen=SAMPLES)
-
-    def add(self, seconds: float) -> None:
-        """Take one."""
-        self._samples.append(seconds)
-
-    def rank_ms(self, share: float) -> float | None:
-        """Give a nearest-rank percentile [ms]; None without a sample."""
-        ordered = sorted(self._samples)
-        if not ordered:
-            return None
-        return round(ordered[max(0, ceil(share * len(ordered)) - 1)] * 1000, 3)
-
-
 class Way:
     """Turns to send at one exchange with one key.
 
@@ -418,7 +403,7 @@ class Way:
         self._turns = Turns(limit, chance=chance, backoff_max_s=backoff_max_s)
         self._breaker = Breaker(name, backoff_max_s=backoff_max_s)
         self._timer: asyncio.TimerHandle | None = None
-        self._waits = {lane: Waits() for lane in Lane}
+        self._waits = {lane: Durations() for lane in Lane}
         self._given = dict.fromkeys(Lane, 0)
         self._refusals = 0
         self._failures = 0
@@ -499,10 +484,10 @@ class Way:
                 lane.name.lower(): {
                     "sent": self._given[lane],
                     "waiting": self._turns.waiting(lane),
-                    "wait_p50_ms": self._waits[lane].rank_ms(0.50),
-                    "wait_p99_ms": self._waits[lane].rank_ms(0.99),
+                    "wait_p50_ms": waits["p50_ms"],
+                    "wait_p99_ms": waits["p99_ms"],
                 }
-                for lane in Lane
+                for lane, waits in ((lane, self._waits[lane].row()) for lane in Lane)
             },
         }
 

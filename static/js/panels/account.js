@@ -19,6 +19,16 @@ export function mount(root, app) {
   const loss = gauge(root, "Daily loss");
   const orders = gauge(root, "Open orders");
 
+  /** Which gauge a rule of the gate belongs to: it is marked while the ticket would break one. */
+  const gauges = /** @type {[(on: boolean) => void, string[]][]} */ ([
+    [drawdown.mark, ["max_drawdown"]],
+    [
+      exposure.mark,
+      ["max_leverage", "max_position_size", "max_position_notional", "max_order_notional", "max_order_amount"],
+    ],
+    [loss.mark, ["max_daily_loss", "loss_streak"]],
+    [orders.mark, ["max_open_orders", "order_rate"]],
+  ]);
   const paint = painter(root, 2, () => {
     const { state } = app.link.state;
     attr(root, "data-age", state === "lost" || state === "stopped" ? "frozen" : null);
@@ -70,9 +80,12 @@ export function mount(root, app) {
     );
     const rows = store.rows("orders").filter(working).length;
     const most = rule(risk, "max_open_orders").limit;
+    /** @type {string[]} */
+    const failed = store.get("failed") ?? [];
+    for (const [mark, rules] of gauges) mark(rules.some((name) => failed.includes(name)));
     orders(String(rows), most ? `limit ${Number(most)}` : "no limit", share(String(rows), most));
   });
-  store.watch(["risk", "portfolio", "orders", "link", "settings"], paint);
+  store.watch(["risk", "portfolio", "orders", "link", "settings", "failed"], paint);
 }
 
 /** One rule of the gate as the server streams it. @param {Row} risk @param {string} name */
@@ -115,12 +128,15 @@ function gauge(root, name) {
     fill,
   );
   const note = h("dd", { class: "note" }, NONE);
-  root.append(h("div", { class: "card gauge" }, h("dt", {}, name), value, h("dd", { class: "bar" }, meter), note));
-  return (/** @type {string} */ figure, /** @type {string} */ below, /** @type {number} */ part) => {
+  const card = h("div", { class: "card gauge" }, h("dt", {}, name), value, h("dd", { class: "bar" }, meter), note);
+  root.append(card);
+  const mark = (/** @type {boolean} */ on) => attr(card, "data-refused", on ? "yes" : null);
+  const show = (/** @type {string} */ figure, /** @type {string} */ below, /** @type {number} */ part) => {
     text(value, figure);
     text(note, below);
     fill.style.transform = `scaleX(${part.toFixed(4)})`;
     cls(fill, `fill ${part >= 1 ? "full" : part >= 0.8 ? "high" : ""}`);
     attr(meter, "aria-valuenow", String(Math.round(part * 100)));
   };
+  return Object.assign(show, { mark });
 }

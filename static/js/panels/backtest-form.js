@@ -145,6 +145,12 @@ export function makeForm(app, send) {
   };
   store.watch(["markets"], list);
   list();
+  const allow = () => {
+    submit.disabled = !(store.get("welcome")?.scopes ?? []).includes("bots");
+    attr(submit, "title", submit.disabled ? "your token may not run backtests" : null);
+  };
+  store.watch(["welcome"], allow);
+  allow();
 
   /** @param {boolean} on */
   function mode(on) {
@@ -293,9 +299,10 @@ export function makeForm(app, send) {
 
   async function go() {
     complain(undefined);
+    if (submit.disabled) return;
     submit.disabled = true;
     const error = await send(searching ? "backtest.optimize" : "backtest.run", args());
-    submit.disabled = false;
+    allow();
     complain(error);
   }
 
@@ -335,6 +342,8 @@ export function makeForm(app, send) {
     root,
     /** @param {Row[]} found */
     strategies(found) {
+      // Asked again after a reconnection: what was typed stays.
+      if (JSON.stringify(found) === JSON.stringify(strategies)) return;
       strategies = found;
       options(
         strategy,

@@ -6,6 +6,7 @@ import { decimals } from "../decimal.js";
 import { dialog } from "../dialog.js";
 import { attr, cls, h, hide, table, text } from "../dom.js";
 import { direction, grouped, NONE, percent, stamp, words } from "../format.js";
+import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { marketOf, sideText, sideTone } from "../trade.js";
@@ -42,6 +43,8 @@ const METRICS = /** @type {const} */ ([
   ["max_drawdown_bars", "Drawdown, bars"],
   ["bars", "Bars"],
 ]);
+/** Colours of compared runs; each curve also carries its number. */
+const COURSES = ["--accent", "--up", "--down", "--warn"];
 const SIGNED = new Set(["total_return", "net_profit", "buy_and_hold_return", "expectancy"]);
 
 /** @param {HTMLElement} root @param {App} app */
@@ -178,7 +181,7 @@ export function mount(root, app) {
     if (!reply.ok) return;
     /** @type {[string, Row][]} */
     const found = reply.result.backtests.map((/** @type {Row} */ r) => [String(r.id), r]);
-    runs = new Map(cursor ? [...runs, ...found] : [...found, ...[...runs].filter(([id]) => !ENDED.has(id))]);
+    runs = new Map(cursor ? [...runs, ...found] : found);
     older = reply.result.next_cursor;
     for (const [id, row] of found) if (!ENDED.has(row.status)) link.watch([`backtest:${id}`]);
     paint(true);
@@ -228,11 +231,13 @@ export function mount(root, app) {
   store.watch(["backtest:", "settings"], () => paint());
   store.watch(["events", "link"], heard);
 
-  void commands.call("backtest.strategies").then((reply) => {
-    if (reply.ok) form.strategies(reply.result.strategies);
-    text(said, reply.ok ? broken(reply.result.failed) : told(reply.error));
+  whenLive(app, () => {
+    void commands.call("backtest.strategies").then((reply) => {
+      if (reply.ok) form.strategies(reply.result.strategies);
+      text(said, reply.ok ? broken(reply.result.failed) : told(reply.error));
+    });
+    void load();
   });
-  void load();
   return {
     count: () => String([...runs.values()].filter((r) => !ENDED.has(r.status)).length || ""),
     watch: ["backtest:"],
@@ -305,11 +310,15 @@ function makeResult(root, app, form) {
   const map = h("div", { class: "bt-map" });
   const search = h("div", { class: "bt-search-result" }, h("h3", {}, "Map"), map, h("h3", {}, "Ranking"), ranking);
   const table_ = h("div", { class: "bt-compare", tabindex: "0", role: "group", "aria-label": "Comparison" });
-  root.append(title, about, said, buttons, run, search, table_);
+  const courses = h("div", { class: "curve-box bt-courses" });
+  const side = h("div", { class: "bt-compared" }, courses, table_);
+  root.append(title, about, said, buttons, run, search, side);
   const chart = curves(box, [
     { name: "Equity", tone: "--accent", area: true },
     { name: "Drawdown", tone: "--down", area: true, pane: 1, fraction: true },
   ]);
+  /** Returns of compared runs, made when they are first wanted. @type {ReturnType<typeof curves> | undefined} */
+  let overlay;
   const heatMap = heat(map);
   const price = (/** @type {number} */ value) => {
     const tick = row ? marketOf(store, String(row.symbol))?.price_tick : undefined;
@@ -402,7 +411,7 @@ function makeResult(root, app, form) {
   function part(what) {
     hide(run, what !== "run");
     hide(search, what !== "search");
-    hide(table_, what !== "compare");
+    hide(side, what !== "compare");
     hide(buttons, what !== "run");
     hide(said, what === "");
   }
@@ -427,6 +436,9 @@ function makeResult(root, app, form) {
     text(about, [when, settingsText(newest.parameters)].filter(Boolean).join(" · "));
     text(said, sentence(newest));
     cls(said, newest.error || newest.look_ahead || newest.results?.gaps?.missing_bars ? "warn" : "dim");
+    const admin = (store.get("welcome")?.scopes ?? []).includes("admin");
+    use.disabled = !admin;
+    attr(use, "title", admin ? null : "your token may not change the configuration");
     const done = newest.status === "done";
     part(!done ? "none" : newest.kind === "run" ? "run" : "search");
     if (!done) return;
@@ -501,9 +513,10 @@ function makeResult(root, app, form) {
     clear();
     part("compare");
     text(title, "Comparison");
-    text(about, "★ marks the best of a row.");
+    text(about, "Returns of the first four by their numbers; ★ marks the best of a row.");
     text(said, "");
     const { backtests } = /** @type {{ backtests: Row[] }} */ (found);
+    void grown(backtests);
     const row_ = (/** @type {string} */ name, /** @type {string[]} */ values) =>
       h("tr", {}, h("th", { scope: "row" }, name), ...values.map((v) => h("td", { class: "num" }, v)));
     const lines = METRICS.filter(([name]) => name in found.metrics).map(([name, label]) => {
@@ -531,8 +544,12 @@ function makeResult(root, app, form) {
             "tr",
             {},
             h("th", { scope: "col" }, "Metric"),
-            ...backtests.map((b) =>
-              h("th", { scope: "col", class: "num" }, `${words(b.strategy)} ${b.symbols.join(", ")} ${b.timeframe}`),
+            ...backtests.map((b, i) =>
+              h(
+                "th",
+                { scope: "col", class: "num" },
+                `${i + 1} · ${words(b.strategy)} ${b.symbols.join(", ")} ${b.timeframe}`,
+              ),
             ),
           ),
         ),
@@ -556,6 +573,29 @@ function makeResult(root, app, form) {
           ...lines,
         ),
       ),
+    );
+  }
+
+  /** Growth of the compared runs over one another. @param {Row[]} backtests */
+  async function grown(backtests) {
+    overlay ??= curves(
+      courses,
+      COURSES.map((tone, i) => ({ name: String(i + 1), tone, fraction: true })),
+    );
+    overlay.show([]);
+    const shown_ = backtests.slice(0, COURSES.length);
+    const replies = await Promise.all(
+      shown_.map((b) => commands.call("backtest.equity", { backtest_id: String(b.id) })),
+    );
+    const wrong = replies.find((reply) => !reply.ok);
+    text(said, wrong ? told(wrong.error) : "");
+    overlay.show(
+      replies.map((reply) => {
+        /** @type {[number, number, number][]} */
+        const points = reply.result?.equity ?? [];
+        const first = points[0]?.[1] ?? 1;
+        return points.map(([t, v]) => [t, v / first - 1]);
+      }),
     );
   }
 

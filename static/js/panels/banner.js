@@ -66,6 +66,14 @@ function trading(app) {
 function feeds(app) {
   const feed = app.feed();
   if (!feed.stale) return [];
+  if (feed.cause === "delisted")
+    return [
+      {
+        id: "feed",
+        tone: "warn",
+        text: "The venue does not list this market any more. What is shown is the last that came.",
+      },
+    ];
   const cause = feed.cause ? ` (${feed.cause})` : "";
   return [
     {

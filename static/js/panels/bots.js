@@ -12,7 +12,7 @@ import { panelHead } from "./head.js";
 /** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {"bot.start" | "bot.stop" | "bot.pause" | "bot.resume" | "bot.rearm" | "bot.run_once"} Act */
 
-const TONES = /** @type {Record<string, string>} */ ({ running: "up", paused: "warn", error: "bad", halted: "bad" });
+const TONES = /** @type {Record<string, string>} */ ({ running: "good", paused: "warn", error: "bad", halted: "bad" });
 
 /** What each state offers, and in which order. */
 const OFFERS = /** @type {Record<string, [Act, string][]>} */ ({

@@ -58,7 +58,20 @@ export function mount(root, app) {
   save.addEventListener("click", () => void review());
   discard.addEventListener("click", () => void drop());
   root.append(
-    h("div", { class: "config" }, nav, h("div", { class: "config-main" }, state, rights, said, refused, body)),
+    h(
+      "div",
+      { class: "config" },
+      nav,
+      h(
+        "div",
+        { class: "config-main" },
+        h("div", { class: "config-bar" }, state, discard, save),
+        rights,
+        said,
+        refused,
+        body,
+      ),
+    ),
   );
 
   const panes = new Map(
@@ -143,6 +156,7 @@ export function mount(root, app) {
     allow();
     follow();
     mark();
+    paint(true);
   }
 
   function allow() {
@@ -281,7 +295,7 @@ export function mount(root, app) {
       });
       if (!answer) return;
       const reply = await commands.confirmed("config.update", { patch: wanted, version }, "Change the configuration?");
-      if (reply.ok) return saved(reply.result);
+      if (reply.ok) return saved(reply.result, found);
       if (reply.error?.code !== "conflict") return fail(reply.error);
       // Somebody was faster: take what is in force, say so, and ask again with the new differences.
       const now = await commands.call("config.get");
@@ -320,11 +334,14 @@ export function mount(root, app) {
     return true;
   }
 
-  /** @param {Row} result */
-  function saved(result) {
+  /** @param {Row} result @param {ReturnType<typeof edits>} sent */
+  function saved(result, sent) {
     const value = store.value("config");
     const config = candidate();
     adopt(value && value.version >= result.version ? value : { version: result.version, config });
+    // As the server writes them: a time typed as text is a number there. What was typed meanwhile stays.
+    for (const { leaf, now } of sent) if (same(leaf.get(), now)) leaf.set(at(base?.config, leaf.keys));
+    mark();
     text(said, result.changed ? `Saved as version ${result.version}.` : "Nothing to change: it is so already.");
     if (shown === "history") void history.load();
   }
@@ -390,7 +407,7 @@ export function mount(root, app) {
   open("strategy");
   allow();
   void build();
-  return { actions: [discard, save] };
+  return {};
 }
 
 /** @param {any} whole @param {string[]} keys */
@@ -410,7 +427,11 @@ function put(whole, keys, value) {
 }
 
 /** Markup of the source is not for people. @param {string} about */
-const plain = (about) => about.replaceAll("`", "").split("\n\n")[0] ?? "";
+const plain = (about) =>
+  about
+    .replaceAll("`", "")
+    .replace(/ \(feature\S* F\d+\)/, "")
+    .split("\n\n")[0] ?? "";
 
 /**
  * The schema with what it leaves open: strategies by name with their own parameters, limits of each profile.

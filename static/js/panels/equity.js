@@ -3,6 +3,7 @@ import { told } from "../commands.js";
 import { curves } from "../curves.js";
 import { attr, h, hide, text } from "../dom.js";
 import { direction, money, percent, signed, words } from "../format.js";
+import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
 import { say } from "./risk.js";
 
@@ -100,6 +101,6 @@ export function mount(root, app) {
     }
   });
   store.watch(["risk", "portfolio"], follow);
-  void load(period);
+  whenLive(app, () => void load(period));
   return {};
 }

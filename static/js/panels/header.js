@@ -1,5 +1,6 @@
 // Mode, symbol, last price, link and feed state, latency, theme, clock.
-import { attr, cls, h, text } from "../dom.js";
+import { attr, cls, h, text, viewStyles } from "../dom.js";
+import { flash } from "../flash.js";
 import { age, arrow, direction, grouped, NONE, onStep, percentPoints } from "../format.js";
 import { icon } from "../icons.js";
 import { help, onKey } from "../keys.js";
@@ -57,6 +58,7 @@ export function mount(root, app) {
       { class: "tools" },
       theme,
       zone,
+      button("settings", "Settings", () => void preferences(app)),
       button("help", "Keys and about ( ? )", () => void help()),
     ),
     haltButton(app),
@@ -102,6 +104,7 @@ export function mount(root, app) {
     const market = marketOf(store, store.get("symbol"));
     const tick = market?.price_tick;
     text(last, onStep(ticker?.last, tick));
+    flash(last, ticker?.last, String(store.get("symbol")));
     cls(last, `last ${state === "live" ? "" : "frozen"}`);
     text(change, ticker ? `${arrow(ticker.change_pct)} ${percentPoints(ticker.change_pct, { plus: true })}` : "");
     cls(change, `change ${direction(ticker?.change_pct)}`);
@@ -114,6 +117,12 @@ export function mount(root, app) {
   });
   store.watch(["ticker:", "link", "welcome", "symbol", "markets", "settings", "beat"], paint);
   store.watch(["symbol"], () => paint(true));
+}
+
+/** @param {App} app */
+async function preferences(app) {
+  const [view] = await Promise.all([import("./preferences.js"), viewStyles()]);
+  await view.open(app);
 }
 
 /** @param {string} name @param {string} title @param {() => void} act */

@@ -85,12 +85,7 @@ export function heat(root) {
     const low = Math.min(...known);
     const high = Math.max(...known);
     const objective = words(results.objective);
-    const head = h(
-      "tr",
-      {},
-      h("th", { scope: "col" }, `${words(ys.value)} ↓ ${words(xs.value)} →`),
-      ...columns.map((c) => h("th", { scope: "col" }, c.name)),
-    );
+    const head = h("tr", {}, h("td"), ...columns.map((c) => h("th", { scope: "col" }, c.name)));
     const body = rows.map((row, i) =>
       h(
         "tr",

@@ -1,4 +1,5 @@
-// Alerts, events and server log in one list, newest first; filter, acknowledge, export.
+// Alerts, events and server log in one list, newest first; filters, acknowledge, export. While it is scrolled down it
+// stands still and counts what is new.
 import { told } from "../commands.js";
 import { h, hide, table, text } from "../dom.js";
 import { clock, words } from "../format.js";
@@ -10,6 +11,12 @@ import { settings } from "../settings.js";
 /** @typedef {{ id: string, ts: number, level: string, from: string, what: string, text: string, ack?: string }} Line */
 
 const SHOWN = 200;
+/** Levels from which a line is shown, by the choice. */
+const LEVELS = /** @type {Record<string, RegExp>} */ ({
+  "all levels": /./,
+  "warnings, errors": /warning|error|critical/,
+  errors: /error|critical/,
+});
 
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
@@ -19,6 +26,14 @@ export function mount(root, app) {
     { class: "small", "aria-label": "Show" },
     ...["all", "alerts", "events", "logs"].map((v) => h("option", { value: v }, v)),
   );
+  const level = h(
+    "select",
+    { class: "small", "aria-label": "Level" },
+    ...Object.keys(LEVELS).map((v) => h("option", { value: v }, v)),
+  );
+  const wanted = () => lines(store, filter.value).filter((l) => LEVELS[level.value]?.test(l.level));
+  const fresh = h("button", { type: "button", class: "quiet fresh", hidden: true, onclick: () => top() });
+  root.append(fresh);
   const show = table(
     root,
     "Log",
@@ -37,21 +52,32 @@ export function mount(root, app) {
     (l) => String(l.id),
     "Nothing to report.",
   );
-  const paint = painter(root, 4, () => show(lines(store, filter.value).slice(0, SHOWN)));
-  filter.addEventListener("change", () => paint());
+  /** The newest line that was shown when the list was scrolled down; "" while it is at the top. */
+  let held = "";
+  const paint = painter(root, 4, () => {
+    const all = wanted();
+    const from = held === "" ? 0 : all.findIndex((l) => l.id === held);
+    // What it was held at may be gone from the ring.
+    const first = Math.max(0, from);
+    show(all.slice(first, first + SHOWN));
+    text(fresh, `${first} new`);
+    hide(fresh, first === 0);
+  });
+  root.addEventListener("scroll", () => {
+    const now = root.scrollTop > 8 ? held || (root.querySelector("tbody tr")?.getAttribute("data-key") ?? "") : "";
+    if (now === held) return;
+    held = now;
+    paint();
+  });
+  function top() {
+    held = "";
+    root.scrollTop = 0;
+    paint(true);
+  }
+  for (const choice of [filter, level]) choice.addEventListener("change", top);
   store.watch(["alerts", "events", "logs", "settings"], paint);
-  const save = h(
-    "button",
-    { type: "button", class: "quiet", onclick: () => exported(lines(store, filter.value)) },
-    "Export",
-  );
-  return { count: () => String(open(store).length || ""), actions: [filter, save], watch: ["alerts"] };
-}
-
-/** Alerts that nobody has acknowledged. @param {import("../store.js").Store} store */
-export function open(store) {
-  const latest = new Map(store.list("alerts").map((a) => [a.id, a]));
-  return [...latest.values()].filter((a) => !a.acked_by);
+  const save = h("button", { type: "button", class: "quiet", onclick: () => exported(wanted()) }, "Export");
+  return { actions: [filter, level, save] };
 }
 
 /** @param {import("../store.js").Store} store @param {string} which @returns {Line[]} */

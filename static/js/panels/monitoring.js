@@ -11,7 +11,7 @@ import { say } from "./risk.js";
 /** @typedef {import("../shapes.d.ts").Row} Row */
 
 const TONES = /** @type {Record<string, string>} */ ({
-  ok: "up",
+  ok: "good",
   starting: "warn",
   degraded: "warn",
   maintenance: "warn",
@@ -19,6 +19,7 @@ const TONES = /** @type {Record<string, string>} */ ({
 });
 /** What each leg of the way is. */
 const LEGS = /** @type {Record<string, string>} */ ({
+  exchange_to_server: "Exchange to server",
   venue_to_hub: "Venue to hub",
   hub_to_socket: "Hub to socket",
   order_to_ack: "Order to the venue's word",
@@ -42,6 +43,12 @@ export function mount(root, app) {
 
   const part = (/** @type {string} */ title, /** @type {(Node | string)[]} */ ...inner) =>
     h("section", { class: "mon-part", "aria-label": title }, h("h3", {}, title), ...inner);
+  /** Over the whole width. @type {typeof part} */
+  const wide = (title, ...inner) => {
+    const made = part(title, ...inner);
+    made.classList.add("mon-wide");
+    return made;
+  };
   const places = Object.fromEntries(
     ["venues", "parts", "feeds", "clients", "latency", "keys", "cache"].map((name) => [
       name,
@@ -51,12 +58,12 @@ export function mount(root, app) {
   /** @param {string} name */
   const place = (name) => /** @type {HTMLElement} */ (places[name]);
   const only = [
-    part("Feeds of exchanges", feedsNote, place("feeds")),
-    part("Latency", place("latency")),
-    part("Connections", connected, place("clients")),
-    part("Keys of exchanges", keysNote, place("keys")),
-    part("Cache", cached, place("cache")),
-    part("Counters", counters),
+    part("Latency", place("latency"), connected),
+    wide("Connections", place("clients")),
+    wide("Feeds of exchanges", feedsNote, place("feeds")),
+    wide("Keys of exchanges", keysNote, place("keys")),
+    wide("Cache", h("div", { class: "mon-pair" }, cached, place("cache"))),
+    wide("Counters", counters),
   ];
   root.append(
     h(
@@ -64,7 +71,7 @@ export function mount(root, app) {
       { class: "mon" },
       h("div", { class: "mon-top" }, whole, said, rights),
       reasons,
-      part("Venues", place("venues")),
+      wide("Venues", place("venues")),
       part("Parts of the server", place("parts"), about),
       ...only,
     ),
@@ -80,7 +87,7 @@ export function mount(root, app) {
       { head: "Venue", text: (v) => v.id },
       { head: "Status", text: (v) => words(v.status), tone: (v) => TONES[v.status] ?? "" },
       { head: "Source", text: (v) => [v.kind, v.source].filter(Boolean).join(", "), tone: () => "dim" },
-      { head: "Last word", kind: "num", text: (v) => since(v.last_msg_ts) },
+      { head: "Last word", kind: "num", text: (v) => since(app.proof(String(v.id)) ?? v.last_msg_ts) },
       { head: "Latency", kind: "num", text: (v) => ms(v.latency_ms) },
       { head: "Reconnects", kind: "num", text: (v) => count(v.reconnects) },
       {
@@ -127,7 +134,7 @@ export function mount(root, app) {
       { head: "Reconnects", kind: "num", text: (f) => count(f.reconnects) },
       { head: "Fallbacks", kind: "num wide", text: (f) => count(f.fallbacks) },
       { head: "REST calls", kind: "num wide", text: (f) => count(f.rest_calls) },
-      { head: "Health", text: (f) => words(f.health), tone: (f) => (f.health === "ok" ? "up" : "warn") },
+      { head: "Health", text: (f) => words(f.health), tone: (f) => (f.health === "ok" ? "good" : "warn") },
     ],
     (f) => `${f.venue}|${f.channel}`,
     "No streams of exchanges: the prices are made here.",
@@ -137,10 +144,10 @@ export function mount(root, app) {
     "Latency",
     [
       { head: "Way", text: (l) => LEGS[l.id] ?? words(l.id) },
-      { head: "Half", kind: "num", text: (l) => ms(l.p50_ms) },
-      { head: "99 of 100", kind: "num", text: (l) => ms(l.p99_ms) },
-      { head: "Largest", kind: "num", text: (l) => ms(l.max_ms) },
-      { head: "Samples", kind: "num", text: (l) => count(l.samples) },
+      { head: "Median", kind: "num", text: (l) => ms(l.p50_ms) },
+      { head: "p99", kind: "num", text: (l) => ms(l.p99_ms) },
+      { head: "Max", kind: "num", text: (l) => ms(l.max_ms) },
+      { head: "Samples", kind: "num wide", text: (l) => count(l.samples) },
     ],
     (l) => String(l.id),
     "Nothing measured yet.",
@@ -171,8 +178,8 @@ export function mount(root, app) {
       { head: "Rejected", kind: "num", text: (k) => count(k.rejected), tone: (k) => (k.rejected ? "warn" : "") },
       { head: "Retried", kind: "num", text: (k) => count(k.retried) },
       { head: "Waiting", kind: "num", text: (k) => count(k.queue_depth) },
-      { head: "Wait, half", kind: "num", text: (k) => ms(k.wait_p50_ms) },
-      { head: "Wait, 99 of 100", kind: "num wide", text: (k) => ms(k.wait_p99_ms) },
+      { head: "Wait, median", kind: "num", text: (k) => ms(k.wait_p50_ms) },
+      { head: "Wait, p99", kind: "num wide", text: (k) => ms(k.wait_p99_ms) },
       { head: "Clock off by", kind: "num", text: (k) => ms(k.clock_offset_ms) },
     ],
     (k) => String(k.key),
@@ -192,22 +199,25 @@ export function mount(root, app) {
     "Nothing is kept.",
   );
 
-  /** What the channel does not carry. @type {{ hybrid?: Row, nonce?: Row }} */
+  /** What the channel does not carry, and a status newer than the channel's. @type {{ hybrid?: Row, nonce?: Row, status?: Row }} */
   let asked = {};
   async function load() {
-    if (!admin()) return;
     ask.disabled = true;
-    const [hybrid, nonce] = await Promise.all([commands.call("monitoring.hybrid"), commands.call("monitoring.nonce")]);
+    const replies = await Promise.all([
+      commands.call("system.status"),
+      ...(admin() ? [commands.call("monitoring.hybrid"), commands.call("monitoring.nonce")] : []),
+    ]);
     ask.disabled = false;
-    const wrong = [hybrid, nonce].find((reply) => !reply.ok);
+    const wrong = replies.find((reply) => !reply.ok);
     text(said, wrong ? told(wrong.error) : "");
-    asked = { hybrid: hybrid.result, nonce: nonce.result };
+    const [status, hybrid, nonce] = replies;
+    asked = { status: status?.result, hybrid: hybrid?.result, nonce: nonce?.result };
     paint(true);
   }
 
   const paint = painter(root, 2, () => {
     /** @type {Row} */
-    const status = store.value("status") ?? {};
+    const status = asked.status ?? store.value("status") ?? {};
     text(whole, status.status ? `The server is ${words(status.status)}${status.ready ? "" : ", not ready"}.` : "");
     attr(whole, "class", `mon-status ${TONES[status.status] ?? ""}`);
     const why = status.reasons ?? [];
@@ -229,7 +239,6 @@ export function mount(root, app) {
       rights,
       `Connections, latencies, keys, cache and counters need scope admin${role ? `; your role is ${role}` : ""}.`,
     );
-    ask.disabled = !allowed;
     if (!allowed) return;
     const entry = store.channel("monitoring");
     if (entry?.error) text(said, told(entry.error));
@@ -248,7 +257,7 @@ export function mount(root, app) {
     showLatency(Object.entries(now.latency ?? {}).map(([id, l]) => ({ id, .../** @type {Row} */ (l) })));
     const c = now.connections ?? {};
     say(connected, [
-      ["Now / since the start", `${count(c.active_connections)} / ${count(c.total_connections)}`],
+      ["Connections now / since the start", `${count(c.active_connections)} / ${count(c.total_connections)}`],
       ["Messages sent / failed", `${count(c.messages_sent)} / ${count(c.messages_failed)}`],
       [
         "Closed by a fault",
@@ -299,7 +308,10 @@ export function mount(root, app) {
     });
   }
 
-  store.watch(["status", "monitoring", "welcome", "settings"], paint);
+  store.watch(["status"], () => {
+    asked.status = undefined;
+  });
+  store.watch(["status", "monitoring", "welcome", "settings", "beat"], paint);
   let joined = false;
   const join = () => {
     if (joined || !admin()) return;
@@ -307,6 +319,7 @@ export function mount(root, app) {
     link.watch(["monitoring"]);
     void load();
   };
+  if (!admin()) void load();
   store.watch(["welcome"], join);
   join();
   return { actions: [ask] };

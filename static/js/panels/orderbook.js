@@ -1,10 +1,12 @@
-// Levels with depth bars, the same number of rows on each side, mid and spread, own orders, grouping.
+// Levels with depth bars, the same number of rows on each side, mid and spread, own orders, grouping; under them the depth.
 import { cumulated, middle } from "../book.js";
-import { cmp, decimals, ratio, trim } from "../decimal.js";
+import { add, cmp, decimals, floorTo, ratio, trim } from "../decimal.js";
 import { attr, cls, h, text } from "../dom.js";
+import { flash } from "../flash.js";
 import { grouped, money, onStep } from "../format.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
+import { colour } from "../spark.js";
 import { marketOf, working } from "../trade.js";
 import { panelHead } from "./head.js";
 
@@ -12,6 +14,9 @@ import { panelHead } from "./head.js";
 
 const ROW = 20;
 const MOST = 25;
+/** Height of the depth under the book, and of a book that has room for it, px. */
+const DEPTH = 74;
+const ROOMY = 520;
 
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
@@ -46,7 +51,8 @@ export function mount(root, app) {
     bids,
   );
   const nothing = h("p", { class: "empty" }, "Waiting for the book…");
-  root.append(grid, nothing);
+  const depth = h("canvas", { class: "depth", "aria-hidden": "true" });
+  root.append(grid, depth, nothing);
   const rows = { asks: pool(asks), bids: pool(bids) };
   let count = 10;
 
@@ -54,9 +60,26 @@ export function mount(root, app) {
     const cell = event.target instanceof Element ? event.target.closest("[data-cell]") : null;
     const row = cell?.closest(".book-row");
     if (!(cell instanceof HTMLElement) || !(row instanceof HTMLElement) || !row.dataset.price) return;
+    // An own order at this price: its row opens for editing. A grouped level may hold several, and other prices.
+    const mine =
+      row.classList.contains("own") && cell.dataset.cell === "price" ? own().get(trim(row.dataset.price)) : undefined;
+    if (mine) return store.set("edit", mine);
     const amount = cell.dataset.cell === "price" ? undefined : cell.dataset.raw;
     store.set("fill", { price: row.dataset.price, amount });
   });
+
+  /** Own working orders by the level that holds them. @returns {Map<string, string>} */
+  function own() {
+    const symbol = store.get("symbol");
+    const group = settings.group[symbol];
+    /** @type {Map<string, string>} */
+    const found = new Map();
+    for (const o of store.rows("orders")) {
+      if (o.symbol !== symbol || !working(o) || !o.price) continue;
+      found.set(group ? level(o.price, group, o.side) : trim(o.price), o.id);
+    }
+    return found;
+  }
 
   const paint = painter(root, 10, () => {
     const symbol = store.get("symbol");
@@ -74,19 +97,14 @@ export function mount(root, app) {
     nothing.hidden = Boolean(book);
     if (!book) return;
     attr(grid, "data-symbol", symbol);
-    const own = new Set(
-      store
-        .rows("orders")
-        .filter((o) => o.symbol === symbol && working(o) && o.price)
-        .map((o) => o.price),
-    );
+    const mine = own();
     const tick = market?.price_tick;
     const step = market?.amount_step;
     const up = cumulated(book.asks, count);
     const down = cumulated(book.bids, count);
     const top = [up.at(-1)?.[2] ?? "0", down.at(-1)?.[2] ?? "0"].sort(cmp)[1] ?? "0";
-    fill(rows.asks, up, count, top, own, tick, step);
-    fill(rows.bids, down, count, top, own, tick, step);
+    fill(rows.asks, up, count, top, mine, tick, step);
+    fill(rows.bids, down, count, top, mine, tick, step);
     const between = middle(book.bids, book.asks);
     text(mid, between ? money(between.mid, decimals(tick ?? between.ask)) : "–");
     text(
@@ -94,14 +112,67 @@ export function mount(root, app) {
       between ? `spread ${onStep(between.spread, tick)} · ${between.bp.toFixed(2)} bp` : "one side is empty",
     );
   });
+  /** Both sides' running totals over the price, the mid in the middle. */
+  const draw = painter(depth, 4, () => {
+    const book = store.channel(store.get("view:book"))?.book;
+    const pen = depth.getContext("2d");
+    const wide = depth.clientWidth;
+    const high = depth.clientHeight;
+    if (!pen || !wide) return;
+    const dense = devicePixelRatio || 1;
+    depth.width = wide * dense;
+    depth.height = high * dense;
+    pen.scale(dense, dense);
+    if (!book) return;
+    const sides = /** @type {const} */ ([
+      [cumulated(book.bids, MOST), "--up"],
+      [cumulated(book.asks, MOST), "--down"],
+    ]);
+    const bid = Number(book.bids[0]?.[0]);
+    const ask = Number(book.asks[0]?.[0]);
+    const mid = (bid + ask) / 2;
+    if (!Number.isFinite(mid)) return;
+    const reach = Math.max(...sides.map(([levels]) => Math.abs(Number(levels.at(-1)?.[0]) - mid)), 0) || 1;
+    const most = Math.max(...sides.map(([levels]) => Number(levels.at(-1)?.[2] ?? 0))) || 1;
+    for (const [levels, tone] of sides) {
+      pen.beginPath();
+      let y = high;
+      const x = (/** @type {string} */ price) => wide / 2 + ((Number(price) - mid) / reach) * (wide / 2);
+      pen.moveTo(x(levels[0]?.[0] ?? "0"), high);
+      for (const [price, , total] of levels) {
+        pen.lineTo(x(price), y);
+        y = high - (Number(total) / most) * (high - 4);
+        pen.lineTo(x(price), y);
+      }
+      const edge = tone === "--up" ? 0 : wide;
+      pen.lineTo(edge, y);
+      pen.strokeStyle = colour(depth, tone);
+      pen.stroke();
+      pen.lineTo(edge, high);
+      pen.closePath();
+      pen.globalAlpha = 0.16;
+      pen.fillStyle = colour(depth, tone);
+      pen.fill();
+      pen.globalAlpha = 1;
+    }
+  });
   new ResizeObserver(() => {
     const head = /** @type {HTMLElement} */ (root.firstElementChild).offsetHeight;
-    const room = root.clientHeight - head - 24 - 34;
+    depth.hidden = root.clientHeight < ROOMY;
+    const room = root.clientHeight - head - 24 - 34 - (depth.hidden ? 0 : DEPTH);
+    draw();
     count = Math.max(3, Math.min(MOST, Math.floor(room / 2 / ROW)));
     paint();
   }).observe(root);
-  store.watch(["orderbook:", "view:book", "markets", "orders", "symbol"], paint);
+  store.watch(["orderbook:", "view:book", "markets", "orders", "symbol", "settings"], paint);
+  store.watch(["orderbook:", "view:book", "symbol", "settings"], () => draw());
   store.watch(["symbol"], () => paint(true));
+}
+
+/** The grouped level that holds a price: bids down, asks up. @param {string} price @param {string} group @param {string} side */
+function level(price, group, side) {
+  const down = floorTo(price, group);
+  return trim(side === "buy" || cmp(down, price) === 0 ? down : add(down, group));
 }
 
 /** @param {HTMLElement} side */
@@ -117,7 +188,7 @@ function pool(side) {
 
 /**
  * @param {ReturnType<typeof pool>} rows @param {[string, string, string][]} levels @param {number} count
- * @param {string} top @param {Set<string>} own @param {string | undefined} tick @param {string | undefined} step
+ * @param {string} top @param {Map<string, string>} own @param {string | undefined} tick @param {string | undefined} step
  */
 function fill(rows, levels, count, top, own, tick, step) {
   rows.forEach(({ row, bar, cells }, i) => {
@@ -130,8 +201,10 @@ function fill(rows, levels, count, top, own, tick, step) {
     text(cells[2], level ? onStep(level[2], step) : "");
     attr(cells[1], "data-raw", level?.[1] ?? null);
     attr(cells[2], "data-raw", level?.[2] ?? null);
-    cls(row, level && own.has(level[0]) ? "book-row own" : "book-row");
-    attr(row, "title", level && own.has(level[0]) ? `you have an order at ${grouped(level[0])}` : null);
+    const mine = level !== undefined && own.has(trim(level[0]));
+    cls(row, mine ? "book-row own" : "book-row");
+    attr(row, "title", mine ? `you have an order at ${grouped(level[0])}: click the price to amend it` : null);
+    if (mine) flash(row, level[1], level[0]);
     bar.style.transform = `scaleX(${level ? ratio(level[2], top).toFixed(4) : 0})`;
   });
 }

@@ -58,6 +58,10 @@ export function mount(root, app) {
   });
   store.watch(["orders", "markets", "settings"], paint);
   const all = h("button", { type: "button", class: "quiet", onclick: () => void cancelAll(app) }, "Cancel all…");
+  store.watch(["edit"], () => {
+    const order = store.channel("orders")?.rows?.get(store.get("edit"));
+    if (order && working(order)) void amendDialog(app, order);
+  });
   onKey("X", "cancel all orders (asks)", () => void cancelAll(app), "Shift+X");
   return { count: () => String(store.rows("orders").filter(working).length || ""), actions: [all], watch: ["orders"] };
 }

@@ -2,10 +2,11 @@
 // a method or by hand, a plan that is looked at first, then sent as one and followed to its end. Nothing is polled: a
 // plan is asked for again when orders or events moved.
 import { told } from "../commands.js";
-import { add, div, isDecimal, mul, ratio, round, sub, trim } from "../decimal.js";
+import { add, decimals, div, isDecimal, mul, ratio, round, sub, trim } from "../decimal.js";
 import { dialog, facts } from "../dialog.js";
 import { attr, cls, h, hide, keyed, table, text } from "../dom.js";
 import { direction, money, NONE, onStep, percent, signed, words } from "../format.js";
+import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
 import { marketOf, sideText, sideTone } from "../trade.js";
@@ -134,6 +135,10 @@ function holdings(root, app) {
   });
   store.watch(["portfolio"], paint);
   span.addEventListener("change", () => paint(true));
+  whenLive(app, () => {
+    subject = "";
+    paint(true);
+  });
 
   async function ask() {
     const mine = subject;
@@ -217,7 +222,7 @@ function rebalance(root, app) {
   const number = (/** @type {string} */ hint) =>
     h("input", { type: "text", inputmode: "decimal", autocomplete: "off", placeholder: hint });
   const method = h("select", {}, ...METHODS.map(([value, name]) => h("option", { value }, name)));
-  const profile = h("select", {}, ...PROFILES.map((p) => h("option", { value: p }, p || "as configured")));
+  const profile = h("select", {}, ...PROFILES.map((p) => h("option", { value: p }, p || "as set")));
   const most = number("as set");
   const spread = h("button", { type: "submit", class: "button" }, "Allocate");
   const about = h("p", { class: "dim", role: "status" });
@@ -514,8 +519,8 @@ function rebalance(root, app) {
   const follow = painter(root, 2, () => {
     if (plan?.status === "running") void refresh();
   });
-  store.watch(["orders", "events", "link"], () => follow());
-  if (settings.plan) void refresh();
+  store.watch(["orders", "events"], () => follow());
+  whenLive(app, () => void refresh());
 }
 
 /** "12.5" of a hundred is 0.125; what is no number goes as it is, for the server to say so. @param {string} typed */
@@ -572,7 +577,10 @@ function makePlan(root, app, send) {
       {
         head: "Price",
         kind: "num wide",
-        text: (a) => onStep(a.average ? round(a.average, 8) : a.price, marketOf(store, a.symbol)?.price_tick),
+        text: (a) => {
+          const tick = marketOf(store, a.symbol)?.price_tick;
+          return a.average ? money(a.average, decimals(tick ?? "0.01")) : onStep(a.price, tick);
+        },
       },
       { head: "Value", kind: "num", text: (a) => signed(a.value), tone: (a) => direction(a.value) },
       { head: "Fee", kind: "num wide", text: (a) => (a.action === "hold" ? "" : money(a.fee)) },

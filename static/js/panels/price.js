@@ -6,7 +6,7 @@ import { attr, cls, h, keyed, text } from "../dom.js";
 import { direction, grouped, onStep, percentPoints, stamp, words } from "../format.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
-import { marketOf } from "../trade.js";
+import { marketOf, working } from "../trade.js";
 import { watchAge } from "./head.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -57,7 +57,7 @@ export function mount(root, app) {
   const zone = h("span", {});
   const foot = h("div", { class: "chart-foot" }, zone, credit);
   const legend = h("p", { class: "legend", "aria-hidden": "true" });
-  const averages = h("p", { class: "legend averages", "aria-hidden": "true" });
+  const averages = h("p", { class: "averages", "aria-hidden": "true" });
   const amending = h("p", { class: "chart-said", role: "status" });
   const canvas = h("div", { class: "chart-canvas", "aria-hidden": "true" });
   const note = h("p", { class: "chart-note" });
@@ -80,7 +80,13 @@ export function mount(root, app) {
     ),
   );
   root.setAttribute("aria-labelledby", `${root.id}-title`);
-  const box = h("div", { class: "chart-box" }, canvas, legend, averages, note, amending);
+  const box = h(
+    "div",
+    { class: "chart-box" },
+    canvas,
+    h("div", { class: "legends" }, legend, averages, note),
+    amending,
+  );
   root.append(head, box, foot, spoken);
   watchAge(root, stampSlot, app, "view:bars");
 
@@ -122,6 +128,7 @@ export function mount(root, app) {
   function switched() {
     for (const b of switches) attr(b, "aria-pressed", String(on(b.dataset.overlay ?? "")));
     chart?.setVolume(on("volume"));
+    fetchOver();
     over?.refresh();
   }
 
@@ -205,6 +212,7 @@ export function mount(root, app) {
 
   function overlays() {
     if (!chart || bars.length === 0) return;
+    fetchGrips();
     const symbol = store.get("symbol");
     const first = /** @type {Bar} */ (bars[0]).time;
     const size = seconds();
@@ -343,15 +351,42 @@ export function mount(root, app) {
       style();
       switched();
       paint();
-      return Promise.all([made, import("../overlays.js"), import("./order-lines.js")]);
-    })
-    .then(([made, more, lines]) => {
-      over = more.overlays(app, made, current);
-      held = lines.orderLines(box, app, made, (what) => text(amending, what), overlays);
-      app.link.watch(["config"]);
-      over.refresh();
       overlays();
     });
+
+  /** What lies over the candles is loaded when there is something to lay. */
+  const need = { over: false, held: false };
+  function fetchOver() {
+    if (need.over || !chart || !["ema", "fvg", "hours", "signals"].some(on)) return;
+    need.over = true;
+    const made = chart;
+    import("../overlays.js").then(
+      (more) => {
+        over = more.overlays(app, made, current);
+        app.link.watch(["config"]);
+        over.refresh();
+        overlays();
+      },
+      () => {
+        need.over = false; // the next switch tries again
+      },
+    );
+  }
+  function fetchGrips() {
+    const symbol = store.get("symbol");
+    if (need.held || !chart || !store.rows("orders").some((o) => o.symbol === symbol && working(o))) return;
+    need.held = true;
+    const made = chart;
+    import("./order-lines.js").then(
+      (lines) => {
+        held = lines.orderLines(box, app, made, (what) => text(amending, what), overlays);
+        overlays();
+      },
+      () => {
+        need.held = false;
+      },
+    );
+  }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", style);
   store.watch(["ohlcv:", "view:bars", "symbol"], paint);
   store.watch(["symbol"], () => paint(true));

@@ -7,7 +7,7 @@ import { painter } from "../pace.js";
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
 
-const LEVELS = /** @type {Record<string, string>} */ ({ low: "up", medium: "warn", high: "bad", critical: "bad" });
+const LEVELS = /** @type {Record<string, string>} */ ({ low: "good", medium: "warn", high: "bad", critical: "bad" });
 const SCORES = /** @type {const} */ ([
   ["positions_risk", "Positions"],
   ["orders_risk", "Open orders"],

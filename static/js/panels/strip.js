@@ -3,7 +3,6 @@ import { attr, cls, h, text } from "../dom.js";
 import { clock, words } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
-import { open } from "./log.js";
 
 /** @typedef {import("../app.js").App} App */
 
@@ -32,4 +31,10 @@ export function mount(root, app) {
     attr(time, "datetime", new Date(now).toISOString());
   });
   store.watch(["alerts", "status", "welcome", "beat", "settings"], paint);
+}
+
+/** Alerts that nobody has acknowledged. @param {import("../store.js").Store} store */
+export function open(store) {
+  const latest = new Map(store.list("alerts").map((a) => [a.id, a]));
+  return [...latest.values()].filter((a) => !a.acked_by);
 }

@@ -1,15 +1,13 @@
 // The panel of tables and views: one tab at a time, hidden tabs are not painted. A view that is not needed for every
 // decision is loaded when it is first opened, and takes the place of the chart while it is shown.
-import { attr, h, text } from "../dom.js";
+import { attr, h, text, viewStyles } from "../dom.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
-import * as balances from "./balances.js";
-import * as fills from "./fills.js";
 import { watchAge } from "./head.js";
-import * as log from "./log.js";
 import * as orders from "./orders.js";
 import * as positions from "./positions.js";
+import { open } from "./strip.js";
 
 /** @typedef {import("../app.js").App} App */
 
@@ -17,20 +15,22 @@ import * as positions from "./positions.js";
 /** @typedef {{ count?: () => string, actions?: HTMLElement[], watch?: string[] }} Tab */
 /** @typedef {{ mount: (root: HTMLElement, app: App) => Tab }} Module */
 
-/** @type {[string, string, Module | (() => Promise<Module>)][]} */
+/** @typedef {() => Promise<Module>} Late */
+
+/** At once, or on first opening; `large` views take the room of chart and book. @type {[string, string, Module | Late, ("large")?][]} */
 const TABS = [
   ["positions", "Positions", positions],
   ["orders", "Orders", orders],
-  ["fills", "Fills", fills],
-  ["balances", "Balances", balances],
-  ["log", "Log", log],
-  ["equity", "Equity", () => import("./equity.js")],
-  ["risk", "Risk", () => import("./risk.js")],
-  ["signals", "Signals", () => import("./signals.js")],
-  ["portfolio", "Portfolio", () => import("./portfolio.js")],
-  ["backtest", "Backtest", () => import("./backtest.js")],
-  ["config", "Config", () => import("./config.js")],
-  ["monitoring", "Monitoring", () => import("./monitoring.js")],
+  ["fills", "Fills", () => import("./fills.js")],
+  ["balances", "Balances", () => import("./balances.js")],
+  ["log", "Log", () => import("./log.js")],
+  ["equity", "Equity", () => import("./equity.js"), "large"],
+  ["risk", "Risk", () => import("./risk.js"), "large"],
+  ["signals", "Signals", () => import("./signals.js"), "large"],
+  ["portfolio", "Portfolio", () => import("./portfolio.js"), "large"],
+  ["backtest", "Backtest", () => import("./backtest.js"), "large"],
+  ["config", "Config", () => import("./config.js"), "large"],
+  ["monitoring", "Monitoring", () => import("./monitoring.js"), "large"],
 ];
 
 /** @param {HTMLElement} root @param {App} app */
@@ -39,6 +39,21 @@ export function mount(root, app) {
   const stamp = h("span", { class: "age", "aria-hidden": "true" });
   const list = h("div", { class: "tabs", role: "tablist", "aria-label": "Account" });
   const actions = h("div", { class: "actions" });
+  // Where not all tabs have room, the large views are one touch away all the same.
+  const more = h(
+    "select",
+    { class: "small more", "aria-label": "More views" },
+    h("option", { value: "" }, "More…"),
+    ...TABS.filter(([, , , size]) => size === "large").map(([id, title]) => h("option", { value: id }, title)),
+  );
+  more.addEventListener("change", () => {
+    const id = more.value;
+    more.value = "";
+    if (id) void show(id);
+  });
+  new ResizeObserver(() => {
+    more.hidden = list.scrollWidth <= list.clientWidth + (more.hidden ? 0 : more.offsetWidth);
+  }).observe(list);
   root.setAttribute("aria-labelledby", "tables-title");
   root.append(
     h(
@@ -46,12 +61,13 @@ export function mount(root, app) {
       { class: "panel-head" },
       h("h2", { class: "hidden", id: "tables-title" }, "Account tables"),
       list,
+      more,
       stamp,
       actions,
     ),
   );
   watchAge(root, stamp, app, "orders");
-  const tabs = TABS.map(([id, title, source], i) => {
+  const tabs = TABS.map(([id, title, source, size], i) => {
     const count = h("span", { class: "count" });
     const button = h(
       "button",
@@ -83,17 +99,17 @@ export function mount(root, app) {
       button,
       pane,
       count,
-      large: typeof source === "function",
+      large: size === "large",
       load: source,
       made: false,
       actions: [],
     };
-    if (!tab.large) fill(tab, /** @type {Module} */ (source));
+    if (typeof source !== "function") fill(tab, source);
     return tab;
   });
 
   /** @typedef {{ id: string, button: HTMLElement, pane: HTMLElement, count: HTMLElement, large: boolean,
-   *   load: Module | (() => Promise<Module>), made: boolean, actions: HTMLElement[] }} Made */
+   *   load: Module | Late, made: boolean, actions: HTMLElement[] }} Made */
 
   /** @param {Made} tab @param {Module} module */
   function fill(tab, module) {
@@ -103,6 +119,13 @@ export function mount(root, app) {
     if (!made.count) return;
     const say = painter(tab.button, 4, () => text(tab.count, made.count?.() ?? ""));
     store.watch(made.watch ?? [tab.id], say);
+  }
+
+  // Alerts nobody has seen are counted before the log is opened.
+  const log = tabs.find(({ id }) => id === "log");
+  if (log) {
+    const say = painter(log.button, 4, () => text(log.count, String(open(store).length || "")));
+    store.watch(["alerts"], say);
   }
 
   list.addEventListener("keydown", (event) => {
@@ -125,10 +148,11 @@ export function mount(root, app) {
       attr(tab.button, "aria-selected", String(on));
       attr(tab.button, "tabindex", on ? "0" : "-1");
       if (!on) continue;
-      tab.button.scrollIntoView({ block: "nearest", inline: "nearest" });
       attr(document.body, "data-large", tab.large ? id : null);
       if (!tab.made) await load(tab);
       if (settings.tab === id) actions.replaceChildren(...tab.actions);
+      // Last, because the buttons beside the tabs take room from them.
+      tab.button.scrollIntoView({ block: "nearest", inline: "nearest" });
     }
     store.touch("settings");
   }
@@ -138,7 +162,7 @@ export function mount(root, app) {
     const wait = h("p", { class: "empty" }, "Loading…");
     tab.pane.replaceChildren(wait);
     try {
-      const module = await /** @type {() => Promise<Module>} */ (tab.load)();
+      const [module] = await Promise.all([/** @type {Late} */ (tab.load)(), tab.large ? viewStyles() : null]);
       if (tab.made) return;
       wait.remove();
       fill(tab, module);

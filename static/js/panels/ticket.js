@@ -1,11 +1,12 @@
 // The order ticket: one submit path, one client order id per intention, the server's preview before, its words after.
-import { told } from "../commands.js";
-import { add, cmp, decimals, div, floorTo, isDecimal, mul, round, sub } from "../decimal.js";
+import { Intent, makeId, told } from "../commands.js";
+import { add, cmp, decimals, div, floorTo, isDecimal, mul, round, sub, trim } from "../decimal.js";
 import { attr, cls, h, text } from "../dom.js";
-import { money, onStep, percent, words } from "../format.js";
-import { Intent, makeId } from "../intent.js";
+import { clock, grouped, money, onStep, percent, words } from "../format.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
+import { reviewed } from "../review.js";
+import { settings } from "../settings.js";
 import { marketOf, working } from "../trade.js";
 import { panelHead } from "./head.js";
 import { field, preview as previewBox } from "./ticket-parts.js";
@@ -14,9 +15,9 @@ import { field, preview as previewBox } from "./ticket-parts.js";
 /** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {import("../shapes.d.ts").Reply} Reply */
 
-const TYPES = ["limit", "market", "stop", "stop_limit", "trailing_stop"];
-const PRICED = new Set(["limit", "stop_limit"]);
-const TRIGGERED = new Set(["stop", "stop_limit"]);
+const TYPES = ["limit", "market", "stop", "stop_limit", "take_profit", "take_profit_limit", "trailing_stop"];
+const PRICED = new Set(["limit", "stop_limit", "take_profit_limit"]);
+const TRIGGERED = new Set(["stop", "stop_limit", "take_profit", "take_profit_limit"]);
 /** After an answer the same gesture may still be under way (a double click): no new order so soon. */
 const REST = 400;
 
@@ -53,16 +54,28 @@ export function mount(root, app) {
   );
   const price = field("price", "Price");
   const stop = field("stop_price", "Trigger price");
-  const trail = field("trailing_amount", "Trails by");
+  const trailBy = h(
+    "select",
+    { class: "unit-choice", "aria-label": "Trails by an amount or a share" },
+    h("option", { value: "amount" }, ""),
+    h("option", { value: "rate" }, "%"),
+  );
+  const trail = field("trailing_amount", "Trails by", "text", trailBy);
   const until = field("good_till_ts", "Good till", "datetime-local");
-  const amount = field("amount", "Amount");
+  const amountBy = h(
+    "select",
+    { class: "unit-choice", "aria-label": "Amount or cost" },
+    h("option", { value: "amount" }, ""),
+    h("option", { value: "cost" }, ""),
+  );
+  const amount = field("amount", "Amount", "text", amountBy);
   const leverage = field("leverage", "Leverage");
   const loss = field("stop_loss", "Stop loss");
   const profit = field("take_profit", "Take profit");
   const fields = [price, stop, trail, until, amount, leverage, loss, profit];
   const post = h("input", { type: "checkbox", id: "ticket-post" });
   const reduce = h("input", { type: "checkbox", id: "ticket-reduce" });
-  const parts = ["25", "50", "75", "100"].map((p) =>
+  const parts = ["10", "25", "50", "100"].map((p) =>
     h("button", { type: "button", class: "chip", onclick: () => void portion(p) }, p === "100" ? "Max" : `${p} %`),
   );
   const shown = previewBox();
@@ -120,12 +133,12 @@ export function mount(root, app) {
   function content(mark) {
     const symbol = store.get("symbol");
     /** @type {Row} */
-    const args = { symbol, side, type: type.value, amount: amount.value };
+    const args = { symbol, side, type: type.value };
     /** @type {[ReturnType<typeof field>, string][]} */
-    const needed = [[amount, "amount"]];
+    const needed = [[amount, byCost() ? "cost" : "amount"]];
     if (PRICED.has(type.value)) needed.push([price, "price"]);
     if (TRIGGERED.has(type.value)) needed.push([stop, "stop_price"]);
-    if (type.value === "trailing_stop") needed.push([trail, "trailing_amount"]);
+    if (type.value === "trailing_stop") needed.push([trail, `trailing_${trailBy.value}`]);
     const optional = /** @type {[ReturnType<typeof field>, string][]} */ ([
       [loss, "stop_loss"],
       [profit, "take_profit"],
@@ -143,6 +156,17 @@ export function mount(root, app) {
       if (mark) from.error(why);
       if (why) good = false;
       else args[name] = value;
+    }
+    if (args.trailing_rate) args.trailing_rate = trim(div(args.trailing_rate, "100", 18));
+    if (args.cost && type.value !== "market" && good) {
+      // Only market buys are by cost at the server: others buy what the cost makes at their price.
+      const m = market();
+      const each = mul(args.price, m?.contract_size ?? "1");
+      const bought = m ? floorTo(div(args.cost, each, 18), m.amount_step) : "0";
+      delete args.cost;
+      args.amount = trim(bought);
+      if (cmp(bought, "0") <= 0) good = false;
+      if (mark && !good) amount.error("less than the smallest step at this price");
     }
     if (type.value !== "market" && tif.value !== "GTC") args.time_in_force = tif.value;
     if (type.value === "market" && (tif.value === "IOC" || tif.value === "FOK")) args.time_in_force = tif.value;
@@ -162,6 +186,10 @@ export function mount(root, app) {
     return good ? args : null;
   }
 
+  /** Whether the amount is a cost: where the server takes one, or a price makes one. */
+  const byCost = () => amountBy.value === "cost" && costs();
+  const costs = () => PRICED.has(type.value) || (type.value === "market" && side === "buy");
+
   /** Why nothing may be sent now, or "". */
   function barred() {
     const { state } = app.link.state;
@@ -169,8 +197,20 @@ export function mount(root, app) {
     const scopes = store.get("welcome")?.scopes;
     if (scopes && !scopes.includes("trade") && !scopes.includes("admin")) return "View only: your role may not trade.";
     if (app.tradingState() === "halted") return "Trading is halted.";
+    /** @type {Row | undefined} */
+    const venue = store.value("status")?.venues?.find((/** @type {Row} */ v) => v.status !== "ok" && only(v.id));
+    if (venue?.status === "maintenance")
+      return `${venue.id} is under maintenance${venue.eta ? ` until about ${clock(venue.eta, settings.utc)}` : ""}.`;
+    if (venue?.status === "down") return `${venue.id} does not answer.`;
     if (app.feed().stale && type.value === "market") return "The feed is late: no market orders.";
     return "";
+  }
+
+  /** Whether a venue is the shown symbol's: of several accounts the symbol names its own. @param {string} id */
+  function only(id) {
+    const at = String(store.get("symbol") ?? "").split("@")[1];
+    const first = store.value("status")?.venues?.[0]?.id;
+    return id === (at ?? first);
   }
 
   // --- what the server says before ---
@@ -183,7 +223,10 @@ export function mount(root, app) {
     clearTimeout(timer);
     timer = undefined;
     const args = content(false);
-    if (!args) return shown.clear();
+    if (!args) {
+      store.set("failed", []);
+      return shown.clear();
+    }
     timer = setTimeout(async () => {
       timer = undefined;
       const mine = ++asked;
@@ -193,6 +236,7 @@ export function mount(root, app) {
       if (mine !== asked || busy) return;
       // What an order was refused for stands until the ticket is changed; a forecast does not take it back.
       if (!refusal.textContent) for (const f of fields) f.error("");
+      store.set("failed", reply.result?.failed ?? []);
       if (reply.ok) shown.show(reply.result, market());
       else {
         shown.refused(told(reply.error));
@@ -219,13 +263,18 @@ export function mount(root, app) {
     const symbol = store.get("symbol");
     if (!now) return;
     const least = now.min_amount ?? now.amount_step;
+    const { cost, ...asked } = content(false) ?? {};
     const args = {
-      ...(content(false) ?? {
-        symbol,
-        side,
-        type: type.value,
-        ...(PRICED.has(type.value) ? { price: price.value } : {}),
-      }),
+      ...(asked.symbol
+        ? asked
+        : {
+            symbol,
+            side,
+            type: type.value,
+            ...(PRICED.has(type.value) ? { price: price.value } : {}),
+            ...(TRIGGERED.has(type.value) ? { stop_price: stop.value } : {}),
+            ...(type.value === "trailing_stop" ? { [`trailing_${trailBy.value}`]: trail.value } : {}),
+          }),
       amount: least,
     };
     if (PRICED.has(type.value) && !isDecimal(price.value)) return price.error("needed for this");
@@ -234,6 +283,7 @@ export function mount(root, app) {
     if (!reply.ok || most === undefined || most === null)
       return shown.refused(told(reply.error) || "the server gave no largest amount");
     const part = floorTo(div(mul(most, share), "100", 18), now.amount_step);
+    amountBy.value = "amount";
     amount.set(round(part, decimals(now.amount_step)));
     changed();
   }
@@ -256,10 +306,15 @@ export function mount(root, app) {
     if (!event.repeat) void place();
   });
 
+  let reviewing = false;
   async function place() {
-    if (busy || Date.now() < rested) return;
+    if (busy || reviewing || Date.now() < rested) return;
     const args = content(true);
     if (!args || barred()) return void paint();
+    reviewing = true;
+    const sure = await reviewed(args, app);
+    reviewing = false;
+    if (!sure || busy || barred()) return void paint();
     const id = intent.id(args);
     busy = true;
     followed = null;
@@ -304,6 +359,7 @@ export function mount(root, app) {
     }
     intent.settle("not_done");
     text(refusal, told(reply.error));
+    store.set("refusal", reply.error);
     mark(reply);
   }
 
@@ -318,7 +374,8 @@ export function mount(root, app) {
   /** @param {Reply} reply */
   function mark(reply) {
     for (const { field: name, message } of reply.error?.details?.fields ?? []) {
-      fields.find((f) => f.name === name)?.error(message);
+      const own = name === "cost" ? "amount" : /^trailing_/.test(name) ? "trailing_amount" : name;
+      fields.find((f) => f.name === own)?.error(message);
     }
     const near = reply.error?.details?.nearest;
     if (Array.isArray(near)) text(reason, `Nearest on the grid: ${near.join(" or ")}`);
@@ -329,7 +386,9 @@ export function mount(root, app) {
     const m = market();
     const filled = result.filled && cmp(result.filled, "0") > 0;
     const at = result.average ? ` at ${money(result.average, decimals(m?.price_tick ?? "0.01"))}` : "";
-    const what = `${args.side} ${onStep(args.amount, m?.amount_step)} ${m?.base ?? ""}`;
+    const what = args.amount
+      ? `${args.side} ${onStep(args.amount, m?.amount_step)} ${m?.base ?? ""}`
+      : `${args.side} ${m?.base ?? ""} for ${money(args.cost)} ${m?.quote ?? ""}`;
     const again = result.duplicate ? " (the same order as before: nothing was sent twice)" : "";
     if (result.status === "filled") return `Filled: ${what}${at}${again}`;
     if (result.status === "open" && filled)
@@ -385,13 +444,21 @@ export function mount(root, app) {
     until.root.hidden = tif.value !== "GTD" || kind === "market";
     leverage.root.hidden = !m || m.type === "spot";
     post.disabled = !PRICED.has(kind);
-    for (const f of [price, stop, trail, loss, profit]) f.unit(m?.settle ?? m?.quote ?? "");
-    amount.unit(m?.type !== undefined && m.type !== "spot" ? "contracts" : (m?.base ?? ""));
+    const currency = m?.settle ?? m?.quote ?? "";
+    for (const f of [price, stop, loss, profit]) f.unit(currency);
+    const contracts = m?.type !== undefined && m.type !== "spot";
+    choices(amountBy, [contracts ? "contracts" : (m?.base ?? ""), currency]);
+    amountBy.disabled = !costs();
+    if (!costs()) amountBy.value = "amount";
+    choices(trailBy, [currency, "%"]);
     leverage.unit("×");
     const why = barred();
-    const what =
-      amount.value && isDecimal(amount.value)
-        ? ` ${onStep(amount.value, m?.amount_step)} ${m?.base ?? ""}`
+    const ready = content(false);
+    const size = ready?.amount ?? (byCost() ? undefined : amount.value);
+    const what = ready?.cost
+      ? ` ${m?.base ?? ""} for ${grouped(ready.cost)} ${currency}`
+      : size && isDecimal(size)
+        ? ` ${onStep(size, m?.amount_step)} ${m?.base ?? ""}`
         : ` ${symbol ?? ""}`;
     const at =
       kind === "limit" && isDecimal(price.value)
@@ -401,7 +468,7 @@ export function mount(root, app) {
           : ` (${words(kind)})`;
     text(submit, busy ? "Sending…" : `${side === "buy" ? "Buy" : "Sell"}${what}${at}`);
     cls(submit, `submit ${side}`);
-    submit.disabled = busy || why !== "" || content(false) === null;
+    submit.disabled = busy || why !== "" || ready === null;
     if (why) text(reason, why);
     else text(reason, warning());
   });
@@ -416,9 +483,10 @@ export function mount(root, app) {
       if (wide) return `The price is ${percent(gap, { plus: true })} from the last trade.`;
     }
     const other = side === "buy" ? book?.asks : book?.bids;
-    if (other && isDecimal(amount.value)) {
+    const size = content(false)?.amount;
+    if (other && size) {
       const near = other.slice(0, 5).reduce((sum, [, a]) => add(sum, a), "0");
-      if (cmp(mul(near, "0.1"), amount.value) < 0) return "The amount is more than a tenth of the five best levels.";
+      if (cmp(mul(near, "0.1"), size) < 0) return "The amount is more than a tenth of the five best levels.";
     }
     return "";
   }
@@ -439,12 +507,15 @@ export function mount(root, app) {
   store.watch(["fill"], () => {
     const filled = store.get("fill");
     if (!filled) return;
-    if (TRIGGERED.has(type.value) && type.value === "stop") stop.set(filled.price);
+    if (type.value === "stop" || type.value === "take_profit") stop.set(filled.price);
     else {
       if (type.value === "market" || type.value === "trailing_stop") type.value = "limit";
       price.set(filled.price);
     }
-    if (filled.amount) amount.set(filled.amount);
+    if (filled.amount) {
+      amountBy.value = "amount";
+      amount.set(filled.amount);
+    }
     changed();
   });
   onKey("b", "side: buy", () => turn("buy"));
@@ -457,4 +528,12 @@ export function mount(root, app) {
     changed();
     (kind === "limit" ? price : amount).focus();
   }
+}
+
+/** Names of the units of a choice. @param {HTMLSelectElement} select @param {string[]} names */
+function choices(select, names) {
+  names.forEach((name, i) => {
+    const option = select.options[i];
+    if (option) text(option, name);
+  });
 }

@@ -57,6 +57,17 @@ async def test_fees_and_client_ids_of_the_stream_are_those_of_the_answers() -> N
         assert {row.venue_client_id for row in seen(world, resting)} == {resting.venue_client_id}
 
 
+async def test_more_fills_and_ended_orders_than_a_short_page_holds_are_all_found() -> None:
+    """R1: a page of 25 rows, Bitfinex's own, was taken for the last: fills were lost, ended orders called absent."""
+    async with world_of() as world:
+        asked = [await placed(world, f"f-{number}") for number in range(30)]
+        first = await world.venue.find(replace(asked[0], exchange_order_id=None))
+
+        assert len(await world.venue.fills(0)) == 30
+        assert first is not None
+        assert first.status is Status.FILLED
+
+
 async def test_a_refusal_is_certain_and_says_nothing_about_the_key() -> None:
     async with world_of() as world:
         with pytest.raises(VenueRejected) as refused:

@@ -86,6 +86,18 @@ async def test_a_spot_order_that_waits_for_a_price_is_canceled_before_and_after_
         assert found.status is Status.CANCELED
 
 
+@pytest.mark.parametrize("kind", [OrderType.STOP, OrderType.TAKE_PROFIT])
+async def test_of_a_contract_it_is_known_what_an_order_waits_for(kind: OrderType) -> None:
+    async with desk(types=("swap",)) as world:
+        # In the money's direction for the one, against it for the other.
+        trigger = "50000" if kind is OrderType.STOP else "70000"
+        await placed(world, "p", symbol=SWAP, position_type="swap")
+        fields = {"symbol": SWAP, "position_type": "swap", "reduce_only": True}
+        await placed(world, "t", "sell", type=kind, stop_price=trigger, **fields)
+
+        assert [row.type for row in await world.venue.open_orders()] == [kind.value]
+
+
 async def test_fills_of_more_than_a_week_are_asked_for_week_by_week() -> None:
     async with desk() as world:
         await placed(world, "a")

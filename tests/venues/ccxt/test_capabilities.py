@@ -34,8 +34,10 @@ def test_a_stream_is_had_by_the_first_way_there_is(
 @pytest.mark.parametrize(
     ("has", "name", "expected"),
     [
-        ({"editOrder": "emulated"}, "amend", "native"),
-        ({"cancelOrder": True}, "amend", "derived"),
+        ({"editOrder": True}, "amend", "native"),
+        # R1: it was said to be made from cancel and place, and every such amend is refused.
+        ({"editOrder": "emulated"}, "amend", "unsupported"),
+        ({"cancelOrder": True}, "amend", "unsupported"),
         ({"createTriggerOrder": True}, "stop", "native"),
         ({"createMarketOrder": True}, "stop", "derived"),
         ({}, "leverage", "unsupported"),

@@ -104,6 +104,17 @@ async def test_half_a_second_warns_and_two_refuse(
         clock.check()
 
 
+async def test_an_answer_that_was_long_on_its_way_is_no_wrong_clock() -> None:
+    told = Told()
+    measured = offset(Exchange(0, 5_000), told)
+    await measured.measure()
+
+    assert measured.ms is not None
+    assert abs(measured.ms) > 2_000
+    assert not measured.refuses
+    assert told.alerts == []
+
+
 async def test_an_exchange_without_a_window_takes_what_it_is_sent() -> None:
     clock = offset(Exchange(10_000), window=False)
     await clock.measure()

@@ -296,6 +296,10 @@ def test_a_key_that_is_not_accepted_is_told_from_everything_else() -> None:
     assert denied(ccxt.PermissionDenied("x"))
     assert denied(ccxt.AccountNotEnabled("x"))
     assert not denied(ccxt.NetworkError("x"))
+    # A socket's number that a request has overtaken is no fault of the key (ccxt gives it this class).
+    assert not denied(
+        ccxt.AuthenticationError('{"event":"auth","code":10114,"msg":"nonce: small"}')
+    )
 
 
 def test_one_code_for_every_refusal_does_not_say_that_the_key_is_bad() -> None:

@@ -345,3 +345,12 @@ def test_a_key_of_several_lines_is_found_line_by_line() -> None:
     redact = Redaction([Secret(f"-----BEGIN EC PRIVATE KEY-----\n{line}\n-----END-----")])
 
     assert line not in redact(f"what is {line} for")
+
+
+@pytest.mark.parametrize("name", ["privateKey", "walletAddress", "secret"])
+def test_a_secret_is_no_option(name: str) -> None:
+    """R1: it was taken, shown by `repr`, not redacted, and without effect."""
+    with pytest.raises(Refused, match="is a secret and no option") as caught:
+        account_of(VenueSettings(id="hyperliquid", options={name: "0x" + "deadbeef" * 8}))
+
+    assert "deadbeef" not in str(caught.value)

@@ -6,8 +6,17 @@ from typing import Any
 
 import pytest
 
+from realtime.model.errors import Refused
 from realtime.venues.ccxt.account import Account, Secret
-from realtime.venues.ccxt.permissions import AGAIN_S, READERS, UNTOLD, Permissions, vet, warn
+from realtime.venues.ccxt.permissions import (
+    AGAIN_S,
+    READERS,
+    UNTOLD,
+    Permissions,
+    check,
+    vet,
+    warn,
+)
 
 
 ANSWERS: list[tuple[str, Any, Permissions]] = [
@@ -115,6 +124,33 @@ class Bybit:
         if self.asked == 2:
             raise KeyError("result")  # ccxt's parsers raise so at a row of another shape
         return ANSWERS[1][1]
+
+
+@pytest.mark.parametrize(
+    ("account", "withdraw", "refused"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({}, None, False),  # the exchange does not tell
+        ({"sandbox": True}, True, False),
+        ({"allow_withdrawal_key": "1234"}, True, False),
+        ({"allow_withdrawal_key": "***1234"}, True, False),
+        ({"allow_withdrawal_key": "4321"}, True, True),
+        ({"allow_withdrawal_key": "4"}, True, True),  # that is no name of a key
+    ],
+)
+def test_a_key_that_can_withdraw_does_not_trade_unless_it_is_named(
+    account: dict[str, Any],
+    withdraw: bool | None,  # noqa: FBT001 - of a table
+    refused: bool,  # noqa: FBT001 - of a table
+) -> None:
+    made = Account(id="bybit", exchange="bybit", key=Secret("a-long-enough-key-1234"), **account)
+    found = Permissions(trade=True, withdraw=withdraw)
+    if refused:
+        with pytest.raises(Refused, match=r"allow_withdrawal_key: the key .*1234 .*can withdraw"):
+            check(made, found)
+    else:
+        check(made, found)
 
 
 async def test_a_key_is_asked_about_until_it_is_told_and_once() -> None:

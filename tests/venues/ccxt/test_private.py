@@ -590,3 +590,15 @@ def test_what_a_venue_has_no_word_for_is_refused_before_it_is_sent(
         words(name, made, **has)
 
     assert raised.value.code is Code.NOT_SUPPORTED
+
+
+def test_a_price_that_an_amend_may_have_changed_is_not_remembered() -> None:
+    """A row without a price, behind an amend without an answer, brought the old price back."""
+    book = rows("kraken")
+    book.order(ORDER | {"status": "open"}, now=1)
+    book.amending("x-1")
+    later = {name: value for name, value in ORDER.items() if name != "price"}
+    seen = book.order(later | {"status": "open"}, now=2)
+
+    assert seen is not None
+    assert seen.price is None

@@ -1,17 +1,23 @@
 """The real ccxt client against a Binance on the loopback."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
+from aiohttp import web
 
 from realtime.model.errors import Code, Refused, VenueRejected
 from realtime.model.market import BookDelta, BookSnapshot, Stale, Ticker, Trade
 from realtime.venues.ccxt.account import Account
+from realtime.venues.ccxt.exchange import rebase
+from realtime.venues.ccxt.markets import Read
 from realtime.venues.ccxt.public import PublicData
 from tests.venues.ccxt.spot import Spot, listing, spot, until
 
@@ -122,6 +128,28 @@ async def test_a_ticker_without_a_book_has_the_venues_own_top() -> None:
 
         (ticker,) = reader.of(Ticker)
         assert (ticker.bid, ticker.bid_amount, ticker.ask_amount) == ("100.00", "1.25", "0.75")
+
+
+async def test_a_trade_makes_no_ticker_of_a_book_that_is_not_followed() -> None:
+    """R1: without a book a trade broke its frame, and behind one that had ended it told that book's old prices."""
+    async with reading("ticker", "trades") as reader:
+        venue, data = reader.venue, reader.data
+        await venue.send(venue.ticker("100.00"))
+        await until(lambda: reader.of(Ticker))
+        await venue.send(venue.trade(1, "100.10", "1.0", ms()))
+        await until(lambda: len(reader.of(Trade)) == 1)
+        assert data.faults == 0
+
+        data.want(S, "orderbook", True)
+        await until(lambda: reader.of(BookSnapshot))
+        data.want(S, "orderbook", False)
+        await venue.send(venue.ticker("100.10", bid="90.00"))
+        await until(lambda: reader.of(Ticker)[-1].bid == "90.00")
+        await venue.send(venue.trade(2, "250.10", "1.0", ms()))
+        await until(lambda: len(reader.of(Trade)) == 2)
+
+        assert reader.of(Ticker)[-1].bid == "90.00"
+        assert data.faults == 0
 
 
 async def test_a_ticker_that_nobody_streams_is_folded_from_book_and_trades() -> None:
@@ -393,6 +421,84 @@ async def test_html_in_place_of_a_ticker_is_no_ticker() -> None:
         assert len(reader.of(Ticker)) == 1
 
 
+async def test_a_change_of_very_many_markets_is_one_alert() -> None:
+    """R1: a new fee for 3,000 markets was 3,000 alerts in one step, each of them journaled."""
+    async with spot() as venue:
+        venue.listings = [listing(f"C{n}USDT", f"C{n}", "USDT") for n in range(30)]
+        reader = Reader(venue)
+        data = make(reader)
+        await data.open()
+        found = await data.rest.read()
+        for symbol, market in found.markets.items():
+            found.markets[symbol] = replace(market, taker=Decimal("0.002"))
+        data.update(found)
+        few = {name: m for name, m in found.markets.items() if name not in {"C1/USDT", "C2/USDT"}}
+        data.update(Read(few))
+        await data.close()
+
+        assert {market.taker for market in data.markets.values()} == {Decimal("0.002")}
+        assert reader.notices == ["market_changed", "market_delisted", "market_delisted"]
+
+
+async def test_html_to_one_of_several_questions_is_no_table_of_markets() -> None:
+    """R1: the contracts' host answered a page, ccxt made it an empty list, and the account opened without contracts."""
+    listed = orjson.dumps({"symbols": [listing("BTCUSDT", "BTC", "USDT")]})
+
+    async def answer(request: web.Request) -> web.Response:
+        if "fapi" in request.path:
+            return web.Response(text="<html>")
+        await asyncio.sleep(0.05)  # the good answer is the last one
+        return web.Response(body=listed)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    account = Account(
+        id="main",
+        exchange="binance",
+        types=("spot", "swap"),
+        endpoint=f"http://127.0.0.1:{port}",
+        options={"fetchMarkets": {"types": ["spot", "linear"]}},
+    )
+    data = PublicData(account=account, now=time.time_ns, sleep=asyncio.sleep)
+    try:
+        with pytest.raises(VenueRejected, match="not JSON"):
+            await data.open()
+    finally:
+        await data.close()
+        await runner.cleanup()
+
+    assert not data.markets
+
+
+async def test_a_socket_that_is_being_dialled_is_no_proof_of_life() -> None:
+    """R1: while a dial hung, the venue was called alive twice a second."""
+    hole = socket.create_server(("127.0.0.1", 0))  # connects, and says nothing
+    port = hole.getsockname()[1]
+    async with spot() as venue:
+        reader = Reader(venue)
+        data = reader.data = make(reader)
+        await data.open()
+        data.exchange.urls = rebase(data.exchange.urls, f"http://127.0.0.1:{port}")
+        posts: list[Sequence[Any]] = []
+        data.want(S, "trades", True)
+        task = asyncio.create_task(data.run(posts.append))
+        await until(lambda: data.exchange.clients)
+        for _ in range(4):
+            data.look()
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    hole.close()
+
+    assert () not in posts
+
+
 async def test_a_stream_ends_with_its_last_reader_and_so_does_its_socket() -> None:
     async with reading("trades", "ticker") as reader:
         venue, data = reader.venue, reader.data
@@ -411,9 +517,18 @@ async def test_rows_of_monitoring_tell_each_stream() -> None:
 
         assert set(row) == {
             "channel", "symbol", "source", "since_ts", "last_msg_age_ms", "reconnects", "fallbacks",
-            "rest_calls", "messages_per_s", "gaps", "health",
+            "rest_calls", "messages", "messages_per_s", "gaps", "health",
         }  # fmt: skip
-        assert (row["source"], row["health"]) == ("ws", "ok")
+        assert (row["source"], row["health"], row["messages"]) == ("ws", "ok", 1)
+
+        # A row without its shape is counted, and what was counted outlives the stream.
+        await reader.venue.send(reader.venue.trade(2, "0", "1.0", ms()))
+        await until(lambda: reader.data.counted()["refused_rows"])
+        reader.data.want(S, "trades", False)
+        await until(lambda: not reader.data.feeds())
+
+        counted = reader.data.counted()
+        assert (counted["messages"], counted["refused_rows"], counted["unreadable"]) == (1, 1, 0)
 
 
 async def test_bars_fold_nothing_and_come_oldest_first() -> None:

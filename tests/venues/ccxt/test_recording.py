@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from realtime.app import Outside, replaying
+from realtime.app import Outside
 from realtime.emulate import bybit
 from realtime.emulate.quiet import QuietMarket
 from realtime.emulate.serving import serving
@@ -30,6 +30,7 @@ from realtime.makers import on_prices_of
 from realtime.model.errors import Refused, VenueRejected
 from realtime.model.market import SECOND, BookDelta, BookSnapshot, Ticker, Trade
 from realtime.model.orders import Side
+from realtime.outside import replaying
 from realtime.venues.base import Post
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.exchange import Hooks, Many, make

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
+from realtime.emulate.bybit import emulated
 from realtime.emulate.faults import LOST, Fault, Kind
 from realtime.emulate.floor import client_id_of
 from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
+from realtime.model.events import PositionSeen
 from realtime.model.orders import Order, OrderType, Status, TimeInForce
-from tests.venues.ccxt.desk import SWAP, D, Desk, amend, approved, desk, order
+from realtime.venues.ccxt.trading import Trading
+from tests.venues.ccxt.desk import SPOT, SWAP, D, Desk, amend, approved, desk, order, venue_at
 
 
 @pytest.fixture
@@ -145,6 +148,81 @@ async def test_a_number_that_ccxt_would_change_is_not_sent_and_alarmed() -> None
 
         assert world.alerts == [("critical", "precision_changed")]
         assert held(world, asked) == 0
+
+
+@pytest.mark.parametrize("what", ["no grid", "less than a step", "not there"])
+async def test_a_number_that_ccxt_cannot_write_is_refused_and_ends_nothing(what: str) -> None:
+    """R1: ccxt's own error came through the way out as no error of ours, and ended the process."""
+    async with desk() as world:
+        await world.venue.open_orders()
+        market = world.venue.exchange.markets[SPOT]
+        if what == "no grid":
+            market["precision"]["amount"] = None
+        if what == "not there":
+            del world.venue.exchange.markets[SPOT]
+        amount = "0.0000001" if what == "less than a step" else "0.01"
+        with pytest.raises(Refused) as raised:
+            await world.venue.submit(approved(order("a-1", price="60000", amount=amount)))
+
+        assert raised.value.code is Code.INVALID
+        assert "cannot be written" in raised.value.message
+
+
+async def test_a_list_that_may_go_on_says_no_of_no_order() -> None:
+    """R1: at a venue whose pages we do not know, an order behind the first 20 rows was called absent while it rested."""
+    async with (
+        emulated(balances={"USDT": 100_000}) as server,
+        venue_at("bybiteu", server, server.key, server.secret) as world,
+    ):
+        resting = [order(f"p-{number}", price="50000", amount="0.001") for number in range(25)]
+        for each in resting:
+            await world.venue.submit(approved(each))
+        with pytest.raises(VenueUnknown, match="more orders"):
+            await world.venue.find(resting[0])
+
+        assert await world.venue.find(resting[-1])
+
+
+async def test_contracts_of_every_coin_are_asked_for() -> None:
+    """R1: ccxt asks Bybit for what is settled in USDT alone; orders and positions in USDC were never listed."""
+    async with desk(types=("swap",)) as world:
+        linear = world.venue.markets[SWAP]
+        markets: Any = world.venue.public.markets
+        markets["BTC/USDC:USDC"] = replace(
+            linear, symbol="BTC/USDC:USDC", quote="USDC", settle="USDC"
+        )
+        asked: list[str] = []
+        world.venue.exchange.hooks.hooks[0].request = lambda _method, url: asked.append(url)
+        await world.venue.open_orders()
+        await world.venue.positions()
+
+        for path in ("order/realtime", "position/list"):
+            coins = [url.partition("settleCoin=")[2][:4] for url in asked if path in url]
+            assert coins == ["USDC", "USDT"]
+
+
+async def test_the_side_that_is_held_counts_and_both_are_no_position() -> None:
+    """R1: of a venue's two sides of one contract the later row counted, which may be the empty one."""
+    async with desk(types=("swap",)) as world:
+        trading = world.venue.trading
+        row = {"symbol": SWAP, "info": {}, "side": "long", "contracts": 2.0, "entryPrice": 6e4}
+        empty = row | {"side": None, "contracts": 0.0}
+        short = row | {"side": "short"}
+        for rows, amount in (([row, empty], D(2)), ([empty, row], D(2)), ([empty, empty], D(0))):
+            assert one_way(trading, rows).position.amount == amount
+        with pytest.raises(VenueUnknown, match="hedge"):
+            one_way(trading, [row, short])
+
+
+def one_way(trading: Trading, rows: list[dict[str, Any]]) -> PositionSeen:
+    """Fold the rows of one contract."""
+    seen: PositionSeen | None = None
+    for row in rows:
+        made = trading.rows.position(row, now=1)
+        assert made is not None
+        seen = trading._one_way(made, seen)
+    assert seen is not None
+    return seen
 
 
 async def test_a_clock_that_is_wrong_signs_nothing() -> None:

@@ -10,6 +10,7 @@ from realtime.model.errors import Code, VenueRejected, VenueUnknown
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen
 from realtime.model.orders import Status
 from realtime.venues.base import Remote, Venue
+from realtime.venues.ccxt.exchange import rebase
 from tests.venues.ccxt.desk import SPOT, SWAP, D, Desk, approved, desk, order, until
 
 
@@ -101,6 +102,36 @@ async def test_a_socket_that_is_closed_is_dialed_again_and_everything_is_compare
 
         assert [trusted for trusted, _ in world.trust][:2] == [False, True]
         assert world.alerts == []
+
+
+@pytest.mark.slow
+async def test_a_private_socket_that_is_half_open_is_noticed_within_ten_seconds() -> None:
+    """S8, R1: answers by REST hid it, and ccxt's own keep-alive takes minutes."""
+    async with desk(running=True) as world:
+        await subscribed(world)
+        await until(lambda: any(socket.pongs for socket in world.venue._sockets.values()), 8)
+        world.server.faults.strike("private", Fault(Kind.HALF_OPEN))
+        await until(lambda: any(stream.lost for stream in world.venue._streams.values()), 10)
+
+
+async def test_answers_to_questions_do_not_bring_a_stream_back() -> None:
+    """R1: while no socket could be dialled, each answer by REST ended the polls that stood in for the stream."""
+    async with desk(running=True, speed=20) as world:
+        await subscribed(world)
+        urls = world.venue.exchange.urls["api"]
+        urls["ws"] = rebase(urls["ws"], "http://127.0.0.1:9")  # nobody listens there
+        world.server.faults.strike("private", Fault(Kind.CLOSE, code=1012))
+        streams = world.venue._streams
+        await until(lambda: all(stream.lost for stream in streams.values()))
+        for _ in range(14):
+            await world.venue.open_orders()
+            await asyncio.sleep(0.1)
+            world.venue.look()
+
+        assert [stream.reconnects for stream in streams.values()] == [0] * len(streams)
+        assert all(stream.polls > 3 for stream in streams.values() if stream.name == "orders")
+        assert {row["source"] for row in world.venue.private_rows()} == {"poll"}
+        assert world.trust == []
 
 
 async def test_a_key_that_is_not_accepted_is_said_once_and_is_no_storm() -> None:

@@ -22,7 +22,12 @@ FILES = [
     pytest.param("binance-spot-synthetic.jsonl.gz", 116, id="spot, synthetic"),
     pytest.param("binance-usdm-synthetic.jsonl.gz", 116, id="usd-m, synthetic"),
     pytest.param("binance-spot-btcusdt-20240808.jsonl.gz", 3449, id="spot, recorded"),
-    pytest.param("binance-usdm-ethusdt-20240808.jsonl.gz", 6580, id="usd-m, recorded"),
+    pytest.param(
+        "binance-usdm-ethusdt-20240808.jsonl.gz",
+        6580,
+        id="usd-m, recorded",
+        marks=pytest.mark.slow,
+    ),
 ]
 
 

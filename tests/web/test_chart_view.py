@@ -1,0 +1,201 @@
+"""Stories of the chart against the real server: overlays, shut hours, order lines, the plain chart, one time zone."""
+
+import base64
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.web.conftest import Desk
+from tests.web.test_real import Server, place
+
+
+pytestmark = pytest.mark.browser
+
+
+def call(server: Server, op: str, **arguments: object) -> dict[str, Any]:
+    """An op over HTTP; its result."""
+    answer = httpx.post(f"{server.address}api/{op}", json=arguments).json()
+    assert answer["ok"], answer
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("chart"))
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def real(browser: Browser, server: Server) -> Iterator[Desk]:
+    made = Desk(browser, server.address)
+    yield made
+    made.close()
+    assert made.watch.faults == []
+
+
+def overlaid(page: Page, *names: str) -> Page:
+    """The page with these overlays on, which a fresh one has not."""
+    for name in names:
+        page.click(f"[data-overlay={name}][aria-pressed=false]")
+    return page
+
+
+def ink(page: Page) -> float:
+    """How bright the chart is, all in all: what is drawn on it, as a screenshot has it."""
+    shot = page.locator(".chart-box").screenshot()
+    mean: float = page.evaluate(
+        """async (base64) => {
+          const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+          const image = await createImageBitmap(new Blob([bytes]));
+          const pen = new OffscreenCanvas(image.width, image.height).getContext('2d');
+          pen.drawImage(image, 0, 0);
+          const { data } = pen.getImageData(0, 0, image.width, image.height);
+          let sum = 0;
+          for (let i = 0; i < data.length; i += 4) sum += data[i] + data[i + 1] + data[i + 2];
+          return sum / data.length;
+        }""",
+        base64.b64encode(shot).decode(),
+    )
+    return mean
+
+
+def until(page: Page, more: float) -> None:
+    """Waits until the chart is brighter than that."""
+    for _ in range(40):
+        if ink(page) > more:
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"the chart is no brighter than {more}")
+
+
+@pytest.mark.slow
+def test_averages_and_gaps_switch_on_and_off_and_are_the_servers(
+    real: Desk, server: Server
+) -> None:
+    page = overlaid(real.open(), "ema")
+    averages = page.locator(".averages")
+    expect(averages).to_contain_text(re.compile(r"EMA 12\s[\d,.]+\s+EMA 26\s[\d,.]+"))
+    told = call(
+        server, "indicator.compute", name="ema", params={"length": 12}, symbol="BTC/USDT",
+        timeframe="1m", limit=300,
+    )  # fmt: skip
+    shown = float((averages.inner_text().split()[2]).replace(",", ""))
+    assert abs(shown / told["values"][-1][1] - 1) < 0.01
+    page.click("[data-overlay=ema]")
+    expect(averages).to_have_text("")
+    expect(page.locator("[data-overlay=ema]")).to_have_attribute("aria-pressed", "false")
+    page.select_option("#symbol", "ETH/USDT")
+    page.click("[data-frame='5m']")
+    page.click("[data-overlay=fvg]")
+    expect(page.locator("[data-overlay=fvg]")).to_have_attribute("aria-pressed", "true")
+    zones = call(server, "indicator.fvg", symbol="ETH/USDT", timeframe="5m", limit=500)["zones"]
+    assert zones
+    page.reload()
+    page.locator(".dot.live").wait_for()
+    expect(page.locator("[data-overlay=fvg]")).to_have_attribute("aria-pressed", "true")
+    page.click("[data-overlay=fvg]")
+    page.click("[data-overlay=ema]")
+    expect(averages).to_contain_text("EMA 26")
+
+
+def test_an_order_line_is_dragged_to_amend_and_goes_back_when_it_is_left_or_refused(
+    real: Desk, server: Server
+) -> None:
+    page = real.open()
+    place(page, "buy", "limit", "0.002", 0.999)
+    grip = page.locator(".grip")
+    expect(grip).to_have_text("buy 0.00200")
+    (order,) = (r for r in server.rows("orders").values() if r["status"] == "open")
+
+    def drag(by: float) -> None:
+        box = grip.bounding_box()
+        assert box
+        x, y = box["x"] + 12, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x, y + by / 2)
+        page.mouse.move(x, y + by)
+
+    drag(25)
+    expect(grip).to_have_class(re.compile("pending"))
+    page.keyboard.press("Escape")
+    page.mouse.up()
+    expect(grip).not_to_have_class(re.compile("pending"))
+    assert server.rows("orders")[order["id"]]["price"] == order["price"]
+
+    drag(25)
+    page.mouse.up()
+    expect(page.locator("dialog h2")).to_have_text("Amend buy BTC/USDT?")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    assert server.rows("orders")[order["id"]]["price"] == order["price"]
+
+    drag(25)
+    page.mouse.up()
+    new = page.locator("dialog dd").nth(2).inner_text().replace(",", "")
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog")).to_have_count(0)
+    expect(grip).not_to_have_class(re.compile("pending"))
+    now = server.rows("orders")[order["id"]]
+    assert Decimal(now["price"]) == Decimal(new) < Decimal(order["price"])
+    assert Decimal(now["price"]) % Decimal("0.01") == 0
+
+    drag(20)
+    call(server, "order.cancel", order_id=order["id"])
+    page.mouse.up()
+    if page.locator("dialog").count():
+        page.keyboard.press("Enter")
+    expect(grip).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_shut_hours_are_shaded_and_axis_and_page_have_one_time_zone(
+    real: Desk, server: Server
+) -> None:
+    page = overlaid(real.open(), "ema", "hours")
+    expect(page.locator(".chart-foot")).to_contain_text("Europe/Stockholm")
+    page.click("[data-frame='1h']")
+    expect(page.locator(".averages")).to_contain_text("EMA 12")
+    page.wait_for_timeout(500)
+    before = ink(page)
+    hour = datetime.now(UTC).hour
+    call(server, "trading_window.set", patch={"start_hour": hour, "end_hour": hour + 1})
+    until(page, before * 1.05)
+    page.click("[data-overlay=hours]")
+    page.wait_for_timeout(300)
+    assert ink(page) < before * 1.05
+    call(server, "trading_window.set", patch={"start_hour": 0, "end_hour": 24})
+    page.click(".zone")
+    expect(page.locator(".chart-foot")).to_contain_text("UTC")
+    newest = page.locator("#price caption + thead + tbody tr, #price tbody tr").first
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:00", newest.inner_text())
+
+
+@pytest.mark.slow
+def test_the_plain_chart_shows_the_same_averages_lines_and_grips(real: Desk) -> None:
+    page = real.open(wait=False)
+    page.route("**/vendor/**", lambda route: route.abort())
+    real.watch.forgiven = ("ERR_FAILED", "vendor")
+    page.reload()
+    page.locator(".dot.live").wait_for()
+    expect(page.locator(".chart-note")).to_contain_text("Plain chart")
+    overlaid(page, "ema")
+    expect(page.locator(".averages")).to_contain_text("EMA 26")
+    place(page, "buy", "limit", "0.002", 0.9995)
+    expect(page.locator(".grip:visible")).to_have_count(1)
+    before = ink(page)
+    page.click("[data-overlay=volume]")
+    page.wait_for_timeout(300)
+    assert ink(page) < before
+    page.locator("body").press("Shift+X")
+    page.click("dialog .button.danger")
+    expect(page.locator(".grip")).to_have_count(0)
