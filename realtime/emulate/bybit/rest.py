@@ -292,9 +292,7 @@ class Rest:
 
     def _query_api(self, account: str, _params: Params) -> Row:
         customer = next(
-            customer
-            for customer in self._floor.customers.values()
-            if customer.account == account
+            customer for customer in self._floor.customers.values() if customer.account == account
         )
         return {
             "id": "1",
