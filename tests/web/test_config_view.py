@@ -57,6 +57,7 @@ def field(page: Page, path: str) -> Locator:
     return page.locator(f"[data-path='{path}']")
 
 
+@pytest.mark.slow
 def test_edits_are_judged_shown_as_old_and_new_saved_once_and_rolled_back(
     real: Desk, server: Server
 ) -> None:

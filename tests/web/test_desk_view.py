@@ -32,6 +32,7 @@ def real(browser: Browser, server: Server) -> Iterator[Desk]:
     assert made.watch.faults == []
 
 
+@pytest.mark.slow
 def test_a_refusal_is_said_short_before_and_its_gauge_is_marked(real: Desk) -> None:
     page = real.open()
     page.select_option("#ticket-type", "market")
@@ -174,6 +175,7 @@ def test_axe_finds_nothing_in_both_themes_with_orders_positions_and_every_overla
         assert findings(page, axe) == [], theme
 
 
+@pytest.mark.slow
 def test_nothing_is_wider_than_the_screen_and_the_book_has_both_sides(real: Desk) -> None:
     page = real.open(width=375, height=812)
     for width, height in ((375, 812), (768, 1024), (1440, 620), (1440, 900), (2560, 1440)):

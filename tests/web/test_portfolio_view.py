@@ -53,6 +53,7 @@ def target(page: Page, symbol: str, percent: str) -> None:
     row.locator("input").fill(percent)
 
 
+@pytest.mark.slow
 def test_a_method_spreads_and_the_plan_is_looked_at_before_it_is_sent(
     real: Desk, server: Server, axe: str
 ) -> None:

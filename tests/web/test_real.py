@@ -130,6 +130,7 @@ def agree(page: Page, server: Server) -> None:
     assert all(balances[key]["total"] in text for key, text in shown(page, "balances").items())
 
 
+@pytest.mark.slow
 def test_halt_is_the_servers_seen_by_every_page_and_ended_by_resume(
     real: Desk, server: Server
 ) -> None:

@@ -17,6 +17,7 @@ from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.clock import Offset, has_window
 from realtime.venues.ccxt.exchange import Hooks
 from realtime.venues.ccxt.keys import fingerprint
+from realtime.venues.ccxt.kin import kin
 from realtime.venues.ccxt.nonces import Ledger, Nonces, unit_of, wants_rising
 from realtime.venues.ccxt.way import Lane, Tell, Way, lane, limit_of
 
@@ -140,7 +141,7 @@ class Calls(Hooks):
         account = self._account
         window_ms = float(exchange.rollingWindowSize or 0)
         if account.has_keys:
-            window_ms = max(window_ms, COUNTERS.get(exchange.id, 0.0))
+            window_ms = max(window_ms, COUNTERS.get(kin(exchange.id), 0.0))
         self.way = Way(
             account.id,
             limit_of(rate_limit_ms=float(exchange.rateLimit), window_ms=window_ms),

@@ -17,6 +17,7 @@ import orjson
 
 from realtime.model.errors import Code, Failure, VenueRejected, VenueUnknown
 from realtime.venues.ccxt.exchange import Sent
+from realtime.venues.ccxt.kin import kin
 
 
 class Kind(StrEnum):
@@ -304,7 +305,7 @@ def classify(
     details: dict[str, object] = {"class": names[0], "venue_message": text}
     if answer.code is not None:
         details["venue_code"] = answer.code
-    codes, code = VENUES.get(exchange_id, Codes()), answer.code
+    codes, code = VENUES.get(kin(exchange_id), Codes()), answer.code
     if denied(error) and not (code is not None and codes.certain(code)):
         details["denied"] = (
             True  # Bitfinex has one code for all refusals, and ccxt calls it a denial

@@ -11,6 +11,7 @@ from typing import Any, Final
 from realtime.model.errors import Failure, invalid
 from realtime.venues.ccxt.account import SHOWN, Account
 from realtime.venues.ccxt.calls import reading
+from realtime.venues.ccxt.kin import kin
 from realtime.venues.ccxt.way import Tell
 
 
@@ -116,9 +117,10 @@ async def permissions(exchange: Any, name: str) -> Permissions:
     Raises:
         VenueUnknown: The question failed.
     """
-    if exchange.id not in READERS:
+    known = READERS.get(kin(exchange.id))
+    if known is None:
         return UNTOLD
-    endpoint, read = READERS[exchange.id]
+    endpoint, read = known
     answer = await reading(getattr(exchange, endpoint), name)
     try:
         return read(answer)

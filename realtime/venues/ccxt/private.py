@@ -17,6 +17,7 @@ from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, 
 from realtime.model.market import MS, SECOND, ZERO, Market
 from realtime.model.orders import Order, OrderType, Side, Status, TimeInForce, TriggerBy
 from realtime.venues.ccxt import mended
+from realtime.venues.ccxt.kin import kin
 
 
 LAG: Final = 3 * SECOND
@@ -598,7 +599,7 @@ def asked(order: Order, market: Market, exchange: Any, ids: ClientIds) -> Asked:
     Raises:
         Refused: `not_supported`, before anything is sent; an attached leg is then emulated (B5).
     """
-    words = WORDS.get(exchange.id, Words())
+    words = WORDS.get(kin(exchange.id), Words())
     params: dict[str, Any] = {words.client_id: ids.theirs(order.venue_client_id)}
     if order.post_only:
         params["postOnly"] = True

@@ -34,6 +34,7 @@ from realtime.venues.ccxt.asking import ANSWER_S, DEPTH, LONGEST, Rest
 from realtime.venues.ccxt.books import NATIVE
 from realtime.venues.ccxt.capabilities import matrix
 from realtime.venues.ccxt.exchange import Hooks, Many, faults, make
+from realtime.venues.ccxt.kin import kin
 from realtime.venues.ccxt.taking import RESNAP_S, Taking, Tap, nowhere
 from realtime.venues.ccxt.watch import DEAD_S, Feed, Socket, backoff, differences, unheard_of
 from realtime.venues.ccxt.way import Tell
@@ -160,7 +161,7 @@ class PublicData(Taking):
             undo.pop_all()
         self.markets.update(found.markets)
         self.left_out.update(found.left_out)
-        maker = NATIVE.get(account.exchange)
+        maker = NATIVE.get(kin(account.exchange))
         self._native = None if maker is None else maker(self.markets.values())
         self._reload_at = self._clock() + self._reload_s
 

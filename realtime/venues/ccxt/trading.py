@@ -25,6 +25,7 @@ from realtime.venues.base import Leave, Now
 from realtime.venues.ccxt import private
 from realtime.venues.ccxt.errors import LONGEST, Exists, classify
 from realtime.venues.ccxt.exchange import Sent, faults, sending
+from realtime.venues.ccxt.kin import kin
 from realtime.venues.ccxt.private import Asked, ClientIds, Rows, Words, unsupported
 from realtime.venues.ccxt.way import LANE, Lane, Tell
 
@@ -178,8 +179,9 @@ class Trading:
         leave: Leave = lambda _approved: None,
     ) -> None:
         self.exchange = exchange
-        self.ids = ClientIds.of(exchange.id)
-        self.rows = Rows(venue=venue, exchange=exchange.id, markets=markets, ids=self.ids)
+        self._kin = kin(exchange.id)
+        self.ids = ClientIds.of(self._kin)
+        self.rows = Rows(venue=venue, exchange=self._kin, markets=markets, ids=self.ids)
         self._markets = markets
         self._types = tuple(types)
         self._now = now
@@ -188,10 +190,10 @@ class Trading:
         self._check_clock = check_clock
         self._again = again or once
         self._leave = leave
-        self._words = private.WORDS.get(exchange.id, Words())
-        self._look_up = LOOK_UPS.get(exchange.id, LookUp())
-        self._page = LENGTHS.get(exchange.id, LEAST)
-        self._length = self._page if exchange.id in TOLD else None
+        self._words = private.WORDS.get(self._kin, Words())
+        self._look_up = LOOK_UPS.get(self._kin, LookUp())
+        self._page = LENGTHS.get(self._kin, LEAST)
+        self._length = self._page if self._kin in TOLD else None
         self.proof = Proof(("one",) if self._look_up.one is not None else ("working", "ended"))
         # Where this account has been: symbols with orders, currencies and positions once told.
         self.symbols: set[str] = set()
@@ -317,7 +319,7 @@ class Trading:
         self._check_clock()
         if exchange.has.get("editOrder") is not True:
             raise unsupported(exchange, "amends; cancel the order and place another")
-        replaces = exchange.id in REPLACING
+        replaces = self._kin in REPLACING
         if replaces and order.filled:
             raise Refused(
                 Code.NOT_SUPPORTED,
@@ -357,7 +359,7 @@ class Trading:
         if row is None:
             raise VenueUnknown(f"{exchange.id} says that {order.client_order_id} exists already")
         ack = self._ack(row, order)
-        if exchange.id in KEEPING:
+        if self._kin in KEEPING:
             ack = replace(ack, exchange_order_id=order.exchange_order_id)
         return replace(ack, method="cancel_replace" if replaces else "native")
 
@@ -367,10 +369,9 @@ class Trading:
         Raises:
             VenueRejected: `not_found`, when it has ended or never was.
         """
-        exchange, params = self.exchange, dict[str, Any]()
-        order_id = order.exchange_order_id
+        params, order_id = dict[str, Any](), order.exchange_order_id
         if order_id is None:
-            name = CANCEL_BY.get(exchange.id)
+            name = CANCEL_BY.get(self._kin)
             if name is not None:
                 params[name] = self.ids.theirs(order.venue_client_id)
             else:
@@ -431,10 +432,7 @@ class Trading:
         Returns:
             Whether the venue has one.
         """
-        if (
-            self.exchange.has.get("cancelAllOrdersAfter") is not True
-            or self.exchange.id in NO_TIMER
-        ):
+        if self.exchange.has.get("cancelAllOrdersAfter") is not True or self._kin in NO_TIMER:
             return False
         ms = 0 if seconds is None else int(seconds * 1000)
         await self._call(Lane.CANCEL, lambda: self.exchange.cancel_all_orders_after(ms))
@@ -572,21 +570,21 @@ class Trading:
 
     def _sides(self) -> list[dict[str, Any]]:
         """Name the questions that together list all working orders."""
-        paged: dict[str, Any] = {"paginate": True} if self.exchange.id in PAGED else {}
+        paged: dict[str, Any] = {"paginate": True} if self._kin in PAGED else {}
         several = len(self._types) > 1
         kinds: list[dict[str, Any]] = [
             paged | ({"type": kind} if several else {}) | coin
             for kind in self._types
             for coin in self._coins(kind)
         ]
-        if self._words.triggered_apart and self.exchange.id != "bybit":
+        if self._words.triggered_apart and self._kin != "bybit":
             # Bybit lists both together unless it is asked for one of them.
             kinds += [kind | {"trigger": True} for kind in kinds]
         return kinds
 
     def _coins(self, kind: str) -> list[dict[str, str]]:
         """Name the coins that contracts are settled in, where ccxt asks for those of one coin unless told otherwise."""
-        if self.exchange.id not in BY_COIN or kind == "spot":
+        if self._kin not in BY_COIN or kind == "spot":
             return [{}]
         contracts = [m for m in self._markets.values() if m.contract and not m.inverse]
         coins = sorted({market.settle for market in contracts if market.settle})
@@ -600,9 +598,9 @@ class Trading:
         """
         now = self._now()
         since = now - FRESH if since <= 0 else min(since, now)
-        span = SPANS.get(self.exchange.id, now - since + SECOND)
+        span = SPANS.get(self._kin, now - since + SECOND)
         symbols: list[str | None] = [None]
-        if self.exchange.id in BY_SYMBOL:
+        if self._kin in BY_SYMBOL:
             symbols = sorted(self.symbols)  # type: ignore[assignment]  # a list of the wider kind
         kinds: list[dict[str, Any]] = [{}]
         if symbols == [None] and len(self._types) > 1:
@@ -772,9 +770,7 @@ class Trading:
         finally:
             LANE.reset(token)
         # What is asked in several questions is no answer without one of them.
-        if (sent.unread and not acts) or (
-            sent.requests and not shaped(self.exchange.id, sent.text)
-        ):
+        if (sent.unread and not acts) or (sent.requests and not shaped(self._kin, sent.text)):
             raise VenueUnknown(
                 f"{self.exchange.id} answered with something unreadable",
                 {"class": "BadResponse", "status": sent.status},

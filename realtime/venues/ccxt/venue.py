@@ -26,6 +26,7 @@ from realtime.venues.ccxt import mended, private
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.errors import classify, denied
 from realtime.venues.ccxt.exchange import Hooks, Many, faults, make, sending
+from realtime.venues.ccxt.kin import kin
 from realtime.venues.ccxt.redaction import Redaction
 from realtime.venues.ccxt.trading import Again, Trading
 from realtime.venues.ccxt.watch import Socket
@@ -484,7 +485,7 @@ class CcxtVenue:
         stream = self._streams.get(f"{kind}s")
         if stream is not None:
             stream.messages += 1
-        really = mended.told_elsewhere(self._account.exchange, kind, row)
+        really = mended.told_elsewhere(kin(self._account.exchange), kind, row)
         if really == "fill":
             self._fills_wanted.set()  # as an order it says less, and it is one of an order that is told
         elif really is not None:
@@ -510,7 +511,7 @@ class CcxtVenue:
 
     def framed(self, url: str, text: str) -> None:
         """Take a frame before ccxt does: a refused subscription ends its socket, or its streams would wait for ever."""
-        why = mended.refusal(self._account.exchange, text)
+        why = mended.refusal(kin(self._account.exchange), text)
         if why is not None and self._trading is not None:
             self._loop.call_soon(self._refused, url, why)
 
