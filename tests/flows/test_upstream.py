@@ -52,6 +52,7 @@ def by_channel(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["channel"].partition(":")[0]: row for row in rows}
 
 
+@pytest.mark.slow
 async def test_paper_on_live_prices_tells_what_comes_from_the_exchange(tmp_path: Path) -> None:
     async with emulated(prices={BTC: 64_000}) as bybit:
         flags = config(tmp_path, bybit)
@@ -98,7 +99,7 @@ async def test_paper_on_live_prices_tells_what_comes_from_the_exchange(tmp_path:
                 latency = await client.result("monitoring.latency")
                 (way,) = metrics["exchanges"]
                 assert set(feeds) == PUBLIC
-                assert 0 <= feeds["trades"]["last_msg_age_ms"] < 10_000  # the others may wait still
+                assert all(0 <= (row["last_msg_age_ms"] or 0) < 10_000 for row in feeds.values())
                 assert all(row["venue"] == "bybit" for row in feeds.values())
                 assert (way["venue"], way["use"]) == ("bybit", "public")
                 assert way["streams"]["messages"] >= 40
