@@ -17,6 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -257,6 +258,13 @@ class _Writer(pickle.Pickler):
         return self._given.get(id(obj))
 
 
+def _member(kind: object, name: str) -> Enum:
+    """Give a member of an enumeration of ours, and nothing else that `getattr` would."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind[name]
+    raise pickle.UnpicklingError(f"{name} is no member of an enumeration")
+
+
 class _Reader(pickle.Unpickler):
     """Reads what `_Writer` wrote; see rule 3."""
 
@@ -271,6 +279,8 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         """Find a class of ours, or one of a few others."""
         name = (module_name, global_name)
+        if name == ("builtins", "getattr"):
+            return _member  # how Python 3.11.0 to 3.11.3 write the member of an enumeration
         if name in _PLAIN or name in _DESK:
             return super().find_class(module_name, global_name)
         if module_name.startswith(_OURS) and "." not in global_name:
