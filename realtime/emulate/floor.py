@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final, assert_never
+from typing import Final
 
 from realtime.emulate.faults import Faults, Kind
 from realtime.engine.matching import Exchange, Tier, Working
@@ -20,13 +20,8 @@ from realtime.model.account import Position
 from realtime.model.events import Filled, MarketEvent, OrderSeen, VenueEvent
 from realtime.model.market import (
     Bar,
-    BookDelta,
-    BookSnapshot,
     Level,
-    Mark,
     Market,
-    Stale,
-    Ticker,
     Trade,
 )
 from realtime.model.orders import Order, OrderType, Side, Status, TimeInForce, TriggerBy
@@ -347,19 +342,7 @@ class Floor:
         """Publish an event of an outside market and let the orders here follow it."""
         self.publish((event,))
         exchange = self.exchange
-        match event:
-            case Trade():
-                exchange.on_trade(event)
-            case BookDelta() | BookSnapshot():
-                exchange.on_book(event)
-            case Mark():
-                exchange.on_mark(event)
-            case Stale():
-                exchange.on_stale(event.symbol, stale=event.stale)
-            case Ticker():
-                pass  # the book says more
-            case _:
-                assert_never(event)
+        exchange.follow(event)
         if exchange.clearing.told or exchange.prints:
             self.tell()
 

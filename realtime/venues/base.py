@@ -172,3 +172,32 @@ class MarketSource(Protocol):
 
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """As in `Venue`."""
+
+
+class PublicFeed(Protocol):
+    """What is needed of the public data of a venue: the public half of `Venue`."""
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """By symbol; filled once `open` has returned."""
+
+    @property
+    def books(self) -> Mapping[str, OrderBook]:
+        """By symbol, each changed right before the change is posted."""
+
+    async def open(self) -> None:
+        """Learn the markets."""
+
+    async def run(self, post: Post) -> None:
+        """Deliver events until cancelled."""
+
+    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
+        """As in `Venue`."""
+
+    async def ohlcv(
+        self, symbol: str, timeframe: str, since: int | None, limit: int
+    ) -> Sequence[Bar]:
+        """As in `Venue`."""
+
+    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
+        """As in `Venue`."""

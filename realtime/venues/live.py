@@ -9,46 +9,16 @@ Rules of this file:
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
-from realtime.engine.orderbook import OrderBook
 from realtime.model.events import MarketEvent, VenueEvent
 from realtime.model.market import Bar, BookDelta, BookSnapshot, Market, Stale, Trade
-from realtime.venues.base import Floor, Now, Post, Sleep
+from realtime.venues.base import Floor, Now, PublicFeed, Sleep
 
 
 BEAT_S: Final = 1.0
 """How often time passes at the exchange: orders expire, funding falls due."""
 BOOK: Final = "orderbook"
-
-
-class PublicFeed(Protocol):
-    """What is needed of the public data of a venue: the public half of `Venue`."""
-
-    @property
-    def markets(self) -> Mapping[str, Market]:
-        """By symbol; filled once `open` has returned."""
-
-    @property
-    def books(self) -> Mapping[str, OrderBook]:
-        """By symbol, each changed right before the change is posted."""
-
-    async def open(self) -> None:
-        """Learn the markets."""
-
-    async def run(self, post: Post) -> None:
-        """Deliver events until cancelled."""
-
-    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
-        """As in `Venue`."""
-
-    async def ohlcv(
-        self, symbol: str, timeframe: str, since: int | None, limit: int
-    ) -> Sequence[Bar]:
-        """As in `Venue`."""
-
-    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
-        """As in `Venue`."""
 
 
 class LiveSource:

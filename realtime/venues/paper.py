@@ -9,7 +9,6 @@ Rules of this file:
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import assert_never
 
 import orjson
 
@@ -26,7 +25,7 @@ from realtime.model.events import (
     PositionSeen,
     VenueEvent,
 )
-from realtime.model.market import Bar, BookDelta, BookSnapshot, Mark, Market, Stale, Ticker, Trade
+from realtime.model.market import Bar, Market, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order
 from realtime.venues.base import MarketSource, Now, Post, Sleep, VenueLog
 from realtime.venues.chance import Chance
@@ -278,19 +277,7 @@ class PaperVenue:
         """Publish an outside event and let our orders follow it."""
         self._post((event,))
         exchange = self.exchange
-        match event:
-            case Trade():
-                exchange.on_trade(event)
-            case BookDelta() | BookSnapshot():
-                exchange.on_book(event)
-            case Mark():
-                exchange.on_mark(event)
-            case Stale():
-                exchange.on_stale(event.symbol, stale=event.stale)
-            case Ticker():
-                pass  # the book says more
-            case _:
-                assert_never(event)
+        exchange.follow(event)
         if exchange.clearing.told or exchange.prints:
             self.tell()
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.web.fake import Fake
+from tests.web.serving import Server
 
 
 HINT = "no chromium; apt-get install --no-install-recommends chromium brings it"
@@ -148,3 +149,21 @@ def axe() -> str:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The real server, one for the tests of a file."""
+    made = Server(tmp_path_factory.mktemp("server"))
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def real(browser: Browser, server: Server) -> Iterator[Desk]:
+    """The page on the real server."""
+    made = Desk(browser, server.address)
+    yield made
+    made.close()
+    assert made.watch.faults == []

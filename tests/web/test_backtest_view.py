@@ -1,38 +1,21 @@
 """The view of backtests against the real server: its form, its runs, what they brought, what they change."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Desk
+from tests.web.serving import Server
 from tests.web.test_look import WIDER, findings
-from tests.web.test_real import Server
 
 
 pytestmark = pytest.mark.browser
 
 RUNS = ".bt-runs tbody tr"
 WAIT = 20_000
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("backtests"))
-    made.start()
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def real(browser: Browser, server: Server) -> Iterator[Desk]:
-    made = Desk(browser, server.address)
-    yield made
-    made.close()
-    assert made.watch.faults == []
 
 
 def ask(server: Server, op: str, **args: object) -> Any:

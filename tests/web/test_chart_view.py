@@ -2,17 +2,17 @@
 
 import base64
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Desk
-from tests.web.test_real import Server, place
+from tests.web.serving import Server
+from tests.web.test_real import place
 
 
 pytestmark = pytest.mark.browser
@@ -24,22 +24,6 @@ def call(server: Server, op: str, **arguments: object) -> dict[str, Any]:
     assert answer["ok"], answer
     result: dict[str, Any] = answer["result"]
     return result
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("chart"))
-    made.start()
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def real(browser: Browser, server: Server) -> Iterator[Desk]:
-    made = Desk(browser, server.address)
-    yield made
-    made.close()
-    assert made.watch.faults == []
 
 
 def overlaid(page: Page, *names: str) -> Page:

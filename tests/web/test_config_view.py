@@ -1,15 +1,14 @@
 """The views of the configuration and of the server itself, on a page of the real server."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.web.conftest import Desk
+from tests.web.serving import Server
 from tests.web.test_look import SMALL, WIDER, findings
-from tests.web.test_real import Server
 
 
 pytestmark = pytest.mark.browser
@@ -20,22 +19,6 @@ async () => {
   app.store.set("welcome", { ...app.store.get("welcome"), scopes: ["read"], role: "viewer" });
 }
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("config"))
-    made.start()
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def real(browser: Browser, server: Server) -> Iterator[Desk]:
-    made = Desk(browser, server.address)
-    yield made
-    made.close()
-    assert made.watch.faults == []
 
 
 def call(server: Server, op: str, **args: Any) -> dict[str, Any]:

@@ -1,35 +1,19 @@
 """Stories of ticket, book, positions and log against the real server, and what they look like on every screen."""
 
 import re
-from collections.abc import Iterator
 from decimal import ROUND_DOWN, Decimal
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.web.conftest import Desk
+from tests.web.serving import Server
 from tests.web.test_chart_view import call
 from tests.web.test_look import WIDER, findings
-from tests.web.test_real import Server, place
+from tests.web.test_real import place
 
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("desk"))
-    made.start()
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def real(browser: Browser, server: Server) -> Iterator[Desk]:
-    made = Desk(browser, server.address)
-    yield made
-    made.close()
-    assert made.watch.faults == []
 
 
 @pytest.mark.slow

@@ -1,15 +1,14 @@
 """The view of the portfolio against the real server: what it is made of, and the way to other weights."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Desk
+from tests.web.serving import Server
 from tests.web.test_backtest_view import ask
 from tests.web.test_look import WIDER, findings
-from tests.web.test_real import Server
 
 
 pytestmark = pytest.mark.browser
@@ -17,22 +16,6 @@ pytestmark = pytest.mark.browser
 PLAN = "form[aria-label=Plan] button[type=submit]"
 ALLOCATE = "form[aria-label=Allocation] button"
 WAIT = 15_000
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("portfolio"))
-    made.start()
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def real(browser: Browser, server: Server) -> Iterator[Desk]:
-    made = Desk(browser, server.address)
-    yield made
-    made.close()
-    assert made.watch.faults == []
 
 
 def open_view(real: Desk, **how: Any) -> Page:

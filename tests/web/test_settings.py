@@ -1,13 +1,10 @@
 """What a person sets for the page: colours, motion, sounds, and when it asks before sending."""
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Desk
 from tests.web.test_look import findings
-from tests.web.test_real import Server
 
 
 pytestmark = pytest.mark.browser
@@ -30,22 +27,6 @@ axe.run(
   {runOnly: ["color-contrast"], resultTypes: ["violations"]},
 )
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("settings"))
-    made.start()
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def real(browser: Browser, server: Server) -> Iterator[Desk]:
-    made = Desk(browser, server.address)
-    yield made
-    made.close()
-    assert made.watch.faults == []
 
 
 def settings(page: Page) -> None:

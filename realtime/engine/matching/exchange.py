@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from heapq import heappop, heappush
+from typing import assert_never
 
 from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.matching.acceptance import check_amend, check_order, closable
@@ -28,7 +29,7 @@ from realtime.engine.matching.rules import (
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, VenueRejected, VenueUnknown
-from realtime.model.events import Filled, OrderSeen
+from realtime.model.events import Filled, MarketEvent, OrderSeen
 from realtime.model.market import (
     MONEY,
     SECOND,
@@ -37,6 +38,8 @@ from realtime.model.market import (
     BookSnapshot,
     Mark,
     Market,
+    Stale,
+    Ticker,
     Trade,
 )
 from realtime.model.orders import Order, OrderType, Side, Status, TimeInForce
@@ -332,6 +335,22 @@ class Exchange:
     def attach(self, symbol: str, book: OrderBook) -> None:
         """Let an outside book, kept by its source, be what orders of `symbol` trade against."""
         self.pits[symbol].outside = book
+
+    def follow(self, event: MarketEvent) -> None:
+        """Let our orders follow an event of an outside market."""
+        match event:
+            case Trade():
+                self.on_trade(event)
+            case BookDelta() | BookSnapshot():
+                self.on_book(event)
+            case Mark():
+                self.on_mark(event)
+            case Stale():
+                self.on_stale(event.symbol, stale=event.stale)
+            case Ticker():
+                pass  # the book says more
+            case _:
+                assert_never(event)
 
     def on_book(self, change: BookSnapshot | BookDelta) -> None:
         """Follow the outside book after its source has applied `change`."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final, Protocol, runtime_checkable
 
 from realtime.model.errors import Failure
-from realtime.venues.base import Now, Post, Sleep
+from realtime.venues.base import Now, Post, PublicFeed, Sleep
 from realtime.venues.ccxt import asked
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.calls import Calls
@@ -20,7 +20,7 @@ from realtime.venues.ccxt.capabilities import matrix
 from realtime.venues.ccxt.keys import Lock
 from realtime.venues.ccxt.nonces import Forgetful, Ledger
 from realtime.venues.ccxt.permissions import Permissions, check, permissions, vet, warn
-from realtime.venues.ccxt.venue import CcxtVenue, PublicFeed
+from realtime.venues.ccxt.venue import CcxtVenue
 from realtime.venues.ccxt.way import Tell
 from realtime.venues.chance import Chance
 

@@ -226,9 +226,7 @@ class Trading:
         self.symbols.add(order.symbol)
         lane = lane_of(order)
         await self._set_leverage(order, market, lane)
-        row = await self._act(
-            lane, lambda: self._create(asked), order, lambda: self._leave(approved)
-        )
+        row = await self._act(lane, lambda: self._create(asked), lambda: self._leave(approved))
         if row is None:
             return await self._existing(order)
         return self._ack(row, order)
@@ -353,7 +351,6 @@ class Trading:
                 None if asked.price is None else float(asked.price),
                 params,
             ),
-            order,
             lambda: self._leave(approved),
         )
         if row is None:
@@ -398,7 +395,7 @@ class Trading:
 
     async def _cancel(self, order: Order, order_id: str | None, params: dict[str, Any]) -> Any:
         return await self._act(
-            Lane.CANCEL, lambda: self.exchange.cancel_order(order_id, order.symbol, params), order
+            Lane.CANCEL, lambda: self.exchange.cancel_order(order_id, order.symbol, params)
         )
 
     def _apart(self, order: Order) -> bool:
@@ -732,11 +729,9 @@ class Trading:
         self,
         lane: Lane,
         ask: Callable[[], Awaitable[Any]],
-        order: Order,
         door: Callable[[], None] | None = None,
     ) -> Any:
         """Place, change or cancel; None where the venue says that the order is there already."""
-        del order  # for the reader: one order, one call
         answer = await self._made(lane, ask, acts=True, door=door)
         return None if isinstance(answer, Exists) else answer
 

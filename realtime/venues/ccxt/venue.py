@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
@@ -21,7 +21,7 @@ from realtime.model.errors import Code, Failure, Refused, VenueRejected, VenueUn
 from realtime.model.events import Ack, Filled, OrderSeen, VenueEvent
 from realtime.model.market import MS, SECOND, Bar, Market, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order
-from realtime.venues.base import Leave, Now, Post, Sleep, Told
+from realtime.venues.base import Leave, Now, Post, PublicFeed, Sleep, Told
 from realtime.venues.ccxt import mended, private
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.errors import classify, denied
@@ -71,35 +71,6 @@ TRIED: Final = 3
 """Known orders that one control tries."""
 
 T = TypeVar("T")
-
-
-class PublicFeed(Protocol):
-    """What the venue needs of public data (`public.PublicData`)."""
-
-    @property
-    def markets(self) -> Mapping[str, Market]:
-        """By symbol."""
-
-    @property
-    def books(self) -> Mapping[str, OrderBook]:
-        """As in the port."""
-
-    async def open(self) -> None:
-        """Learn the markets."""
-
-    async def run(self, post: Post) -> None:
-        """Deliver events until cancelled."""
-
-    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
-        """As in the port."""
-
-    async def ohlcv(
-        self, symbol: str, timeframe: str, since: int | None, limit: int
-    ) -> Sequence[Bar]:
-        """As in the port."""
-
-    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
-        """As in the port."""
 
 
 @dataclass(slots=True)
