@@ -249,8 +249,8 @@ class Reconciler:
     async def _ask_again(self) -> None:
         try:
             if await self._orders():  # what explains the difference comes first
-                await self._positions()
-                await self._balances()
+                await self._positions(asked=True)
+                await self._balances(asked=True)
         finally:
             self._rechecking = False
             self._recheck_at = self._loop.time() + self._pace.retry
@@ -347,7 +347,7 @@ class Reconciler:
         complete = False
         if await self._orders():
             self.executions_known()
-            complete = await self._positions() and await self._balances()
+            complete = await self._positions(asked=True) and await self._balances(asked=True)
         if complete:
             self.complete_at = began
         return complete
@@ -381,11 +381,12 @@ class Reconciler:
     def _known_until(self) -> int:
         return max(self._desk.engine.last_fill_ts, OVERLAP)
 
-    async def _balances(self) -> bool:
-        return self._posted(await self._differing_balances())
+    async def _balances(self, *, asked: bool = False) -> bool:
+        """Compare balances; `asked` where all fills have been read right before."""
+        return self._posted(await self._differing_balances(asked=asked))
 
-    async def _positions(self) -> bool:
-        return self._posted(await self._differing_positions())
+    async def _positions(self, *, asked: bool = False) -> bool:
+        return self._posted(await self._differing_positions(asked=asked))
 
     def _posted(self, seen: "Sequence[BalanceSeen] | Sequence[PositionSeen] | Nothing") -> bool:
         """Take the venue's word over; the engine alarms when its books stay different from it."""
@@ -395,20 +396,20 @@ class Reconciler:
             self._desk.post(fact)
         return True
 
-    async def _differing_balances(self) -> "Sequence[BalanceSeen] | Nothing":
+    async def _differing_balances(self, *, asked: bool) -> "Sequence[BalanceSeen] | Nothing":
         found = await self._asking(self._venue.balances(), "balances")
         if isinstance(found, Nothing):
             return NOTHING
         known, doubts = self._desk.engine.balances, self._desk.engine.doubts
         return [
-            BalanceSeen(balance=balance)
+            BalanceSeen(balance=balance, asked=asked)
             for balance in found
             if (mine := known.get(balance.id)) is None
             or balance.currency in doubts
             or (mine.available, mine.reserved) != (balance.available, balance.reserved)
         ]
 
-    async def _differing_positions(self) -> "Sequence[PositionSeen] | Nothing":
+    async def _differing_positions(self, *, asked: bool) -> "Sequence[PositionSeen] | Nothing":
         found = await self._asking(self._venue.positions(), "positions")
         if isinstance(found, Nothing):
             return NOTHING
@@ -421,7 +422,7 @@ class Reconciler:
             if mine.position_type != "spot" and mine.amount and symbol not in listed
         ]
         return [
-            PositionSeen(position=position)
+            PositionSeen(position=position, asked=asked)
             for position in (*found, *gone)
             if (mine := known.get(position.symbol)) is None or mine.amount != position.amount
         ]

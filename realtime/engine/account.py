@@ -204,10 +204,14 @@ class Account:
             self.doubts[key] = (ts, difference)
         return difference
 
-    def word(self, key: str, ts: int) -> None:
-        """Take that the venue has just said a figure: it may be the second time that it differs (2.6)."""
+    def word(self, key: str, ts: int, *, asked: bool) -> None:
+        """Take that the venue has just said a figure: it may be the second time that it differs (2.6).
+
+        A stream may tell a balance long before the fill that explains it: only what was asked for behind all
+        fills counts as the second time.
+        """
         self.compare(key, ts)
-        if key in self.due:
+        if asked and key in self.due:
             self.believed.add(key)
 
     def lasting(self, ts: int) -> list[tuple[str, Decimal]]:

@@ -48,7 +48,7 @@ def balance(core: Core, fact: BalanceSeen, out: Out) -> None:
             ts=balance.ts,
         )
         core.apply(opening, out)
-    account.word(currency, balance.ts)
+    account.word(currency, balance.ts, asked=fact.asked)
     if changed:
         out.append(BalanceChanged(balance))
 
@@ -85,7 +85,7 @@ def position(core: Core, fact: PositionSeen, out: Out) -> None:
         )
         core.apply(opening, out)
         return
-    account.word(seen.symbol, seen.ts)
+    account.word(seen.symbol, seen.ts, asked=fact.asked)
     if new != old and new.amount:
         out.append(PositionChanged(new))
 

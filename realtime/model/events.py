@@ -405,16 +405,18 @@ class Filled:
 
 @frozen(kw_only=True)
 class BalanceSeen:
-    """The venue's word on one balance."""
+    """The venue's word on one balance; `asked` for by a comparison that had read all fills before."""
 
     balance: Balance
+    asked: bool = False
 
 
 @frozen(kw_only=True)
 class PositionSeen:
-    """The venue's word on one derivative position (spot positions are folds over fills)."""
+    """The venue's word on one derivative position (spot positions are folds over fills); `asked` as of balances."""
 
     position: Position
+    asked: bool = False
 
 
 @frozen(kw_only=True)

@@ -124,16 +124,19 @@ class Kit:
         self.tick()
         return self
 
-    def balance(self, currency: str, available: str, reserved: str = "0") -> list[Effect]:
+    def balance(
+        self, currency: str, available: str, reserved: str = "0", *, asked: bool = True
+    ) -> list[Effect]:
         return self.post(
             BalanceSeen(
+                asked=asked,
                 balance=Balance(
                     venue="paper",
                     currency=currency,
                     available=D(available),
                     reserved=D(reserved),
                     ts=self.ts,
-                )
+                ),
             )
         )
 
@@ -318,6 +321,7 @@ class Kit:
     def position(self, symbol: str, amount: str, **fields: object) -> list[Effect]:
         return self.post(
             PositionSeen(
+                asked=True,
                 position=Position(
                     venue="paper",
                     symbol=symbol,
@@ -325,7 +329,7 @@ class Kit:
                     amount=D(amount),
                     ts=self.ts,
                     **fields,  # type: ignore[arg-type]
-                )
+                ),
             )
         )
 

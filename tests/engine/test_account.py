@@ -409,6 +409,19 @@ def test_a_position_that_no_fill_explains_becomes_an_entry() -> None:
     assert (position(kit, PERP).amount, position(kit, PERP).cost) == (D(3), D(1920))
 
 
+def test_a_stream_s_balance_before_its_fill_is_no_second_word() -> None:
+    """A storm at Bitfinex: the balance was told again and again, the fill not before it was asked for."""
+    kit = Kit().open(USDT="1000")
+    for _ in range(4):
+        kit.balance("USDT", "900", asked=False)
+        assert not of(kit.tick(5), Alert)
+    assert "USDT" in kit.engine.doubts
+
+    kit.balance("USDT", "900")  # asked for behind all fills, and none explains it
+
+    assert [alert.code for alert in of(kit.tick(1), Alert)] == ["external_change"]
+
+
 def test_a_derivative_seen_later_without_a_fill_waits_for_a_second_word() -> None:
     kit = Kit().open()
 
