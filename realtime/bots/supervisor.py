@@ -9,18 +9,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from decimal import Decimal
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Final
 
 import orjson
 from pydantic import ValidationError
 
+from realtime.bots.bot import Bot, bot_of, counters_of, kept, spec_row
 from realtime.bots.budgets import Budgets
 from realtime.bots.cycle import Thresholds
+from realtime.bots.exits import STOP_S, Exits
 from realtime.bots.leases import Lease, Leases
 from realtime.bots.loading import OURS, Strategies
 from realtime.bots.minds import Mind, filters_of
+from realtime.bots.rows import Rows
 from realtime.bots.runner import (
     KEPT,
     PAGE,
@@ -31,8 +33,6 @@ from realtime.bots.runner import (
     Runner,
     Tools,
     claimed,
-    leaving,
-    usage,
 )
 from realtime.desk.codec import dumps
 from realtime.desk.config.book import ConfigBook
@@ -41,12 +41,11 @@ from realtime.desk.desk import Desk
 from realtime.desk.feeds import Feeds
 from realtime.desk.status import Level
 from realtime.desk.trading import ALL, Canceled, Stop, Trading
-from realtime.desk.weights import Earned as EarnedWeights
+from realtime.desk.weights import Earned
 from realtime.engine import window
 from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.combine import Method, Weight
 from realtime.engine.conditions import Bounds
-from realtime.engine.market import down, plain
 from realtime.engine.window import Schedule
 from realtime.hub.hub import Hub
 from realtime.model.bots import (
@@ -54,17 +53,14 @@ from realtime.model.bots import (
     BotSpec,
     BotState,
     Counters,
-    Earned,
     Kind,
     Move,
     OnError,
-    Trigger,
-    Use,
     after,
 )
 from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import Who
-from realtime.model.market import MS, SECOND, ZERO
+from realtime.model.market import MS
 from realtime.model.orders import Order
 from realtime.store.rows import Projection
 
@@ -73,60 +69,11 @@ logger = logging.getLogger(__name__)
 
 BEAT_S: Final = 5.0
 AT_WORK: Final = (BotState.RUNNING, BotState.PAUSED)
-STOP_S: Final = 30.0
-AGAIN_S: Final = 1.0
-AGAIN: Final = 120
-"""How often a cancel that missed its order is sent again: it may have overtaken it on the way."""
 KIND: Final = "Bot"
 """Kind of a journal row that is a bot as it is now."""
 SIGNAL: Final = "Signal"
 """Kind of a journal row that is a decision."""
 SYSTEM: Final = Who(subject="system", source="bots", admin=True)
-
-
-@dataclass(slots=True)
-class Bot:
-    """One bot, changed by its supervisor alone.
-
-    Attributes:
-        desired: `running` or `stopped`, by people's last word; what a restart goes by.
-        was_running: Whether it ran when the server ended; `was_paused` whether it was paused then.
-        error: Why it is in state `error`, or what it recovered from last.
-        paused_until: When a pause ends by itself [ns].
-        started_ts: When it was started last [ns]; 0 never.
-        once: Whether a single cycle of a stopped bot is under way.
-        barred: Of a remote bot: whether somebody stopped it, so that its program may not just go on.
-    """
-
-    spec: BotSpec
-    state: BotState = BotState.STOPPED
-    desired: BotState = BotState.STOPPED
-    was_running: bool = False
-    was_paused: bool = False
-    error: str | None = None
-    paused_until: int | None = None
-    started_ts: int = 0
-    updated_ts: int = 0
-    counters: Counters = field(default_factory=Counters)
-    last: Row | None = None
-    runner: Runner | None = None
-    task: asyncio.Task[None] | None = None
-    once: bool = False
-    barred: bool = False
-
-    @property
-    def id(self) -> str:
-        """Its name."""
-        return self.spec.id
-
-    def check_free(self) -> None:
-        """Refuse to act beside a single cycle.
-
-        Raises:
-            Refused: `conflict`.
-        """
-        if self.once:
-            raise Refused(Code.CONFLICT, f"bot {self.id} is making a single cycle; repeat")
 
 
 class _Reports:
@@ -154,7 +101,7 @@ class Supervisor:
     """All bots.
 
     Attributes:
-        budgets, leases: To read.
+        budgets, leases, rows: To read.
     """
 
     def __init__(
@@ -179,9 +126,17 @@ class Supervisor:
         self._crew = crew
         self._bots: dict[str, Bot] = {}
         self._stopping = False
-        self._earned = EarnedWeights(desk, book, crew)
+        self._earned = Earned(desk, book, crew)
         self.budgets = Budgets(desk.engine, self.spec)
         self.leases = Leases(loop=loop, now=desk.now, lapsed=self._lapsed)
+        self.rows = Rows(
+            desk=desk,
+            trading=trading,
+            budgets=self.budgets,
+            leases=self.leases,
+            rules=self.rules,
+        )
+        self._exits = Exits(desk=desk, trading=trading, crew=crew)
         self._tools = Tools(
             desk=desk,
             trading=trading,
@@ -321,14 +276,14 @@ class Supervisor:
             if raw.get("deleted"):
                 self._bots.pop(entry.key, None)
                 continue
-            bot = _bot_of(raw)
+            bot = bot_of(raw)
             self._bots[bot.id] = bot
             if raw["lease"] is not None:
                 self.leases.restore(Lease(**raw["lease"]))
         for entry in await self._desk.store.rows("bot_counters"):
             bot_kept = self._bots.get(entry.key)
             if bot_kept is not None:
-                bot_kept.counters = _counters_of(orjson.loads(entry.body))
+                bot_kept.counters = counters_of(orjson.loads(entry.body))
         if MAIN not in self._bots:
             self._bots[MAIN] = Bot(BotSpec(id=MAIN))
         for row in await self._desk.store.rows("signals", limit=500):
@@ -493,9 +448,9 @@ class Supervisor:
         self._alert("bot_error", bot, error)
         who = self._who(bot, "bots")
         if bot.spec.on_error is not OnError.LEAVE:
-            await self._withdraw(self._resting(bot.id), who)
+            await self._exits.withdraw(self._exits.resting(bot.id), who)
         if bot.spec.on_error is OnError.FLATTEN:
-            await self._close(bot.id, who)
+            await self._exits.close(bot.id, who)
 
     def stop(
         self,
@@ -535,9 +490,9 @@ class Supervisor:
                 self.moved(bot, Move.ENDED)
             canceled, closed = Canceled(), []
             if cancel_orders:
-                canceled = await self._withdraw(self._resting(bot_id), who)
+                canceled = await self._exits.withdraw(self._exits.resting(bot_id), who)
             if close_positions:
-                closed = await self._close(bot_id, who)
+                closed = await self._exits.close(bot_id, who)
             return changed or bool(canceled.canceled or closed), canceled, closed
 
         return rest()
@@ -647,7 +602,7 @@ class Supervisor:
             for bot in bots:
                 await self._end_task(bot, immediate=True, timeout_s=STOP_S)
             done = await stopping
-            closed = await self._close(bot_id, who, flat=True) if flatten and bot_id else []
+            closed = await self._exits.close(bot_id, who, flat=True) if flatten and bot_id else []
             return {
                 "state": done.state,
                 "bots": [bot.id for bot in bots],
@@ -694,7 +649,7 @@ class Supervisor:
         bot.counters = Counters(base=self._desk.engine.shares.earned(bot_id))
         if bot.runner is not None:
             bot.runner.reset()
-        self._append(KIND, bot_id, _kept(bot), [self._counted(bot)])
+        self._append(KIND, bot_id, kept(bot), [self._counted(bot)])
         self._note("bot_metrics_reset", bot, who, {})
         self.publish(bot)
 
@@ -750,7 +705,7 @@ class Supervisor:
         who = Who(subject=lease.subject, client=lease.client, source="lease")
         withdrawing = None
         if bot.spec.on_error is not OnError.LEAVE:
-            withdrawing = self._withdraw(self._resting(bot.id), who)
+            withdrawing = self._exits.withdraw(self._exits.resting(bot.id), who)
         self.moved(bot, Move.FAIL)
         self._note("bot_lapsed", bot, None, {"client": lease.client, "error": bot.error})
         self._alert("bot_lapsed", bot, bot.error)
@@ -763,7 +718,7 @@ class Supervisor:
         """See to the end that the orders of a silent program are gone, and what it held where that is wished."""
         await withdrawing
         if bot.spec.on_error is OnError.FLATTEN:
-            await self._close(bot.id, who)
+            await self._exits.close(bot.id, who)
 
     # -- the guard ---------------------------------------------------------------------------------
 
@@ -811,7 +766,7 @@ class Supervisor:
     def cycled(self, bot: Bot, row: Row, ms: float) -> None:
         """Count a cycle, journal its decision and show it."""
         now = self._desk.now()
-        bot.counters = _counted(bot.counters, ms, now, ok=True)
+        bot.cycled(ms, now, ok=True)
         row["id"] = f"d-{self._desk.store.seq + 1}"
         bot.last, bot.updated_ts = row, now
         body = dumps(row)
@@ -829,9 +784,9 @@ class Supervisor:
 
     def cycle_failed(self, bot: Bot, error: str, ms: float) -> None:
         """Count a failed cycle."""
-        bot.counters = _counted(bot.counters, ms, self._desk.now(), ok=False)
+        bot.cycled(ms, self._desk.now(), ok=False)
         bot.error = error
-        self._append(KIND, bot.id, _kept(bot), [self._counted(bot)])
+        self._append(KIND, bot.id, kept(bot), [self._counted(bot)])
         self.publish(bot)
 
     def _configured(self) -> None:
@@ -845,73 +800,6 @@ class Supervisor:
 
     def _who(self, bot: Bot, source: str) -> Who:
         return Who(subject=f"bot:{bot.id}", client=bot.id, source=source, bot_id=bot.id)
-
-    def _resting(self, bot_id: str) -> list[Order]:
-        """Working orders of a bot but its attached exits."""
-        return [o for o in self._trading.working(bot_id=bot_id) if not o.protective]
-
-    def _withdraw(self, doomed: Sequence[Order], who: Who) -> Awaitable[Canceled]:
-        """Cancel orders, and those again that the cancel missed; the first are on their way when this returns."""
-        return self._withdrawn(doomed, self._trading.cancel_many(doomed, who), who)
-
-    async def _withdrawn(
-        self, doomed: Sequence[Order], canceling: Awaitable[Canceled], who: Who
-    ) -> Canceled:
-        canceled = await canceling
-        if canceled.failed or canceled.unknown:
-            missed = {*canceled.failed, *canceled.unknown}
-            ids = [order.id for order in doomed if order.client_order_id in missed]
-            self._crew.spawn(self._insist(ids, who), "cancels again")
-        return canceled
-
-    async def _insist(self, ids: Sequence[str], who: Who) -> None:
-        """Cancel until all have ended: an order on its way is overtaken by its cancel, and rests afterwards."""
-        for _ in range(AGAIN):
-            await asyncio.sleep(AGAIN_S)
-            found = [self._desk.engine.orders.get(order_id) for order_id in ids]
-            left = [order for order in found if order is not None and not order.status.ended]
-            if not left:
-                return
-            await self._trading.cancel_many(left, who)
-
-    async def _close(self, bot_id: str, who: Who, *, flat: bool = False) -> list[Row]:
-        """Close what a bot holds, and nothing else; `flat` passes a halt."""
-        engine = self._desk.engine
-        results: list[Row] = []
-        waiting: dict[str, asyncio.Future[Order]] = {}
-        for symbol, share in engine.shares.by_symbol(bot_id).items():
-            position, market = engine.positions.get(symbol), engine.markets.get(symbol)
-            if market is None:
-                if share.amount:
-                    error = f"no market {symbol} any more"
-                    results.append({"symbol": symbol, "code": Code.NOT_FOUND, "error": error})
-                continue
-            owned = max(abs(share.amount) - leaving(self._desk, bot_id, symbol), ZERO)
-            amount = down(owned, market.amount_step)
-            if position is None or not amount or (position.amount > 0) is not (share.amount > 0):
-                continue
-            amount = min(amount, down(abs(position.amount), market.amount_step))
-            asked = replace(who, bot_id=bot_id)
-            source = "flatten" if flat else "bot"
-            placing = self._trading.closing(
-                position, asked, source=source, fields={"amount": amount}
-            )
-            try:
-                given = self._trading.place_always(placing, lambda out: out.order, lambda o: o)
-            except Refused as refused:
-                results.append({"symbol": symbol, "code": refused.code, "error": refused.message})
-            else:
-                if isinstance(given, asyncio.Future):
-                    waiting[symbol] = given
-        if waiting:
-            await asyncio.wait(waiting.values(), timeout=STOP_S)
-        for symbol, future in waiting.items():
-            if future.done() and future.exception() is None:
-                order = future.result()
-                results.append(
-                    {"symbol": symbol, "order_id": order.id, "status": order.status.value}
-                )
-        return results
 
     # -- keeping and showing -------------------------------------------------------------------------
 
@@ -930,7 +818,7 @@ class Supervisor:
 
     def _keep(self, bot: Bot, more: Sequence[Projection] = ()) -> None:
         lease = self.leases.get(bot.id)
-        body = _kept(bot, lease)
+        body = kept(bot, lease)
         project = [Projection("bots", bot.id, self._desk.now(), body=body), *more]
         self._append(KIND, bot.id, body, project)
 
@@ -949,149 +837,17 @@ class Supervisor:
     def publish(self, bot: Bot) -> None:
         """Show a bot."""
         if bot.id in self._bots:
-            self._hub.table("bots", rows=[self.row(bot)])
-            self._hub.value(f"bot:{bot.id}", lambda: self.state_row(bot))
-
-    def row(self, bot: Bot) -> Row:
-        """Make the row of `bots`."""
-        rules = self._shown(bot)
-        return {
-            "id": bot.id,
-            "kind": bot.spec.kind,
-            "state": bot.state,
-            "mode": self._desk.engine.mode,
-            "dry_run": bot.spec.dry_run,
-            "symbols": list(rules.symbols) if rules else list(bot.spec.symbols or ()),
-            "timeframe": rules.timeframe if rules else bot.spec.timeframe,
-            "uptime_s": self._uptime(bot),
-            "cycle_count": bot.counters.cycles,
-            "realized_pnl": plain(self.earned(bot).realized),
-            "last_decision": None if bot.last is None else _short(bot.last),
-            "error": bot.error,
-            "last_update_ts": bot.updated_ts // MS,
-        }
-
-    def _shown(self, bot: Bot) -> Rules | None:
-        try:
-            return self.rules(bot.spec)
-        except Refused:
-            return None  # a strategy is gone; the row says what it can
-
-    def _uptime(self, bot: Bot) -> int:
-        return (self._desk.now() - bot.started_ts) // SECOND if bot.state.alive else 0
-
-    def earned(self, bot: Bot) -> Earned:
-        """Tell what a bot has earned since its metrics were reset."""
-        return self._desk.engine.shares.earned(bot.id).since(bot.counters.base)
-
-    def state_row(self, bot: Bot) -> Row:
-        """Make the value of `bot:ID`."""
-        rules, counters, earned = self._shown(bot), bot.counters, self.earned(bot)
-        lease = self.leases.get(bot.id)
-        runner = bot.runner
-        next_ts = None if runner is None else runner.next_ts
-        outlet = self._desk.outlet
-        return self.row(bot) | {
-            "desired_state": bot.desired,
-            "was_running": bot.was_running,
-            "paused_until_ts": None if bot.paused_until is None else bot.paused_until // MS,
-            "strategy_weights": {}
-            if rules is None
-            else {name: weight.weight for name, weight in rules.weights.items()},
-            "started_ts": bot.started_ts // MS or None,
-            "task_alive": self.alive(bot),
-            "last_cycle_ts": counters.last_cycle_ts // MS or None,
-            "next_cycle_ts": None if next_ts is None else next_ts // MS,
-            "performance": {
-                "total_cycles": counters.cycles,
-                "successful_cycles": counters.succeeded,
-                "failed_cycles": counters.failed,
-                "success_rate": counters.success_rate,
-                "average_cycle_ms": counters.average_ms,
-                "last_cycle_ms": counters.last_cycle_ms if counters.cycles else None,
-                "trades": earned.trades,
-                "win_rate": earned.win_rate,
-                "profit_factor": earned.profit_factor,
-                "realized_pnl": plain(earned.realized),
-                "fees": plain(earned.fees),
-            },
-            "configuration": spec_row(bot.spec),
-            "budget": self.budget_row(bot.id),
-            "lease": None
-            if lease is None
-            else {
-                "subject": lease.subject,
-                "client": lease.client,
-                "lease_s": lease.seconds,
-                "expires_ts": lease.expires_ts // MS,
-            },
-            "last_decision": bot.last,
-            "last_signal": None if bot.last is None else bot.last.get("combined"),
-            "trading_window": None if rules is None else self.window_row(bot, rules),
-            "trading_state": self._desk.engine.state(None, bot.id),
-            "open_orders": [
-                dict(outlet.order_row(order)) for order in self._trading.working(bot_id=bot.id)
-            ],
-            "positions": self._positions(bot.id),
-            "version": bot.spec.version,
-        }
-
-    def alive(self, bot: Bot) -> bool:
-        """Whether what makes a bot's decisions is there."""
-        if bot.spec.kind is Kind.REMOTE:
-            return self.leases.get(bot.id) is not None
-        return bot.task is not None and not bot.task.done()
+            self._hub.table("bots", rows=[self.rows.row(bot)])
+            self._hub.value(f"bot:{bot.id}", lambda: self.rows.state_row(bot))
 
     def health(self) -> tuple[Level, str]:
         """Judge all bots for `status`: in `error`, or at work without what makes the decisions."""
         bad = [bot for bot in self.all() if bot.state is BotState.ERROR]
-        bad += [b for b in self.all() if b.state in AT_WORK and not self.alive(b)]
+        bad += [b for b in self.all() if b.state in AT_WORK and not self.rows.alive(b)]
         if bad:
             return "degraded", "; ".join(f"{bot.id}: {bot.error or 'no live task'}" for bot in bad)
         running = sum(bot.state.alive for bot in self._bots.values())
         return "ok", f"{running} of {len(self._bots)} running"
-
-    def window_row(self, bot: Bot, rules: Rules) -> Row:
-        """Tell how the trading window of a bot stands."""
-        used = usage(self._desk, bot.id, rules.schedule)
-        return window.state(rules.schedule, used, self._desk.now()).row()
-
-    def budget_row(self, bot_id: str) -> Row:
-        """Tell what a bot may use and does."""
-        room = self.budgets.room(bot_id)
-        return {
-            "currency": self._desk.engine.valuation_currency,
-            "limit": _money(room.limit),
-            "capital": _money(room.capital),
-            "used": _money(room.used),
-            "left": _money(room.left),
-        }
-
-    def _positions(self, bot_id: str) -> list[Row]:
-        engine = self._desk.engine
-        found: list[Row] = []
-        for symbol, share in engine.shares.by_symbol(bot_id).items():
-            if not share.amount:
-                continue
-            market = engine.markets.get(symbol)
-            size = Decimal(1) if market is None else market.contract_size
-            mark = None if market is None else engine.mark(symbol)
-            value = None if mark is None else share.amount * mark[0] * size
-            found.append(
-                {
-                    "symbol": symbol,
-                    "side": "long" if share.amount > 0 else "short",
-                    "amount": plain(abs(share.amount)),
-                    "entry_price": plain(round(share.cost / (share.amount * size), 12)),
-                    "mark_price": None if mark is None else plain(mark[0]),
-                    "unrealized_pnl": None if value is None else plain(value - share.cost),
-                    "realized_pnl": plain(share.realized),
-                }
-            )
-        return found
-
-
-# --- bytes and rows -------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -1101,92 +857,3 @@ def _unhindered(bot_id: str) -> Iterator[None]:
         yield
     except Refused as refused:
         logger.warning("not journaled: %s", refused.message, extra={"bot": bot_id})
-
-
-def _counted(old: Counters, ms: float, now: int, *, ok: bool) -> Counters:
-    return replace(
-        old,
-        cycles=old.cycles + 1,
-        succeeded=old.succeeded + ok,
-        failed=old.failed + (not ok),
-        cycle_ms=old.cycle_ms + ms,
-        last_cycle_ms=ms,
-        last_cycle_ts=now,
-    )
-
-
-def _money(value: Decimal | None) -> str | None:
-    return None if value is None else plain(round(value, 12))
-
-
-def _short(decision: Row) -> Row:
-    names = ("id", "symbol", "skipped_reason", "order_id", "ts")
-    said = decision.get("combined")
-    action = said.get("action") if isinstance(said, dict) else None
-    return {name: decision.get(name) for name in names} | {"action": action}
-
-
-def spec_row(spec: BotSpec) -> Row:
-    """Make the row of what a bot is told."""
-    row = asdict(spec)
-    row["symbols"] = None if spec.symbols is None else list(spec.symbols)
-    row["budget"] = _money(spec.budget)
-    row["window"] = dict(spec.window)
-    return row
-
-
-def spec_of(raw: Mapping[str, Any]) -> BotSpec:
-    """Read a row of `spec_row`."""
-    known = {one.name for one in fields(BotSpec)}
-    read = {name: value for name, value in raw.items() if name in known}
-    read["kind"] = Kind(read["kind"])
-    read["trigger"] = Trigger(read["trigger"])
-    read["on_error"] = OnError(read["on_error"])
-    read["symbols"] = None if read["symbols"] is None else tuple(read["symbols"])
-    read["budget"] = None if read["budget"] is None else Decimal(read["budget"])
-    uses = read["strategies"]
-    read["strategies"] = None if uses is None else {n: Use(**use) for n, use in uses.items()}
-    return BotSpec(**read)
-
-
-def _kept(bot: Bot, lease: Lease | None = None) -> bytes:
-    return dumps(
-        {
-            "spec": spec_row(bot.spec),
-            "state": bot.state,
-            "desired": bot.desired,
-            "was_running": bot.was_running,
-            "was_paused": bot.was_paused,
-            "error": bot.error,
-            "paused_until": bot.paused_until,
-            "started_ts": bot.started_ts,
-            "updated_ts": bot.updated_ts,
-            "barred": bot.barred,
-            "lease": None if lease is None else asdict(lease),
-        }
-    )
-
-
-def _bot_of(raw: Mapping[str, Any]) -> Bot:
-    """Read a bot as a restart finds it: what was alive is stopped, and was running."""
-    state = BotState(raw["state"])
-    ran = (state.alive and state is not BotState.STOPPING) or raw["was_running"]
-    return Bot(
-        spec=spec_of(raw["spec"]),
-        state=BotState.STOPPED if state.alive else state,
-        desired=BotState(raw["desired"]),
-        was_running=ran,
-        was_paused=state is BotState.PAUSED or raw.get("was_paused", False),
-        paused_until=raw["paused_until"],
-        barred=raw.get("barred", False),
-        error=raw["error"],
-        started_ts=raw["started_ts"],
-        updated_ts=raw["updated_ts"],
-    )
-
-
-def _counters_of(raw: Mapping[str, Any]) -> Counters:
-    base = raw["base"]
-    money = {name: Decimal(base[name]) for name in ("realized", "fees", "profit", "loss")}
-    earned = Earned(trades=base["trades"], wins=base["wins"], **money)
-    return Counters(**{**raw, "base": earned})

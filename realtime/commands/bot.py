@@ -7,7 +7,9 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from pydantic import Field
 
-from realtime.bots.supervisor import STOP_S, Bot, Supervisor, spec_row
+from realtime.bots.bot import Bot, spec_row
+from realtime.bots.exits import STOP_S
+from realtime.bots.supervisor import Supervisor
 from realtime.commands import naming
 from realtime.commands.order import Fields, canceled_row
 from realtime.commands.params import (
@@ -172,17 +174,17 @@ class Bots:
 
     def page(self, _call: Call[Params]) -> Answer:
         """List bots."""
-        return Answer(result={"bots": [self._bots.row(bot) for bot in self._bots.all()]})
+        return Answer(result={"bots": [self._bots.rows.row(bot) for bot in self._bots.all()]})
 
     def status(self, call: Call[ReadParams]) -> Answer:
         """Give one bot whole."""
-        return Answer(result=self._bots.state_row(self._bots.get(call.params.bot_id)))
+        return Answer(result=self._bots.rows.state_row(self._bots.get(call.params.bot_id)))
 
     def health(self, call: Call[ReadParams]) -> Answer:
         """Judge how a bot is doing."""
         bot = self._bots.get(call.params.bot_id)
         rate, mean = bot.counters.success_rate, bot.counters.average_ms
-        alive = self._bots.alive(bot)
+        alive = self._bots.rows.alive(bot)
         errors = [bot.error or "in state error"] if bot.state is BotState.ERROR else []
         if bot.state in {BotState.RUNNING, BotState.PAUSED} and not alive:
             errors.append("running without a live task")
@@ -334,7 +336,7 @@ class Bots:
 
     def _effect(self, bot_id: str) -> Fields:
         bot = self._bots.get(bot_id)
-        row = self._bots.state_row(bot)
+        row = self._bots.rows.state_row(bot)
         orders, held = row["open_orders"], row["positions"]
         assert isinstance(orders, list)
         assert isinstance(held, list)
@@ -417,7 +419,7 @@ class Bots:
             "attached": fresh,
             "lease_s": lease.seconds,
             "expires_ts": lease.expires_ts // MS,
-            "budget": self._bots.budget_row(bot.id),
+            "budget": self._bots.rows.budget_row(bot.id),
             "symbols": None if bot.spec.symbols is None else list(bot.spec.symbols),
         }
         # A renewal is a heartbeat: it changes nothing that is kept, so it does not wait for the disk.
@@ -442,7 +444,7 @@ class Bots:
 
     async def _state(self, bot_id: str, *, changed: bool, **told: object) -> Answer:
         bot: Bot = self._bots.get(bot_id)
-        result: Mapping[str, object] = self._bots.state_row(bot) | {"changed": changed} | told
+        result: Mapping[str, object] = self._bots.rows.state_row(bot) | {"changed": changed} | told
         return await self._settled(result)
 
     async def _settled(self, result: Mapping[str, object]) -> Answer:

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from realtime.bots.bot import Bot
 from realtime.bots.runner import usage
-from realtime.bots.supervisor import Bot, Supervisor
+from realtime.bots.supervisor import Supervisor
 from realtime.commands import naming
 from realtime.commands.params import ChangeParams, Name, Params
 from realtime.commands.registry import Answer, Call, Op

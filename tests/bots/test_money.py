@@ -277,7 +277,7 @@ async def test_a_paused_bot_that_resumes_by_itself_after_a_restart_stays_paused(
         await until(lambda: system.bots.get("b").state is BotState.RUNNING)
         result(await world.call("bot.pause", bot_id="b"))
     async with world.life() as system:
-        await until(lambda: system.bots.alive(system.bots.get("b")))
+        await until(lambda: system.bots.rows.alive(system.bots.get("b")))
         await world.bar(64000)
         row = result(await world.call("bot.status", bot_id="b"))
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from realtime.bots.supervisor import spec_of, spec_row
+from realtime.bots.bot import spec_of, spec_row
 from realtime.desk.codec import dumps
 from realtime.model.bots import BotSpec, BotState, Kind, OnError, Trigger, Use
 from tests.bots.market import BTC, HOLD, QUIET, BotWorld, result
