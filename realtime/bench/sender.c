@@ -1,4 +1,4 @@
-/* The bare C send loop: what the kernel alone allows.
+/* The bare C send loop: what the kernel allows whoever makes one call per message.
  *
  *   sender CLIENTS < payload
  *

@@ -23,6 +23,7 @@ from realtime.server.http import Http
 from realtime.server.page import SecurityHeaders
 from realtime.server.pump import Pump
 from realtime.server.upgrade import header, refuse
+from realtime.server.uring import Uring
 from realtime.server.ws import POLITE, Alone, Presence, Sockets
 
 
@@ -106,7 +107,7 @@ class Front:
         figures = system.figures
         self._system = system
         self._loop = loop
-        self.pump = Pump(system.hub, loop, turned=self._turned)
+        self.pump = Pump(system.hub, loop, turned=self._turned, uring=Uring.open)
         self.sockets = Sockets(
             hub=system.hub,
             registry=system.registry,

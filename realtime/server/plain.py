@@ -12,6 +12,7 @@ from typing import Final
 from starlette.types import Send
 
 from realtime.hub.protocol import Close
+from realtime.server.sockets import NO_WAY
 
 
 HIGH: Final = 65_536
@@ -26,11 +27,14 @@ class PlainWire:
     """Frames to an ASGI `send`; the seam of `server/transport.py` for servers without it.
 
     Attributes:
+        way: To send past the queue there is none.
         paused: Whether what is written only waits.
         on_resume: Called when the queue has drained to the low mark.
         on_pause: Called when it has reached the high one.
         authenticated: Whether the peer is known, which gives it more patience.
     """
+
+    way: Final = NO_WAY
 
     def __init__(self, send: Send) -> None:
         self._send = send

@@ -1,20 +1,24 @@
 """The pump: what the hub has to say goes to the wires, and time comes to hub and connections.
 
-Rules of this file: (1) it is the only writer of data; (2) one write per wire and blob, and a wire that
-has had enough is detached after the loop, because `pause_writing` may be called inside `write`;
-(3) one timer for all tiers and paces, on one grid, and one for the deadlines of all connections: no
+Rules of this file: (1) it is the only writer of data; (2) one write per wire and blob, for many wires in one
+system call where the kernel offers that, and a wire that has had enough is detached after the loop, because
+`pause_writing` may be called inside `write`; (3) one timer for all tiers and paces, on one grid, and one for the deadlines of all connections: no
 connection has a timer or a task of its own here.
 """
 
 import asyncio
 import heapq
+import logging
 import math
 from collections import Counter
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, cast
 
 from realtime.hub.hub import Hub, Wire
+from realtime.server.uring import Uring, UringError
 
+
+logger = logging.getLogger(__name__)
 
 TIERS: Final = (50, 100, 250)
 """Tiers that tick while anybody listens [ms]."""
@@ -23,6 +27,8 @@ SECOND_TIER: Final = 1000
 CROWD: Final = 500
 """Connections from which on deadlines within 5 ms are handled together."""
 TOGETHER_S: Final = 0.005
+MANY: Final = 8
+"""Wires from which on one system call for all is cheaper than one for each."""
 
 
 class Timed(Protocol):
@@ -38,6 +44,17 @@ class Timed(Protocol):
         ...
 
 
+class Swift(Wire, Protocol):
+    """A wire whose socket can be sent to past its transport."""
+
+    way: int
+    """Descriptor of the socket; negative while only `write` may be used."""
+
+    def took(self, blob: bytes, sent: int) -> bool:
+        """Go on where the socket took only so many bytes of a blob; returns as `write`."""
+        ...
+
+
 class Pump:
     """Moves what the hub has to say; started and stopped by its owner.
 
@@ -45,17 +62,27 @@ class Pump:
         hub: Its `wake` is taken over.
         loop: Gives time and timers.
         turned: Called about once a second, for `/healthz`.
+        uring: Makes what sends to many sockets at once, or tells that there is no such thing; the wires are
+            `Swift` then.
 
     Attributes:
         flushed: Told how long what was published waited until it was written [s].
     """
 
     def __init__(
-        self, hub: Hub, loop: asyncio.AbstractEventLoop, *, turned: Callable[[], None] | None = None
+        self,
+        hub: Hub,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        turned: Callable[[], None] | None = None,
+        uring: Callable[[], Uring | None] | None = None,
     ) -> None:
         self._hub = hub
         self._loop = loop
         self._turned = turned or _ignore
+        self._open = uring
+        self._uring: Uring | None = None
+        self._doubtful = b""
         self._scheduled = False
         self._woken = 0.0
         self.flushed: Callable[[float], None] = _unmeasured
@@ -73,6 +100,7 @@ class Pump:
     def start(self) -> None:
         """Begin; until now the hub may have collected, but nothing leaves."""
         self._running = True
+        self._uring = self._open() if self._open is not None else None
         self._hub.wake = self.wake
         self._want(SECOND_TIER)
         self.wake()
@@ -80,6 +108,9 @@ class Pump:
     def stop(self) -> None:
         """End: no timer is left."""
         self._running = False
+        if self._uring is not None:
+            self._uring.close()
+            self._uring = None
         self._hub.wake = _ignore
         for handle in (self._grid, self._alarm):
             if handle is not None:
@@ -108,9 +139,25 @@ class Pump:
         """Write everything that is due."""
         full: list[Wire] = []
         for blob, wires in self._hub.flush():
-            full += [wire for wire in wires if not wire.write(blob)]
+            if self._uring is None or len(wires) < MANY:
+                full += [wire for wire in wires if not wire.write(blob)]
+            else:
+                try:
+                    full += write_together(self._uring, blob, cast("Sequence[Swift]", wires))
+                except UringError:
+                    self._doubt(blob, wires)
         for wire in full:
             self._hub.paused(wire)
+
+    def _doubt(self, blob: bytes, wires: Sequence[Wire]) -> None:
+        """Go on without the kernel's rings; whoever may have got a blob in part begins anew, and never with a gap."""
+        logger.error("io_uring is not what it was at the start; one send for each from now on")
+        if self._uring is not None:
+            self._uring.close()
+        self._uring = None
+        self._doubtful = blob  # the kernel may still read it
+        for wire in wires:
+            wire.abort()
 
     # --- tiers and paces ---------------------------------------------------------------------------
 
@@ -206,6 +253,23 @@ class Pump:
                 del self._wanted[timed]
                 timed.tick(now)
         self._set_alarm()
+
+
+def write_together(uring: Uring, blob: bytes, wires: Sequence[Swift]) -> list[Wire]:
+    """Write a blob to many wires: in one system call to all whose sockets can be sent to, then to the rest.
+
+    Returns:
+        Those that have had enough.
+    """
+    # No callback between here and the call: a wire that ends closes its descriptor.
+    ways = [wire.way for wire in wires]
+    full: list[Wire] = []
+    for at, sent in uring.send(blob, ways).items():
+        wire = wires[at]
+        more = wire.write(blob) if ways[at] < 0 else wire.took(blob, sent)
+        if not more:
+            full.append(wire)
+    return full
 
 
 def _after(period: int, now: int) -> int:

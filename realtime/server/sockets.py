@@ -13,7 +13,7 @@ import sys
 from asyncio import TimerHandle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 
 if sys.platform != "win32":
@@ -31,6 +31,8 @@ NOTSENT_LOWAT: int | None = getattr(
 USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 OUTQ: bool = sys.platform != "win32"
 TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+NO_WAY: Final = -1
+"""Stands for a descriptor where only the transport may send."""
 BYTES_ACKED = 120
 """Offset of `tcpi_bytes_acked` in `struct tcp_info` (linux/tcp.h, since 4.1)."""
 
@@ -96,8 +98,9 @@ def reset(transport: asyncio.Transport) -> None:
 class Door(Protocol):
     """Who writes past the transport."""
 
-    clear: bool
-    """Whether the transport holds nothing, so that what is written past it cannot overtake anything."""
+    way: int
+    """Descriptor to send to while the transport holds nothing, so that what is sent past it cannot overtake
+    anything; else `NO_WAY`."""
 
 
 class Edge(asyncio.Transport):
@@ -232,7 +235,7 @@ class Edge(asyncio.Transport):
     def hand_over(self, data: bytes | bytearray | memoryview) -> None:
         """Give bytes to the transport."""
         if self.door is not None:
-            self.door.clear = False
+            self.door.way = NO_WAY
         self.raw.write(data)
 
     def _again(self, waited: float) -> None:
@@ -272,7 +275,7 @@ class Edge(asyncio.Transport):
     def _end_writing(self) -> None:
         self._closing = True
         if self.door is not None:
-            self.door.clear = False
+            self.door.way = NO_WAY
 
     def abandon(self, cause: str) -> None:
         """Reset the connection now and count the cause."""

@@ -26,7 +26,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from realtime.server.admission import FULL_RETRY_S, Admission, Entry
-from realtime.server.sockets import Edge, TransportLimits, bind, second_door
+from realtime.server.sockets import NO_WAY, Edge, TransportLimits, bind, second_door
 
 
 __all__ = (
@@ -67,10 +67,10 @@ class Wire:
         "_protocol",
         "_send",
         "authenticated",
-        "clear",
         "on_pause",
         "on_resume",
         "paused",
+        "way",
     )
 
     def __init__(self, protocol: "WebSocketProtocol", edge: Edge, limits: TransportLimits) -> None:
@@ -81,8 +81,8 @@ class Wire:
         self._limit = LATE_FACTOR * limits.high
         self._closed = False
         edge.door = self
-        self.clear = False
-        """Whether the transport holds nothing: what is sent past it overtakes nothing."""
+        self.way = NO_WAY
+        """See `Door`."""
         self.paused = False
         """Whether the peer is behind by the high mark; stays True once the connection ends."""
         self.authenticated = False
@@ -100,15 +100,17 @@ class Wire:
         Returns:
             False when the transport is paused now, or takes nothing because the connection ends.
         """
-        if not self.clear:
+        if self.way < 0:
             return self._write_behind(blob)
-        # 200,000 times a second, hence so bare: `clear` is False whenever anything is not as usual.
+        # 200,000 times a second, hence so bare: there is no way whenever anything is not as usual.
         try:
-            sent = self._send(blob)  # type: ignore[misc]  # there is one where it is clear
+            sent = self._send(blob)  # type: ignore[misc]  # there is one where there is a way
         except OSError:
             sent = 0  # full, or gone: the transport waits for it, or finds out
-        if sent == len(blob):
-            return True
+        return sent == len(blob) or self.took(blob, sent)
+
+    def took(self, blob: bytes, sent: int) -> bool:
+        """Go on where the socket took only so many bytes of a blob; returns as `write`."""
         self._edge.hand_over(memoryview(blob)[sent:])
         return not self.paused
 
@@ -117,8 +119,8 @@ class Wire:
             self._write_late(blob)
             return False
         edge = self._edge
-        if self._send is not None and not edge.buffered() and not edge.is_closing():
-            self.clear = True
+        if self._door is not None and not edge.buffered() and not edge.is_closing():
+            self.way = self._door.fileno()
             return self.write(blob)
         if edge.gathered or len(blob) < SMALL:
             edge.write(blob)
@@ -152,7 +154,7 @@ class Wire:
         """Take nothing any more. Called by the protocol."""
         self._closed = True
         self.paused = True
-        self.clear = False
+        self.way = NO_WAY
         if self._door is not None:
             # The connection ends with its last descriptor, so ours goes first.
             self._door.close()

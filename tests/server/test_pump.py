@@ -1,12 +1,17 @@
 """The pump: one flush per turn, one timer for tiers and paces, one for deadlines."""
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import pytest
 
 from realtime.hub.hub import Hub, Wire
-from realtime.server.pump import CROWD, Pump
+from realtime.server.pump import CROWD, MANY, Pump
+from realtime.server.uring import Uring, UringError
 from tests.hub.wires import HeldWire
 
 
@@ -76,6 +81,82 @@ async def test_a_blob_is_written_once_to_each_wire_and_the_full_ones_leave_after
     assert good.texts == ["1", "2"]
     assert full.texts == ["1"]
     assert spy.full == [full]
+    pump.stop()
+
+
+class SwiftWire(HeldWire):
+    """A wire over a socket that can be sent to past its transport."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self.way = sock.fileno()
+        self.rest: list[bytes] = []
+
+    def took(self, blob: bytes, sent: int) -> bool:
+        self.rest.append(blob[sent:])
+        return not self.paused
+
+
+async def test_many_wires_are_written_in_one_call_and_the_others_by_themselves(spy: Spy) -> None:
+    calls: list[list[int]] = []
+
+    class Counted(Uring):
+        def send(self, blob: bytes, numbers: Sequence[int]) -> dict[int, int]:
+            calls.append(list(numbers))
+            return super().send(blob, numbers)
+
+    pump = Pump(spy, asyncio.get_running_loop(), uring=Counted.open)
+    pump.start()
+    if pump._uring is None:
+        pytest.skip("this kernel offers no io_uring, or forbids it")
+    with contextlib.ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(MANY)]
+        for sock in (each for pair in pairs for each in pair):
+            stack.enter_context(sock)
+        swift = [SwiftWire(ours) for ours, _ in pairs]
+        pairs[1][1].close()
+        swift[1].paused = True
+        swift[2].way = -1
+        calls.clear()
+        spy.blobs = [(b"\x81\x011", tuple(swift)), (b"\x81\x012", tuple(swift[3:6]))]
+        pump.flush()
+
+        assert calls == [[wire.way for wire in swift]]
+        assert swift[2].texts == ["1"]
+        assert swift[1].rest == [b"\x81\x011"]
+        assert spy.full == [swift[1]]
+        assert pairs[0][1].recv(100) == b"\x81\x011"
+        assert swift[3].texts == ["2"]
+    pump.stop()
+    assert pump._uring is None
+
+
+async def test_a_kernel_that_breaks_its_word_later_costs_its_wires_and_no_message_of_others(
+    spy: Spy,
+) -> None:
+    class Broken:
+        closed = False
+
+        def send(self, _blob: bytes, _numbers: Sequence[int]) -> dict[int, int]:
+            raise UringError(errno.EIO, "a send did not end with its submission")
+
+        def close(self) -> None:
+            self.closed = True
+
+    broken = Broken()
+    pump = Pump(spy, asyncio.get_running_loop(), uring=lambda: cast("Uring", broken))
+    pump.start()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        torn = [SwiftWire(ours) for _ in range(MANY)]
+        whole = SwiftWire(ours)
+        spy.blobs = [(b"\x81\x011", tuple(torn)), (b"\x81\x012", (whole,) * MANY)]
+        pump.flush()
+
+    assert broken.closed
+    assert all(wire.aborted for wire in torn)
+    assert whole.texts == ["2"] * MANY
+    assert not whole.aborted
     pump.stop()
 
 
