@@ -4,8 +4,10 @@ READY  := .venv/.ready
 PURE   := realtime/model/*,realtime/engine/*,realtime/hub/*
 # Node of the machine, else the one in .venv
 export PATH := $(PATH):$(CURDIR)/$(BIN)
+# Bytecode is kept even where the machine says otherwise: rewriting the tests' asserts takes each worker 7 s
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test check format lint types contracts web shots coverage fix bench prove lock chromium
+.PHONY: run test check format lint types contracts web shots picture speed soak coverage fix bench prove lock chromium
 
 $(READY): requirements.lock pyproject.toml hatch_build.py package.json package-lock.json
 	$(PYTHON) -m venv .venv
@@ -20,7 +22,7 @@ static/vendor/manifest.json: | $(READY)
 	-@$(BIN)/python hatch_build.py
 test: $(READY)        ## the whole fast suite; in `check` its lines are counted, which takes half as long again
 	rm -f .coverage .coverage.*
-	$(BIN)/python $(COUNT) -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python $(COUNT) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 check coverage: COUNT = -m coverage run
 check: chromium format lint types contracts web test coverage
 format: $(READY)
@@ -40,8 +42,14 @@ node_modules/.ready: $(READY) package.json package-lock.json
 	touch $@
 web: node_modules/.ready
 	npm run --silent types && npm run --silent lint && npm run --silent test
-shots: node_modules/.ready  ## pictures of the page into tests/screenshots, to look at
+shots: node_modules/.ready static/vendor/manifest.json  ## pictures of the page into tests/screenshots, to look at
 	npm run --silent shots
+picture: $(READY) static/vendor/manifest.json  ## the one of the README
+	$(BIN)/python -m tests.web.shots --picture
+speed: $(READY) static/vendor/manifest.json  ## what the page costs in Chromium: load, rest, 5,000 and 20,000 updates/s
+	$(BIN)/python -m tests.web.speed
+soak: $(READY) static/vendor/manifest.json  ## whether its memory stays flat over MINUTES
+	$(BIN)/python -m tests.web.speed --soak $(or $(MINUTES),30)
 chromium:             ## the browser of the page's tests, where Debian's packages can bring it
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \

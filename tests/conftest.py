@@ -12,9 +12,13 @@ so that the clock does not jump over it: `virtual_loop().outside.append(lambda: 
 
 import asyncio
 import concurrent.futures
+import gc
+import os
 import selectors
+import shutil
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,14 +108,40 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 WEB = "tests/web/"
+LONG = (WEB, "tests/flows/", "tests/server/", "tests/desk/", "tests/store/", "tests/venues/")
+"""Folders whose files take longest: begun first, so that no worker is left with one of them at the end."""
+MEMORY = Path("/dev/shm")
+ROOM = 2 << 30
+"""Free bytes that folders of tests need in memory; a container's own 64 MiB are too few."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the fast suite keep its files in memory, where a commit does not wait for a disk.
+
+    No test can cut the power: those about power cuts cut at SQLite's calls. Figures are measured on the disk.
+    """
+    fast = "not slow" in config.getoption("markexpr")
+    if fast and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the browser's tests one worker, and let it begin with them: they take as long as all others."""
+    """Keep a file together, so that what its tests share starts once; the browser's share one chromium."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((n for n, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG))
+
     for item in items:
-        if item.nodeid.startswith(WEB):
-            item.add_marker(pytest.mark.xdist_group("web"))
-    items.sort(key=lambda item: not item.nodeid.startswith(WEB))
+        name = WEB if item.nodeid.startswith(WEB) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of the sight of the garbage collector, which else goes through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

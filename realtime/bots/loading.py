@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, MappingProxyType, ModuleType
@@ -113,7 +113,7 @@ class Strategies:
 
     def reload(self) -> None:
         """Read the folder anew. May be called on another thread; blocks while files are read and run."""
-        known = {name: _known(made, OURS) for name, made in BUILT_IN.items()}
+        known = {name: _ours(made) for name, made in BUILT_IN.items()}
         failed: dict[str, str] = {}
         for file in self._files(failed):
             try:
@@ -317,6 +317,12 @@ def _known(made: type[Strategy], source: str) -> Known:
     if not isinstance(warmup, int) or not 0 <= warmup <= LONGEST_WARMUP:
         raise Nonsense(f"warmup of {name} must be an integer from 0 to {LONGEST_WARMUP} bars")
     return Known(made=made, source=source, warmup=warmup, schema=_schema(params))
+
+
+@cache
+def _ours(made: type[Strategy]) -> Known:
+    """Try a class of ours out, once for all accounts: making the schemas takes longer than all else of an account."""
+    return _known(made, OURS)
 
 
 def _unique(found: Known, known: Mapping[str, Known]) -> None:

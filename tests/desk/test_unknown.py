@@ -109,8 +109,8 @@ async def test_a_day_of_silence_leaves_unknown_as_it_is() -> None:
         world.venue.reachable = False
         await started
         for task in asyncio.all_tasks():
-            if task.get_name() in {"routine", "venue paper"}:
-                task.cancel()  # what beats every second only makes the day long
+            if task.get_name() in {"routine", "monitor", "bots", "venue paper"}:
+                task.cancel()  # what beats every few seconds only makes the day long
         system.front.stop()
         await asyncio.sleep(86_400)
 

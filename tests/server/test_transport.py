@@ -1,5 +1,6 @@
 """Each item of the reliability document, section 3, over real sockets with short waits."""
 
+import contextlib
 import logging
 import select
 import socket
@@ -16,6 +17,7 @@ from uvicorn.server import ServerState
 
 from realtime.hub.frames import text_frame
 from realtime.server import transport
+from realtime.server.pump import write_together
 from realtime.server.transport import (
     Admission,
     HttpProtocol,
@@ -27,6 +29,7 @@ from realtime.server.transport import (
     protocols,
     quiet,
 )
+from realtime.server.uring import Uring
 from tests.server.adversary import (
     CLOSE,
     CONT,
@@ -49,6 +52,14 @@ from tests.server.served import FAST, FLOOD, Served, served
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])
 def server(request: pytest.FixtureRequest) -> Iterator[Served]:
     with served(loop=request.param) as one:
+        yield one
+        assert one.errors == []
+
+
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def calm(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """A server whose pings never come between the frames that a slow machine reads one by one."""
+    with served(loop=request.param, ping_s=60) as one:
         yield one
         assert one.errors == []
 
@@ -454,11 +465,11 @@ def test_w1_frames_are_written_as_they_are(server: Served) -> None:
         ]
 
 
-def test_w1_a_blob_that_fits_only_in_part_arrives_whole_and_in_order(server: Served) -> None:
+def test_w1_a_blob_that_fits_only_in_part_arrives_whole_and_in_order(calm: Served) -> None:
     blobs = [text_frame(b"%06d" % n + b"-" * (n * 37 % 9_000)) for n in range(300)]
-    with opened(server.address, "/deaf", receive_buffer=4_096) as sock:
-        server.until(lambda: bool(server.app.wires))
-        wire = last_wire(server)
+    with opened(calm.address, "/deaf", receive_buffer=4_096) as sock:
+        calm.until(lambda: bool(calm.app.wires))
+        wire = last_wire(calm)
         wire.authenticated = True
         waiting = list(blobs)
 
@@ -467,11 +478,38 @@ def test_w1_a_blob_that_fits_only_in_part_arrives_whole_and_in_order(server: Ser
                 wire.write(waiting.pop(0))
 
         wire.on_resume = fill
-        server.call(fill)
+        calm.call(fill)
 
         assert [read_frame(sock)[1] for _ in blobs] == [
             b"%06d" % n + b"-" * (n * 37 % 9_000) for n in range(300)
         ]
+
+
+def test_w1_many_wires_written_together_get_the_same_whole_and_in_order(calm: Served) -> None:
+    texts = [b"%06d" % n + b"-" * (n * 37 % 9_000) for n in range(200)]
+    uring = Uring.open(4)
+    if uring is None:
+        pytest.skip("this kernel offers no io_uring, or forbids it")
+    with contextlib.ExitStack() as stack:
+        stack.callback(uring.close)
+        slow = stack.enter_context(opened(calm.address, "/deaf", receive_buffer=4_096))
+        stuck = last_wire(calm)
+        stuck.authenticated = True
+        socks, wires = [], [stuck]
+        for _ in range(6):
+            socks.append(stack.enter_context(opened(calm.address, "/deaf")))
+            wires.append(last_wire(calm))
+        taken = len(texts)
+        for n, text in enumerate(texts, 1):
+            full = calm.call(write_together, uring, text_frame(text), wires)
+            assert full in ([], [stuck])
+            assert [read_frame(sock)[1] for sock in socks] == [text] * 6
+            if full:
+                wires.remove(stuck)
+                taken = n
+
+        assert 0 < taken < len(texts)
+        assert [read_frame(slow)[1] for _ in range(taken)] == texts[:taken]
 
 
 def test_w1_without_a_second_descriptor_the_transport_writes(server: Served) -> None:
@@ -481,7 +519,7 @@ def test_w1_without_a_second_descriptor_the_transport_writes(server: Served) -> 
         def write_without() -> None:
             assert wire._door is not None
             wire._door.close()
-            wire._send = None
+            wire._door = wire._send = None
             wire.write(text_frame(b"small"))
             wire.write(text_frame(b"x" * 500))
 
@@ -628,19 +666,19 @@ def test_w5_a_peer_who_does_not_read_has_one_pong_waiting(server: Served) -> Non
         assert got == (PONG, b"49")
 
 
-def test_w5_between_the_marks_the_latest_pong_comes_when_there_is_room(server: Served) -> None:
-    with opened(server.address, "/deaf", receive_buffer=4_096) as sock:
-        server.until(lambda: bool(server.app.wires))
-        wire = last_wire(server)
+def test_w5_between_the_marks_the_latest_pong_comes_when_there_is_room(calm: Served) -> None:
+    with opened(calm.address, "/deaf", receive_buffer=4_096) as sock:
+        calm.until(lambda: bool(calm.app.wires))
+        wire = last_wire(calm)
         written = 0
-        while server.call(wire.buffered) < 20_000:
-            server.call(wire.write, FLOOD)
+        while calm.call(wire.buffered) < 20_000:
+            calm.call(wire.write, FLOOD)
             written += 1
         assert not wire.paused
         sock.sendall(frame(PING, b"first") + frame(PING, b"last"))
         protocol = wire._protocol
         assert protocol is not None
-        server.until(lambda: protocol._pong == b"\x8a\x04last")
+        calm.until(lambda: protocol._pong == b"\x8a\x04last")
         for _ in range(written):
             assert read_frame(sock)[0] == TEXT
 
@@ -692,8 +730,8 @@ def test_w8_few_messages_wait_however_many_come_at_once(server: Served) -> None:
         assert server.call(lambda: len(protocol._raw)) <= 3 * 32_768
 
 
-def test_w8_all_messages_arrive_in_the_end(server: Served) -> None:
-    with opened(server.address) as sock:
+def test_w8_all_messages_arrive_in_the_end(calm: Served) -> None:
+    with opened(calm.address) as sock:
         sock.sendall(b"".join(frame(TEXT, b"%d" % n) for n in range(2_000)))
 
         assert [read_frame(sock)[1] for _ in range(2_000)] == [b"%d" % n for n in range(2_000)]

@@ -1,6 +1,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ from tests.web.fake import Fake
 from tests.web.serving import Server
 
 
+PATIENCE_MS = 15_000
+"""For what must come: it is there in milliseconds, and on a machine that does much else it still comes."""
 HINT = "no chromium; apt-get install --no-install-recommends chromium brings it"
 QUIET = (
     "--disable-gpu",
@@ -40,17 +43,25 @@ def browser() -> Iterator[Browser]:
         pytest.skip(HINT)
     root = ("--no-sandbox",) if os.geteuid() == 0 else ()
     with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_MS)
         launched = playwright.chromium.launch(executable_path=path, args=[*QUIET, *root])
         yield launched
         launched.close()
 
 
+@pytest.fixture(scope="package")
+def farewell() -> Iterator[ThreadPoolExecutor]:
+    """Stops servers beside the next test: uvicorn takes a fifth of a second to end."""
+    with ThreadPoolExecutor(1) as thread:
+        yield thread
+
+
 @pytest.fixture
-def fake() -> Iterator[Fake]:
+def fake(farewell: ThreadPoolExecutor) -> Iterator[Fake]:
     """A fake server of this test's own."""
     server = Fake()
     yield server
-    server.stop()
+    farewell.submit(server.stop)
 
 
 @dataclass
@@ -110,7 +121,7 @@ class Desk:
             reduced_motion="reduce" if calm else "no-preference",
             timezone_id="Europe/Stockholm",
         )
-        context.set_default_timeout(5000)
+        context.set_default_timeout(PATIENCE_MS)
         self.contexts.append(context)
         page = context.new_page()
         self.watch.look(page)
