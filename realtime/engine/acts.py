@@ -256,6 +256,8 @@ def amend_failed(core: Core, fact: AmendFailed, out: Out) -> None:
     out.append(Record(fact))
     if order.status.ended or order.amend_state is Asked.NONE:
         core.tell(order, {"order.amend"}, "found", out)
+        if fact.unknown and order.status.ended:
+            out.append(Ask(order.id))  # which of two terms it ended with
         return
     if fact.unknown:
         core.change(order, out, ts=fact.ts, amend_state=Asked.UNKNOWN)
@@ -274,7 +276,7 @@ def bracket_set(core: Core, fact: BracketSet, out: Out) -> None:
     """Attached prices were changed."""
     order = core.order(fact.order_id)
     out.append(Record(fact))
-    core.legs.on_bracket(order.id)
+    core.legs.on_bracket(core.state, order)
     core.change(order, out, ts=fact.ts, stop_loss=fact.stop_loss, take_profit=fact.take_profit)
     core.plan(order.symbol, fact.ts, out)
 

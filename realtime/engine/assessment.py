@@ -15,7 +15,7 @@ from realtime.engine.case import reference_price
 from realtime.engine.market import plain
 from realtime.engine.orders import is_entry
 from realtime.engine.portfolio import held_positions, in_valuation, mark_position
-from realtime.engine.rules import loss_and_fall
+from realtime.engine.rules import loss_and_fall, minute, spent
 from realtime.engine.state import ALL, State
 from realtime.model.account import Marked
 from realtime.model.market import ZERO
@@ -270,7 +270,7 @@ def risk_view(state: State, ts: int) -> RiskView:
         total_risk_score=total_score(parts),
         risk_level=_level(halt, limits.max_daily_loss, loss, points_now),
         positions=held_risks,
-        headroom=tuple(_headroom(state, concentration, largest, leverage, loss, fall)),
+        headroom=tuple(_headroom(state, concentration, largest, leverage, loss, fall, ts)),
         recommendations=tuple(_recommend(state, held_risks, concentration, count, loss)),
         unknown_orders=len(state.orders.unknown()),
         var_95=worst.var_95,
@@ -362,6 +362,7 @@ def _headroom(
     leverage: Decimal | None,
     loss: Decimal | None,
     fall: Decimal | None,
+    ts: int,
 ) -> Iterator[RuleResult]:
     """How far each limit is used; rules that are off are left out."""
     limits, money = state.limits, state.currency
@@ -394,6 +395,12 @@ def _headroom(
         ("max_daily_loss", limits.max_daily_loss, loss, "fraction"),
         ("max_drawdown", limits.max_drawdown, fall, "fraction"),
         ("loss_streak", _number(limits.loss_streak), Decimal(streak), "trades"),
+        (
+            "order_rate",
+            _number(limits.order_rate_minute),
+            Decimal(spent(state.pace.account, minute(limits.order_rate_minute)[0], ts)),
+            "orders/min",
+        ),
     ):
         if limit is not None:
             room = None if used is None else limit - max(used, ZERO)

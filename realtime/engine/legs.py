@@ -94,10 +94,7 @@ class Legs:
         symbol = order.symbol
         held = self.protected.get(symbol)
         if order.role is Role.ENTRY and attached(order):
-            market = state.markets[symbol]
-            received = fill.amount
-            if order.side is Side.BUY and not market.contract and fill.fee_currency == market.base:
-                received -= fill.fee
+            received = _received(fill, state.markets[symbol])
             held = self.protected.setdefault(symbol, {})
             before = held.get(order.id, ZERO)
             if not before:
@@ -132,10 +129,23 @@ class Legs:
         if order.protective and order.parent_id is not None and by != "engine":
             self.dropped.add((order.parent_id, KINDS[order.role]))
 
-    def on_bracket(self, parent_id: str) -> None:
-        """A new stop or target was asked for: what was dropped before counts no more."""
-        self.dropped -= {(parent_id, kind) for kind in Kind}
-        self.degraded -= {(parent_id, kind) for kind in Kind}
+    def on_bracket(self, state: State, parent: Order) -> None:
+        """A new stop or target was asked for: what was dropped before counts no more.
+
+        `parent` is as it was before. One that had neither has counted no fills yet: it protects what it
+        brought in, as far as that is held and nothing else protects it.
+        """
+        self.dropped -= {(parent.id, kind) for kind in Kind}
+        self.degraded -= {(parent.id, kind) for kind in Kind}
+        if attached(parent):
+            return
+        held = self.protected.setdefault(parent.symbol, {})
+        side = parent.side
+        others = (own for key, own in held.items() if self._parent(state, key).side is side)
+        free = state.holding(parent.symbol, side.opposite) - sum(others, ZERO)
+        market = state.markets[parent.symbol]
+        received = sum((_received(f, market) for f in state.orders.fills_of(parent.id)), ZERO)
+        held[parent.id] = max(min(received, free), ZERO)
 
     def on_end(self, order: Order, *, asked: bool, ts: int) -> None:
         """A leg ended. Unless we asked for it or it filled, somebody has to look why."""
@@ -379,6 +389,13 @@ def _growth(wish: Step, leg: Order | None) -> Decimal:
     if isinstance(wish, AmendNext) and leg is not None and wish.amend.amount is not None:
         return wish.amend.amount - leg.amount
     return ZERO
+
+
+def _received(fill: Fill, market: Market) -> Decimal:
+    """What a fill of an entry brought in: a fee in the bought currency is not there [base, contracts]."""
+    if fill.side is Side.BUY and not market.contract and fill.fee_currency == market.base:
+        return fill.amount - fill.fee
+    return fill.amount
 
 
 def _room(state: State, leg: Order) -> Decimal:

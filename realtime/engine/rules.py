@@ -545,6 +545,13 @@ def wait(full_at: int, per_second: float | None, burst: int, ts: int) -> int:
     return max(full_at - ts - (burst - 1) * interval, 0)
 
 
+def spent(full_at: int, per_second: float | None, ts: int) -> int:
+    """How many tokens a bucket lacks."""
+    if per_second is None:
+        return 0
+    return -(-max(full_at - ts, 0) // int(SECOND / per_second))
+
+
 def spend(full_at: int, per_second: float | None, ts: int) -> int:
     """Take a token: when the bucket will be full again."""
     if per_second is None:

@@ -45,14 +45,15 @@ LISTINGS: dict[str, Listing] = {
     "AVAX": Listing(28.0, "0.01", "0.01", 1.3, 0.026),
     "LINK": Listing(14.0, "0.001", "0.01", 1.2, 0.024),
     "DOT": Listing(6.2, "0.001", "0.01", 1.1, 0.022),
+    "PEPE": Listing(0.00001423, "0.00000001", "100", 1.3, 0.030),
 }
 QUOTE = "USDT"
 SYMBOLS: tuple[str, ...] = (
-    *(f"{base}/{QUOTE}" for base in LISTINGS),
+    *(f"{base}/{QUOTE}" for base in LISTINGS if base != "PEPE"),
     f"BTC/{QUOTE}:{QUOTE}",
     f"ETH/{QUOTE}:{QUOTE}",
 )
-"""Every symbol that can be listed and is by default."""
+"""Every symbol that is listed by default: all that can be, but for the one of a very small price."""
 
 
 def listing_of(symbol: str) -> Listing:

@@ -34,9 +34,13 @@ const ALWAYS = [
   "events",
 ];
 
+/** Shown where nothing else was chosen. */
+const USUAL = "BTC/USDT";
+
 const store = new Store();
 store.wake = wake;
 const link = new Link(store);
+link.account = settings.account;
 const commands = new Commands(link, store);
 /** Newest proof of life per venue, from heartbeats. @type {Record<string, number>} */
 let beats = {};
@@ -54,6 +58,9 @@ export const app = {
   tradingState: () =>
     store.value("status")?.trading_state ?? store.value("risk")?.trading_state ?? store.get("welcome")?.trading_state,
 
+  /** Id of the account that is shown. @returns {string | undefined} */
+  venue: () => link.account || (store.value("status") ?? store.get("welcome"))?.venues?.[0]?.id,
+
   /** Newest proof of life of a venue, ms of the server's clock. @param {string} venue @returns {number | undefined} */
   proof: (venue) => beats[venue],
 
@@ -61,7 +68,7 @@ export const app = {
   feed() {
     const names = ["ticker", "book", "trades", "bars"].map((slot) => String(store.get(`view:${slot}`)));
     const late = names.map((name) => store.channel(name)).find((entry) => entry?.stale);
-    const asof = Math.max(0, ...names.map((name) => store.channel(name)?.asof ?? 0), ...Object.values(beats));
+    const asof = Math.max(beats[this.venue() ?? ""] ?? 0, ...names.map((name) => store.channel(name)?.asof ?? 0));
     const since = late?.staleSince ?? asof;
     return {
       what: `The feed of ${store.get("symbol") ?? "the market"}`,
@@ -70,6 +77,15 @@ export const app = {
       known: asof > 0,
       age: this.serverNow() - (late ? since : asof),
     };
+  },
+
+  /**
+   * Another account: the page begins anew, so that nothing of one can be taken for the other's.
+   * @param {string} account "" for the first one
+   */
+  show(account) {
+    remember({ account });
+    location.reload();
   },
 
   /** Shows a symbol: the old one's channels end, its panels clear, late messages find no key. @param {string} symbol */
@@ -160,6 +176,10 @@ link.onMessage = (m) => {
   commands.take(m);
   if (m.type === "welcome") {
     store.set("welcome", m);
+    /** @type {string[]} */
+    const ids = (m.venues ?? []).map((/** @type {{ id: string }} */ v) => v.id);
+    // The account of last time may be gone, or the first one now, which has no mark.
+    if (link.account && ids.length > 0 && ids.indexOf(link.account) < 1) app.show("");
     if (m.auth === "required") void signIn();
     else if (m.scopes?.includes("admin")) link.watch(["logs"]);
   }
@@ -190,12 +210,27 @@ function sound() {
 store.watch(["settings"], sound);
 sound();
 
+let sure = false;
 store.watch(["markets"], () => {
   const symbols = store.rows("markets").map((row) => String(row.symbol));
-  if (symbols.length === 0 || store.get("symbol")) return;
-  const liked = [settings.symbol, "BTC/USDT", symbols[0] ?? ""].find((s) => symbols.includes(s));
-  app.select(liked ?? "");
+  if (symbols.length === 0 || sure) return;
+  sure = true;
+  if (!symbols.includes(store.get("symbol"))) app.select(symbols.includes(USUAL) ? USUAL : (symbols[0] ?? ""));
 });
+
+async function start() {
+  const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
+  if (ticket) {
+    history.replaceState(null, "", location.pathname + location.search);
+    await login({ ticket });
+  }
+  link.open(`page-${Math.random().toString(36).slice(2, 10)}`);
+}
+// Asked for before the panels are made, which takes longer than the answer. Which markets there are is not known yet:
+// the symbol of last time is most likely one of them.
+link.watch(ALWAYS);
+app.select(settings.symbol || USUAL);
+void start();
 
 /** @param {string} id */
 const place = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -215,16 +250,5 @@ store.watch(["fill"], () => {
   if (matchMedia("(max-width: 799px)").matches && store.get("fill")) view("trade");
 });
 listen();
-link.watch(ALWAYS);
 // Ages move without messages: twice a second the panels that show one look again.
 setInterval(() => store.touch("beat"), 500);
-
-async function start() {
-  const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
-  if (ticket) {
-    history.replaceState(null, "", location.pathname + location.search);
-    await login({ ticket });
-  }
-  link.open(`page-${Math.random().toString(36).slice(2, 10)}`);
-}
-void start();

@@ -50,11 +50,14 @@ export class Book {
   /** Both sides, best first. */
   levels() {
     return {
-      bids: [...this.#bids].sort((a, b) => cmp(b[0], a[0])),
-      asks: [...this.#asks].sort((a, b) => cmp(a[0], b[0])),
+      bids: [...this.#bids].sort((a, b) => order(b[0], a[0])),
+      asks: [...this.#asks].sort((a, b) => order(a[0], b[0])),
     };
   }
 }
+
+/** By value; floats tell almost all prices apart, at a tenth of the cost. @param {string} a @param {string} b */
+const order = (a, b) => Number(a) - Number(b) || cmp(a, b);
 
 /** @param {Map<string, string>} side @param {Level[]} levels */
 function merge(side, levels) {

@@ -9,6 +9,9 @@ import { confirmEffect } from "./dialog.js";
 const PATIENCE = 15_000;
 /** Only these go by HTTP when the socket is down: stopping must not depend on one path. */
 const BY_HTTP = new Set(["trading.halt", "order.cancel_all"]);
+/** Ops of one account; halt and resume go to all. */
+const OF_ACCOUNT =
+  /^(order|position|balance|fill|portfolio|risk|market|indicator|alert)\.|^(event\.list|strategy\.analyze)$/;
 const READS =
   /^(order\.(preview|get|list|history)|fill\.list|market\.|risk\.|system\.|balance\.|position\.(list|get|value))/;
 
@@ -47,15 +50,19 @@ export class Commands {
    */
   async call(op, args = {}) {
     const { state } = this.#link.state;
-    if (BY_HTTP.has(op) && state !== "live") return this.#byHttp(op, args);
+    const { account } = this.#link;
+    /** @type {Row} */
+    const full = account && OF_ACCOUNT.test(op) ? { ...args, venue: account } : args;
+    if (BY_HTTP.has(op) && state !== "live") return this.#byHttp(op, full);
     const id = `c-${++this.#serial}`;
     const reply = await new Promise((/** @type {(reply: Reply) => void} */ done) => {
       const timer = setTimeout(() => this.#settle(id, silent(op, "no answer in 15 s")), PATIENCE);
       this.#pending.set(id, { op, done, timer });
-      this.#link.send({ op, id, ...args });
+      this.#link.send({ op, id, ...full });
     });
-    if (BY_HTTP.has(op) && reply.error?.code === "link_lost") return this.#byHttp(op, args);
-    await this.#store.reached(reply.at);
+    if (BY_HTTP.has(op) && reply.error?.code === "link_lost") return this.#byHttp(op, full);
+    const at = Object.entries(reply.at ?? {}).map(([name, position]) => [this.#link.plain(name), position]);
+    await this.#store.reached(Object.fromEntries(at));
     return reply;
   }
 

@@ -1,5 +1,7 @@
 // Elements, never from HTML text: `h` makes, `text` writes only what changed, `keyed` keeps rows in place, `table` is both.
 
+import { settings } from "./settings.js";
+
 /** @typedef {import("./shapes.d.ts").Row} Row */
 /** @typedef {Node | string | null | undefined | false} Child */
 
@@ -84,7 +86,8 @@ export function keyed(parent, items, key, make, update) {
  */
 
 /**
- * A table with keyed rows, and a line of text when it is empty. Returns a function that shows rows.
+ * A table with keyed rows, and a line of text when it is empty. Returns a function that shows rows, with what a person
+ * may choose of it: columns stand or fall with the width of the screen unless the settings say more.
  * @param {HTMLElement} root @param {string} caption @param {Column[]} columns @param {(row: Row) => string} key
  * @param {string} empty
  */
@@ -102,15 +105,27 @@ export function table(root, caption, columns, key, empty) {
   );
   const nothing = h("p", { class: "empty" }, empty);
   root.append(grid, nothing);
+  /** @type {Record<string, boolean> | undefined} */
+  let chosen;
+  /** @param {Element} line */
+  const fit = (line) =>
+    columns.forEach(({ head, kind = "" }, i) => {
+      const cell = /** @type {HTMLElement} */ (line.children[i]);
+      hide(cell, chosen?.[head] === false);
+      cls(cell, chosen?.[head] ? kind.replace("wide", "") : kind);
+    });
   /** @param {Row} row */
-  const make = (row) =>
-    h(
+  const make = (row) => {
+    const line = h(
       "tr",
       {},
       ...columns.map(({ head, kind, make: inner }) =>
         h("td", { class: kind, "data-head": head || undefined }, inner ? inner(row) : h("span")),
       ),
     );
+    if (chosen) fit(line);
+    return line;
+  };
   /** @param {HTMLElement} element @param {Row} row */
   const update = (element, row) => {
     columns.forEach((column, i) => {
@@ -121,12 +136,19 @@ export function table(root, caption, columns, key, empty) {
       column.cell?.(row, value);
     });
   };
-  return (/** @type {Row[]} */ rows) => {
+  const show = (/** @type {Row[]} */ rows) => {
     grid.hidden = rows.length === 0;
     nothing.hidden = rows.length > 0;
+    if (chosen !== settings.columns[caption]) {
+      chosen = settings.columns[caption];
+      for (const line of grid.querySelectorAll("tr")) fit(line);
+    }
     keyed(body, rows, key, make, update);
   };
+  return Object.assign(show, { choice: { caption, heads: columns.map(({ head }) => head).filter(Boolean), grid } });
 }
+
+/** @typedef {{ caption: string, heads: string[], grid: HTMLElement }} Choice  columns of a table, by their headings */
 
 /** The style sheet of views that are loaded late, fetched with the first of them. @type {Promise<void> | undefined} */
 let loaded;

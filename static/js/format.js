@@ -1,5 +1,5 @@
 // Text for people from text of the wire. Digits come from the market's grid; the minus is U+2212.
-import { abs, cmp, decimals, round, sign } from "./decimal.js";
+import { abs, cmp, decimals, div, round, sign } from "./decimal.js";
 
 export const NONE = "–";
 
@@ -21,6 +21,24 @@ export function onStep(text, step) {
   if (text === null || text === undefined) return NONE;
   const own = decimals(text);
   return grouped(round(text, Math.max(own, step ? decimals(step) : 0)));
+}
+
+const UNITS = /** @type {const} */ ([
+  [14, "T"],
+  [11, "B"],
+  [8, "M"],
+]);
+
+/**
+ * As `onStep`; from ten millions on in short, for narrow columns: "1,614.28 M", "1.61 T".
+ * @param {string | null | undefined} text not below zero @param {string} [step]
+ */
+export function short(text, step) {
+  const whole = text?.split(".", 1)[0]?.length ?? 0;
+  const unit = UNITS.find(([least]) => whole >= least);
+  if (!text || !unit) return onStep(text, step);
+  const zeros = { T: 12, B: 9, M: 6 }[unit[1]];
+  return `${grouped(round(div(text, `1${"0".repeat(zeros)}`, 4), 2))} ${unit[1]}`;
 }
 
 /**

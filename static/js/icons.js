@@ -7,6 +7,7 @@ const SHAPES = /** @type {Record<string, string>} */ ({
   help: "M9 9.2a3 3 0 1 1 4.4 2.6c-.9.5-1.4 1-1.4 2M12 17.2v.1",
   clock: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 8v4.4l2.8 1.7",
   close: "M7 7l10 10M17 7L7 17",
+  columns: "M4 5h16v14H4zM9.5 5v14M14.5 5v14",
   stop: "M8.5 3.5h7l5 5v7l-5 5h-7l-5-5v-7zM8.5 8.5h7v7h-7z",
 });
 

@@ -8,11 +8,15 @@
 const HIDDEN_AFTER = 30_000;
 /** Lost by our own clock; the worker may still hold the socket, and a frame proves it alive. */
 const SILENT = "no frame";
+/** Topics of the whole server; all others have one stream per account. */
+const WHOLE = new Set(["signals", "bots", "bot", "backtest", "config", "monitoring", "logs", "status"]);
 /** Channels given up after 30 s in a hidden tab. */
 const SHOWN_ONLY = ["orderbook:", "trades:"];
 
+/** Made before the rest of the page is fetched (index.html names this module first): it says nothing until it is told to open. */
+const worker = new Worker(scriptUrl("./socket.worker.js"), { type: "module" });
+
 export class Link {
-  #worker;
   #store;
   /** @type {Set<string>} */
   #wanted = new Set();
@@ -23,6 +27,8 @@ export class Link {
   #hiding;
   /** @type {LinkState} */
   state = { state: "connecting", heard: Date.now() };
+  /** The account that is shown; "" is the first one, whose channels have no mark. Set before the first `watch`. */
+  account = "";
   /** Every message that is not data. @type {(message: any) => void} */
   onMessage = () => {};
   /** The socket is gone: pending commands have no answer. */
@@ -31,8 +37,7 @@ export class Link {
   /** @param {Store} store */
   constructor(store) {
     this.#store = store;
-    this.#worker = new Worker(scriptUrl("./socket.worker.js"), { type: "module" });
-    this.#worker.onmessage = (event) => this.#take(event.data);
+    worker.onmessage = (event) => this.#take(event.data);
     document.addEventListener("visibilitychange", () => this.#visible(!document.hidden));
     addEventListener("online", () => this.again());
     setInterval(() => this.#judge(), 500);
@@ -56,7 +61,19 @@ export class Link {
   /** @param {string[]} names */
   watch(names) {
     for (const name of names) this.#wanted.add(name);
-    this.#post({ t: "watch", names });
+    this.#post({ t: "watch", names: names.map((name) => this.wire(name)) });
+  }
+
+  /** A channel's name on the wire: panels know one account, the wire may have several. @param {string} name */
+  wire(name) {
+    const [front = "", ...options] = name.split("?");
+    if (!this.account || WHOLE.has(front.split(":", 1)[0] ?? "")) return name;
+    return [`${front}@${this.account}`, ...options].join("?");
+  }
+
+  /** The panels' name of a channel of the wire. @param {string} name */
+  plain(name) {
+    return this.account ? name.replace(`@${this.account}`, "") : name;
   }
 
   /** @param {string[]} names */
@@ -65,7 +82,7 @@ export class Link {
       this.#wanted.delete(name);
       this.#store.forget(name);
     }
-    this.#post({ t: "drop", names });
+    this.#post({ t: "drop", names: names.map((name) => this.wire(name)) });
   }
 
   /** @param {Record<string, any>} frame */
@@ -82,7 +99,7 @@ export class Link {
 
   /** @param {ToWorker} message */
   #post(message) {
-    this.#worker.postMessage(message);
+    worker.postMessage(message);
   }
 
   /** @param {FromWorker} m */
@@ -91,6 +108,7 @@ export class Link {
       case "batch":
         this.#owed = true;
         this.#heard();
+        if (this.account) for (const change of m.changes) change.name = this.plain(change.name);
         this.#store.apply(m.changes, (name) => this.#wanted.has(name));
         this.#store.wake();
         return;
@@ -112,8 +130,9 @@ export class Link {
     if (message.type === "reply" && message.op === "subscribe" && message.ok) {
       for (const info of message.result.channels) this.#stale(info.channel, info.stale, info.asof, undefined);
       for (const { channel, ...error } of message.result.failed) {
-        const entry = this.#store.channel(channel) ?? { class: "value" };
-        this.#store.set(channel, { ...entry, error });
+        const name = this.plain(channel);
+        const entry = this.#store.channel(name) ?? { class: "value" };
+        this.#store.set(name, { ...entry, error });
       }
     }
     if (message.type === "notice" && message.event === "stale") {
@@ -124,8 +143,9 @@ export class Link {
     this.onMessage(message);
   }
 
-  /** @param {string} name @param {boolean} stale @param {number | undefined} asof @param {string | undefined} cause */
-  #stale(name, stale, asof, cause) {
+  /** @param {string} channel @param {boolean} stale @param {number | undefined} asof @param {string | undefined} cause */
+  #stale(channel, stale, asof, cause) {
+    const name = this.plain(channel);
     if (!this.#wanted.has(name)) return;
     const entry = this.#store.channel(name) ?? { class: "value" };
     entry.stale = stale;
@@ -173,12 +193,12 @@ export class Link {
     if (!shown) {
       this.#hiding = setTimeout(() => {
         this.#parked = [...this.#wanted].filter((name) => SHOWN_ONLY.some((topic) => name.startsWith(topic)));
-        this.#post({ t: "drop", names: this.#parked });
+        this.#post({ t: "drop", names: this.#parked.map((name) => this.wire(name)) });
       }, HIDDEN_AFTER);
       return;
     }
     const back = this.#parked.filter((name) => this.#wanted.has(name));
-    if (back.length > 0) this.#post({ t: "watch", names: back });
+    if (back.length > 0) this.#post({ t: "watch", names: back.map((name) => this.wire(name)) });
     this.#parked = [];
     this.again();
     this.#store.wake();

@@ -220,7 +220,8 @@ export function overlays(app, chart, shown) {
       if (!on("signals")) return [];
       const first = now.bars[0]?.time ?? 0;
       const found = new Map();
-      for (const { ts, action, symbol } of store.list("signals")) {
+      for (const { ts, combined, symbol } of store.list("signals")) {
+        const action = combined?.action;
         const time = Math.floor(ts / 1000 / now.seconds) * now.seconds;
         if (symbol === now.symbol && (action === "buy" || action === "sell") && time >= first)
           found.set(`${time}${action}`, { time, side: action, dot: true });

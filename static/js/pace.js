@@ -2,6 +2,9 @@
 
 /** @typedef {{ paint: () => void, gap: number, dirty: boolean, last: number, visible: () => boolean }} Painter */
 
+/** What is due is left to the next batch of the socket for so long: one frame instead of two [ms]. */
+const GRACE = 25;
+
 /** @type {Painter[]} */
 const painters = [];
 /** @type {(() => void)[]} */
@@ -9,27 +12,44 @@ const before = [];
 /** @type {(() => void)[]} */
 const after = [];
 let scheduled = false;
+/** Until a painter is due: no frames in between. @type {ReturnType<typeof setTimeout> | undefined} */
+let nap;
 
 function frame(/** @type {number} */ now) {
+  clearTimeout(nap);
+  for (const task of before) run(task);
+  // Not before: what the tasks make dirty is looked at now, and needs no frame of its own.
   scheduled = false;
-  for (const task of before) task();
-  let left = false;
+  let next = Number.POSITIVE_INFINITY;
+  const due = [];
+  // All are asked before any is painted: a question after a change makes the browser compute all styles again.
   for (const painter of painters) {
-    if (!painter.dirty || !painter.visible()) continue;
-    if (now - painter.last < painter.gap) {
-      left = true;
-      continue;
-    }
+    if (!painter.dirty) continue;
+    const wait = painter.gap - (now - painter.last);
+    if (wait > 0) next = Math.min(next, wait);
+    else if (painter.visible()) due.push(painter);
+  }
+  for (const painter of due) {
     painter.dirty = false;
     painter.last = now;
-    painter.paint();
+    run(painter.paint);
   }
-  for (const task of after) task();
-  if (left) wake();
+  for (const task of after) run(task);
+  if (next < Number.POSITIVE_INFINITY) nap = setTimeout(wake, next + GRACE);
 }
 
-/** Asks for one frame. */
-export function wake() {
+/** One panel that fails must not stop all others. @param {() => void} task */
+function run(task) {
+  try {
+    task();
+  } catch (error) {
+    reportError(error);
+  }
+}
+
+/** Asks for one frame; with `urgent` no painter waits for its pace in it. */
+export function wake(urgent = false) {
+  if (urgent === true) for (const painter of painters) painter.last = Number.NEGATIVE_INFINITY;
   if (scheduled) return;
   scheduled = true;
   requestAnimationFrame(frame);
@@ -51,14 +71,14 @@ export function painter(element, hz, paint) {
     paint,
     gap: 1000 / hz - 4,
     dirty: true,
-    last: 0,
+    last: Number.NEGATIVE_INFINITY,
     visible: () => element.checkVisibility(),
   };
   painters.push(mine);
   wake();
   return (urgent = false) => {
     mine.dirty = true;
-    if (urgent) mine.last = 0;
+    if (urgent) mine.last = Number.NEGATIVE_INFINITY;
     wake();
   };
 }

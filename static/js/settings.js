@@ -19,6 +19,10 @@ const DEFAULTS = {
   plan: "",
   stars: /** @type {string[]} */ ([]),
   overlays: ["volume"],
+  /** Columns shown or not, by table and heading, where a person has chosen. */
+  columns: /** @type {Record<string, Record<string, boolean> | undefined>} */ ({}),
+  /** The account shown where there are several; "" is the first. */
+  account: "",
 };
 
 /** @typedef {typeof DEFAULTS} Settings */

@@ -1,5 +1,7 @@
 // The socket, away from the page's thread: parse, client rule, resume, ping, back-off. Tells the page one batch per
 // frame, and only when asked; replies, notices and heartbeats at once.
+import "./book.js"; // with what it uses, fetched side by side with wire.js and not behind it
+import "./decimal.js";
 import { Wire } from "./wire.js";
 
 /** @typedef {import("./shapes.d.ts").FromWorker} FromWorker */
@@ -9,6 +11,8 @@ import { Wire } from "./wire.js";
 
 const PING_EVERY = 5000;
 const ALIVE_EVERY = 250;
+/** Channels that one command may name. */
+const AT_ONCE = 256;
 
 const wire = new Wire();
 /** @type {WebSocket | null} */
@@ -43,10 +47,15 @@ function send(frame) {
   return true;
 }
 
-/** @param {(string | Row)[]} channels */
-function subscribe(channels) {
-  if (channels.length > 0) send({ op: "subscribe", id: `s-${++serial}`, channels });
+/** Asks in as many parts as the server's bound on one list wants. @param {"subscribe" | "unsubscribe"} op @param {(string | Row)[]} channels */
+function ask(op, channels) {
+  for (let i = 0; i < channels.length; i += AT_ONCE) {
+    send({ op, id: `s-${++serial}`, channels: channels.slice(i, i + AT_ONCE) });
+  }
 }
+
+/** @param {(string | Row)[]} channels */
+const subscribe = (channels) => ask("subscribe", channels);
 
 function deliver() {
   if (!ready || !wire.waiting) return;
@@ -167,11 +176,8 @@ addEventListener("message", (event) => {
       return open();
     case "watch":
       return subscribe(wire.watch(m.names));
-    case "drop": {
-      const channels = wire.drop(m.names);
-      if (channels.length > 0) send({ op: "unsubscribe", id: `s-${++serial}`, channels });
-      return;
-    }
+    case "drop":
+      return ask("unsubscribe", wire.drop(m.names));
     case "send":
       if (!send(m.frame)) {
         const error = { code: "link_lost", message: "not connected; nothing was sent", outcome: "not_done" };

@@ -30,12 +30,21 @@ export function spark(canvas, values, name) {
   pen.stroke();
 }
 
+/** What was found under which theme: asking makes the browser compute styles anew. @type {Map<string, string>} */
+const found = new Map();
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
 /** A colour of the theme, as canvases want it. @param {Element} element @param {string} name */
 export function colour(element, name) {
+  const { theme, palette } = element.ownerDocument.documentElement.dataset;
+  const key = `${name} ${theme} ${palette} ${dark.matches}`;
+  const known = found.get(key);
+  if (known) return known;
   const probe = element.ownerDocument.createElement("span");
   probe.style.color = `var(${name})`;
   element.parentElement?.append(probe);
-  const found = getComputedStyle(probe).color;
+  const told = getComputedStyle(probe).color;
   probe.remove();
-  return found;
+  if (told) found.set(key, told);
+  return told;
 }

@@ -17,7 +17,7 @@ export class Store {
   #listeners = [];
   /** @type {Set<{ at: Record<string, Position>, done: () => void }>} */
   #waiting = new Set();
-  /** Called when something became dirty; app.js schedules a frame here. */
+  /** Called when something became dirty; app.js schedules a frame here. @type {(urgent?: boolean) => void} */
   wake = () => {};
 
   /** @param {string} key @returns {any} */
@@ -77,15 +77,19 @@ export class Store {
 
   /** One batch of the worker. Channels that nobody asked for any more are ignored by `known`. @param {Change[]} changes @param {(name: string) => boolean} known */
   apply(changes, known) {
+    let first = false;
     for (const change of changes) {
       if (!known(change.name)) continue;
       const entry = this.#values.get(change.name) ?? { class: change.class };
+      first ||= !entry.position;
       merge(entry, change);
       entry.position = { epoch: change.epoch, seq: change.seq };
       if (change.asof !== undefined) entry.asof = change.asof;
       this.#values.set(change.name, entry);
       this.touch(change.name);
     }
+    // The first word of a channel is shown at once, whatever the pace of its panels.
+    if (first) this.wake(true);
     this.#settle();
   }
 

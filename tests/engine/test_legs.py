@@ -563,6 +563,45 @@ def test_moving_a_bracket_moves_its_legs_also_after_the_parent_has_filled() -> N
     assert k.effects == []
 
 
+def test_a_bracket_for_an_order_that_has_filled_protects_what_it_brought_in() -> None:
+    """It had neither stop nor target: until then nothing of it was counted."""
+    k = kit()
+    old = bracket(k)
+    k.fill(old, "10")
+    plain_entry = k.opened(PERP, "buy", "6", price="64000")
+    k.fill(plain_entry, "6")
+    k.fill(k.opened(PERP, "sell", "2", reduce_only=True), "2")
+    assert legs(k, old) == [("sl", "10"), ("tp", "10")]
+
+    amend(k, plain_entry, stop_loss=STOP, take_profit=TARGET)
+
+    assert legs(k, plain_entry) == [("sl", "4"), ("tp", "4")]
+    assert legs(k, old) == [("sl", "10"), ("tp", "10")]
+    assert leg(k, plain_entry, Kind.STOP).oco_group == leg(k, plain_entry, Kind.TARGET).oco_group
+
+
+def test_a_bracket_given_late_leaves_a_base_fee_out_and_asks_for_something_held() -> None:
+    k = kit()
+    parent = k.opened(BTC, "buy", "0.01", price="64000")
+    amend(k, parent, stop_loss=STOP)
+    assert legs(k, parent) == []
+    k.fill(parent, "0.01", fee="0.00001", fee_currency="BTC")
+    k.balance("BTC", "0.00999")
+    assert legs(k, parent) == [("sl", "0.00999")]
+    late = k.opened(BTC, "buy", "0.01", price="64000")
+    k.fill(late, "0.01", fee="0.00001", fee_currency="BTC")
+    k.balance("BTC", "0.01998")
+
+    amend(k, late, take_profit=TARGET)
+
+    assert legs(k, late) == [("tp", "0.00999")]
+    sold = k.opened(BTC, "sell", "0.001", price="64000")
+    k.fill(sold, "0.001")
+    with pytest.raises(Refused) as caught:
+        amend(k, sold, stop_loss=Trigger(price=D(70000)))
+    assert caught.value.code is Code.CONFLICT
+
+
 def test_amending_the_parents_price_leaves_its_legs_alone() -> None:
     """trading:B9."""
     k = kit()

@@ -306,6 +306,17 @@ def test_the_assessment_adds_positions_and_resting_entries() -> None:
     }
 
 
+def test_headroom_tells_how_many_orders_of_the_minute_are_left() -> None:
+    kit = Kit(replace(OFF, order_rate_minute=60)).open(USDT="100000")
+    for _ in range(3):
+        kit.opened(BTC, "buy", "0.001", price="60000")
+    (rule,) = kit.engine.risk_view(kit.ts).headroom
+    assert (rule.rule, rule.unit, rule.limit) == ("order_rate", "orders/min", D(60))
+    assert (rule.value, rule.headroom) == (D(3), D(57))
+    (rule,) = kit.engine.risk_view(kit.ts + 2 * SECOND).headroom
+    assert rule.value == D(1)
+
+
 @pytest.mark.parametrize(
     ("btc", "price", "limits", "level", "hints"),
     [

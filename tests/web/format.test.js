@@ -15,6 +15,27 @@ test("digits come from the market's grid, and no digit of the wire is cut", () =
   assert.equal(f.onStep(null, "0.01"), "–");
 });
 
+test("amounts from ten millions on are told in short, smaller ones whole", () => {
+  assert.equal(f.short("9999999.5", "0.1"), "9,999,999.5");
+  assert.equal(f.short("1614283005", "100"), "1,614.28 M");
+  assert.equal(f.short("93806251981012", "1"), "93.81 T");
+  assert.equal(f.short("12000000000", "1"), "12.00 B");
+  assert.equal(f.short("0.00005", "0.00001"), "0.00005");
+  assert.equal(f.short(null, "1"), "–");
+});
+
+test("one clock writes local times over a change of the clocks", () => {
+  const zone = process.env.TZ;
+  process.env.TZ = "Europe/Stockholm";
+  const hour = 3_600_000;
+  const change = Date.UTC(2026, 9, 25, 1);
+  assert.deepEqual(
+    [-hour, 0, hour].map((by) => f.stamp(change + by, false)),
+    ["2026-10-25 02:00", "2026-10-25 02:00", "2026-10-25 03:00"],
+  );
+  process.env.TZ = zone ?? "";
+});
+
 test("money says its sign only where there is one", () => {
   assert.equal(f.signed("250.711"), "+250.71");
   assert.equal(f.signed("-81.494"), "−81.49");

@@ -1,88 +1,161 @@
 """Screenshots of every view, theme and size into `tests/screenshots/` (not in git), for people to look at.
 
-Run it with `npm run shots`, or `python -m tests.web.shots [ADDRESS]` against a server that runs.
+    make shots                                  all of them
+    python -m tests.web.shots --only tablet     those whose name has this in it
+    python -m tests.web.shots --picture         the one of the README, into docs/
+
+The real server on its paper exchange, with a few orders by hand.
 """
 
+import argparse
 import os
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.web.fake import Fake
-
-
-FOLDER = Path(__file__).resolve().parents[1] / "screenshots"
-SIZES = {"desktop": (1440, 900), "wide": (2560, 1440), "tablet": (1000, 1200), "phone": (390, 844)}
-TABS = ("positions", "orders", "fills", "balances", "log")
+from tests.web.serving import ROOT, Server
 
 
-def trade(page: Page) -> None:
-    """A few orders by hand, so that there is something to see."""
-    last = float(page.locator(".last").inner_text().replace(",", ""))
-    for side, part in (("buy", 0.997), ("sell", 1.004), ("buy", 0.993)):
-        page.click(f".side-button.{side}")
-        page.fill("#ticket-price", f"{last * part:.0f}")
-        page.fill("#ticket-amount", "0.02")
-        page.click("button.submit")
-        page.wait_for_timeout(800)
-    page.select_option("#ticket-type", "market")
-    page.click(".side-button.buy")
-    page.fill("#ticket-amount", "0.1")
-    page.click("button.submit")
-    page.wait_for_timeout(800)
-    page.select_option("#ticket-type", "limit")
-    page.fill("#ticket-price", f"{last * 0.99:.0f}")
-    page.fill("#ticket-amount", "0.5")
-    page.wait_for_timeout(600)
+FOLDER = ROOT / "tests" / "screenshots"
+PICTURE = ROOT / "docs" / "dashboard.jpg"
+LARGEST = 300_000
+"""No picture in the repository is larger [B]."""
+SIZES = {"desktop": (1440, 900), "wide": (2560, 1440), "tablet": (768, 1024), "phone": (375, 812)}
+TABS = [
+    "positions",
+    "orders",
+    "fills",
+    "balances",
+    "log",
+    "equity",
+    "risk",
+    "signals",
+    "portfolio",
+    "backtest",
+    "config",
+    "monitoring",
+]
+VIEWS = ("chart", "book", "trade", "bots", "account")
 
 
-def views(page: Page, name: str) -> None:
-    """Every view of one page."""
-    if page.locator(".phone").is_visible():
-        for view in ("chart", "book", "trade", "account"):
-            page.click(f"[data-view={view}].phone-tab")
-            page.wait_for_timeout(400)
-            page.screenshot(path=FOLDER / f"{name}-{view}.png")
-        return
-    for tab in TABS:
-        page.click(f"#tab-{tab}")
-        page.wait_for_timeout(300)
-        page.screenshot(path=FOLDER / f"{name}-{tab}.png", full_page=True)
-
-
-def main() -> None:
-    """All of it."""
-    FOLDER.mkdir(exist_ok=True)
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser of the tests."""
     path = shutil.which("chromium")
     if path is None:
-        sys.exit("no chromium")
-    fake = Fake()
-    fake.moving = True
-    address = sys.argv[1] if len(sys.argv) > 1 else fake.start()
+        sys.exit("no chromium; apt-get install --no-install-recommends chromium brings it")
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--disable-gpu", *root])
-        done = False
-        for theme in ("dark", "light"):
-            for size, (width, height) in SIZES.items():
-                page = browser.new_page(
-                    viewport={"width": width, "height": height},
-                    color_scheme="dark" if theme == "dark" else "light",
-                )
-                page.goto(address)
-                page.locator(".dot.live").wait_for()
-                page.wait_for_timeout(1500)
-                if not done:
-                    trade(page)
-                    done = True
-                views(page, f"{theme}-{size}")
-                page.close()
+        yield browser
         browser.close()
-    fake.stop()
+
+
+def opened(browser: Browser, address: str, size: str, theme: str) -> Page:
+    """A page of its own, with something on it."""
+    width, height = SIZES[size]
+    page = browser.new_page(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if theme == "dark" else "light",
+        has_touch=size == "phone",
+    )
+    page.goto(address)
+    page.locator(".dot.live").wait_for()
+    page.locator(".chart-canvas canvas").first.wait_for(state="attached")
+    page.wait_for_timeout(1500)
+    return page
+
+
+def trade(page: Page) -> None:
+    """Orders by hand, so that there is something to see."""
+    last = float(page.locator(".last").inner_text().replace(",", ""))
+    for kind, side, part, amount in (
+        ("market", "buy", 1.0, "0.005"),
+        ("limit", "buy", 0.997, "0.003"),
+        ("limit", "sell", 1.004, "0.003"),
+        ("limit", "buy", 0.993, "0.003"),
+    ):
+        page.select_option("#ticket-type", kind)
+        page.click(f".side-button.{side}")
+        if kind == "limit":
+            page.fill("#ticket-price", f"{last * part:.0f}")
+        page.fill("#ticket-amount", amount)
+        expect(page.locator(".preview")).to_have_attribute("data-valid", "yes", timeout=10_000)
+        page.click("button.submit")
+        expect(page.locator("#ticket-amount")).to_have_value("", timeout=10_000)
+        page.wait_for_timeout(500)
+    page.select_option("#ticket-type", "limit")
+    page.fill("#ticket-price", f"{last * 0.99:.0f}")
+    page.fill("#ticket-amount", "0.002")
+    page.wait_for_timeout(600)
+
+
+def views(page: Page, name: str, only: str) -> None:
+    """Every view of one page."""
+    phone = page.locator(".phone").is_visible()
+    for view in VIEWS if phone else ():
+        page.click(f"[data-view={view}].phone-tab")
+        if view != "account":
+            shoot(page, f"{name}-{view}", only)
+    for tab in TABS:
+        page.evaluate("id => document.getElementById(id).click()", f"tab-{tab}")
+        shoot(page, f"{name}-{tab}", only)
+
+
+def shoot(page: Page, name: str, only: str) -> None:
+    """One picture, once what was asked for has come."""
+    if only in name:
+        page.wait_for_timeout(700)
+        page.screenshot(path=FOLDER / f"{name}.png")
+
+
+def picture(browser: Browser, address: str) -> None:
+    """The one of the README."""
+    page = opened(browser, address, "desktop", "dark")
+    trade(page)
+    page.click("#tab-orders")
+    page.wait_for_timeout(800)
+    for quality in (85, 75, 65, 50):
+        page.screenshot(path=PICTURE, type="jpeg", quality=quality)
+        if PICTURE.stat().st_size < LARGEST:
+            return
+    sys.exit(f"{PICTURE} is larger than {LARGEST} B at any quality")
+
+
+def main(arguments: list[str]) -> None:
+    """All of it."""
+    parser = argparse.ArgumentParser(prog="shots", description=__doc__)
+    parser.add_argument("--only", default="", help="part of a name, as dark-phone")
+    parser.add_argument("--picture", action="store_true", help="only the one of the README")
+    given = parser.parse_args(arguments)
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="realtime-shots-") as name, chromium() as browser:
+        server = Server(Path(name))
+        server.start()
+        try:
+            if given.picture:
+                picture(browser, server.address)
+                print(PICTURE, PICTURE.stat().st_size)
+                return
+            first = opened(browser, server.address, "desktop", "dark")
+            trade(first)
+            first.close()
+            for theme in ("dark", "light"):
+                for size in SIZES:
+                    if not (f"{theme}-{size}" in given.only or given.only in f"{theme}-{size}"):
+                        continue
+                    page = opened(browser, server.address, size, theme)
+                    views(page, f"{theme}-{size}", given.only)
+                    page.close()
+        finally:
+            server.kill()
     print(FOLDER)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

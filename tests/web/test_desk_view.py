@@ -93,7 +93,7 @@ def test_a_position_gets_a_stop_that_is_edited_and_is_closed_by_part(
     (held,) = server.rows("positions").values()
     stop = f"{float(held['entry_price']) * 0.97:.2f}"
     row.locator(".cell-button").first.click()
-    page.fill("dialog [name=price]", stop)
+    page.fill("dialog [name=stop_loss]", stop)
     page.click("dialog .button.primary")
     expect(page.locator("dialog")).to_have_count(0)
     expect(page.locator("#tab-orders .count")).to_have_text("1")

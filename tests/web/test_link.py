@@ -140,14 +140,21 @@ def test_a_change_of_symbol_clears_and_late_messages_are_ignored(desk: Desk, fak
     assert {n for p in gone for n in p["channels"]} >= {"ticker:BTC/USDT", "trades:BTC/USDT"}
 
 
-def test_a_hidden_page_slows_down_and_comes_back(desk: Desk, fake: Fake) -> None:
-    page = desk.open()
+def test_a_hidden_page_slows_down_gives_up_the_loud_channels_and_comes_back(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open(clock=True)
     show_hidden(page, hidden=True)
-    page.wait_for_timeout(150)
+    page.wait_for_timeout(100)
     assert fake.ops("pace")[-1]["every"] == 1000
+    page.clock.fast_forward(31_000)
+    page.wait_for_timeout(100)
+    parked = fake.ops("unsubscribe")[-1]["channels"]
+    assert sorted(parked) == ["orderbook:BTC/USDT?depth=25&rate=100", "trades:BTC/USDT"]
     show_hidden(page, hidden=False)
     page.wait_for_timeout(150)
     assert fake.ops("pace")[-1]["every"] == 50
+    assert parked in [asked["channels"] for asked in fake.ops("subscribe")]
 
 
 def test_text_of_others_stays_text(desk: Desk, fake: Fake) -> None:

@@ -17,7 +17,7 @@ export function mount(root, app) {
   const unrealised = card(root, "Unrealised");
   const exposure = gauge(root, "Exposure");
   const loss = gauge(root, "Daily loss");
-  const orders = gauge(root, "Open orders");
+  const orders = gauge(root, "Order rate");
 
   /** Which gauge a rule of the gate belongs to: it is marked while the ticket would break one. */
   const gauges = /** @type {[(on: boolean) => void, string[]][]} */ ([
@@ -78,12 +78,16 @@ export function mount(root, app) {
       lost.limit ? limit : "no limit",
       losing ? share(lost.used ?? risk.loss_risk, lost.limit ?? "1") : 0,
     );
-    const rows = store.rows("orders").filter(working).length;
-    const most = rule(risk, "max_open_orders").limit;
+    const open_ = store.rows("orders").filter(working).length;
+    const rate = rule(risk, "order_rate");
     /** @type {string[]} */
     const failed = store.get("failed") ?? [];
     for (const [mark, rules] of gauges) mark(rules.some((name) => failed.includes(name)));
-    orders(String(rows), most ? `limit ${Number(most)}` : "no limit", share(String(rows), most));
+    orders(
+      rate.used === undefined ? NONE : `${Number(rate.used)} / min`,
+      `${rate.limit ? `limit ${Number(rate.limit)}` : "no limit"} · ${open_} open`,
+      share(rate.used, rate.limit),
+    );
   });
   store.watch(["risk", "portfolio", "orders", "link", "settings", "failed"], paint);
 }

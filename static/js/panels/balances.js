@@ -55,6 +55,6 @@ export function mount(root, app) {
     rows.sort((a, b) => Number(b.value ?? 0) - Number(a.value ?? 0) || (a.currency < b.currency ? -1 : 1));
     show(rows);
   });
-  store.watch(["balances"], paint);
-  return {};
+  store.watch(["balances", "settings"], paint);
+  return { columns: show.choice };
 }

@@ -1,7 +1,8 @@
 // One line under the header, only when something is not normal.
 import { cls, h, keyed, text } from "../dom.js";
-import { age } from "../format.js";
+import { age, clock } from "../format.js";
 import { painter } from "../pace.js";
+import { settings } from "../settings.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {{ id: string, tone: string, text: string }} Line */
@@ -10,7 +11,7 @@ import { painter } from "../pace.js";
 export function mount(root, app) {
   const { store } = app;
   const show = painter(root.parentElement ?? root, 4, () => {
-    const lines = [...link(app), ...trading(app), ...feeds(app), ...rights(app)];
+    const lines = [...link(app), ...trading(app), ...feeds(app), ...hours(app), ...rights(app)];
     root.hidden = lines.length === 0;
     keyed(
       root,
@@ -23,7 +24,45 @@ export function mount(root, app) {
       },
     );
   });
-  store.watch(["link", "status", "risk", "welcome", "beat", "ticker:", "orders", "markets"], show);
+  store.watch(
+    ["link", "status", "risk", "welcome", "beat", "ticker:", "orders", "markets", "window", "settings"],
+    show,
+  );
+  follow(app);
+}
+
+/** How the trading window stands: asked for when it may have changed, and when it opens or closes. @param {App} app */
+function follow(app) {
+  const { store } = app;
+  let live = false;
+  let changed = "";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  async function ask() {
+    clearTimeout(timer);
+    const reply = await app.commands.call("trading_window.get", {});
+    if (!reply.ok) return;
+    const { state } = reply.result;
+    store.set("window", state);
+    const next = state.within_window ? state.next_close_ts : state.next_open_ts;
+    if (next) timer = setTimeout(ask, Math.min(Math.max(next - app.serverNow(), 0) + 500, 3_600_000));
+  }
+  store.watch(["link", "events"], () => {
+    const now = app.link.state.state === "live";
+    const newest = store.list("events").findLast((e) => e.type === "parameter_changed")?.id ?? "";
+    if (now && (!live || newest !== changed)) void ask();
+    live = now;
+    changed = newest;
+  });
+}
+
+/** @param {App} app @returns {Line[]} */
+function hours({ store }) {
+  const now = store.get("window");
+  if (!now || now.within_window) return [];
+  const when = now.blackout ? "A blackout is on" : `Outside the trading hours ${now.trading_hours}`;
+  const until = now.next_open_ts ? ` until ${clock(now.next_open_ts, settings.utc).slice(0, 5)}` : "";
+  return [{ id: "hours", tone: "note", text: `${when}: bots make no entries${until}. Orders by hand go out.` }];
 }
 
 /** @param {App} app @returns {Line[]} */

@@ -33,6 +33,27 @@ const OFFERS = /** @type {Record<string, [Act, string][]>} */ ({
   stopping: [],
 });
 
+/** Why a cycle placed no order, in a person's words; the others are said by their names. */
+const SKIPPED = /** @type {Record<string, string>} */ ({
+  paused: "paused, no entries",
+  warmup: "not enough bars yet",
+  market_check: "the market is not fit",
+  window: "outside the trading hours",
+  unclear: "no clear signal",
+  low_confidence: "not sure enough",
+  risk_score: "the signal is too risky",
+  portfolio_risk: "the account's risk is too high",
+  in_position: "already in position",
+  dry_run: "dry run, nothing sent",
+});
+
+/** The newest decision of a bot. @param {Row} last */
+function decision(last) {
+  const why = last.skipped_reason;
+  const told_ = !why && last.order_id ? "order sent" : why === last.action ? "" : why && (SKIPPED[why] ?? words(why));
+  return [last.action, told_].filter(Boolean).join(": ");
+}
+
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
   const { store } = app;
@@ -139,7 +160,7 @@ function show(row, bot, app) {
     direction(bot.realized_pnl) ? `--${direction(bot.realized_pnl)}` : "--dim",
   );
   const last = bot.last_decision;
-  const reason = bot.error ?? (last ? [last.action ?? last.outcome, last.reason].filter(Boolean).join(": ") : "");
+  const reason = bot.error ?? (last ? decision(last) : "");
   text(it.why, reason ? String(typeof reason === "object" ? reason.message : reason) : "");
   hide(it.why, !reason);
   cls(it.why, `bot-why ${bot.error ? "bad" : "dim"}`);

@@ -50,5 +50,5 @@ export function mount(root, app) {
     }
     last = newest || last || "none";
   });
-  return {};
+  return { columns: show.choice };
 }

@@ -1,7 +1,7 @@
 // Mode, symbol, last price, link and feed state, latency, theme, clock.
 import { attr, cls, h, text, viewStyles } from "../dom.js";
 import { flash } from "../flash.js";
-import { age, arrow, direction, grouped, NONE, onStep, percentPoints } from "../format.js";
+import { age, arrow, direction, NONE, onStep, percentPoints, short } from "../format.js";
 import { icon } from "../icons.js";
 import { help, onKey } from "../keys.js";
 import { painter } from "../pace.js";
@@ -19,6 +19,15 @@ export function mount(root, app) {
   const badge = h("span", { class: "badge" }, "…");
   const select = h("select", { id: "symbol", class: "symbol", "aria-keyshortcuts": "/", title: "Symbol ( / )" });
   select.addEventListener("change", () => app.select(select.value));
+  const account = h("select", { class: "symbol accounts", "aria-label": "Account", title: "Account", hidden: true });
+  account.addEventListener("change", () => app.show(account.selectedIndex === 0 ? "" : account.value));
+  store.watch(["welcome"], () => {
+    /** @type {{ id: string }[]} */
+    const all = store.get("welcome")?.venues ?? [];
+    account.hidden = all.length < 2;
+    account.replaceChildren(...all.map(({ id }) => h("option", { value: id }, id)));
+    account.value = app.link.account || (all[0]?.id ?? "");
+  });
   const last = h("output", { class: "last", "aria-live": "off", "aria-label": "Last price" }, NONE);
   const change = h("span", { class: "change" });
   const high = h("dd");
@@ -42,6 +51,7 @@ export function mount(root, app) {
       h("span", {}, "realtime"),
     ),
     badge,
+    account,
     h("label", { class: "hidden", for: "symbol" }, "Symbol"),
     select,
     h("div", { class: "price" }, last, change),
@@ -110,13 +120,22 @@ export function mount(root, app) {
     cls(change, `change ${direction(ticker?.change_pct)}`);
     text(high, onStep(ticker?.high, tick));
     text(low, onStep(ticker?.low, tick));
-    text(volume, ticker?.volume ? `${grouped(String(ticker.volume).split(".")[0] ?? "")} ${market?.base ?? ""}` : NONE);
-    const price = ticker ? `${onStep(ticker.last, tick)} ` : "";
-    const title = `${mode === "live" ? "LIVE " : ""}${price}${store.get("symbol") ?? ""} · realtime`;
+    text(volume, ticker?.volume ? `${short(String(ticker.volume).split(".", 1)[0])} ${market?.base ?? ""}` : NONE);
+  });
+  // The title is another program's window: each change of it costs more than the whole header.
+  const entitle = painter(root, 1, () => {
+    const last = store.value(store.get("view:ticker"))?.last;
+    const price = last ? `${onStep(last, marketOf(store, store.get("symbol"))?.price_tick)} ` : "";
+    const live = store.get("welcome")?.mode === "live" ? "LIVE " : "";
+    const title = `${live}${price}${store.get("symbol") ?? ""} · realtime`;
     if (document.title !== title) document.title = title;
   });
+  store.watch(["ticker:", "welcome", "symbol", "markets"], entitle);
   store.watch(["ticker:", "link", "welcome", "symbol", "markets", "settings", "beat"], paint);
-  store.watch(["symbol"], () => paint(true));
+  store.watch(["symbol"], () => {
+    paint(true);
+    entitle(true);
+  });
 }
 
 /** @param {App} app */

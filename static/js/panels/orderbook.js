@@ -3,7 +3,7 @@ import { cumulated, middle } from "../book.js";
 import { add, cmp, decimals, floorTo, ratio, trim } from "../decimal.js";
 import { attr, cls, h, text } from "../dom.js";
 import { flash } from "../flash.js";
-import { grouped, money, onStep } from "../format.js";
+import { grouped, money, onStep, short } from "../format.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
 import { colour } from "../spark.js";
@@ -109,20 +109,26 @@ export function mount(root, app) {
     text(mid, between ? money(between.mid, decimals(tick ?? between.ask)) : "–");
     text(
       spread,
-      between ? `spread ${onStep(between.spread, tick)} · ${between.bp.toFixed(2)} bp` : "one side is empty",
+      between ? `spread ${narrow(onStep(between.spread, tick))}${between.bp.toFixed(2)} bp` : "one side is empty",
     );
   });
+  /** Of the depth, px: asking while painting makes the browser lay everything out. */
+  let area = { width: 0, height: 0 };
+  new ResizeObserver(([entry]) => {
+    area = entry?.contentRect ?? area;
+    draw();
+  }).observe(depth);
   /** Both sides' running totals over the price, the mid in the middle. */
   const draw = painter(depth, 4, () => {
     const book = store.channel(store.get("view:book"))?.book;
     const pen = depth.getContext("2d");
-    const wide = depth.clientWidth;
-    const high = depth.clientHeight;
+    const { width: wide, height: high } = area;
     if (!pen || !wide) return;
     const dense = devicePixelRatio || 1;
-    depth.width = wide * dense;
-    depth.height = high * dense;
-    pen.scale(dense, dense);
+    const size = { width: Math.round(wide * dense), height: Math.round(high * dense) };
+    if (depth.width !== size.width || depth.height !== size.height) Object.assign(depth, size);
+    pen.setTransform(dense, 0, 0, dense, 0, 0);
+    pen.clearRect(0, 0, wide, high);
     if (!book) return;
     const sides = /** @type {const} */ ([
       [cumulated(book.bids, MOST), "--up"],
@@ -169,6 +175,9 @@ export function mount(root, app) {
   store.watch(["symbol"], () => paint(true));
 }
 
+/** A spread of many digits is told in basis points alone. @param {string} spread */
+const narrow = (spread) => (spread.length > 8 ? "" : `${spread} · `);
+
 /** The grouped level that holds a price: bids down, asks up. @param {string} price @param {string} group @param {string} side */
 function level(price, group, side) {
   const down = floorTo(price, group);
@@ -197,8 +206,8 @@ function fill(rows, levels, count, top, own, tick, step) {
     const level = levels[i];
     attr(row, "data-price", level?.[0] ?? null);
     text(cells[0], level ? onStep(level[0], tick) : "");
-    text(cells[1], level ? onStep(level[1], step) : "");
-    text(cells[2], level ? onStep(level[2], step) : "");
+    text(cells[1], level ? short(level[1], step) : "");
+    text(cells[2], level ? short(level[2], step) : "");
     attr(cells[1], "data-raw", level?.[1] ?? null);
     attr(cells[2], "data-raw", level?.[2] ?? null);
     const mine = level !== undefined && own.has(trim(level[0]));

@@ -25,10 +25,14 @@ export function mount(root, app) {
       { head: "Side", text: (o) => sideText(o.side), tone: (o) => sideTone(o.side) },
       { head: "Type", text: kind },
       { head: "Price", kind: "num", text: (o) => priceText(o, marketOf(store, o.symbol)) },
-      { head: "Amount", kind: "num", text: (o) => onStep(o.amount, step(o)) },
+      {
+        head: "Amount",
+        kind: "num",
+        text: (o) => `${partly(o) ? `${onStep(o.filled, step(o))} of ` : ""}${onStep(o.amount, step(o))}`,
+      },
       {
         head: "Filled",
-        kind: "num",
+        kind: "num wide",
         text: (o) => (o.filled && cmp(o.filled, "0") > 0 ? onStep(o.filled, step(o)) : "–"),
       },
       { head: "Average", kind: "num wide", text: (o) => onStep(o.average, tick(o)) },
@@ -45,7 +49,7 @@ export function mount(root, app) {
             .filter(Boolean)
             .join(", "),
       },
-      { head: "Time", kind: "num", text: (o) => clock(o.created_ts, settings.utc) },
+      { head: "Time", kind: "num wide", text: (o) => clock(o.created_ts, settings.utc) },
       { head: "", kind: "act", make: (o) => acts(o, app), cell: (o, cell) => hide(cell, !working(o)) },
     ],
     (o) => String(o.id),
@@ -63,8 +67,16 @@ export function mount(root, app) {
     if (order && working(order)) void amendDialog(app, order);
   });
   onKey("X", "cancel all orders (asks)", () => void cancelAll(app), "Shift+X");
-  return { count: () => String(store.rows("orders").filter(working).length || ""), actions: [all], watch: ["orders"] };
+  return {
+    count: () => String(store.rows("orders").filter(working).length || ""),
+    actions: [all],
+    watch: ["orders"],
+    columns: show.choice,
+  };
 }
+
+/** @param {Row} o */
+const partly = (o) => o.amount && cmp(o.filled ?? "0", "0") > 0 && cmp(o.filled, o.amount) < 0;
 
 /** @param {Row} o */
 function statusText(o) {

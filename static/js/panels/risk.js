@@ -28,7 +28,7 @@ export function mount(root, app) {
   root.append(
     h(
       "div",
-      { class: "view-columns" },
+      { class: "view-columns", tabindex: "0" },
       h(
         "section",
         { "aria-label": "Level of risk" },

@@ -2,6 +2,7 @@
 import { told } from "../commands.js";
 import { attr, cls, h, hide, keyed, table, text } from "../dom.js";
 import { clock, NONE, percent, words } from "../format.js";
+import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 
@@ -30,7 +31,7 @@ export function mount(root, app) {
   root.append(
     h(
       "div",
-      { class: "view-columns" },
+      { class: "view-columns", tabindex: "0" },
       h("section", { "aria-label": "Analysis" }, h("h3", {}, "Analysis ", ask), said, decision, combined, each, advice),
       h("section", { "aria-label": "Signals" }, h("h3", {}, "Signals of bots"), log),
     ),
@@ -42,9 +43,18 @@ export function mount(root, app) {
       { head: "Time", kind: "num left", text: (s) => clock(s.ts, settings.utc) },
       { head: "Symbol", text: (s) => s.symbol },
       { head: "Bot", kind: "wide", text: (s) => s.bot_id ?? NONE, tone: () => "dim" },
-      { head: "Strategy", text: (s) => s.strategy ?? s.strategy_id ?? "combined" },
-      { head: "Says", text: (s) => s.action, tone: (s) => TONES[s.action] ?? "" },
-      { head: "Confidence", kind: "num", text: (s) => percent(s.confidence ?? s.combined_confidence, { digits: 1 }) },
+      {
+        head: "Strategy",
+        text: (s) => s.strategy ?? ((s.individual ?? []).map((/** @type {Row} */ i) => i.strategy).join(", ") || NONE),
+      },
+      { head: "Says", text: (s) => words(s.combined?.action), tone: (s) => TONES[s.combined?.action] ?? "" },
+      { head: "Confidence", kind: "num", text: (s) => percent(s.combined?.confidence, { digits: 1 }) },
+      {
+        head: "Then",
+        kind: "wide",
+        text: (s) => (s.order_id ? "order sent" : words(s.skipped_reason)),
+        tone: () => "dim",
+      },
     ],
     (s) => String(s.id ?? `${s.ts}|${s.symbol}|${s.strategy}|${s.bot_id}`),
     "No signals yet: a bot makes them at each closed bar.",
@@ -140,6 +150,10 @@ export function mount(root, app) {
     if (fresh || (closed > asked && Date.now() - asked > AGAIN)) void analyse();
   });
   store.watch(["symbol", "settings", "ohlcv:"], follow);
+  whenLive(app, () => {
+    subject = "";
+    follow();
+  });
   return {};
 }
 

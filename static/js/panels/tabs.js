@@ -1,6 +1,7 @@
 // The panel of tables and views: one tab at a time, hidden tabs are not painted. A view that is not needed for every
 // decision is loaded when it is first opened, and takes the place of the chart while it is shown.
 import { attr, h, text, viewStyles } from "../dom.js";
+import { icon } from "../icons.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
@@ -12,7 +13,7 @@ import { open } from "./strip.js";
 /** @typedef {import("../app.js").App} App */
 
 /** What a tab offers: its name, a count for its button, buttons beside the tabs. */
-/** @typedef {{ count?: () => string, actions?: HTMLElement[], watch?: string[] }} Tab */
+/** @typedef {{ count?: () => string, actions?: HTMLElement[], watch?: string[], columns?: import("../dom.js").Choice }} Tab */
 /** @typedef {{ mount: (root: HTMLElement, app: App) => Tab }} Module */
 
 /** @typedef {() => Promise<Module>} Late */
@@ -116,9 +117,27 @@ export function mount(root, app) {
     const made = module.mount(tab.pane, app);
     tab.made = true;
     tab.actions = made.actions ?? [];
+    const { columns } = made;
+    if (columns) tab.actions = [...tab.actions, columnsButton(columns)];
     if (!made.count) return;
     const say = painter(tab.button, 4, () => text(tab.count, made.count?.() ?? ""));
     store.watch(made.watch ?? [tab.id], say);
+  }
+
+  /** @param {import("../dom.js").Choice} columns */
+  function columnsButton(columns) {
+    const title = `Columns of ${columns.caption.toLowerCase()}`;
+    return h(
+      "button",
+      {
+        type: "button",
+        class: "quiet columns",
+        title,
+        "aria-label": title,
+        onclick: () => void import("./columns.js").then((late) => late.choose(app, columns)),
+      },
+      icon("columns"),
+    );
   }
 
   // Alerts nobody has seen are counted before the log is opened.

@@ -1,6 +1,6 @@
 // The newest trades that fit, in a fixed pool of rows.
 import { cls, h, text } from "../dom.js";
-import { clock, onStep } from "../format.js";
+import { clock, onStep, short } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { marketOf } from "../trade.js";
@@ -44,7 +44,7 @@ export function mount(root, app) {
       if (!trade) return;
       cls(cells[0], trade.side === "buy" ? "up" : "down");
       text(cells[0], `${trade.side === "buy" ? "▲" : "▼"} ${onStep(trade.price, market?.price_tick)}`);
-      text(cells[1], onStep(trade.amount, market?.amount_step));
+      text(cells[1], short(trade.amount, market?.amount_step));
       text(cells[2], clock(trade.ts, settings.utc));
     });
   });

@@ -151,10 +151,11 @@ const RULES = /** @type {Record<string, string>} */ ({
 /** A figure of a rule, short. @param {unknown} value @param {string} unit */
 function shown(value, unit) {
   if (typeof value !== "string" || !isDecimal(value)) return String(value);
+  if (unit === "x") return `${trim(round(value, 2))} ×`;
   if (unit === "fraction") return percent(value, { digits: Math.abs(Number(value)) < 0.0995 ? 1 : 0 });
   // Ten and more need no more than two decimals; small amounts keep theirs.
   const short = Math.abs(Number(value)) >= 10 ? trim(round(value, 2)) : trim(value);
-  return `${grouped(short)}${unit === "x" ? " ×" : unit ? ` ${unit}` : ""}`;
+  return `${grouped(short)}${unit ? ` ${unit}` : ""}`;
 }
 
 /** @param {Row} rule */

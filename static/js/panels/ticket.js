@@ -198,19 +198,14 @@ export function mount(root, app) {
     if (scopes && !scopes.includes("trade") && !scopes.includes("admin")) return "View only: your role may not trade.";
     if (app.tradingState() === "halted") return "Trading is halted.";
     /** @type {Row | undefined} */
-    const venue = store.value("status")?.venues?.find((/** @type {Row} */ v) => v.status !== "ok" && only(v.id));
+    const venue = store
+      .value("status")
+      ?.venues?.find((/** @type {Row} */ v) => v.status !== "ok" && v.id === app.venue());
     if (venue?.status === "maintenance")
       return `${venue.id} is under maintenance${venue.eta ? ` until about ${clock(venue.eta, settings.utc)}` : ""}.`;
     if (venue?.status === "down") return `${venue.id} does not answer.`;
     if (app.feed().stale && type.value === "market") return "The feed is late: no market orders.";
     return "";
-  }
-
-  /** Whether a venue is the shown symbol's: of several accounts the symbol names its own. @param {string} id */
-  function only(id) {
-    const at = String(store.get("symbol") ?? "").split("@")[1];
-    const first = store.value("status")?.venues?.[0]?.id;
-    return id === (at ?? first);
   }
 
   // --- what the server says before ---
@@ -333,6 +328,8 @@ export function mount(root, app) {
     rested = Date.now() + REST;
     answered(args, id, reply);
     paint();
+    // On a low screen the ticket scrolls: what came of it must be seen.
+    (refusal.textContent ? refusal : outcome).scrollIntoView({ block: "nearest" });
   }
 
   /** @param {Row} args @param {string} id @param {Reply} reply */

@@ -1,0 +1,332 @@
+"""Stories of what is drawn and how it is reached: time zones, overlays, lines, a hidden tab, accessibility."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.web.conftest import Desk
+from tests.web.fake import Fake
+from tests.web.serving import Server
+from tests.web.test_chart_view import call
+from tests.web.test_link import show_hidden
+from tests.web.test_look import WIDER, findings
+from tests.web.test_real import place
+
+
+pytestmark = pytest.mark.browser
+
+STOCKHOLM = ZoneInfo("Europe/Stockholm")
+BULL = """
+from realtime.bots.strategy import Strategy, StrategyParams
+
+
+class Bull(Strategy):
+    id = "bull"
+    summary = "Always buys"
+    Params = StrategyParams
+    warmup = 1
+
+    def on_ohlcv(self, bar):
+        return 1.0
+"""
+DRAWN = """
+window.drawn = [];
+for (const name of ["strokeRect", "arc", "fillText"]) {
+  const draw = CanvasRenderingContext2D.prototype[name];
+  CanvasRenderingContext2D.prototype[name] = function (...args) {
+    const { a, e } = this.getTransform();
+    const at = typeof args[0] === "string" ? args[1] : args[0];
+    const { height } = this.canvas;
+    window.drawn.push({ name, text: args[0], x: a * at + e, height, style: this.strokeStyle, ts: performance.now() });
+    if (window.drawn.length > 4000) window.drawn.splice(0, 2000);
+    return draw.apply(this, args);
+  };
+}
+"""
+NEWEST = """
+(name) => { const all = window.drawn.filter((d) => d.name === name); const last = all.at(-1)?.ts ?? 0;
+  return all.filter((d) => last - d.ts < 4 && performance.now() - d.ts < 1500); }
+"""
+CROSS = r"^\d{4}-\d\d-\d\d \d\d:\d\d$"
+TABS = (
+    "positions", "orders", "fills", "balances", "log", "equity", "risk", "signals", "portfolio", "backtest",
+    "config", "monitoring",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A rich account, and a strategy that always buys."""
+    folder = tmp_path_factory.mktemp("views")
+    (folder / "strategies").mkdir()
+    (folder / "strategies" / "bull.py").write_text(BULL)
+    made = Server(folder, REALTIME_PAPER__BALANCES='{"USDT":"1000000"}')
+    made.start()
+    yield made
+    made.kill()
+
+
+def newest(page: Page, name: str) -> list[dict[str, Any]]:
+    """What the chart drew with this call of the canvas, the last time it was drawn."""
+    found: list[dict[str, Any]] = page.evaluate(NEWEST, name)
+    return found
+
+
+def label(page: Page) -> str:
+    """What the crosshair says of the time."""
+    page.wait_for_timeout(40)
+    found: str = page.evaluate(
+        "(shape) => window.drawn.findLast((d) => d.name === 'fillText' && new RegExp(shape).test(d.text))?.text ?? ''",
+        CROSS,
+    )
+    return found
+
+
+def change_of_clocks() -> datetime:
+    """The last one in Stockholm, UTC, to the hour."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    hour = timedelta(hours=1)
+    while now.astimezone(STOCKHOLM).utcoffset() == (now - hour).astimezone(STOCKHOLM).utcoffset():
+        now -= hour
+    return now
+
+
+@pytest.mark.slow
+def test_23_history_comes_on_pan_and_axis_and_crosshair_tell_one_time_over_a_change_of_clocks(
+    real: Desk, server: Server
+) -> None:
+    page = real.open(script=DRAWN)
+    page.evaluate(
+        """async () => { const { app } = await import("/js/app.js"); window.asked = [];
+        const call = app.commands.call.bind(app.commands);
+        app.commands.call = (op, a) => { if (op === "market.ohlcv") window.asked.push(a); return call(op, a); }; }"""
+    )
+    page.click("[data-frame='4h']")
+    box = page.locator(".chart-canvas").bounding_box()
+    assert box
+    left, middle = box["x"] + 20, box["y"] + box["height"] / 2
+    page.mouse.move(left + 200, middle)
+    for _ in range(6):
+        page.mouse.wheel(0, 400)
+        page.wait_for_timeout(60)
+    right = box["x"] + box["width"] - 110
+
+    def pan(by: float) -> None:
+        start = left if by > 0 else right
+        page.mouse.move(start, middle)
+        page.mouse.down()
+        page.mouse.move(start + by, middle, steps=3)
+        page.mouse.up()
+        page.wait_for_timeout(120)
+
+    def at(x: float) -> datetime:
+        page.mouse.move(x, middle)
+        return datetime.fromisoformat(label(page))
+
+    changed = change_of_clocks().replace(tzinfo=None)
+    for _ in range(20):
+        pan(440)
+        if page.evaluate("window.asked.length") > 1:
+            break
+    for _ in range(30):
+        if at(left) > changed - timedelta(days=1):
+            pan(220)
+        elif at(right) < changed + timedelta(days=1):
+            pan(-220)
+        else:
+            break
+    asked = page.evaluate("window.asked.map((one) => one.until ?? 0)")
+    assert asked[0] == 0 < asked[1]
+    assert asked[1:] == sorted(asked[1:], reverse=True)
+    axis = [
+        d for d in newest(page, "fillText") if d["height"] < 40 and not re.match(CROSS, d["text"])
+    ]
+    assert len(axis) >= 3
+    for tick in axis:
+        page.mouse.move(box["x"] + tick["x"], middle)
+        assert tick["text"] in label(page)
+    offsets = set()
+    for x in range(0, int(box["width"]) - 90, 5):
+        page.mouse.move(box["x"] + 10 + x, middle)
+        local = datetime.fromisoformat(label(page)).replace(tzinfo=STOCKHOLM)
+        fits = {
+            (at.utcoffset(), at.astimezone(UTC).hour)
+            for at in (local, local.replace(fold=1))
+            if at.astimezone(UTC).hour % 4 == 0
+        }
+        assert fits, local
+        offsets |= {offset for offset, _ in fits}
+    assert len(offsets) == 2
+
+
+@pytest.mark.slow
+def test_24_gaps_are_drawn_as_the_server_has_them_and_switch_off(
+    real: Desk, server: Server
+) -> None:
+    page = real.open(script=DRAWN)
+    page.click("[data-frame='5m']")
+    page.click("[data-overlay=fvg]")
+
+    def told() -> int:
+        zones = call(server, "indicator.fvg", symbol="BTC/USDT", timeframe="5m", limit=500)["zones"]
+        return sum(zone["status"] != "filled" for zone in zones)
+
+    zones: list[dict[str, Any]] = []
+    for _ in range(60):
+        zones = newest(page, "strokeRect")
+        if zones and len(zones) == told():
+            break
+        page.wait_for_timeout(50)
+    assert len(zones) == told() > 0
+    page.click("[data-overlay=fvg]")
+    for _ in range(40):
+        if not newest(page, "strokeRect"):
+            break
+        page.wait_for_timeout(50)
+    assert newest(page, "strokeRect") == []
+
+
+@pytest.mark.slow
+def test_signals_of_bots_are_dots_on_the_chart_while_switched_on(
+    real: Desk, server: Server
+) -> None:
+    page = real.open(script=DRAWN)
+    call(
+        server,
+        "bot.configure",
+        bot_id="bull",
+        patch={
+            "symbols": ["BTC/USDT"],
+            "timeframe": "1m",
+            "dry_run": True,
+            "strategies": {"bull": {}},
+        },
+    )
+    page.click("[data-overlay=signals]")
+    page.wait_for_timeout(400)
+    assert newest(page, "arc") == []
+    call(server, "bot.run_once", bot_id="bull")
+    for _ in range(60):
+        if newest(page, "arc"):
+            break
+        page.wait_for_timeout(50)
+    assert newest(page, "arc")
+    page.click("#tab-signals")
+    expect(page.locator("#pane-signals tbody tr").first).to_contain_text(
+        re.compile(r"BTC/USDT\s*bull\s*bull\s*buy\s*9\d\.\d %\s*dry run")
+    )
+    page.click("#tab-positions")
+    page.click("[data-overlay=signals]")
+    page.wait_for_timeout(1800)
+    assert newest(page, "arc") == []
+
+
+@pytest.mark.slow
+def test_an_order_line_that_the_server_refuses_to_move_goes_back(
+    real: Desk, server: Server
+) -> None:
+    page = real.open()
+    last = Decimal(page.locator(".last").inner_text().replace(",", ""))
+    price = (last * Decimal("0.9975")).quantize(Decimal("0.01"))
+    page.check("#ticket-post")
+    page.fill("#ticket-price", str(price))
+    page.fill("#ticket-amount", "0.01")
+    page.click("button.submit")
+    grip = page.locator(".grip")
+    expect(grip).to_have_count(1)
+    (order,) = (o for o in server.rows("orders").values() if o["status"] == "open")
+    call(server, "risk.params.set", patch={"max_order_notional": "100"})
+    before = grip.bounding_box()
+    assert before
+    x, y = before["x"] + 12, before["y"] + before["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y - 10)
+    page.mouse.move(x, y - 20)
+    expect(grip).to_have_class(re.compile("pending"))
+    page.mouse.up()
+    page.keyboard.press("Enter")
+    expect(page.locator(".chart-said")).to_contain_text(
+        re.compile("Not amended: risk_rejected.*100 USDT")
+    )
+    expect(grip).not_to_have_class(re.compile("pending"))
+    after = grip.bounding_box()
+    assert after
+    assert abs(after["y"] - before["y"]) < 9
+    now = server.rows("orders")[order["id"]]
+    assert (now["price"], now["status"]) == (order["price"], "open")
+    call(server, "order.cancel_all")
+    call(server, "risk.params.set", patch={"max_order_notional": "10000"})
+
+
+@pytest.mark.slow
+def test_25_ten_minutes_hidden_leave_book_and_tape_and_cost_nothing(desk: Desk, fake: Fake) -> None:
+    page = desk.open(clock=True)
+    fake.moving = True
+    show_hidden(page, hidden=True)
+    page.clock.fast_forward(31_000)
+    page.wait_for_timeout(200)
+    gone = {name for p in fake.ops("unsubscribe") for name in p["channels"]}
+    assert {"trades:BTC/USDT", "orderbook:BTC/USDT?depth=25&rate=100"} <= gone
+    assert not {"orders", "positions", "fills"} & gone
+    page.evaluate(
+        """() => { window.paints = 0; const look = new MutationObserver((all) => { window.paints += all.length; });
+        look.observe(document.querySelector("#orderbook .book"), { subtree: true, childList: true, characterData: true }); }"""
+    )
+    page.clock.fast_forward(570_000)
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.paints") == 0
+    fake.moving = False
+    show_hidden(page, hidden=False)
+    book = fake.do(lambda: fake.streams["orderbook:BTC/USDT?depth=25&rate=100"].value)
+    expect(page.locator(".bids .book-row").first).to_have_attribute(
+        "data-price", book["bids"][0][0]
+    )
+    expect(page.locator(".dot.live")).to_be_visible()
+    held = page.evaluate(
+        """async () => { const { app } = await import("/js/app.js");
+        return [app.store.list("trades:BTC/USDT").length, app.store.list("logs").length]; }"""
+    )
+    assert held[0] <= 200
+    assert held[1] <= 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_30_axe_finds_nothing_on_any_tab(
+    real: Desk, server: Server, axe: str, theme: str, width: int
+) -> None:
+    phone = width < 800
+    height = 844 if phone else 900
+    page = real.open(width=width, height=height, touch=phone, calm=True, dark=theme == "dark")
+    if not phone:
+        place(page, "buy", "market", "0.002")
+        place(page, "buy", "limit", "0.002", 0.99)
+    for view in ("book", "trade", "chart", "bots", "account") if phone else ():
+        page.click(f"[data-view={view}].phone-tab")
+        page.wait_for_timeout(150)
+        assert findings(page, axe) == [], view
+    for tab in TABS:
+        page.evaluate(f"document.querySelector('#tab-{tab}').click()")
+        page.locator(f"#pane-{tab} > :not(.empty)").first.wait_for(state="attached")
+        page.wait_for_timeout(250)
+        # The rest of the page is the same on every tab: it is judged with the first one.
+        found = findings(page, axe) if tab == TABS[0] else within(page, f"#pane-{tab}")
+        assert found == [], tab
+        assert page.evaluate(WIDER) == [], tab
+    if not phone:
+        call(server, "order.cancel_all")
+        call(server, "position.close_all")
+
+
+def within(page: Page, part: str) -> list[str]:
+    """What axe, which the page has, finds in a part of it."""
+    found = page.evaluate("(part) => axe.run(part, {resultTypes: ['violations']})", part)
+    return [f"{v['id']}: {n['target']}" for v in found["violations"] for n in v["nodes"]]
