@@ -450,8 +450,11 @@ def begin(system: System, tasks: asyncio.TaskGroup) -> None:
             system.front.start()
         if place.shut:
             tasks.create_task(_reopen(system, place, tasks), name=f"open {place.plan.id}")
-        else:
-            begin_branch(system, place, tasks)
+            continue
+        # Told in an earlier life, while it was shut.
+        stopped = place.ops.stop(place.branch.ready.wait)
+        begin_branch(system, place, tasks)
+        system.house.crew.spawn(stopped, f"halt {place.plan.id}")
 
 
 def begin_branch(system: System, place: Place, tasks: asyncio.TaskGroup) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol, TypedDict, runtime_checkable
 
 from realtime.commands.risk import parse_limits
@@ -49,7 +50,7 @@ from realtime.model.orders import Approved, ApprovedAmend, Order
 from realtime.model.risk import Limits
 from realtime.settings import Settings
 from realtime.store import Store
-from realtime.venues.base import Post, Venue
+from realtime.venues.base import Post, Relisting, Venue
 
 
 logger = logging.getLogger("realtime.app")
@@ -376,7 +377,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
     engine, recovered = await restore(store, held, terms)
     for symbol, book in venue.books.items():
         engine.share_book(symbol, book)
-    hub.name_symbols(venue.markets, "" if plan.first else plan.id)
+    hub.name_symbols(engine.markets, "" if plan.first else plan.id)
     await seed(store, hub, plan.mark)
     await seed_scores(store, engine)
     outlet = Outlet(
@@ -435,6 +436,10 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         stale_after_s=settings.market_data.stale_after_s,
         grace_s=settings.market_data.grace_close_s,
     )
+    if plan.streams:
+        feeds.unread = outlet.unread
+    if isinstance(venue, Relisting):
+        venue.on_listing(partial(relist, engine, outlet))
     indicators = Indicators(
         feeds=feeds,
         charts=charts,
@@ -497,6 +502,12 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         early=early,
         sink=sink,
     )
+
+
+def relist(engine: Engine, outlet: Outlet, changed: Sequence[Market]) -> None:
+    """Take in markets that are new or not what they were: prices are routed over them, and everybody sees them."""
+    engine.relist()
+    outlet.markets(changed)
 
 
 class Alerts:

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from realtime.desk.recovery import NUMBER, VENUE
+from realtime.desk.recovery import KEPT, NUMBER, VENUE
 from realtime.model.market import Market
 from realtime.settings import Settings
-from realtime.store import Store
+from realtime.store import State, Store
 from realtime.venues.base import MarketSource, Venue
 from realtime.venues.ccxt.account import NONE, Account
 from realtime.venues.ccxt.calls import Calls
@@ -31,11 +31,19 @@ if TYPE_CHECKING:  # see rule 2
 
 
 class JournalLog:
-    """The paper exchange's own books, kept in the journal."""
+    """The paper exchange's own books, kept in the journal of its account."""
 
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         self.store = store
         self._loop = loop
+
+    @property
+    def leads(self) -> bool:
+        """Whether what the desk says of an entry stands behind it in the same file, and is told once that is on disk.
+
+        While the journal cannot be written clients are answered without it.
+        """
+        return self.store.state is State.OK
 
     def append(self, body: bytes) -> Awaitable[None]:
         """Queue one entry; the future is done once it is on disk."""
@@ -47,6 +55,30 @@ class JournalLog:
 
         self.store.append(VENUE, "", body, then, safety=True)
         return written
+
+
+class JournalKept:
+    """Halts for an account that is not open, kept in its journal.
+
+    Args:
+        store: The journal.
+        loop: Of the futures.
+    """
+
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+        self._store = store
+        self._loop = loop
+
+    def append(self, scope: str, body: bytes) -> Awaitable[None]:
+        """Keep a halt by the text of its scope, or (`OVER`) that it is over; done when it is on disk."""
+        kept: asyncio.Future[None] = self._loop.create_future()
+
+        def then(_seq: int) -> None:
+            if not kept.done():
+                kept.set_result(None)
+
+        self._store.append(KEPT, scope, body, then, safety=True)
+        return kept
 
 
 class JournalLedger:

@@ -28,6 +28,7 @@ from realtime.desk.status import Shut, Watched
 from realtime.engine.bars import DAY
 from realtime.hub.channels import Channel
 from realtime.hub.hub import Old
+from realtime.makers import JournalKept
 from realtime.model.errors import Code, Failure, Refused
 from realtime.outside import Clock, Outside
 from realtime.settings import Settings
@@ -139,6 +140,8 @@ async def place_of(house: House, plan: Plan, store: Store, held: Journaled) -> P
         branch=branch,
     )
     place.ops.shut = partial(why_shut, watched)
+    place.ops.journal = JournalKept(store, house.loop).append
+    place.ops.remember(held.kept)
     # Of the branch of now: see `_reopen`.
     watched.more = lambda: place.branch.said()  # noqa: PLW0108
     return place

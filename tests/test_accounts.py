@@ -194,6 +194,70 @@ async def test_a_halt_reaches_an_account_that_opens_later(
         assert (await call(system, "order.place", **BUY)).code is Code.HALTED
 
 
+async def test_a_halt_told_to_a_shut_account_outlives_restarts_until_it_is_resumed(
+    tmp_path: Path,
+) -> None:
+    """R1: it was kept in memory, so a restart before the venue opened let the account trade."""
+    given = LIVE | {"store": {"path": str(tmp_path / "j.db"), "backup_hours": 0}}
+
+    def away(times: int) -> Outside:
+        return outside(kraken=Away(VenueRejected(Code.VENUE_UNAVAILABLE, "no answer"), times))
+
+    async with open_system(settings(**given), away(1_000)) as system:
+        for args in ({}, {"symbol": BTC, "flatten": True}, {"symbol": ETH}):
+            told = await call(system, "trading.halt", reason="drill", **args)
+            assert "will open halted" in str(told.error)
+        over = system.places[0].ops.keep("trading.resume", resumed(ETH))
+        assert over is not None
+        await over
+    async with open_system(settings(**given), away(1_000)) as system:
+        assert len(system.places[0].ops.kept) == 2  # still shut, still kept
+    async with open_system(settings(**given), away(0)) as system:
+        await until(system.ready.is_set, within=60)
+        halts = system.desk.engine.halts
+        assert {(halt.scope, halt.reason, halt.by) for halt in halts.values()} == {
+            ("all", "drill", LOCAL.subject),
+            (f"symbol:{BTC}", "drill", LOCAL.subject),
+        }
+        assert (await call(system, "order.place", **BUY)).code is Code.HALTED
+        await until(lambda: not system.store.busy, within=60)
+    async with open_system(settings(**given), away(0)) as system:
+        assert not system.places[0].ops.kept  # carried out, and the engine's own since
+        assert set(system.desk.engine.halts) == {"all", f"symbol:{BTC}"}
+
+
+async def test_a_halt_of_what_its_account_does_not_have_keeps_it_neither_shut_nor_the_server_down(
+    tmp_path: Path,
+) -> None:
+    """It ended the server as the account opened, and every later start: it was in the journal."""
+    given = LIVE | {"store": {"path": str(tmp_path / "j.db"), "backup_hours": 0}}
+    away = Away(VenueRejected(Code.VENUE_UNAVAILABLE, "no answer"), 2)
+    async with open_system(settings(**given), outside(kraken=away)) as system:
+        for args, code in (
+            ({"symbol": BTC, "bot_id": "b"}, Code.INVALID),
+            ({"venue": "krakn"}, Code.NOT_FOUND),
+            ({"symbol": "NONE/USDT"}, Code.VENUE_UNAVAILABLE),
+            ({"symbol": BTC}, Code.VENUE_UNAVAILABLE),
+        ):
+            assert (await call(system, "trading.halt", reason="drill", **args)).code is code
+        await until(system.ready.is_set, within=120)
+        assert set(system.desk.engine.halts) == {f"symbol:{BTC}"}
+    async with open_system(settings(**given), outside(kraken=away)) as system:
+        await until(system.ready.is_set, within=60)
+        assert not system.places[0].ops.kept
+
+
+def resumed(symbol: str) -> Call[ResumeParams]:
+    return Call(
+        params=ResumeParams(reason="over", symbol=symbol),
+        principal=LOCAL,
+        client="c",
+        source="socket",
+        session=None,
+        received=0,
+    )
+
+
 async def test_a_halt_that_is_over_before_its_account_opens_is_forgotten() -> None:
     account = Account("kraken", shut=lambda: Refused(Code.VENUE_UNAVAILABLE, "away"))
     for name, params in (

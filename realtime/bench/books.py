@@ -27,6 +27,7 @@ from realtime.bench.replay import PLACES, NoRecordingError
 from realtime.engine.orderbook import OrderBook
 from realtime.model.market import BookDelta, BookSnapshot, Market
 from realtime.venues.ccxt.books import NATIVE, Gap, Native
+from realtime.venues.ccxt.kin import kin
 
 
 SPOT: Final = "binance-spot-btcusdt-20240808.jsonl.gz"
@@ -195,7 +196,7 @@ def perpetual(symbol: str, name: str) -> Market:
 
 def ready(session: Session) -> tuple[Native, dict[str, OrderBook]]:
     """Our parser and books, snapshots taken."""
-    native = NATIVE[session.exchange](session.markets)
+    native = NATIVE[kin(session.exchange)](session.markets)
     books = {market.symbol: OrderBook(market.symbol) for market in session.markets}
     if session.depth is not None:
         for symbol in books:
@@ -219,14 +220,14 @@ def apply(books: Mapping[str, OrderBook], event: BookSnapshot | BookDelta | Gap)
     Raises:
         RuntimeError: It is a gap: a session has none.
     """
-    if isinstance(event, Gap):
+    if isinstance(event, BookDelta):
+        books[event.symbol].apply_delta(event)
+    elif isinstance(event, BookSnapshot):
+        books[event.symbol].apply_snapshot(event)
+    else:
         raise RuntimeError(  # noqa: TRY004 - not a wrong type, a wrong session
             f"a gap in a session without one: {event}"
         )
-    if isinstance(event, BookDelta):
-        books[event.symbol].apply_delta(event)
-    else:
-        books[event.symbol].apply_snapshot(event)
 
 
 def parsed(session: Session) -> float:

@@ -5,16 +5,26 @@ order it names, else by the first; (2) what stops trading goes to all accounts u
 is not open as soon as it is; (3) with one account no op has an argument more than it had.
 """
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import orjson
 from pydantic import BaseModel, create_model
 
 from realtime.commands.params import Name
 from realtime.commands.registry import Answer, Call, Op
+from realtime.commands.trading import HaltParams, check_scope
+from realtime.desk.desk import SETTLE_S
+from realtime.desk.recovery import OVER
 from realtime.model.errors import Code, Failure, Refused
+from realtime.model.principal import Principal
 
+
+logger = logging.getLogger(__name__)
 
 EVERYWHERE: Final = frozenset(
     {"trading.halt", "trading.resume", "order.cancel_all", "position.close_all", "deadman"}
@@ -23,6 +33,7 @@ EVERYWHERE: Final = frozenset(
 ALWAYS: Final = frozenset({"market.status"})
 """Ops that are answered while their account is not open."""
 HALT, RESUME = "trading.halt", "trading.resume"
+Scope: TypeAlias = tuple[str | None, str | None]
 MOST_KEPT: Final = 100
 """Halts of different scopes that are kept for an account that is not open."""
 
@@ -37,23 +48,44 @@ class Account:
         shut: Says why it is not open; None when it is.
         touch: Told the symbol of what is about to be traded or looked at.
         kept: Halts that it was told while it was not open, by scope: it does not open to trade.
+        journal: Writes such a halt down by the text of its scope, or (`OVER`) that it is over; done when it is on disk.
     """
 
     id: str
     ops: Mapping[str, Op] = field(default_factory=dict)
     shut: Callable[[], Refused | None] = lambda: None
     touch: Callable[[str], None] = lambda _symbol: None
-    kept: dict[tuple[object, ...], Call[Any]] = field(default_factory=dict)
+    kept: dict[Scope, Call[Any]] = field(default_factory=dict)
+    journal: Callable[[str, bytes], Awaitable[object]] | None = None
 
-    def keep(self, name: str, call: Call[Any]) -> None:
-        """Keep a halt until the account is open, or forget the one that is resumed."""
+    def keep(self, name: str, call: Call[Any]) -> Awaitable[object] | None:
+        """Keep a halt until the account is open, or forget the one that is resumed.
+
+        Returns:
+            Is done when a restart would know it, too; None where there is nothing to wait for.
+
+        Raises:
+            Refused: As the op itself, where it is wrong whatever the account has.
+        """
         params = call.params
         if self.shut() is None or name not in {HALT, RESUME} or getattr(params, "dry_run", False):
-            return
-        scope = (getattr(params, "symbol", None), getattr(params, "bot_id", None))
-        self.kept.pop(scope, None)
+            return None
+        check_scope(params, self.id)
+        scope = scope_of(call)
+        was = self.kept.pop(scope, None)
         if name == HALT and len(self.kept) < MOST_KEPT:
             self.kept[scope] = call
+            return self._write(scope, written(call))
+        return None if was is None else self._write(scope, OVER)
+
+    def remember(self, rows: Mapping[str, bytes]) -> None:
+        """Take in halts of before this process, as `journal` was given them."""
+        for body in rows.values():
+            call = reread(body)
+            self.kept[scope_of(call)] = call
+
+    def _write(self, scope: Scope, body: bytes) -> Awaitable[object] | None:
+        return None if self.journal is None else self.journal(orjson.dumps(scope).decode(), body)
 
     def stop(self, ready: Callable[[], Awaitable[object]]) -> Coroutine[Any, Any, None]:
         """Halt as was told; it is done in this step, and what is given back waits for what comes of it.
@@ -62,8 +94,18 @@ class Account:
             ready: Waits until the account is reconciled: what closes positions has to know them.
         """
         kept, self.kept = list(self.kept.values()), {}
-        halt = self.ops[HALT].handler
-        return self._stopped([halt(call) for call in kept], kept, ready)
+        begun: list[Answer | Awaitable[Answer]] = []
+        done: list[Call[Any]] = []
+        for call in kept:
+            try:
+                begun.append(self.ops[HALT].handler(call))
+            except Refused as refused:
+                # It has no such market, so there is nothing to stop; what it was told is no reason not to open.
+                logger.warning("kept halt", extra={"venue": self.id, "why": refused.message})
+                self._over([call])
+            else:
+                done.append(call)
+        return self._stopped(begun, done, ready)
 
     async def _stopped(
         self,
@@ -73,16 +115,26 @@ class Account:
     ) -> None:
         await _heard(begun)
         again = [call for call in kept if call.params.flatten]
+        self._over([call for call in kept if not call.params.flatten])
         if again:
             await ready()
             await _heard([self.ops[HALT].handler(call) for call in again])
+            self._over(again)
+
+    def _over(self, done: Sequence[Call[Any]]) -> None:
+        """Write down that halts have been carried out: what they have changed is in the journal before this."""
+        for call in done:
+            self._write(scope_of(call), OVER)
 
 
 async def _heard(begun: Sequence[Answer | Awaitable[Answer]]) -> None:
-    """Wait for answers that nobody reads."""
+    """Wait for answers that nobody reads; a failure, which nobody could be told, is logged."""
     for one in begun:
         if not isinstance(one, Answer):
-            await one
+            try:
+                await one
+            except Failure as error:
+                logger.warning("kept halt", extra={"why": error.message})
 
 
 class Accounts:
@@ -109,7 +161,9 @@ class Accounts:
             if wide and call.params.venue is None:
                 return self._everywhere(name, call)
             account = self._account(call)
-            account.keep(name, self._plain(account.ops[name], call))
+            kept = account.keep(name, self._plain(account.ops[name], call))
+            if kept is not None:
+                return self._kept(account, name, [kept])
             self._check_open(account, name)
             op = account.ops[name]
             symbol = getattr(call.params, "symbol", None)
@@ -171,6 +225,12 @@ class Accounts:
         raw = {name: value for name, value in call.raw.items() if name != "venue"}
         return replace(call, params=without_venue(op.params, call.params), raw=raw)
 
+    async def _kept(self, account: Account, name: str, kept: Sequence[Awaitable[object]]) -> Answer:
+        """Refuse what is kept for later once a restart would know it, too."""
+        await _on_disk(kept)
+        self._check_open(account, name)
+        raise account.shut() or Refused(Code.CONFLICT, f"{account.id} has opened; ask again")
+
     def _check_open(self, account: Account, name: str) -> None:
         shut = None if name in ALWAYS else account.shut()
         if shut is not None and name == HALT:
@@ -193,9 +253,14 @@ class Accounts:
         """Begin everywhere in this very step; what one account does not know is for the others."""
         begun: list[Answer | Awaitable[Answer]] = []
         refused: list[Refused] = []
-        for account in self._all.values():
-            account.keep(name, self._plain(account.ops[name], call))
+        kept = [
+            writing
+            for account in self._all.values()
+            if (writing := account.keep(name, self._plain(account.ops[name], call))) is not None
+        ]
         rows = self._each(name)
+        if not rows and kept:
+            return self._kept(self._first, name, kept)
         if not rows:
             self._check_open(self._first, name)
         for op in rows:
@@ -205,11 +270,59 @@ class Accounts:
                 refused.append(error)
         if not begun:
             raise refused[0]
-        return _all_of(name, begun, [e for e in refused if e.code is not Code.NOT_FOUND])
+        failed = [error for error in refused if error.code is not Code.NOT_FOUND]
+        return _all_of(name, begun, failed, kept)
+
+
+def scope_of(call: Call[Any]) -> Scope:
+    """What a halt is for: symbol and bot, both None for all of the account."""
+    return getattr(call.params, "symbol", None), getattr(call.params, "bot_id", None)
+
+
+def written(call: Call[Any]) -> bytes:
+    """Write a halt down."""
+    principal = call.principal
+    return orjson.dumps(
+        {
+            "params": call.params.model_dump(mode="json"),
+            "subject": principal.subject,
+            "scopes": sorted(principal.scopes),
+            "token_id": principal.token_id,
+            "client": call.client,
+            "source": call.source,
+            "received": call.received,
+        }
+    )
+
+
+def reread(body: bytes) -> Call[Any]:
+    """Make a halt again of what `written` gave."""
+    raw = orjson.loads(body)
+    return Call(
+        params=HaltParams(**raw["params"]),
+        principal=Principal(
+            subject=raw["subject"], scopes=frozenset(raw["scopes"]), token_id=raw["token_id"]
+        ),
+        client=raw["client"],
+        source=raw["source"],
+        session=None,
+        received=raw["received"],
+    )
+
+
+async def _on_disk(kept: Sequence[Awaitable[object]]) -> None:
+    """Wait until all is on disk, but not for a journal that fails: in this process it holds all the same."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_S):
+            for one in kept:
+                await one
 
 
 async def _all_of(
-    name: str, begun: Sequence[Answer | Awaitable[Answer]], refused: Sequence[Failure]
+    name: str,
+    begun: Sequence[Answer | Awaitable[Answer]],
+    refused: Sequence[Failure],
+    kept: Sequence[Awaitable[object]],
 ) -> Answer:
     """Wait for every account, then say what they said; a failure of one is told when all have been heard."""
     answers: list[Answer] = []
@@ -219,6 +332,7 @@ async def _all_of(
             answers.append(one if isinstance(one, Answer) else await one)
         except Failure as error:
             failed.append(error)
+    await _on_disk(kept)
     if failed:
         raise failed[0]
     at: dict[str, object] = {}

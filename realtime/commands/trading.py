@@ -8,7 +8,16 @@ from pydantic import Field
 
 from realtime.commands import naming
 from realtime.commands.order import Fields, canceled_row
-from realtime.commands.params import ChangeParams, CommandParams, Name, Symbol, Text, Word, invalid
+from realtime.commands.params import (
+    ChangeParams,
+    CommandParams,
+    Name,
+    Params,
+    Symbol,
+    Text,
+    Word,
+    invalid,
+)
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.deadman import Action, Deadman, Scope, Switch
 from realtime.desk.desk import Desk
@@ -56,6 +65,20 @@ class ResumeParams(ChangeParams):
     force: bool = False
 
 
+def check_scope(params: Params, venue: str) -> None:
+    """Refuse what names several things, or another account than `venue`.
+
+    Raises:
+        Refused: `invalid`, `not_found`.
+    """
+    given = {name: getattr(params, name, None) for name in ("venue", "symbol", "bot_id")}
+    first, *more = [name for name, value in given.items() if value is not None] or [""]
+    if more:
+        raise invalid(more[0], f"and {first} exclude each other")
+    if given["venue"] not in {None, venue}:
+        raise Refused(Code.NOT_FOUND, f"no venue {given['venue']}", {"what": "venue"})
+
+
 class DeadmanParams(CommandParams):
     """When to cancel this client's orders without being asked."""
 
@@ -87,14 +110,8 @@ class States:
         self._at_venue: set[tuple[str, str]] = set()
 
     def _scope(self, params: ScopeParams | ResumeParams) -> str:
-        given = [
-            name for name in ("venue", "symbol", "bot_id") if getattr(params, name) is not None
-        ]
-        if len(given) > 1:
-            raise invalid(given[1], f"and {given[0]} exclude each other")
+        check_scope(params, self._trading.venue)
         if params.venue is not None:
-            if params.venue != self._trading.venue:
-                raise Refused(Code.NOT_FOUND, f"no venue {params.venue}", {"what": "venue"})
             return f"venue:{params.venue}"
         if params.symbol is not None:
             return f"symbol:{naming.market_of(self._desk.engine.markets, params.symbol).symbol}"

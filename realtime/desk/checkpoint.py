@@ -185,6 +185,7 @@ def write(target: Path, held: Journaled, row_hash: bytes, memory: bytes) -> None
         "begun": held.begun,
         "owner": held.owner,
         "numbers": held.numbers,
+        "kept": {scope: body.decode() for scope, body in held.kept.items()},
         "paper": len(paper),
     }
     body = b"".join((orjson.dumps(head, option=orjson.OPT_SORT_KEYS), b"\n", paper, memory))
@@ -220,6 +221,7 @@ def _found(path: Path, head: Mapping[str, Any], rest: bytes) -> Found:
         begun=head["begun"],
         owner=head["owner"],
         numbers=dict(head["numbers"]),
+        kept={scope: body.encode() for scope, body in head["kept"].items()},
         venue=[rest[:paper]] if paper else [],
         behind=seq,
         memory=rest[paper:],

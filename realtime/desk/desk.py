@@ -1,8 +1,9 @@
 """The one way in: an event goes through the engine, its effects go to journal, hub and venue.
 
 Rules of this file: (1) nothing here awaits: between an event and the last of its effects no other event is looked at,
-but for a venue's batch, whose facts are journaled one by one and shown together; (2) what a fact publishes leaves in
-journal order, after its commit; what has no fact leaves behind what waits; (3) a placement or amend goes to the gate
+but for a venue's batch, whose facts are journaled one by one and shown together; (2) what a fact publishes leaves
+after its commit, together with what shares the commit, and only then is anybody answered; what has no fact leaves behind
+what waits; (3) a placement or amend goes to the gate
 after its commit, a cancel at once; (4) facts are never refused: the queue of the journal has room for them that wishes
 may not use.
 """
@@ -53,6 +54,7 @@ from realtime.model.events import (
     RiskChanged,
     SetState,
     StaleChanged,
+    StateSet,
     Submit,
     SubmitAmend,
     TickerChanged,
@@ -94,6 +96,14 @@ class WayOut(Protocol):
 
     def cancel(self, order: Order) -> None:
         """Send one cancel."""
+        ...
+
+    def look(self) -> None:
+        """End what waits and may not leave any more."""
+        ...
+
+    def drop(self, order_id: str) -> None:
+        """Let go of what has ended while it waited."""
         ...
 
 
@@ -146,6 +156,9 @@ class Desk:
         self._commands = 0
         self._orders = 0
         self.acked: dict[str, str] = {}
+        # Who waits for an outcome that is on disk: answered once all that its commit changed is shown.
+        self._outcomes: list[tuple[Asked, Fact, Order]] = []
+        store.on_told = self._show
         self._durable = self._newest = store.seq
         self._behind: deque[tuple[int, Callable[[], None]]] = deque()
         self._awaited: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -282,6 +295,7 @@ class Desk:
         self.alert("critical", "journal", f"the journal cannot be written: {reason}", {})
         # Its row waits for the journal like all others; what can be said at once is said at once.
         self._catch_up(self._newest)
+        self._show()
         self.outlet.risk()
 
     def runaway(self, order: Order) -> None:
@@ -367,8 +381,6 @@ class Desk:
         entries: list[Note | Alert] = []
         for effect in effects:
             match effect:
-                case BookChanged() | TickerChanged() | Traded():
-                    self._shown(effect)
                 case Record(fact=fact):
                     facts.append(fact)
                 case (
@@ -390,6 +402,8 @@ class Desk:
                     nexts.append(effect)
                 case StaleChanged(stale=stale):
                     self.outlet.stale(stale)
+                case BookChanged() | TickerChanged() | Traded():
+                    self._shown(effect)
                 case Duplicate():
                     pass  # for the one who asked
                 case _:
@@ -400,6 +414,11 @@ class Desk:
             self._follow(partial(self._publish, later))
         for step in nexts:
             self._next(step)
+        for fact in facts:
+            if isinstance(fact, Withheld):
+                self.gate.drop(fact.order_id)
+            elif isinstance(fact, StateSet):
+                self.gate.look()
         for entry in entries:
             if isinstance(entry, Alert) and entry.code == "external_change":
                 self._doubt(entry)
@@ -538,6 +557,7 @@ class Desk:
             self._behind.append((self._newest, then))
         else:
             then()
+            self._show()
 
     def _catch_up(self, seq: int) -> None:
         while self._behind and self._behind[0][0] <= seq:
@@ -592,9 +612,7 @@ class Desk:
             reason=order.reason or "",
             ts=order.updated_ts,
         )
-        at = self.outlet.positions() if journaled else {}
-        outcome = Outcome(fact=fact, order=order, at=at, journaled=journaled)
-        self.answers.settle(order.id, Asked.CANCEL, outcome)
+        self._answer(Asked.CANCEL, fact, order, journaled=journaled)
 
     def _settle(self, fact: Fact, order: Order, *, journaled: bool) -> None:
         """Answer those who wait for this outcome."""
@@ -609,12 +627,25 @@ class Desk:
                 asked = Asked.CANCEL
             case _:
                 return
-        if not self.answers.pending(order.id, asked):
-            return
-        at = self.outlet.positions() if journaled else {}
-        self.answers.settle(
-            order.id, asked, Outcome(fact=fact, order=order, at=at, journaled=journaled)
-        )
+        if self.answers.pending(order.id, asked):
+            self._answer(asked, fact, order, journaled=journaled)
+
+    def _answer(self, asked: Asked, fact: Fact, order: Order, *, journaled: bool) -> None:
+        """Answer at once what is not on disk; all else by where the streams stand once it is shown."""
+        if journaled:
+            self._outcomes.append((asked, fact, order))
+        else:
+            outcome = Outcome(fact=fact, order=order, at={}, journaled=False)
+            self.answers.settle(order.id, asked, outcome)
+
+    def _show(self) -> None:
+        """Show what the last commits came to, then answer those who waited for it."""
+        self.outlet.show()
+        if self._outcomes:
+            outcomes, self._outcomes = self._outcomes, []
+            at = self.outlet.positions()
+            for asked, fact, order in outcomes:
+                self.answers.settle(order.id, asked, Outcome(fact=fact, order=order, at=at))
 
     def _doubt(self, alert: Alert) -> None:
         """What no fill explains, money or position, stops entries (2.6)."""

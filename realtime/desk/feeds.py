@@ -27,6 +27,7 @@ class Feeds:
     Attributes:
         asof: Time of the venue's last proof of life [ns].
         silent: Whether the venue counts as stale.
+        unread: Told the symbol of a book that nobody reads any more, and that is not told from then on.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Feeds:
         self._sums = False
         self.asof = now()
         self.silent = False
+        self.unread: Callable[[str], None] = _kept
 
     # -- in --------------------------------------------------------------------------------------
 
@@ -177,6 +179,9 @@ class Feeds:
         self._ending.pop(base, None)
         self._wanted.discard(base)
         self._ask(base, wanted=False)
+        topic, _, symbol = base.partition(":")
+        if topic == "orderbook":
+            self.unread(symbol)
 
     def _ask(self, base: str, *, wanted: bool) -> None:
         topic, _, rest = base.partition(":")
@@ -187,3 +192,7 @@ class Feeds:
             stream = f"ohlcv:{timeframe}"
             self._charts.want(symbol, timeframe, wanted=wanted)
         self._venue.want(symbol, stream, wanted)
+
+
+def _kept(_symbol: str) -> None:
+    """Keep a book that goes on whoever reads: that of a market of our own."""

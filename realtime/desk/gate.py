@@ -2,7 +2,8 @@
 
 Rules of this file: (1) a placement is called at most once and never repeated; (2) the door check stands behind every
 queue, limiter and disk write, right before the call, with no await between them; (3) whatever is not proven *not done*
-is unknown: a time-out, a broken connection, a cancelled task; (4) each call has one finite task in the desk's group.
+is unknown: a time-out, a broken connection, a cancelled task; (4) each call has one finite task in the desk's group;
+(5) what waits for its turn, here or at the limits of an exchange, has certainly not left: a halt or a cancel ends it here.
 """
 
 import asyncio
@@ -90,6 +91,8 @@ class Gate:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self.handed: set[str] = set()
+        # Placements that have not left, and who carries them.
+        self._waiting: dict[str, tuple[Order, asyncio.Task[None]]] = {}
         # A venue with limits of its own says when an order really leaves.
         self._guarded = isinstance(venue, Remote)
         if isinstance(venue, Remote):
@@ -102,7 +105,25 @@ class Gate:
 
     def submit(self, approved: Approved) -> None:
         """Send one order whose intent is on disk."""
-        self._crew.spawn(self._submit(approved), f"submit {approved.order.id}")
+        order = approved.order
+        task = self._crew.spawn(self._submit(approved), f"submit {order.id}")
+        if task is not None and order.id not in self.handed:
+            self._waiting[order.id] = (order, task)
+
+    def look(self) -> None:
+        """End what waits and may not leave any more, as after a halt (K2)."""
+        for order, _ in list(self._waiting.values()):
+            try:
+                self._post(Release(order_id=order.id, leaves=False, ts=self._now()))
+            except Refused as refused:
+                self._post(self._withheld(order, refused.code, refused.message))
+
+    def drop(self, order_id: str) -> None:
+        """Let go of a placement that has ended while it waited; one that has left stays."""
+        _, task = self._waiting.pop(order_id, (None, None))
+        if task is not None:
+            task.cancel()
+            self._tally.withhold(order_id)
 
     def amend(self, approved: ApprovedAmend) -> None:
         """Send one amend whose intent is on disk."""
@@ -113,18 +134,19 @@ class Gate:
         self._crew.spawn(self._cancel(order), f"cancel {order.id}")
 
     async def _submit(self, approved: Approved) -> None:
-        order, released = approved.order, False
+        order, called = approved.order, False
         fact: Fact
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
                 async with self._lanes.turn(lane_of(order)):
-                    self._post(Release(order_id=order.id, ts=self._now()))
+                    leaves = not self._guarded
+                    self._post(Release(order_id=order.id, leaves=leaves, ts=self._now()))
                     if not self._tally.call(order.id):
                         self._runaway(order)
                         return
-                    released = True
-                    if not self._guarded:
-                        self.handed.add(order.id)
+                    called = True
+                    if leaves:
+                        self._hand(order)
                     deadline.reschedule(self._loop.time() + self._timeout_s)
                     ack = await self._venue.submit(approved)
         except Refused as refused:
@@ -135,15 +157,17 @@ class Gate:
                 order_id=order.id, code=rejected.code, reason=rejected.message, ts=self._now()
             )
         except (VenueUnknown, TimeoutError):
-            fact = self._no_answer(order, "its turn did not come in time", released=released)
+            fact = self._no_answer(order, "its turn did not come in time")
         except asyncio.CancelledError:
-            self._post(self._no_answer(order, "the server stopped", released=released))
+            self._waiting.pop(order.id, None)
+            self._post(self._no_answer(order, "the server stopped"))
             raise
         else:
             self._tally.answers += 1
             fact = Accepted(order_id=order.id, ack=ack, ts=self._now())
         finally:
-            if released:
+            self._waiting.pop(order.id, None)
+            if called:
                 self.handed.discard(order.id)
             self._tally.withhold(order.id)
         self._post(fact)
@@ -158,11 +182,15 @@ class Gate:
             self._post(ReleaseAmend(approved=approved, ts=self._now()))
         else:
             self._post(Release(order_id=approved.order.id, ts=self._now()))
-            self.handed.add(approved.order.id)
+            self._hand(approved.order)
 
-    def _no_answer(self, order: Order, why: str, *, released: bool) -> Fact:
-        """Once released nobody knows; before, nothing was sent."""
-        if released:
+    def _hand(self, order: Order) -> None:
+        self._waiting.pop(order.id, None)
+        self.handed.add(order.id)
+
+    def _no_answer(self, order: Order, why: str) -> Fact:
+        """Once it has left nobody knows; before, nothing was sent."""
+        if order.id in self.handed:
             return Unknown(order_id=order.id, command=self._command(), ts=self._now())
         return self._withheld(order, Code.BUSY, f"{why}; it was not sent")
 

@@ -2,11 +2,12 @@
 
 Rules of this file: (1) rows are made here, by `engine/rows.py`, and nowhere else; (2) rows of facts carry what is
 committed, also when they are published again because a price moved; (3) market data costs one call and no row until
-somebody reads it.
+somebody reads it; (4) what one commit made durable is noted row by row and shown once: of an order, a position or a
+balance the newest row.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -64,9 +65,10 @@ class Outlet:
         self.status: Callable[[], Mapping[str, object]] = dict
         self._channels = {name: name if name in WHOLE else name + mark for name in TOPICS}
         self._mark = mark
-        self._books = {symbol: f"orderbook:{symbol}{mark}" for symbol in engine.markets}
-        self._tickers = {symbol: f"ticker:{symbol}{mark}" for symbol in engine.markets}
-        self._trades = {symbol: f"trades:{symbol}{mark}" for symbol in engine.markets}
+        self._books: dict[str, str] = {}
+        self._tickers: dict[str, str] = {}
+        self._trades: dict[str, str] = {}
+        self._name(engine.markets)
         self._ended: deque[tuple[int, str]] = deque()
         self._positions: dict[str, Position] = {}
         self._balances: dict[str, Balance] = {}
@@ -76,8 +78,32 @@ class Outlet:
         self._level: str | None = None
         self._looked = 0
         self._made: dict[str, tuple[Order, Mapping[str, object]]] = {}
+        # What is noted and not shown yet; empty between two steps of the loop.
+        self._new_orders: dict[str, Order] = {}
+        self._new_fills: list[Fill] = []
+        self._new_positions: dict[str, Position] = {}
+        self._new_balances: dict[str, Balance] = {}
+        # Where the streams that a reply names stand, until one of them moves.
+        self._at: dict[str, object] | None = None
+
+    def _name(self, symbols: Iterable[str]) -> None:
+        for symbol in symbols:
+            self._books[symbol] = f"orderbook:{symbol}{self._mark}"
+            self._tickers[symbol] = f"ticker:{symbol}{self._mark}"
+            self._trades[symbol] = f"trades:{symbol}{self._mark}"
 
     # -- market data, at once --------------------------------------------------------------------
+
+    def markets(self, changed: Sequence[Market]) -> None:
+        """Publish markets that are new or not what they were; the engine has them already."""
+        self._name([market.symbol for market in changed if market.symbol not in self._books])
+        table = self._channels["markets"]
+        self._hub.table(table, rows=[rows.market_row(market) for market in changed])
+
+    def unread(self, symbol: str) -> None:
+        """Let the book of a symbol go, which nobody reads and the venue tells no more."""
+        self._engine.forget_book(symbol)
+        self._hub.forget_book(self._books[symbol])
 
     def book(self, changed: BookChanged) -> None:
         """Publish an order book."""
@@ -166,37 +192,76 @@ class Outlet:
         return self._engine.markets[symbol]
 
     def order(self, order: Order) -> None:
-        """Publish an order; it leaves the channel five minutes after its end."""
-        self._hub.table(
-            self._channels["orders"], rows=[self.order_row(order)], asof=order.updated_ts // MS
-        )
-        made = self._made.get(order.id)
-        if made is not None and made[0] is order:
-            del self._made[order.id]
-        if order.status.ended:
-            self._ended.append((order.updated_ts + SHOWN_NS, order.id))
+        """Note an order for `show`; it leaves the channel five minutes after its end."""
+        self._new_orders[order.id] = order
 
     def fill(self, fill: Fill) -> None:
-        """Publish a fill."""
-        row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
-        self._hub.append(self._channels["fills"], row, asof=fill.ts // MS)
+        """Note a fill for `show`."""
+        self._new_fills.append(fill)
 
     def position(self, position: Position) -> None:
-        """Publish a position; a flat one leaves, and so does the other side."""
-        symbol = position.symbol
-        old = self._positions.get(symbol)
-        gone = (
-            [old.id] if old is not None and (not position.amount or old.id != position.id) else []
-        )
-        if position.amount:
-            self._positions[symbol] = position
-            self._hub.table(
-                self._channels["positions"], rows=[self.position_row(position)], gone=gone
-            )
-        elif old is not None:
-            del self._positions[symbol]
-            self._hub.table(self._channels["positions"], gone=gone)
-        self._look()
+        """Note a position for `show`; a flat one leaves the channel, and so does the other side."""
+        self._new_positions[position.symbol] = position
+
+    def balance(self, balance: Balance) -> None:
+        """Note a balance for `show`."""
+        self._new_balances[balance.id] = balance
+
+    def show(self) -> None:
+        """Publish what has been noted: with thousands of orders a second many share a commit and each balance."""
+        if self._new_orders:
+            orders, self._new_orders = self._new_orders, {}
+            self._show_orders(orders.values())
+        if self._new_fills:
+            fills, self._new_fills = self._new_fills, []
+            for fill in fills:
+                row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
+                self._hub.append(self._channels["fills"], row, asof=fill.ts // MS)
+            self._at = None
+        if self._new_positions:
+            positions, self._new_positions = self._new_positions, {}
+            self._show_positions(positions.values())
+            self._look()
+        if self._new_balances:
+            balances, self._new_balances = self._new_balances, {}
+            self._balances |= balances
+            self._table("balances", [self.balance_row(held) for held in balances.values()])
+
+    def _show_orders(self, orders: Collection[Order]) -> None:
+        asof = max(order.updated_ts for order in orders) // MS
+        self._table("orders", [self.order_row(order) for order in orders], asof=asof)
+        for order in orders:
+            made = self._made.get(order.id)
+            if made is not None and made[0] is order:
+                del self._made[order.id]
+            if order.status.ended:
+                self._ended.append((order.updated_ts + SHOWN_NS, order.id))
+
+    def _show_positions(self, positions: Iterable[Position]) -> None:
+        held: list[Mapping[str, object]] = []
+        gone: list[str] = []
+        for position in positions:
+            symbol = position.symbol
+            old = self._positions.get(symbol)
+            if old is not None and (not position.amount or old.id != position.id):
+                gone.append(old.id)
+            if position.amount:
+                self._positions[symbol] = position
+                held.append(self.position_row(position))
+            elif old is not None:
+                del self._positions[symbol]
+        if held or gone:
+            self._table("positions", held, gone)
+
+    def _table(
+        self,
+        name: str,
+        changed: Sequence[Mapping[str, object]],
+        gone: Sequence[str] = (),
+        asof: int | None = None,
+    ) -> None:
+        self._hub.table(self._channels[name], rows=changed, gone=gone, asof=asof)
+        self._at = None
 
     def _look(self) -> None:
         """Publish `risk` at once where the account's level has changed; `quarter` makes up for a look too soon."""
@@ -213,11 +278,6 @@ class Outlet:
         """Make the row of a position at the price now."""
         marked = self._engine.mark_position(position)
         return rows.position_row(marked, self._market(position.symbol), self._mode)
-
-    def balance(self, balance: Balance) -> None:
-        """Publish a balance."""
-        self._balances[balance.id] = balance
-        self._hub.table(self._channels["balances"], rows=[self.balance_row(balance)])
 
     def balance_row(self, balance: Balance) -> Mapping[str, object]:
         """Make the row of a balance at the price now."""
@@ -274,6 +334,7 @@ class Outlet:
             self.balance(balance)
         for position in engine.positions.values():
             self.position(position)
+        self.show()
         self.risk()
         self._hub.value(self._channels["portfolio"], self.portfolio_row)
 
@@ -288,7 +349,7 @@ class Outlet:
             self._moved.clear()
             self._priced = True
         if moved:
-            self._hub.table(self._channels["positions"], rows=moved)
+            self._table("positions", moved)
         self._look()
 
     def second(self) -> None:
@@ -301,12 +362,12 @@ class Outlet:
             if order is None or (order.status.ended and order.updated_ts + SHOWN_NS <= now):
                 gone.append(order_id)
         if gone:
-            self._hub.table(self._channels["orders"], gone=gone)
+            self._table("orders", (), gone)
         if self._priced:
             self._priced = False
             valued = [self.balance_row(balance) for balance in self._balances.values()]
             if valued:
-                self._hub.table(self._channels["balances"], rows=valued)
+                self._table("balances", valued)
         self._hub.value(self._channels["risk"], self.risk_row)
         self._hub.value(self._channels["portfolio"], self.portfolio_row)
         if self.charts is not None:
@@ -315,8 +376,10 @@ class Outlet:
     # -- positions of streams --------------------------------------------------------------------
 
     def positions(self) -> dict[str, object]:
-        """Where the streams of orders and account stand now."""
-        return self.named(NAMED)
+        """Where the streams of orders and account stand now; not to be changed."""
+        if self._at is None:
+            self._at = self.named(NAMED)
+        return self._at
 
     def named(self, names: Sequence[str]) -> dict[str, object]:
         """Where streams stand now, by the names of this account's channels."""

@@ -95,6 +95,8 @@ class Reconciler:
         self._asked: set[str] = set()
         self._looking = asyncio.Semaphore(AT_ONCE)
         self._missing: set[str] = set()
+        # Orders of whose amend nobody knows: even after their end they are asked which of two terms they had.
+        self._amended: set[str] = set()
         self._wanted = asyncio.Event()
         self.executions_known: Callable[[], None] = _nothing
         self._fetching = False
@@ -113,7 +115,14 @@ class Reconciler:
     # -- look-ups --------------------------------------------------------------------------------
 
     def ask(self, order_id: str) -> None:
-        """Look an order up until nothing about it is in doubt."""
+        """Look an order up until nothing about it is in doubt; one that has ended, until it is found as it ended."""
+        orders = self._desk.engine.orders
+        order = orders.get(order_id)
+        if order is not None and (
+            order.amend_state is Asked.UNKNOWN
+            or (order.status.ended and order_id not in orders.gaps)
+        ):
+            self._amended.add(order_id)
         if order_id not in self._asked:
             self._asked.add(order_id)
             self._crew.spawn(self._look_up(order_id), f"look up {order_id}")
@@ -145,10 +154,13 @@ class Reconciler:
                 if early and age >= self._pace.late:
                     late = True
                 early = early or age >= self._pace.early
+                if late and order.status.ended:
+                    self._amended.discard(order_id)  # the venue does not tell of it any more
                 if late and await self._absent(order, began):
                     self._desk.post(Absent(order_id=order_id, ts=self._desk.now()))
         finally:
             self._asked.discard(order_id)
+            self._amended.discard(order_id)
 
     def _next_look(self, age: float) -> float:
         """Give the age at which a doubt that is so old is looked at again [s]; what was missed is not made up for."""
@@ -158,7 +170,7 @@ class Reconciler:
     def _doubtful(self, order: Order) -> bool:
         if order.status.ended:
             self._missing.discard(order.id)
-            return False
+            return order.id in self._amended
         return (
             order.status is not Status.OPEN
             or order.id in self._missing
@@ -170,6 +182,8 @@ class Reconciler:
         order = self._desk.engine.orders.find(seen)
         if order is not None:
             self._missing.discard(order.id)
+            if seen.status.ended:
+                self._amended.discard(order.id)
         self._desk.post(seen)
 
     def _tell_undecided(self, order_id: str) -> bool:
@@ -269,7 +283,9 @@ class Reconciler:
             Whether the account is ready.
         """
         if self._remote is not None:
-            self._remote.expect(self._desk.engine.orders.working())
+            # What has ended lately as well: on it the look-up of ended orders is proven (A2), and not by trading alone.
+            # Those that work come last: a venue that remembers so many forgets the first.
+            self._remote.expect(reversed(self._desk.engine.orders.recent(self._desk.now())))
         if not await self.compare() or not self._trusted:
             self._desk.post(self._readiness(ready=False, reason="the venue did not answer"))
             return False

@@ -34,6 +34,10 @@ NUMBER: Final = "Nonce"
 """Kind of the largest number that a key of an exchange has used; the key of the row is the key's fingerprint."""
 OWNER: Final = "Owner"
 """Kind of the row that says whose journal it is: its key is the id of the account."""
+KEPT: Final = "Kept"
+"""Kind of a halt told to an account that was not open; the row's key is its scope."""
+OVER: Final = b"null"
+"""The body of such a row that says that the halt has been carried out, or resumed."""
 IDENTITY: Final = "Token"
 """Kind of a token of a client; a journal that nobody has begun may have some."""
 REPLAYED: Final = frozenset(codec.KINDS) | {DEADMAN, SWEEP, ACK}
@@ -69,6 +73,7 @@ class Journaled:
         begun: Whether there is any row but tokens.
         owner: What the journal says of whose it is; None when it is not signed.
         numbers: The largest number that each key of an exchange has used, by its fingerprint.
+        kept: Halts that the account was told while it was not open, and that it has not carried out, by their scope.
         venue: What the paper exchange had kept, oldest first; the first entry may sum up those before it.
         rows: What is to be replayed into the engine, oldest first.
         behind: The row that replay begins behind; 0 is the whole journal.
@@ -79,6 +84,7 @@ class Journaled:
     begun: bool = False
     owner: Mapping[str, str] | None = None
     numbers: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, bytes] = field(default_factory=dict)
     venue: list[bytes] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     behind: int = 0
@@ -94,6 +100,10 @@ class Journaled:
                 self.venue.append(row.body)
             elif row.kind == NUMBER:
                 self.numbers[row.key] = int(row.body)
+            elif row.kind == KEPT:
+                self.kept.pop(row.key, None)
+                if row.body != OVER:
+                    self.kept[row.key] = row.body
             elif row.kind == OWNER and self.owner is None:
                 self.owner = orjson.loads(row.body)
             self.begun = self.begun or row.kind != IDENTITY

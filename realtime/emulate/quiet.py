@@ -88,6 +88,19 @@ class QuietMarket:
         self._set(symbol, bids, asks)
         self._bound.tell()
 
+    def relist(self, market: Market, price: Price) -> None:
+        """List a market, or change the rules of one that is listed, and set a book around `price`."""
+        if market.symbol not in self.markets:
+            self._quotes[market.symbol] = {}
+            self._tapes[market.symbol] = Tape(market)
+        self.markets = {**self.markets, market.symbol: market}
+        self._bound.exchange.relist(market)
+        self.move(market.symbol, price)
+
+    def delist(self, symbol: str) -> None:
+        """Take a market off the list; nobody may have an order or a position in it any more."""
+        self.markets = {name: market for name, market in self.markets.items() if name != symbol}
+
     def move(self, symbol: str, price: Price) -> None:
         """Set a book around `price`, the mark to it, and print one trade at it."""
         market, middle = self.markets[symbol], Decimal(price)

@@ -1,4 +1,4 @@
-"""What the account holds by our books: cash, spot holdings, linear derivative positions, the day.
+"""What the account holds by our books: cash, spot holdings, derivative positions, the day.
 
 Rules of this file:
 1 Sums only (M7): amounts, costs, fees. The trade that flattens a position takes all of its cost.
@@ -145,6 +145,11 @@ class Account:
             return self.books.get(market.base, ZERO)
         held = self.positions.get(symbol)
         return held.amount if held is not None else ZERO
+
+    def relist(self, currency: str) -> None:
+        """Give currencies of new markets a symbol that shows them; `currency` is the one of valuation."""
+        for base, symbol in homes(self._markets, currency).items():
+            self.homes.setdefault(base, symbol)
 
     def home(self, currency: str) -> str | None:
         """The symbol under which a spot holding is shown; None for cash."""
@@ -388,14 +393,14 @@ class Account:
         return old, new, realized
 
     def _book_contract(self, fill: Fill, market: Market) -> tuple[Booked, Booking]:
-        symbol, size = fill.symbol, market.contract_size
+        symbol, value = fill.symbol, market.value(fill.price)
         old = self.positions.get(symbol) or self._fresh(symbol)
         change = fill.amount if fill.side is Side.BUY else -fill.amount
-        amount, cost, realized = traded(old.amount, old.cost, change, fill.price * size)
+        amount, cost, realized = traded(old.amount, old.cost, change, value)
         if old.amount * change < 0:
             self.exits[symbol] = max(fill.ts, self.exits.get(symbol, 0))
         kept = self._executions.setdefault(symbol, Executions(old.amount, old.cost))
-        late = kept.add(Execution(fill.id, change, fill.price * size, fill.ts))
+        late = kept.add(Execution(fill.id, change, value, fill.ts))
         if late and cost is not None and realized is not None:
             # What those after it have realized was another amount: the one that is late sets it right.
             shift = self._shift(symbol, cost)
@@ -505,7 +510,9 @@ class Account:
     def set_cost_basis(self, symbol: str, entry_price: Decimal, ts: int) -> Position:
         """Say what a holding had cost [quote per base]."""
         old = self.positions[symbol]
-        new = evolve_position(old, cost=entry_price * old.amount * old.contract_size, ts=ts)
+        new = evolve_position(
+            old, cost=self._markets[symbol].value(entry_price) * old.amount, ts=ts
+        )
         self.positions[symbol] = new
         self._executions.pop(symbol, None)
         return new

@@ -242,7 +242,8 @@ def _adopt_resent(applier: Core, stranger: Order, wish: Place, out: Out) -> Orde
 def _release(state: State, wish: Release) -> None:
     order = _known(state, wish.order_id)
     door(state, order, wish.ts)
-    state.released.add(order.id)
+    if wish.leaves:
+        state.released.add(order.id)
 
 
 def _known(state: State, order_id: str) -> Order:
@@ -326,8 +327,8 @@ def _bracket(state: State, order: Order, wish: Amend) -> BracketSet | None:
     target = order.take_profit if wish.take_profit is None else wish.take_profit
     if (stop, target) == (order.stop_loss, order.take_profit):
         return None
-    nothing_held = order.status.ended and not (order.filled and state.account.amount(order.symbol))
-    if order.exit or nothing_held:
+    held = order.filled and state.holding(order.symbol, order.side.opposite)
+    if order.exit or (order.status.ended and not held):
         raise Refused(
             Code.CONFLICT,
             f"order {order.client_order_id} holds nothing that a stop could protect",
@@ -534,10 +535,10 @@ def missing_fills(state: State, order_id: str, ts: int) -> list[Fact]:
     rest = order.filled - booked
     if rest <= 0:
         return []
-    size = state.markets[order.symbol].contract_size
     known = sum((fill.cost for fill in state.orders.fills_of(order_id)), ZERO)
     cost = order.cost - known
-    return [_inferred(state, order, rest, cost / (rest * size) if cost > 0 else None, ts)]
+    average = state.markets[order.symbol].average(cost, rest) if cost > 0 else None
+    return [_inferred(state, order, rest, average, ts)]
 
 
 def _adopt(state: State, applier: Core, wish: Adopt, out: Out) -> None:

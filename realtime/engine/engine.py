@@ -13,6 +13,7 @@ Rules of this file:
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, localcontext
 from hashlib import sha256
+from typing import Final, assert_never
 
 from realtime.engine import assessment, decide, portfolio
 from realtime.engine.apply import Applier
@@ -49,6 +50,10 @@ from realtime.model.market import (
 )
 from realtime.model.orders import Fill, Order
 from realtime.model.risk import Halt, Limits, Preview, RiskView, TradingState
+
+
+OF_MARKETS: Final = (Ticker, Trade, BookDelta, BookSnapshot, Mark, Stale, Tick)
+"""Events that are neither a wish nor a fact: they are never journaled."""
 
 
 class Engine:
@@ -96,6 +101,14 @@ class Engine:
         """
         self._state.quotes.share(symbol, book)
 
+    def forget_book(self, symbol: str) -> None:
+        """Let the book of a symbol go, of which nothing is told until its next snapshot; a shared one stays."""
+        self._state.quotes.forget_book(symbol)
+
+    def relist(self) -> None:
+        """Take note that `markets`, which is the venue's own mapping, has markets that it had not."""
+        self._state.relist()
+
     # -- the one way in ------------------------------------------------------------------------
 
     def process(self, event: Event) -> list[Effect]:
@@ -108,6 +121,9 @@ class Engine:
         Raises:
             Refused: A wish is refused; the state is what it was.
         """
+        if not isinstance(event, OF_MARKETS):
+            with localcontext(MONEY):
+                return self._order_event(event)
         match event:
             case Ticker():
                 self._state.quotes.take_ticker(event)
@@ -132,8 +148,7 @@ class Engine:
                 with localcontext(MONEY):
                     return watch_time(self._state, self._applier, event)
             case _:
-                with localcontext(MONEY):
-                    return self._order_event(event)
+                assert_never(event)
 
     def _book_delta(self, delta: BookDelta) -> list[Effect]:
         book = self._state.quotes.take_delta(delta)

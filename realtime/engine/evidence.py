@@ -1,7 +1,8 @@
 """Rows of the venue: evidence about orders, and orders that are not ours (2.2, 2.3, 2.7).
 
-A row that is older than what is known changes nothing. A pair that the table of transitions does not list
-changes nothing and raises a critical alert.
+A row that is older than what is known changes nothing, but for an end that was looked up: an end cannot be older
+than a sign of life, whatever the two clocks say. A pair that the table of transitions does not list changes nothing and
+raises a critical alert.
 """
 
 from decimal import Decimal
@@ -49,7 +50,10 @@ def seen(core: Core, row: OrderSeen, out: Out) -> None:
     if row.status.ended and order.status.ended and is_late(order):
         return  # it speaks of all that ever filled, and most of that is forgotten
     known = orders.asof(order.id)
-    if row.asof < known or (row.status is Status.OPEN and row.filled < order.filled):
+    # One that an amend has put another in the place of has ended, too, and has another id.
+    same = row.exchange_order_id == order.exchange_order_id
+    end = same and row.status.ended and row.evidence == "found"
+    if (row.asof < known and not end) or (row.status is Status.OPEN and row.filled < order.filled):
         orders.stale_rows += 1
         return
     changes = row_changes(core, order, row, known, out)
@@ -61,7 +65,7 @@ def seen(core: Core, row: OrderSeen, out: Out) -> None:
     out.insert(0, Record(row))
     evidence = row.evidence if row.evidence in {"answer", BY_CONTENT} else "found"
     new = core.alter(order, changes, out, ts=row.ts, evidence=evidence)
-    orders.set_asof(order.id, row.asof)
+    orders.set_asof(order.id, max(known, row.asof))
     core.gap(new, row.ts)
     if new.cost_limit is None and new.filled > new.amount:
         overfill(core, new, row.ts, out)
@@ -97,7 +101,9 @@ def row_changes(
         changes["filled"] = row.filled
         changes["cost"] = row.cost
     underway = order.amend_state is not Asked.NONE
-    if row.status is Status.OPEN or order.cost_limit is not None or underway:
+    # An end that was looked up has the terms that an amend without an answer has left it with.
+    asked = row.evidence == "found" and row.amount >= order.filled
+    if row.status is Status.OPEN or order.cost_limit is not None or underway or asked:
         changes |= row_terms(order, row)
     elif row.price is not None and row.price != order.price and order.type.priced:
         # Of an amend whose answer was lost, and which the end overtook.

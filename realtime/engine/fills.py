@@ -79,7 +79,7 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
         side=seen.side,
         amount=seen.amount,
         price=seen.price,
-        cost=seen.price * seen.amount * market.contract_size,
+        cost=abs(market.value(seen.price)) * seen.amount,
         fee=seen.fee,
         fee_currency=seen.fee_currency,
         maker=seen.maker,
@@ -152,8 +152,8 @@ def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> Non
         rest = fill.amount - amount
         amount -= fill.amount
         if rest > 0:
-            size = state.markets[fill.symbol].contract_size
-            left = replace_fill(fill, rest, fill.price * rest * size)
+            each = abs(state.markets[fill.symbol].value(fill.price))
+            left = replace_fill(fill, rest, rest * each)
             done = state.account.book(left, order.owner, keep=True)
             order = state.orders.put(order, state.orders.book(done.fill))
             publish_positions(core, done, out)

@@ -24,7 +24,7 @@ def mark_position(state: State, position: Position) -> Marked:
     mark = source = notional = profit = share = None
     if found is not None:
         mark, source = found
-        worth_at_mark = position.amount * mark * position.contract_size
+        worth_at_mark = position.amount * state.markets[symbol].value(mark)
         notional = abs(worth_at_mark)
         if position.cost is not None:
             profit = worth_at_mark - position.cost

@@ -22,6 +22,8 @@ from realtime.model.market import (
 from realtime.model.orders import Side
 
 
+ONE = Decimal(1)
+
 HOPS = ("USDT", "USD", "BTC")
 """Currencies tried, in this order, where no pair with the valuation currency exists."""
 
@@ -50,6 +52,7 @@ class Quotes:
     """Market data of one venue, and routes from any currency to the valuation currency."""
 
     __slots__ = (
+        "_currency",
         "_marks_now",
         "_routes",
         "_shared",
@@ -64,6 +67,7 @@ class Quotes:
 
     def __init__(self, markets: Mapping[str, Market], currency: str) -> None:
         self.markets = markets
+        self._currency = currency
         self.books: dict[str, OrderBook] = {}
         self._shared: dict[str, OrderBook] = {}
         self.tickers: dict[str, Ticker] = {}
@@ -106,6 +110,16 @@ class Quotes:
         self.touched[symbol] = snapshot.recv_ts
         self._marks_now.pop(symbol, None)
         return book
+
+    def forget_book(self, symbol: str) -> None:
+        """Let a book go that is not told any more; prices are those of the ticker and the last trade then."""
+        if symbol not in self._shared:
+            self.books.pop(symbol, None)
+            self._marks_now.pop(symbol, None)
+
+    def relist(self, currency: str) -> None:
+        """Find the ways to value currencies anew: `markets` has others now."""
+        self._routes = routes(self.markets.values(), currency)
 
     def take_delta(self, delta: BookDelta) -> OrderBook | None:
         """Change a book; None (and nothing) without the snapshot it belongs to."""
@@ -241,8 +255,10 @@ class Quotes:
 
     def worth(self, currency: str) -> Decimal | None:
         """Price of one unit of a currency in the valuation currency; None when there is no route."""
+        if currency == self._currency:
+            return ONE
         for route in self._routes.get(currency, ()):
-            value = Decimal(1)
+            value = ONE
             for symbol, inverse in route:
                 found = self.mark(symbol)
                 if found is None or not found[0]:

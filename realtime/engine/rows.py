@@ -43,7 +43,7 @@ def average(order: Order, market: Market) -> str | None:
     if not order.filled:
         return None
     with localcontext(MONEY):
-        return average_text(order.cost / (order.filled * market.contract_size), market.price_tick)
+        return average_text(market.average(order.cost, order.filled), market.price_tick)
 
 
 def _fee(fees: Sequence[tuple[str, Decimal]]) -> Row | None:

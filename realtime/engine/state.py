@@ -144,14 +144,7 @@ class State:
         self.scores: dict[str, Decimal] = {}
         self.daily: dict[str, Mapping[int, float]] = {}
         self._equity: Equity | None = None
-        by_base: dict[str, list[str]] = {}
-        for symbol, market in markets.items():
-            if not market.contract:
-                by_base.setdefault(market.base, []).append(symbol)
-        self._siblings = {
-            symbol: (symbol,) if market.contract else tuple(by_base[market.base])
-            for symbol, market in markets.items()
-        }
+        self._siblings = siblings(markets)
 
     @property
     def given(self) -> Mapping[str, object]:
@@ -162,6 +155,14 @@ class State:
             "siblings": self._siblings,
             "homes": self.account.homes,
         }
+
+    def relist(self) -> None:
+        """Take note that `markets` has markets that it had not; what is held stays shown where it is."""
+        if all(symbol in self._siblings for symbol in self.markets):
+            return
+        self._siblings.update(siblings(self.markets))
+        self.account.relist(self.currency)
+        self.quotes.relist(self.currency)
 
     # -- trading state -------------------------------------------------------------------------
 
@@ -251,7 +252,7 @@ class State:
         """Value of an amount [valuation currency]; None while its cash has no price."""
         market = self.markets[symbol]
         worth = self.quotes.worth(market.cash)
-        return None if worth is None else amount * price * market.contract_size * worth
+        return None if worth is None else amount * abs(market.value(price)) * worth
 
     def unrealized(self, symbol: str) -> Decimal | None:
         """Profit of an open position at the mark [cash currency]; None without price or basis."""
@@ -259,7 +260,7 @@ class State:
         found = self.quotes.mark(symbol)
         if position is None or position.cost is None or found is None:
             return None
-        return position.amount * position.contract_size * found[0] - position.cost
+        return position.amount * self.markets[symbol].value(found[0]) - position.cost
 
     def equity(self, ts: int) -> Equity:
         """Everything valued, unrealised profit of derivatives included [valuation currency].
@@ -333,3 +334,15 @@ class State:
         # A long's stop nearest to the market is the highest one, a short's the lowest.
         long = self.account.amount(symbol) > 0
         return max(known) if long is (role is Role.STOP_LOSS) else min(known)
+
+
+def siblings(markets: Mapping[str, Market]) -> dict[str, tuple[str, ...]]:
+    """For every symbol those whose orders act on the same holding: spot markets of one base, else itself."""
+    by_base: dict[str, list[str]] = {}
+    for symbol, market in markets.items():
+        if not market.contract:
+            by_base.setdefault(market.base, []).append(symbol)
+    return {
+        symbol: (symbol,) if market.contract else tuple(by_base[market.base])
+        for symbol, market in markets.items()
+    }

@@ -29,6 +29,9 @@ from realtime.model.risk import Halt, TradingState
 GAP_ASK = 2 * SECOND
 """A row that shows more than our fills do is asked about after this long [ns] (2.5)."""
 
+STANDS_IN = 300 * SECOND
+"""An inferred fill has no fee: so long the real one may still come that has [ns]."""
+
 PROTECTIONS = ("max_daily_loss", "max_drawdown")
 
 PEAK_EVERY = 10 * SECOND
@@ -147,11 +150,15 @@ def _doubts(state: State, applier: Core, ts: int, out: Out) -> None:
     """Book what the venue holds and no fill explains, once it has lasted (2.7).
 
     Not while fills may still be on their way: an account that is not reconciled, or an order whose row
-    shows more than its fills do, explains a difference by itself; so may one of which nobody knows what came of it.
+    shows more than its fills do, explains a difference by itself; so may one of which nobody knows what came of it,
+    and the fee of a fill that was inferred.
     """
     if not state.ready or state.orders.gaps or any(state.orders.unknown()):
         return
-    for key, difference in state.account.lasting(ts):
+    lasting = state.account.lasting(ts)
+    if lasting and _stood_in(state, ts):
+        return
+    for key, difference in lasting:
         market = state.markets.get(key)
         position = market is not None
         cost = None
@@ -171,3 +178,12 @@ def _doubts(state: State, applier: Core, ts: int, out: Out) -> None:
             ts=ts,
         )
         applier.apply(entry, out)
+
+
+def _stood_in(state: State, ts: int) -> bool:
+    """Whether an inferred fill still waits for the real one."""
+    return any(
+        fill.inferred and ts - fill.ts < STANDS_IN
+        for order in state.orders.recent(ts)
+        for fill in state.orders.fills_of(order.id)
+    )

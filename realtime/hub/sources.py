@@ -251,6 +251,16 @@ class Sources:
             feed = self._book_feed(name)
         feed.put(book, asof, repaired=repaired)
 
+    def forget_book(self, name: str) -> None:
+        """Let the book of a source go that nobody tells of any more; the next one told is another.
+
+        Args:
+            name: Base name, `orderbook:S`; one with streams keeps what they show.
+        """
+        feed = self._books.get(name)
+        if feed is not None and not feed.streams:
+            feed.book = None
+
     def seed(self, name: str, count: int, entries: Sequence[Old]) -> None:
         """Tell, at the start, what a journaled log has: before anything is appended.
 

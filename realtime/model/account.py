@@ -35,7 +35,8 @@ class Position:
 
     Attributes:
         amount: Signed [base, contracts]: above zero is long.
-        cost: Signed entry cost [quote] of `amount`, sums only (M7); None when the basis is unknown.
+        cost: Signed entry cost of `amount`, sums only (M7): amount times `Market.value` [cash currency]; None when the
+            basis is unknown.
         realized_pnl: [cash currency] since first opened, net of fees.
         fees_paid: [cash currency].
         leverage, margin_mode, liquidation_price: derivatives; the venue's word.
@@ -72,7 +73,8 @@ class Position:
         """Weighted-average price; None when flat or when the cost basis is unknown."""
         if self.cost is None or not self.amount:
             return None
-        return self.cost / (self.amount * self.contract_size)
+        each = self.cost / (self.amount * self.contract_size)
+        return each if each >= 0 else -1 / each  # an inverse contract's, see `Market.value`
 
 
 @frozen(kw_only=True)

@@ -101,9 +101,14 @@ class Cancel:
 
 @frozen(kw_only=True)
 class Release:
-    """The door check, behind every queue and disk write: may this order leave now?"""
+    """The door check, behind every queue and disk write: may this order leave now?
+
+    Attributes:
+        leaves: Whether it leaves now if it may; False only looks, and it can still be canceled here.
+    """
 
     order_id: str
+    leaves: bool = True
     ts: int
 
 

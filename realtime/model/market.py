@@ -5,7 +5,8 @@ checksums use the strings, the engine makes a Decimal when it needs one. Times a
 nanoseconds UTC inside the process and milliseconds on the wire.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from decimal import (
     ROUND_HALF_EVEN,
     Context,
@@ -21,6 +22,9 @@ from realtime.model.frozen import frozen
 
 Level = tuple[str, str]
 """One level of an order book: price and amount, the venue's strings."""
+
+Numbers = Sequence[float]
+"""Levels as floats: price, amount, price, amount ..."""
 
 MONEY = Context(
     prec=40,
@@ -83,6 +87,19 @@ class Market:
         """Whether profit of this derivative is paid in another currency than its price is in."""
         return self.contract and self.cash != self.quote
 
+    def value(self, price: Decimal) -> Decimal:
+        """What one unit or contract counts for at a price [cash]; a change of it is profit.
+
+        An inverse contract stands for a fixed amount of the quote currency. It counts for as much of the cash currency
+        as that buys, less than nothing: so its value rises with the price as that of any other contract does.
+        """
+        return -self.contract_size / price if self.inverse else price * self.contract_size
+
+    def average(self, cost: Decimal, amount: Decimal) -> Decimal:
+        """The price at which so much was traded for an (unsigned) cost [cash]."""
+        whole = amount * self.contract_size
+        return whole / cost if self.inverse and cost else cost / whole
+
     @property
     def cash(self) -> str:
         """The currency in which profit and fees of a derivative, or the cost of spot, are paid."""
@@ -136,13 +153,18 @@ class BookSnapshot:
 
 @frozen
 class BookDelta:
-    """Changed levels of an order book; amount zero deletes the level."""
+    """Changed levels of an order book; amount zero deletes the level.
+
+    Attributes:
+        numbers: Bids and asks as floats where its maker has read them; a book reads them otherwise.
+    """
 
     symbol: str
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
     ts: int
     recv_ts: int
+    numbers: tuple[Numbers, Numbers] | None = field(default=None, compare=False, repr=False)
 
 
 @frozen

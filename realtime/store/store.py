@@ -153,6 +153,15 @@ class Store:
         self._writer.on_failure = call
 
     @property
+    def on_told(self) -> Callable[[], None]:
+        """Called on the loop behind the `then` of all rows of a commit, or of several, in the same step."""
+        return self._writer.on_told
+
+    @on_told.setter
+    def on_told(self, call: Callable[[], None]) -> None:
+        self._writer.on_told = call
+
+    @property
     def path(self) -> Path | None:
         """The file; None for a journal in memory."""
         return self._path

@@ -72,15 +72,21 @@ def _ignore(_: str) -> None:
     """Stand in until somebody wants to hear of failures."""
 
 
+def _unheard() -> None:
+    """Stand in until somebody wants to hear that all is told."""
+
+
 class Writer:
     """One thread that owns the open journal.
 
     Attributes:
         state: Written by the thread alone, read by the loop.
         on_failure: Called on the loop with a reason, once per fall into a worse state, before any later `then`.
+        on_told: Called on the loop behind the last `then` of a commit, once for all of them.
     """
 
     on_failure: Callable[[str], None]
+    on_told: Callable[[], None]
 
     def __init__(
         self,
@@ -105,6 +111,7 @@ class Writer:
         self._driver = driver
         self._ballast = ballast
         self.on_failure = _ignore
+        self.on_told = _unheard
         self._roomy = roomy
         self._opened: _Delivered[Journal] = _Delivered()
         self._ended: _Delivered[int] = _Delivered()
@@ -298,3 +305,4 @@ class Writer:
         finally:
             if self._answers:
                 self._loop.call_soon(self._drain)
+            self.on_told()

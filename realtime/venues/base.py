@@ -98,6 +98,18 @@ Leave = Callable[[Approved | ApprovedAmend], None]
 """Raises `Refused` where an order may not leave any more: a halt, the end of its time."""
 
 
+Listed = Callable[[Sequence[Market]], None]
+"""Takes markets that are new or not what they were: another grid, halted, delisted (inactive then)."""
+
+
+@runtime_checkable
+class Relisting(Protocol):
+    """What a venue offers beside the port when its markets change while it is open."""
+
+    def on_listing(self, told: Listed) -> None:
+        """Say who is told; `markets` has them by then. The last one said is told."""
+
+
 @runtime_checkable
 class Remote(Protocol):
     """What a venue offers beside the port when its account is somewhere else."""
@@ -117,6 +129,11 @@ class Remote(Protocol):
 
 class VenueLog(Protocol):
     """Where the paper exchange keeps its own books."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether nothing that the desk journals because of an entry can be on disk without the entry."""
+        ...
 
     def append(self, body: bytes) -> Awaitable[None]:
         """Queue one entry, in order; the returned awaitable resolves once it is on disk."""

@@ -27,7 +27,7 @@ from realtime.model.events import (
 )
 from realtime.model.market import SECOND, Bar, BookDelta, BookSnapshot, Market, Stale, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order
-from realtime.venues.base import Now, Post, Sleep, Venue
+from realtime.venues.base import Listed, Now, Post, Relisting, Sleep, Venue
 from realtime.venues.chance import Chance
 
 
@@ -221,6 +221,11 @@ class ChaosVenue:
         if self._held and not self._active(Kind.HALF_OPEN):
             held, self._held = self._held, []
             self._account(held)
+
+    def on_listing(self, told: Listed) -> None:
+        """Pass on."""
+        if isinstance(self._venue, Relisting):
+            self._venue.on_listing(told)
 
     def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
         """Pass on."""

@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from realtime.engine.orderbook import OrderBook
 from realtime.model.events import MarketEvent, VenueEvent
 from realtime.model.market import Bar, BookDelta, BookSnapshot, Market, Stale, Trade
-from realtime.venues.base import Floor, Now, PublicFeed, Sleep
+from realtime.venues.base import Floor, Listed, Now, PublicFeed, Relisting, Sleep
 
 
 BEAT_S: Final = 1.0
@@ -41,6 +42,7 @@ class LiveSource:
         self._known: set[str] = set()
         self._read: set[str] = set()
         self._silent: set[str | None] = set()
+        self._told: Listed = _unheard
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -56,7 +58,22 @@ class LiveSource:
 
     async def load(self) -> None:
         """Learn the venue's markets."""
+        if isinstance(self._data, Relisting):
+            self._data.on_listing(self._relist)
         await self._data.open()
+
+    def on_listing(self, told: Listed) -> None:
+        """Say who is told of markets that are new or not what they were."""
+        self._told = told
+
+    def _relist(self, changed: Sequence[Market]) -> None:
+        floor = self._bound()
+        for market in changed:
+            new = market.symbol not in floor.exchange.pits
+            floor.exchange.relist(market)
+            if new:
+                floor.exchange.on_stale(market.symbol, stale=True)
+        self._told(changed)
 
     def bind(self, floor: Floor) -> None:
         """Meet the exchange: its orders trade with the venue's books, as soon as they are there."""
@@ -109,6 +126,8 @@ class LiveSource:
         """Take that feeds went silent or came back; what is still in doubt stays so."""
         (self._silent.add if stale.stale else self._silent.discard)(stale.symbol)
         floor.feed(stale)
+        if stale.symbol is not None and stale.symbol not in self._data.books:
+            self._let_go(stale.symbol)  # delisted: if it is listed again, it has another book
         if not stale.stale:
             for symbol in self.markets if stale.symbol is None else (stale.symbol,):
                 floor.exchange.on_stale(symbol, stale=self._doubtful(symbol))
@@ -129,9 +148,16 @@ class LiveSource:
         self._data.want(symbol, stream, wanted)
         if stream == BOOK:
             (self._read.add if wanted else self._read.discard)(symbol)
-        if stream == BOOK and not wanted and symbol in self._known:
+        if stream == BOOK and not wanted:
+            self._let_go(symbol)
+
+    def _let_go(self, symbol: str) -> None:
+        """Trust a book no more that was followed, and do not keep it: nothing trades with a book of before."""
+        if symbol in self._known:
             self._known.discard(symbol)
-            self._bound().exchange.on_stale(symbol, stale=True)
+            exchange = self._bound().exchange
+            exchange.on_stale(symbol, stale=True)
+            exchange.attach(symbol, OrderBook(symbol))
 
     async def ohlcv(
         self, symbol: str, timeframe: str, since: int | None, limit: int
@@ -146,3 +172,7 @@ class LiveSource:
     def _bound(self) -> Floor:
         assert self._floor is not None, "bind comes first"
         return self._floor
+
+
+def _unheard(_markets: Sequence[Market]) -> None:
+    """Tell nobody: nobody has asked."""

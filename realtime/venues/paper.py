@@ -1,7 +1,8 @@
 """The paper exchange behind the venue port.
 
 Rules of this file:
-1 An answer is given after the log entry of what it says is durable; the desk's own entry comes behind it.
+1 An answer is given after the log entry of what it says is durable, or at once where the desk's own entry stands behind
+  it in the same log: nobody is told of that one before it is durable, and then the first one is.
 2 With latency 0 everything an order causes at once is posted before its call returns.
 3 After a restart the log alone decides: orders, fills, sums and positions are as they were.
 """
@@ -27,7 +28,7 @@ from realtime.model.events import (
 )
 from realtime.model.market import Bar, Market, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order
-from realtime.venues.base import MarketSource, Now, Post, Sleep, VenueLog
+from realtime.venues.base import Listed, MarketSource, Now, Post, Relisting, Sleep, VenueLog
 from realtime.venues.chance import Chance
 
 
@@ -147,6 +148,11 @@ class PaperVenue:
         action()
         await self._durable()
 
+    def on_listing(self, told: Listed) -> None:
+        """Say who is told of markets that are new or not what they were, where the source's may change."""
+        if isinstance(self._source, Relisting):
+            self._source.on_listing(told)
+
     def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
         """Tell the source."""
         self._source.want(symbol, stream, wanted)
@@ -218,7 +224,8 @@ class PaperVenue:
             ts=self._now(),
         )
         self.tell(awaited=True)
-        await self._durable()
+        if not self._leads:
+            await self._durable()
         return ack
 
     async def _travel(self) -> None:
@@ -291,14 +298,20 @@ class PaperVenue:
         own = [item for item in told if item.account == ACCOUNT]
         if own and self._log is not None:
             body = orjson.dumps(entry_out(self.exchange, ACCOUNT, own))
-            self._undurable.append(self._log.append(body))
-            if len(self._undurable) == 1 and not awaited:
-                # Fills that no call waits for are awaited by `run`: a log that fails ends the process.
-                self._later.put_nowait((0.0, _nothing))
+            written = self._log.append(body)
+            if not (awaited and self._leads):
+                self._undurable.append(written)
+                if len(self._undurable) == 1 and not awaited:
+                    # Fills that no call waits for are awaited by `run`: a log that fails ends the process.
+                    self._later.put_nowait((0.0, _nothing))
         events: list[MarketEvent | VenueEvent] = [item.event for item in own]
         events += self._source.public(prints, self._now())
         if events:
             self._post(events)
+
+    @property
+    def _leads(self) -> bool:
+        return self._log is not None and self._log.leads
 
     async def _durable(self) -> None:
         waiting, self._undurable = self._undurable, []

@@ -199,6 +199,17 @@ async def test_a_shut_account_answers_why_and_others_go_on(firm: Firm) -> None:
         await firm.ask("trading.halt")
 
 
+async def test_a_journal_that_fails_keeps_nobody_from_the_answer_to_a_halt(firm: Firm) -> None:
+    """P3: a halt does not wait for the disk; it was never answered."""
+    two = firm.offices[1].account
+    two.shut = lambda: Refused(Code.VENUE_UNAVAILABLE, "two is away")
+    two.journal = lambda _scope, _body: asyncio.get_running_loop().create_future()
+
+    assert (await firm.ask("trading.halt")).result["canceled"] == ["one"]
+    with pytest.raises(Refused, match="will open halted"):
+        await firm.ask("trading.halt", venue="two")
+
+
 def test_effects_of_all_are_added_up(firm: Firm) -> None:
     halt = firm.op("trading.halt")
     assert halt.effect is not None

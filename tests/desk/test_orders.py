@@ -42,6 +42,26 @@ async def test_a_fill_names_every_stream_it_changed() -> None:
             assert reply.at[name] == system.hub.position(name)
 
 
+async def test_what_shares_a_commit_is_shown_once_and_named_by_every_answer() -> None:
+    world = World()
+    async with world.life() as system:
+        before = system.hub.position("orders")
+        names = ["g-1", "g-2", "g-3"]
+        args = BUY | {"allow_duplicate": True}
+        started = [world.start("order.place", **args, client_order_id=name) for name in names]
+        replies = await asyncio.gather(*started)
+        after = system.hub.position("orders")
+
+        assert all(reply.ok for reply in replies)
+        assert before is not None
+        assert after is not None
+        # Three pending, then three open.
+        assert (before["seq"], after["seq"]) == (0, 2)
+        for reply in replies:
+            assert reply.at is not None
+            assert reply.at["orders"] == after
+
+
 async def test_the_venues_refusal_is_the_error() -> None:
     world = World()
     async with world.life():

@@ -183,6 +183,21 @@ async def test_money_that_no_fill_explains_is_booked_alarmed_and_stops_entries()
         assert (await world.call("order.place", **BUY)).code is Code.RISK_REJECTED
 
 
+async def test_an_order_that_filled_while_its_amend_had_no_answer_is_asked_for_its_price() -> None:
+    """Its end decides the amend, and says nothing of which of two prices it had."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="a")
+        world.venue.amends.append("lose")
+        amend = world.start("order.amend", client_order_id="a", price="63950")
+        await asyncio.sleep(1)
+        world.venue.fill("a")
+        assert world.order("a").status is Status.FILLED
+
+        assert (await amend).code is Code.OUTCOME_UNKNOWN
+        await until(lambda: world.order("a").price == 63950)
+
+
 async def test_a_failed_poll_is_no_information() -> None:
     world = World()
     async with world.life() as system:

@@ -1,7 +1,8 @@
 """A venue whose account is somewhere else: doubt and trust, orders without names, second words (trading 2.3, 2.6)."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, VenueUnknown
 from realtime.model.events import Ack, Filled, OrderSeen
-from realtime.model.orders import ApprovedAmend, Order, Status
+from realtime.model.orders import Approved, ApprovedAmend, Order, Status
 from realtime.model.risk import TradingState
 from realtime.venues.base import Remote
+from realtime.venues.ccxt.way import Bucket, Lane, Way, lane
 from tests.fakes import BTC, BUY, MARKETS, Held, ScriptedVenue, World, until
 
 
@@ -30,6 +32,7 @@ class Away(ScriptedVenue):
         wrong: Added to the cash that the next answers tell, one each.
         derivatives: What `positions` tells.
         timer: Whether it has a dead man's switch of its own; `timers` is what that was told.
+        way: Limits of its own that placements wait for.
     """
 
     def __init__(self) -> None:
@@ -41,6 +44,14 @@ class Away(ScriptedVenue):
         self.timers: list[float | None] = []
         self.wrong: list[Decimal] = []
         self.derivatives: list[Position] = []
+        self.way: Way | None = None
+
+    async def submit(self, approved: Approved) -> Ack:
+        if self.way is not None:
+            with lane(Lane.ENTRY):
+                await self.way.turn(1.0)
+        self.leave(approved)
+        return await super().submit(approved)
 
     async def dead_mans_switch(self, seconds: float | None) -> bool:
         await self._answer("switch")
@@ -292,3 +303,53 @@ async def test_the_venues_own_timer_is_armed_when_all_of_what_it_does_is_meant()
         venue.timer = True
         venue.broken.add("switch")
         assert await native(timeout=60, **everything) is False
+
+
+@asynccontextmanager
+async def crowded() -> AsyncIterator[tuple[World, Away, Way, Any]]:
+    """A venue whose own limit lets nobody through for an hour."""
+    world, venue = away()
+    loop = asyncio.get_running_loop()
+    way = venue.way = Way("paper", Bucket(3600.0), loop=loop, chance=lambda: 0.0)
+    await way.turn(1.0)
+    async with world.life() as system:
+        yield world, venue, way, system
+
+
+async def test_entries_that_wait_for_an_exchanges_limit_end_in_the_step_of_a_halt() -> None:
+    """trading:K2. They were answered when their turn came or ten seconds had passed."""
+    async with crowded() as (world, venue, way, system):
+        placing = [
+            world.start("order.place", **BUY | {"price": f"6390{n}"}, client_order_id=f"g-{n}")
+            for n in range(3)
+        ]
+        await until(lambda: way._turns.waiting(Lane.ENTRY) == 3)
+        began = asyncio.get_running_loop().time()
+        halted = await world.call("trading.halt", reason="drill")
+        replies = await asyncio.gather(*placing)
+
+        assert asyncio.get_running_loop().time() - began < 0.1
+        assert {reply.code for reply in replies} == {Code.HALTED}
+        assert {world.order(f"g-{n}").status for n in range(3)} == {Status.REJECTED}
+        assert halted.result is not None
+        assert halted.result["unknown"] == halted.result["failed"] == []
+        assert way._turns.waiting(Lane.ENTRY) == 0
+        assert system.gate.quiet
+        assert (venue.submitted, venue.canceled) == ([], [])
+
+
+async def test_a_cancel_of_an_order_that_waits_for_a_limit_asks_nobody() -> None:
+    """trading:2.1. The venue was asked for an order it did not know, which proved nothing."""
+    async with crowded() as (world, venue, way, system):
+        placing = world.start("order.place", **BUY, client_order_id="g-1")
+        await until(lambda: way._turns.waiting(Lane.ENTRY) == 1)
+        began = asyncio.get_running_loop().time()
+        canceled = await world.call("order.cancel", client_order_id="g-1")
+        placed = await placing
+
+        assert asyncio.get_running_loop().time() - began < 0.1
+        for reply in (canceled, placed):
+            assert reply.result is not None
+            assert reply.result["status"] == "canceled"
+        assert system.gate.quiet
+        assert (venue.submitted, venue.canceled) == ([], [])

@@ -309,6 +309,36 @@ def test_a_difference_that_lasts_becomes_an_entry_and_an_alarm() -> None:
     assert kit.replayed().digest() == kit.engine.digest()
 
 
+def test_the_fee_of_an_inferred_fill_is_waited_for_and_not_called_external() -> None:
+    """trading:2.5, 2.7."""
+    kit = Kit().open(USDT="1000")
+    order = kit.opened(BTC, "buy", "0.01", price="64000")
+    kit.fill(order, "0.01", inferred=True)
+    for _ in range(2):
+        kit.balance("USDT", "359")
+        assert not of(kit.tick(120), Alert)
+
+    kit.fill(order, "0.01", fee="1")
+
+    assert not of(kit.tick(120), Alert)
+    assert kit.engine.day.transfers == ()
+    assert kit.engine._state.account.books["USDT"] == 359
+
+
+def test_the_fee_of_a_fill_that_stays_inferred_is_external_in_the_end() -> None:
+    kit = Kit().open(USDT="1000")
+    order = kit.opened(BTC, "buy", "0.01", price="64000")
+    kit.fill(order, "0.01", inferred=True)
+    for _ in range(2):
+        kit.balance("USDT", "359")
+        kit.tick(120)
+
+    effects = kit.tick(120)
+
+    assert [effect.code for effect in effects if isinstance(effect, Alert)] == ["external_change"]
+    assert kit.engine.day.transfers == (("USDT", D(-1)),)
+
+
 def test_a_difference_that_is_another_one_the_second_time_waits_again() -> None:
     """trading:2.6."""
     kit = Kit().open(USDT="1000")
@@ -579,3 +609,36 @@ def test_fills_positions_fees_and_cash_are_one_sum(
         # Cash paid = profit made - what the open positions have cost.
         assert abs(realized - cost_of_all - paid) < Decimal("1e-20")
         assert account.books.get("BTC", ZERO) == held[BTC]
+
+
+def test_an_inverse_contract_s_profit_is_paid_in_coins_by_the_quotient_of_prices() -> None:
+    """Nobody may order them here, but what was traded elsewhere is booked and valued as what it is."""
+    perp = replace(MARKETS[PERP], settle="BTC", contract_size=D(100), amount_step=D(1))
+    kit = Kit(markets=MARKETS | {PERP: perp}).open(USDT="1000", BTC="1")
+    account = kit.engine._state.account
+    order = kit.draft(PERP, "buy", "40")
+
+    kit.fill(order, "40", "50000")
+    kit.mark(PERP, "64000")
+    held = kit.engine.mark_position(kit.engine.positions[PERP])
+
+    # 4,000 USD of it: 0.08 BTC at 50,000 and 0.0625 BTC at 64,000.
+    assert held.position.entry_price == 50_000
+    assert (held.notional, held.unrealized_pnl) == (D("0.0625"), D("0.0175"))
+    assert kit.engine.value(kit.ts).total_value == 1000 + D("1.0175") * 64_000
+
+    kit.fill(replace(order, side=Side.SELL, exchange_order_id="other"), "40", "40000")
+
+    assert account.books["BTC"] == 1 - D("0.02")
+    assert kit.engine.positions[PERP].amount == 0
+    assert perp.average(D("0.08"), D(40)) == 50_000
+
+
+def test_what_an_inverse_position_costs_can_be_said() -> None:
+    perp = replace(MARKETS[PERP], settle="BTC", contract_size=D(100))
+    kit = Kit(markets=MARKETS | {PERP: perp}).open(USDT="1000", BTC="1")
+    kit.fill(kit.draft(PERP, "sell", "40"), "40", "50000")
+
+    kit.post(SetCostBasis(position_id=f"{PERP}|short", entry_price=D(64_000), who=ADMIN, ts=kit.ts))
+
+    assert kit.engine.positions[PERP].entry_price == 64_000

@@ -101,6 +101,45 @@ def test_a_shared_book_is_read_and_never_changed() -> None:
     assert kit.engine.mark(BTC) == (D("1.5"), "mid")
 
 
+def test_a_book_that_is_told_no_more_is_forgotten_and_a_shared_one_is_not() -> None:
+    kit, shared = Kit(), OrderBook(ETH)
+    kit.engine.share_book(ETH, shared)
+    for symbol in (BTC, ETH):
+        kit.post(BookSnapshot(symbol, (("1", "1"),), (("2", "1"),), ts=1, recv_ts=1))
+    kit.post(Ticker(symbol=BTC, bid="3", bid_amount="1", ask="5", ask_amount="1", ts=1, recv_ts=1))
+    assert kit.engine.mark(BTC) == (D("1.5"), "mid")
+    for symbol in (BTC, ETH, "NO/SUCH"):
+        kit.engine.forget_book(symbol)
+
+    assert set(kit.engine.books) == {ETH}
+    assert kit.engine.mark(BTC) == (D(4), "mid")  # of the ticker
+    assert kit.post(BookDelta(symbol=BTC, bids=(("9", "1"),), asks=(), ts=2, recv_ts=2)) == []
+
+
+def test_a_market_that_is_listed_later_is_valued_and_its_holding_shown() -> None:
+    markets = dict(MARKETS)
+    kit = Kit(markets=markets)
+    kit.engine.relist()
+    new = replace(MARKETS[BTC], symbol="NEW/USDT", id="NEWUSDT", base="NEW")
+    markets |= {"NEW/USDT": new, "NEW/BTC": replace(new, symbol="NEW/BTC", quote="BTC")}
+    kit.engine.relist()
+    kit.post(
+        Ticker(
+            symbol="NEW/USDT",
+            bid="3",
+            bid_amount="1",
+            ask="5",
+            ask_amount="1",
+            ts=kit.ts,
+            recv_ts=kit.ts,
+        )
+    )
+    kit.open(USDT="100", NEW="2")
+
+    assert kit.engine.value(kit.ts).total_value == D(108)
+    assert kit.engine.positions["NEW/USDT"].amount == D(2)
+
+
 def test_a_crossed_book_is_withheld_until_it_is_mended() -> None:
     kit = Kit()
     crossed = BookSnapshot(symbol=BTC, bids=(("3", "1"),), asks=(("2", "1"),), ts=1, recv_ts=1)

@@ -280,6 +280,25 @@ def test_an_older_row_changes_nothing_and_is_counted() -> None:
     assert kit.engine.orders.stale_rows == 2
 
 
+def test_an_end_that_is_looked_up_counts_whatever_the_clocks_say() -> None:
+    """An end cannot be older than a sign of life: the times of answers and of rows are not one clock's."""
+    kit = Kit().open()
+    order = buy(kit)
+    kit.ts += SECOND
+    kit.seen(order, Status.OPEN, asof=kit.ts + 5 * SECOND, price=D(63999))
+    known = kit.engine.orders.asof(order.id)
+
+    assert kit.seen(order, Status.CANCELED) == []
+    # What an amend has put another order in the place of has ended as well.
+    replaced = replace(order, exchange_order_id="v-before")
+    assert kit.seen(replaced, Status.CANCELED, evidence="found") == []
+    kit.seen(order, Status.CANCELED, evidence="found")
+
+    assert kit.order(order.id).status is Status.CANCELED
+    assert kit.engine.orders.asof(order.id) == known
+    assert kit.seen(order, Status.OPEN) == []
+
+
 def test_a_row_from_before_the_fill_changes_nothing() -> None:
     kit = Kit().open()
     order = buy(kit)
@@ -724,12 +743,37 @@ def test_an_amend_answered_after_the_end_settles_only_its_command() -> None:
     order = buy(kit)
     amend(kit, order, amount="0.02")
     kit.seen(order, Status.CANCELED)
-    kit.post(AmendFailed(order_id=order.id, unknown=True, command="m", reason="", ts=kit.ts))
+    out = kit.post(AmendFailed(order_id=order.id, unknown=True, command="m", reason="", ts=kit.ts))
     assert resolutions(kit) == [("m", "order.amend", "found")]
+    assert Ask(order.id) in out  # which of its two terms it had in the end
 
     done(kit, order, amount=D("0.02"))
 
     assert kit.order(order.id).amount == D("0.01")
+
+
+def test_an_amend_refused_after_the_end_leaves_nothing_to_ask() -> None:
+    kit = Kit().open()
+    order = buy(kit)
+    amend(kit, order, price="63000")
+    kit.seen(order, Status.CANCELED)
+
+    out = kit.post(
+        AmendFailed(order_id=order.id, unknown=False, command=None, reason="", ts=kit.ts)
+    )
+
+    assert not of(out, Ask)
+
+
+def test_an_end_that_is_looked_up_has_the_terms_of_an_amend_without_an_answer() -> None:
+    kit = Kit().open()
+    order = buy(kit)
+    amend(kit, order, amount="0.02", price="63000")
+    kit.seen(order, Status.CANCELED, amount=order.amount, price=order.price)
+
+    kit.seen(order, Status.CANCELED, amount=D("0.02"), price=D(63000), evidence="found")
+
+    assert (kit.order(order.id).amount, kit.order(order.id).price) == (D("0.02"), D(63000))
 
 
 def test_an_amend_down_to_what_has_filled_meanwhile_ends_the_order() -> None:

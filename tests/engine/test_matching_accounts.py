@@ -1,5 +1,6 @@
 """trading:X6.1, X6.2 and X6.6, spot accounts: what is free, what is held, what moves."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from realtime.model.errors import Code, VenueRejected
 from realtime.model.events import BalanceSeen, Transferred
 from realtime.model.orders import OrderType, Side, Status
-from tests.engine.floor import IOC, Floor
+from tests.engine.floor import IOC, PERP, SPOT, Floor
 
 
 D = Decimal
@@ -24,6 +25,26 @@ def test_a_resting_buy_holds_its_cost_and_a_sell_its_amount() -> None:
 
     assert (made.free("USDT"), made.used("USDT")) == (D(820), D(180))
     assert (made.free("BTC"), made.used("BTC")) == (D("1.5"), D("0.5"))
+
+
+def test_a_market_that_comes_later_is_traded_and_a_changed_one_keeps_its_orders() -> None:
+    made = floor()
+    resting = made.buy("2", price="90.00")
+    for market in (
+        replace(SPOT, price_tick=D(1)),
+        PERP,
+        replace(SPOT, symbol="BTC/EUR", quote="EUR"),
+    ):
+        made.exchange.relist(market)
+
+    assert set(made.exchange.pits) == set(made.exchange.clearing.markets)
+    assert PERP.symbol in made.exchange.clearing.accounts["me"].holdings
+    assert "BTC/EUR" not in made.exchange.clearing.accounts["me"].holdings
+    with pytest.raises(VenueRejected):
+        made.buy("1", price="90.50")
+    assert made.used("USDT") == D(180)
+    made.exchange.cancel("me", resting.id, made.tick())
+    assert made.used("USDT") == D(0)
 
 
 def test_waiting_orders_hold_too() -> None:

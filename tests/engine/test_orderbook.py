@@ -56,6 +56,14 @@ def test_a_delta_sets_inserts_and_deletes_levels() -> None:
     )
 
 
+def test_numbers_may_be_written_in_any_way_that_a_float_is() -> None:
+    made = OrderBook("S")
+    made.apply_snapshot(snapshot([(".5", "1."), ("007", "2"), ("8", "00.0")], []))
+    made.apply_delta(delta([("00.50", "000"), ("6", ".1")]))
+
+    assert made.top(3)[0] == (("007", "2"), ("6", ".1"))
+
+
 def test_deleting_an_unknown_level_changes_nothing() -> None:
     made = book()
     made.apply_delta(delta([("50.0", "0.000")]))
@@ -266,7 +274,7 @@ def test_levels_that_nobody_reads_are_not_sorted_and_a_sorted_book_shrinks_again
     wanted = len(ladder.near)
     ladder.apply([("0.5", "1")])
 
-    assert (at_first, wanted, len(ladder.near)) == (100, 1_999, 600)
+    assert (at_first, wanted, len(ladder.near)) == (50, 1_999, 600)
 
 
 def kraken_sum(made: OrderBook) -> int:

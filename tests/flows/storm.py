@@ -362,8 +362,6 @@ class Real(World):
         self.exchange = exchange
         self.store = WatchedStore
         self.account_settings: dict[str, Any] = {}
-        # Orders on whose way out something went wrong while they were amended.
-        self.amends_lost: set[str] = set()
 
     def settings(self) -> Settings:
         site = self.exchange.site

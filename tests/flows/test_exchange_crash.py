@@ -8,6 +8,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +19,26 @@ from realtime.emulate.faults import Fault, Kind
 from tests.conftest import virtual_loop
 from tests.desk.test_crash import Reaper
 from tests.fakes import MortalStore
-from tests.flows.storm import SITES, LoopbackClock, Real, Storm, exchange_at, virtual_wall
+from tests.flows.storm import SITES, LoopbackClock, Real, Site, Storm, exchange_at, virtual_wall
 from tests.flows.test_exchange_faults import agrees, settled, true
 
 
-SYMBOL = "BTC/USDT"
-DAY: tuple[tuple[str, dict[str, Any]], ...] = (
-    (
-        "order.place",
-        {
-            "symbol": SYMBOL,
-            "side": "buy",
-            "type": "limit",
-            "amount": "0.01",
-            "price": "60000",
-            "client_order_id": "rest",
-        },
-    ),
-    (
-        "order.place",
-        {
-            "symbol": SYMBOL,
-            "side": "buy",
-            "type": "market",
-            "amount": "0.02",
-            "client_order_id": "fill",
-        },
-    ),
-    ("order.amend", {"client_order_id": "rest", "price": "60100"}),
-    ("order.cancel", {"client_order_id": "rest"}),
-)
+Step = tuple[str, dict[str, Any]]
+SHORT_OF = Decimal("0.94")
+"""Of the price, where an order rests."""
+
+
+def day_of(site: Site) -> tuple[Step, ...]:
+    """A small day there: one order rests, is changed and cancelled, one fills."""
+    resting = (site.middle * SHORT_OF).quantize(Decimal(1))
+    buy = {"symbol": site.spot, "side": "buy"}
+    rests = {"type": "limit", "amount": "0.01", "price": str(resting), "client_order_id": "rest"}
+    return (
+        ("order.place", buy | rests),
+        ("order.place", buy | {"type": "market", "amount": "0.02", "client_order_id": "fill"}),
+        ("order.amend", {"client_order_id": "rest", "price": str(resting + 100)}),
+        ("order.cancel", {"client_order_id": "rest"}),
+    )
 
 
 @pytest.fixture
@@ -63,8 +54,8 @@ def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 class Witness(Storm):
     """An exchange at whose door one may die: what has arrived there is carried out."""
 
-    def __init__(self) -> None:
-        super().__init__("", SITES["bybit"])
+    def __init__(self, site: Site) -> None:
+        super().__init__("", site)
         self.reaper: Reaper | None = None
 
     def take(self, target: str, *kinds: Kind) -> Fault | None:
@@ -79,9 +70,9 @@ async def living(world: Real) -> AsyncIterator[None]:
     """Let prices go on, or they would be too old to trade at."""
 
     async def move() -> None:
-        market, middle = world.exchange.market, world.exchange.site.middle
+        market, site = world.exchange.market, world.exchange.site
         for number in itertools.count():
-            market.move(SYMBOL, middle + number % 2)
+            market.move(site.spot, site.middle + number % 2)
             await asyncio.sleep(1)
 
     moving = asyncio.ensure_future(move())
@@ -102,10 +93,10 @@ async def live(world: Real, reaper: Reaper) -> dict[str, Reply]:
     witness.reaper = reaper
     try:
         async with world.life(), living(world):
-            world.system.venue.want(SYMBOL, "orderbook", True)
+            world.system.venue.want(world.exchange.site.spot, "orderbook", True)
             await asyncio.sleep(5)
             reaper.watching = True
-            for op, args in DAY:
+            for op, args in day_of(world.exchange.site):
                 call = world.start(op, **args)
                 while not call.done() and not reaper.killed.is_set():  # noqa: ASYNC110  # either
                     await asyncio.sleep(0.01)
@@ -122,8 +113,8 @@ async def live(world: Real, reaper: Reaper) -> dict[str, Reply]:
     return answers
 
 
-async def boundaries(path: Path) -> list[str]:
-    async with exchange_at("bybit", Witness()) as exchange:
+async def boundaries(name: str, path: Path) -> list[str]:
+    async with exchange_at(name, Witness(SITES[name])) as exchange:
         world = Real(exchange, path / "dry.db")
         world.store = MortalStore
         reaper = Reaper(None)
@@ -132,8 +123,8 @@ async def boundaries(path: Path) -> list[str]:
         return reaper.passed
 
 
-async def die_and_recover(path: Path, number: int) -> None:
-    async with exchange_at("bybit", Witness()) as exchange:
+async def die_and_recover(name: str, path: Path, number: int) -> None:
+    async with exchange_at(name, Witness(SITES[name])) as exchange:
         world = Real(exchange, path)
         world.store = MortalStore
         answers = await live(world, Reaper(number))
@@ -141,11 +132,13 @@ async def die_and_recover(path: Path, number: int) -> None:
             # Before `ready` orders, fills, positions and balances were brought to the venue's truth.
             assert agrees(world, all_known=False) is None, agrees(world, all_known=False)
             # An account on which nothing was ever found proves no absence (A2): trading goes on, and then it does.
-            world.system.venue.want(SYMBOL, "orderbook", True)
+            world.system.venue.want(world.exchange.site.spot, "orderbook", True)
             async with living(world):
                 await asyncio.sleep(5)
-                placed = await world.call("order.place", **DAY[0][1] | {"client_order_id": "next"})
-                await asyncio.sleep(10)
+                placed = await world.call(
+                    "order.place", **day_of(exchange.site)[0][1] | {"client_order_id": "next"}
+                )
+                await true(lambda: not world.account.trading.proof.wants("working"), 60)
                 canceled = await world.call("order.cancel", client_order_id="next")
             assert placed.ok, placed
             assert canceled.ok, canceled
@@ -171,31 +164,32 @@ def doubts(world: Real) -> str:
 
 
 async def die_everywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> tuple[int, int]:
     virtual_wall(monkeypatch, virtual_loop())
-    names = await boundaries(tmp_path)
-    kinds = {name for name in names if not name.endswith(("BalanceSeen", "StateSet"))}
+    passed = await boundaries(name, tmp_path)
+    kinds = {each for each in passed if not each.endswith(("BalanceSeen", "StateSet"))}
     assert len(kinds) >= 12, sorted(kinds)
-    for number in range(0, len(names), every):
+    for number in range(0, len(passed), every):
         try:
-            await die_and_recover(tmp_path / f"{number}.db", number)
+            await die_and_recover(name, tmp_path / f"{number}.db", number)
         except AssertionError as error:
-            error.add_note(f"killed at boundary {number}: {names[number]}")
+            error.add_note(f"killed at boundary {number}: {passed[number]}")
             raise
-    return len(names), len(kinds)
+    return len(passed), len(kinds)
 
 
 async def test_killed_at_some_boundaries_journal_and_venue_agree_before_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await die_everywhere(tmp_path, monkeypatch, 9)
+    await die_everywhere("bybit", tmp_path, monkeypatch, 9)
 
 
 @pytest.mark.slow
 @pytest.mark.promise("O5")
+@pytest.mark.parametrize("name", list(SITES))
 async def test_killed_at_every_boundary_journal_and_venue_agree_before_ready(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count, kinds = await die_everywhere(tmp_path, monkeypatch, 1)
-    print(f"O5: {count} deaths at {kinds} kinds of boundaries")
+    count, kinds = await die_everywhere(name, tmp_path, monkeypatch, 1)
+    print(f"O5: {name}: {count} deaths at {kinds} kinds of boundaries")

@@ -13,6 +13,7 @@ import pytest
 
 from realtime.emulate.faults import Fault, Kind
 from realtime.model.errors import Code
+from realtime.model.orders import Status
 from realtime.store import Store
 from realtime.venues.ccxt.way import Lane, lane
 from tests.fakes import until
@@ -103,6 +104,11 @@ async def halted(count: int) -> str:
         ]
         await until(lambda: min(queued(world, "entry"), queued(world, "poll")) > 40, within=5)
         arrivals.at.clear()
+        # One that waits for its turn is cancelled here: nothing of it ever leaves.
+        reply = await world.call("order.cancel", client_order_id="e-199")
+        assert reply.ok, reply
+        assert world.order("e-199").status is Status.CANCELED
+        assert CANCEL not in arrivals.at
         began = loop.time()
         reply = await world.call("trading.halt", reason="drill")
         replied = loop.time()
@@ -122,7 +128,8 @@ async def halted(count: int) -> str:
         assert len(canceled) >= count
         assert took <= own + 0.25
         assert late == [], "orders left after the halt"
-        assert not world.exchange.live()
+        # As below: one that was on its way when its cancel passed it is found by the sweep.
+        await until(lambda: not world.exchange.live(), within=20)
         return (
             f"{len(canceled)} cancels, the last left after {took * 1000:.0f} ms, of which the "
             f"venue's limit is {own * 1000:.0f} ms; replied after {(replied - began) * 1000:.0f} ms"
@@ -147,7 +154,7 @@ async def test_a_cancel_behind_a_hundred_polls_leaves_at_once() -> None:
         await rest(world, 2)
         asked = polls(world, 100)
         await asyncio.sleep(0.1)
-        assert queued(world, "poll") >= 90
+        assert queued(world, "poll") >= 60
         waits = []
         for name in ("r-0", "r-1"):
             began = loop.time()

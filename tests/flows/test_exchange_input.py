@@ -6,16 +6,22 @@ Issue "Real exchanges", bad input; the whole server on the emulated Bybit.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from realtime.app import RefusedStart, open_system
+from realtime.app import RefusedStart, System, open_system
+from realtime.commands.registry import Reply
 from realtime.emulate.faults import Fault, Kind
+from realtime.hub.hub import Wanted
 from realtime.model.errors import Code
 from tests.conftest import virtual_loop
+from tests.fakes import until
 from tests.flows.storm import SITES, Exchange, LoopbackClock, Real, Storm, exchange_at, virtual_wall
+from tests.hub.world import FakeWire
 
 
 SYMBOL = "BTC/USDT"
@@ -68,6 +74,24 @@ async def test_wrong_keys_are_told_once_and_nothing_trades(site: pytest.MonkeyPa
             assert reply.code is Code.VENUE_UNAVAILABLE
             assert not system.reconciler.ready
             assert system.settings.mode == "live"
+            assert exchange.orders() == {}
+
+
+async def test_a_key_without_permission_to_read_is_told_and_nothing_trades(
+    site: pytest.MonkeyPatch,
+) -> None:
+    virtual_wall(site, virtual_loop())
+    async with exchange_at("bybit", Storm("", SITES["bybit"])) as exchange:
+        denied = Fault(Kind.CODE, code=10005, message="Permission denied, check your API key.")
+        exchange.faults.always("GET /v5/order/*", denied)
+        world = Real(exchange)
+        async with world.life(ready=False) as system:
+            await asyncio.sleep(30)
+            reply = await world.call("order.place", **FAR)
+
+            assert reply.code is Code.VENUE_UNAVAILABLE
+            assert "key_denied" in await alerts(world)
+            assert any("key" in why for why in system.status.reasons()), system.status.reasons()
             assert exchange.orders() == {}
 
 
@@ -126,6 +150,13 @@ async def test_answers_of_the_wrong_shape_are_no_information(site: pytest.Monkey
         await asyncio.sleep(40)
 
         assert world.order("stays").status.value == "open"
+        for kind in (Kind.HTML, Kind.TRUNCATED):
+            exchange.faults.always("GET /v5/market/*", Fault(kind))
+            for op in ("market.ohlcv", "market.trades"):
+                asked = await world.call(op, symbol=SYMBOL)
+                # What was told by a stream is there; a question that nobody answered is not an empty answer.
+                assert asked.code is Code.VENUE_UNAVAILABLE or (asked.result or {})["trades"], asked
+            exchange.faults.clear("GET /v5/market/*")
         held = {b.currency: b.total for b in world.system.desk.engine.balances.values()}
         assert held["USDT"] == 5_000_000
 
@@ -147,3 +178,211 @@ async def test_a_wrong_clock_refuses_orders_and_says_what_to_do(site: pytest.Mon
             assert reply.error is not None
             assert "set the clock of this machine" in str(reply.error["message"])
             assert "clock_offset" in await alerts(world)
+
+
+def totals(reply: Reply) -> dict[str, str]:
+    """What a balance came to by currency."""
+    rows: Any = (reply.result or {})["balances"]
+    return {row["currency"]: row["total"] for row in rows}
+
+
+class Client:
+    """A reader of channels."""
+
+    def __init__(self, system: System) -> None:
+        self._hub = system.hub
+        self._wire = FakeWire()
+        self._reader = system.hub.attach(self._wire, batch=False, every=0)
+        self._heard: list[dict[str, Any]] = []
+
+    def read(self, *names: str) -> None:
+        for name in names:
+            self._hub.subscribe(self._reader, [Wanted(channel=self._hub.channel(name))])
+
+    def leave(self) -> None:
+        self._hub.unsubscribe(self._reader, None)
+
+    def heard(self) -> list[dict[str, Any]]:
+        self._heard += self._wire.take()
+        return self._heard
+
+    def market(self, symbol: str) -> dict[str, Any]:
+        """The newest row of a market."""
+        told = [message for message in self.heard() if message.get("channel") == "markets"]
+        rows = [row for message in told for row in message["data"].get("set", ())]
+        found: dict[str, Any] = [row for row in rows if row["symbol"] == symbol][-1]
+        return found
+
+
+async def reread(world: Real) -> None:
+    """Let the hour pass behind which markets are read again."""
+    public: Any = world.account.public
+    read, public._reload_at = public._reading, 0.0
+    await until(lambda: public._reading is not read, within=60)
+
+
+async def placed_at(world: Real, symbol: str = SYMBOL, **args: Any) -> Reply:
+    """Place an order at fresh prices."""
+    market = world.exchange.market
+    for listed in market.markets:
+        market.move(listed, 100 if listed == "NEW/USDT" else 64_000)
+    await asyncio.sleep(0.2)
+    return await world.call("order.place", symbol=symbol, **args)
+
+
+async def test_markets_come_change_and_go_under_a_running_account(
+    site: pytest.MonkeyPatch,
+) -> None:
+    """R1: a new grid was refused until a restart, and what was listed later was not there."""
+    virtual_wall(site, virtual_loop())
+    async with exchange_at("bybit", Storm("", SITES["bybit"])) as exchange:
+        world = Real(exchange)
+        world.account_settings = {"symbols": ()}
+        market = exchange.market
+        old = market.markets[SYMBOL]
+        async with world.life() as system:
+            await asyncio.sleep(5)
+            client = Client(system)
+            client.read("markets", f"orderbook:{SYMBOL}")
+            order = FAR | {"symbol": "NEW/USDT", "price": "90", "amount": "1"}
+            assert (await placed_at(world, **order)).code is Code.NOT_FOUND
+
+            # It comes.
+            new = replace(old, symbol="NEW/USDT", id="NEWUSDT", base="NEW")
+            market.relist(new, 100)
+            await reread(world)
+            await asyncio.sleep(1)
+            assert client.market("NEW/USDT")["active"] is True
+            client.read("orderbook:NEW/USDT")
+            await until(lambda: "NEW/USDT" in system.desk.engine.books, within=60)
+            placed = await placed_at(world, **order, client_order_id="new")
+            assert placed.ok, placed
+
+            # It changes: an order of the old grid is refused there, which has the markets read; then here, with the step.
+            market.relist(replace(old, price_tick=Decimal(10)), 64_000)
+            await asyncio.sleep(61)
+            refused = await placed_at(world, **(FAR | {"price": "60001"}))
+            assert refused.code is Code.VENUE_REJECTED, refused
+            await until(lambda: system.desk.engine.markets[SYMBOL].price_tick == 10, within=60)
+            refused = await placed_at(world, **(FAR | {"price": "60001"}))
+            assert refused.code is Code.INVALID
+            assert refused.error is not None
+            assert "10" in str(refused.error["message"])
+            await asyncio.sleep(1)
+            assert client.market(SYMBOL)["price_tick"] == "10"
+            placed = await placed_at(world, **FAR, client_order_id="coarse")
+            assert placed.ok, placed
+            assert "precision_changed" not in await alerts(world)
+
+            # It goes, read by somebody.
+            assert (await world.call("order.cancel", client_order_id="new")).ok
+            market.delist("NEW/USDT")
+            await reread(world)
+            await asyncio.sleep(1)
+            notices = [m for m in client.heard() if m.get("event") == "stale"]
+            causes = [m["data"]["cause"] for m in notices if "orderbook:NEW" in m["channels"][0]]
+            assert causes[-1] == "delisted"
+            assert client.market("NEW/USDT")["active"] is False
+            told = await alerts(world)
+            assert told["market_delisted"] == "NEW/USDT is not listed any more"
+            gone = await placed_at(world, **order)
+            assert gone.error is not None
+            assert "NEW/USDT" in str(gone.error["message"])
+            assert (await placed_at(world, **FAR, client_order_id="on")).ok
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(Kind.UNAVAILABLE),
+        Fault(Kind.HTML),
+        Fault(Kind.TRUNCATED),
+        Fault(Kind.CODE, code=10016, message="Service is restarting."),
+    ],
+    ids=lambda fault: str(fault.kind.value),
+)
+async def test_an_exchange_at_work_keeps_its_account_shut_and_what_it_has_is_not_empty(
+    site: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """Every question has a coded answer that says why; nothing else takes the account's place."""
+    virtual_wall(site, virtual_loop())
+    async with exchange_at("bybit", Storm("", SITES["bybit"])) as exchange:
+        exchange.faults.always("GET /v5/market/instruments-info", fault)
+        world = Real(exchange)
+        async with world.life(ready=False) as system:
+            for op, args in (
+                ("order.place", FAR),
+                ("market.list", {}),
+                ("market.ticker", {"symbol": SYMBOL}),
+                ("balance.list", {}),
+                ("position.list", {}),
+                ("order.list", {}),
+            ):
+                reply = await world.call(op, **args)
+                assert reply.code is Code.VENUE_UNAVAILABLE, (op, reply)
+                assert reply.error is not None
+                assert "bybit cannot be opened" in str(reply.error["message"])
+                assert reply.retry_after is not None
+            (row,) = system.status.venues()
+            assert (row["status"], row["kind"], row["source"]) == ("down", "live", "bybit")
+            assert system.status.row()["mode"] == "live"
+
+            exchange.faults.clear()
+            await until(lambda: not system.places[0].shut and system.ready.is_set(), within=120)
+            await asyncio.sleep(5)
+            exchange.market.move(SYMBOL, 64_000)
+            await asyncio.sleep(0.2)
+            placed = await world.call("order.place", **FAR)
+            assert placed.ok, placed
+
+
+async def test_an_exchange_that_goes_to_work_is_told_and_never_shown_empty(
+    site: pytest.MonkeyPatch,
+) -> None:
+    async with trading(site) as (world, exchange):
+        exchange.market.move(SYMBOL, 64_000)
+        await asyncio.sleep(0.2)
+        assert (await world.call("order.place", **FAR, client_order_id="stays")).ok
+        held = totals(await world.call("balance.list"))
+        exchange.faults.always("*/v5/*", Fault(Kind.UNAVAILABLE))
+        exchange.faults.strike("*", Fault(Kind.ABORT))
+        await asyncio.sleep(60)
+
+        refused = await world.call("order.place", **FAR, client_order_id="no")
+        assert refused.code in {Code.VENUE_UNAVAILABLE, Code.RISK_REJECTED}, refused
+        canceled = await world.call("order.cancel", client_order_id="stays")
+        assert canceled.code in {Code.VENUE_UNAVAILABLE, Code.OUTCOME_UNKNOWN}, canceled
+        for op in ("market.ohlcv", "market.trades"):
+            asked = await world.call(op, symbol=SYMBOL)
+            assert asked.code is Code.VENUE_UNAVAILABLE or (asked.result or {}).get("trades"), asked
+        assert world.order("stays").status.value in {"open", "canceling"}
+        assert totals(await world.call("balance.list")) == held
+        (row,) = world.system.status.venues()
+        assert row["status"] in {"degraded", "down"}
+        exchange.faults.clear()
+        await until(lambda: world.system.reconciler.ready, within=180)
+        assert (await world.call("order.list")).ok
+
+
+async def test_books_that_nobody_reads_are_freed_and_those_of_orders_stay(
+    site: pytest.MonkeyPatch,
+) -> None:
+    """R1: memory grew with every symbol that was ever looked at, and who came back saw the book of then."""
+    swap = "BTC/USDT:USDT"
+    async with trading(site) as (world, exchange):
+        system = world.system
+        assert (await placed_at(world, **(FAR | {"client_order_id": "rests"}))).ok
+        client = Client(system)
+        client.read(f"orderbook:{swap}")
+        await until(lambda: swap in system.desk.engine.books, within=60)
+        client.leave()
+        await until(lambda: swap not in system.desk.engine.books, within=200)
+
+        assert set(system.desk.engine.books) == set(world.account.books) == {SYMBOL}
+        exchange.market.move(swap, 70_000)
+        client = Client(system)
+        client.read(f"orderbook:{swap}")
+        await until(lambda: swap in system.desk.engine.books, within=60)
+        await asyncio.sleep(1)
+        books = [m["data"] for m in client.heard() if m.get("channel", "").startswith("orderbook")]
+        assert Decimal(books[0]["bids"][0][0]) > 69_000

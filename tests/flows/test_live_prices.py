@@ -39,8 +39,10 @@ async def priced(client: Talk, price: str) -> dict[str, Any]:
     """Read until the ticker shows a price."""
     while True:
         for message in client.messages:
-            if message.get("channel") == f"ticker:{BTC}" and message["data"]["last"] == price:
-                found: dict[str, Any] = message["data"]
+            found: dict[str, Any] = message.get("data", {})
+            # The first one of a busy machine is there before the book whose top it shows.
+            whole = found.get("last") == price and found.get("ask") is not None
+            if message.get("channel") == f"ticker:{BTC}" and whole:
                 return found
         await client.read()
 

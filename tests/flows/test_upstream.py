@@ -120,12 +120,13 @@ async def test_paper_on_live_prices_tells_what_comes_from_the_exchange(tmp_path:
                     rows = (await client.result("monitoring.hybrid"))["feeds"]
                     bybit.market.move(BTC, 64_000 + len(client.messages) % 10)
                     lost = all(row["reconnects"] for row in rows)
-                    return lost and all(row["health"] == "ok" for row in rows)
+                    return lost and all(row["state"] == "ok" for row in rows)
 
                 await until(client, back)
                 hybrid = await client.result("monitoring.hybrid")
                 feeds = by_channel(hybrid["feeds"])
                 assert all(row["fallbacks"] >= 1 for row in feeds.values())
+                assert all(0 < row["health"] < 1 for row in feeds.values())
                 assert sum(row["rest_calls"] for row in feeds.values()) >= 1
                 assert hybrid["accounts"][0]["id"] == "bybit"
                 assert hybrid["accounts"][0]["feeds"] == 3

@@ -190,6 +190,22 @@ def test_a_repaired_book_is_published_at_once_under_every_rate() -> None:
     assert wire.take() == []
 
 
+def test_a_book_that_nobody_tells_of_any_more_is_not_shown_to_the_next_reader() -> None:
+    rig = Rig()
+    rig.hub.forget_book(BOOK)
+    rig.hub.book(BOOK, FakeBook(dict(BIDS), dict(ASKS)), asof=1)
+    rig.hub.forget_book(BOOK)
+    wire, _ = rig.reader(NAME)
+    assert rig.hub.position(NAME) == {"epoch": "b1", "seq": 0}
+    rig.hub.book(BOOK, FakeBook({"1": "1"}, {"2": "1"}), asof=2)
+    rig.tick(100)
+    (message,) = wire.take()
+    assert message["data"]["bids"] == [["1", "1"]]
+    rig.hub.forget_book(BOOK)  # somebody reads it
+    rig.reader(NAME)
+    assert rig.hub.position(NAME) == {"epoch": "b1", "seq": 1}
+
+
 def test_a_book_that_is_crossed_from_the_start_comes_when_it_is_whole() -> None:
     rig = Rig()
     book = FakeBook({"2": "1"}, {"1": "1"})

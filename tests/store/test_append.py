@@ -113,6 +113,25 @@ async def test_what_waits_is_committed_together_and_told_in_one_step(tmp_path: P
     assert max(map(len, steps)) >= 256
 
 
+async def test_the_end_of_a_commit_is_told_behind_all_its_rows(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db")
+    told: list[object] = []
+    store.on_told = lambda: told.append("all")
+
+    def fail(seq: int) -> None:
+        told.append(seq)
+        raise ValueError("a fault of ours")
+
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    for number, then in enumerate((told.append, told.append, fail, told.append)):
+        store.append("state", "", fact(number), then)
+    await until(lambda: told.count("all") == 2)
+    await store.close()
+
+    # What one that fails has left over is told next, and the end of that, too.
+    assert told == [1, 2, 3, "all", 4, "all"]
+
+
 async def test_a_full_queue_refuses_placements_and_keeps_room_for_what_stops_trading(
     tmp_path: Path,
 ) -> None:

@@ -69,9 +69,10 @@ class Listener:
 class MemoryLog:
     """A log whose entries are durable as soon as somebody waits, or when the test says so."""
 
-    def __init__(self, *, slow: bool = False) -> None:
+    def __init__(self, *, slow: bool = False, leads: bool = False) -> None:
         self.entries: list[bytes] = []
         self.slow = slow
+        self.leads = leads
         self.waiting: list[asyncio.Future[None]] = []
 
     def append(self, body: bytes) -> Awaitable[None]:

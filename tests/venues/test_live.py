@@ -12,7 +12,7 @@ from realtime.model.errors import VenueRejected
 from realtime.model.events import Filled, OrderSeen
 from realtime.model.market import Bar, BookDelta, BookSnapshot, Market, Stale, Trade
 from realtime.model.orders import Side, Status
-from realtime.venues.base import Post
+from realtime.venues.base import Listed, Post
 from realtime.venues.frozen import ASKS, BIDS, MARKET, SYMBOL
 from realtime.venues.live import LiveSource
 from realtime.venues.paper import PaperVenue
@@ -27,10 +27,11 @@ class Exchange:
     """The public data of a venue that says what a test lets it say."""
 
     def __init__(self) -> None:
-        self.books: Mapping[str, OrderBook] = {}
+        self.books: dict[str, OrderBook] = {}
         self.markets: Mapping[str, Market] = {}
         self.wanted: list[tuple[str, str, bool]] = []
         self.tell: Post = lambda _events: None
+        self.listed: Listed = lambda _markets: None
         self._over = asyncio.Event()
 
     async def open(self) -> None:
@@ -40,6 +41,9 @@ class Exchange:
     async def run(self, post: Post) -> None:
         self.tell = post
         await self._over.wait()
+
+    def on_listing(self, told: Listed) -> None:
+        self.listed = told
 
     def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
         self.wanted.append((symbol, stream, wanted))
@@ -225,6 +229,50 @@ async def test_a_book_that_went_on_for_the_ticker_is_trusted_again_once_it_is_wa
     await desk.place("m", Side.BUY, "0.1")
 
     assert desk.filled()
+
+
+async def test_a_market_of_later_is_traded_and_a_new_grid_is_that_of_the_next_order() -> None:
+    """R1: the floor had a place for the markets of the start alone, and kept their grids."""
+    desk = await Desk().open()
+    heard: list[Market] = []
+    desk.venue.on_listing(heard.extend)
+    desk.snapshot()
+    new = replace(MARKET, symbol="NEW/USDT", base="NEW")
+    coarse = replace(MARKET, price_tick=D(10))
+    desk.exchange.markets = {**desk.exchange.markets, new.symbol: new, SYMBOL: coarse}
+    desk.exchange.books = {**desk.exchange.books, new.symbol: OrderBook(new.symbol)}
+    desk.exchange.listed([new, coarse])
+
+    assert heard == [new, coarse]
+    assert new.symbol in desk.doubtful()
+    assert SYMBOL not in desk.doubtful()
+    with pytest.raises(VenueRejected):
+        await desk.place("fine", Side.BUY, "0.1", "60001")
+    assert await desk.place("coarse", Side.BUY, "0.1", "60000") is Status.OPEN
+    desk.snapshot(new.symbol)
+    ack = await desk.venue.submit(
+        approved(replace(wish("n", Side.BUY, "0.1", price="60000"), symbol=new.symbol))
+    )
+    assert ack.status is Status.OPEN
+
+
+async def test_a_market_that_is_listed_again_has_another_book_and_orders_follow_that_one() -> None:
+    """They were matched against the book of before, which stood still."""
+    desk = await Desk().open()
+    desk.snapshot()
+    price = str(D(ASKS[0][0]) - D("0.01"))
+    del desk.exchange.books[SYMBOL]
+    desk.silence(SYMBOL, silent=True)
+    desk.exchange.books[SYMBOL] = OrderBook(SYMBOL)
+    desk.silence(SYMBOL, silent=False)
+    assert SYMBOL in desk.doubtful()
+
+    desk.snapshot()
+    assert SYMBOL not in desk.doubtful()
+    await desk.place("r", Side.BUY, "0.1", price)
+    desk.delta([(price, "5")])
+
+    assert desk.filled() == [(price, "0.1")]
 
 
 async def test_before_the_first_book_nothing_fills() -> None:

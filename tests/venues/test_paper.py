@@ -6,10 +6,12 @@ from decimal import Decimal
 import orjson
 import pytest
 
+from realtime.makers import JournalLog
 from realtime.model.errors import Code, VenueRejected
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen
 from realtime.model.market import BookDelta, BookSnapshot, Ticker, Trade
 from realtime.model.orders import OrderType, Side, Status
+from realtime.store import Store
 from realtime.venues.frozen import MARKET, SYMBOL
 from tests.venues.kit import Clock, Listener, MemoryLog, Shop, amended, approved, wish
 
@@ -169,6 +171,28 @@ async def test_an_answer_waits_until_its_entry_is_on_disk() -> None:
         await asyncio.sleep(0.01)
 
         assert task.done()
+
+
+async def test_an_answer_waits_for_no_entry_that_the_desks_own_stands_behind() -> None:
+    log = MemoryLog(leads=True)
+    shop = await opened(log=log)
+    log.slow = True
+    async with asyncio.timeout(1):
+        ack = await shop.place("a")
+
+    assert ack.exchange_order_id in {fill.exchange_order_id for fill in shop.heard.of(Filled)}
+    assert len(log.waiting) == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the journal has a thread
+async def test_the_journal_leads_while_it_can_be_written(anyio_backend: str) -> None:
+    assert anyio_backend
+    store = await Store.open(None, now=lambda: 1, new_id=lambda: "j")
+    log = JournalLog(store, asyncio.get_running_loop())
+    before = log.leads
+    await store.close()
+
+    assert (before, log.leads) == (True, False)
 
 
 async def test_after_a_kill_the_log_tells_orders_fills_and_balances() -> None:

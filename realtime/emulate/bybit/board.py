@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from realtime.emulate.bybit import rows
+from realtime.emulate.bybit.codes import Refusal
 from realtime.emulate.bybit.rows import INTERVALS, Row
 from realtime.emulate.floor import Floor
 from realtime.emulate.sockets import Socket
@@ -161,12 +162,16 @@ class Board:
         del self._readers[category, topic]
         name, _, rest = topic.partition(".")
         detail, _, symbol = rest.rpartition(".")
+        try:
+            market = self._find(category, symbol)
+        except Refusal:
+            return  # delisted meanwhile
         if name == "orderbook":
-            self._books.pop((self._find(category, symbol).symbol, int(detail)), None)
+            self._books.pop((market.symbol, int(detail)), None)
         elif name == "kline":
-            self._bars.pop((self._find(category, symbol).symbol, detail), None)
+            self._bars.pop((market.symbol, detail), None)
         elif name == "tickers":
-            self._sent.pop(self._find(category, symbol).symbol, None)
+            self._sent.pop(market.symbol, None)
 
     def gone(self, socket: Socket) -> None:
         """A socket is closed."""

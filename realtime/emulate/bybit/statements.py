@@ -53,11 +53,11 @@ class Statements:
         Raises:
             Refusal: There is none.
         """
-        if not self._symbols:
+        if (category, name) not in self._symbols:
             for symbol, market in self._floor.markets.items():
                 self._symbols[rows.category_of(market), rows.id_of(market)] = symbol
         found = self._symbols.get((category, name))
-        if found is None:
+        if found is None or found not in self._floor.markets:
             if category == "spot":
                 raise Refusal(170121, "Invalid symbol.")
             raise wrong("params error: symbol invalid")

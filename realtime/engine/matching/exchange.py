@@ -332,6 +332,18 @@ class Exchange:
 
     # --- the outside world --------------------------------------------------------------------
 
+    def relist(self, market: Market) -> None:
+        """Take a market that is new, or whose grid, limits, fees or activity have changed; working orders stay."""
+        pit = self.pits.get(market.symbol)
+        if pit is None:
+            self.pits[market.symbol] = Pit(market)
+            if market.contract:
+                for account in self.clearing.accounts.values():
+                    account.holding(market.symbol)
+        else:
+            pit.market = market
+        self.clearing.markets[market.symbol] = market
+
     def attach(self, symbol: str, book: OrderBook) -> None:
         """Let an outside book, kept by its source, be what orders of `symbol` trade against."""
         self.pits[symbol].outside = book

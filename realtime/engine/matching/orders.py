@@ -129,10 +129,11 @@ _values = attrgetter(*_NAMES)
 
 def order_out(order: Working) -> Json:
     """All of an order as JSON values; numbers of money as strings."""
-    return {
-        name: str(value) if isinstance(value, Decimal) else value
-        for name, value in zip(_NAMES, _values(order), strict=True)
-    }
+    row: Json = dict(zip(_NAMES, _values(order), strict=True))
+    for name in _NUMBERS:
+        if row[name] is not None:
+            row[name] = str(row[name])
+    return row
 
 
 _DEFAULTS: Json = {

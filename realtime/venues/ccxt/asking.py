@@ -17,6 +17,7 @@ from realtime.venues.base import Now
 from realtime.venues.ccxt import markets as listing, rows
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.exchange import faults, sending
+from realtime.venues.ccxt.reading import Aside, Reading
 
 
 DEPTH: Final = 100
@@ -57,34 +58,26 @@ class Rest:
         """Whether ccxt has a call, by its name in `has`."""
         return self._exchange.has.get(name) in {True, "emulated"}
 
-    async def read(self) -> listing.Read:
+    async def read(self, aside: Aside, *, gentle: bool = False) -> Reading:
         """Read the markets that the account wants.
+
+        Args:
+            aside: Reads them.
+            gentle: Whether nobody waits for it.
 
         Raises:
             Refused: `invalid`, the venue answered and has none of them.
             VenueRejected: No answer, or one without any market.
         """
-        account, exchange = self._account, self._exchange
-        rows_ = await self.ask(exchange.load_markets(True), seconds=4 * ANSWER_S)
-        prices: dict[str, float] | None = None
-        digits = exchange.precisionMode == listing.SIGNIFICANT_DIGITS
-        if digits and self.can("fetchTickers"):
-            answer = await self.ask(exchange.fetch_tickers(), seconds=2 * ANSWER_S)
-            lasts = {symbol: row.get("last") for symbol, row in answer.items()}
-            prices = {symbol: last for symbol, last in lasts.items() if isinstance(last, float)}
-        found = listing.read(
-            rows_ if isinstance(rows_, Mapping) else {},
-            mode=exchange.precisionMode,
-            types=account.types,
-            symbols=account.symbols,
-            prices=prices,
-        )
+        account = self._account
+        reading: Reading = await self.ask(aside.read(gentle=gentle), seconds=4 * ANSWER_S)
+        found, listed = reading.read, reading.listed
         if not found.markets:
-            if rows_ and account.symbols:
+            if listed and account.symbols:
                 raise invalid(
                     "symbols", f"{account.exchange} has none of {', '.join(account.symbols)}"
                 )
-            if rows_:
+            if listed:
                 raise invalid(
                     "types", f"{account.exchange} has no {', '.join(account.types)} market"
                 )
@@ -94,7 +87,7 @@ class Rest:
                 {"venue": account.id, "cause": "malformed"},
                 retry_after=RETRY_S,
             )
-        return found
+        return reading
 
     async def ohlcv(
         self, symbol: str, timeframe: str, since: int | None, limit: int

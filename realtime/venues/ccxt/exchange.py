@@ -191,6 +191,7 @@ class Sent:
     Attributes:
         requests: Requests and messages handed over; 0 means that nothing can have happened.
         status: HTTP status of the last answer; None without one.
+        reason: The words behind it.
         text: Its body.
         headers: Its headers.
         unread: Answers that are a page or nothing: among several, ccxt takes such a one for an empty list.
@@ -200,12 +201,14 @@ class Sent:
     door: Callable[[], None] | None = None
     requests: int = 0
     status: int | None = None
+    reason: str = ""
     text: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     unread: int = 0
 
 
 _SENT: ContextVar[Sent | None] = ContextVar("sent", default=None)
+_BARE: ContextVar[bool] = ContextVar("bare", default=False)
 
 
 @contextmanager
@@ -223,6 +226,37 @@ def sending(door: Callable[[], None] | None = None) -> Iterator[Sent]:
         yield sent
     finally:
         _SENT.reset(token)
+
+
+async def bare(
+    exchange: Any, url: str, method: str, headers: Mapping[str, str] | None, body: Any
+) -> Sent:
+    """Ask an exchange for something, and neither parse nor judge what it answers.
+
+    Args:
+        exchange: As of `make`; its hooks hear of it as of any request.
+        url: As ccxt has signed it; so the others.
+        method: `GET` or another.
+        headers: To be sent.
+        body: To be sent.
+
+    Returns:
+        Whose `status`, `reason`, `headers` and `text` are the answer.
+
+    Raises:
+        ccxt.NetworkError: There was none.
+    """
+    whole = _SENT.get()
+    with sending() as sent:
+        token = _BARE.set(True)
+        try:
+            await exchange.fetch(url, method, headers, body)
+        finally:
+            _BARE.reset(token)
+            if whole is not None:
+                whole.requests += sent.requests
+                whole.unread += sent.unread
+    return sent
 
 
 @cache
@@ -366,6 +400,7 @@ class _Exchange:
         sent = _SENT.get()
         if sent is not None:
             sent.status, sent.text, sent.headers = code, response_body, response_headers
+            sent.reason = reason
             sent.unread += response_body.lstrip()[:1] in {"", "<"}
         self.hooks.response(method, url, code, response_headers, response_body)
         parent: Any = super()
@@ -379,6 +414,19 @@ class _Exchange:
             request_headers,
             request_body,
         )
+
+    def parse_json(self, http_response: Any) -> Any:
+        parent: Any = super()
+        return None if _BARE.get() else parent.parse_json(http_response)
+
+    def handle_errors(self, *answer: Any) -> Any:
+        parent: Any = super()
+        return None if _BARE.get() else parent.handle_errors(*answer)
+
+    def handle_http_status_code(self, *answer: Any) -> None:
+        if not _BARE.get():
+            parent: Any = super()
+            parent.handle_http_status_code(*answer)
 
 
 @cache

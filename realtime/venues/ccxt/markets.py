@@ -6,7 +6,7 @@ Rules of this file:
   combinations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import floor, log10
@@ -47,6 +47,7 @@ def read(
     types: Sequence[str] = KINDS,
     symbols: Sequence[str] = (),
     prices: Mapping[str, float] | None = None,
+    step: Callable[[], None] = lambda: None,
 ) -> Read:
     """Turn ccxt's table of markets into ours.
 
@@ -56,9 +57,11 @@ def read(
         types: Kinds of market wanted.
         symbols: Only these; empty: all.
         prices: Newest prices by symbol, for venues that count significant digits.
+        step: Called between two markets.
     """
     found = Read({})
     for symbol in sorted(rows):
+        step()
         if symbols and symbol not in symbols:
             continue
         row = rows[symbol]

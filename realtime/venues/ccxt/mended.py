@@ -150,6 +150,8 @@ def _kraken(row: Row, info: object) -> Row:
         "average": _some(info.get("avg_price")),
         "price": info.get("limit_price"),
         "triggerPrice": _some(info.get("stop_price")) or _some(waits_for),
+        # When it happened, not when it came: rows may come in another order.
+        "lastUpdateTimestamp": row.get("timestamp"),
     }
 
 
@@ -174,6 +176,7 @@ def _bitfinex(row: Row, info: object) -> Row:
         "clientOrderId": info[2],
         "status": _bitfinex_state(state),
         "reason": state.partition(" was")[0].strip(),
+        "lastUpdateTimestamp": info[5],
     }
     if "STOP" in word:
         limit = info[19] if "LIMIT" in word else None

@@ -381,6 +381,9 @@ class PlayedData(PublicData):
         if stream == "orderbook" and wanted and symbol in self._intact:
             asyncio.get_running_loop().call_soon(self._again, symbol)
 
+    def _free(self, symbol: str) -> None:
+        """Keep every book: a recording has few, and goes on whoever reads."""
+
     def _again(self, symbol: str) -> None:
         """Post a book as it is: whoever let it go trusts it only from a snapshot on."""
         bids, asks = self.books[symbol].top(EVERYTHING)

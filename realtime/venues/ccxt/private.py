@@ -259,7 +259,7 @@ class Rows:
         average = number(row.get("average"), info)
         cost = number(row.get("cost"), info)
         if cost is None:
-            cost = filled * average * market.contract_size if average is not None else ZERO
+            cost = filled * abs(market.value(average)) if average else ZERO
         updated = stamp(row, *UPDATED.get(self.exchange, ("lastUpdateTimestamp",)))
         asof = updated if updated is not None else now - (0 if evidence == "stream" else LAG)
         reason = None
@@ -418,7 +418,7 @@ class Rows:
             return None
         amount = -abs(contracts) if side == "short" else abs(contracts)
         entry = number(row.get("entryPrice"), info)
-        cost = None if entry is None else entry * amount * market.contract_size
+        cost = market.value(entry) * amount if entry else None
         return PositionSeen(
             position=Position(
                 venue=self.venue,

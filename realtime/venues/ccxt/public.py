@@ -23,11 +23,13 @@ from realtime.model.market import (
     SECOND,
     UNTOLD,
     Bar,
+    BookSnapshot,
     Level,
+    Market,
     Ticker,
     Trade,
 )
-from realtime.venues.base import Now, Post, Sleep
+from realtime.venues.base import Listed, Now, Post, Sleep
 from realtime.venues.ccxt import markets as listing, rows
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.asking import ANSWER_S, DEPTH, LONGEST, Rest
@@ -35,7 +37,8 @@ from realtime.venues.ccxt.books import NATIVE
 from realtime.venues.ccxt.capabilities import matrix
 from realtime.venues.ccxt.exchange import Hooks, Many, faults, make
 from realtime.venues.ccxt.kin import kin
-from realtime.venues.ccxt.taking import RESNAP_S, Taking, Tap, nowhere
+from realtime.venues.ccxt.reading import Aside, Reading
+from realtime.venues.ccxt.taking import LARGE, RESNAP_S, Taking, Tap, nowhere
 from realtime.venues.ccxt.watch import DEAD_S, Feed, Socket, backoff, differences, unheard_of
 from realtime.venues.ccxt.way import Tell
 from realtime.venues.chance import Chance
@@ -63,6 +66,8 @@ PING_S: Final = 2.0
 """Silence of a socket after which it is pinged, and the time between pings."""
 CATCH_UP_S: Final = 2.0
 """When missed trades are asked for, counted from the new subscription, if none has come before."""
+RELOAD_AGAIN_S: Final = 60.0
+"""When markets are read again at the soonest: after a reading that failed, or where an order was refused for its form."""
 FEW: Final = 20
 """So many markets that change in the same way have an alert each; more have one together."""
 NAMED: Final = 10
@@ -82,12 +87,14 @@ class PublicData(Taking):
     """Market data of one exchange.
 
     Attributes:
-        markets: By symbol; filled by `open`. Rules that change are replaced in place; what is listed later is not added.
+        markets: By symbol; filled by `open`. Rules that change are replaced in place, what is listed later is added, and
+            what is delisted stays, inactive.
         left_out: Why other symbols of the venue are not among them.
         books: By symbol, each changed right before the change is posted.
         faults: Frames that ccxt could not read.
         exchange: ccxt's, once `open` was called.
         rest: Questions to it, likewise.
+        aside: Reads its markets, likewise.
     """
 
     def __init__(
@@ -130,9 +137,18 @@ class PublicData(Taking):
         self._group: asyncio.TaskGroup | None = None
         self._wanted: dict[str, set[str]] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        # Streams that were left and still come, by socket: ccxt cannot unsubscribe everywhere.
+        self._left: dict[str, set[tuple[str, str]]] = {}
         self._delisted: set[str] = set()
+        self.aside: Aside
+        # What was read last, and who else at this exchange trades by it.
+        self._reading: Reading | None = None
+        self._sharers: list[Any] = []
+        self._relisted: Listed = _unheard
         self._due: dict[tuple[str, str], float] = {}
         self._reload_at = 0.0
+        self._reads = False
+        self._read_at = 0.0
         # When a proof of life was given last.
         self._alive = 0.0
 
@@ -147,23 +163,27 @@ class PublicData(Taking):
         """
         account = self._account
         options = {**listing.load_options(account.exchange, account.types), **account.options}
+        config = {"options": options, **self._options}
         self.exchange = make(
             account.exchange,
             hooks=self._hooks,
-            config={"options": options, **self._options},
+            config=config,
             endpoint=account.endpoint,
             sandbox=account.sandbox,
         )
+        self.aside = Aside(self.exchange, account, config)
         self.rest = Rest(self.exchange, account, self.markets, self._now)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self.exchange.close)
-            found = await self.rest.read()
+            self._reading = await self.rest.read(self.aside)
             undo.pop_all()
-        self.markets.update(found.markets)
-        self.left_out.update(found.left_out)
+        self._reading.share(self.exchange)
+        self.markets.update(self._reading.read.markets)
+        self.left_out.update(self._reading.read.left_out)
         maker = NATIVE.get(kin(account.exchange))
         self._native = None if maker is None else maker(self.markets.values())
-        self._reload_at = self._clock() + self._reload_s
+        self._read_at = self._clock()
+        self._reload_at = self._read_at + self._reload_s
 
     async def run(self, post: Post) -> None:
         """Deliver events until cancelled; then close every socket."""
@@ -194,8 +214,42 @@ class PublicData(Taking):
         if symbol not in self.markets:
             return
         streams = self._wanted.setdefault(symbol, set())
+        again = wanted and stream == "orderbook" and stream not in streams
         (streams.add if wanted else streams.discard)(stream)
         self._settle(symbol)
+        if again:
+            self._retell(symbol)
+
+    def _retell(self, symbol: str) -> None:
+        """Give a new reader the whole of a book that was followed for the ticker's sake: nobody else has kept it."""
+        feed = self._feeds.get((symbol, "orderbook"))
+        if feed is not None and feed.begun:
+            bids, asks = self.books[symbol].top(LARGE)
+            now = self._now()
+            self._emit(BookSnapshot(symbol, tuple(bids), tuple(asks), now, now, repaired=True))
+
+    def share(self, exchange: Any) -> None:
+        """Let another instance at this exchange know the markets, now and after each later reading.
+
+        Args:
+            exchange: ccxt's, of the same id; until it is closed.
+        """
+        self._sharers.append(exchange)
+        if self._reading is not None:
+            self._reading.share(exchange)
+
+    def unshare(self, exchange: Any) -> None:
+        """Let an instance go that is closed."""
+        if exchange in self._sharers:
+            self._sharers.remove(exchange)
+
+    def reread(self) -> None:
+        """Read the markets again soon: something suggests that they are not what they were."""
+        self._reload_at = min(self._reload_at, max(self._read_at + RELOAD_AGAIN_S, self._clock()))
+
+    def on_listing(self, told: Listed) -> None:
+        """Say who is told of markets that are new or not what they were; `markets` has them by then."""
+        self._relisted = told
 
     def capabilities(self) -> dict[str, dict[str, str]]:
         """Say what this exchange offers; see `capabilities.matrix`."""
@@ -274,22 +328,42 @@ class PublicData(Taking):
             task.cancel()
         if feed.cause is not None:
             self._unmark(feed)
-        if feed.kind == "orderbook" and self._native is not None:
-            self._native.forget(feed.symbol)
+        if feed.kind == "orderbook":
+            if self._native is not None:
+                self._native.forget(feed.symbol)
+            self._free(feed.symbol)
         self._spawn(self._leave(feed), f"leave {feed.kind}:{feed.symbol}")
+
+    def _free(self, symbol: str) -> None:
+        """Let a book go that nobody follows: it would be wrong by now, and there are thousands of symbols."""
+        self.books.pop(symbol, None)
+
+    def _drop(self, symbol: str, kind: str) -> None:
+        """Let go what ccxt keeps of a stream whose frames come no more."""
+        exchange = self.exchange
+        kept = {"orderbook": exchange.orderbooks, "trades": exchange.trades}.get(kind)
+        if kept is not None and (symbol, kind) not in self._feeds:
+            kept.pop(symbol, None)
 
     async def _leave(self, feed: Feed) -> None:
         """Unsubscribe, or close the socket once nothing else is on it."""
         known, _, has, method = METHODS[feed.kind]
+        gone = False
         if feed.source == "ws" and self.exchange.has.get(known) and self.exchange.has.get(has):
             try:
                 async with asyncio.timeout(DEAD_S):
                     await getattr(self.exchange, method)(feed.symbol)
+                gone = True
             except faults(TimeoutError, asyncio.CancelledError) as error:
                 _raise_own(error)
         if (feed.symbol, feed.kind) in self._feeds:
             return  # wanted again meanwhile
         url = feed.url
+        if gone or url is None:
+            self._drop(feed.symbol, feed.kind)
+        else:
+            # Its frames come for as long as the socket is open, and ccxt wants to know what they change.
+            self._left.setdefault(url, set()).add((feed.symbol, feed.kind))
         if url is not None and all(other.url != url for other in self._feeds.values()):
             await self._hang_up(url, "nobody reads it")
 
@@ -370,6 +444,8 @@ class PublicData(Taking):
         """Close a socket without waiting for the other side, so that its watchers dial again."""
         client = self.exchange.clients.pop(url, None)
         self._sockets.pop(url, None)
+        for symbol, kind in self._left.pop(url, ()):
+            self._drop(symbol, kind)
         if client is None:
             return
         from ccxt.base.errors import NetworkError  # noqa: PLC0415 - it is loaded by now
@@ -495,8 +571,9 @@ class PublicData(Taking):
             # A quiet market: pings are answered and nothing happens. A socket that is being dialled proves nothing.
             self._alive = now
             self._post(())
-        if now >= self._reload_at:
+        if now >= self._reload_at and not self._reads:
             self._reload_at = now + self._reload_s
+            self._reads, self._read_at = True, now
             self._spawn(self._reload(), "markets")
 
     def _look_at(self, feed: Feed, now: float) -> None:
@@ -597,6 +674,8 @@ class PublicData(Taking):
             self._mark_price(ticker)
         elif feed.kind == "orderbook":
             bids, asks = await self.rest.book(feed.symbol)
+            if self._feeds.get((feed.symbol, feed.kind)) is not feed:
+                return  # nobody wants it any more
             if feed.cause is None and feed.source == "ws":
                 return  # the stream was faster
             ns = self._now()
@@ -660,8 +739,10 @@ class PublicData(Taking):
             if not self.rest.can("fetchOrderBook"):
                 return False
             bids, asks = await self.rest.book(feed.symbol)
+            book = self.books.get(feed.symbol)
+            if book is None:
+                return False  # nobody wants it any more
             # Prices only: some venues round the amounts of their REST books (Kraken: to three decimals).
-            book = self.books[feed.symbol]
             ours = [_prices(ladder.top(NEAR)) for ladder in (book.bids, book.asks)]
             return ours != [list(side)[:NEAR] for side in (bids, asks)]
         if not self.rest.can("fetchTicker"):
@@ -681,6 +762,8 @@ class PublicData(Taking):
             return
         finally:
             feed.busy = False
+        if self._feeds.get((feed.symbol, feed.kind)) is not feed:
+            return  # nobody wants it any more
         book = self.books[feed.symbol]
         ours = _top(book.bids.top(DEPTH)), _top(book.asks.top(DEPTH))
         found = differences(ours, theirs)
@@ -697,40 +780,68 @@ class PublicData(Taking):
 
     async def _reload(self) -> None:
         try:
-            found = await self.rest.read()
+            reading = await self.rest.read(self.aside, gentle=True)
         except Failure as error:
             logger.warning("markets were not read again", extra={"why": str(error)[:LONGEST]})
+            self._reload_at = min(self._reload_at, self._clock() + RELOAD_AGAIN_S)
             return
-        self.update(found)
+        finally:
+            self._reads = False
+        self.take(reading)
 
-    def update(self, found: listing.Read) -> None:
-        """Take in a later reading of the markets; rules change in place, nothing disappears silently."""
-        if 2 * len(found.markets) < len(self.markets):
-            # Nobody delists half of a venue at once: that is an answer that was cut off.
-            self._alert(
-                "warning",
-                "markets_doubtful",
-                f"{self._account.exchange} listed {len(found.markets)} of {len(self.markets)} markets",
-                {"venue": self._account.id},
-            )
+    def take(self, reading: Reading) -> None:
+        """Take in a later reading of the markets, for ccxt and for us, in one step."""
+        before = self._reading
+        if self._doubtful(reading.read):
             return
+        if before is not None:
+            # What is gone has orders to cancel and streams to leave, and ccxt wants to know what they are of.
+            gone = [symbol for symbol in self.markets if symbol not in reading.read.markets]
+            reading = reading.keeping(before, gone)
+        self._reading = reading
+        for exchange in (self.exchange, *self._sharers):
+            reading.share(exchange)
+        self._update(reading.read)
+
+    def _doubtful(self, found: listing.Read) -> bool:
+        """Whether a reading is not to be believed; that is told."""
+        if 2 * len(found.markets) >= len(self.markets):
+            return False
+        # Nobody delists half of a venue at once: that is an answer that was cut off.
+        self._alert(
+            "warning",
+            "markets_doubtful",
+            f"{self._account.exchange} listed {len(found.markets)} of {len(self.markets)} markets",
+            {"venue": self._account.id},
+        )
+        return True
+
+    def _update(self, found: listing.Read) -> None:
+        """Change our markets to those of a later reading; nothing disappears silently."""
         altered: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        listed: list[str] = []
         delisted: list[str] = []
         for change in listing.changes(self.markets, found.markets):
             symbol = change.symbol
-            if change.what == "listed":
-                self._delisted.discard(symbol)
-                continue
             if change.what == "delisted":
                 if symbol not in self._delisted:
                     self._delist(symbol)
                     delisted.append(symbol)
                 continue
+            self.markets[symbol] = found.markets[symbol]
+            if change.what == "listed":
+                listed.append(symbol)
+                continue
             if symbol in self._delisted:
                 self._delisted.discard(symbol)
                 self._settle(symbol)
-            self.markets[symbol] = found.markets[symbol]
+                self._revive(symbol)
             altered.setdefault((change.what, change.fields), []).append(symbol)
+        if listed and self._native is not None:
+            self._native.learn([self.markets[symbol] for symbol in listed])
+        anew = [*listed, *delisted, *(symbol for many in altered.values() for symbol in many)]
+        if anew:
+            self._relisted([self.markets[symbol] for symbol in anew])
         self._tell_changes("market_delisted", "delisted", (), delisted)
         for (what, fields), symbols in altered.items():
             self._tell_changes("market_changed", what, fields, symbols)
@@ -767,6 +878,14 @@ class PublicData(Taking):
                 self._end((symbol, kind))
         self._stale.pop(symbol, None)
         self._emit(self._staleness(symbol, "delisted", told))
+
+    def _revive(self, symbol: str) -> None:
+        """Call a market that is listed again fresh: at once where nobody reads it, else when its streams tell."""
+        feeds = [self._feeds[symbol, kind] for kind in KINDS if (symbol, kind) in self._feeds]
+        for feed in feeds:
+            self._mark(feed, "disconnected")
+        if not feeds:
+            self._emit(self._staleness(symbol, None, 0))
 
     # --- asking -------------------------------------------------------------------------------------
 
@@ -814,6 +933,10 @@ def _raise_own(error: BaseException) -> None:
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         raise error
+
+
+def _unheard(_markets: Sequence[Market]) -> None:
+    """Tell nobody."""
 
 
 def _loop_time() -> float:

@@ -178,6 +178,7 @@ class Taking:
         first = feed.cause is None
         feed.cause = cause
         feed.due = self._clock()
+        feed.freshness.turn(feed.due, fresh=False)
         kinds = self._stale.setdefault(feed.symbol, set())
         kinds.add(feed.kind)
         if first:
@@ -188,6 +189,7 @@ class Taking:
     def _unmark(self, feed: Feed) -> None:
         """Call a stream fresh again."""
         feed.cause = None
+        feed.freshness.turn(self._clock(), fresh=True)
         feed.suspected = 0
         kinds = self._stale.get(feed.symbol, set())
         kinds.discard(feed.kind)

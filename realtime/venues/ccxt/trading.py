@@ -129,10 +129,14 @@ def _trigger(order: Order) -> Decimal | None:
 
 
 class Proof:
-    """Which parts of the look-up by client id have found a known order (A2); of this process."""
+    """Which parts of the look-up by client id have found a known order (A2).
+
+    It holds for one account with one key, as long as that is accepted: another one may see less.
+    """
 
     def __init__(self, parts: Iterable[str]) -> None:
-        self._open = set(parts)
+        self._parts = frozenset(parts)
+        self._open = set(self._parts)
 
     @property
     def complete(self) -> bool:
@@ -146,6 +150,10 @@ class Proof:
     def found(self, part: str) -> None:
         """Note that a part has found an order that was known."""
         self._open.discard(part)
+
+    def forget(self) -> None:
+        """Take all parts for not proven, because what the key may has changed."""
+        self._open |= self._parts
 
 
 class Trading:
@@ -248,7 +256,14 @@ class Trading:
 
     async def _existing(self, order: Order) -> Ack:
         """The venue says that it has an order with this client id: it is looked up, never refused."""
-        found = await self.find(order)
+        try:
+            found = await self.find(order)
+        except (Refused, VenueRejected) as error:
+            # The question was refused, not the order: that is there.
+            raise VenueUnknown(
+                f"{self.exchange.id} has {order.id} and was not asked for it: {error.message}",
+                error.details,
+            ) from error
         if found is None:
             raise VenueUnknown(f"{self.exchange.id} has {order.id} and does not show it")
         return Ack(

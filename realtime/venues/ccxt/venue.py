@@ -11,9 +11,9 @@ Rules of this file:
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
@@ -21,7 +21,7 @@ from realtime.model.errors import Code, Failure, Refused, VenueRejected, VenueUn
 from realtime.model.events import Ack, Filled, OrderSeen, VenueEvent
 from realtime.model.market import MS, SECOND, Bar, Market, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order
-from realtime.venues.base import Leave, Now, Post, PublicFeed, Sleep, Told
+from realtime.venues.base import Leave, Listed, Now, Post, PublicFeed, Relisting, Sleep, Told
 from realtime.venues.ccxt import mended, private
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.errors import classify, denied
@@ -29,7 +29,7 @@ from realtime.venues.ccxt.exchange import Hooks, Many, faults, make, sending
 from realtime.venues.ccxt.kin import kin
 from realtime.venues.ccxt.redaction import Redaction
 from realtime.venues.ccxt.trading import Again, Trading
-from realtime.venues.ccxt.watch import Socket
+from realtime.venues.ccxt.watch import Freshness, Socket
 from realtime.venues.ccxt.way import LANE, Lane, Tell
 
 
@@ -70,6 +70,9 @@ KNOWN: Final = 200
 TRIED: Final = 3
 """Known orders that one control tries."""
 
+MALFORMED: Final = frozenset({"InvalidOrder", "BadSymbol", "BadRequest"})
+"""ccxt's classes of a refusal for the form of an order: perhaps the rules of its market are others by now."""
+
 T = TypeVar("T")
 
 
@@ -89,6 +92,7 @@ class Stream:
         reconnects: Of this process.
         fallbacks: Times that asking took its place.
         polls: Questions asked in its place.
+        freshness: How much of the time its data could be trusted.
     """
 
     name: str
@@ -102,6 +106,7 @@ class Stream:
     reconnects: int = 0
     fallbacks: int = 0
     polls: int = 0
+    freshness: Freshness = field(default_factory=Freshness)
 
     def stands(self, pulsed: float, now: float) -> bool:
         """Whether a socket has spoken since its last failure, and it has not failed again within a second.
@@ -111,6 +116,20 @@ class Stream:
             now: Loop time.
         """
         return self.waits and self.failed < pulsed and self.failed + 1.0 < now
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """Public data that lets another instance at its exchange know the markets it reads."""
+
+    def share(self, exchange: Any) -> None:
+        """Now, and after each later reading."""
+
+    def unshare(self, exchange: Any) -> None:
+        """No more."""
+
+    def reread(self) -> None:
+        """Read them again soon."""
 
 
 class _Tap(Hooks):
@@ -220,7 +239,7 @@ class CcxtVenue:
 
     @property
     def lookup_proven(self) -> bool:
-        """Whether each part of the look-up by client id has found a known order in this process (A2)."""
+        """Whether each part of the look-up by client id has found a known order with this key (A2)."""
         return self.trading.proof.complete
 
     @property
@@ -241,6 +260,11 @@ class CcxtVenue:
         """Say who is asked right before an order leaves."""
         self._leave = leave
 
+    def on_listing(self, told: Listed) -> None:
+        """Say who is told of markets that are new or not what they were."""
+        if isinstance(self.public, Relisting):
+            self.public.on_listing(told)
+
     def expect(self, orders: Iterable[Order]) -> None:
         """Take in orders of before this process."""
         trading = self.trading
@@ -248,6 +272,8 @@ class CcxtVenue:
             trading.ids.theirs(order.venue_client_id)
             trading.symbols.add(order.symbol)
             self._know(order, order.exchange_order_id)
+            if order.status.ended and order.exchange_order_id is not None:
+                self._ended.add(order.exchange_order_id)
 
     # -- the port: life ------------------------------------------------------------------------------
 
@@ -270,6 +296,9 @@ class CcxtVenue:
             endpoint=account.endpoint,
             sandbox=account.sandbox,
         )
+        if isinstance(self.public, Sharing):
+            # One reading serves both: an order is written by the grid that it was judged by.
+            self.public.share(exchange)
         self._trading = Trading(
             venue=self.id,
             exchange=exchange,
@@ -312,6 +341,8 @@ class CcxtVenue:
     async def close(self) -> None:
         """Close the account's connections."""
         if self._trading is not None:
+            if isinstance(self.public, Sharing):
+                self.public.unshare(self.exchange)
             try:
                 async with asyncio.timeout(5):
                     await self.exchange.close()
@@ -331,8 +362,7 @@ class CcxtVenue:
         try:
             with sending() as sent:
                 try:
-                    # Of its own: what the public instance has read beside the markets (names of old, options)
-                    # stands where ccxt's module for this exchange wants it, and is not to be copied by us.
+                    # Where nobody shares what he reads: see `open`.
                     if not exchange.markets:
                         await exchange.load_markets()
                     unified = getattr(exchange, "is_unified_enabled", None)
@@ -360,13 +390,23 @@ class CcxtVenue:
                 raise VenueRejected(
                     Code.VENUE_UNAVAILABLE, f"not sent: {unknown.message}", unknown.details
                 ) from unknown
-        ack = await self.trading.submit(approved)
+        try:
+            ack = await self.trading.submit(approved)
+        except VenueRejected as rejected:
+            if dict(rejected.details or {}).get("class") in MALFORMED:
+                self._reread()
+            raise
         self._know(approved.order, ack.exchange_order_id)
         if ack.status is not None and ack.status.ended:
             self._ended.add(ack.exchange_order_id)
         if not self._has("fills"):
             self._fills_wanted.set()
         return ack
+
+    def _reread(self) -> None:
+        """Have the markets read again: an order that our rules let pass was not to the exchange's liking."""
+        if isinstance(self.public, Sharing):
+            self.public.reread()
 
     async def amend(self, approved: ApprovedAmend) -> Ack:
         """Change an order."""
@@ -629,6 +669,8 @@ class CcxtVenue:
                 stream.lost = None
                 stream.reconnects += 1
                 back = back or stream.watched
+        for stream in self._streams.values():
+            stream.freshness.turn(now, fresh=stream.lost is None and self._denied is None)
         reason = self._denied
         if reason is None and now - self._heard > PRIVATE_S:
             reason = f"private data of {self.id} is older than {PRIVATE_S:g} s"
@@ -656,6 +698,7 @@ class CcxtVenue:
             self._denials += 1
         if self._denied is None:
             self._denied = f"{self.id} does not accept the key"
+            self.trading.proof.forget()
             data = {"venue": self.id, "key": self._account.key.masked}
             self._tell("critical", "key_denied", f"{self._denied}: {why}", data)
             self.look()
@@ -787,7 +830,8 @@ class CcxtVenue:
                 "fallbacks": stream.fallbacks,
                 "rest_calls": stream.polls,
                 "messages": stream.messages,
-                "health": "denied" if self._denied else "ok" if stream.lost is None else "lost",
+                "state": "denied" if self._denied else "ok" if stream.lost is None else "lost",
+                "health": stream.freshness.share(self._loop.time()),
             }
             for stream in self._streams.values()
         ]

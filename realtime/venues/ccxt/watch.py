@@ -5,6 +5,7 @@ Nothing here waits or sends; times are those of the caller's monotonic clock [s]
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isclose
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ SEEN: Final = 10_000
 COUNTED: Final = ("messages", "reconnects", "fallbacks", "rest_calls", "gaps")
 """What is counted of every stream: messages with news, lost connections, times it was asked for instead, requests of
 its own, and holes that were found."""
+SPAN_S: Final = 300.0
+"""Time over which is told how much of it a stream was fresh (functional specification, F15) [s]."""
 HELD: Final = 20_000
 """Trades held back while the hole before them is filled."""
 
@@ -65,6 +68,34 @@ class Rhythm:
             self._limit = min(max(QUIET_MIN_S, FACTOR * median), QUIET_MAX_S)
             self._since = 0
         return self._limit
+
+
+class Freshness:
+    """How much of the last five minutes a stream was fresh; of less where it is younger."""
+
+    __slots__ = ("_turns",)
+
+    def __init__(self) -> None:
+        # When it became fresh or stale, the oldest from before the span.
+        self._turns: deque[tuple[float, bool]] = deque()
+
+    def turn(self, now: float, *, fresh: bool) -> None:
+        """Note how it is from now on."""
+        turns = self._turns
+        if not turns or turns[-1][1] is not fresh:
+            turns.append((max(now, turns[-1][0]) if turns else now, fresh))
+        while len(turns) > 1 and turns[1][0] <= now - SPAN_S:
+            turns.popleft()
+
+    def share(self, now: float) -> float | None:
+        """Give the share of time in which it was fresh, 0..1; None before any time has passed."""
+        since = now - SPAN_S
+        whole = good = 0.0
+        for (at, fresh), (end, _) in pairwise([*self._turns, (now, False)]):
+            length = max(0.0, end - max(at, since))
+            whole += length
+            good += length if fresh else 0.0
+        return round(good / whole, 4) if whole else None
 
 
 def backoff(tries: int, longest: float, chance: Chance) -> float:
@@ -131,6 +162,7 @@ class Feed:
     client: Any = None
     cause: str | None = None
     rhythm: Rhythm = field(default_factory=Rhythm)
+    freshness: Freshness = field(default_factory=Freshness)
     suspected: int = 0
     due: float = 0.0
     busy: bool = False
@@ -163,6 +195,10 @@ class Feed:
     hole: bool = False
     held: list[Trade] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Begin without news."""
+        self.freshness.turn(self.heard, fresh=False)
+
     @property
     def polled(self) -> bool:
         """Whether it is asked for, for want of a stream or while that is down."""
@@ -171,6 +207,8 @@ class Feed:
     def beat(self, now: float, ns: int) -> None:
         """Note a message of its own."""
         self.heard = now
+        if not self.told and self.cause is None:
+            self.freshness.turn(now, fresh=True)
         self.told = ns
         self.messages += 1
         self.rhythm.beat(now)
@@ -184,10 +222,16 @@ class Feed:
         then, before = counted[0]
         return (self.messages - before) / (now - then) if now > then else 0.0
 
-    def health(self, now: float) -> str:
+    def state(self, now: float) -> str:
         """`ok`, `starting`, or why it is stale; a market may have nothing to say from the start."""
         begun = self.told or now - self.subscribed > QUIET_MIN_S
         return self.cause or ("ok" if begun else "starting")
+
+    def health(self, now: float) -> float | None:
+        """Give the share of the last five minutes in which it was fresh, 0..1; None where it has just begun."""
+        if not self.told and self.state(now) == "ok":
+            self.freshness.turn(self.subscribed + QUIET_MIN_S, fresh=True)
+        return self.freshness.share(now)
 
     def row(self, now: float, ns: int) -> dict[str, object]:
         """Make its row of `monitoring.hybrid`."""
@@ -203,6 +247,7 @@ class Feed:
             "messages": self.messages,
             "messages_per_s": round(self.rate(now), 2),
             "gaps": self.gaps,
+            "state": self.state(now),
             "health": self.health(now),
         }
 

@@ -169,6 +169,15 @@ def test_rows_filed_under_another_kind_are_told() -> None:
     assert mended.told_elsewhere("bybit", "fill", row) is None
 
 
+def test_a_row_is_as_old_as_what_it_tells_not_as_its_arrival() -> None:
+    """Rows that come in another order than they were written in make no ended order work again."""
+    told = {"timestamp": 1_700_000_000_123, "info": {"exec_type": "new", "order_status": "new"}}
+    assert mended.order("kraken", told)["lastUpdateTimestamp"] == 1_700_000_000_123
+
+    info = [7, None, 5, "tBTCUSD", 1, 1_700_000_000_456, *[0] * 7, "ACTIVE", *[0] * 6]
+    assert mended.order("bitfinex", {"info": info})["lastUpdateTimestamp"] == 1_700_000_000_456
+
+
 async def test_the_end_of_an_order_in_a_frame_that_begins_with_a_trade_is_not_lost() -> None:
     async with world_of(running=True) as world:
         asked = await placed(world, "a", price="50000", amount="0.02")

@@ -218,12 +218,12 @@ async def test_a_refused_socket_is_dialled_again_and_asked_for_meanwhile() -> No
         await until(lambda: venue.dials >= 3, 6)
         await until(lambda: tops(reader)[0][0] == ("100.9", "1"))  # by REST
         (row,) = reader.data.feeds()
-        assert (row["source"], row["health"]) == ("poll", "disconnected")
+        assert (row["source"], row["state"]) == ("poll", "disconnected")
         venue.down = False
         await until(lambda: reader.staleness()[-1] == (False, None), 6)
 
         (row,) = reader.data.feeds()
-        assert (row["source"], row["health"]) == ("ws", "ok")
+        assert (row["source"], row["state"]) == ("ws", "ok")
 
 
 async def test_a_book_without_a_sequence_is_compared_with_rest() -> None:
@@ -428,12 +428,13 @@ async def test_a_change_of_very_many_markets_is_one_alert() -> None:
         reader = Reader(venue)
         data = make(reader)
         await data.open()
-        found = await data.rest.read()
-        for symbol, market in found.markets.items():
-            found.markets[symbol] = replace(market, taker=Decimal("0.002"))
-        data.update(found)
-        few = {name: m for name, m in found.markets.items() if name not in {"C1/USDT", "C2/USDT"}}
-        data.update(Read(few))
+        reading = await data.rest.read(data.aside)
+        found = reading.read.markets
+        for symbol, market in found.items():
+            found[symbol] = replace(market, taker=Decimal("0.002"))
+        data.take(reading)
+        few = {name: m for name, m in found.items() if name not in {"C1/USDT", "C2/USDT"}}
+        data.take(replace(reading, read=Read(few)))
         await data.close()
 
         assert {market.taker for market in data.markets.values()} == {Decimal("0.002")}
@@ -517,9 +518,9 @@ async def test_rows_of_monitoring_tell_each_stream() -> None:
 
         assert set(row) == {
             "channel", "symbol", "source", "since_ts", "last_msg_age_ms", "reconnects", "fallbacks",
-            "rest_calls", "messages", "messages_per_s", "gaps", "health",
+            "rest_calls", "messages", "messages_per_s", "gaps", "state", "health",
         }  # fmt: skip
-        assert (row["source"], row["health"], row["messages"]) == ("ws", "ok", 1)
+        assert (row["source"], row["state"], row["messages"]) == ("ws", "ok", 1)
 
         # A row without its shape is counted, and what was counted outlives the stream.
         await reader.venue.send(reader.venue.trade(2, "0", "1.0", ms()))
@@ -542,8 +543,10 @@ async def test_bars_fold_nothing_and_come_oldest_first() -> None:
 
 
 async def test_a_delisted_market_is_told_and_not_silently_gone() -> None:
-    async with reading("trades") as reader:
+    """And one that was listed again stayed stale until the next start."""
+    async with reading("orderbook") as reader:
         venue, data = reader.venue, reader.data
+        listed = list(venue.listings)
         venue.listings = [listing("ETHUSDT", "ETH", "USDT", tick="0.1")]
         await data._reload()
 
@@ -551,6 +554,18 @@ async def test_a_delisted_market_is_told_and_not_silently_gone() -> None:
         assert set(reader.notices) == {"market_delisted", "market_changed"}
         assert not data.markets[S].active
         assert str(data.markets["ETH/USDT"].price_tick) == "0.1"
+
+        venue.listings = listed
+        await data._reload()
+        assert data.markets[S].active
+        assert reader.staleness()[-1] == (True, "disconnected")
+        await until(lambda: reader.staleness()[-1] == (False, None))
+        assert data.books[S].best_bid == ("100.00", "1.5")
+
+        data.want(S, "orderbook", False)
+        for venue.listings in ([listing("ETHUSDT", "ETH", "USDT")], listed):
+            await data._reload()
+        assert reader.staleness()[-2:] == [(True, "delisted"), (False, None)]
 
 
 @pytest.mark.parametrize(
@@ -579,3 +594,43 @@ async def test_an_unknown_exchange_is_refused_with_its_likes() -> None:
     )
     with pytest.raises(Refused, match="near: binance"):
         await data.open()
+
+
+async def test_a_book_that_nobody_reads_is_freed_here_and_in_ccxt_and_begins_anew() -> None:
+    """R1: every symbol that was ever looked at kept its books and its last thousand trades for good."""
+    async with reading("orderbook", "trades") as reader:
+        venue, data = reader.venue, reader.data
+        await until(lambda: reader.of(BookSnapshot))
+        await venue.send(venue.trade(1, "100.50", "0.10", ms()))
+        await until(lambda: reader.of(Trade))
+        assert S in data.exchange.trades
+        for stream in ("orderbook", "trades"):
+            data.want(S, stream, False)
+
+        assert data.books == {}
+        await until(lambda: not data.exchange.orderbooks and not data.exchange.trades)
+        venue.depth(bids={"100.70": "0.2"})
+        data.want(S, "orderbook", True)
+        await until(lambda: len(reader.of(BookSnapshot)) == 2)
+        assert tops(reader)[0][0] == ("100.70", "0.2")
+
+
+async def test_a_book_that_was_followed_for_a_ticker_is_told_whole_to_its_first_reader() -> None:
+    async with spot() as venue:
+        reader = Reader(venue)
+        data = reader.data = make(reader)
+        await data.open()
+        data.exchange.has["watchTicker"] = False
+        data.want(S, "ticker", True)
+        task = asyncio.create_task(data.run(reader.post))
+        await until(lambda: reader.of(BookSnapshot) and reader.of(Ticker))
+        reader.events.clear()
+        data.want(S, "orderbook", True)
+
+        (told,) = reader.of(BookSnapshot)
+        assert (told.bids[0], told.repaired) == (("100.00", "1.5"), True)
+        data.want(S, "orderbook", False)
+        assert S in data.books  # the ticker's, still
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

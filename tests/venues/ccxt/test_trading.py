@@ -127,6 +127,35 @@ async def test_a_client_id_that_is_taken_is_looked_up_and_never_refused() -> Non
         assert held(world, asked) == 1
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(Kind.RATE_LIMITED), Fault(Kind.CODE, code=10005, message="Permission denied"), None],
+    ids=lambda fault: "its turn" if fault is None else str(fault.kind),
+)
+async def test_an_order_that_is_there_is_not_refused_with_the_question_about_it(
+    fault: Fault | None,
+) -> None:
+    """It was told as rejected, or as not sent, and worked on at the exchange."""
+    async with desk() as world:
+        asked = order("a-1", **BUY)
+        await world.venue.submit(approved(asked))
+        if fault is not None:
+            world.server.faults.always("*order/realtime", fault)
+        else:
+            turns = iter((True,))
+
+            async def once(_cost: float | None = None) -> None:
+                if not next(turns, False):
+                    raise Refused(Code.VENUE_UNAVAILABLE, "does not answer")
+
+            world.venue.exchange.throttle = once
+
+        with pytest.raises(VenueUnknown):
+            await world.venue.submit(approved(asked))
+
+        assert held(world, asked) == 1
+
+
 async def test_an_exchange_that_is_not_there_was_not_told_anything() -> None:
     """trading:6.6 row 2."""
     async with desk() as world:
@@ -305,7 +334,16 @@ async def test_the_look_up_is_proven_by_its_parts_and_not_before() -> None:
         assert not world.venue.trading.proof.wants("working")
 
         world.venue.trading.proof.found("ended")
-        assert world.venue.lookup_proven
+        proven = [world.venue.lookup_proven]
+
+        # What a key found before it was refused says nothing of what it may see afterwards.
+        world.venue._deny("no permission")
+        proven.append(world.venue.lookup_proven)
+        world.venue._key_at = 0.0
+        await world.venue.find(working)
+        await world.venue.control()
+        proven.append(world.venue.lookup_proven)
+        assert proven == [True, False, True]
 
 
 async def test_fills_are_read_once_with_the_fee_in_base_on_a_buy() -> None:

@@ -208,11 +208,16 @@ async def test_orders_of_before_are_expected() -> None:
     async with desk() as world:
         asked = order("a-1", **BUY)
         ack = await world.venue.submit(approved(asked))
+        filled = order("a-2")
+        end = await world.venue.submit(approved(filled))
         world.venue._known.clear()
-        world.venue.expect([replace(asked, exchange_order_id=ack.exchange_order_id)])
+        world.venue._ended.clear()
+        ended = replace(filled, exchange_order_id=end.exchange_order_id, status=Status.FILLED)
+        world.venue.expect([ended, replace(asked, exchange_order_id=ack.exchange_order_id)])
         await world.venue.control()
 
-        assert not world.venue.trading.proof.wants("working")
+        # What has ended before this process proves that ended orders are found (A2).
+        assert world.venue.lookup_proven
         assert SPOT in world.venue.trading.symbols
 
 
@@ -228,4 +233,9 @@ async def test_rows_of_monitoring_name_each_stream() -> None:
         rows = world.venue.private_rows()
 
         assert [row["channel"] for row in rows] == ["orders", "fills", "balance"]
-        assert {row["health"] for row in rows} == {"ok"}
+        assert {(row["state"], row["health"]) for row in rows} == {("ok", None)}
+
+        world.venue.look()
+        await asyncio.sleep(0.01)
+
+        assert {row["health"] for row in world.venue.private_rows()} == {1.0}

@@ -4,7 +4,15 @@ import pytest
 
 from realtime.model.market import Trade
 from realtime.venues.ccxt.rows import Side
-from realtime.venues.ccxt.watch import Feed, Rhythm, Socket, backoff, differences, unheard_of
+from realtime.venues.ccxt.watch import (
+    Feed,
+    Freshness,
+    Rhythm,
+    Socket,
+    backoff,
+    differences,
+    unheard_of,
+)
 from realtime.venues.chance import Chance
 
 
@@ -45,6 +53,28 @@ def test_a_socket_is_mute_when_a_ping_waits_too_long() -> None:
 
     assert [socket.mute(now) for now in (14.0, 15.1)] == [False, True]
     assert not Socket(heard=10.0, pinged=9.0).mute(100.0)
+
+
+def test_health_is_the_share_of_five_minutes_in_which_a_stream_was_fresh() -> None:
+    """features F15."""
+    freshness = Freshness()
+    assert freshness.share(0.0) is None
+    freshness.turn(0.0, fresh=False)
+    freshness.turn(10.0, fresh=True)
+    assert freshness.share(40.0) == 0.75
+    for minute in range(1, 100):
+        freshness.turn(minute * 60.0, fresh=bool(minute % 2))
+
+    assert freshness.share(99 * 60.0) == pytest.approx(0.4)
+    assert freshness.share(99 * 60.0 + 300.0) == 1.0
+    assert len(freshness._turns) <= 7
+
+
+def test_a_feed_is_fresh_from_its_first_message_or_when_it_has_none_to_tell() -> None:
+    told, quiet = feed(), feed()
+    told.beat(2.0, 5)
+
+    assert (told.health(10.0), quiet.health(4.0), quiet.health(10.0)) == (0.8, 0.0, 0.5)
 
 
 def test_a_trade_counts_once_and_memory_is_bounded() -> None:
@@ -91,7 +121,7 @@ def test_a_row_of_monitoring_counts_the_last_seconds() -> None:
     row = one.row(10.0, 1_000_000)
 
     assert row["messages_per_s"] == 2.0
-    assert (row["health"], row["source"]) == ("ok", "ws")
+    assert (row["state"], row["source"]) == ("ok", "ws")
     one.cause = "silent"
-    assert (one.row(30.0, 0)["health"], one.row(30.0, 0)["source"]) == ("silent", "poll")
+    assert (one.row(30.0, 0)["state"], one.row(30.0, 0)["source"]) == ("silent", "poll")
     assert one.row(60.0, 0)["messages_per_s"] == 0.0

@@ -6,6 +6,7 @@ Source: Binance, "How to manage a local order book correctly", spot and USD-M.
 """
 
 from collections.abc import Iterable, Sequence
+from re import compile as compile_pattern
 from typing import Any, Final
 
 import orjson
@@ -17,6 +18,7 @@ from realtime.venues.ccxt.books.feed import (
     SEQUENCE,
     BookEvent,
     Gap,
+    levels,
     sides,
     stamp,
     text_of,
@@ -26,6 +28,11 @@ from realtime.venues.ccxt.books.feed import (
 MARK: Final = '"depthUpdate"'
 HEAD: Final = 160
 """Characters in which a depth message says what it is: the name of its stream may stand before."""
+USUAL: Final = compile_pattern(
+    r'({"stream":"[^"\\]*","data":)?{"e":"depthUpdate","E":([0-9]{1,18}),(?:"T":[0-9]+,)?"s":"([^"\\]*)",'
+    r'"U":([0-9]{1,18}),"u":([0-9]{1,18}),(?:"pu":([0-9]{1,18}),)?"b":(\[[^a]*\]),"a":(\[[^}]*\])}(?(1)})'
+).fullmatch
+"""A depth message as the venue writes it."""
 
 
 class Binance:
@@ -44,16 +51,37 @@ class Binance:
     def __init__(self, markets: Iterable[Market]) -> None:
         self._spot: dict[str, str] = {}
         self._contracts: dict[str, str] = {}
-        for market in markets:
-            (self._contracts if market.contract else self._spot)[market.id] = market.symbol
+        self.learn(markets)
         self._joins: dict[str, Join] = {}
         self._seen: set[str] = set()
 
+    def learn(self, markets: Iterable[Market]) -> None:
+        """As in `Native`."""
+        for market in markets:
+            (self._contracts if market.contract else self._spot)[market.id] = market.symbol
+
     def feed(self, text: str | bytes, recv_ts: int, url: str = "") -> Sequence[BookEvent]:  # noqa: ARG002 - the port
         """As in `Native`."""
-        text = text_of(text)
-        if MARK not in text[:HEAD]:
+        if not isinstance(text, str):
+            text = text_of(text)
+        usual = USUAL(text)
+        if usual is None:
+            return self._decoded(text, recv_ts) if MARK in text[:HEAD] else ()
+        _, told, name, first, last, previous, bids, asks = usual.groups()
+        symbol = (self._spot if previous is None else self._contracts).get(name)
+        if symbol is None:
             return ()
+        try:
+            (bids, low), (asks, high) = levels(bids), levels(asks)
+        except ValueError:
+            return self._decoded(text, recv_ts)
+        before = None if previous is None else int(previous)
+        ts = stamp(int(told), recv_ts)
+        delta = BookDelta(symbol, bids, asks, ts, recv_ts, (low, high))
+        return self._push(symbol, Depth(int(first), int(last), before, delta))
+
+    def _decoded(self, text: str, recv_ts: int) -> Sequence[BookEvent]:
+        """Take a depth message in any form."""
         try:
             message = orjson.loads(text)
             data = message.get("data", message)
@@ -63,13 +91,15 @@ class Binance:
             return ()  # nobody knows whose; the next message of that book shows the hole
         if symbol is None:
             return ()
-        join = self._join(symbol)
         try:
             depth = _depth(symbol, data, recv_ts)
         except (ValueError, TypeError, KeyError):
-            join.clear()
+            self._join(symbol).clear()
             return (Gap(symbol, MALFORMED, recv_ts),)
-        fits = join.push(depth)
+        return self._push(symbol, depth)
+
+    def _push(self, symbol: str, depth: Depth) -> Sequence[BookEvent]:
+        fits = self._join(symbol).push(depth)
         if fits:
             return (depth.delta,)
         return () if fits is None else (Gap(symbol, SEQUENCE, depth.delta.ts),)

@@ -3,6 +3,9 @@
 ccxt parses a book into floats, checks it not everywhere, and takes 79 us for a Binance depth message. A native parser
 reads the same frames by hand: the venue's strings stay (M6), the venue's own check is made on every frame.
 
+Each has a pattern of how its venue writes: a frame that fits is taken apart as text, at a third less than as JSON, and
+its levels are read as floats on the way, which a book would do again. Every other frame is decoded.
+
 Rules of this file:
 1 A frame of anything but a book is recognised by its first characters and costs no parse.
 2 A parser never raises for what a venue sends. A book frame that makes no sense is a gap like a lost one.
@@ -13,8 +16,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Final, Protocol, TypeAlias
 
+import orjson
+
 from realtime.model.frozen import frozen
-from realtime.model.market import MS, BookDelta, BookSnapshot, Level, Market
+from realtime.model.market import MS, BookDelta, BookSnapshot, Level, Market, Numbers
 
 
 SEQUENCE: Final = "sequence"
@@ -47,6 +52,9 @@ class Native(Protocol):
 
     rest: bool
     """Whether books start from a REST snapshot; else a subscription begins with one."""
+
+    def learn(self, markets: Iterable[Market]) -> None:
+        """Read books of these markets, too."""
 
     def feed(self, text: str | bytes, recv_ts: int, url: str = "") -> Sequence[BookEvent]:
         """Take a frame of a socket.
@@ -107,6 +115,25 @@ def sides(bids: Rows, asks: Rows) -> tuple[tuple[Level, ...], tuple[Level, ...]]
     ):
         raise ValueError("not decimals")
     return taken
+
+
+def levels(text: str) -> tuple[tuple[Level, ...], Numbers]:
+    """Take levels out of their own text: `[["1.50","2"],["1.40","0"]]`.
+
+    Returns:
+        The levels, and the same as floats.
+
+    Raises:
+        ValueError: It is written in any other way.
+    """
+    raw = text.encode()
+    shape = raw.translate(None, _DIGITS + b".")
+    if shape != b"[" + (b'["",""],' * (len(shape) // 8))[:-1] + b"]":
+        raise ValueError("not pairs of strings")
+    flat = raw.translate(None, b'"[]')
+    numbers: list[float] = orjson.loads(b"[" + flat + b"]")
+    parts = iter(flat.decode().split(","))
+    return tuple(zip(parts, parts, strict=False)), numbers
 
 
 def stamp(told: object, recv_ts: int) -> int:

@@ -16,7 +16,7 @@ from re import compile as compile_pattern
 from typing import Any, Final, NoReturn
 from zlib import crc32
 
-from realtime.model.market import SECOND, BookDelta, BookSnapshot, Level, Market
+from realtime.model.market import SECOND, BookDelta, BookSnapshot, Level, Market, Numbers
 from realtime.venues.ccxt.books.feed import (
     CHECKSUM,
     MALFORMED,
@@ -45,11 +45,12 @@ DECODER: Final = JSONDecoder(parse_float=str, parse_int=str, parse_constant=_ref
 """Numbers stay the text that they were sent as, which orjson cannot."""
 
 
-_NUMBER: Final = "([0-9]+(?:[.][0-9]+)?)"
-_LEVEL: Final = rf'(?:{{"price":{_NUMBER},"qty":{_NUMBER}}})?'
+NOTHING: Final[Numbers] = ()
+_NUMBER: Final = "([0-9]++(?:[.][0-9]++)?+)"
+_LEVEL: Final = rf'(?:{{"price":{_NUMBER},"qty":{_NUMBER}}})?+'
 USUAL: Final = compile_pattern(
-    rf'{{"channel":"book","type":"(update)","data":\[{{"symbol":"([^"\\]+)","bids":\[{_LEVEL}\],'
-    rf'"asks":\[{_LEVEL}\],"checksum":([0-9]+),"timestamp":"([^"\\]+)"}}\]}}'
+    rf'{{"channel":"book","type":"(update)","data":\[{{"symbol":"([^"\\]++)","bids":\[{_LEVEL}\],'
+    rf'"asks":\[{_LEVEL}\],"checksum":([0-9]++),"timestamp":"([^"\\]++)"}}\]}}'
 ).fullmatch
 """Nearly every update: one level, as the venue writes it. The decoder takes all others, in three times the time."""
 
@@ -88,15 +89,18 @@ class _Side:
         self._top = None
         return kept
 
-    def apply(self, changed: tuple[Level, ...], depth: int) -> tuple[Level, ...]:
-        """Change levels and cut at `depth`; give the changes, deletions of what was cut included."""
+    def apply(self, changed: tuple[Level, ...], depth: int) -> tuple[tuple[Level, ...], Numbers]:
+        """Change levels and cut at `depth`; give the changes, deletions of what was cut included, as text and floats."""
         keys, said, sign = self.keys, self._said, self._sign
         edge = keys[CHECKED - 1] if len(keys) >= CHECKED else inf
+        numbers: list[float] = []
         for level in changed:
-            key = sign * float(level[0])
+            price, amount = float(level[0]), float(level[1])
+            numbers += (price, amount)
+            key = sign * price
             if key <= edge:
                 self._top = None
-            if level[1].strip("0."):
+            if amount:
                 if key not in said:
                     insort(keys, key)
                     self.prices[key] = level[0]
@@ -107,8 +111,9 @@ class _Side:
             for key in keys[depth:]:
                 del said[key]
                 changed += ((self.prices.pop(key), "0"),)
+                numbers += (sign * key, 0.0)
             del keys[depth:]
-        return changed
+        return changed, numbers
 
     def top(self) -> bytes:
         """Digits of the best levels."""
@@ -147,8 +152,13 @@ class Kraken:
     __slots__ = ("_books", "_symbols")
 
     def __init__(self, markets: Iterable[Market]) -> None:
-        self._symbols = frozenset(market.symbol for market in markets)
+        self._symbols: set[str] = set()
         self._books: dict[str, _Book] = {}
+        self.learn(markets)
+
+    def learn(self, markets: Iterable[Market]) -> None:
+        """As in `Native`."""
+        self._symbols.update(market.symbol for market in markets)
 
     def feed(self, text: str | bytes, recv_ts: int, url: str = "") -> Sequence[BookEvent]:  # noqa: ARG002 - the port
         """As in `Native`."""
@@ -223,6 +233,7 @@ class Kraken:
                 return ()
             book = self._books[symbol] = _Book()
         whole = kind == "snapshot"
+        low = high = NOTHING
         if not (whole or book.live):
             return ()
         try:
@@ -237,12 +248,14 @@ class Kraken:
                 book.depth = next((depth for depth in DEPTHS if depth >= held), held)
             bids, asks = book.bids.load(bids, book.depth), book.asks.load(asks, book.depth)
         else:
-            bids = book.bids.apply(bids, book.depth) if bids else bids
-            asks = book.asks.apply(asks, book.depth) if asks else asks
+            if bids:
+                bids, low = book.bids.apply(bids, book.depth)
+            if asks:
+                asks, high = book.asks.apply(asks, book.depth)
         if expected is not None and expected != crc32(book.asks.top() + book.bids.top()):
             return self._lost(symbol, CHECKSUM, ts)
         if not whole:
-            return (BookDelta(symbol, bids, asks, ts, recv_ts),)
+            return (BookDelta(symbol, bids, asks, ts, recv_ts, (low, high)),)
         repaired, book.seen, book.live = book.seen, True, True
         return (BookSnapshot(symbol, bids, asks, ts, recv_ts, repaired),)
 
