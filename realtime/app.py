@@ -467,8 +467,7 @@ def begin_branch(system: System, place: Place, tasks: asyncio.TaskGroup) -> None
         tasks.create_task(system.bots.run(), name="bots")
     if isinstance(branch.venue, Telling):
         tasks.create_task(branch.ask_condition(), name=f"condition {place.plan.id}")
-    if place.plan.streams:
-        tasks.create_task(branch.keep_fed(), name=f"feed {place.plan.id}")
+    tasks.create_task(branch.keep_fed(), name=f"feed {place.plan.id}")
     tasks.create_task(_reconcile(system, branch), name="reconcile")
     path, hours = branch.store.path, settings.store.backup_hours
     if path is not None and hours:

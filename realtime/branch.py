@@ -13,10 +13,10 @@ from functools import partial
 from typing import Final, Protocol, TypedDict, runtime_checkable
 
 from realtime.commands.risk import parse_limits
+from realtime.desk import codec
 from realtime.desk.cache import Cache
 from realtime.desk.charts import Charts
 from realtime.desk.checkpoint import Terms, restore
-from realtime.desk.codec import dumps
 from realtime.desk.crew import Crew
 from realtime.desk.days import Days
 from realtime.desk.deadman import Deadman
@@ -31,7 +31,7 @@ from realtime.desk.monitor import Monitor, lanes_row
 from realtime.desk.outlet import Outlet
 from realtime.desk.rebalance import Plans
 from realtime.desk.reconcile import AGES, Pace, Reconciler
-from realtime.desk.recovery import OWNER, Journaled, Recovered
+from realtime.desk.recovery import MARKET, OWNER, Journaled, Recovered
 from realtime.desk.routine import Routine
 from realtime.desk.status import Status
 from realtime.desk.sweep import Sweeps
@@ -43,7 +43,7 @@ from realtime.engine.orderbook import OrderBook
 from realtime.hub.hub import Hub
 from realtime.makers import JournalLog, MakeVenue, Making, Upstream
 from realtime.model.account import Balance, Position
-from realtime.model.errors import Code, Failure, VenueRejected, VenueUnknown
+from realtime.model.errors import Code, Failure, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import Ack, Filled, MarketEvent, OrderSeen, VenueEvent
 from realtime.model.market import Bar, Market, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order
@@ -169,6 +169,7 @@ class Branch:
         upstreams: The clients of an exchange that it has; none on the embedded market.
         touched: Symbols that somebody was about to trade, and until when that counts [s of the loop].
         held: Symbols whose streams the account itself reads, and what ends that.
+        known: Rules of markets as the journal has them.
         ready: Set once it is reconciled.
     """
 
@@ -197,6 +198,7 @@ class Branch:
     latency_ms: int | None = None
     touched: dict[str, float] = field(default_factory=dict)
     held: dict[str, Callable[[], None]] = field(default_factory=dict)
+    known: dict[str, Market] = field(default_factory=dict)
     early: list[MarketEvent | VenueEvent]
     sink: list[Callable[[Sequence[MarketEvent | VenueEvent]], None]]
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -301,10 +303,27 @@ class Branch:
                 self.held[symbol] = self.feeds.hold(symbol)
 
     async def keep_fed(self) -> None:
-        """Hold what is needed, looked at once a second, without end."""
+        """Hold what is needed and describe what is traded, looked at once a second, without end."""
         while True:
-            self.hold()
+            if self.plan.streams:
+                self.hold()
+            self.describe()
             await asyncio.sleep(1.0)
+
+    def describe(self) -> None:
+        """Keep the rules of what the account trades: the journal is about it even when it is delisted."""
+        engine, known = self.engine, self.known
+        symbols = {*self.recovered.symbols, *self.touched, *engine.positions}
+        symbols.update(order.symbol for order in engine.orders.working())
+        for symbol in sorted(symbols):
+            market, was = engine.markets.get(symbol), known.get(symbol)
+            if market is not None and market is not was:
+                if market != was:
+                    try:
+                        self.store.append(MARKET, symbol, codec.dumps(market), safety=True)
+                    except Refused:
+                        return  # the journal is full, or closed; in a second again
+                known[symbol] = market
 
     def demand(self, base: str, wanted: bool) -> None:  # noqa: FBT001 - the hub's callback
         """Start or end the source of a channel of this account."""
@@ -322,7 +341,7 @@ def check_owner(plan: Plan, store: Store, held: Journaled) -> None:
     owner = held.owner
     if owner is None and not held.begun:
         if plan.signs:
-            store.append(OWNER, plan.id, dumps(plan.owner), safety=True)
+            store.append(OWNER, plan.id, codec.dumps(plan.owner), safety=True)
         return
     if owner == (plan.owner if plan.signs else None):
         return
@@ -351,6 +370,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
     sink: list[Callable[[Sequence[MarketEvent | VenueEvent]], None]] = [early.extend]
     alerts = Alerts()
     upstreams: list[Upstream] = []
+    known = {symbol: codec.market(body) for symbol, body in held.markets.items()}
     venue = plan.make(
         Making(
             settings=settings,
@@ -361,6 +381,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
             loop=loop,
             id=plan.id,
             numbers=held.numbers,
+            known=known,
             tell=alerts.tell,
             show=upstreams.append,
         )
@@ -499,6 +520,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         recovered=recovered,
         house=house,
         upstreams=upstreams,
+        known=dict(known),
         early=early,
         sink=sink,
     )

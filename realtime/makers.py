@@ -157,6 +157,7 @@ class Making:
         history: What it kept so far, oldest first.
         id: Of the account.
         numbers: Largest number used by each key, by its fingerprint.
+        known: Markets that the journal is about, by symbol.
         tell: Takes alerts: level, code, text, data.
         show: Takes a client of an exchange, to be shown.
     """
@@ -169,6 +170,7 @@ class Making:
     loop: asyncio.AbstractEventLoop
     id: str = "paper"
     numbers: Mapping[str, int] = field(default_factory=dict)
+    known: Mapping[str, Market] = field(default_factory=dict)
     tell: Callable[[str, str, str, Mapping[str, object]], None] = _mute
     show: Callable[[Upstream], None] = _unseen
 
@@ -218,6 +220,7 @@ def public_data(account: Account, making: Making) -> "PublicData":
             hooks=(way,),
             seed=seed,
             tell=making.tell,
+            known=making.known,
         )
         show_public(making, way, data)
         return data
@@ -231,6 +234,7 @@ def public_data(account: Account, making: Making) -> "PublicData":
         hooks=(way,),
         seed=seed,
         tell=making.tell,
+        known=making.known,
         limits=Limits(
             part_bytes=record.part_mb * 1_000_000,
             part_s=record.part_hours * 3_600,
@@ -297,6 +301,7 @@ def paper_account(
         log=making.log,
         history=making.history,
         kind=kind,
+        known=making.known,
     )
     return ChaosVenue(exchange, seed=settings.seed, now=making.now, sleep=making.sleep)
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from realtime.app import Making, Outside, RefusedStart, open_system
 from realtime.branch import MOST_HELD, Branch, Unopened
-from realtime.commands.accounts import Account
+from realtime.commands.accounts import MOST_KEPT, Account
 from realtime.commands.registry import Call, Reply
 from realtime.commands.trading import HaltParams, ResumeParams
 from realtime.desk.checkpoint import read
@@ -247,15 +247,30 @@ async def test_a_halt_of_what_its_account_does_not_have_keeps_it_neither_shut_no
         assert not system.places[0].ops.kept
 
 
-def resumed(symbol: str) -> Call[ResumeParams]:
+def resumed(symbol: str) -> Call[Any]:
+    return told(ResumeParams(reason="over", symbol=symbol))
+
+
+def told(params: Any) -> Call[Any]:
     return Call(
-        params=ResumeParams(reason="over", symbol=symbol),
+        params=params,
         principal=LOCAL,
         client="c",
         source="socket",
         session=None,
         received=0,
     )
+
+
+async def test_more_halts_than_can_be_kept_halt_all_of_the_account() -> None:
+    """It was told that it would open halted, and that one was not kept."""
+    account = Account("kraken", shut=lambda: Refused(Code.VENUE_UNAVAILABLE, "away"))
+    for n in range(MOST_KEPT + 2):
+        params = HaltParams(symbol=f"C{n}/USDT", flatten=True)
+        account.keep("trading.halt", told(params))
+
+    assert len(account.kept) == MOST_KEPT + 1
+    assert not account.kept[None, None].params.flatten
 
 
 async def test_a_halt_that_is_over_before_its_account_opens_is_forgotten() -> None:
@@ -266,17 +281,7 @@ async def test_a_halt_that_is_over_before_its_account_opens_is_forgotten() -> No
         ("trading.halt", HaltParams(reason="c", symbol=ETH, dry_run=True)),
         ("trading.resume", ResumeParams(reason="over")),
     ):
-        account.keep(
-            name,
-            Call(
-                params=params,
-                principal=LOCAL,
-                client="c",
-                source="socket",
-                session=None,
-                received=0,
-            ),
-        )
+        account.keep(name, told(params))
 
     assert [kept.params.reason for kept in account.kept.values()] == ["b"]
 

@@ -35,7 +35,7 @@ ALWAYS: Final = frozenset({"market.status"})
 HALT, RESUME = "trading.halt", "trading.resume"
 Scope: TypeAlias = tuple[str | None, str | None]
 MOST_KEPT: Final = 100
-"""Halts of different scopes that are kept for an account that is not open."""
+"""Halts of different scopes that are kept for an account that is not open; what goes beyond halts all of it."""
 
 
 @dataclass(slots=True)
@@ -72,8 +72,13 @@ class Account:
             return None
         check_scope(params, self.id)
         scope = scope_of(call)
+        if name == HALT and scope not in self.kept and len(self.kept) >= MOST_KEPT:
+            # Rather all of it than less than was asked.
+            all_of_it = {"symbol": None, "bot_id": None, "flatten": False}
+            call = replace(call, params=params.model_copy(update=all_of_it))
+            scope = scope_of(call)
         was = self.kept.pop(scope, None)
-        if name == HALT and len(self.kept) < MOST_KEPT:
+        if name == HALT:
             self.kept[scope] = call
             return self._write(scope, written(call))
         return None if was is None else self._write(scope, OVER)

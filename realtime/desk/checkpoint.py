@@ -186,6 +186,7 @@ def write(target: Path, held: Journaled, row_hash: bytes, memory: bytes) -> None
         "owner": held.owner,
         "numbers": held.numbers,
         "kept": {scope: body.decode() for scope, body in held.kept.items()},
+        "markets": {symbol: body.decode() for symbol, body in held.markets.items()},
         "paper": len(paper),
     }
     body = b"".join((orjson.dumps(head, option=orjson.OPT_SORT_KEYS), b"\n", paper, memory))
@@ -222,6 +223,7 @@ def _found(path: Path, head: Mapping[str, Any], rest: bytes) -> Found:
         owner=head["owner"],
         numbers=dict(head["numbers"]),
         kept={scope: body.encode() for scope, body in head["kept"].items()},
+        markets={symbol: body.encode() for symbol, body in head["markets"].items()},
         venue=[rest[:paper]] if paper else [],
         behind=seq,
         memory=rest[paper:],

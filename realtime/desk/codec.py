@@ -18,6 +18,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 import orjson
 
 from realtime.model.events import Fact
+from realtime.model.market import Market
 
 
 Decoder = Callable[[Any], Any]
@@ -62,6 +63,12 @@ def decode(kind: str, raw: Mapping[str, object]) -> Fact:
     return made
 
 
+def market(body: bytes) -> Market:
+    """Make the rules of a market again that `dumps` wrote."""
+    made: Market = _decoder(Market)(orjson.loads(body))
+    return made
+
+
 @cache
 def _decoder(hint: Any) -> Decoder:
     origin = get_origin(hint)
@@ -89,10 +96,12 @@ def _tuple(parts: tuple[Any, ...]) -> Decoder:
 
 def _record(made: type) -> Decoder:
     hints = get_type_hints(made)
-    decoders = {field.name: _decoder(hints[field.name]) for field in fields(made)}
+    decoders = {field.name: _decoder(hints[field.name]) for field in fields(made) if field.init}
 
     def decode_record(value: Mapping[str, object]) -> object:
-        return made(**{name: decoders[name](item) for name, item in value.items()})
+        return made(
+            **{name: decoders[name](item) for name, item in value.items() if name in decoders}
+        )
 
     return decode_record
 

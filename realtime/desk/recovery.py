@@ -20,7 +20,11 @@ from realtime.model.events import (
     AmendFailed,
     CancelFailed,
     Fact,
+    Filled,
+    OrderSeen,
     Placed,
+    PositionSeen,
+    Transferred,
     Unknown,
 )
 from realtime.store.rows import Row
@@ -34,6 +38,8 @@ NUMBER: Final = "Nonce"
 """Kind of the largest number that a key of an exchange has used; the key of the row is the key's fingerprint."""
 OWNER: Final = "Owner"
 """Kind of the row that says whose journal it is: its key is the id of the account."""
+MARKET: Final = "Market"
+"""Kind of the rules of a market that rows of the journal are about, as they were last; the row's key is its symbol."""
 KEPT: Final = "Kept"
 """Kind of a halt told to an account that was not open; the row's key is its scope."""
 OVER: Final = b"null"
@@ -54,6 +60,7 @@ class Recovered:
         sweeps: Halts whose cancels are not proven.
         acked: Acknowledged alerts and by whom.
         facts: How many facts were replayed.
+        symbols: Markets that facts are about.
     """
 
     orders: int = 0
@@ -62,6 +69,7 @@ class Recovered:
     sweeps: dict[str, Sweep] = field(default_factory=dict)
     acked: dict[str, str] = field(default_factory=dict)
     facts: int = 0
+    symbols: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -74,6 +82,7 @@ class Journaled:
         owner: What the journal says of whose it is; None when it is not signed.
         numbers: The largest number that each key of an exchange has used, by its fingerprint.
         kept: Halts that the account was told while it was not open, and that it has not carried out, by their scope.
+        markets: Rules of the markets that the rows are about, by symbol: the venue may not list them any more.
         venue: What the paper exchange had kept, oldest first; the first entry may sum up those before it.
         rows: What is to be replayed into the engine, oldest first.
         behind: The row that replay begins behind; 0 is the whole journal.
@@ -85,6 +94,7 @@ class Journaled:
     owner: Mapping[str, str] | None = None
     numbers: dict[str, int] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
+    markets: dict[str, bytes] = field(default_factory=dict)
     venue: list[bytes] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     behind: int = 0
@@ -100,6 +110,8 @@ class Journaled:
                 self.venue.append(row.body)
             elif row.kind == NUMBER:
                 self.numbers[row.key] = int(row.body)
+            elif row.kind == MARKET:
+                self.markets[row.key] = row.body
             elif row.kind == KEPT:
                 self.kept.pop(row.key, None)
                 if row.body != OVER:
@@ -151,6 +163,13 @@ def _count(fact: Fact, found: Recovered) -> None:
     match fact:
         case Placed(order=order):
             found.orders = max(found.orders, number(order.id))
+            found.symbols.add(order.symbol)
+        case OrderSeen(symbol=symbol) | Filled(symbol=symbol):
+            found.symbols.add(symbol)
+        case PositionSeen(position=position):
+            found.symbols.add(position.symbol)
+        case Transferred(symbol=str() as symbol):
+            found.symbols.add(symbol)
         case Unknown(command=command):
             found.commands = max(found.commands, number(command))
         case CancelFailed(command=str() as command) | AmendFailed(command=str() as command):

@@ -9,6 +9,7 @@ Rules of this file:
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import orjson
@@ -26,7 +27,7 @@ from realtime.model.events import (
     PositionSeen,
     VenueEvent,
 )
-from realtime.model.market import Bar, Market, Trade
+from realtime.model.market import Bar, Market, Stale, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order
 from realtime.venues.base import Listed, MarketSource, Now, Post, Relisting, Sleep, VenueLog
 from realtime.venues.chance import Chance
@@ -52,6 +53,7 @@ class PaperVenue:
         history: The log's entries so far, oldest first.
         tiers: Fee tiers by traded volume.
         kind: `replay` where the source is a recording.
+        known: Markets of before: those that the source does not have are kept, inactive, because the log is about them.
     """
 
     lookup_proven = True  # the exchange is ours: its look-up finds every order it ever took
@@ -70,6 +72,7 @@ class PaperVenue:
         history: Iterable[bytes] = (),
         tiers: tuple[Tier, ...] = (),
         kind: str = "paper",
+        known: Mapping[str, Market] | None = None,
     ) -> None:
         self.id = id
         self.kind = kind
@@ -82,6 +85,8 @@ class PaperVenue:
         self._log = log
         self._history = history
         self._tiers = tiers
+        self._known = dict(known or {})
+        self._gone: dict[str, Market] = {}
         self._exchange: Exchange | None = None
         self._post: Post = _nowhere
         # What is not yet known to be on disk, and what has to happen later: both end in `run`.
@@ -91,7 +96,8 @@ class PaperVenue:
     @property
     def markets(self) -> Mapping[str, Market]:
         """By symbol."""
-        return self._source.markets
+        listed = self._source.markets
+        return {**self._gone, **listed} if self._gone else listed
 
     @property
     def books(self) -> Mapping[str, OrderBook]:
@@ -111,7 +117,13 @@ class PaperVenue:
         """Restore the account, let the source publish its snapshots, then tell the account."""
         self._post = post
         await self._source.load()
-        exchange = Exchange(venue=self.id, markets=self._source.markets, tiers=self._tiers)
+        listed = self._source.markets
+        self._gone = {
+            symbol: replace(market, active=False)
+            for symbol, market in self._known.items()
+            if symbol not in listed
+        }
+        exchange = Exchange(venue=self.id, markets=self.markets, tiers=self._tiers)
         self._exchange = exchange
         entries: list[Entry] = [orjson.loads(body) for body in self._history]
         self._history = ()
@@ -125,6 +137,12 @@ class PaperVenue:
         self.tell()
         self._source.start()
         ts = self._now()
+        self._post(
+            [
+                Stale(venue=self.id, symbol=symbol, stale=True, cause="delisted", asof=ts)
+                for symbol in self._gone
+            ]
+        )
         for work in list(exchange.clearing.accounts[ACCOUNT].orders.values()):
             exchange.release(ACCOUNT, work.id, ts)
         self.tell()

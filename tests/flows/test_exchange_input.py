@@ -232,11 +232,12 @@ async def placed_at(world: Real, symbol: str = SYMBOL, **args: Any) -> Reply:
 
 async def test_markets_come_change_and_go_under_a_running_account(
     site: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """R1: a new grid was refused until a restart, and what was listed later was not there."""
     virtual_wall(site, virtual_loop())
     async with exchange_at("bybit", Storm("", SITES["bybit"])) as exchange:
-        world = Real(exchange)
+        world = Real(exchange, tmp_path / "journal.db")
         world.account_settings = {"symbols": ()}
         market = exchange.market
         old = market.markets[SYMBOL]
@@ -289,6 +290,20 @@ async def test_markets_come_change_and_go_under_a_running_account(
             assert gone.error is not None
             assert "NEW/USDT" in str(gone.error["message"])
             assert (await placed_at(world, **FAR, client_order_id="on")).ok
+            await asyncio.sleep(2)
+
+        # The journal is about it all the same: a server that had traded what was delisted did not start any more.
+        async with world.life() as system:
+            client = Client(system)
+            client.read("markets")
+            await asyncio.sleep(1)
+            assert client.market("NEW/USDT")["active"] is False
+            gone = await world.call("order.get", client_order_id="new")
+            assert gone.result is not None, gone
+            assert gone.result["status"] == "canceled"
+            refused = await placed_at(world, **order)
+            assert refused.error is not None
+            assert "NEW/USDT" in str(refused.error["message"])
 
 
 @pytest.mark.parametrize(

@@ -211,10 +211,12 @@ class Statements:
     def _matches(
         self, work: Working, category: str, params: Params, *, filtered: bool = True
     ) -> bool:
-        market = self._floor.markets[work.symbol]
+        market = self._floor.markets.get(work.symbol)
         wanted = text(params, "orderFilter")
+        # Of a market that is delisted nothing is told any more.
         return (
-            rows.category_of(market) == category
+            market is not None
+            and rows.category_of(market) == category
             and text(params, "symbol") in {"", rows.id_of(market)}
             and text(params, "baseCoin") in {"", market.base}
             and text(params, "settleCoin") in {"", market.settle}

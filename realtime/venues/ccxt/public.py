@@ -38,7 +38,7 @@ from realtime.venues.ccxt.capabilities import matrix
 from realtime.venues.ccxt.exchange import Hooks, Many, faults, make
 from realtime.venues.ccxt.kin import kin
 from realtime.venues.ccxt.reading import Aside, Reading
-from realtime.venues.ccxt.taking import LARGE, RESNAP_S, Taking, Tap, nowhere
+from realtime.venues.ccxt.taking import RESNAP_S, Taking, Tap, nowhere
 from realtime.venues.ccxt.watch import DEAD_S, Feed, Socket, backoff, differences, unheard_of
 from realtime.venues.ccxt.way import Tell
 from realtime.venues.chance import Chance
@@ -110,6 +110,7 @@ class PublicData(Taking):
         reload_s: float = 3600.0,
         compare_s: float = 60.0,
         options: Mapping[str, object] | None = None,
+        known: Mapping[str, Market] | None = None,
     ) -> None:
         """Make it; nothing is asked before `open`.
 
@@ -124,6 +125,7 @@ class PublicData(Taking):
             reload_s: Time between two readings of the markets [s].
             compare_s: Time between two comparisons of an unchecked book with REST [s].
             options: ccxt's configuration besides.
+            known: Markets of before; those that are listed no more are delisted ones.
         """
         super().__init__(account=account, now=now, clock=clock or _loop_time, tell=tell)
         self._sleep = sleep
@@ -132,6 +134,7 @@ class PublicData(Taking):
         self._reload_s = reload_s
         self._compare_s = compare_s
         self._options = dict(options or {})
+        self._known = dict(known or {})
         self.left_out: dict[str, str] = {}
         self.rest: Rest
         self._group: asyncio.TaskGroup | None = None
@@ -180,6 +183,10 @@ class PublicData(Taking):
         self._reading.share(self.exchange)
         self.markets.update(self._reading.read.markets)
         self.left_out.update(self._reading.read.left_out)
+        for symbol, market in self._known.items():
+            if symbol not in self.markets:
+                self.markets[symbol] = replace(market, active=False)
+                self._delisted.add(symbol)
         maker = NATIVE.get(kin(account.exchange))
         self._native = None if maker is None else maker(self.markets.values())
         self._read_at = self._clock()
@@ -191,6 +198,8 @@ class PublicData(Taking):
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                for symbol in sorted(self._delisted):
+                    self._emit(self._staleness(symbol, "delisted", 0))
                 for symbol in tuple(self._wanted):
                     self._settle(symbol)
                 try:
@@ -224,9 +233,10 @@ class PublicData(Taking):
         """Give a new reader the whole of a book that was followed for the ticker's sake: nobody else has kept it."""
         feed = self._feeds.get((symbol, "orderbook"))
         if feed is not None and feed.begun:
-            bids, asks = self.books[symbol].top(LARGE)
-            now = self._now()
-            self._emit(BookSnapshot(symbol, tuple(bids), tuple(asks), now, now, repaired=True))
+            book, now = self.books[symbol], self._now()
+            # Not by `top`: the book would keep all of it sorted from then on.
+            whole = tuple(book.bids), tuple(book.asks)
+            self._emit(BookSnapshot(symbol, *whole, now, now, repaired=True))
 
     def share(self, exchange: Any) -> None:
         """Let another instance at this exchange know the markets, now and after each later reading.
@@ -639,7 +649,8 @@ class PublicData(Taking):
         if not isinstance(rate, float | int) or not isinstance(when, int | float):
             return
         self._funding[symbol] = (rows.text(rate), int(when) * MS)
-        mark, index = digits.text(row, "markPrice"), digits.text(row, "indexPrice")
+        mark = rows.positive(digits.text(row, "markPrice"))
+        index = rows.positive(digits.text(row, "indexPrice"))
         if mark is not None and index is not None:
             ts = self._now()
             self._mark_price(Ticker(symbol, None, None, None, None, ts, ts, UNTOLD, mark, index))

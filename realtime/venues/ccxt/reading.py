@@ -3,7 +3,7 @@
 Rules of this file:
 1 What ccxt makes of a listing is worked out in a thread, by an instance that is made for one reading and sends nothing;
   what it asks for is asked by the instance whose reading it is, on the loop, in its turn and heard by its hooks.
-2 One reading serves every instance at the exchange: each takes the same tables over, all of a sudden (`Reading.share`).
+2 One reading serves every instance at the exchange: each takes the same tables over, all at once (`Reading.share`).
 3 The thread gives way: the interpreter may switch at every object that it parses, and a reading that nobody waits for
   rests between short bursts, so that the loop does not have to fight for each of its steps.
 

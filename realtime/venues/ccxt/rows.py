@@ -130,7 +130,7 @@ def ticker(
     def of(field: str) -> str | None:
         return digits.text(row, field)
 
-    bid, ask, last = _price(of("bid")), _price(of("ask")), _price(of("last"))
+    bid, ask, last = positive(of("bid")), positive(of("ask")), positive(of("last"))
     if bid is None and ask is None and last is None:
         return None
     return Ticker(
@@ -150,13 +150,14 @@ def ticker(
             quote_volume=of("quoteVolume"),
             vwap=of("vwap"),
         ),
-        mark=of("markPrice"),
-        index=of("indexPrice"),
+        mark=positive(of("markPrice")),
+        index=positive(of("indexPrice")),
         source=source,
     )
 
 
-def _price(string: str | None) -> str | None:
+def positive(string: str | None) -> str | None:
+    """Take a price or an amount; zero is none (M8)."""
     return string if string is not None and string.strip("0.") else None
 
 
@@ -167,7 +168,7 @@ def trade(row: Any, recv_ts: int, digits: Digits) -> Trade | None:
     """
     if not isinstance(row, Mapping):
         return None
-    price, amount = _price(digits.text(row, "price")), _price(digits.text(row, "amount"))
+    price, amount = positive(digits.text(row, "price")), positive(digits.text(row, "amount"))
     symbol, side = row.get("symbol"), row.get("side")
     if price is None or amount is None or not isinstance(symbol, str):
         return None

@@ -64,10 +64,17 @@ def ticker(**more: Any) -> dict[str, Any]:
 
 def test_a_ticker_tells_what_there_is_and_none_for_the_rest() -> None:
     made = rows.ticker(
-        ticker(bid=2.0, bidVolume=1.0, ask=0.0, baseVolume=7.0), "A/B", NOW, rows.Digits()
+        ticker(bid=2.0, bidVolume=1.0, ask=0.0, baseVolume=7.0, markPrice=0.0, indexPrice=2.0),
+        "A/B",
+        NOW,
+        rows.Digits(),
     )
 
     assert made is not None
+    assert (made.mark, made.index) == (
+        None,
+        "2",
+    )  # an inverse contract is worth one through the mark
     assert (made.bid, made.bid_amount, made.ask, made.ask_amount) == ("2", "1", None, None)
     assert (made.daily.last, made.daily.high, made.daily.volume) == ("2.5", None, "7")
     assert (made.ts, made.recv_ts, made.source) == (MS * 1_000_000, NOW, "ws")
