@@ -100,7 +100,7 @@ def account_ops(branch: Branch, brain: Brain, status: Status) -> list[Op]:
         *indicator.ops(bars),
         *odds.ops(desk, trading, venue),
         *trading_ops.ops(desk, trading, branch.deadman, dead_mans_switch_of(venue)),
-        *portfolio.ops(desk, venue, book),
+        *portfolio.ops(desk, trading, venue, book),
         *allocation.ops(desk, trading, venue, book, branch.plans),
         *event.ops(desk),
         *alert.ops(desk),

@@ -1,6 +1,7 @@
-"""Backtests: bars per second on one core, memory, and a search over all cores; beside backtesting.py where it is there.
+"""Backtests: bars per second on one core, memory, and a search over all cores; beside every other engine that is there.
 
-`REALTIME_PEER` names a Python that has backtesting.py, if this one has not.
+`REALTIME_PEER` names a Python that has backtesting.py, backtrader or vectorbt, where this one has not. An engine that is
+in neither is named with that reason.
 """
 
 import asyncio
@@ -10,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from realtime.bench import peer
 from realtime.bench.fanout import FULL, Scale
@@ -28,6 +30,10 @@ from realtime.bots.strategies.ema_crossover import EmaCrossover, EmaCrossoverPar
 ROUNDS = 3
 """Ours and theirs take turns; the best of each counts."""
 PEER = "backtesting.py"
+BARS: Final[Mapping[str, int]] = {PEER: 100_000, "backtrader": 20_000, "vectorbt": 500_000}
+"""Bars that each engine gets in a full run: enough for its own pace, seconds and not minutes."""
+FEW = 2_000
+"""Of a small run."""
 
 
 def lane(made: Series) -> Lane:
@@ -47,16 +53,42 @@ def once(made: Series) -> tuple[float, float]:
     return between - before, time.perf_counter() - between
 
 
-def their_python() -> str | None:
-    """Find a Python with the comparator."""
-    if find_spec("backtesting") is not None:
+def their_python(module: str) -> str | None:
+    """Find a Python with the module of a comparator."""
+    if find_spec(module) is not None:
         return sys.executable
-    return os.environ.get("REALTIME_PEER")
+    python = os.environ.get("REALTIME_PEER")
+    if python is None:
+        return None
+    command = [
+        python,
+        "-c",
+        f"from importlib.util import find_spec as f; print(f({module!r}) is None)",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - named by who runs it
+    return None if done.stdout.split() == ["True"] else python
 
 
-def theirs(python: str, count: int) -> float:
-    """Seconds of one run of the comparator."""
-    command = [python, "-W", "ignore", peer.__file__, str(count), str(SEED)]
+def installed(say: Callable[[str], None] = print) -> dict[str, str]:
+    """Give the Python of each comparator that is there, and say which are not compared."""
+    found: dict[str, str] = {}
+    for name, (module, _) in peer.ENGINES.items():
+        python = their_python(module)
+        if python is not None:
+            found[name] = python
+            continue
+        named = (
+            "nor that of REALTIME_PEER"
+            if "REALTIME_PEER" in os.environ
+            else "and REALTIME_PEER names none"
+        )
+        say(f"{name} is not compared: this Python does not have it, {named}")
+    return found
+
+
+def theirs(name: str, python: str, count: int) -> float:
+    """Seconds of one run of a comparator."""
+    command = [python, "-W", "ignore", peer.__file__, name, str(count), str(SEED)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)  # noqa: S603 - ours
     return float(done.stdout.split()[-1])
 
@@ -103,17 +135,17 @@ def _nobody(_message: object) -> None:
 def backtest(scale: Scale) -> Iterator[Figure]:
     """Measure the engine on one core, its memory, and a search on all cores."""
     full = scale is FULL
-    count, few = (500_000, 100_000) if full else (20_000, 2_000)
-    made, python = bars(count), their_python()
-    if python is None:
-        print(f"{PEER} is not installed; REALTIME_PEER may name a Python that has it")
-    engine = whole = other = float("inf")
+    count = 500_000 if full else 20_000
+    made, pythons = bars(count), installed()
+    sizes = {name: BARS[name] if full else FEW for name in pythons}
+    engine = whole = float("inf")
+    others = dict.fromkeys(pythons, float("inf"))
     for _ in range(ROUNDS if full else 1):
         one, two = once(made)
         engine, whole = min(engine, one), min(whole, two)
-        if python is not None:
-            other = min(other, theirs(python, few))
-    beside = ((PEER, few / other),) if python is not None else ()
+        for name, python in pythons.items():
+            others[name] = min(others[name], theirs(name, python, sizes[name]))
+    beside = tuple((name, sizes[name] / taken) for name, taken in others.items())
     yield Figure(
         workload="bt",
         name="engine: bars, ledger, stops, strategy",
@@ -128,8 +160,8 @@ def backtest(scale: Scale) -> Iterator[Figure]:
         ours=count / whole,
         unit="bars/s",
         comparators=beside,
-        least=4 if beside else None,
-        of=PEER if beside else None,
+        least=4 if PEER in pythons else None,
+        of=PEER if PEER in pythons else None,
         full=full,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -139,7 +171,7 @@ def backtest(scale: Scale) -> Iterator[Figure]:
             workload="bt", name=f"memory of {count:,} bars", ours=memory(path), unit="MiB",
             most=300, full=full,
         )  # fmt: skip
-        part, combinations = (50_000, 200) if full else (2_000, 8)
+        part, combinations = (50_000, 200) if full else (FEW, 8)
         series.write(path, made.part(0, min(part, count)))
         alone = asyncio.run(search(path, combinations, 1))
         together = asyncio.run(search(path, combinations, cores()))
@@ -153,6 +185,20 @@ def backtest(scale: Scale) -> Iterator[Figure]:
         of="one core",
         full=full and cores() > 1,
     )
+    # A combination is one run over the same bars; each of theirs is given all cores as well, and their start for nothing.
+    paced = {name: cores() / theirs(name, python, part) for name, python in pythons.items()}
+    if paced:
+        best = max(paced, key=lambda name: paced[name])
+        yield Figure(
+            workload="bt",
+            name="the same search beside theirs",
+            ours=combinations / together,
+            unit="1/s",
+            comparators=tuple(paced.items()),
+            least=1,
+            of=best,
+            full=full,
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """W1, W2, W3, W5: what goes out to many sockets, and what an idle one costs."""
 
 import contextlib
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,16 @@ from pathlib import Path
 import orjson
 
 from realtime.bench.figures import Figure, median
-from realtime.bench.processes import Child, Load, Measured, Sender, Server, spent, unpin
+from realtime.bench.processes import (
+    Child,
+    Load,
+    Measured,
+    Sender,
+    Server,
+    spent,
+    unpin,
+    waited,
+)
 from realtime.bench.servers import symbol
 from realtime.bench.work import prepare
 
@@ -247,12 +257,15 @@ def w2_jobs(scale: Scale) -> Iterator[Figure]:
 
     The server keeps one core and the load client the other; the workers, which are the server's children and stand
     back behind it, may run on both, as they do on a machine of two cores. So the load client, which takes the times,
-    has to share its core as well, and what it waits for it counts as ours. The second figure proves that they worked.
+    has to share its core as well, and what it waits for it counts as ours. The last figures prove that they worked, and
+    show how long the two stood ready without a core: other work on the machine makes them wait, too, and longer beside
+    jobs, because a core that a worker keeps busy takes nothing over from the other one.
     """
     text = channels(scale.channels)
     alone: list[Measured] = []
     beside: list[Measured] = []
     busy: list[float] = []
+    queued: dict[bool, list[float]] = {False: [], True: []}
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name), long=scale.bars, short=scale.bars // 10)
         for _ in range(scale.turns):
@@ -265,7 +278,10 @@ def w2_jobs(scale: Scale) -> Iterator[Figure]:
                     server.say(f"publish {scale.channels} {scale.rate_w2} {MESSAGE_BYTES}")
                     load.measure(min(0.5, scale.window_s))
                     before = sum(map(spent, workers))
+                    ready = waited(server.pid) + waited(load.pid)
                     into.append(load.measure(2 * scale.window_s))
+                    ready = waited(server.pid) + waited(load.pid) - ready
+                    queued[working].append(1000 * ready / into[-1].seconds)
                     if working:
                         busy.append((sum(map(spent, workers)) - before) / into[-1].seconds)
     what = f"{scale.clients_w2} clients x {scale.channels} channels beside 3 jobs"
@@ -286,6 +302,11 @@ def w2_jobs(scale: Scale) -> Iterator[Figure]:
         workload="W2", name="CPU of the workers of these jobs", ours=100 * median(busy), unit="%",
         full=scale.full,
     )  # fmt: skip
+    if not math.isnan(queued[True][0]):
+        yield Figure(
+            workload="W2", name="server and load client ready, without a core", ours=median(queued[True]), unit="ms/s",
+            comparators=(("W2", median(queued[False])),), full=scale.full,
+        )  # fmt: skip
 
 
 def _begin(server: Server, folder: str) -> list[int]:

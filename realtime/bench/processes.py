@@ -1,5 +1,6 @@
 """Processes that take orders line by line: the servers under test, the send loop, the load client."""
 
+import math
 import os
 import signal
 import subprocess
@@ -192,6 +193,14 @@ def spent(pid: int) -> float:
     """CPU time that a process has had [s]."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def waited(pid: int) -> float:
+    """Time that a process could have run and had no core [s]; NaN where the kernel does not count it."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return math.nan
 
 
 def unpin(pid: int) -> None:

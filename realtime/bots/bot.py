@@ -76,7 +76,7 @@ def spec_row(spec: BotSpec) -> Row:
     """Make the row of what a bot is told."""
     row = asdict(spec)
     row["symbols"] = None if spec.symbols is None else list(spec.symbols)
-    row["budget"] = None if spec.budget is None else plain(round(spec.budget, 12))
+    row["budget"] = None if spec.budget is None else plain(spec.budget)
     row["window"] = dict(spec.window)
     return row
 

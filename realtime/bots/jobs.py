@@ -502,9 +502,10 @@ class Jobs:
         errors: list[Refused] = []
         left = iter(enumerate(search.combinations))
         ended = 0
+        clock, shown = asyncio.get_running_loop().time, -worker.PACE_S
 
         async def feed() -> None:
-            nonlocal ended
+            nonlocal ended, shown
             for place, parameters in left:
                 one = task | {
                     "kind": "try",
@@ -524,7 +525,11 @@ class Jobs:
                     else:
                         tried[place] = [Sample(*pair) for pair in found["samples"]]
                 ended += 1
-                self._show(job, ended / len(search.combinations), {"tried": len(tried), **skipped})
+                # Short ones end by the hundred a second: nobody needs to be woken for each.
+                if clock() - shown >= worker.PACE_S or ended == len(search.combinations):
+                    shown = clock()
+                    so_far = {"tried": len(tried), **skipped}
+                    self._show(job, ended / len(search.combinations), so_far)
                 if errors:
                     return
 

@@ -218,6 +218,17 @@ class Strategies:
         return _in_time(partial(known.made, params), self._making_s)
 
 
+def placed(refused: Refused, at: str) -> Refused:
+    """Name the place of what was wrong among the arguments."""
+    details = dict(refused.details or {})
+    fields = details.get("fields")
+    if isinstance(fields, list):
+        details["fields"] = [f | {"field": f"{at}.{f['field']}"} for f in fields]
+    else:
+        details["field"] = at
+    return Refused(refused.code, refused.message, details)
+
+
 T = TypeVar("T")
 
 

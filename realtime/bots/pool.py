@@ -106,7 +106,7 @@ class Pool:
     async def _start(self) -> Process:
         folder = [] if self._strategies is None else [str(self._strategies)]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "realtime.bots.worker", *folder, stdin=PIPE, stdout=PIPE,
+            sys.executable, "-m", "realtime.bots.back", *folder, stdin=PIPE, stdout=PIPE,
             stderr=DEVNULL, limit=LINE,
         )  # fmt: skip
         self._alive.add(process)

@@ -1,7 +1,7 @@
 """What bots are shown as: the rows of `bots` and the value of `bot:ID`."""
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from realtime.bots.bot import Bot, spec_row
 from realtime.bots.budgets import Budgets
@@ -13,7 +13,7 @@ from realtime.engine import window
 from realtime.engine.market import plain
 from realtime.model.bots import BotSpec, Earned, Kind
 from realtime.model.errors import Refused
-from realtime.model.market import MS, SECOND
+from realtime.model.market import MONEY, MS, SECOND
 
 
 class Rows:
@@ -169,7 +169,8 @@ class Rows:
 
 
 def _money(value: Decimal | None) -> str | None:
-    return None if value is None else plain(round(value, 12))
+    with localcontext(MONEY):
+        return None if value is None else plain(round(value, 12))
 
 
 def _short(decision: Row) -> Row:

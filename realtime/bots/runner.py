@@ -23,6 +23,7 @@ from realtime.bots.strangers import STRANGERS
 from realtime.desk.answers import Outcome
 from realtime.desk.charts import Closed
 from realtime.desk.desk import Desk
+from realtime.desk.fit import Fitted, fit
 from realtime.desk.trading import Placing, Trading
 from realtime.engine import window
 from realtime.engine.bars import TIMEFRAMES
@@ -498,6 +499,14 @@ class Runner:
         )
         try:
             placing = self._placing(symbol, intent, who, backing)
+            if not intent.exit:
+                desk = self._tools.desk
+                cut = fit(desk.engine, placing, desk.now())
+                placing = cut.placing
+                if cut.rules and made.size is not None:
+                    market = desk.engine.markets[symbol]
+                    worth = desk.engine.worth(market.cash) or ZERO
+                    _held_down(row, made.size.price * market.contract_size * worth, cut)
             given = trading.place(placing, _told, _again)
         except Refused as refused:
             details = refused.details or {}
@@ -672,6 +681,19 @@ def _intent_row(intent: Intent) -> Row:
         "stop_loss": None if intent.stop is None else plain(intent.stop),
         "take_profit": None if intent.target is None else plain(intent.target),
     }
+
+
+def _held_down(row: Row, unit: Decimal, cut: Fitted) -> None:
+    """Note what the gate held an entry down to, its rules among the caps; a `unit` is worth so much."""
+    sized, intent = row["size"], row["intent"]
+    assert isinstance(sized, dict)
+    assert isinstance(intent, dict)
+    amount = cut.placing.order.amount
+    notional = plain(round(amount * unit, 8))
+    sized["caps"] = [cap for cap in sized["caps"] if cap["name"] not in cut.rules]
+    sized["caps"] += [{"name": name, "notional": notional} for name in cut.rules]
+    sized |= {"notional": notional, "amount": plain(amount)}
+    intent["amount"] = plain(amount)
 
 
 def _skipped(row: Row, skip: Skip, detail: str | None, code: Code | None, rule: Any) -> None:

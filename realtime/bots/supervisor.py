@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Final
 
 import orjson
@@ -20,7 +20,7 @@ from realtime.bots.budgets import Budgets
 from realtime.bots.cycle import Thresholds
 from realtime.bots.exits import STOP_S, Exits
 from realtime.bots.leases import Lease, Leases
-from realtime.bots.loading import OURS, Strategies
+from realtime.bots.loading import OURS, Strategies, placed
 from realtime.bots.minds import Mind, filters_of
 from realtime.bots.rows import Rows
 from realtime.bots.runner import (
@@ -34,8 +34,11 @@ from realtime.bots.runner import (
     Tools,
     claimed,
 )
+from realtime.bots.strategy import Strategy
 from realtime.desk.codec import dumps
 from realtime.desk.config.book import ConfigBook
+from realtime.desk.config.changes import Fault, faults_of, refusal
+from realtime.desk.config.sections import TradingWindow
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
 from realtime.desk.feeds import Feeds
@@ -225,18 +228,20 @@ class Supervisor:
             self._earned.look()
 
     def _schedule(self, spec: BotSpec) -> Schedule:
+        config = self._book.current
         try:
-            return self._book.current.schedule(spec.window)
+            own = config.window(spec.window)
         except ValidationError as error:
-            found = [
-                {
-                    "field": ".".join(("window", *(str(part) for part in one["loc"]))),
-                    "message": one["msg"].replace("Input should be", "must be"),
-                }
-                for one in error.errors(include_url=False)
-            ]
-            text = "; ".join(f"{one['field']} {one['message']}" for one in found[:3])
-            raise Refused(Code.INVALID, text, {"fields": found}) from None
+            found = faults_of(TradingWindow, error)
+            raise refusal([Fault(f"window.{one.path}", one.message) for one in found]) from None
+        backwards = [
+            Fault(f"window.blackouts.{place}.to_ts", "must be after from_ts")
+            for place, blackout in enumerate(own.blackouts)
+            if blackout.to_ts <= blackout.from_ts
+        ]
+        if backwards:
+            raise refusal(backwards)
+        return own.schedule(config.timezone)
 
     def made(self, rules: Rules) -> Mind:
         """Make fresh strategies for a bot.
@@ -245,7 +250,13 @@ class Supervisor:
             Refused: One is not there, or its parameters do not fit.
         """
         filters = filters_of(self._book.current)
-        made = {n: self._strategies.make(n, own, filters) for n, own in rules.params.items()}
+        made: dict[str, Strategy] = {}
+        for name, own in rules.params.items():
+            try:
+                made[name] = self._strategies.make(name, own, filters)
+            except Refused as refused:
+                where = "" if refused.code is Code.NOT_FOUND else ".params"
+                raise placed(refused, f"strategies.{name}{where}") from None
         return Mind(made, keep=KEPT)
 
     async def missing(self, rules: Rules, warmup: int) -> list[str]:
@@ -733,20 +744,29 @@ class Supervisor:
         if bot is None:
             return  # a tag, no bot of this server
         # Who names a bot of this server gives it the order: it counts in its budget and is its to close.
-        entry = not (order.id or order.exit or self.budgets.reduces(bot.id, order))
         old = self._desk.engine.orders.get(order.id) if order.id else None
+        # An amend is judged as the order it makes (R5), but one that only makes it smaller is as good as a cancel.
+        smaller = (
+            old is not None
+            and order.amount <= old.amount
+            and (order.price, order.stop_price) == (old.price, old.stop_price)
+        )
+        entry = not (smaller or order.exit or self.budgets.reduces(bot.id, order))
         if bot.spec.kind is Kind.REMOTE and (old is None or order.amount > old.amount):
             self.leases.check(bot.id, who.subject, who.client)
             if bot.state is BotState.PAUSED and entry:
                 raise Refused(Code.CONFLICT, f"bot {bot.id} is paused: only exits")
         if entry:
-            self._check_window(bot, order)
+            self._check_window(bot, order, again=old is not None)
         self.budgets.check(order)
 
-    def _check_window(self, bot: Bot, order: Order) -> None:
-        """Hold an entry to the trading window of its bot, whoever sends it."""
+    def _check_window(self, bot: Bot, order: Order, *, again: bool) -> None:
+        """Hold an entry to the trading window of its bot, whoever sends it; one that is amended is counted `again`."""
         now, schedule = self._desk.now(), self._schedule(bot.spec)
-        found = window.shut(schedule, claimed(self._desk, bot.id, schedule), order.symbol, now)
+        used = claimed(self._desk, bot.id, schedule)
+        if again:
+            used = replace(used, trades=max(used.trades - 1, 0))
+        found = window.shut(schedule, used, order.symbol, now)
         if found is not None:
             until = None if found.until is None else found.until // MS
             told = {"rule": found.rule, "until_ts": until, "bot_id": bot.id, "failed": [found.rule]}

@@ -1,14 +1,11 @@
 """A worker process: reads tasks from its standard input, runs them, writes what came of them; ends with its parent.
 
 Rules of this file: (1) one line of JSON per message, both ways; what a strategy prints goes nowhere near them; (2) it
-is nice to the server beside it, and bounded in memory; (3) big results go into files, never through the pipe; (4) it
+begins in `back`, nice to the server beside it and bounded in memory; (3) big results go into files, never through the pipe; (4) it
 has no clock but the one that paces its progress, and no chance.
 """
 
-import contextlib
-import ctypes
 import os
-import signal
 import sys
 import time
 from array import array
@@ -39,15 +36,10 @@ from realtime.model.errors import Code, Refused
 from realtime.model.market import MS
 
 
-NICE: Final = 10
-"""How far it stands back behind the event loop."""
-MEMORY: Final = 4 << 30
-"""Address space it may take [bytes]."""
 PACE_S: Final = 0.5
 """Least time between two reports of progress."""
 GAPS: Final = 100
 """Holes that are told one by one."""
-_DIE_WITH_PARENT: Final = 1
 Task = Mapping[str, Any]
 Say = Callable[[Mapping[str, object]], None]
 
@@ -175,15 +167,16 @@ class Worker:
                     strategy=strategy,
                     grid=Grid(**raw.get("grid", {})),
                 )
-                tell = self._tell(task["terms"])
+                # Its end is its progress: it is short, and a search has thousands. Only a long one shows that it lives.
+                tell = self._tell(task["terms"], since=time.monotonic())
                 pair.append(run(terms, [lane], first=begin - lead, tell=tell).metrics)
             samples.append(pair)
         return {"samples": samples}
 
-    def _tell(self, terms: Task) -> Callable[[float, Ledger], None]:
-        """Make what reports progress: at most twice a second, and the first time at once."""
+    def _tell(self, terms: Task, *, since: float = -PACE_S) -> Callable[[float, Ledger], None]:
+        """Make what reports progress: at most twice a second, and the first time at once unless the time of it is given."""
         capital: float = terms["initial_capital"]
-        last = [-PACE_S]
+        last = [since]
 
         def tell(share: float, ledger: Ledger) -> None:
             now = time.monotonic()  # paces what is said, decides nothing
@@ -318,23 +311,6 @@ def read_trades(base: Path, at: int, most: int) -> tuple[list[Mapping[str, objec
 # --- the process ----------------------------------------------------------------------------------
 
 
-def stand_back() -> None:
-    """Be nice, bounded, and dead when the parent is."""
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(NICE)
-    with contextlib.suppress(AttributeError, OSError):
-        # Niceness alone gives way only at the end of a slice: beside two such workers the p99 of a fan-out was three
-        # times its own (`realtime bench w2`). This class gives way at once, and else runs as before.
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource  # noqa: PLC0415 - not on Windows
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-
-
 def serve(tasks: Iterator[bytes], out: BinaryIO, strategies: Path | None) -> None:
     """Run tasks until there are no more."""
 
@@ -362,14 +338,9 @@ def serve(tasks: Iterator[bytes], out: BinaryIO, strategies: Path | None) -> Non
 
 def main() -> None:
     """Take the standard streams before a strategy can, and serve."""
-    stand_back()
     out = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDWR)
     tasks = os.fdopen(os.dup(0), "rb")
     os.dup2(null, 0)
     os.dup2(null, 1)
     serve(iter(tasks.readline, b""), out, Path(sys.argv[1]) if len(sys.argv) > 1 else None)
-
-
-if __name__ == "__main__":
-    main()

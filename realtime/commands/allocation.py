@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal
@@ -30,11 +30,12 @@ from realtime.commands.portfolio import closes_of, common_returns, risk_summary
 from realtime.commands.registry import Answer, Call, Op, error_of, may
 from realtime.desk.config.book import ConfigBook
 from realtime.desk.desk import Desk
+from realtime.desk.fit import Fitted, fit
 from realtime.desk.rebalance import Plan, Plans, State, holdings, rows_of, shown
 from realtime.desk.trading import Placing, Trading
 from realtime.desk.weights import effective, weights
 from realtime.engine import allocation, rows
-from realtime.engine.allocation import CONVENTIONS, Change, Method, Profile
+from realtime.engine.allocation import CONVENTIONS, Change, Holding, Method, Profile
 from realtime.engine.combine import (
     Combined,
     Method as Combining,
@@ -43,8 +44,8 @@ from realtime.engine.combine import (
     check_probabilities,
     combine,
 )
-from realtime.engine.market import plain, text
-from realtime.engine.sizing import Account, Size, Trade, exact, size, stop_and_target
+from realtime.engine.market import down, plain, text, up
+from realtime.engine.sizing import Account, Cap, Size, Trade, exact, size, stop_and_target
 from realtime.model.errors import Code, Failure, Refused
 from realtime.model.market import MS, ZERO, Market
 from realtime.model.orders import OrderType, Side
@@ -62,6 +63,8 @@ RISKY: Final = 0.6
 DIGITS: Final = 12
 """Weights are rounded to this, so that they can be sent back as numbers."""
 HISTORY_DAYS: Final = 30
+MOVE: Final = Decimal("1.002")
+"""What a price may move between an allocation and the orders that somebody makes of it."""
 Probability = Literal["probability_buy", "probability_sell", "probability_hold"]
 PROBABILITIES: Final[tuple[Probability, ...]] = (
     "probability_buy",
@@ -258,7 +261,11 @@ class Allocations:
         made = self._size(market, side, price, worth, said, account, limits)
         if not made.amount:
             return nothing(made.reason or "the size is zero", made)
-        placing = self._placing(call, market, side, made.amount, said)
+        placing = self._placing(call, market, side, made.amount, backing_of(said))
+        cut = fit(self._desk.engine, placing, self._desk.now())
+        placing = cut.placing
+        if cut.rules:
+            made = held_down(made, cut, market.contract_size * worth)
         gate = self._orders.judged(placing)
         level = self._desk.engine.risk_view(self._desk.now()).risk_level
         why: str | None = None
@@ -320,7 +327,12 @@ class Allocations:
         return size(trade, account, limits, market, worth=worth)
 
     def _placing(
-        self, call: Call[Any], market: Market, side: Side, amount: Decimal, said: Combined
+        self,
+        call: Call[Any],
+        market: Market,
+        side: Side,
+        amount: Decimal,
+        backing: Backing | None,
     ) -> Placing:
         who = naming.who_of(call)
         order = self._trading.draft(
@@ -334,7 +346,6 @@ class Allocations:
                 "position_type": "swap" if market.contract else "spot",
             },
         )
-        backing = Backing(probabilities=said.probabilities, confidence=said.confidence)
         return Placing(order=order, who=who, backing=backing)
 
     async def process(self, call: Call[ProcessParams]) -> Answer:
@@ -358,7 +369,8 @@ class Allocations:
     async def _sent(self, placing: Placing) -> Fields:
         """Place one order; what refuses it refuses no other."""
         try:
-            given = self._orders.send(placing)
+            # Those before it have taken their part of what there was.
+            given = self._orders.send(fit(self._desk.engine, placing, self._desk.now()).placing)
             answer = given if isinstance(given, Answer) else await given
         except Failure as failure:
             return {"client_order_id": placing.order.client_order_id, "error": error_of(failure)}
@@ -390,7 +402,7 @@ class Allocations:
                 "method": params.method,
                 "convention": CONVENTIONS[params.method],
                 "risk_profile": profile,
-                "allocations": self._allocations(names, parts, found, threshold),
+                "allocations": await self._allocations(call, names, parts, found, threshold),
                 "cash_weight": max(round(1 - sum(found), DIGITS), 0.0),
                 "left_out": left_out,
                 "risk_summary": risk_summary(self._desk),
@@ -448,8 +460,9 @@ class Allocations:
         # Fifty symbols are some hundred milliseconds of arithmetic.
         return await asyncio.to_thread(_weighed, method, returns, names)
 
-    def _allocations(
+    async def _allocations(
         self,
+        call: Call[AllocateParams],
         names: Sequence[str],
         parts: Sequence[float],
         found: Sequence[float],
@@ -469,7 +482,11 @@ class Allocations:
             change, holding = changes[name], held[name]
             notional = targets[name] * value
             step = holding.market.amount_step
-            amount = notional / holding.unit // step * step
+            amount, note = down(notional / holding.unit, step), None
+            if change.action == "buy":
+                amount, note = self._reachable(call, holding, amount)
+            # Fifty symbols may not keep everybody waiting.
+            await asyncio.sleep(0)
             made.append(
                 {
                     "symbol": name,
@@ -481,9 +498,31 @@ class Allocations:
                     "current_weight": float(change.current_weight),
                     "target_weight": weight,
                     "reason": change.reason,
+                    "note": note,
                 }
             )
         return made
+
+    def _reachable(
+        self, call: Call[AllocateParams], holding: Holding, wanted: Decimal
+    ) -> tuple[Decimal, str | None]:
+        """Give the amount to hold, cut to what the gate lets one order get to, and what the gate says to it.
+
+        The gate judges an order at worst and not at the price it is valued at.
+        """
+        market, step = holding.market, holding.market.amount_step
+        asked = up((wanted - holding.amount) * MOVE, step)
+        if asked <= 0:
+            return wanted, None
+        placing = self._placing(call, market, Side.BUY, asked, None)
+        cut = fit(self._desk.engine, placing, self._desk.now())
+        if cut.refused:
+            return wanted, f"the gate would refuse it now: {', '.join(cut.refused)}"
+        if not cut.rules:
+            return wanted, None
+        amount = holding.amount + down(cut.placing.order.amount / MOVE, step)
+        why = f"cut from {text(wanted, step)} to {text(amount, step)}: {', '.join(cut.rules)}"
+        return amount, why
 
     def _value(self) -> Decimal:
         """Give the portfolio's value.
@@ -586,7 +625,7 @@ class Allocations:
             close_unlisted=params.close_unlisted,
         )
         plan_id = params.plan_id or self._plans.new_id()
-        return Plan(
+        plan = Plan(
             id=plan_id,
             state=State.PLANNED,
             value=value,
@@ -597,6 +636,7 @@ class Allocations:
             ts=self._desk.now(),
             rows=rows_of(plan_id, changes),
         )
+        return self._plans.fitted(plan)
 
     def rebalance_effect(self, call: Call[RebalanceParams]) -> Fields | None:
         """What carrying a plan out would send; None for one that is known."""
@@ -668,6 +708,26 @@ def probabilities_of(item: SignalItem, at: int) -> Probabilities | None:
     found = Probabilities(*values)
     check_probabilities(found, f"signals.{at}.indicators")
     return found
+
+
+def backing_of(said: Combined) -> Backing:
+    """Take a combined signal for what an order is placed on."""
+    return Backing(probabilities=said.probabilities, confidence=said.confidence)
+
+
+def held_down(made: Size, cut: Fitted, worth: Decimal) -> Size:
+    """Make a size as small as the gate held it down to, with the gate's rules among its caps.
+
+    Args:
+        made: Before the gate.
+        cut: What the gate made of it.
+        worth: Of a unit of the price, of one base unit or contract [valuation currency].
+    """
+    amount = cut.placing.order.amount
+    notional = round(amount * made.price * worth, 8)
+    caps = [cap for cap in made.caps if cap.name not in cut.rules]
+    caps += [Cap(name=name, notional=notional) for name in cut.rules]
+    return replace(made, amount=amount, notional=notional, caps=tuple(caps))
 
 
 def combined_row(said: Combined, price: Decimal | None, now: int) -> Fields:

@@ -8,7 +8,7 @@ from pydantic import Field
 from realtime.bots import optimize, series
 from realtime.bots.backtest import Path
 from realtime.bots.jobs import Bars, Jobs, Row, Search, Spec, allowed
-from realtime.bots.loading import Strategies
+from realtime.bots.loading import Strategies, placed
 from realtime.bots.optimize import Range
 from realtime.bots.strategies.filters import Filters
 from realtime.commands import naming
@@ -209,7 +209,12 @@ class Backtests:
     async def run(self, call: Call[RunParams]) -> Answer:
         """Queue a backtest."""
         params = call.params
-        read = self._strategies.parameters(params.strategy, params.parameters)
+        try:
+            read = self._strategies.parameters(params.strategy, params.parameters)
+        except Refused as refused:
+            if refused.code is Code.NOT_FOUND:
+                raise
+            raise placed(refused, "parameters") from None
         return await self._start(call, self._spec(params, read.model_dump(mode="json"), None))
 
     async def optimize(self, call: Call[OptimizeParams]) -> Answer:

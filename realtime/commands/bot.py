@@ -208,6 +208,8 @@ class Bots:
     async def validate(self, call: Call[ValidateParams]) -> Answer:
         """Judge what a bot is told, without changing anything."""
         params = call.params
+        if params.config is None:
+            self._bots.get(params.bot_id)
         checks: list[Fields] = []
         errors: list[str] = []
         warnings: list[str] = []

@@ -225,6 +225,8 @@ class Odds:
         entry = self._entry(market, params.entry)
         method = params.method or engine.limits.sizing_method
         stop, target = params.stop, params.target
+        _check_side("stop", stop, params.side is Side.SELL, params.side, entry)
+        _check_side("target", target, params.side is Side.BUY, params.side, entry)
         if (stop is None or target is None) and method in {"fixed_fractional", "min", "kelly"}:
             made = await self._levels(market, params.side, entry, backing, None, params.timeframe)
             stop, target = stop or made[0].price, target or made[1].price
@@ -402,19 +404,31 @@ def yearly(moves: Drift | None, timeframe: str) -> float | None:
     return float(moves.sigma * (YEAR_NS / TIMEFRAMES[timeframe]) ** 0.5)
 
 
+def _check_side(
+    field: str,
+    price: Decimal | None,
+    above: bool,  # noqa: FBT001 - it is what is checked
+    side: Side,
+    entry: Decimal,
+) -> None:
+    """Refuse a price that is not on its side of the entry.
+
+    Raises:
+        Refused: `invalid`, naming the field.
+    """
+    if price is not None and (price == entry or (price > entry) is not above):
+        where = "above" if above else "below"
+        raise invalid(field, f"of a {side} must be {where} the entry {rows.money(entry)}")
+
+
 def _check_sides(side: Side, entry: Decimal, stop: Decimal, target: Decimal) -> None:
     """Refuse a stop and target that belong to the other side.
 
     Raises:
         Refused: `invalid`, naming the field.
     """
-    long = side is Side.BUY
-    if stop == entry or (stop < entry) is not long:
-        where = "below" if long else "above"
-        raise invalid("stop_loss", f"of a {side} must be {where} the entry {rows.money(entry)}")
-    if target == entry or (target > entry) is not long:
-        where = "above" if long else "below"
-        raise invalid("take_profit", f"of a {side} must be {where} the entry {rows.money(entry)}")
+    _check_side("stop_loss", stop, side is Side.SELL, side, entry)
+    _check_side("take_profit", target, side is Side.BUY, side, entry)
 
 
 def followed(

@@ -10,18 +10,23 @@ from pydantic import Field
 
 from realtime.commands import naming
 from realtime.commands.market import Timeframe
+from realtime.commands.order import Orders
 from realtime.commands.params import Instant, Params, Positive, Symbol
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.config.book import ConfigBook
 from realtime.desk.desk import Desk
+from realtime.desk.fit import wish_of
+from realtime.desk.trading import Placing, Trading
 from realtime.desk.weights import effective
 from realtime.engine import allocation, performance, rows
 from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.market import down, plain, text
 from realtime.engine.performance import Figure, Flow, Sample
+from realtime.engine.rules import CODES
 from realtime.model.account import Marked
 from realtime.model.errors import Code, Refused, invalid
 from realtime.model.market import MONEY, MS, SECOND, ZERO, Bar, Market
+from realtime.model.orders import OrderType, Role, Side
 from realtime.store.rows import Entry
 from realtime.venues.base import Venue
 
@@ -194,8 +199,10 @@ def affordable(
 class Portfolios:
     """The handlers."""
 
-    def __init__(self, desk: Desk, source: Venue, book: ConfigBook) -> None:
+    def __init__(self, desk: Desk, trading: Trading, source: Venue, book: ConfigBook) -> None:
         self._desk = desk
+        self._trading = trading
+        self._orders = Orders(desk, trading)
         self._source = source
         self._book = book
 
@@ -408,12 +415,11 @@ class Portfolios:
     # -- one trade -------------------------------------------------------------------------------
 
     def validate_trade(self, call: Call[TradeParams]) -> Answer:
-        """Say whether balances and book allow a trade at the market."""
+        """Say whether balances and book allow a trade at the market; of a derivative, whether the gate does."""
         params, engine = call.params, self._desk.engine
         market = naming.market_of(engine.markets, params.symbol)
         if market.contract:
-            message = f"{market.symbol} is a derivative; risk.validate_order judges its margin"
-            raise Refused(Code.NOT_SUPPORTED, message, {"symbol": market.symbol})
+            return Answer(result=self._validate_contract(call, market))
         buying = params.trade_type == "buy"
         currency = market.quote if buying else market.base
         available = engine.free(currency) or ZERO
@@ -427,15 +433,16 @@ class Portfolios:
         if buying and book is not None:
             needed = required(book.asks, params.amount, market.taker)
             most = affordable(book.asks, available, market.taker, market.amount_step)
-        valid = needed is not None and needed <= available
+        off = self._off_the_market(call, market)
+        valid = needed is not None and needed <= available and off is None
         if needed is None:
             message = f"the order book has less than {plain(params.amount)} {market.base}"
-        elif valid:
-            message = "the balance allows it"
-        else:
+        elif needed > available:
             message = (
                 f"needs {plain(needed)} {currency}, {plain(available)} {currency} are available"
             )
+        else:
+            message = off or "the balance allows it"
         return Answer(
             result={
                 "is_valid": valid,
@@ -444,9 +451,65 @@ class Portfolios:
                 "required_balance": None if needed is None else plain(needed),
                 "currency": currency,
                 "max_trade_size": text(most, market.amount_step),
+                "reduce_only": False,
                 "ts": self._desk.now() // MS,
             }
         )
+
+    def _off_the_market(self, call: Call[TradeParams], market: Market) -> str | None:
+        """Say by which of the market's own rules, its grid and its bounds, the gate would refuse; None when by none."""
+        draft = self._draft(call, market, Side(call.params.trade_type), closing=False)
+        rules = self._orders.judged(draft)["rules"]
+        assert isinstance(rules, list)
+        broken = (
+            r["message"] for r in rules if not r["ok"] and CODES.get(r["rule"]) is Code.INVALID
+        )
+        return next(broken, None)
+
+    def _validate_contract(self, call: Call[TradeParams], market: Market) -> Fields:
+        """Ask the gate about a trade in a derivative: an exit where it fits into the position, else an entry."""
+        params, engine, now = call.params, self._desk.engine, self._desk.now()
+        side = Side(params.trade_type)
+        position = engine.positions.get(market.symbol)
+        held = ZERO if position is None else position.amount
+        opposite = max(held if side is Side.SELL else -held, ZERO)
+        entry = self._draft(call, market, side, closing=False)
+        leave = self._draft(call, market, side, closing=True)
+        closing = params.amount <= opposite
+        shown = self._orders.judged(leave if closing else entry)
+        most = engine.largest(wish_of(entry, now))
+        if opposite:
+            most = max(most, engine.largest(wish_of(leave, now)))
+        rules = shown["rules"]
+        assert isinstance(rules, list)
+        needed = next(rule["value"] for rule in rules if rule["rule"] == "insufficient_funds")
+        return {
+            "is_valid": shown["valid"],
+            "message": shown["message"] or "the gate passes it",
+            "available_balance": plain(engine.free(market.cash) or ZERO),
+            "required_balance": "0" if closing else needed,
+            "currency": market.cash,
+            "max_trade_size": text(most, market.amount_step),
+            "reduce_only": closing,
+            "ts": now // MS,
+        }
+
+    def _draft(
+        self, call: Call[TradeParams], market: Market, side: Side, *, closing: bool
+    ) -> Placing:
+        """Draft the trade as an order at the market."""
+        who = naming.who_of(call)
+        fields: Fields = {
+            "symbol": market.symbol,
+            "type": OrderType.MARKET,
+            "side": side,
+            "amount": call.params.amount,
+            "reduce_only": closing,
+            "role": Role.EXIT if closing else Role.ENTRY,
+            "position_type": "swap" if market.contract else "spot",
+        }
+        order = self._trading.draft(who=who, client_order_id=None, fields=fields)
+        return Placing(order=order, who=who)
 
 
 def nothing_spread(reason: str) -> Fields:
@@ -481,9 +544,9 @@ def risk_summary(desk: Desk) -> Fields:
     }
 
 
-def ops(desk: Desk, source: Venue, book: ConfigBook) -> list[Op]:
+def ops(desk: Desk, trading: Trading, source: Venue, book: ConfigBook) -> list[Op]:
     """Make the rows of the table."""
-    portfolios = Portfolios(desk, source, book)
+    portfolios = Portfolios(desk, trading, source, book)
     return [
         Op(
             name="portfolio.status",

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from realtime.bots.loading import Strategies
+from realtime.bots.loading import Strategies, placed
 from realtime.bots.minds import Mind, StrategyFailed, filters_of
 from realtime.bots.strangers import STRANGERS
 from realtime.bots.strategy import Strategy
@@ -185,7 +185,7 @@ class StrategyOps:
                 made[name] = self._strategies.make(name, base | dict(own), filters)
             except Refused as refused:
                 if asked is not None:
-                    raise _placed(refused, f"strategies.{name}") from None
+                    raise placed(refused, f"strategies.{name}") from None
                 failed[name] = refused.message
         return made, failed
 
@@ -348,17 +348,6 @@ def combined_row(combined: Combined) -> Fields:
             "reason": combined.reason,
         },
     }
-
-
-def _placed(refused: Refused, at: str) -> Refused:
-    """Name the place of what was wrong among the arguments."""
-    details = dict(refused.details or {})
-    fields = details.get("fields")
-    if isinstance(fields, list):
-        details["fields"] = [f | {"field": f"{at}.{f['field']}"} for f in fields]
-    else:
-        details["field"] = at
-    return Refused(refused.code, refused.message, details)
 
 
 def ops(desk: Desk, book: ConfigBook, strategies: Strategies, bars: Bars) -> list[Op]:

@@ -11,8 +11,9 @@ may not use.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
+from operator import attrgetter
 from typing import Final, Protocol, assert_never
 
 from realtime.desk import codec
@@ -74,6 +75,13 @@ ROOM: Final = 10_000
 """Rows that may wait for the journal before wishes are refused; facts may use more."""
 
 SETTLE_S: Final = 10.0
+
+NAMING: Final = ("order_id", "exchange_order_id", "position_id", "venue")
+NAMES: Final[Mapping[type, Sequence[str]]] = {
+    kind: tuple(name for name in NAMING if name in {field.name for field in fields(kind)})
+    for kind in codec.KINDS.values()
+}
+"""Fields of each kind of facts that name what it is about, the best first."""
 
 ACCOUNT: Final = (Record, OrderChanged, FillBooked, PositionChanged, BalanceChanged)
 """Effects that are written and shown, and ask for nothing else."""
@@ -212,15 +220,18 @@ class Desk:
         rows = {event.exchange_order_id: event for event in events if isinstance(event, OrderSeen)}
         if not rows:
             return events
+        return [
+            event
+            for event in events
+            if not isinstance(event, OrderSeen)
+            or event.status is not Status.OPEN
+            or not self._outranked(event, rows[event.exchange_order_id])
+        ]
 
-        def outranked(event: Event) -> bool:
-            if not isinstance(event, OrderSeen) or event.status is not Status.OPEN:
-                return False
-            newest = rows[event.exchange_order_id]
-            known = self.engine.orders.find(event) is not None
-            return newest is not event and newest.asof >= event.asof and known
-
-        return [event for event in events if not outranked(event)]
+    def _outranked(self, row: OrderSeen, newest: OrderSeen) -> bool:
+        """Whether a row of a known order is older than the newest row of the same message."""
+        older = newest is not row and newest.asof >= row.asof
+        return older and self.engine.orders.find(row) is not None
 
     def check_room(self) -> None:
         """Refuse what would need the journal while it cannot take it.
@@ -675,30 +686,31 @@ class Desk:
             )
 
 
+ABOUT: Final[Mapping[type, Callable[[object], object]]] = {
+    OrderChanged: attrgetter("order.id"),
+    PositionChanged: attrgetter("position.symbol"),
+    BalanceChanged: attrgetter("balance.id"),
+    FillBooked: attrgetter("fill.symbol", "fill.id"),
+}
+"""What an effect tells the newest of."""
+
+
 def newest(effects: Iterable[Effect]) -> list[Effect]:
     """Keep every fill, and of each order, position and balance the last word."""
-    kept: dict[tuple[type, str], Effect] = {}
+    kept: dict[tuple[type, object], Effect] = {}
     for effect in effects:
-        match effect:
-            case OrderChanged(order=order):
-                key = order.id
-            case PositionChanged(position=position):
-                key = position.symbol
-            case BalanceChanged(balance=balance):
-                key = balance.id
-            case FillBooked(fill=fill):
-                key = f"{fill.symbol} {fill.id}"
-            case _:
-                continue
-        kept.pop((type(effect), key), None)
-        kept[type(effect), key] = effect
+        about = ABOUT.get(type(effect))
+        if about is not None:
+            key = type(effect), about(effect)
+            kept.pop(key, None)
+            kept[key] = effect
     return list(kept.values())
 
 
 def key_of(fact: Fact) -> str:
     """Name what a fact is about: its order, else its symbol, currency or scope."""
-    for name in ("order_id", "exchange_order_id", "position_id", "venue"):
-        found = getattr(fact, name, None)
+    for name in NAMES[type(fact)]:
+        found = getattr(fact, name)
         if isinstance(found, str):
             return found
     order = getattr(fact, "order", None)

@@ -138,7 +138,7 @@ class Gate:
         fact: Fact
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
-                async with self._lanes.turn(lane_of(order)):
+                async with self._lanes.turn(lane_of(order)) as waited:
                     leaves = not self._guarded
                     self._post(Release(order_id=order.id, leaves=leaves, ts=self._now()))
                     if not self._tally.call(order.id):
@@ -147,7 +147,8 @@ class Gate:
                     called = True
                     if leaves:
                         self._hand(order)
-                    deadline.reschedule(self._loop.time() + self._timeout_s)
+                    if waited:
+                        deadline.reschedule(self._loop.time() + self._timeout_s)
                     ack = await self._venue.submit(approved)
         except Refused as refused:
             fact = self._withheld(order, refused.code, refused.message)
@@ -203,10 +204,11 @@ class Gate:
         fact: Fact
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
-                async with self._lanes.turn(lane_of(order)):
+                async with self._lanes.turn(lane_of(order)) as waited:
                     self._post(ReleaseAmend(approved=approved, ts=self._now()))
                     released = True
-                    deadline.reschedule(self._loop.time() + self._timeout_s)
+                    if waited:
+                        deadline.reschedule(self._loop.time() + self._timeout_s)
                     ack = await self._venue.amend(approved)
         except (Refused, VenueRejected) as refused:
             fact = self._amend_refused(order, refused.code, refused.message, sent=released)

@@ -49,9 +49,9 @@ class Turn:
         self._lanes = lanes
         self._lane = lane
 
-    async def __aenter__(self) -> None:
-        """Wait for it."""
-        await self._lanes.enter(self._lane)
+    async def __aenter__(self) -> bool:
+        """Wait for it; tells whether that took any time."""
+        return await self._lanes.enter(self._lane)
 
     async def __aexit__(self, *_: object) -> None:
         """Give it back."""
@@ -84,12 +84,13 @@ class Lanes:
         """Wait for a turn and hold it: `async with lanes.turn(lane)`."""
         return Turn(self, lane)
 
-    async def enter(self, lane: Lane) -> None:
-        """Wait for a turn; `leave` must follow."""
-        if not self._free(lane) or any(self._waiting[higher] for higher in range(lane + 1)):
-            await self._queue(lane)
-        else:
+    async def enter(self, lane: Lane) -> bool:
+        """Wait for a turn; `leave` must follow. Tells whether it did not come at once."""
+        if self._free(lane) and not (self._queued and any(self._waiting[: lane + 1])):
             self._take()
+            return False
+        await self._queue(lane)
+        return True
 
     def leave(self) -> None:
         """Give a turn back."""

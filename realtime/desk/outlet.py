@@ -2,7 +2,7 @@
 
 Rules of this file: (1) rows are made here, by `engine/rows.py`, and nowhere else; (2) rows of facts carry what is
 committed, also when they are published again because a price moved; (3) market data costs one call and no row until
-somebody reads it; (4) what one commit made durable is noted row by row and shown once: of an order, a position or a
+somebody reads it, and so does what changes often and is soon superseded: working orders, positions, balances; (4) what one commit made durable is noted row by row and shown once: of an order, a position or a
 balance the newest row.
 """
 
@@ -18,6 +18,7 @@ from realtime.engine import rows
 from realtime.engine.engine import Engine
 from realtime.hub.channels import TOPICS, WHOLE
 from realtime.hub.hub import Hub
+from realtime.hub.rows import Make
 from realtime.model.account import Balance, Position
 from realtime.model.events import BookChanged, Effect, FillBooked, OrderChanged
 from realtime.model.market import MS, SECOND, Market, Stale, Ticker, Trade
@@ -77,7 +78,9 @@ class Outlet:
         self._canceling = False
         self._level: str | None = None
         self._looked = 0
+        # Rows that were made for the journal and are about to be shown.
         self._made: dict[str, tuple[Order, Mapping[str, object]]] = {}
+        self._made_fills: dict[str, tuple[Fill, Mapping[str, object]]] = {}
         # What is noted and not shown yet; empty between two steps of the loop.
         self._new_orders: dict[str, Order] = {}
         self._new_fills: list[Fill] = []
@@ -162,9 +165,10 @@ class Outlet:
                 case OrderChanged(order=order) if order.status.ended:
                     made.append(self.order_projection(order))
                 case FillBooked(fill=fill):
-                    body = dumps(rows.fill_row(fill, self._market(fill.symbol), self._mode))
+                    row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
+                    self._made_fills[fill.id] = (fill, row)
                     cols = {"symbol": fill.symbol, "order_id": fill.order_id}
-                    made.append(Projection("fills", fill.id, fill.ts, cols, body))
+                    made.append(Projection("fills", fill.id, fill.ts, cols, dumps(row)))
                 case _:
                     pass
         return made
@@ -215,8 +219,7 @@ class Outlet:
         if self._new_fills:
             fills, self._new_fills = self._new_fills, []
             for fill in fills:
-                row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
-                self._hub.append(self._channels["fills"], row, asof=fill.ts // MS)
+                self._hub.append(self._channels["fills"], self._fill_row(fill), asof=fill.ts // MS)
             self._at = None
         if self._new_positions:
             positions, self._new_positions = self._new_positions, {}
@@ -225,20 +228,33 @@ class Outlet:
         if self._new_balances:
             balances, self._new_balances = self._new_balances, {}
             self._balances |= balances
-            self._table("balances", [self.balance_row(held) for held in balances.values()])
+            self._table("balances", self._balance_rows(balances.values()))
+
+    def _fill_row(self, fill: Fill) -> Mapping[str, object]:
+        """Make the row of a fill, or give the one that was made for the journal a moment ago."""
+        made = self._made_fills.pop(fill.id, None)
+        if made is not None and made[0] is fill:
+            return made[1]
+        return rows.fill_row(fill, self._market(fill.symbol), self._mode)
 
     def _show_orders(self, orders: Collection[Order]) -> None:
-        asof = max(order.updated_ts for order in orders) // MS
-        self._table("orders", [self.order_row(order) for order in orders], asof=asof)
+        ended: list[Mapping[str, object]] = []
+        working: dict[str, Make] = {}
         for order in orders:
+            if order.status.ended:
+                # Made for the journal; of those that may pile up none is left for the first who reads.
+                ended.append(self.order_row(order))
+                self._ended.append((order.updated_ts + SHOWN_NS, order.id))
+            else:
+                working[order.id] = partial(self.order_row, order)
             made = self._made.get(order.id)
             if made is not None and made[0] is order:
                 del self._made[order.id]
-            if order.status.ended:
-                self._ended.append((order.updated_ts + SHOWN_NS, order.id))
+        asof = max([order.updated_ts for order in orders]) // MS
+        self._table("orders", working, rows=ended, asof=asof)
 
     def _show_positions(self, positions: Iterable[Position]) -> None:
-        held: list[Mapping[str, object]] = []
+        held: dict[str, Make] = {}
         gone: list[str] = []
         for position in positions:
             symbol = position.symbol
@@ -247,20 +263,25 @@ class Outlet:
                 gone.append(old.id)
             if position.amount:
                 self._positions[symbol] = position
-                held.append(self.position_row(position))
+                held[position.id] = partial(self.position_row, position)
             elif old is not None:
                 del self._positions[symbol]
         if held or gone:
-            self._table("positions", held, gone)
+            self._table("positions", held, gone=gone)
+
+    def _balance_rows(self, balances: Iterable[Balance]) -> Mapping[str, Make]:
+        return {held.id: partial(self.balance_row, held) for held in balances}
 
     def _table(
         self,
         name: str,
-        changed: Sequence[Mapping[str, object]],
+        later: Mapping[str, Make],
+        *,
+        rows: Sequence[Mapping[str, object]] = (),
         gone: Sequence[str] = (),
         asof: int | None = None,
     ) -> None:
-        self._hub.table(self._channels[name], rows=changed, gone=gone, asof=asof)
+        self._hub.table(self._channels[name], rows=rows, later=later, gone=gone, asof=asof)
         self._at = None
 
     def _look(self) -> None:
@@ -340,11 +361,11 @@ class Outlet:
 
     def quarter(self) -> None:
         """Publish positions whose price moved; called four times a second."""
-        moved = [
-            self.position_row(position)
+        moved: dict[str, Make] = {
+            position.id: partial(self.position_row, position)
             for symbol, position in self._positions.items()
             if symbol in self._moved
-        ]
+        }
         if self._moved:
             self._moved.clear()
             self._priced = True
@@ -362,12 +383,11 @@ class Outlet:
             if order is None or (order.status.ended and order.updated_ts + SHOWN_NS <= now):
                 gone.append(order_id)
         if gone:
-            self._table("orders", (), gone)
+            self._table("orders", {}, gone=gone)
         if self._priced:
             self._priced = False
-            valued = [self.balance_row(balance) for balance in self._balances.values()]
-            if valued:
-                self._table("balances", valued)
+            if self._balances:
+                self._table("balances", self._balance_rows(self._balances.values()))
         self._hub.value(self._channels["risk"], self.risk_row)
         self._hub.value(self._channels["portfolio"], self.portfolio_row)
         if self.charts is not None:

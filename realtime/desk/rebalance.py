@@ -3,7 +3,8 @@
 Rules of this file: (1) an order of a plan is one of everybody's: it goes through the one way in and the same gate;
 (2) its client's id is made of the plan's id and the row's number, so sending it again sends nothing new; (3) a row
 is on its way to the disk before its order is; (4) sells come first, and where one of them did not sell all it
-should, nothing is bought: what was to pay for it is not there; (5) a plan that was cut off goes on while it is
+should, nothing is bought: what was to pay for it is not there; (5) a buy is cut to what the gate passes, when it is
+planned and again when it is sent, for prices have moved; (6) a plan that was cut off goes on while it is
 young, else it ends and says what it did not do.
 """
 
@@ -19,12 +20,13 @@ import orjson
 from realtime.desk.codec import dumps
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
+from realtime.desk.fit import SIZES, fit
 from realtime.desk.trading import Placing, Trading
 from realtime.engine.allocation import Change, Holding
 from realtime.engine.engine import Engine
 from realtime.engine.market import plain, text
 from realtime.model.errors import Code, Refused
-from realtime.model.events import Place, Who
+from realtime.model.events import Who
 from realtime.model.market import MONEY, MS, SECOND, ZERO
 from realtime.model.orders import Order, OrderType, Role, Side, Status
 from realtime.store.rows import Projection
@@ -62,7 +64,7 @@ class Row:
 
     Attributes:
         change: As planned.
-        amount: To be sent, unsigned [base, contracts]; what the account could not pay for is cut off.
+        amount: To be sent, unsigned [base, contracts]; what the gate would not have passed is cut off.
         status: `hold`, `waiting`, `refused`, `skipped`, or that of its order.
         filled: [base, contracts]; average: [quote], None while nothing has filled.
         code: Of a refusal; note: why it was refused, skipped or cut.
@@ -224,6 +226,18 @@ class Plans:
         plan = self._plans.get(plan_id)
         return None if plan is None else self._looked(plan)
 
+    def fitted(self, plan: Plan) -> Plan:
+        """Cut the buys of a new plan to what the gate passes of each; what sells before them frees is not there yet."""
+        return replace(plan, rows=tuple(self._fitted(plan, row) for row in plan.rows))
+
+    def _fitted(self, plan: Plan, row: Row) -> Row:
+        if row.change.action != "buy":
+            return row
+        cut = fit(self._desk.engine, self._placing(plan, row), self._desk.now(), SIZES)
+        if not cut.rules:
+            return row
+        return self._cut(row, cut.placing.order.amount, cut.rules, planned=True)
+
     def begin(self, plan: Plan) -> Plan:
         """Write a plan down and begin to carry it out; it is on its way when this returns.
 
@@ -322,6 +336,20 @@ class Plans:
                 return
 
     def _place(self, plan: Plan, number: int, row: Row) -> None:
+        placing = self._placing(plan, row)
+        if row.change.action == "buy":
+            cut = fit(self._desk.engine, placing, self._desk.now())
+            placing = cut.placing
+            if cut.rules:
+                self._put(plan.id, number, self._cut(row, placing.order.amount, cut.rules))
+        self._trading.place(placing, _nothing, _nothing)
+
+    def _placing(self, plan: Plan, row: Row) -> Placing:
+        """Make the draft of a row.
+
+        Raises:
+            Refused: `not_found`, when the market is gone.
+        """
         change = row.change
         market = self._desk.engine.markets.get(change.symbol)
         if market is None:
@@ -342,34 +370,22 @@ class Plans:
         order = self._trading.draft(
             who=plan.who, client_order_id=row.client_order_id, fields=fields
         )
-        placing = Placing(
+        return Placing(
             order=order,
             who=plan.who,
-            content={"plan": plan.id, "row": str(number)},
+            # The number of the row: it ends the client's id of its order.
+            content={"plan": plan.id, "row": str(row.client_order_id).rpartition("-")[2]},
             allow_duplicate=True,
         )
-        if side is Side.BUY:
-            placing = self._affordable(plan.id, number, row, placing)
-        self._trading.place(placing, _nothing, _nothing)
 
-    def _affordable(self, plan_id: str, number: int, row: Row, placing: Placing) -> Placing:
-        """Cut a buy down to what the account can pay: prices and fees have moved since it was planned."""
-        engine = self._desk.engine
-        place = Place(
-            order=placing.order,
-            who=placing.who,
-            ts=self._desk.now(),
-            content=placing.content,
-            allow_duplicate=True,
-        )
-        shown = engine.preview(place)
-        most = shown.max_allowed_amount
-        if shown.failed != ("insufficient_funds",) or not 0 < most < row.amount:
-            return placing
-        step = engine.markets[row.change.symbol].amount_step
-        note = f"cut from {text(row.amount, step)} to {text(most, step)}: funds"
-        self._put(plan_id, number, replace(row, amount=most, note=note))
-        return replace(placing, order=replace(placing.order, amount=most))
+    def _cut(self, row: Row, most: Decimal, rules: Sequence[str], *, planned: bool = False) -> Row:
+        """Make a row smaller and say by how much and why; one that is only planned tells the smaller amount and its fee."""
+        step = self._desk.engine.markets[row.change.symbol].amount_step
+        note = f"cut from {text(row.amount, step)} to {text(most, step)}: {', '.join(rules)}"
+        change = row.change
+        if planned:
+            change = replace(change, amount=most, fee=change.fee * most / row.amount)
+        return replace(row, change=change, amount=most, note=note)
 
     def _refused(self, plan_id: str, number: int, refused: Refused) -> None:
         row = self._plans[plan_id].rows[number]

@@ -7,7 +7,7 @@ look-ups and ends nothing; (4) whether a difference counts is the engine's to ju
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -18,6 +18,7 @@ from realtime.model.errors import Refused, VenueRejected, VenueUnknown
 from realtime.model.events import (
     Absent,
     BalanceSeen,
+    Filled,
     OrderSeen,
     PositionSeen,
     Ready,
@@ -243,7 +244,7 @@ class Reconciler:
             fills = await self._asking(self._venue.fills(oldest - INTENT), "missing fills")
             if isinstance(fills, Nothing):
                 return
-            for fill in fills:
+            for fill in self._unbooked(fills):
                 self._desk.post(fill)
             for order_id in due:
                 if order_id in self._desk.engine.orders.gaps:
@@ -375,7 +376,7 @@ class Reconciler:
         if isinstance(fills, Nothing) or isinstance(rows, Nothing):
             return False
         engine = self._desk.engine
-        rows, fills = match(engine.orders, rows, fills, self._desk.now())
+        rows, fills = match(engine.orders, rows, self._unbooked(fills), self._desk.now())
         for fill in fills:
             self._desk.post(fill)
         listed: set[str] = set()
@@ -393,6 +394,11 @@ class Reconciler:
             elif self._doubtful(order) and order.exchange_order_id is None:
                 continue  # its own look-ups decide
         return True
+
+    def _unbooked(self, fills: Iterable[Filled]) -> list[Filled]:
+        """Leave out what is booked already: of the fills of an hour nearly all, and no order waits while they are read."""
+        seen = self._desk.engine.orders.seen
+        return [fill for fill in fills if not seen(fill.symbol, fill.trade_id)]
 
     def _known_until(self) -> int:
         return max(self._desk.engine.last_fill_ts, OVERLAP)

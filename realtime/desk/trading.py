@@ -119,7 +119,12 @@ class Trading:
     # -- one order -------------------------------------------------------------------------------
 
     def draft(
-        self, *, who: Who, client_order_id: str | None, fields: Mapping[str, object]
+        self,
+        *,
+        who: Who,
+        client_order_id: str | None,
+        fields: Mapping[str, object],
+        order_id: str = "",
     ) -> Order:
         """Make an order as it would be placed now.
 
@@ -127,11 +132,12 @@ class Trading:
             who: Its owner.
             client_order_id: The client's; None makes one.
             fields: Everything else of `Order`.
+            order_id: Ours, see `Desk.order_id`; without one it is given when the order is placed.
         """
         now = self._desk.now()
         coid = client_order_id or self._new_client_order_id()
         made: dict[str, object] = {
-            "id": "",
+            "id": order_id,
             "client_order_id": coid,
             "venue_client_id": venue_client_id(self.venue, coid),
             "venue": self.venue,
@@ -180,7 +186,9 @@ class Trading:
     ) -> "asyncio.Future[T] | T":
         """Place as `place` does, also while stopping: for flattening."""
         desk = self._desk
-        order = evolve(placing.order, id=desk.order_id())
+        order = placing.order
+        if not order.id:
+            order = evolve(order, id=desk.order_id())
         effects = desk.post(
             Place(
                 order=order,

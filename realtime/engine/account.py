@@ -157,10 +157,8 @@ class Account:
 
     def held(self, symbol: str) -> bool:
         """Whether a position is large enough to trade."""
-        market = self._markets.get(symbol)
-        lot = market.amount_step if market is not None else ZERO
-        amount = abs(self.amount(symbol))
-        return bool(amount) and amount >= lot
+        amount, market = abs(self.amount(symbol)), self._markets.get(symbol)
+        return amount > 0 and (market is None or amount >= market.amount_step)
 
     def available(self, currency: str) -> Decimal | None:
         """What the venue says is free, over all wallets; None before it said anything."""

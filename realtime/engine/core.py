@@ -92,6 +92,8 @@ class Core(ABC):
         new = self.state.orders.put(old, booked, updated_ts=max(ts, old.updated_ts), **changes)
         out.append(OrderChanged(new))
         self.settle(old, new, evidence, out)
+        if new.exchange_order_id is not None or status.ended:
+            self.state.reservations.tell(new.id)
         if status.ended:
             self.state.released.discard(new.id)
             self.state.privileged.discard(new.id)

@@ -20,7 +20,7 @@ from realtime.engine.apply import Applier
 from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.orderbook import OrderBook
 from realtime.engine.orders import Ledger
-from realtime.engine.risk import preview
+from realtime.engine.risk import max_allowed, preview, refusing
 from realtime.engine.shares import Shares
 from realtime.engine.state import ALL, State
 from realtime.engine.watch import watch_price, watch_time
@@ -276,6 +276,16 @@ class Engine:
         """
         with localcontext(MONEY):
             return preview(self._state, place)
+
+    def refusing(self, place: Place) -> tuple[str, ...]:
+        """Names of the rules by which the gate would refuse this placement now; nothing changes."""
+        with localcontext(MONEY):
+            return refusing(self._state, place)
+
+    def largest(self, place: Place) -> Decimal:
+        """The largest amount on the grid that the gate would pass in this placement now; zero when it passes none."""
+        with localcontext(MONEY):
+            return max_allowed(self._state, place, self._state.markets[place.order.symbol])
 
     def repeated(self, place: Place) -> Order | None:
         """The order that this placement has made before; None when its id is new.

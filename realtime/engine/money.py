@@ -56,10 +56,9 @@ def balance(core: Core, fact: BalanceSeen, out: Out) -> None:
 def clear_reservations(core: Core, currency: str, ts: int) -> None:
     """The venue tells a balance after it told the order: from now on its word includes it."""
     state = core.state
-    for order_id in tuple(state.reservations.orders.get(currency, ())):
+    for order_id in tuple(state.reservations.known.get(currency, ())):
         order = core.order(order_id)
-        known = order.exchange_order_id is not None or order.status.ended
-        if known and order.amend_state is Asked.NONE and (not ts or ts >= order.created_ts):
+        if order.amend_state is Asked.NONE and (not ts or ts >= order.created_ts):
             state.reservations.release(order_id)
 
 

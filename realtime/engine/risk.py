@@ -408,6 +408,12 @@ def recommended(
     return stop.price, target.price
 
 
+def refusing(state: State, place: Place) -> tuple[str, ...]:
+    """Names of the rules by which `check` would refuse, in its order; none when it would pass."""
+    _, verdict = _judge(state, place, whole=False)
+    return tuple(result.rule for result in verdict.failed)
+
+
 def max_allowed(state: State, place: Place, market: Market) -> Decimal:
     """The largest amount on the grid that the gate would pass; zero when it would pass none.
 

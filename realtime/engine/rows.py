@@ -5,7 +5,7 @@ precision; (2) ratios and statistics are JSON numbers; (3) times are integer ms;
 None. Market data keeps the venue's strings (M6).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal, localcontext
 
 from realtime.engine.market import average_text, plain, shown, text
@@ -16,6 +16,8 @@ from realtime.model.risk import Halt, Preview, RiskView, RuleResult
 
 
 Row = dict[str, object]
+DIGITS = 26
+"""Digits that a rounded number has beside its first one; a context of the standard library takes one more."""
 
 
 def _plain(value: Decimal | None) -> str | None:
@@ -32,7 +34,15 @@ def _number(value: Decimal | None) -> float | None:
 
 def money(value: Decimal | None) -> str | None:
     """A figure that was computed: shown to 8 digits, without the noise of a division."""
-    return None if value is None else plain(round(value, 8))
+    return None if value is None else plain(rounded(value, 8))
+
+
+def rounded(value: Decimal, places: int) -> Decimal:
+    """Round to so many digits behind the point; left as it is where they do not fit into a number beside those before it.
+
+    An order of the largest amount at the largest price is refused by its cost, and that has 36 digits before the point.
+    """
+    return value if value.adjusted() + places > DIGITS else round(value, places)
 
 
 # --- orders and fills -------------------------------------------------------------------------
@@ -46,14 +56,6 @@ def average(order: Order, market: Market) -> str | None:
         return average_text(market.average(order.cost, order.filled), market.price_tick)
 
 
-def _fee(fees: Sequence[tuple[str, Decimal]]) -> Row | None:
-    """The fee of most orders is in one currency; of more, the first is named and all are in `fees`."""
-    if not fees:
-        return None
-    currency, cost = fees[0]
-    return {"cost": plain(cost), "currency": currency}
-
-
 def _trigger(trigger: Trigger | None, tick: Decimal) -> object:
     if trigger is None:
         return None
@@ -65,6 +67,7 @@ def _trigger(trigger: Trigger | None, tick: Decimal) -> object:
 def order_row(order: Order, market: Market, mode: str) -> Row:
     """A row of the channel `orders`."""
     tick, lot = market.price_tick, market.amount_step
+    fees = [{"cost": plain(cost), "currency": currency} for currency, cost in order.fees]
     with localcontext(MONEY):
         remaining = order.remaining
     return {
@@ -74,24 +77,25 @@ def order_row(order: Order, market: Market, mode: str) -> Row:
         "venue": order.venue,
         "mode": mode,
         "symbol": order.symbol,
-        "type": order.type.value,
-        "side": order.side.value,
+        "type": order.type,
+        "side": order.side,
         "amount": text(order.amount, lot),
         "cost_limit": _plain(order.cost_limit),
         "price": _text(order.price, tick),
         "stop_price": _text(order.stop_price, tick),
         "trailing_amount": _text(order.trailing_amount, tick),
         "trailing_rate": _plain(order.trailing_rate),
-        "trigger_by": order.trigger_by.value,
+        "trigger_by": order.trigger_by,
         "average": average(order, market),
         "filled": text(order.filled, lot),
         "remaining": text(remaining, lot),
         "cost": plain(order.cost),
-        "fee": _fee(order.fees),
-        "fees": [{"cost": plain(cost), "currency": currency} for currency, cost in order.fees],
-        "status": order.status.value,
-        "cancel_state": order.cancel_state.value,
-        "amend_state": order.amend_state.value,
+        # Most are in one currency; of more, the first is named.
+        "fee": fees[0] if fees else None,
+        "fees": fees,
+        "status": order.status,
+        "cancel_state": order.cancel_state,
+        "amend_state": order.amend_state,
         "code": None if order.code is None else order.code.value,
         "reason": order.reason,
         "time_in_force": _time_in_force(order),
@@ -105,7 +109,7 @@ def order_row(order: Order, market: Market, mode: str) -> Row:
         "trailing_stop": _plain(order.trailing_stop),
         "parent_id": order.parent_id,
         "oco_group": order.oco_group,
-        "role": order.role.value,
+        "role": order.role,
         "emulated": order.emulated,
         "external": order.external,
         "subject": order.subject,
@@ -121,7 +125,7 @@ def order_row(order: Order, market: Market, mode: str) -> Row:
 
 def _time_in_force(order: Order) -> str:
     resting = order.post_only and order.time_in_force is TimeInForce.GTC
-    return "PO" if resting else order.time_in_force.value
+    return "PO" if resting else order.time_in_force
 
 
 def summary(order: Order, market: Market, mode: str) -> Row:
@@ -129,7 +133,7 @@ def summary(order: Order, market: Market, mode: str) -> Row:
     return {
         "id": order.id,
         "client_order_id": order.client_order_id,
-        "status": order.status.value,
+        "status": order.status,
         "filled": text(order.filled, market.amount_step),
         "average": average(order, market),
         "mode": mode,
@@ -145,7 +149,7 @@ def fill_row(fill: Fill, market: Market, mode: str) -> Row:
         "venue": fill.venue,
         "mode": mode,
         "symbol": fill.symbol,
-        "side": fill.side.value,
+        "side": fill.side,
         "amount": text(fill.amount, market.amount_step),
         "price": text(fill.price, market.price_tick),
         "cost": plain(fill.cost),
@@ -377,7 +381,7 @@ def preview_row(preview: Preview, market: Market) -> Row:
             "cost": money(preview.cost),
             "fee": None
             if preview.fee is None
-            else {"cost": plain(round(preview.fee, 12)), "currency": preview.fee_currency},
+            else {"cost": plain(rounded(preview.fee, 12)), "currency": preview.fee_currency},
             "margin": money(preview.margin),
             "notional_after": money(preview.notional_after),
             "exposure_after": money(preview.exposure_after),

@@ -5,13 +5,14 @@ to the verdict, and nothing else happens; (3) `X` of the table is `exempt=case.e
 whose distance, pace and owner were judged with its parent, so G11 and G20 to G23 leave it alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import ROUND_FLOOR, Decimal
 
 from realtime.engine.account import STREAK_ENDS
 from realtime.engine.case import Case, Verdict
 from realtime.engine.combine import risk_score
 from realtime.engine.market import brief, down, nearest, on_grid, plain
+from realtime.engine.shape import NONE, further
 from realtime.engine.sizing import exact
 from realtime.engine.state import State
 from realtime.model.errors import Code
@@ -110,15 +111,7 @@ def grid(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 - 
     """G5."""
     order, market = case.order, case.market
     tick, lot = market.price_tick, market.amount_step
-    for name, price in (
-        ("price", order.price),
-        ("stop_price", order.stop_price),
-        ("trailing_amount", order.trailing_amount),
-        ("stop_loss", order.stop_loss.price if order.stop_loss else None),
-        ("stop_loss.limit", order.stop_loss.limit if order.stop_loss else None),
-        ("take_profit", order.take_profit.price if order.take_profit else None),
-        ("take_profit.limit", order.take_profit.limit if order.take_profit else None),
-    ):
+    for name, price in _prices(order):
         if price is not None and not on_grid(price, tick):
             near = " or ".join(nearest(price, tick))
             verdict.judge(
@@ -144,6 +137,22 @@ def grid(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 - 
         else f"amount {plain(order.amount)} {market.base} is off the step {plain(lot)}; "
         f"nearest: {' or '.join(nearest(order.amount, lot))}",
         "amount",
+    )
+
+
+def _prices(order: Order) -> Sequence[tuple[str, Decimal | None]]:
+    """Name the prices that an order may have; a plain market order has none."""
+    if further(order) == NONE:
+        return ()
+    stop, target = order.stop_loss, order.take_profit
+    return (
+        ("price", order.price),
+        ("stop_price", order.stop_price),
+        ("trailing_amount", order.trailing_amount),
+        ("stop_loss", stop.price if stop else None),
+        ("stop_loss.limit", stop.limit if stop else None),
+        ("take_profit", target.price if target else None),
+        ("take_profit.limit", target.limit if target else None),
     )
 
 

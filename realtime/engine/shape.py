@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from operator import attrgetter
+from typing import Final
 
 from realtime.model.errors import Code, Refused
 from realtime.model.market import Market
@@ -10,6 +12,13 @@ from realtime.model.orders import Order, OrderType, Role, Side, TimeInForce, Tri
 
 Fault = tuple[str, str]
 """Field and sentence."""
+
+FURTHER: Final = (
+    "price", "stop_price", "trailing_amount", "leverage", "stop_loss", "take_profit", "trailing_rate", "trailing_stop",
+)  # fmt: skip
+"""Fields with numbers that most orders have none of."""
+further = attrgetter(*FURTHER)
+NONE: Final = (None,) * len(FURTHER)
 
 
 def check_shape(order: Order, market: Market) -> None:
@@ -39,6 +48,8 @@ def _numbers(order: Order) -> Iterator[Fault]:
             yield "amount", f"must be above 0, was {order.amount}"
     elif not (order.cost_limit.is_finite() and order.cost_limit > 0):
         yield "cost", f"must be above 0, was {order.cost_limit}"
+    if further(order) == NONE:
+        return
     for name, value in (
         ("price", order.price),
         ("stop_price", order.stop_price),

@@ -55,11 +55,16 @@ class Reservations:
 
     Kept until the venue tells a balance after it told the order, or the order is proven not done:
     a fill alone does not end it, because the balance it was paid from may be older than the fill.
+
+    Attributes:
+        held: By order.
+        sums: By currency.
+        known: By currency, of `held` those orders that the venue has told: its next balance may show them.
     """
 
     held: dict[str, tuple[str, Decimal]] = field(default_factory=dict)
     sums: dict[str, Decimal] = field(default_factory=dict)
-    orders: dict[str, dict[str, None]] = field(default_factory=dict)
+    known: dict[str, dict[str, None]] = field(default_factory=dict)
 
     def hold(self, order_id: str, currency: str, amount: Decimal) -> None:
         """Reserve; a second call for the same order adds to it."""
@@ -67,15 +72,20 @@ class Reservations:
             return
         before = self.held.get(order_id, (currency, ZERO))[1]
         self.held[order_id] = (currency, before + amount)
-        self.orders.setdefault(currency, {})[order_id] = None
         self.sums[currency] = self.sums.get(currency, ZERO) + amount
+
+    def tell(self, order_id: str) -> None:
+        """Take note that the venue has told an order, or that it has ended."""
+        held = self.held.get(order_id)
+        if held is not None:
+            self.known.setdefault(held[0], {})[order_id] = None
 
     def release(self, order_id: str) -> None:
         """Give it back, or leave it to the venue's balance."""
         held = self.held.pop(order_id, None)
         if held is not None:
             currency, amount = held
-            del self.orders[currency][order_id]
+            self.known.get(currency, {}).pop(order_id, None)
             rest = self.sums[currency] - amount
             if rest:
                 self.sums[currency] = rest
@@ -217,7 +227,7 @@ class State:
         """Worst-case holding of a symbol [base, contracts], unsigned."""
         amount = self.account.amount(symbol)
         load = self.orders.loads.get(symbol)
-        if load is None:
+        if load is None or not (load.buys or load.sells):
             return abs(amount)
         return max(abs(amount + load.buys), abs(amount - load.sells))
 

@@ -140,11 +140,13 @@ def selections(topic: Topic, tags: Tags) -> Iterator[Options]:
 class JournalFeed(Viewed["JournalStream"]):
     """A journaled log: how many entries there ever were, by every selection, and the newest of them."""
 
-    __slots__ = ("_counts", "_open")
+    __slots__ = ("_counts", "_open", "_selections")
 
     def __init__(self, name: str, topic: Topic, board: Board) -> None:
         super().__init__(name, topic, board)
         self._counts: Counter[Options] = Counter()
+        # By tags, what `selections` gives: there are fewer of them than of what is counted.
+        self._selections: dict[Tags, tuple[Options, ...]] = {}
         self._open: dict[str, tuple[Tags, bytes]] = {}
 
     def put(self, entry: Data, asof: int | None) -> None:
@@ -153,7 +155,11 @@ class JournalFeed(Viewed["JournalStream"]):
         data = self.board.encode(entry)
         self.asof = asof if asof is not None else self.asof
         rest = tail(self.board.now(), asof, b"[%b]" % data)
-        self._counts.update(selections(self.topic, tags))
+        chosen = self._selections.get(tags)
+        if chosen is None:
+            chosen = self._selections[tags] = tuple(selections(self.topic, tags))
+        for options in chosen:
+            self._counts[options] += 1
         self._note(entry, tags, data)
         for stream in self.streams:
             stream.take(rest, tags)

@@ -1,6 +1,13 @@
-"""Class `table`: rows with a key; an update has the rows that changed and the keys that went."""
+"""Class `table`: rows with a key; an update has the rows that changed and the keys that went.
 
-from collections.abc import Sequence
+Rules of this file:
+1 A row that is to be made later is made when somebody first reads it, and once; superseded unread it is never made.
+2 A message that nobody reads is counted and kept as what it tells; it is made for whoever resumes from before it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import orjson
 
@@ -9,6 +16,7 @@ from realtime.hub.stream import (
     Board,
     Data,
     Filter,
+    Message,
     Reason,
     RingStream,
     Tags,
@@ -18,12 +26,42 @@ from realtime.hub.stream import (
 from realtime.model.frozen import frozen
 
 
-@frozen
+Make = Callable[[], Data]
+"""Makes a row when somebody reads it."""
+NO_ROWS: Final[Mapping[str, Make]] = MappingProxyType({})
+
+
 class Row:
     """A row as everybody gets it."""
 
-    tags: Tags
-    data: bytes
+    __slots__ = ("_data", "_feed", "_make", "_tags")
+
+    def __init__(self, feed: "RowFeed", row: Data | Make) -> None:
+        self._feed = feed
+        self._make: Make | None = None
+        if callable(row):
+            self._make = row
+        else:
+            self._take(row)
+
+    @property
+    def tags(self) -> Tags:
+        """The fields by which filters choose."""
+        if self._make is not None:
+            self._take(self._make())
+        return self._tags
+
+    @property
+    def data(self) -> bytes:
+        """The row, encoded."""
+        if self._make is not None:
+            self._take(self._make())
+        return self._data
+
+    def _take(self, row: Data) -> None:
+        self._tags: Tags = self._feed.tags(row)
+        self._data = self._feed.board.encode(row)
+        self._make = None
 
 
 @frozen
@@ -33,6 +71,18 @@ class Change:
     key: str
     old: Row | None
     new: Row | None
+
+
+class Unread(Message):
+    """An update that nobody reads yet: what it tells, and its times [wire ms]; it has no body until it is made."""
+
+    __slots__ = ("asof", "changes", "ts")
+
+    def __init__(self, seq: int, changes: Sequence[Change], ts: int, asof: int | None) -> None:
+        super().__init__(seq, b"")
+        self.changes = changes
+        self.ts = ts
+        self.asof = asof
 
 
 class RowFeed(Viewed["RowStream"]):
@@ -45,16 +95,23 @@ class RowFeed(Viewed["RowStream"]):
         self.key = topic.row_key or "id"
         self.rows: dict[str, Row] = {}
 
-    def _row(self, row: Data) -> Row:
-        return Row(self.tags(row), self.board.encode(row))
+    def put(
+        self,
+        rows: Sequence[Data],
+        later: Mapping[str, Make],
+        gone: Sequence[str],
+        asof: int | None,
+    ) -> None:
+        """Set rows, and those that are made later by key, and delete keys.
 
-    def put(self, rows: Sequence[Data], gone: Sequence[str], asof: int | None) -> None:
-        """Set rows and delete keys; a key in both is deleted, an unknown one is left out."""
+        A key that is set and deleted is deleted, an unknown one is left out.
+        """
         self.asof = asof if asof is not None else self.asof
         changes = []
-        for key, row in {str(row[self.key]): row for row in rows}.items():
+        told: dict[str, Data | Make] = {str(row[self.key]): row for row in rows}
+        for key, row in (told | dict(later)).items():
             if key not in gone:
-                new = self._row(row)
+                new = Row(self, row)
                 changes.append(Change(key, self.rows.get(key), new))
                 self.rows[key] = new
         changes += [Change(key, self.rows.pop(key), None) for key in gone if key in self.rows]
@@ -65,7 +122,7 @@ class RowFeed(Viewed["RowStream"]):
     def replace(self, rows: Sequence[Data], asof: int | None, reason: Reason) -> None:
         """Start afresh from all rows: every stream publishes a snapshot."""
         self.asof = asof if asof is not None else self.asof
-        self.rows = {str(row[self.key]): self._row(row) for row in rows}
+        self.rows = {str(row[self.key]): Row(self, row) for row in rows}
         for stream in self.streams:
             stream.restart(reason)
 
@@ -79,15 +136,40 @@ class RowFeed(Viewed["RowStream"]):
 class RowStream(RingStream):
     """A table, or a part of it."""
 
-    __slots__ = ("_filter", "_table")
+    __slots__ = ("_filter", "_table", "_unread")
 
     def __init__(self, channel: Channel, feed: RowFeed, epoch: str) -> None:
         super().__init__(channel, feed, epoch, feed.board.sizes.table)
         self._table = feed
         self._filter = Filter(channel)
+        # Messages later than this are made; of those up to here some may not be.
+        self._unread = 0
 
     def take(self, changes: Sequence[Change]) -> None:
         """Publish those changes that concern this stream."""
+        ts, asof = self.board.now(), self.feed.asof
+        if not self.readers and self._filter.whole:
+            self.advance()
+            self.ring.append(Unread(self.seq, changes, ts, asof))
+            self._unread = self.seq
+        elif told := self._told(changes):
+            self.push(tail(ts, asof, told))
+
+    def owed(self, cursor: int, *, slow: bool) -> Sequence[Message]:
+        """Give the missed updates, or one snapshot if they are not held or if it is smaller."""
+        if cursor < self._unread and self.holds(cursor):
+            for message in self.ring:
+                if isinstance(message, Unread) and message.seq > cursor and not message.body:
+                    self._make(message)
+        return super().owed(cursor, slow=slow)
+
+    def _make(self, message: Unread) -> None:
+        rest = tail(message.ts, message.asof, self._told(message.changes))
+        made = self.update(message.seq, rest)
+        message.body, message.cut, message.changes = made.body, made.cut, ()
+
+    def _told(self, changes: Sequence[Change]) -> bytes:
+        """Encode what changes mean to this stream; empty where they mean nothing."""
         wanted = self._filter
         rows = []
         gone = []
@@ -96,10 +178,10 @@ class RowStream(RingStream):
                 rows.append(change.new.data)
             elif change.old is not None and wanted(change.old.tags):
                 gone.append(change.key)
-        if rows or gone:
-            data = b'{"set":[%b]' % b",".join(rows)
-            data += b',"del":%b}' % orjson.dumps(gone) if gone else b"}"
-            self.push(tail(self.board.now(), self.feed.asof, data))
+        if not rows and not gone:
+            return b""
+        data = b'{"set":[%b]' % b",".join(rows)
+        return data + (b',"del":%b}' % orjson.dumps(gone) if gone else b"}")
 
     def state(self) -> bytes:
         """Encode the `data` of a snapshot at `seq`."""

@@ -1,6 +1,6 @@
 """All feeds and streams: where what is published goes, and what exists because somebody reads it."""
 
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import assert_never
 
@@ -18,7 +18,7 @@ from realtime.hub.channels import (
     parse,
 )
 from realtime.hub.logs import JournalFeed, LogFeed, Old
-from realtime.hub.rows import RowFeed
+from realtime.hub.rows import NO_ROWS, Make, RowFeed
 from realtime.hub.stream import Board, Counts, Data, Reason, Sizes, Stream
 from realtime.hub.values import ValueFeed
 from realtime.model.errors import Code, Refused
@@ -193,6 +193,7 @@ class Sources:
         name: str,
         *,
         rows: Sequence[Data] = (),
+        later: Mapping[str, Make] = NO_ROWS,
         gone: Sequence[str] = (),
         asof: int | None = None,
     ) -> None:
@@ -201,10 +202,11 @@ class Sources:
         Args:
             name: Base name.
             rows: Whole rows; the table's key identifies them.
+            later: By key, functions that make rows, each called once when somebody reads it.
             gone: Keys; unknown ones are left out, and a key that is in both is gone.
             asof: Newest source time they reflect [wire ms].
         """
-        self._tables[name].put(rows, gone, asof)
+        self._tables[name].put(rows, later, gone, asof)
 
     def replace(
         self,

@@ -212,6 +212,11 @@ class Filter:
                 allowed.append((topic.filters.index(option.name), frozenset(values)))
         self._allowed = allowed
 
+    @property
+    def whole(self) -> bool:
+        """Whether everything belongs."""
+        return not self._allowed
+
     def __call__(self, tags: Tags) -> bool:
         """Tell whether a row or entry with these tags belongs."""
         return not self._allowed or all(tags[index] in values for index, values in self._allowed)

@@ -54,6 +54,9 @@ class Market:
         groups: Price steps offered to `orderbook?group=`, as strings.
         maintenance_margin: Share of notional, derivatives only.
         price_band: Venue's own band around its mark for limit and market prices, None = none.
+        contract: Whether this is a derivative, counted in contracts and settled in `settle`.
+        cash: The currency in which profit and fees of a derivative, or the cost of spot, are paid.
+        inverse: Whether profit of this derivative is paid in another currency than its price is in.
     """
 
     symbol: str
@@ -76,16 +79,16 @@ class Market:
     taker: Decimal = Decimal("0.001")
     price_band: Decimal | None = None
     groups: tuple[str, ...] = ()
+    contract: bool = field(init=False, repr=False, compare=False)
+    cash: str = field(init=False, repr=False, compare=False)
+    inverse: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def contract(self) -> bool:
-        """Whether this is a derivative, counted in contracts and settled in `settle`."""
-        return self.type != "spot"
-
-    @property
-    def inverse(self) -> bool:
-        """Whether profit of this derivative is paid in another currency than its price is in."""
-        return self.contract and self.cash != self.quote
+    def __post_init__(self) -> None:
+        """Work out what follows from the rest, once: an order asks for it eighty times."""
+        contract, cash = self.type != "spot", self.settle or self.quote
+        object.__setattr__(self, "contract", contract)
+        object.__setattr__(self, "cash", cash)
+        object.__setattr__(self, "inverse", contract and cash != self.quote)
 
     def value(self, price: Decimal) -> Decimal:
         """What one unit or contract counts for at a price [cash]; a change of it is profit.
@@ -99,11 +102,6 @@ class Market:
         """The price at which so much was traded for an (unsigned) cost [cash]."""
         whole = amount * self.contract_size
         return whole / cost if self.inverse and cost else cost / whole
-
-    @property
-    def cash(self) -> str:
-        """The currency in which profit and fees of a derivative, or the cost of spot, are paid."""
-        return self.settle or self.quote
 
 
 @frozen

@@ -434,7 +434,9 @@ class ChaosVenue:
             self._post(out)
 
     def _is_hidden(self, event: VenueEvent) -> bool:
-        if not isinstance(event, OrderSeen | Filled) or event.venue_client_id is None:
+        if not self._hidden or not isinstance(event, OrderSeen | Filled):
+            return False
+        if event.venue_client_id is None:
             return False
         return self._now() < self._hidden.get(event.venue_client_id, 0)
 

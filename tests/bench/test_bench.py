@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from realtime.bench.backtest import backtest, installed
 from realtime.bench.books import books
 from realtime.bench.build import NoCompilerError, compiled
 from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_jobs, w2_w3, w5
@@ -97,6 +98,19 @@ def test_a_start_on_a_small_past_is_measured() -> None:
     assert first.ours > 0
 
 
+def test_an_engine_that_is_not_installed_is_named_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("REALTIME_PEER", raising=False)
+    said: list[str] = []
+
+    found = installed(said.append)
+
+    missing = {"backtesting.py", "backtrader", "vectorbt"} - set(found)
+    assert {line.split(" is not compared: ")[0] for line in said} == missing
+    assert all("REALTIME_PEER names none" in line for line in said)
+
+
 # Full: `make bench`
 
 
@@ -122,6 +136,11 @@ def test_w2_and_w3_twenty_channels_and_stalled_readers() -> None:
 @pytest.mark.bench_full
 def test_w2_beside_backtests_and_an_optimisation() -> None:
     judge(w2_jobs)
+
+
+@pytest.mark.bench_full
+def test_backtests_beside_every_engine_that_is_installed() -> None:
+    judge(backtest)
 
 
 @pytest.mark.bench_full

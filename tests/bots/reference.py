@@ -1,11 +1,11 @@
 """The reference of the backtest's tests: series, a strategy, and what other engines make of them.
 
-Run as a script in an environment that has backtesting.py, it prints what stands in `PEER` and in the tables of
+Run as a script in an environment that has backtesting.py, it prints what stands in `PEER`, in `TURNS` and in the tables of
 trading document 8.3; the suite itself needs no other engine:
 
     python tests/bots/reference.py
 
-`PEER` was printed with backtesting.py 0.6.6.
+`PEER` and `TURNS` were printed with backtesting.py 0.6.6.
 """
 
 import importlib
@@ -79,22 +79,33 @@ class Means(Strategy):
         return -1.0 if before and not self.above else 0.0
 
 
+class Turns(Means):
+    """The same, and short where it no longer is above: always in the market, both ways."""
+
+    id: ClassVar[str] = "turns"
+
+
 SEEDS: Final = (1, 7, 42)
+NEAR: Final = (0.004, 0.006)
+WIDE: Final = (0.01, 0.015)
+"""Stop and target of `peer_turns`, from the entry's fill: so far that no entry of the series reaches one in its first bar."""
+
+
+def frame_of(series: Series) -> Any:
+    """Give bars as backtesting.py reads them."""
+    pd: Any = importlib.import_module("pandas")
+    columns = {
+        "Open": list(series.open),
+        "High": list(series.high),
+        "Low": list(series.low),
+        "Close": list(series.close),
+    }
+    return pd.DataFrame(columns, index=pd.to_datetime(list(series.ts)))
 
 
 def peer(series: Series, amount: float, fill: str) -> dict[str, Any]:
     """Run backtesting.py: final equity, fills, drawdown."""
     backtesting: Any = importlib.import_module("backtesting")
-    pd: Any = importlib.import_module("pandas")
-    frame = pd.DataFrame(
-        {
-            "Open": list(series.open),
-            "High": list(series.high),
-            "Low": list(series.low),
-            "Close": list(series.close),
-        },
-        index=pd.to_datetime(list(series.ts)),
-    )
     mind = Means()
 
     class Reference(backtesting.Strategy):  # type: ignore[misc]
@@ -113,7 +124,7 @@ def peer(series: Series, amount: float, fill: str) -> dict[str, Any]:
                 self.position.close()
 
     test = backtesting.Backtest(
-        frame,
+        frame_of(series),
         Reference,
         cash=CAPITAL,
         commission=COMMISSION,
@@ -121,6 +132,44 @@ def peer(series: Series, amount: float, fill: str) -> dict[str, Any]:
         finalize_trades=False,
     )
     stats = test.run()
+    closed, left = stats["_trades"], stats._strategy.trades
+    return {
+        "equity": float(stats["Equity Final [$]"]),
+        "fills": 2 * len(closed) + len(left),
+        "drawdown": -float(stats["Max. Drawdown [%]"]) / 100,
+    }
+
+
+def peer_turns(series: Series, amount: float, bounds: tuple[float, float]) -> dict[str, Any]:
+    """Run backtesting.py both ways with a stop and a target: final equity, fills, drawdown."""
+    backtesting: Any = importlib.import_module("backtesting")
+    mind, (stop, target) = Turns(), bounds
+
+    class Reference(backtesting.Strategy):  # type: ignore[misc]
+        def init(self) -> None:
+            self._tell(0)
+
+        def _tell(self, index: int) -> float:
+            bar = Ohlcv(0, 0.0, 0.0, 0.0, float(series.close[index]), 0.0)
+            return mind.on_ohlcv(bar)
+
+        def next(self) -> None:
+            for trade in self.trades:
+                if trade.sl is None:  # ours lie around the fill, which it knows one bar later
+                    sign = 1 if trade.is_long else -1
+                    trade.sl = trade.entry_price * (1 - sign * stop)
+                    trade.tp = trade.entry_price * (1 + sign * target)
+            told = self._tell(len(self.data) - 1)
+            if told > 0 and not self.position.is_long:
+                self.position.close()
+                self.buy(size=int(amount))
+            elif told < 0 and not self.position.is_short:
+                self.position.close()
+                self.sell(size=int(amount))
+
+    stats = backtesting.Backtest(
+        frame_of(series), Reference, cash=CAPITAL, commission=COMMISSION, finalize_trades=False
+    ).run()
     closed, left = stats["_trades"], stats._strategy.trades
     return {
         "equity": float(stats["Equity Final [$]"]),
@@ -141,6 +190,14 @@ PEER: Final[dict[tuple[int | str, str], tuple[float, int, float]]] = {
 }
 """What backtesting.py 0.6.6 made of them: final equity with what is open marked, fills, largest drawdown."""
 
+TURNS: Final[dict[int | str, tuple[float, int, float]]] = {
+    1: (989358.0031723788, 937, 0.010727232725002644),
+    7: (992570.42582322, 873, 0.007624269010420126),
+    42: (991897.1098755804, 851, 0.008195580738184827),
+    "candles": (929640.6335750005, 1993, 0.07056808973216111),
+}
+"""The same of `peer_turns`: stops, targets and shorts, what is open at the end marked."""
+
 
 if __name__ == "__main__":
     print(f"# backtesting.py {importlib.import_module('backtesting').__version__}")
@@ -150,3 +207,7 @@ if __name__ == "__main__":
     if CANDLES.exists():
         for fill in ("next_open", "close"):
             print(f"('candles', {fill!r}): {peer(candles(), 1, fill)},")
+    for seed in SEEDS:
+        print(f"turns {seed}: {peer_turns(synthetic(seed), 100, NEAR)},")
+    if CANDLES.exists():
+        print(f"turns candles: {peer_turns(candles(), 1, WIDE)},")

@@ -32,8 +32,12 @@ from tests.bots.reference import (
     CAPITAL,
     COMMISSION,
     MINUTE,
+    NEAR,
     PEER,
+    TURNS,
+    WIDE,
     Means,
+    Turns,
     candles,
     peer,
     synthetic,
@@ -162,6 +166,34 @@ def test_recorded_candles_end_where_they_end_in_backtesting_py(fill: str) -> Non
     assert 2 * len(found.trades) == fills
     assert found.metrics["max_drawdown"] == pytest.approx(drawdown, rel=1e-9)
     assert found.gaps["X"] == []
+
+
+@pytest.mark.parametrize("name", TURNS, ids=str)
+def test_stops_targets_and_shorts_end_where_they_end_in_backtesting_py(name: int | str) -> None:
+    if name == "candles" and not CANDLES.exists():
+        pytest.skip(f"no recorded candles at {CANDLES}")
+    equity, fills, drawdown = TURNS[name]
+    real = name == "candles"
+    bars, amount = (candles(), 1) if real else (synthetic(int(name)), 100)
+    stop, target = WIDE if real else NEAR
+    terms = Terms(
+        initial_capital=CAPITAL,
+        commission=COMMISSION,
+        slippage=0,
+        amount=amount,
+        stop_loss=stop,
+        take_profit=target,
+        close_at_end=False,
+    )
+
+    found = run(terms, [Lane(symbol="X", series=bars, strategy=Turns())])
+
+    assert found.equity[-1] == pytest.approx(equity, rel=1e-9)
+    assert 2 * len(found.trades) + len(found.open) == fills
+    assert found.metrics["max_drawdown"] == pytest.approx(drawdown, rel=1e-9)
+    reasons = {trade.exit_reason for trade in found.trades}
+    assert reasons == {"signal", "stop_loss", "take_profit"}
+    assert {trade.side for trade in found.trades} == {"long", "short"}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("backtesting") is None, reason="no backtesting.py")

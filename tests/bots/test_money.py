@@ -154,6 +154,43 @@ async def test_a_remote_bot_is_held_by_its_trading_window() -> None:
         assert exits.ok, exits.error
 
 
+async def test_an_amend_is_an_entry_to_a_window_unless_it_only_makes_the_order_smaller() -> None:
+    world = BotWorld()
+    async with world.life() as system:
+        await world.bot(window={"max_trades_per_day": 1})
+        order = BUY | {"bot_id": "b", "client_order_id": "one", "amount": "0.01"}
+        assert (await world.call("order.place", **order)).ok
+        counted = await world.call("order.amend", client_order_id="one", amount="0.011")
+        other = await world.call("order.place", **order | {"client_order_id": "two"})
+        now = system.clock.now() // 1_000_000
+        black = {"from_ts": now - 1000, "to_ts": now + 3_600_000}
+        await world.bot(window={"blackouts": [black]})
+        larger = await world.call("order.amend", client_order_id="one", amount="0.02")
+        dearer = await world.call("order.amend", client_order_id="one", price="59500")
+        smaller = await world.call("order.amend", client_order_id="one", amount="0.005")
+
+        assert counted.ok, counted.error
+        assert details(other)["rule"] == "max_trades_per_day"
+        assert details(larger)["rule"] == details(dearer)["rule"] == "trading_window"
+        assert smaller.ok, smaller.error
+
+
+async def test_a_size_at_the_largest_position_is_cut_to_what_the_gate_lets_pass() -> None:
+    world = BotWorld()
+    async with world.life():
+        world.past(QUIET)
+        # Twice the stop's distance by equity: capped at the largest position.
+        result(await world.call("risk.params.set", patch={"sizing_method": "fixed_fractional"}))
+        await world.bot()
+        (row,) = result(await world.call("bot.run_once", bot_id="b"))["decisions"]
+        order = world.order(row["client_order_id"])
+
+        assert row["skipped_reason"] is None
+        assert row["intent"]["amount"] == row["size"]["amount"] == f"{order.amount:f}"
+        assert [cap["name"] for cap in row["size"]["caps"]][-1] == "max_position_size"
+        assert 9_900 < float(row["size"]["notional"]) < 10_000
+
+
 async def test_only_the_holder_of_a_lease_makes_its_orders_larger() -> None:
     world = BotWorld()
     async with world.life():
@@ -177,8 +214,39 @@ async def test_a_window_that_makes_no_sense_is_refused_of_a_remote_bot_too() -> 
     async with world.life():
         patch = {"kind": "remote", "window": {"start_hour": 99}}
         reply = await world.call("bot.configure", bot_id="r", patch=patch)
+        black = {"kind": "remote", "window": {"blackouts": [{"from_ts": 5, "to_ts": 5}]}}
+        backwards = await world.call("bot.configure", bot_id="r", patch=black)
 
-        assert details(reply)["fields"][0]["field"] == "window.start_hour"
+        assert details(reply)["fields"] == [
+            {"field": "window.start_hour", "message": "must be at most 23"}
+        ]
+        assert details(backwards)["fields"][0]["field"] == "window.blackouts.0.to_ts"
+
+
+async def test_the_largest_number_there_is_is_a_budget_too() -> None:
+    world = BotWorld()
+    async with world.life():
+        most = "999999999999999999.999999999999999999"
+        made = await world.bot(budget=most)
+        row = result(await world.call("bot.status", bot_id="b"))
+        stopped = await world.call("bot.stop", bot_id="b")
+
+        assert made["budget"] == most
+        assert row["budget"]["used"] == "0"
+        assert stopped.ok, stopped.error
+
+
+async def test_a_bot_that_is_not_there_is_not_valid_and_a_wrong_parameter_has_its_place() -> None:
+    world = BotWorld()
+    async with world.life():
+        nobody = await world.call("bot.validate", bot_id="nobody")
+        new = await world.call("bot.validate", bot_id="nobody", config={})
+        uses = {"rsi": {"params": {"rsi_period": 0}}}
+        wrong = await world.call("bot.configure", bot_id="b", patch={"strategies": uses})
+
+        assert nobody.code is Code.NOT_FOUND
+        assert new.ok
+        assert details(wrong)["fields"][0]["field"] == "strategies.rsi.params.rsi_period"
 
 
 async def test_an_order_on_its_way_while_the_lease_lapses_is_canceled_when_it_rests() -> None:

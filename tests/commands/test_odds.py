@@ -262,8 +262,9 @@ async def test_a_size_with_its_stop_on_the_wrong_side_is_refused() -> None:
     world = limited()
     async with world.life():
         wrong: list[tuple[dict[str, Any], str]] = [
-            ({"stop": "65000", "target": "66000"}, "stop_loss"),
-            ({"stop": "63000", "target": "63500"}, "take_profit"),
+            ({"stop": "65000", "target": "66000", "method": "kelly"}, "stop"),
+            ({"stop": "63000", "target": "63500", "method": "kelly"}, "target"),
+            ({"stop": "64000", "method": "fixed_fractional"}, "stop"),
         ]
         for args, name in wrong:
             reply = await world.call(
@@ -272,7 +273,6 @@ async def test_a_size_with_its_stop_on_the_wrong_side_is_refused() -> None:
                 side="buy",
                 confidence=0.9,
                 entry="64000",
-                method="kelly",
                 **args,
             )
             assert fields(reply) == [name]

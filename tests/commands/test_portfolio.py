@@ -121,6 +121,11 @@ async def test_a_trade_is_judged_by_balance_and_book() -> None:
         rich = result(
             await world.call("portfolio.validate_trade", symbol=BTC, amount="2", trade_type="buy")
         )
+        dust = result(
+            await world.call(
+                "portfolio.validate_trade", symbol=BTC, amount="0.000001", trade_type="buy"
+            )
+        )
         thin = result(
             await world.call("portfolio.validate_trade", symbol=BTC, amount="200", trade_type="buy")
         )
@@ -135,6 +140,8 @@ async def test_a_trade_is_judged_by_balance_and_book() -> None:
         assert (buy["is_valid"], buy["required_balance"]) == (True, "32032.05005")
         assert (sell["is_valid"], sell["max_trade_size"]) == (True, "0.50000")
         assert rich["message"].startswith("needs 128128.2002 USDT, 67999.95")
+        assert dust["is_valid"] is False
+        assert "is off the step" in dust["message"]
         assert (thin["is_valid"], thin["required_balance"]) == (False, None)
         assert (none["is_valid"], none["max_trade_size"]) == (False, "0")
         assert other.code is Code.INVALID
@@ -142,19 +149,54 @@ async def test_a_trade_is_judged_by_balance_and_book() -> None:
         assert field_of(zero) == "amount"
 
 
-async def test_a_trade_needs_a_spot_market_and_a_book(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_trade_on_the_spot_market_needs_a_book() -> None:
+    world = World()
+    async with world.life() as system:
+        trade: dict[str, Any] = {"amount": "1", "trade_type": "buy"}
+        system.desk.engine._state.quotes.books.clear()
+        blind = await world.call("portfolio.validate_trade", symbol=BTC, **trade)
+
+        assert blind.code is Code.VENUE_UNAVAILABLE
+
+
+async def test_a_trade_in_a_perpetual_is_judged_by_the_gate_that_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     swap = replace(fakes.MARKETS[BTC], symbol="BTC/USDT:USDT", type="swap", settle="USDT")
     monkeypatch.setitem(fakes.PRICES, swap.symbol, fakes.PRICES[BTC])
     world = World()
     world.venue.markets = {**fakes.MARKETS, swap.symbol: swap}
-    async with world.life() as system:
-        trade: dict[str, Any] = {"amount": "1", "trade_type": "buy"}
-        contract = await world.call("portfolio.validate_trade", symbol=swap.symbol, **trade)
-        system.desk.engine._state.quotes.books.clear()
-        blind = await world.call("portfolio.validate_trade", symbol=BTC, **trade)
+    async with world.life():
+        order: dict[str, Any] = {"symbol": swap.symbol, "type": "market"}
 
-        assert contract.code is Code.NOT_SUPPORTED
-        assert blind.code is Code.VENUE_UNAVAILABLE
+        async def told(side: str, amount: str) -> dict[str, Any]:
+            trade: dict[str, Any] = {"symbol": swap.symbol, "amount": amount, "trade_type": side}
+            return result(await world.call("portfolio.validate_trade", **trade))
+
+        short, rich, odd = (
+            await told("sell", "1"),
+            await told("sell", "9"),
+            await told("buy", "1.1234567"),
+        )
+        most = await world.call("order.place", side="sell", amount=short["max_trade_size"], **order)
+        closing, flip = await told("buy", "1"), await told("buy", "2")
+        result(await world.call("trading.halt", reason="drill", state="reducing"))
+        left, stopped = await told("buy", "0.5"), await told("sell", "0.5")
+
+        assert (short["is_valid"], short["reduce_only"], short["currency"]) == (True, False, "USDT")
+        # Margin and the taker's fee, at what the gate takes the market for at worst.
+        assert float(short["required_balance"]) == pytest.approx(63999.95 * 1.005 * 1.001, rel=1e-4)
+        assert most.ok, most.error
+        assert (rich["is_valid"], rich["max_trade_size"]) == (False, short["max_trade_size"])
+        assert rich["message"].startswith("needs ")
+        assert "off the step" in odd["message"]
+        assert (closing["is_valid"], closing["reduce_only"]) == (True, True)
+        assert closing["required_balance"] == "0"
+        assert D(closing["max_trade_size"]) >= D(short["max_trade_size"])
+        assert flip["reduce_only"] is False
+        assert (left["is_valid"], left["max_trade_size"]) == (True, short["max_trade_size"])
+        assert (stopped["is_valid"], stopped["max_trade_size"]) == (False, "0")
+        assert "reducing" in stopped["message"]
 
 
 # --- status and spread ----------------------------------------------------------------------------
@@ -403,6 +445,21 @@ async def test_signals_are_carried_out_once() -> None:
         assert system.desk.engine.positions[BTC].amount < bought
 
 
+async def test_the_largest_position_is_cut_to_what_the_gate_lets_pass() -> None:
+    world = World(risk={"limits": {**FREE, "max_position_size": "0.2"}})
+    sure = {"probability_buy": 1, "probability_sell": 0, "probability_hold": 0}
+    async with world.life():
+        told = [signal(confidence=1.0, indicators=sure)]
+        reply = result(await world.call("portfolio.process_signals", signals=told, execute=True))
+        again = result(await world.call("portfolio.process_signals", signals=told))
+
+        (action,) = reply["actions"]
+        assert action["order"]["status"] == "filled"
+        assert action["position_size"] == {"notional": "19900.175547", "amount": "0.31094"}
+        assert again["actions"][0]["should_execute"] is False
+        assert "max_position_size" in again["actions"][0]["reason"]
+
+
 async def test_what_the_gate_refuses_is_not_carried_out() -> None:
     world = World()
     async with world.life():
@@ -460,6 +517,8 @@ async def test_g20_allocates_what_signals_buy() -> None:
         told = [signal(), signal(ETH, confidence=0.6)]
         row = result(await world.call("portfolio.allocate", signals=told, max_allocation=0.8))
         hold_ = result(await world.call("portfolio.allocate", signals=[signal(indicators=GONE)]))
+        made = [{"symbol": a["symbol"], "amount": a["amount"]} for a in row["allocations"]]
+        placed = [await world.call("order.place", side="buy", type="market", **one) for one in made]
 
         assert row["left_out"] == []
         assert [a["share"] for a in row["allocations"]] == pytest.approx([0.6, 0.4])
@@ -467,7 +526,10 @@ async def test_g20_allocates_what_signals_buy() -> None:
         assert row["cash_weight"] == 0.6
         assert [a["action"] for a in row["allocations"]] == ["buy", "buy"]
         assert row["allocations"][0]["notional"] == "20000"
-        assert row["allocations"][0]["amount"] == "0.31249"
+        # The gate takes a market order for half a percent dearer, and prices move until one is made of this.
+        assert row["allocations"][0]["amount"] == "0.31031"
+        assert row["allocations"][0]["note"] == "cut from 0.31249 to 0.31031: max_position_size"
+        assert [reply.error for reply in placed] == [None, None]
         assert hold_["allocations"] == []
         assert hold_["left_out"][0]["symbol"] == BTC
         assert hold_["cash_weight"] == 1
@@ -493,6 +555,18 @@ async def test_symbols_are_weighed_by_their_history(method: str) -> None:
         assert calm["current_weight"] == pytest.approx(0.64, abs=0.01)
         targets = [{"symbol": a["symbol"], "weight": a["weight"]} for a in row["allocations"]]
         assert (await world.call("portfolio.rebalance", targets=targets)).ok
+
+
+async def test_an_allocation_that_the_gate_would_refuse_says_so() -> None:
+    world = World(risk={"limits": {**FREE, "max_open_positions": 1}})
+    async with world.life():
+        await hold(world, ETH, "1")
+        row = result(await world.call("portfolio.allocate", symbols=[BTC, ETH], method="equal"))
+
+        assert [a["note"] for a in row["allocations"]] == [
+            "the gate would refuse it now: max_open_positions",
+            None,
+        ]
 
 
 async def test_hrp_names_its_convention() -> None:

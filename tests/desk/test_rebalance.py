@@ -239,6 +239,23 @@ async def test_the_last_buy_is_cut_to_what_the_account_can_pay() -> None:
         assert weights(system)[BTC] > 0.98
 
 
+async def test_a_target_at_the_largest_position_is_planned_as_the_gate_passes_it() -> None:
+    limits = {**FREE, "max_position_size": "0.2", "max_order_notional": "15000"}
+    world = World(risk={"limits": limits})
+    async with world.life() as system:
+        targets = [{"symbol": BTC, "weight": "0.2"}, {"symbol": ETH, "weight": "0.1"}]
+        looked = result(await world.call("portfolio.rebalance", targets=targets))
+        result(await world.call("portfolio.rebalance", targets=targets, **GO))
+        done = await ended(world)
+
+        note = "cut from 0.31218 to 0.23320: max_order_notional, max_position_size"
+        assert looked["actions"][0]["amount"] == "0.23320"
+        assert [action["note"] for action in looked["actions"]] == [note, None]
+        assert done["status"] == "done"
+        assert [action["note"] for action in done["actions"]] == [note, None]
+        assert weights(system)[BTC] == pytest.approx(0.15, abs=1e-3)
+
+
 async def test_a_rate_limit_only_delays() -> None:
     world = World(risk={"limits": {**FREE, "order_rate": 1, "order_burst": 1}})
     async with world.life():

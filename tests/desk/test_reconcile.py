@@ -5,7 +5,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from realtime.model.errors import Code
+from realtime.model.events import Effect, Event, Filled
 from realtime.model.orders import Order, OrderType, Side, Status
 from realtime.model.risk import TradingState
 from tests.fakes import BTC, BUY, START_NS, World, until
@@ -111,15 +114,27 @@ async def test_an_empty_list_of_open_orders_ends_nothing_and_starts_look_ups() -
         await until(lambda: world.order("g-1").status is Status.FILLED, within=120)
 
 
-async def test_fills_that_were_missed_are_fetched_and_booked_once() -> None:
+async def test_fills_that_were_missed_are_fetched_and_booked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World()
     async with world.life() as system:
+        engine, asked = system.desk.engine, list[Event]()
+        process = engine.process
+
+        def noting(event: Event) -> list[Effect]:
+            asked.append(event)
+            return process(event)
+
+        monkeypatch.setattr(engine, "process", noting)
         await world.call("order.place", **BUY, client_order_id="g-1")
         world.venue.of("g-1").shown = False
         world.venue.fill("g-1", D("0.004"))
         await until(lambda: world.order("g-1").filled == D("0.004"), within=60)
         await asyncio.sleep(60)
 
+        # Every ten seconds all fills of an hour are read: what is booked is nothing for the engine.
+        assert sum(isinstance(event, Filled) for event in asked) == 1
         assert len(system.desk.engine.fills_of(world.order("g-1").id)) == 1
         assert system.desk.engine.positions[BTC].amount == D("0.004")
         assert "balance_mismatch" not in await alerts(world)

@@ -498,3 +498,11 @@ def test_a_previews_row_says_why_not() -> None:
     assert any("warning" in rule for rule in warned["rules"])  # type: ignore[attr-defined]
     assert kit.order is not None
     assert Status.OPEN
+
+
+def test_the_largest_order_at_the_largest_price_can_be_told() -> None:
+    most = D("999999999999999999.999999999999999999")
+
+    assert rows.money(D("1.000000005")) == "1"
+    assert rows.money(most) == "1000000000000000000"
+    assert rows.money(most * most) == f"{most * most:f}"

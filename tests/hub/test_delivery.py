@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 
 from realtime.hub.cohort import Cohort, Reader, Wire
 from realtime.hub.hub import Hub, Old, Since, Wanted
+from realtime.hub.rows import Make
 from realtime.hub.stream import Stream
 from tests.hub.world import (
     BTC,
@@ -194,7 +195,11 @@ class Delivery(RuleBasedStateMachine):
             self.orders |= {str(row["id"]): row for row in rows}
             for key in gone:
                 self.orders.pop(key, None)
-            self.hub.table("orders", rows=rows, gone=gone)
+            if self.count % 2:
+                later: dict[str, Make] = {str(row["id"]): partial(dict, row) for row in rows}
+                self.hub.table("orders", later=later, gone=gone)
+            else:
+                self.hub.table("orders", rows=rows, gone=gone)
         if repaired:
             self.hub.replace("orders", list(self.orders.values()))
 

@@ -1,5 +1,8 @@
 """Class table: rows that changed, keys that went, and parts of a table."""
 
+from functools import partial
+
+from realtime.hub.rows import Make
 from tests.hub.world import BTC, ETH, Json, Rig
 
 
@@ -87,6 +90,67 @@ def test_a_table_resumes_exactly_while_its_messages_are_held() -> None:
     assert lost["resumed"] is False
     assert (snapshot["reason"], snapshot["seq"]) == ("resume_failed", 5)
     assert "lost" not in snapshot
+
+
+def test_what_nobody_reads_is_counted_and_made_for_whoever_resumes() -> None:
+    rig = Rig(table=3)
+    made: list[int] = []
+
+    def later(key: str, n: int) -> dict[str, Make]:
+        def make() -> Json:
+            made.append(n)
+            return row(key, n=n)
+
+        return {key: make}
+
+    for n in range(4):
+        rig.clock.ms += 10
+        rig.hub.table("orders", later=later("a", n), asof=n)
+    rig.hub.table("orders", rows=[row("b")], later=later("c", 4), gone=["a", "c"])
+
+    assert (rig.hub.position("orders"), made) == ({"epoch": "b1", "seq": 5}, [])
+
+    # The newest of what nobody read: two messages of the three that are held.
+    wire, reader = rig.reader()
+    (entry,) = rig.subscribe(reader, "orders", since=("b1", 3))
+    rig.flush()
+    then = rig.clock.ms
+    rig.hub.table("orders", later=later("c", 6))
+    rig.flush()
+    updates = wire.take()
+    rig.subscribe(reader, "orders", since=("b1", 1))
+    rig.flush()
+    (snapshot,) = wire.take()
+
+    assert entry["resumed"] is True
+    assert [(m["seq"], m["ts"], m.get("asof"), m["data"]) for m in updates] == [
+        (4, then, 3, {"set": [row("a", n=3)]}),
+        (5, then, 3, {"set": [row("b")], "del": ["a"]}),
+        (6, then, 3, {"set": [row("c", n=6)]}),
+    ]
+    assert (snapshot["seq"], snapshot["data"]) == (6, {"set": [row("b"), row("c", n=6)]})
+    assert made == [3, 6]
+
+
+def test_a_part_that_nobody_reads_counts_only_its_own_messages() -> None:
+    rig = Rig()
+    name = f"orders?symbol={BTC}"
+    wire, reader = rig.reader(name)
+    rig.hub.unsubscribe(reader, None)
+    for key, symbol in (("a", BTC), ("b", ETH), ("c", BTC)):
+        rig.hub.table("orders", later={key: partial(row, key, symbol)})
+    (entry,) = rig.subscribe(reader, name, since=("b1", 0))
+    rig.flush()
+
+    assert (entry["resumed"], entry["seq"]) == (True, 2)
+    assert [m["data"]["set"] for m in wire.take()] == [[row("a")], [row("c")]]
+
+
+def test_a_row_that_is_made_later_tells_what_channel_names_may_say() -> None:
+    rig = Rig()
+    rig.hub.table("markets", later={BTC: lambda: {"symbol": BTC, "groups": ["10"]}})
+
+    assert rig.hub.channel(f"orderbook:{BTC}?group=10").options
 
 
 def test_the_reply_names_key_class_and_position() -> None:

@@ -45,6 +45,9 @@ from realtime.model.market import (
 from realtime.model.orders import Order, OrderType, Side, Status, TimeInForce
 
 
+Plan = list[Step]
+"""What an order would trade now, best price first."""
+
 FUNDING_EVERY = 8 * 3600 * SECOND
 """Time between two fundings [ns]."""
 
@@ -176,7 +179,7 @@ class Exchange:
                 )
             work = working(order, f"x-{self.orders_made + 1}", account_id, ts)
             check_order(account, pit, work, order.leverage)
-            self._reserve(account, pit, work, order.leverage)
+            plan = self._reserve(account, pit, work, order.leverage)
             self.orders_made += 1
             account.client_ids[order.venue_client_id] = work.id
             if work.good_till_ts is not None:
@@ -186,7 +189,7 @@ class Exchange:
                 pit.waiting[work.id] = work
                 self._moved[order.symbol] = None
             elif live:
-                self._go_live(pit, work, ts)
+                self._go_live(pit, work, ts, plan)
             else:
                 work.dormant = True
             self._after(ts)
@@ -527,9 +530,11 @@ class Exchange:
             )
         account.remargin(market)
 
-    def _reserve(self, account: Account, pit: Pit, work: Working, leverage: Decimal | None) -> None:
-        """Hold the funds of a new order, or leave everything as it was."""
-        market = pit.market
+    def _reserve(
+        self, account: Account, pit: Pit, work: Working, leverage: Decimal | None
+    ) -> Plan | None:
+        """Hold the funds of a new order, or leave everything as it was; gives what a market order would trade."""
+        market, plan = pit.market, None
         before = account.holding(market.symbol).leverage if market.contract else None
         if market.contract and leverage is not None and leverage != before:
             self._lever(account, market, leverage)
@@ -537,7 +542,7 @@ class Exchange:
         try:
             if work.type is OrderType.MARKET:
                 work.live = True
-                self._afford(account, pit, work)
+                plan = self._afford(account, pit, work)
             if (
                 work.post_only
                 and work.type is OrderType.LIMIT
@@ -550,13 +555,16 @@ class Exchange:
             if before is not None and account.holding(market.symbol).leverage != before:
                 self._lever(account, market, before)
             raise
+        return plan
 
-    def _afford(self, account: Account, pit: Pit, work: Working) -> None:
-        """Check the funds of a market order against what the book would charge."""
+    def _afford(self, account: Account, pit: Pit, work: Working) -> Plan | None:
+        """Check the funds of a market order against what the book would charge; gives that, where it was looked at."""
+        if not pit.market.contract and work.side is Side.SELL:
+            return None  # what it pays with is counted in the base, whatever the book is
         plan = self._look(pit, work, band_bound(pit.market, work.side, pit.reference))
         if pit.market.contract:
             work.worst = plan[-1].price if plan else pit.reference
-        elif work.side is Side.BUY:
+        else:
             needed = sum((step.price * step.amount for step in plan), ZERO)
             needed = max(needed, work.cost_limit or ZERO)
             free = account.wallet(pit.market.quote).free
@@ -567,16 +575,17 @@ class Exchange:
                     "insufficient_funds",
                     f"needs {needed:f} {quote}, available {free:f} {quote}",
                 )
+        return plan
 
     # --- matching -----------------------------------------------------------------------------
 
-    def _look(self, pit: Pit, work: Working, bound: Decimal | None) -> list[Step]:
+    def _look(self, pit: Pit, work: Working, bound: Decimal | None) -> Plan:
         account = self.clearing.accounts[work.account]
         past_own = account.self_trade is SelfTrade.CANCEL_OLDEST
         return pit.plan(work, bound, past_own=past_own, credit=account.credit)
 
-    def _go_live(self, pit: Pit, work: Working, ts: int) -> None:
-        """Let an order trade what crosses, then rest or end."""
+    def _go_live(self, pit: Pit, work: Working, ts: int, plan: Plan | None = None) -> None:
+        """Let an order trade what crosses, then rest or end; `plan` is what that is, where it is known."""
         work.live = True
         market = pit.market
         limit = work.price if work.type.priced else band_bound(market, work.side, pit.reference)
@@ -588,7 +597,7 @@ class Exchange:
         ):
             self._end(work, Status.CANCELED, "fill_or_kill", ts)
             return
-        self._take(pit, work, limit, ts)
+        self._take(pit, work, limit, ts, plan)
         if work.status.ended:
             return
         if not work.type.priced:
@@ -603,12 +612,15 @@ class Exchange:
             work.seen = work.ahead = self._displayed(pit, work)
             work.traded = ZERO
 
-    def _take(self, pit: Pit, work: Working, bound: Decimal | None, ts: int) -> None:
+    def _take(
+        self, pit: Pit, work: Working, bound: Decimal | None, ts: int, plan: Plan | None = None
+    ) -> None:
         mode = self.clearing.accounts[work.account].self_trade
         looking = True
         while looking:
             looking = False
-            for step in self._look(pit, work, bound):
+            steps, plan = plan or self._look(pit, work, bound), None
+            for step in steps:
                 if step.own:
                     if mode is not SelfTrade.CANCEL_NEWEST:
                         assert step.maker is not None
