@@ -809,7 +809,8 @@ class CcxtVenue:
                 order = self._known.get(order_id)
                 if order is None:
                     continue  # it was let go of while others were asked for
-                await self._show(order)
+                if order_id not in self._ended:
+                    await self._show(order)
                 await self._read(partial(self.trading.prove, order, part))
                 if not proof.wants(part):
                     break
