@@ -1,7 +1,5 @@
 // Wiring: store, link, commands, panels. What is on the screen and which channels feed it.
 import { Commands } from "./commands.js";
-import { dialog } from "./dialog.js";
-import { h } from "./dom.js";
 import { listen } from "./keys.js";
 import { Link } from "./link.js";
 import { afterFrame, onFrame, wake } from "./pace.js";
@@ -122,55 +120,8 @@ function follow(slot, name) {
 onFrame(() => store.flush());
 afterFrame(() => link.painted());
 
-let signing = false;
-async function signIn() {
-  if (signing) return;
-  signing = true;
-  let error = "";
-  for (;;) {
-    const answer = await dialog({
-      title: "Sign in",
-      body: [
-        h(
-          "p",
-          {},
-          "This server wants a token. It is sent once, for a cookie that scripts cannot read, and kept nowhere else.",
-        ),
-        h(
-          "label",
-          { class: "field" },
-          h("span", {}, "Token"),
-          h("input", { name: "token", type: "password", autocomplete: "off" }),
-        ),
-        ...(error ? [h("p", { class: "warn", role: "alert" }, error)] : []),
-      ],
-      yes: "Sign in",
-      no: null,
-      focus: "field",
-      ready: (form) => String(new FormData(form).get("token")).trim() !== "",
-    });
-    if (!answer) continue;
-    error = await login({ token: String(answer.get("token")).trim() });
-    if (!error) break;
-  }
-  signing = false;
-  link.again();
-}
-
-/** @param {Record<string, string>} what token or ticket @returns {Promise<string>} what went wrong, or "" */
-async function login(what) {
-  try {
-    const answer = await fetch("/api/auth.login", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(what),
-    });
-    const reply = await answer.json();
-    return reply.ok ? "" : `${reply.error.code}: ${reply.error.message}`;
-  } catch {
-    return "the server did not answer";
-  }
-}
+/** Asks for a token; loaded where the server wants one. */
+const signIn = () => void import("./sign-in.js").then((late) => late.signIn(() => link.again()));
 
 link.onMessage = (m) => {
   commands.take(m);
@@ -180,7 +131,7 @@ link.onMessage = (m) => {
     const ids = (m.venues ?? []).map((/** @type {{ id: string }} */ v) => v.id);
     // The account of last time may be gone, or the first one now, which has no mark.
     if (link.account && ids.length > 0 && ids.indexOf(link.account) < 1) app.show("");
-    if (m.auth === "required") void signIn();
+    if (m.auth === "required") signIn();
     else if (m.scopes?.includes("admin")) link.watch(["logs"]);
   }
   if (m.type === "heartbeat") {
@@ -189,7 +140,7 @@ link.onMessage = (m) => {
   }
 };
 store.watch(["link"], () => {
-  if (link.state.state === "stopped" && link.state.code === 4401) void signIn();
+  if (link.state.state === "stopped" && link.state.code === 4401) signIn();
 });
 
 function theme() {
@@ -222,6 +173,7 @@ async function start() {
   const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
   if (ticket) {
     history.replaceState(null, "", location.pathname + location.search);
+    const { login } = await import("./sign-in.js");
     await login({ ticket });
   }
   link.open(`page-${Math.random().toString(36).slice(2, 10)}`);
@@ -247,7 +199,7 @@ tables.mount(place("tables"), app);
 strip.mount(place("strip"), app);
 const view = phone.mount(place("phone"));
 store.watch(["fill"], () => {
-  if (matchMedia("(max-width: 799px)").matches && store.get("fill")) view("trade");
+  if (matchMedia("(max-width: 720px)").matches && store.get("fill")) view("trade");
 });
 listen();
 // Ages move without messages: twice a second the panels that show one look again.

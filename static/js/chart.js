@@ -1,7 +1,6 @@
 // The chart by lightweight-charts: candles, volume, curves, markers, price lines, layers under them. Same interface as
 // plain-chart.js.
 import { grouped, parts, stamp } from "./format.js";
-import { paintLayers } from "./layers.js";
 
 /** @typedef {{ time: number, open: number, high: number, low: number, close: number, volume: number }} Bar  time in s */
 /** @typedef {{ time: number, side: "buy" | "sell", dot?: boolean }} Mark  a dot is a signal, not a fill */
@@ -17,7 +16,7 @@ import { paintLayers } from "./layers.js";
  * @property {(lines: Line[]) => void} setLines
  * @property {(curves: Curve[]) => void} setCurves  all of them; what is left out goes
  * @property {(id: string, point: Point) => void} extend  a curve's newest point, new or changed
- * @property {(layers: import("./layers.js").Layers) => void} setLayers
+ * @property {(paint: import("./layers.js").Paint) => void} setLayers  what lies under the candles
  * @property {(shown: boolean) => void} setVolume
  * @property {(price: number) => number | null} yOf  pixels from the top; null while there is no scale
  * @property {(y: number) => number | null} priceAt
@@ -61,8 +60,8 @@ export async function libraryChart(root) {
   const byTime = new Map();
   /** @type {number[]} */
   let times = [];
-  /** @type {import("./layers.js").Layers} */
-  let layers = { zones: [], spans: [] };
+  /** @type {import("./layers.js").Paint} */
+  let layers = () => {};
   let drawn = () => {};
   let again = () => {};
   let colours = /** @type {Colours} */ ({
@@ -109,7 +108,7 @@ export async function libraryChart(root) {
             x: (/** @type {number} */ place) => (zero === null || one === null ? null : zero + place * (one - zero)),
             y: (/** @type {number} */ price) => candles.priceToCoordinate(price),
           };
-          paintLayers(context, layers, times, at, colours);
+          layers(context, times, at, colours);
           drawn();
         }),
     }),

@@ -1,5 +1,4 @@
 // Commands: pending by id, answered once, unlocked when the store shows the effect. Stops go by HTTP when the socket is down.
-import { confirmEffect } from "./dialog.js";
 
 /** @typedef {import("./shapes.d.ts").Reply} Reply */
 /** @typedef {import("./shapes.d.ts").ErrorBody} ErrorBody */
@@ -74,7 +73,12 @@ export class Commands {
   async confirmed(op, args, title) {
     let reply = await this.call(op, args);
     while (reply.error?.code === "confirm_required") {
-      if (!(await confirmEffect(title, reply.error))) return reply;
+      const late = await import("./confirm.js").catch(() => null);
+      if (!late) {
+        const message = "the question of the server could not be loaded; nothing was done";
+        return { ...reply, error: { code: "no_answer", message, outcome: "not_done" } };
+      }
+      if (!(await late.confirmEffect(title, reply.error))) return reply;
       reply = await this.call(op, { ...args, confirm: reply.error.details?.confirm });
     }
     return reply;

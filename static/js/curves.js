@@ -109,7 +109,8 @@ function drawn(root, curves, library, points) {
       one.setData(data);
     });
     const now = all[0]?.length ?? 0;
-    if (Math.abs(now - length) > 1) chart.timeScale().fitContent();
+    // A short curve is fitted with each point: the library would leave it at the edge.
+    if (Math.abs(now - length) > 1 || now < 20) chart.timeScale().fitContent();
     length = now;
   };
 }

@@ -85,11 +85,6 @@ export function floorTo(a, step) {
   return print((at(x, s) / grid) * grid, s);
 }
 
-/** Whether `a` lies on the grid of `step`. @param {string} a @param {string} step */
-export function onGrid(a, step) {
-  return cmp(floorTo(a, step), a) === 0;
-}
-
 /** -1, 0 or 1. @param {string} a @param {string} b */
 export function cmp(a, b) {
   const x = parse(a);
@@ -105,9 +100,6 @@ export function sign(a) {
   const { n } = parse(a);
   return n < 0n ? -1 : n > 0n ? 1 : 0;
 }
-
-/** @param {string} a */
-export const neg = (a) => print(-parse(a).n, parse(a).s);
 
 /** @param {string} a */
 export const abs = (a) => (a.startsWith("-") ? a.slice(1) : a);

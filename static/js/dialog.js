@@ -1,8 +1,5 @@
 // One dialog for every question. Native <dialog>: focus is trapped inside and returned afterwards.
 import { h } from "./dom.js";
-import { grouped, words } from "./format.js";
-
-/** @typedef {import("./shapes.d.ts").ErrorBody} ErrorBody */
 
 /**
  * Shows a dialog; resolves with the form's values when the main button is pressed, null otherwise.
@@ -48,31 +45,16 @@ export function dialog({ title, body, yes, tone = "primary", no = "Cancel", focu
   });
 }
 
+/**
+ * Does what is loaded when it is first asked for; where it does not come, says that nothing was done.
+ * @template T
+ * @param {Promise<T>} loading @param {(module: T) => unknown} act
+ */
+export function later(loading, act) {
+  const body = ["The server did not answer. Nothing was done; try again."];
+  void loading.then(act, () => dialog({ title: "Not loaded", body, yes: "Close", no: null }));
+}
+
 /** A list of facts. @param {[string, string][]} pairs */
 export const facts = (pairs) =>
   h("dl", { class: "facts" }, ...pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
-
-/** The server asks back: what it says would happen. @param {string} title @param {ErrorBody} error */
-export async function confirmEffect(title, error) {
-  const effect = Object.entries(error.details?.effect ?? {});
-  const why = error.details?.reason ? [h("p", { class: "warn" }, words(error.details.reason))] : [];
-  const answer = await dialog({
-    title,
-    body: [
-      ...why,
-      h("p", {}, "The server asks to confirm. The effect now would be:"),
-      facts(effect.map(([name, value]) => [words(name), show(value)])),
-    ],
-    yes: "Confirm",
-    tone: "danger",
-    focus: "no",
-  });
-  return answer !== null;
-}
-
-/** @param {unknown} value */
-function show(value) {
-  if (Array.isArray(value)) return value.length === 0 ? "none" : value.join(", ");
-  if (typeof value === "string" && /^-?\d+(\.\d+)?$/.test(value)) return grouped(value);
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
-}

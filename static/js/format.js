@@ -1,5 +1,5 @@
 // Text for people from text of the wire. Digits come from the market's grid; the minus is U+2212.
-import { abs, cmp, decimals, div, round, sign } from "./decimal.js";
+import { abs, decimals, div, round, sign } from "./decimal.js";
 
 export const NONE = "–";
 
@@ -92,9 +92,6 @@ export function arrow(value) {
   const way = direction(value);
   return way === "up" ? "▲" : way === "down" ? "▼" : "";
 }
-
-/** Which of two decimals is larger, by text. @param {string} a @param {string} b */
-export const larger = (a, b) => (cmp(a, b) >= 0 ? a : b);
 
 const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
 

@@ -7,6 +7,7 @@
  * Where things are. `x` takes the place of a bar among the bars (fractions are between them).
  * @typedef {{ x: (place: number) => number | null, y: (price: number) => number | null, width: number, height: number }} Scales
  */
+/** Paints on a chart. @typedef {(pen: CanvasRenderingContext2D, times: number[], at: Scales, colours: { up: string, down: string, dim: string }) => void} Paint */
 
 /**
  * The place of a time among bars: the first bar that opens at or after it.

@@ -71,9 +71,11 @@ export class Link {
     return [`${front}@${this.account}`, ...options].join("?");
   }
 
-  /** The panels' name of a channel of the wire. @param {string} name */
+  /** The panels' name of a channel of the wire; one that none has where it is another account's. @param {string} name */
   plain(name) {
-    return this.account ? name.replace(`@${this.account}`, "") : name;
+    if (!this.account) return name;
+    const own = name.replace(`@${this.account}`, "");
+    return own !== name || WHOLE.has(name.split(/[:?]/, 1)[0] ?? "") ? own : `${name}@`;
   }
 
   /** @param {string[]} names */

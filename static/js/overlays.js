@@ -1,6 +1,7 @@
 // What is drawn over the candles beside orders: averages, fair value gaps, shut hours, signals. Values are the server's:
 // history by op, then the channels `indicators` and `signals`; which averages and hours, by the channel `config`.
 import { shut, shutSpans } from "./hours.js";
+import { paintLayers } from "./layers.js";
 import { settings } from "./settings.js";
 
 /** @typedef {import("./app.js").App} App */
@@ -182,7 +183,7 @@ export function overlays(app, chart, shown) {
     const now = shown();
     const sections = config();
     const closed = on("hours") && now?.timeframe !== "1d" ? shut(sections?.trading_window, sections?.timezone) : null;
-    chart.setLayers({
+    const under = {
       spans: now ? hours(now, closed) : [],
       zones: [...gaps.values()]
         .filter((z) => z.status !== "filled")
@@ -193,7 +194,8 @@ export function overlays(app, chart, shown) {
           high: z.gap_high,
           tone: z.direction === "bullish" ? /** @type {const} */ ("up") : /** @type {const} */ ("down"),
         })),
-    });
+    };
+    chart.setLayers((pen, times, at, colours) => paintLayers(pen, under, times, at, colours));
   }
   /** Shut hours change only with a bar or the config: asking the calendar of a zone is slow. */
   let known = { key: "", spans: /** @type {[number, number][]} */ ([]) };

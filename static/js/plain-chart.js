@@ -1,7 +1,6 @@
 // The chart without the library: candles, volume, curves, lines and layers on a canvas. No pan, no zoom. Same interface
 // as chart.js.
 import { grouped, parts } from "./format.js";
-import { paintLayers } from "./layers.js";
 
 /** @typedef {import("./chart.js").Bar} Bar */
 /** @typedef {import("./chart.js").Line} Line */
@@ -27,8 +26,8 @@ export function plainChart(root) {
   let marks = [];
   /** @type {Curve[]} */
   let curves = [];
-  /** @type {import("./layers.js").Layers} */
-  let layers = { zones: [], spans: [] };
+  /** @type {import("./layers.js").Paint} */
+  let layers = () => {};
   let volume = true;
   let colours = /** @type {Colours} */ ({
     up: "#0aa",
@@ -81,13 +80,7 @@ export function plainChart(root) {
     pen.beginPath();
     pen.rect(0, 0, width - AXIS, height - FOOT);
     pen.clip();
-    paintLayers(
-      pen,
-      layers,
-      times,
-      { x: (place) => (place + 0.5) * WIDTH, y, width: width - AXIS, height: height - FOOT },
-      colours,
-    );
+    layers(pen, times, { x: (place) => (place + 0.5) * WIDTH, y, width: width - AXIS, height: height - FOOT }, colours);
     for (const { tone, points } of curves) {
       const value = new Map(points.map((p) => [p.time, p.value]));
       pen.strokeStyle = colours[tone];

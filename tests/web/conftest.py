@@ -118,6 +118,7 @@ class Desk:
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
             has_touch=touch,
+            is_mobile=touch,
             reduced_motion="reduce" if calm else "no-preference",
             timezone_id="Europe/Stockholm",
         )
@@ -132,7 +133,7 @@ class Desk:
         if wait:
             page.locator(".dot.live").wait_for()
             expect(page.locator(".last")).to_contain_text(".")
-            if width >= 800:
+            if width > 720:
                 page.locator("#orderbook .book-row[data-price]").first.wait_for()
         return page
 

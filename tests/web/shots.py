@@ -25,7 +25,14 @@ FOLDER = ROOT / "tests" / "screenshots"
 PICTURE = ROOT / "docs" / "dashboard.jpg"
 LARGEST = 300_000
 """No picture in the repository is larger [B]."""
-SIZES = {"desktop": (1440, 900), "wide": (2560, 1440), "tablet": (768, 1024), "phone": (375, 812)}
+SIZES = {
+    "desktop": (1440, 900),
+    "wide": (2560, 1440),
+    "landscape": (1024, 768),
+    "tablet": (768, 1024),
+    "phone": (375, 812),
+}
+TOUCHED = ("tablet", "phone")
 TABS = [
     "positions",
     "orders",
@@ -62,7 +69,8 @@ def opened(browser: Browser, address: str, size: str, theme: str) -> Page:
     page = browser.new_page(
         viewport={"width": width, "height": height},
         color_scheme="dark" if theme == "dark" else "light",
-        has_touch=size == "phone",
+        has_touch=size in TOUCHED,
+        is_mobile=size in TOUCHED,
     )
     page.goto(address)
     page.locator(".dot.live").wait_for()

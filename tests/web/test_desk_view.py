@@ -164,7 +164,7 @@ def test_nothing_is_wider_than_the_screen_and_the_book_has_both_sides(real: Desk
     page = real.open(width=375, height=812)
     for width, height in ((375, 812), (768, 1024), (1440, 620), (1440, 900), (2560, 1440)):
         page.set_viewport_size({"width": width, "height": height})
-        for view in ("chart", "trade", "account", "book") if width < 800 else ("",):
+        for view in ("chart", "trade", "account", "book") if width <= 720 else ("",):
             if view:
                 page.click(f"[data-view={view}].phone-tab")
             page.wait_for_timeout(150)

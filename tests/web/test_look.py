@@ -86,7 +86,7 @@ def test_no_card_is_wider_than_the_screen_and_both_sides_of_the_book_are_shown(d
     page = desk.open(width=375, height=812)
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})
-        for view in ("chart", "trade", "account", "book") if width < 800 else ("",):
+        for view in ("chart", "trade", "account", "book") if width <= 720 else ("",):
             if view:
                 page.click(f"[data-view={view}].phone-tab")
             page.wait_for_timeout(120)
@@ -99,8 +99,12 @@ def test_no_card_is_wider_than_the_screen_and_both_sides_of_the_book_are_shown(d
         assert sides[0] == sides[1] >= 8, (width, sides)
 
 
-def test_targets_on_the_phone_are_large_enough_for_a_thumb(desk: Desk, fake: Fake) -> None:
-    page = desk.open(width=375, height=812, touch=True)
+@pytest.mark.parametrize("size", [(375, 812), (768, 1024)])
+def test_targets_under_a_thumb_are_large_enough(
+    desk: Desk, fake: Fake, size: tuple[int, int]
+) -> None:
+    width, height = size
+    page = desk.open(width=width, height=height, touch=True)
     order = {
         "symbol": "BTC/USDT",
         "side": "buy",
@@ -110,11 +114,16 @@ def test_targets_on_the_phone_are_large_enough_for_a_thumb(desk: Desk, fake: Fak
         "client_order_id": "x",
     }
     fake.do(lambda: fake.place(order, "test"))
-    for view in ("chart", "book", "trade", "account"):
-        page.click(f"[data-view={view}].phone-tab")
-        if view == "account":
+    for view in ("chart", "book", "trade", "bots", "account") if width <= 720 else ("",):
+        if view:
+            page.click(f"[data-view={view}].phone-tab")
+        if view in {"account", ""}:
             page.click("#tab-orders")
             expect(page.locator("#pane-orders tbody tr")).to_have_count(1)
+            tabs, more = (page.locator(s).bounding_box() for s in ("#tab-orders", ".more"))
+            assert tabs
+            assert more
+            assert abs(tabs["y"] - more["y"]) < 4
         assert page.evaluate(SMALL) == [], view
 
 

@@ -38,7 +38,7 @@ export function mount(root, app) {
     const portfolio = store.value("portfolio") ?? {};
     const unit = portfolio.valuation_currency ?? risk.valuation_currency ?? "USDT";
     const value = risk.equity ?? portfolio.equity ?? portfolio.total_value;
-    equity(money(value), risk.peak_equity ? `${unit} · peak ${money(risk.peak_equity)}` : unit, "");
+    equity(money(value), risk.peak_equity ? `peak ${money(risk.peak_equity)}` : NONE, "", unit);
     const day = risk.daily_pnl ?? portfolio.daily_pnl;
     today(
       signed(day),
@@ -105,10 +105,12 @@ const share = (used, limit) => (used && limit ? ratio(String(used), String(limit
 
 /** @param {HTMLElement} root @param {string} name */
 function card(root, name) {
+  const title = h("dt", {}, name);
   const value = h("dd", { class: "figure" }, NONE);
   const note = h("dd", { class: "note" }, NONE);
-  root.append(h("div", { class: "card" }, h("dt", {}, name), value, note));
-  return (/** @type {string} */ figure, /** @type {string} */ below, /** @type {string} */ tone) => {
+  root.append(h("div", { class: "card" }, title, value, note));
+  return (/** @type {string} */ figure, /** @type {string} */ below, /** @type {string} */ tone, unit = "") => {
+    text(title, unit ? `${name}, ${unit}` : name);
     text(value, figure);
     cls(value, `figure ${tone}`);
     text(note, below);

@@ -1,10 +1,9 @@
 // Bots: one line each that opens; start, pause, resume, stop, emergency stop; why the last decision was made.
 import { told } from "../commands.js";
-import { dialog, facts } from "../dialog.js";
+import { later } from "../dialog.js";
 import { attr, cls, h, hide, keyed, text } from "../dom.js";
-import { age, direction, money, NONE, signed, stamp, words } from "../format.js";
+import { age, direction, signed, words } from "../format.js";
 import { painter } from "../pace.js";
-import { settings } from "../settings.js";
 import { spark } from "../spark.js";
 import { panelHead } from "./head.js";
 
@@ -59,12 +58,12 @@ export function mount(root, app) {
   const { store } = app;
   const startAll = h(
     "button",
-    { type: "button", class: "quiet", onclick: () => void every(app, "bot.start") },
+    { type: "button", class: "quiet", onclick: () => doing((acts) => acts.every(app, "bot.start")) },
     "Start all…",
   );
   const stopAll = h(
     "button",
-    { type: "button", class: "quiet danger", onclick: () => void every(app, "bot.stop") },
+    { type: "button", class: "quiet danger", onclick: () => doing((acts) => acts.every(app, "bot.stop")) },
     "Stop all…",
   );
   panelHead(root, "Bots", app, "bots", h("div", { class: "actions" }, startAll, stopAll));
@@ -86,6 +85,9 @@ export function mount(root, app) {
   });
   store.watch(["bots", "bot:", "fills", "welcome", "settings", "beat"], paint);
 }
+
+/** What is done to several, or is done once in a while. @param {(acts: typeof import("./bot-acts.js")) => unknown} act */
+const doing = (act) => later(import("./bot-acts.js"), act);
 
 /** @param {App} app */
 const may = (app) => app.store.get("welcome")?.scopes?.includes("bots") ?? false;
@@ -113,7 +115,7 @@ function parts(bot, app) {
   const more = h("dl", { class: "bot-more" });
   const emergency = h(
     "button",
-    { type: "button", class: "small-button danger-text", onclick: () => void emergencyStop(app, id) },
+    { type: "button", class: "small-button danger-text", onclick: () => doing((acts) => acts.emergencyStop(app, id)) },
     "Emergency stop…",
   );
   const once = h("button", { type: "button", class: "small-button" }, "Run once");
@@ -128,6 +130,9 @@ function parts(bot, app) {
   details.addEventListener("toggle", () => {
     if (details.open) app.link.watch([`bot:${id}`]);
     else app.link.drop([`bot:${id}`]);
+    doing((acts) => {
+      it.tell = acts.tell;
+    });
   });
   const row = h(
     "li",
@@ -139,7 +144,10 @@ function parts(bot, app) {
     said,
     details,
   );
-  return { row, state, about, why, profit, line, acts, said, more, details, emergency, once, offered: "" };
+  /** Writes the details; loaded with them. @type {typeof import("./bot-acts.js").tell} */
+  const tell = () => {};
+  const it = { row, state, about, why, profit, line, acts, said, more, details, emergency, once, offered: "", tell };
+  return it;
 }
 
 /** @param {HTMLElement} row @param {Row} bot @param {App} app */
@@ -165,7 +173,7 @@ function show(row, bot, app) {
   hide(it.why, !reason);
   cls(it.why, `bot-why ${bot.error ? "bad" : "dim"}`);
   offer(it, state, String(bot.id), app);
-  if (it.details.open) tell(it.more, app.store.value(`bot:${bot.id}`));
+  if (it.details.open) it.tell(it.more, app.store.value(`bot:${bot.id}`));
   it.emergency.disabled = it.once.disabled = !may(app);
 }
 
@@ -208,93 +216,4 @@ function course(app, id) {
     values.push(sum);
   }
   return values.slice(-60);
-}
-
-/** @param {HTMLElement} list @param {Row | undefined} bot */
-function tell(list, bot) {
-  if (!bot) return;
-  const p = bot.performance ?? {};
-  const pairs = [
-    ["Cycles", `${p.successful_cycles ?? 0} of ${p.total_cycles ?? 0} without fault`],
-    ["Trades", p.trades ? `${p.trades}, won ${p.win_rate === null ? NONE : Math.round(p.win_rate * 100)} %` : "0"],
-    ["Fees", money(p.fees)],
-    ["Last cycle", stamp(bot.last_cycle_ts, settings.utc)],
-    ["Next cycle", stamp(bot.next_cycle_ts, settings.utc)],
-    [
-      "Strategies",
-      Object.entries(bot.strategy_weights ?? {})
-        .map(([name, weight]) => `${name} ${weight}`)
-        .join(", ") || NONE,
-    ],
-  ];
-  const key = JSON.stringify(pairs);
-  if (list.dataset.shown === key) return;
-  list.dataset.shown = key;
-  list.replaceChildren(...pairs.flatMap(([name, value]) => [h("dt", {}, name ?? ""), h("dd", {}, value ?? "")]));
-}
-
-/** @param {App} app @param {string} id */
-async function emergencyStop(app, id) {
-  const held = app.store.rows("positions").filter((p) => (p.bot_ids ?? []).includes(id));
-  const working = app.store
-    .rows("orders")
-    .filter((o) => o.bot_id === id && ["open", "pending", "unknown"].includes(o.status));
-  const answer = await dialog({
-    title: `Emergency stop of ${id}?`,
-    body: [
-      h("p", {}, "Its orders are cancelled and it stays off until an administrator rearms it."),
-      facts([
-        ["Working orders", String(working.length)],
-        ["Positions", held.map((p) => p.symbol).join(", ") || "none"],
-      ]),
-      h(
-        "label",
-        { class: "check" },
-        h("input", { type: "checkbox", name: "flatten" }),
-        "also close its positions at the market",
-      ),
-    ],
-    yes: "Emergency stop",
-    tone: "danger",
-    focus: "no",
-  });
-  if (!answer) return;
-  const reply = await app.commands.call("bot.emergency_stop", {
-    bot_id: id,
-    flatten: answer.get("flatten") === "on",
-    reason: "emergency stop on the page",
-  });
-  if (!reply.ok) await failed(reply);
-}
-
-/** @param {App} app @param {"bot.start" | "bot.stop"} op */
-async function every(app, op) {
-  const running = (/** @type {Row} */ bot) => bot.state !== "stopped";
-  const bots = app.store.rows("bots").filter((bot) => bot.state !== "halted" && running(bot) === (op === "bot.stop"));
-  const verb = op === "bot.start" ? "Start" : "Stop";
-  if (bots.length === 0) {
-    await dialog({ title: `Nothing to ${verb.toLowerCase()}`, body: [], yes: "Close", no: null });
-    return;
-  }
-  const answer = await dialog({
-    title: `${verb} ${bots.length} ${bots.length === 1 ? "bot" : "bots"}?`,
-    body: [facts(bots.map((bot) => [String(bot.id), `${(bot.symbols ?? []).join(", ")} · ${bot.timeframe}`]))],
-    yes: `${verb} all`,
-    tone: op === "bot.stop" ? "danger" : "primary",
-  });
-  if (!answer) return;
-  for (const bot of bots) {
-    const reply = await app.commands.call(op, { bot_id: bot.id });
-    if (!reply.ok) return failed(reply, String(bot.id));
-  }
-}
-
-/** @param {import("../shapes.d.ts").Reply} reply @param {string} [who] */
-async function failed(reply, who) {
-  await dialog({
-    title: who ? `${who} was refused` : "Refused",
-    body: [h("p", { class: "warn", role: "alert" }, told(reply.error))],
-    yes: "Close",
-    no: null,
-  });
 }

@@ -1,6 +1,6 @@
-// HALT: hold one second, or a short press or Shift+H for a dialog. Resuming is a separate, slower act.
+// HALT: hold one second, or a short press or Shift+H for a dialog. Resuming is a separate, slower act, loaded when asked for.
 import { told } from "../commands.js";
-import { dialog, facts } from "../dialog.js";
+import { dialog, facts, later } from "../dialog.js";
 import { attr, cls, h, text } from "../dom.js";
 import { icon } from "../icons.js";
 import { onKey } from "../keys.js";
@@ -14,6 +14,9 @@ const HOLD = 1000;
 const CLICK = 250;
 /** Ids listed in the report. */
 const SHOWN = 12;
+
+/** @param {App} app */
+const resume = (app) => later(import("./resume.js"), (late) => late.resumeDialog(app));
 
 /** @param {App} app */
 export function haltButton(app) {
@@ -57,10 +60,10 @@ export function haltButton(app) {
     const fired = timer === undefined && held >= HOLD;
     release();
     if (fired || held >= HOLD) return;
-    if (halted()) void resumeDialog(app);
+    if (halted()) resume(app);
     else if (held < CLICK) void haltDialog(app);
   });
-  onKey("H", "halt trading (asks)", () => void (halted() ? resumeDialog(app) : haltDialog(app)), "Shift+H");
+  onKey("H", "halt trading (asks)", () => (halted() ? resume(app) : void haltDialog(app)), "Shift+H");
   const show = () => {
     const state = app.tradingState();
     const known = state === "active" || state === "reducing" || state === "halted";
@@ -150,44 +153,4 @@ async function report(reply) {
     yes: "Close",
     no: null,
   });
-}
-
-/** @param {App} app */
-export async function resumeDialog(app) {
-  const answer = await dialog({
-    title: "Resume trading?",
-    body: [
-      h("p", {}, "Orders will go out again, from every client. Canceled orders do not come back."),
-      h(
-        "label",
-        { class: "field" },
-        h("span", {}, "Reason"),
-        h("input", { name: "reason", type: "text", autocomplete: "off", maxlength: "200" }),
-      ),
-      h(
-        "label",
-        { class: "field" },
-        h("span", {}, "Type resume"),
-        h("input", { name: "word", type: "text", autocomplete: "off" }),
-      ),
-    ],
-    yes: "Resume",
-    focus: "field",
-    ready: (form) =>
-      new FormData(form).get("word") === "resume" && String(new FormData(form).get("reason")).trim() !== "",
-  });
-  if (!answer) return;
-  const reply = await app.commands.confirmed(
-    "trading.resume",
-    { reason: String(answer.get("reason")).trim() },
-    "Resume trading?",
-  );
-  if (!reply.ok && reply.error?.code !== "confirm_required") {
-    await dialog({
-      title: "Trading was not resumed",
-      body: [h("p", { class: "warn", role: "alert" }, told(reply.error))],
-      yes: "Close",
-      no: null,
-    });
-  }
 }

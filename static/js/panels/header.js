@@ -1,17 +1,16 @@
 // Mode, symbol, last price, link and feed state, latency, theme, clock.
+import { later } from "../dialog.js";
 import { attr, cls, h, text, viewStyles } from "../dom.js";
 import { flash } from "../flash.js";
 import { age, arrow, direction, NONE, onStep, percentPoints, short } from "../format.js";
 import { icon } from "../icons.js";
-import { help, onKey } from "../keys.js";
+import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
 import { marketOf } from "../trade.js";
 import { haltButton } from "./halt.js";
 
 /** @typedef {import("../app.js").App} App */
-
-const LINK_WORDS = { connecting: "connecting", live: "live", late: "late", lost: "lost", stopped: "stopped" };
 
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
@@ -68,13 +67,13 @@ export function mount(root, app) {
       { class: "tools" },
       theme,
       zone,
-      button("settings", "Settings", () => void preferences(app)),
-      button("help", "Keys and about ( ? )", () => void help()),
+      button("settings", "Settings", () => preferences(app)),
+      button("help", "Keys and about ( ? )", help),
     ),
     haltButton(app),
   );
   onKey("t", "light or dark", () => nextTheme(store));
-  onKey("?", "this list", () => void help());
+  onKey("?", "this list", help);
 
   const symbols = () => {
     const names = store.rows("markets").map((row) => String(row.symbol));
@@ -91,12 +90,8 @@ export function mount(root, app) {
     text(badge, mode ? mode.toUpperCase() : "…");
     cls(badge, `badge ${mode ?? ""}`);
     cls(dot, `dot ${state}`);
-    text(
-      word,
-      state === "late" || state === "lost"
-        ? `${LINK_WORDS[state]} ${age(Date.now() - app.link.state.heard)}`
-        : LINK_WORDS[state],
-    );
+    const silent = state === "late" || state === "lost";
+    text(word, silent ? `${state} ${age(Date.now() - app.link.state.heard)}` : state);
     text(latency, state === "live" && ms !== undefined ? `${ms} ms` : NONE);
     const source = app.feed();
     text(
@@ -139,10 +134,9 @@ export function mount(root, app) {
 }
 
 /** @param {App} app */
-async function preferences(app) {
-  const [view] = await Promise.all([import("./preferences.js"), viewStyles()]);
-  await view.open(app);
-}
+const preferences = (app) => later(Promise.all([import("./preferences.js"), viewStyles()]), ([view]) => view.open(app));
+
+const help = () => later(import("../help.js"), (late) => late.help());
 
 /** @param {string} name @param {string} title @param {() => void} act */
 function button(name, title, act) {

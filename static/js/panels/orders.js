@@ -1,7 +1,7 @@
 // Working orders first, then those that ended in the last minutes. Amend, cancel, cancel all.
 import { told } from "../commands.js";
-import { cmp, isDecimal } from "../decimal.js";
-import { dialog, facts } from "../dialog.js";
+import { cmp } from "../decimal.js";
+import { dialog, facts, later } from "../dialog.js";
 import { h, hide, table, text } from "../dom.js";
 import { clock, money, onStep, words } from "../format.js";
 import { onKey } from "../keys.js";
@@ -64,7 +64,7 @@ export function mount(root, app) {
   const all = h("button", { type: "button", class: "quiet", onclick: () => void cancelAll(app) }, "Cancel all…");
   store.watch(["edit"], () => {
     const order = store.channel("orders")?.rows?.get(store.get("edit"));
-    if (order && working(order)) void amendDialog(app, order);
+    if (order && working(order)) amendDialog(app, order);
   });
   onKey("X", "cancel all orders (asks)", () => void cancelAll(app), "Shift+X");
   return {
@@ -113,7 +113,7 @@ function acts(first, app) {
       type: "button",
       class: "small-button",
       "aria-label": `Amend order ${first.client_order_id}`,
-      onclick: () => void amendDialog(app, row()),
+      onclick: () => amendDialog(app, row()),
     },
     "Amend",
   );
@@ -121,57 +121,7 @@ function acts(first, app) {
 }
 
 /** @param {App} app @param {Row} order */
-async function amendDialog(app, order) {
-  const market = marketOf(app.store, order.symbol);
-  const input = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string} */ value) =>
-    h(
-      "label",
-      { class: "field" },
-      h("span", {}, label),
-      h("input", { name, type: "text", inputmode: "decimal", autocomplete: "off", value }),
-    );
-  /** @type {string[]} */
-  const names = [];
-  /** @type {HTMLElement[]} */
-  const inputs = [];
-  for (const [name, label] of /** @type {const} */ ([
-    ["price", "Price"],
-    ["stop_price", "Trigger price"],
-    ["amount", "Amount, filled part included"],
-  ])) {
-    if (!order[name]) continue;
-    names.push(name);
-    inputs.push(input(name, label, order[name]));
-  }
-  let error = "";
-  for (;;) {
-    const answer = await dialog({
-      title: `Amend ${order.side} ${order.symbol}`,
-      body: [
-        facts([
-          ["Order", `${kind(order)} ${onStep(order.amount, market?.amount_step)} at ${priceText(order, market)}`],
-          ["Filled", onStep(order.filled, market?.amount_step)],
-        ]),
-        ...inputs,
-        ...(error ? [h("p", { class: "warn", role: "alert" }, error)] : []),
-      ],
-      yes: "Amend",
-      focus: "field",
-      ready: (form) => names.every((n) => isDecimal(String(new FormData(form).get(n)).trim())),
-    });
-    if (!answer) return;
-    /** @type {Row} */
-    const args = { order_id: order.id };
-    for (const name of names) {
-      const value = String(answer.get(name)).trim();
-      if (cmp(value, order[name]) !== 0) args[name] = value;
-    }
-    if (Object.keys(args).length === 1) return;
-    const reply = await app.commands.call("order.amend", args);
-    if (reply.ok) return;
-    error = told(reply.error);
-  }
-}
+const amendDialog = (app, order) => later(import("./order-amend.js"), (late) => late.amendDialog(app, order));
 
 /** @param {App} app */
 async function cancelAll(app) {

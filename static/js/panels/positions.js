@@ -1,5 +1,5 @@
 // What is held: entry, mark, profit and loss as the server computes them; close at the market or by a limit, whole or part.
-import { dialog } from "../dialog.js";
+import { later } from "../dialog.js";
 import { attr, h, hide, table, text } from "../dom.js";
 import { flash } from "../flash.js";
 import { arrow, direction, money, onStep, percentPoints, signed, words } from "../format.js";
@@ -10,18 +10,8 @@ import { marketOf, sideText, sideTone, working } from "../trade.js";
 /** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {"stop_loss" | "take_profit"} Guard */
 
-/** What is done to positions is loaded when it is first asked for. @param {(acts: typeof import("./position-acts.js")) => void} act */
-const doing = (act) =>
-  void import("./position-acts.js").then(
-    act,
-    () =>
-      void dialog({
-        title: "Not loaded",
-        body: ["The server did not answer. Nothing was done; try again."],
-        yes: "Close",
-        no: null,
-      }),
-  );
+/** What is done to positions is loaded when it is first asked for. @param {(acts: typeof import("./position-acts.js")) => unknown} act */
+const doing = (act) => later(import("./position-acts.js"), act);
 
 /** A stop or target that is an order of its own. @param {import("../store.js").Store} store @param {Row} position @param {Guard} field */
 export const guardOf = (store, position, field) =>

@@ -1,13 +1,15 @@
-// Risk: the level and what it is made of, headroom per rule of the gate, loss at risk, recommendations. All the server's.
+// Risk: the level and what it is made of, headroom per rule of the gate, loss at risk, recommendations; below, how it
+// was. All the server's.
 import { ratio } from "../decimal.js";
 import { attr, cls, h, hide, keyed, table, text } from "../dom.js";
 import { direction, money, NONE, percent, signed, words } from "../format.js";
 import { painter } from "../pace.js";
+import { riskHistory } from "./risk-history.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
 
-const LEVELS = /** @type {Record<string, string>} */ ({ low: "good", medium: "warn", high: "bad", critical: "bad" });
+const LEVELS = /** @type {Record<string, string>} */ ({ low: "good", moderate: "warn", high: "bad", critical: "bad" });
 const SCORES = /** @type {const} */ ([
   ["positions_risk", "Positions"],
   ["orders_risk", "Open orders"],
@@ -25,35 +27,39 @@ export function mount(root, app) {
   const advice = h("ul", { class: "advice" });
   const calm = h("p", { class: "dim" }, "Nothing to recommend.");
   const rules = h("div", { class: "risk-rules" });
-  root.append(
+  const columns = h(
+    "div",
+    { class: "view-columns risk", tabindex: "0" },
     h(
-      "div",
-      { class: "view-columns", tabindex: "0" },
-      h(
-        "section",
-        { "aria-label": "Level of risk" },
-        h("h3", {}, "Level"),
-        h("p", { class: "risk-line" }, level, score),
-        scores,
-        h("h3", {}, "Account"),
-        figures,
-      ),
-      h(
-        "section",
-        { "aria-label": "Rules" },
-        h("h3", {}, "Headroom of each rule"),
-        rules,
-        h("h3", {}, "Recommendations"),
-        advice,
-        calm,
-      ),
+      "section",
+      { "aria-label": "Level of risk" },
+      h("h3", {}, "Level"),
+      h("p", { class: "risk-line" }, level, score),
+      scores,
+      h("h3", {}, "Account"),
+      figures,
+    ),
+    h(
+      "section",
+      { "aria-label": "Rules" },
+      h("h3", {}, "Headroom of each rule"),
+      rules,
+      h("h3", {}, "Recommendations"),
+      advice,
+      calm,
     ),
   );
+  root.append(columns);
+  riskHistory(columns, app);
   const showRules = table(
     rules,
     "Rules of the gate",
     [
-      { head: "Rule", text: (r) => words(r.rule) + (/per symbol/.test(r.unit ?? "") ? " per symbol" : "") },
+      {
+        head: "Rule",
+        kind: "name",
+        text: (r) => words(r.rule) + (/per symbol/.test(r.unit ?? "") ? " per symbol" : ""),
+      },
       { head: "Now", kind: "num", text: (r) => amount(r.value, r.unit) },
       { head: "Limit", kind: "num", text: (r) => amount(r.limit, r.unit) },
       { head: "Left", kind: "num", text: (r) => amount(r.headroom, r.unit), tone: (r) => (r.ok ? "" : "bad") },

@@ -181,7 +181,7 @@ export function mount(root, app) {
     const wait = h("p", { class: "empty" }, "Loading…");
     tab.pane.replaceChildren(wait);
     try {
-      const [module] = await Promise.all([/** @type {Late} */ (tab.load)(), tab.large ? viewStyles() : null]);
+      const [module] = await Promise.all([/** @type {Late} */ (tab.load)(), viewStyles()]);
       if (tab.made) return;
       wait.remove();
       fill(tab, module);

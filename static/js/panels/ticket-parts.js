@@ -140,6 +140,7 @@ const RULES = /** @type {Record<string, string>} */ ({
   max_open_orders: "Too many open orders",
   max_daily_loss: "The day's loss limit is reached",
   max_drawdown: "The drawdown limit is reached",
+  loss_streak: "Too many losses in a row, entries wait an hour",
   max_slippage: "Slips too far",
   price_band: "Price too far from the market",
   tick_size: "Price off the grid",

@@ -5,7 +5,6 @@ import { attr, cls, h, text } from "../dom.js";
 import { clock, grouped, money, onStep, percent, words } from "../format.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
-import { reviewed } from "../review.js";
 import { settings } from "../settings.js";
 import { marketOf, working } from "../trade.js";
 import { panelHead } from "./head.js";
@@ -301,13 +300,25 @@ export function mount(root, app) {
     if (!event.repeat) void place();
   });
 
+  /** The look at an order before it is sent; loaded where it is wanted. What does not come must not send. @param {Row} args */
+  async function reviewed(args) {
+    if ((store.get("welcome")?.mode === "live" ? settings.reviewLive : settings.reviewPaper) === "never") return true;
+    try {
+      const late = await import("../review.js");
+      return await late.reviewed(args, app);
+    } catch {
+      text(refusal, "The review could not be loaded. Nothing was sent; try again.");
+      return false;
+    }
+  }
+
   let reviewing = false;
   async function place() {
     if (busy || reviewing || Date.now() < rested) return;
     const args = content(true);
     if (!args || barred()) return void paint();
     reviewing = true;
-    const sure = await reviewed(args, app);
+    const sure = await reviewed(args);
     reviewing = false;
     if (!sure || busy || barred()) return void paint();
     const id = intent.id(args);
@@ -326,6 +337,7 @@ export function mount(root, app) {
     });
     busy = false;
     rested = Date.now() + REST;
+    setTimeout(paint, REST);
     answered(args, id, reply);
     paint();
     // On a low screen the ticket scrolls: what came of it must be seen.
@@ -465,7 +477,7 @@ export function mount(root, app) {
           : ` (${words(kind)})`;
     text(submit, busy ? "Sending…" : `${side === "buy" ? "Buy" : "Sell"}${what}${at}`);
     cls(submit, `submit ${side}`);
-    submit.disabled = busy || why !== "" || ready === null;
+    submit.disabled = busy || Date.now() < rested || why !== "" || ready === null;
     if (why) text(reason, why);
     else text(reason, warning());
   });
@@ -491,6 +503,13 @@ export function mount(root, app) {
   form.addEventListener("input", changed);
   store.watch(["symbol", "markets", "link", "status", "risk", "welcome", "view:book", "orderbook:"], paint);
   store.watch(["balances", "positions", "orders"], again);
+  let live = false;
+  store.watch(["link"], () => {
+    const now = app.link.state.state === "live";
+    // What was typed while there was no link has not been judged yet.
+    if (now && !live) ask(0);
+    live = now;
+  });
   let symbol = "";
   store.watch(["symbol"], () => {
     if (symbol && symbol !== store.get("symbol")) {

@@ -1,0 +1,63 @@
+// The dialog that changes price, trigger or amount of a working order.
+import { told } from "../commands.js";
+import { cmp, isDecimal } from "../decimal.js";
+import { dialog, facts } from "../dialog.js";
+import { h } from "../dom.js";
+import { onStep } from "../format.js";
+import { kind, marketOf, priceText } from "../trade.js";
+
+/** @typedef {import("../app.js").App} App */
+/** @typedef {import("../shapes.d.ts").Row} Row */
+
+/** @param {App} app @param {Row} order */
+export async function amendDialog(app, order) {
+  const market = marketOf(app.store, order.symbol);
+  const input = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string} */ value) =>
+    h(
+      "label",
+      { class: "field" },
+      h("span", {}, label),
+      h("input", { name, type: "text", inputmode: "decimal", autocomplete: "off", value }),
+    );
+  /** @type {string[]} */
+  const names = [];
+  /** @type {HTMLElement[]} */
+  const inputs = [];
+  for (const [name, label] of /** @type {const} */ ([
+    ["price", "Price"],
+    ["stop_price", "Trigger price"],
+    ["amount", "Amount, filled part included"],
+  ])) {
+    if (!order[name]) continue;
+    names.push(name);
+    inputs.push(input(name, label, order[name]));
+  }
+  let error = "";
+  for (;;) {
+    const answer = await dialog({
+      title: `Amend ${order.side} ${order.symbol}`,
+      body: [
+        facts([
+          ["Order", `${kind(order)} ${onStep(order.amount, market?.amount_step)} at ${priceText(order, market)}`],
+          ["Filled", onStep(order.filled, market?.amount_step)],
+        ]),
+        ...inputs,
+        ...(error ? [h("p", { class: "warn", role: "alert" }, error)] : []),
+      ],
+      yes: "Amend",
+      focus: "field",
+      ready: (form) => names.every((n) => isDecimal(String(new FormData(form).get(n)).trim())),
+    });
+    if (!answer) return;
+    /** @type {Row} */
+    const args = { order_id: order.id };
+    for (const name of names) {
+      const value = String(answer.get(name)).trim();
+      if (cmp(value, order[name]) !== 0) args[name] = value;
+    }
+    if (Object.keys(args).length === 1) return;
+    const reply = await app.commands.call("order.amend", args);
+    if (reply.ok) return;
+    error = told(reply.error);
+  }
+}

@@ -1,0 +1,46 @@
+// Resuming after a halt: with a reason, a typed word, and the server's own question.
+import { told } from "../commands.js";
+import { dialog } from "../dialog.js";
+import { h } from "../dom.js";
+
+/** @typedef {import("../app.js").App} App */
+
+/** @param {App} app */
+export async function resumeDialog(app) {
+  const answer = await dialog({
+    title: "Resume trading?",
+    body: [
+      h("p", {}, "Orders will go out again, from every client. Canceled orders do not come back."),
+      h(
+        "label",
+        { class: "field" },
+        h("span", {}, "Reason"),
+        h("input", { name: "reason", type: "text", autocomplete: "off", maxlength: "200" }),
+      ),
+      h(
+        "label",
+        { class: "field" },
+        h("span", {}, "Type resume"),
+        h("input", { name: "word", type: "text", autocomplete: "off" }),
+      ),
+    ],
+    yes: "Resume",
+    focus: "field",
+    ready: (form) =>
+      new FormData(form).get("word") === "resume" && String(new FormData(form).get("reason")).trim() !== "",
+  });
+  if (!answer) return;
+  const reply = await app.commands.confirmed(
+    "trading.resume",
+    { reason: String(answer.get("reason")).trim() },
+    "Resume trading?",
+  );
+  if (!reply.ok && reply.error?.code !== "confirm_required") {
+    await dialog({
+      title: "Trading was not resumed",
+      body: [h("p", { class: "warn", role: "alert" }, told(reply.error))],
+      yes: "Close",
+      no: null,
+    });
+  }
+}
