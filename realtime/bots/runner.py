@@ -32,6 +32,7 @@ from realtime.engine.conditions import Bounds, Check, Seen, examine, volatility,
 from realtime.engine.indicators import Atr
 from realtime.engine.market import down, plain
 from realtime.engine.outcome import Drift, drift
+from realtime.engine.rows import money
 from realtime.engine.sizing import Account
 from realtime.engine.studies import ohlcv
 from realtime.engine.window import Schedule, Usage
@@ -689,7 +690,7 @@ def _held_down(row: Row, unit: Decimal, cut: Fitted) -> None:
     assert isinstance(sized, dict)
     assert isinstance(intent, dict)
     amount = cut.placing.order.amount
-    notional = plain(round(amount * unit, 8))
+    notional = money(amount * unit)
     sized["caps"] = [cap for cap in sized["caps"] if cap["name"] not in cut.rules]
     sized["caps"] += [{"name": name, "notional": notional} for name in cut.rules]
     sized |= {"notional": notional, "amount": plain(amount)}

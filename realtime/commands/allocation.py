@@ -492,7 +492,7 @@ class Allocations:
                     "symbol": name,
                     "share": share,
                     "weight": weight,
-                    "notional": plain(round(notional, 8)),
+                    "notional": rows.money(notional),
                     "amount": text(amount, step),
                     "action": change.action,
                     "current_weight": float(change.current_weight),
@@ -683,7 +683,7 @@ def effect_of(plan: Plan) -> Fields:
     return {
         "orders": len(sent),
         "symbols": [change.symbol for change in sent],
-        "notional": plain(round(notional, 8)),
+        "notional": rows.money(notional),
     }
 
 

@@ -24,7 +24,8 @@ from realtime.desk.fit import SIZES, fit
 from realtime.desk.trading import Placing, Trading
 from realtime.engine.allocation import Change, Holding
 from realtime.engine.engine import Engine
-from realtime.engine.market import plain, text
+from realtime.engine.market import text
+from realtime.engine.rows import money
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Who
 from realtime.model.market import MONEY, MS, SECOND, ZERO
@@ -476,7 +477,7 @@ def shown(plan: Plan, engine: Engine) -> dict[str, object]:
     return {
         "plan_id": plan.id,
         "status": plan.state.value,
-        "portfolio_value": plain(round(plan.value, 8)),
+        "portfolio_value": money(plan.value),
         "valuation_currency": engine.valuation_currency,
         "order_type": plan.order_type,
         "actions": [_shown_row(row, engine) for row in plan.rows],
@@ -504,14 +505,14 @@ def _shown_row(row: Row, engine: Engine) -> dict[str, object]:
         "action": change.action,
         "amount": text(change.amount, step),
         "price": text(change.price, tick),
-        "value": plain(round(change.value, 8)),
-        "fee": plain(round(change.fee, 8)),
+        "value": money(change.value),
+        "fee": money(change.fee),
         "reason": change.reason,
         "client_order_id": row.client_order_id,
         "order_id": row.order_id,
         "status": row.status,
         "filled": text(row.filled, step),
-        "average": None if row.average is None else plain(round(row.average, 8)),
+        "average": money(row.average),
         "code": row.code,
         "note": row.note,
     }

@@ -90,7 +90,9 @@ async def test_two_accounts_trade_apart_and_come_back_apart(tmp_path: Path, conf
             fills = {
                 key: count for (_, (key,)), count in told["realtime_fills_total"].samples.items()
             }
-            assert fills == {("venue", "paper"): 0, ("venue", "second"): 1}
+            filled = await client.result("fill.list", venue="second")
+            assert filled["fills"]  # one or, where the best level was small, more
+            assert fills == {("venue", "paper"): 0, ("venue", "second"): len(filled["fills"])}
             delays = (await client.result("monitoring.latency"))["accounts"]
             acked = {row["id"]: row["order_to_ack"]["samples"] for row in delays}
             assert acked == {"paper": 1, "second": 2}
