@@ -201,6 +201,15 @@ def backtest(scale: Scale) -> Iterator[Figure]:
         )
 
 
+def peak() -> float:
+    """The most this process has had in memory [MiB]; `ru_maxrss` also counts that of its parent before the exec."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) / 1024
+
+
 if __name__ == "__main__":
     run(Terms(), [lane(series.read(Path(sys.argv[1])))])
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak())
