@@ -24,7 +24,7 @@ OVERRUN: Final = 4 * HIGH
 
 
 class PlainWire:
-    """Frames to an ASGI `send`; the seam of `server/transport.py` for servers without it.
+    """Frames to an ASGI `send`; the seam of `server/websocket.py` for servers without it.
 
     Attributes:
         way: To send past the queue there is none.

@@ -2,8 +2,8 @@
 
 Rules of this file: (1) it is the only writer of data; (2) one write per wire and blob, for many wires in one
 system call where the kernel offers that, and a wire that has had enough is detached after the loop, because
-`pause_writing` may be called inside `write`; (3) one timer for all tiers and paces, on one grid, and one for the deadlines of all connections: no
-connection has a timer or a task of its own here.
+`pause_writing` may be called inside `write`; (3) one timer for all tiers and paces, on one grid, and one for the
+deadlines of all connections: no connection has a timer or a task of its own here.
 """
 
 import asyncio

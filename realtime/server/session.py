@@ -30,7 +30,7 @@ BUSY_RETRY_S: Final = 0.5
 
 
 class ServerWire(Line, Protocol):
-    """The seam to the transport: `server/transport.py`, or `PlainWire`."""
+    """The seam to the transport: `Wire` of `server/websocket.py`, or `PlainWire`."""
 
     authenticated: bool
     on_resume: Callable[[], None]

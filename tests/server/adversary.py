@@ -104,8 +104,8 @@ def opened(
     return sock
 
 
-def ended(sock: socket.socket, timeout_s: float) -> str | None:
-    """How the server ended the connection, without reading a byte; None when it is still open."""
+def ended(sock: socket.socket, timeout_s: float = 30.0) -> str | None:
+    """How the server ended the connection, without reading a byte; None when it is still open then."""
     poll = select.poll()
     poll.register(sock, select.POLLRDHUP | select.POLLERR | select.POLLHUP)
     for _, what in poll.poll(timeout_s * 1000):

@@ -201,10 +201,10 @@ class Served:
                 done.set()
 
         self.loop.call_soon_threadsafe(run)
-        assert done.wait(5)
+        assert done.wait(30)
         return result[0]
 
-    def until(self, holds: Any, *, timeout_s: float = 3.0) -> None:
+    def until(self, holds: Any, *, timeout_s: float = 30.0) -> None:
         """Wait until something holds on the server."""
         began = time.monotonic()
         while not self.call(holds):

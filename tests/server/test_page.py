@@ -127,7 +127,7 @@ async def test_a_range_is_not_looked_at(client: httpx.AsyncClient) -> None:
     answer = await client.get("/js/app.js", headers={"Range": ranges})
 
     assert (answer.status_code, answer.text) == (200, SCRIPT)
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,10 @@ from tests.server.adversary import (
 from tests.server.served import FAST, FLOOD, Served, served
 
 
+SLOW_S = 2.5
+"""What a slow machine may take beside a wait [s]: less than each of the usual waits, which are not to count here."""
+
+
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])
 def server(request: pytest.FixtureRequest) -> Iterator[Served]:
     with served(loop=request.param) as one:
@@ -58,8 +62,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Served]:
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])
 def calm(request: pytest.FixtureRequest) -> Iterator[Served]:
-    """A server whose pings never come between the frames that a slow machine reads one by one."""
-    with served(loop=request.param, ping_s=60) as one:
+    """A server whose waits do not end before a slow machine has done its part."""
+    waits: dict[str, Any] = dict.fromkeys(
+        ("ping_s", "stall_s", "stall_anonymous_s", "linger_s"), 60
+    )
+    with served(loop=request.param, **waits) as one:
         yield one
         assert one.errors == []
 
@@ -155,7 +162,7 @@ def test_b2_a_reader_who_does_not_read_holds_about_a_hundred_messages(server: Se
 def test_b3_a_stuck_peer_is_reset_and_leaves_no_orphan(server: Served) -> None:
     sock, _ = stalled(server)
     with sock:
-        assert ended(sock, 2) == "reset"
+        assert ended(sock) == "reset"
         assert orphans(server.address[1]) == []
 
 
@@ -168,8 +175,8 @@ def test_b4_a_close_ends_though_nobody_reads(server: Served) -> None:
         began = time.monotonic()
 
         assert kernel.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 500
-        assert ended(sock, 2) == "reset"
-        assert time.monotonic() - began < FAST.linger_s + 0.5
+        assert ended(sock) == "reset"
+        assert time.monotonic() - began < FAST.linger_s + SLOW_S
 
 
 def test_b5_an_open_connection_has_no_user_timeout(server: Served) -> None:
@@ -237,11 +244,11 @@ def test_b7_a_peer_cannot_choose_its_address(server: Served) -> None:
     ids=["nothing", "half", "blank", "word"],
 )
 def test_h1_a_header_that_does_not_come_ends_the_connection(server: Served, sent: bytes) -> None:
+    began = time.monotonic()
     with connect(server.address) as sock:
         sock.sendall(sent)
-        began = time.monotonic()
 
-        assert ended(sock, 2) == "reset"
+        assert ended(sock) == "reset"
         assert time.monotonic() - began > 0.5 * FAST.header_s
 
 
@@ -251,7 +258,7 @@ def test_h1_a_second_header_has_the_same_time(server: Served) -> None:
         assert answer(sock)[2] == b"ok"
         sock.sendall(b"GET / HTTP/1.1\r\n")
 
-        assert ended(sock, 2) == "reset"
+        assert ended(sock) == "reset"
 
 
 @pytest.mark.parametrize(
@@ -285,7 +292,7 @@ def test_h2_a_websocket_header_the_second_parser_refuses_is_answered(server: Ser
         sock.sendall(upgrade("/echo", f"X-Long: {'x' * 9_000}\r\n"))
 
         assert answer(sock)[0] == 431
-        assert ended(sock, 1) is not None
+        assert ended(sock) is not None
 
 
 def test_h3_a_request_before_the_last_answer_is_complete_is_400(server: Served) -> None:
@@ -302,7 +309,7 @@ def test_h3_inside_an_answer_that_has_begun_the_connection_is_reset(server: Serv
         assert b" 200 " in read_head(sock)
         sock.sendall(request())
 
-        assert ended(sock, 1) == "reset"
+        assert ended(sock) == "reset"
 
 
 def test_h3_one_request_after_the_other_is_served(server: Served) -> None:
@@ -345,7 +352,7 @@ def test_h4_a_body_that_does_not_come_ends_the_connection(server: Served) -> Non
     with connect(server.address) as sock:
         sock.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx")
 
-        assert ended(sock, 2) == "reset"
+        assert ended(sock) == "reset"
 
 
 def test_h4_chunks_count_too(server: Served) -> None:
@@ -360,7 +367,7 @@ def test_h5_an_answer_nobody_reads_is_reset(server: Served) -> None:
     with connect(server.address, receive_buffer=4_096) as sock:
         sock.sendall(request("/big"))
 
-        assert ended(sock, 3) == "reset"
+        assert ended(sock) == "reset"
 
 
 def test_h5_an_answer_read_slowly_arrives(server: Served) -> None:
@@ -402,7 +409,7 @@ def turned_away(address: Address) -> bool:
     """Whether a connection is reset at once: seen in its first read, or in `connect` itself."""
     try:
         with connect(address) as sock:
-            return ended(sock, 1) == "reset"
+            return ended(sock) == "reset"
     except ConnectionResetError:
         return True
 
@@ -429,16 +436,14 @@ def test_h6_upgrades_over_the_accept_rate_are_503_with_a_time() -> None:
 def test_h7_after_a_refusal_the_connection_ends_read_or_not(server: Served) -> None:
     with connect(server.address) as sock:
         sock.sendall(b"nonsense\r\n\r\n")
-        began = time.monotonic()
         assert answer(sock)[0] == 400
-        while time.monotonic() - began < 2:
-            try:
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - began < 30:
                 sock.sendall(b"x")
-            except ConnectionError:
-                break
-            time.sleep(0.02)
+                time.sleep(0.02)
 
-        assert time.monotonic() - began < FAST.linger_s + 0.5
+        assert time.monotonic() - began < FAST.linger_s + SLOW_S
 
 
 @pytest.mark.parametrize("kind", ["h2c", "websocket2"])
@@ -562,16 +567,16 @@ def test_w2_the_pump_hears_of_pause_and_resume(server: Served) -> None:
         assert heard == ["pause", "resume"]
 
 
-def test_w2_a_blob_written_while_paused_is_not_lost_silently(server: Served) -> None:
-    sock, wire = stalled(server)
+def test_w2_a_blob_written_while_paused_is_not_lost_silently(calm: Served) -> None:
+    sock, wire = stalled(calm)
     with sock:
-        before = server.call(wire.buffered)
+        before = calm.call(wire.buffered)
 
-        assert server.call(wire.write, FLOOD) is False
-        assert server.call(wire.buffered) == before + len(FLOOD)
+        assert calm.call(wire.write, FLOOD) is False
+        assert calm.call(wire.buffered) == before + len(FLOOD)
 
-        server.call(lambda: [wire.write(FLOOD) for _ in range(300)])
-        assert ended(sock, 1) == "reset"
+        calm.call(lambda: [wire.write(FLOOD) for _ in range(300)])
+        assert ended(sock) == "reset"
 
 
 def test_w2_abort_resets(server: Served) -> None:
@@ -579,7 +584,7 @@ def test_w2_abort_resets(server: Served) -> None:
         wire = last_wire(server)
         server.call(wire.abort)
 
-        assert ended(sock, 1) == "reset"
+        assert ended(sock) == "reset"
         server.until(lambda: wire._protocol is None)
         server.call(wire.abort)
         server.call(wire.close, 1000, "")
@@ -594,9 +599,11 @@ def test_w3_a_peer_that_does_not_read_is_reset(server: Served, *, known: bool) -
     with sock:
         began = time.monotonic()
 
-        assert ended(sock, 3) == "reset"
+        assert ended(sock) == "reset"
         # known after its first wait was set: one short wait, then long ones
-        assert time.monotonic() - began < (FAST.stall_s if known else FAST.stall_anonymous_s) + 0.5
+        assert (
+            time.monotonic() - began < (FAST.stall_s if known else FAST.stall_anonymous_s) + SLOW_S
+        )
 
 
 @pytest.mark.promise("T3")
@@ -606,9 +613,8 @@ def test_w3_a_slow_reader_is_never_cut() -> None:
         served(stall_s=1.0, stall_anonymous_s=1.0, ping_s=60) as server,
         opened(server.address, "/flood", receive_buffer=16_384) as sock,
     ):
-        began = time.monotonic()
         got = 0
-        while time.monotonic() - began < 2.4:
+        for _ in range(24):
             got += len(sock.recv(8_000))
             time.sleep(0.1)
 
@@ -616,12 +622,13 @@ def test_w3_a_slow_reader_is_never_cut() -> None:
         assert server.admission.ended["stalled"] == 0
 
 
-def test_w4_closing_a_paused_peer_resets_it(server: Served) -> None:
-    sock, wire = stalled(server)
+def test_w4_closing_a_paused_peer_resets_it(calm: Served) -> None:
+    """At once: after none of the waits."""
+    sock, wire = stalled(calm)
     with sock:
-        server.call(wire.close, 4508, "slow_consumer")
+        calm.call(wire.close, 4508, "slow_consumer")
 
-        assert ended(sock, 0.15) == "reset"
+        assert ended(sock) == "reset"
 
 
 def test_w4_a_close_asked_by_the_application_never_waits(server: Served) -> None:
@@ -630,8 +637,8 @@ def test_w4_a_close_asked_by_the_application_never_waits(server: Served) -> None
 
         assert read_frame(sock) == (CLOSE, struct.pack("!H", 4503) + b"shutdown")
         began = time.monotonic()
-        assert ended(sock, 2) is not None
-        assert time.monotonic() - began < 2 * FAST.linger_s + 0.3
+        assert ended(sock) is not None
+        assert time.monotonic() - began < 2 * FAST.linger_s + SLOW_S
 
 
 def test_w4_a_long_reason_is_cut_to_fit(server: Served) -> None:
@@ -692,7 +699,7 @@ def test_w6_a_flood_of_control_frames_is_reset(server: Served, opcode: int) -> N
         assert ended(sock, 0.05) is None
         sock.sendall(frame(opcode, b"") * 20)
 
-        assert ended(sock, 1) == "reset"
+        assert ended(sock) == "reset"
 
 
 def test_w7_too_many_fragments_are_1009(server: Served) -> None:
@@ -757,8 +764,8 @@ def test_w9_a_mute_peer_is_reset(server: Served) -> None:
         assert read_frame(sock)[0] == PING
         began = time.monotonic()
 
-        assert ended(sock, 2) == "reset"
-        assert time.monotonic() - began < FAST.pong_s + 0.4
+        assert ended(sock) == "reset"
+        assert time.monotonic() - began < FAST.pong_s + SLOW_S
 
 
 def test_w9_a_peer_that_answers_pings_stays(server: Served) -> None:
@@ -778,9 +785,8 @@ def test_w9_a_ping_behind_data_that_is_read_slowly_does_not_kill_the_reader() ->
         served(ping_s=0.2, pong_s=0.3, stall_s=2, stall_anonymous_s=2) as server,
         opened(server.address, "/flood", receive_buffer=16_384) as sock,
     ):
-        began = time.monotonic()
         got = 0
-        while time.monotonic() - began < 1.5:
+        for _ in range(75):
             got += len(sock.recv(4_000))
             time.sleep(0.02)
 
@@ -804,7 +810,7 @@ def test_w10_shutdown_closes_readers_and_resets_the_stalled(server: Served) -> N
     with stuck, reader:
         server.call(shut_down)
 
-        assert ended(stuck, 1) == "reset"
+        assert ended(stuck) == "reset"
         assert read_frame(reader) == (CLOSE, struct.pack("!H", 1012))
 
 
@@ -879,12 +885,12 @@ def test_what_comes_after_a_violation_is_bounded(server: Served) -> None:
             pour(sock, b"x" * 65_536)
 
 
-def test_a_violation_of_a_paused_peer_resets_it(server: Served) -> None:
-    sock, _ = stalled(server)
+def test_a_violation_of_a_paused_peer_resets_it(calm: Served) -> None:
+    sock, _ = stalled(calm)
     with sock:
         sock.sendall(frame(TEXT, b"", fin=False) + frame(CONT, b"", fin=False) * 200)
 
-        assert ended(sock, 0.15) == "reset"
+        assert ended(sock) == "reset"
 
 
 def test_a_handshake_without_a_key_is_refused(server: Served) -> None:
