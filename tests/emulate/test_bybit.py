@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
@@ -36,6 +36,16 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+class Client(ccxt.pro.bybit):  # type: ignore[misc]  # untyped
+    """Counts the subscriptions that the exchange has confirmed."""
+
+    confirmed = 0
+
+    def handle_subscription_status(self, client: Any, message: Any) -> Any:
+        self.confirmed += 1
+        return super().handle_subscription_status(client, message)
+
+
 @asynccontextmanager
 async def client_of(server: Emulated, **options: Any) -> AsyncIterator[Any]:
     config = {
@@ -45,7 +55,7 @@ async def client_of(server: Emulated, **options: Any) -> AsyncIterator[Any]:
         "timeout_on_exit": 0,  # else each goodbye takes a quarter of a second
         **options,
     }
-    client = ccxt.pro.bybit(config)
+    client = Client(config)
     client.urls["api"] = urls(server.endpoint)
     try:
         yield client
@@ -60,12 +70,12 @@ async def trading(**options: Any) -> AsyncIterator[tuple[Emulated, Any]]:
         yield server, client
 
 
-async def within(work: Awaitable[Any], seconds: float = 3.0) -> Any:
+async def within(work: Awaitable[Any], seconds: float = 30.0) -> Any:
     async with asyncio.timeout(seconds):
         return await work
 
 
-async def until(holds: Callable[[], bool], seconds: float = 3.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - many things it waits for have no event
             await asyncio.sleep(0.005)
@@ -92,11 +102,9 @@ async def watching(method: Callable[..., Awaitable[Any]], *args: Any) -> AsyncIt
             task.exception()
 
 
-async def subscribed(server: Emulated, client: Any) -> None:
-    """Wait until the private socket has been asked for everything that is watched."""
-    del server
-    await until(lambda: any("private" in url for url in client.clients))
-    await asyncio.sleep(0.03)
+async def subscribed(client: Client, count: int = 1) -> None:
+    """Wait until the exchange has confirmed so many subscriptions."""
+    await until(lambda: client.confirmed >= count)
 
 
 # --- market data ------------------------------------------------------------------------------
@@ -200,8 +208,7 @@ async def test_unwatching_ends_a_subscription() -> None:
     async with trading() as (server, client):
         await client.load_markets()
         async with watching(client.watch_trades, SPOT) as seen:
-            await until(lambda: bool(server.faults.sockets))
-            await asyncio.sleep(0.02)
+            await subscribed(client)
             server.market.print(SPOT, 64_000)
             await until(lambda: bool(seen))
         await within(client.un_watch_trades(SPOT))
@@ -222,7 +229,7 @@ async def test_an_order_from_birth_to_fill(symbol: str) -> None:
             watching(client.watch_my_trades) as fills_seen,
             watching(client.watch_balance) as balances_seen,
         ):
-            await subscribed(server, client)
+            await subscribed(client, 3)
             params = {"clientOrderId": "mine-1"}
             made = await client.create_order(symbol, "limit", "buy", 0.02, 63_500, params)
             (shown,) = await client.fetch_open_orders(symbol)
@@ -256,7 +263,7 @@ async def test_an_order_from_birth_to_fill(symbol: str) -> None:
 
 
 async def test_rows_of_one_order_come_in_the_order_of_their_happening() -> None:
-    async with trading() as (server, client):
+    async with trading() as (_, client):
         await client.load_markets()
         frames: list[dict[str, Any]] = []
         plain = client.handle_message
@@ -272,9 +279,7 @@ async def test_rows_of_one_order_come_in_the_order_of_their_happening() -> None:
             watching(client.watch_balance),
             watching(client.watch_positions),
         ):
-            await subscribed(server, client)
-            await until(lambda: len(client.clients) > 0 and client.positions is not None)
-            await asyncio.sleep(0.05)
+            await subscribed(client, 4)
             frames.clear()
             await client.create_order(SWAP, "market", "buy", 0.01)
             await until(lambda: any(each.get("topic") == "position" for each in frames))
@@ -511,9 +516,7 @@ async def test_a_position_is_opened_flipped_and_closed() -> None:
         flat = await client.fetch_position(SWAP)
         assert (flat["contracts"], flat["leverage"], flat["side"]) == (0, 10, None)
         async with watching(client.watch_positions) as seen:
-            await subscribed(server, client)
-            await until(lambda: client.positions is not None)
-            await asyncio.sleep(0.03)
+            await subscribed(client)
             await client.create_order(SWAP, "market", "buy", 0.05)
             (held,) = await client.fetch_positions()
             assert (held["side"], held["contracts"], held["hedged"]) == ("long", 0.05, False)
@@ -619,7 +622,7 @@ async def test_a_position_that_is_liquidated() -> None:
         await client.load_markets()
         await client.set_leverage(50, SWAP)
         async with watching(client.watch_my_trades) as seen:
-            await subscribed(server, client)
+            await subscribed(client)
             await client.create_order(SWAP, "market", "buy", 0.5)
             (held,) = await client.fetch_positions()
             assert 0 < held["liquidationPrice"] < 64_000
@@ -698,7 +701,7 @@ async def test_accounts_are_apart() -> None:
         with pytest.raises(ccxt.OrderNotFound):
             await first.cancel_order(made["id"], SPOT)
         async with watching(second.watch_orders) as seen:
-            await subscribed(server, second)
+            await subscribed(second)
             await first.create_order(SPOT, "limit", "buy", 0.1, 64_000)
             await until(lambda: bool(seen) and seen[-1]["status"] == "closed")
         assert (await second.fetch_balance())["USDT"]["total"] == pytest.approx(6400 * 0.999)
@@ -780,8 +783,8 @@ async def test_an_order_that_is_visible_late() -> None:
     async with trading() as (server, client):
         await client.load_markets()
         async with watching(client.watch_orders) as seen:
-            await subscribed(server, client)
-            server.faults.once("order", Fault(Kind.LATE, seconds=0.15))
+            await subscribed(client)
+            server.faults.once("order", Fault(Kind.LATE, seconds=0.5))
             made = await client.create_order(SPOT, "limit", "buy", 0.01, 63_000)
             with pytest.raises(ccxt.OrderNotFound):
                 await client.fetch_order(made["id"], SPOT, {"acknowledged": True})
@@ -795,7 +798,7 @@ async def test_faults_of_private_rows() -> None:
     async with trading() as (server, client):
         await client.load_markets()
         async with watching(client.watch_orders) as seen:
-            await subscribed(server, client)
+            await subscribed(client)
             server.faults.script(
                 "private:order",
                 [Fault(Kind.DUPLICATE), Fault(Kind.SWALLOW), Fault(Kind.REORDER), OK],
@@ -832,13 +835,12 @@ async def test_a_socket_that_ends_is_dialed_again(fault: Fault) -> None:
     async with trading() as (server, client):
         await client.load_markets()
         watch = asyncio.get_running_loop().create_task(client.watch_trades(SPOT))
-        await until(lambda: bool(server.faults.sockets))
-        await asyncio.sleep(0.02)
+        await subscribed(client)
         assert server.faults.strike("public/spot", fault) == 1
         with pytest.raises(ccxt.NetworkError):
             await within(watch)
         watch = asyncio.get_running_loop().create_task(client.watch_trades(SPOT))
-        await asyncio.sleep(0.2)  # ccxt waits a little before it dials again
+        await subscribed(client, 2)
         server.market.print(SPOT, 64_000)
         assert (await within(watch))[-1]["price"] == 64_000
 
@@ -847,14 +849,14 @@ async def test_silence_in_its_three_kinds() -> None:
     async with trading() as (server, client):
         await client.load_markets()
         async with watching(client.watch_trades, SPOT) as seen:
-            await until(lambda: bool(server.faults.sockets))
-            await asyncio.sleep(0.02)
+            await subscribed(client)
             (socket,) = client.clients.values()
 
-            async def pinged() -> bool:
+            async def pinged(seconds: float = 30.0) -> bool:
                 socket.lastPong = 0
                 await socket.send(client.ping(socket))
-                await asyncio.sleep(0.03)
+                with suppress(TimeoutError):
+                    await until(lambda: bool(socket.lastPong), seconds)
                 return bool(socket.lastPong)
 
             assert await pinged()
@@ -865,11 +867,11 @@ async def test_silence_in_its_three_kinds() -> None:
             server.faults.strike("public/spot", Fault(Kind.THAW))
             server.faults.strike("public/spot", Fault(Kind.MUTED))
             server.market.print(SPOT, 64_000)
-            assert not await pinged()
+            assert not await pinged(0.03)
             assert len(seen) == 1
             server.faults.strike("public/spot", Fault(Kind.HALF_OPEN))
             server.market.print(SPOT, 64_000)
-            assert not await pinged()
+            assert not await pinged(0.03)
             assert len(seen) == 1
             # Or the client would wait ten seconds for a goodbye.
             server.faults.strike("public/spot", Fault(Kind.ABORT))
@@ -917,7 +919,7 @@ async def test_three_rows_of_one_order_may_share_a_frame() -> None:
 
         client.handle_order = handle
         async with watching(client.watch_orders):
-            await subscribed(server, client)
+            await subscribed(client)
             await client.create_order(SPOT, "limit", "buy", 0.01, 63_000)
             await until(lambda: bool(frames))
             work = server.floor.orders("main")[0]

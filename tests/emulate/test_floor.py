@@ -207,7 +207,7 @@ class TestCommand:
                 await client.create_order("ETH/USDT", "market", "buy", 0.1)
                 balance = await client.fetch_balance()
                 assert balance["ETH"]["total"] == 0.0999
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     assert (await client.watch_trades("BTC/USDT"))[-1]["symbol"] == "BTC/USDT"
                     bars = await client.fetch_ohlcv("BTC/USDT", "1h", None, 30)
                 assert len(bars) == 30

@@ -11,7 +11,7 @@ from typing import Any
 import ccxt.pro
 
 
-PATIENCE_S = 3.0
+PATIENCE_S = 30.0
 
 
 def addressed(urls: Any, endpoint: str) -> Any:
@@ -64,7 +64,7 @@ async def watching(watch: Callable[[], Awaitable[Any]]) -> AsyncIterator[list[An
 
 
 async def until(holds: Callable[[], Any]) -> Any:
-    """Wait until something holds, a few seconds at most, and give what it is."""
+    """Wait until something holds, half a minute at most, and give what it is."""
     end = time.monotonic() + PATIENCE_S
     while not (value := holds()):
         assert time.monotonic() < end, "waited in vain"

@@ -60,7 +60,7 @@ class Raw:
         await self.socket.send(orjson.dumps(message).decode())
 
     async def next(self) -> Any:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             return orjson.loads(await self.socket.recv())
 
     async def event(self, name: str) -> dict[str, Any]:
@@ -420,7 +420,7 @@ async def test_scripted_faults_of_requests() -> None:
 
 async def test_public_streams_of_the_real_client() -> None:
     async with pair() as (server, exchange):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             book = await exchange.watch_order_book(BTC)
             ticker = await exchange.watch_ticker(BTC)
             trades = await exchange.watch_trades(BTC)

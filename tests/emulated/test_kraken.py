@@ -59,7 +59,7 @@ class Raw:
 
     async def frame(self, **wanted: Any) -> tuple[dict[str, Any], str]:
         """The next frame with these fields, parsed and as text."""
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             while True:
                 text = str(await self.socket.recv())
                 message = orjson.loads(text)
@@ -513,7 +513,7 @@ async def test_the_products_own_parser_reads_the_frames() -> None:
 
 async def test_public_streams_of_the_real_client() -> None:
     async with pair() as (server, exchange):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             book = await exchange.watch_order_book(BTC, 10)
             ticker = await exchange.watch_ticker(BTC)
             trades = await exchange.watch_trades(BTC)
@@ -690,8 +690,8 @@ async def test_a_socket_that_is_struck() -> None:
     async with pair() as (server, exchange):
         await exchange.watch_ticker(BTC)
         server.faults.strike("*", Fault(Kind.CLOSE, code=1012))
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             with pytest.raises(ccxt.NetworkError):
                 await exchange.watch_ticker(BTC)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             assert (await exchange.watch_ticker(BTC))["bid"] == 59_994.0

@@ -217,8 +217,9 @@ class Client:
 async def reread(world: Real) -> None:
     """Let the hour pass behind which markets are read again."""
     public: Any = world.account.public
-    read, public._reload_at = public._reading, 0.0
-    await until(lambda: public._reading is not read, within=60)
+    register = public.register
+    read, register._due = register._reading, 0.0
+    await until(lambda: register._reading is not read, within=60)
 
 
 async def placed_at(world: Real, symbol: str = SYMBOL, **args: Any) -> Reply:

@@ -33,7 +33,7 @@ from tests.venues.kit import Clock, Listener, MemoryLog, approved
 D = Decimal
 PERP = "BTC/USDT:USDT"
 CASH, COINS = D(100_000), D(2)
-PATIENCE_S = 4.0
+PATIENCE_S = 30.0
 
 BIDS = [("59990", "1"), ("59980", "5"), ("59000", "10")]
 ASKS = [("60010", "1"), ("60020", "5"), ("61000", "10")]
@@ -110,7 +110,7 @@ class Stand:
         return rows.get(currency) or Balance(venue=self.venue.id, currency=currency, ts=0)
 
     async def until(self, holds: Callable[[], Any]) -> Any:
-        """Wait until something holds, a few seconds at most, and give what it is."""
+        """Wait until something holds, half a minute at most, and give what it is."""
         async with asyncio.timeout(PATIENCE_S):
             while not (value := holds()):  # noqa: ASYNC110 - what is waited for is behind a socket
                 await asyncio.sleep(0.005)

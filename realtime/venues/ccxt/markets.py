@@ -13,6 +13,7 @@ from math import floor, log10
 from typing import Any, Final
 
 from realtime.model.market import Market
+from realtime.venues.ccxt.kin import kin
 from realtime.venues.ccxt.rows import number
 
 
@@ -239,9 +240,9 @@ def load_options(exchange_id: str, types: Sequence[str]) -> dict[str, object]:
         # Without a name ccxt takes the small ticker, which has no bid and ask.
         named: dict[str, object] = {"watchTickers": {"name": "ticker"}}
         return named | ({"fetchMarkets": {"types": kinds}} if exchange_id == "binance" else {})
-    if exchange_id == "bybit":
+    if kin(exchange_id) == "bybit":
         return {"fetchMarkets": {"types": kinds}}
-    if exchange_id in {"okx", "okxus", "myokx"}:
+    if kin(exchange_id) == "okx":
         return {"fetchMarkets": {"types": [kind for kind in types if kind in KINDS]}}
     return {}
 

@@ -37,7 +37,8 @@ from realtime.venues.ccxt.books import NATIVE
 from realtime.venues.ccxt.capabilities import matrix
 from realtime.venues.ccxt.exchange import Hooks, Many, faults, make
 from realtime.venues.ccxt.kin import kin
-from realtime.venues.ccxt.reading import Aside, Reading
+from realtime.venues.ccxt.reading import Aside
+from realtime.venues.ccxt.register import Register
 from realtime.venues.ccxt.taking import RESNAP_S, Taking, Tap, nowhere
 from realtime.venues.ccxt.watch import DEAD_S, Feed, Socket, backoff, differences, unheard_of
 from realtime.venues.ccxt.way import Tell
@@ -66,14 +67,8 @@ PING_S: Final = 2.0
 """Silence of a socket after which it is pinged, and the time between pings."""
 CATCH_UP_S: Final = 2.0
 """When missed trades are asked for, counted from the new subscription, if none has come before."""
-RELOAD_AGAIN_S: Final = 60.0
-"""When markets are read again at the soonest: after a reading that failed, or where an order was refused for its form."""
-FEW: Final = 20
-"""So many markets that change in the same way have an alert each; more have one together."""
-NAMED: Final = 10
-"""Of these, so many are named."""
 CHECKED: Final = frozenset(
-    {"binance", "binanceusdm", "binancecoinm", "binanceus", "okx", "okxus", "myokx", "bitfinex"}
+    {"binance", "binanceusdm", "binancecoinm", "binanceus", "okx", "bitfinex"}
 )
 """Venues whose books ccxt or we check by sequence or checksum; others are compared with REST."""
 
@@ -87,14 +82,13 @@ class PublicData(Taking):
     """Market data of one exchange.
 
     Attributes:
-        markets: By symbol; filled by `open`. Rules that change are replaced in place, what is listed later is added, and
-            what is delisted stays, inactive.
-        left_out: Why other symbols of the venue are not among them.
+        markets: By symbol; filled by `open`, changed by `register`.
         books: By symbol, each changed right before the change is posted.
         faults: Frames that ccxt could not read.
         exchange: ccxt's, once `open` was called.
         rest: Questions to it, likewise.
         aside: Reads its markets, likewise.
+        register: Keeps them, and tells of those that are not what they were.
     """
 
     def __init__(
@@ -131,27 +125,27 @@ class PublicData(Taking):
         self._sleep = sleep
         self._hooks = Many(Tap(self), *hooks)
         self._chance = Chance(seed, account.id, "backoff")
-        self._reload_s = reload_s
         self._compare_s = compare_s
         self._options = dict(options or {})
         self._known = dict(known or {})
-        self.left_out: dict[str, str] = {}
         self.rest: Rest
         self._group: asyncio.TaskGroup | None = None
         self._wanted: dict[str, set[str]] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         # Streams that were left and still come, by socket: ccxt cannot unsubscribe everywhere.
         self._left: dict[str, set[tuple[str, str]]] = {}
-        self._delisted: set[str] = set()
         self.aside: Aside
-        # What was read last, and who else at this exchange trades by it.
-        self._reading: Reading | None = None
-        self._sharers: list[Any] = []
-        self._relisted: Listed = _unheard
+        self.register = Register(
+            account=account,
+            markets=self.markets,
+            read=lambda: self.rest.read(self.aside, gentle=True),
+            every_s=reload_s,
+            clock=self._clock,
+            alert=tell,
+            left=self._delist,
+            back=self._revive,
+        )
         self._due: dict[tuple[str, str], float] = {}
-        self._reload_at = 0.0
-        self._reads = False
-        self._read_at = 0.0
         # When a proof of life was given last.
         self._alive = 0.0
 
@@ -178,19 +172,14 @@ class PublicData(Taking):
         self.rest = Rest(self.exchange, account, self.markets, self._now)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self.exchange.close)
-            self._reading = await self.rest.read(self.aside)
+            reading = await self.rest.read(self.aside)
             undo.pop_all()
-        self._reading.share(self.exchange)
-        self.markets.update(self._reading.read.markets)
-        self.left_out.update(self._reading.read.left_out)
-        for symbol, market in self._known.items():
-            if symbol not in self.markets:
-                self.markets[symbol] = replace(market, active=False)
-                self._delisted.add(symbol)
+        self.register.share(self.exchange)
+        self.register.begin(reading, self._known)
         maker = NATIVE.get(kin(account.exchange))
-        self._native = None if maker is None else maker(self.markets.values())
-        self._read_at = self._clock()
-        self._reload_at = self._read_at + self._reload_s
+        if maker is not None:
+            self._native = maker(self.markets.values())
+            self.register.learn = self._native.learn
 
     async def run(self, post: Post) -> None:
         """Deliver events until cancelled; then close every socket."""
@@ -198,7 +187,7 @@ class PublicData(Taking):
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                for symbol in sorted(self._delisted):
+                for symbol in sorted(self.register.gone):
                     self._emit(self._staleness(symbol, "delisted", 0))
                 for symbol in tuple(self._wanted):
                     self._settle(symbol)
@@ -216,6 +205,7 @@ class PublicData(Taking):
     async def close(self) -> None:
         """Close what `open` has opened; `run` does it at its end."""
         if self.exchange is not None:
+            self.register.unshare(self.exchange)
             await self.exchange.close()
 
     def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
@@ -244,22 +234,19 @@ class PublicData(Taking):
         Args:
             exchange: ccxt's, of the same id; until it is closed.
         """
-        self._sharers.append(exchange)
-        if self._reading is not None:
-            self._reading.share(exchange)
+        self.register.share(exchange)
 
     def unshare(self, exchange: Any) -> None:
         """Let an instance go that is closed."""
-        if exchange in self._sharers:
-            self._sharers.remove(exchange)
+        self.register.unshare(exchange)
 
     def reread(self) -> None:
         """Read the markets again soon: something suggests that they are not what they were."""
-        self._reload_at = min(self._reload_at, max(self._read_at + RELOAD_AGAIN_S, self._clock()))
+        self.register.soon()
 
     def on_listing(self, told: Listed) -> None:
         """Say who is told of markets that are new or not what they were; `markets` has them by then."""
-        self._relisted = told
+        self.register.told = told
 
     def capabilities(self) -> dict[str, dict[str, str]]:
         """Say what this exchange offers; see `capabilities.matrix`."""
@@ -291,7 +278,7 @@ class PublicData(Taking):
                 )
         for kind in KINDS:
             key = (symbol, kind)
-            if kind in kinds and key not in self._feeds and symbol not in self._delisted:
+            if kind in kinds and key not in self._feeds and symbol not in self.register.gone:
                 self._begin(symbol, kind)
             elif kind not in kinds and key in self._feeds:
                 self._end(key)
@@ -317,9 +304,8 @@ class PublicData(Taking):
         if kind == "orderbook":
             feed.native = self._native is not None and source == "ws"
             self.books.setdefault(symbol, OrderBook(symbol))
-            checked = self._account.exchange in CHECKED or (
-                feed.native and self._account.exchange == "kraken"
-            )
+            name = kin(self._account.exchange)
+            checked = name in CHECKED or (feed.native and name == "kraken")
             if not checked and source == "ws" and self.rest.can("fetchOrderBook"):
                 feed.compare = now + self._compare_s
         if kind == "trades":
@@ -581,10 +567,8 @@ class PublicData(Taking):
             # A quiet market: pings are answered and nothing happens. A socket that is being dialled proves nothing.
             self._alive = now
             self._post(())
-        if now >= self._reload_at and not self._reads:
-            self._reload_at = now + self._reload_s
-            self._reads, self._read_at = True, now
-            self._spawn(self._reload(), "markets")
+        if self.register.due(now):
+            self._spawn(self.register.again(), "markets")
 
     def _look_at(self, feed: Feed, now: float) -> None:
         if feed.kind == "ticker":
@@ -789,97 +773,8 @@ class PublicData(Taking):
 
     # --- markets ------------------------------------------------------------------------------------
 
-    async def _reload(self) -> None:
-        try:
-            reading = await self.rest.read(self.aside, gentle=True)
-        except Failure as error:
-            logger.warning("markets were not read again", extra={"why": str(error)[:LONGEST]})
-            self._reload_at = min(self._reload_at, self._clock() + RELOAD_AGAIN_S)
-            return
-        finally:
-            self._reads = False
-        self.take(reading)
-
-    def take(self, reading: Reading) -> None:
-        """Take in a later reading of the markets, for ccxt and for us, in one step."""
-        before = self._reading
-        if self._doubtful(reading.read):
-            return
-        if before is not None:
-            # What is gone has orders to cancel and streams to leave, and ccxt wants to know what they are of.
-            gone = [symbol for symbol in self.markets if symbol not in reading.read.markets]
-            reading = reading.keeping(before, gone)
-        self._reading = reading
-        for exchange in (self.exchange, *self._sharers):
-            reading.share(exchange)
-        self._update(reading.read)
-
-    def _doubtful(self, found: listing.Read) -> bool:
-        """Whether a reading is not to be believed; that is told."""
-        if 2 * len(found.markets) >= len(self.markets):
-            return False
-        # Nobody delists half of a venue at once: that is an answer that was cut off.
-        self._alert(
-            "warning",
-            "markets_doubtful",
-            f"{self._account.exchange} listed {len(found.markets)} of {len(self.markets)} markets",
-            {"venue": self._account.id},
-        )
-        return True
-
-    def _update(self, found: listing.Read) -> None:
-        """Change our markets to those of a later reading; nothing disappears silently."""
-        altered: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-        listed: list[str] = []
-        delisted: list[str] = []
-        for change in listing.changes(self.markets, found.markets):
-            symbol = change.symbol
-            if change.what == "delisted":
-                if symbol not in self._delisted:
-                    self._delist(symbol)
-                    delisted.append(symbol)
-                continue
-            self.markets[symbol] = found.markets[symbol]
-            if change.what == "listed":
-                listed.append(symbol)
-                continue
-            if symbol in self._delisted:
-                self._delisted.discard(symbol)
-                self._settle(symbol)
-                self._revive(symbol)
-            altered.setdefault((change.what, change.fields), []).append(symbol)
-        if listed and self._native is not None:
-            self._native.learn([self.markets[symbol] for symbol in listed])
-        anew = [*listed, *delisted, *(symbol for many in altered.values() for symbol in many)]
-        if anew:
-            self._relisted([self.markets[symbol] for symbol in anew])
-        self._tell_changes("market_delisted", "delisted", (), delisted)
-        for (what, fields), symbols in altered.items():
-            self._tell_changes("market_changed", what, fields, symbols)
-
-    def _tell_changes(
-        self, code: str, what: str, fields: Sequence[str], symbols: Sequence[str]
-    ) -> None:
-        """Tell what became of markets, one by one; of many, such as a new fee for all, at once."""
-        gone = code == "market_delisted"
-        how = "not listed any more" if gone else f"{what} ({', '.join(fields) or 'activity'})"
-        data: dict[str, object] = {
-            "venue": self._account.id,
-            "change": what,
-            "fields": list(fields),
-        }
-        if len(symbols) > FEW:
-            text = f"{len(symbols)} markets are {how}, such as {', '.join(symbols[:NAMED])}"
-            self._alert("warning", code, text, data | {"symbols": list(symbols[:NAMED])})
-            return
-        for symbol in symbols:
-            text = f"{symbol} is {how}" if gone else f"{symbol}: {how}"
-            self._alert("warning", code, text, data | {"symbol": symbol})
-
     def _delist(self, symbol: str) -> None:
         """Close the streams of a market that is gone; its last values stay, marked."""
-        self._delisted.add(symbol)
-        self.markets[symbol] = replace(self.markets[symbol], active=False)
         told = 0
         for kind in KINDS:
             feed = self._feeds.get((symbol, kind))
@@ -891,7 +786,8 @@ class PublicData(Taking):
         self._emit(self._staleness(symbol, "delisted", told))
 
     def _revive(self, symbol: str) -> None:
-        """Call a market that is listed again fresh: at once where nobody reads it, else when its streams tell."""
+        """Follow a market that is listed again; it is fresh at once where nobody reads it, else when its streams tell."""
+        self._settle(symbol)
         feeds = [self._feeds[symbol, kind] for kind in KINDS if (symbol, kind) in self._feeds]
         for feed in feeds:
             self._mark(feed, "disconnected")
@@ -944,10 +840,6 @@ def _raise_own(error: BaseException) -> None:
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         raise error
-
-
-def _unheard(_markets: Sequence[Market]) -> None:
-    """Tell nobody."""
 
 
 def _loop_time() -> float:

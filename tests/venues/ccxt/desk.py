@@ -49,10 +49,24 @@ def amend(asked: Order, **targets: str) -> ApprovedAmend:
     return ApprovedAmend(order=asked, limits_version=1, **made)
 
 
-async def until(holds: Callable[[], object], seconds: float = 3.0) -> None:
+async def until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - what is waited for is another process's, as it were
             await asyncio.sleep(0.005)
+
+
+class Heard(Hooks):
+    """What the account asks, and how many of its subscriptions a Bybit has confirmed."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.confirmed = 0
+
+    def request(self, method: str, url: str) -> None:
+        self.asked.append(url)
+
+    def frame(self, url: str, text: str) -> None:
+        self.confirmed += '"op":"subscribe"' in text and '"success":true' in text
 
 
 @dataclass
@@ -61,6 +75,7 @@ class Desk:
 
     server: Any
     venue: CcxtVenue
+    heard: Heard
     events: list[Any] = field(default_factory=list)
     alerts: list[tuple[str, str]] = field(default_factory=list)
     trust: list[tuple[bool, str]] = field(default_factory=list)
@@ -73,6 +88,11 @@ class Desk:
 
     def tell(self, level: str, code: str, _text: str, _data: Mapping[str, object]) -> None:
         self.alerts.append((level, code))
+
+
+async def subscribed(world: Desk) -> None:
+    """Wait until a Bybit has confirmed all private streams."""
+    await until(lambda: world.heard.confirmed >= len(world.venue._streams))
 
 
 @asynccontextmanager
@@ -112,16 +132,17 @@ async def desk(
         )
         public = PublicData(account=account, now=time.time_ns, sleep=sleep)
         made: list[Desk] = []
+        heard = Heard()
         venue = CcxtVenue(
             account=account,
             public=public,
-            calls=Hooks(),
+            calls=heard,
             now=time.time_ns,
             sleep=sleep,
             loop=loop,
             tell=lambda *told: made[0].tell(*told),  # noqa: PLW0108 - it is made later
         )
-        found = Desk(server, venue)
+        found = Desk(server, venue, heard)
         made.append(found)
         venue.attend(lambda trusted, reason: found.trust.append((trusted, reason)))
         await venue.open(found.take)
@@ -171,16 +192,17 @@ async def venue_at(
         made[0].tell(*told)
 
     public = PublicData(account=account, now=time.time_ns, sleep=sleep)
+    heard = Heard()
     venue = CcxtVenue(
         account=account,
         public=public,
-        calls=Hooks(),
+        calls=heard,
         now=time.time_ns,
         sleep=sleep,
         loop=loop,
         tell=tell,
     )
-    found = Desk(server, venue)
+    found = Desk(server, venue, heard)
     made.append(found)
     venue.attend(lambda trusted, reason: found.trust.append((trusted, reason)))
     await venue.open(found.take)

@@ -267,7 +267,7 @@ async def spot() -> AsyncIterator[Spot]:
         await runner.cleanup()
 
 
-async def until(true: Any, seconds: float = 3.0) -> None:
+async def until(true: Any, seconds: float = 30.0) -> None:
     """Wait until something holds; fail when it does not in time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds

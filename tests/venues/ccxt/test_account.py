@@ -77,9 +77,9 @@ async def test_orders_fills_and_money_agree_order_by_order_and_fill_by_fill() ->
         async with open_system(world.settings(), world.outside()) as system:
             world.system = system
             engine = system.desk.engine
-            await until(lambda: system.reconciler.ready, 8)
+            await until(lambda: system.reconciler.ready)
             system.venue.want(SPOT, "orderbook", True)
-            await until(lambda: engine.mark(SPOT) is not None, 8)
+            await until(lambda: engine.mark(SPOT) is not None)
 
             placed = await world.call("order.place", **BUY, price="60000", client_order_id="a-1")
             taken = await world.call(
@@ -92,9 +92,9 @@ async def test_orders_fills_and_money_agree_order_by_order_and_fill_by_fill() ->
 
             assert lost.code is Code.OUTCOME_UNKNOWN
 
-            await until(lambda: world.order("a-2").status is Status.OPEN, 8)
-            await until(lambda: engine.books and not engine.orders.gaps, 8)
-            await until(lambda: len(engine.fills_of(world.order_of(Side.BUY, D("0.02")))) > 0, 8)
+            await until(lambda: world.order("a-2").status is Status.OPEN)
+            await until(lambda: engine.books and not engine.orders.gaps)
+            await until(lambda: len(engine.fills_of(world.order_of(Side.BUY, D("0.02")))) > 0)
             theirs = {fill.trade_id: fill for fill in server.floor.fills("main")}
             ours = {
                 fill.id: fill for order in engine.orders.all() for fill in engine.fills_of(order.id)
@@ -112,4 +112,4 @@ async def test_orders_fills_and_money_agree_order_by_order_and_fill_by_fill() ->
             canceled = await world.call("order.cancel", client_order_id="a-2")
 
             assert canceled.ok, canceled
-            await until(lambda: world.order("a-2").status is Status.CANCELED, 8)
+            await until(lambda: world.order("a-2").status is Status.CANCELED)

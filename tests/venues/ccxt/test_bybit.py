@@ -1,6 +1,5 @@
 """What ccxt makes of Bybit, and what we make of it: the real client on the emulated Bybit."""
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,7 @@ from realtime.model.events import BalanceSeen, PositionSeen
 from realtime.model.market import SECOND
 from realtime.model.orders import Order, OrderType, Status
 from realtime.venues.ccxt import mended
-from tests.venues.ccxt.desk import SPOT, SWAP, D, Desk, approved, desk, order, until
+from tests.venues.ccxt.desk import SPOT, SWAP, D, Desk, approved, desk, order, subscribed, until
 
 
 @pytest.fixture
@@ -22,17 +21,6 @@ async def placed(world: Desk, name: str, side: str = "buy", **fields: Any) -> Or
     asked = order(name, side, **fields)
     ack = await world.venue.submit(approved(asked))
     return replace(asked, exchange_order_id=ack.exchange_order_id)
-
-
-async def subscribed(world: Desk) -> None:
-    """Wait until the private streams are listened to; the exchange answers each subscription in its turn."""
-
-    def ready() -> bool:
-        clients = world.venue.exchange.clients.values()
-        return sum(len(client.subscriptions) for client in clients) >= 4
-
-    await until(ready)
-    await asyncio.sleep(0.1)
 
 
 async def test_what_a_position_holds_is_not_free_in_the_stream_either() -> None:

@@ -9,7 +9,7 @@ from realtime.emulate.bybit import emulated
 from realtime.emulate.faults import LOST
 from realtime.model.errors import VenueUnknown
 from realtime.model.orders import Status
-from realtime.venues.ccxt import errors, mended, trading
+from realtime.venues.ccxt import calls, errors, mended, private, public, trading
 from realtime.venues.ccxt.books import NATIVE
 from realtime.venues.ccxt.exchange import Sent
 from realtime.venues.ccxt.kin import APART, SIBLINGS, kin
@@ -55,6 +55,14 @@ def test_every_subclass_of_another_exchange_is_a_sibling_or_apart() -> None:
         trading.LENGTHS,
         trading.PAGED,
         trading.NO_TIMER,
+        trading.REPLACING,
+        trading.KEEPING,
+        trading.BY_SYMBOL,
+        trading.BY_COIN,
+        trading.TOLD,
+        private.UPDATED,
+        calls.COUNTERS,
+        public.CHECKED,
     ],
 )
 def test_no_row_stands_under_a_siblings_id_where_nobody_looks(table: Iterable[str]) -> None:
@@ -87,8 +95,7 @@ async def test_bybit_eu_has_bybits_codes_look_ups_and_native_book() -> None:
         emulated(balances={"USDT": 100_000}) as server,
         venue_at("bybiteu", server, server.key, server.secret) as world,
     ):
-        asked: list[str] = []
-        world.venue.exchange.hooks.hooks[0].request = lambda _method, url: asked.append(url)
+        asked = world.heard.asked
         resting = [order(f"p-{number}", price="50000", amount="0.001") for number in range(25)]
         for each in resting[:-1]:
             await world.venue.submit(approved(each))

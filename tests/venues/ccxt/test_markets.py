@@ -151,7 +151,9 @@ def test_changes_are_named_symbol_by_symbol() -> None:
         ("binance", ("spot",), ["spot"]),
         ("binance", ("spot", "swap"), ["spot", "linear", "inverse"]),
         ("bybit", ("future",), ["linear", "inverse"]),
+        ("bybitid", ("spot",), ["spot"]),
         ("okx", ("spot", "swap", "margin"), ["spot", "swap"]),
+        ("myokx", ("swap",), ["swap"]),
     ],
 )
 def test_only_the_wanted_kinds_are_asked_for(

@@ -90,7 +90,7 @@ async def test_fills_have_their_fees_and_are_told_once(name: str) -> None:
     ):
         await asyncio.sleep(0.3)
         await world.venue.submit(approved(order("a-1", symbol=SYMBOL)))
-        await until(lambda: sum(fill.amount for fill in world.of(Filled)) >= D("0.01"), 5)
+        await until(lambda: sum(fill.amount for fill in world.of(Filled)) >= D("0.01"))
         fills = await world.venue.fills(0)
 
         told = {fill.trade_id: fill for fill in world.of(Filled)}
@@ -100,7 +100,7 @@ async def test_fills_have_their_fees_and_are_told_once(name: str) -> None:
         assert {(fill.fee, fill.fee_currency) for fill in fills} == {
             (fill.fee, fill.fee_currency) for fill in told.values()
         }
-        await until(lambda: any(row.status.ended for row in world.of(OrderSeen)), 5)
+        await until(lambda: any(row.status.ended for row in world.of(OrderSeen)))
 
 
 @BOTH

@@ -115,8 +115,8 @@ async def test_a_book_that_is_wrong_is_noticed_and_begun_anew(name: str, target:
         told.move(price)
         await asyncio.sleep(0.05)
         told.move(price + 10)
-        await until(lambda: any(stale.cause == "desync" for stale in told.of(Stale)), 5)
-        await until(lambda: not told.of(Stale)[-1].stale, 5)
+        await until(lambda: any(stale.cause == "desync" for stale in told.of(Stale)))
+        await until(lambda: not told.of(Stale)[-1].stale)
         told.move(price + 20)
         await until(lambda: abs(mid(told) - price - 20) < 5)
 
@@ -131,7 +131,7 @@ async def test_a_socket_closed_by_the_venue_comes_back_with_a_fresh_book(name: s
         await until(lambda: any(stale.cause == "disconnected" for stale in told.of(Stale)))
         price = round(mid(told)) + 1000
         told.move(price)
-        await until(lambda: not told.of(Stale)[-1].stale, 6)
+        await until(lambda: not told.of(Stale)[-1].stale)
         await until(lambda: abs(mid(told) - price) < 5)
 
         assert told.of(BookSnapshot)[-1].repaired

@@ -5,6 +5,7 @@ import gc
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -115,7 +116,7 @@ async def test_one_reading_serves_every_instance_and_brings_what_is_new() -> Non
             listing("BTCUSDT", "BTC", "USDT", tick="0.1"),
             listing("NEWUSDT", "NEW", "USDT"),
         ]
-        data.take(await data.rest.read(data.aside, gentle=True))
+        data.register.take(await data.rest.read(data.aside, gentle=True))
 
         assert other.price_to_precision(S, 100.26) == "100.3"
         assert data.exchange.price_to_precision(S, 100.26) == "100.3"
@@ -132,7 +133,7 @@ async def test_one_reading_serves_every_instance_and_brings_what_is_new() -> Non
         assert told == ["market_delisted", "market_changed"]
         data.unshare(other)
         venue.listings[0] = listing("BTCUSDT", "BTC", "USDT", tick="1")
-        data.take(await data.rest.read(data.aside))
+        data.register.take(await data.rest.read(data.aside))
         assert other.price_to_precision(S, 100.26) == "100.3"
         assert data.exchange.price_to_precision(S, 100.26) == "100"
         await other.close()
@@ -159,18 +160,38 @@ async def test_a_market_that_is_listed_later_has_a_native_book() -> None:
             await running
 
 
-async def test_a_reading_that_is_given_up_leaves_nothing_at_work() -> None:
+async def test_a_reading_that_is_given_up_leaves_nothing_at_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paces: list[Any] = []
+
+    class Counted(Pace):
+        def __init__(self, *, gentle: bool) -> None:
+            super().__init__(gentle=gentle)
+            self.steps = 0
+            paces.append(self)
+
+        def step(self) -> None:
+            super().step()
+            self.steps += 1
+
     async with spot() as venue:
         venue.listings = [listing(f"C{n}USDT", f"C{n}", "USDT") for n in range(300)]
         data = data_at(venue)
         await data.open()
-        reading = asyncio.create_task(data.rest.read(data.aside, gentle=True))
-        await asyncio.sleep(0.05)
-        reading.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reading
-        assert (await data.rest.read(data.aside)).listed == 300
+        monkeypatch.setattr("realtime.venues.ccxt.reading.Pace", Counted)
+        with ThreadPoolExecutor(1) as data.aside.executor:
+            reading = asyncio.create_task(data.rest.read(data.aside, gentle=True))
+            await until(lambda: paces and paces[0].steps)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            # The only thread is free for another one before that has come to its end.
+            assert (await data.rest.read(data.aside)).listed == 300
         await data.close()
+
+    given_up, whole = paces
+    assert given_up.steps < whole.steps
 
 
 def test_a_thread_that_is_not_wanted_any_more_stops_at_its_next_step() -> None:

@@ -81,7 +81,7 @@ class Clock:
 
 
 async def until(holds: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - a server elsewhere in this loop sets no event
             await asyncio.sleep(0.002)
 
@@ -509,7 +509,7 @@ async def test_a_recording_is_a_source_of_the_same_market_events(tmp_path: Path)
     events: list[Any] = []
     await data.open()
     data.want(BTC, "ticker", True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await data.run(events.extend)
     bars = await data.ohlcv(BTC, "1m", None, 5)
 
@@ -586,7 +586,7 @@ async def test_a_book_that_is_wanted_again_is_told_whole(tmp_path: Path) -> None
             data.want(BTC, "orderbook", False)
             data.want(BTC, "orderbook", True)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await data.run(post)
     snapshots = [event for event in events if type(event) is BookSnapshot]
 
@@ -734,7 +734,7 @@ async def test_native_and_ccxt_books_tickers_and_trades_play_as_they_came(
     again = PlayedData(player, now=time.time_ns, sleep=asyncio.sleep)
     events: list[Any] = []
     await again.open()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await again.run(events.extend)
 
     assert told(events) == told(data.seen)

@@ -222,8 +222,7 @@ async def test_contracts_of_every_coin_are_asked_for() -> None:
         markets["BTC/USDC:USDC"] = replace(
             linear, symbol="BTC/USDC:USDC", quote="USDC", settle="USDC"
         )
-        asked: list[str] = []
-        world.venue.exchange.hooks.hooks[0].request = lambda _method, url: asked.append(url)
+        asked = world.heard.asked
         await world.venue.open_orders()
         await world.venue.positions()
 
