@@ -1,4 +1,5 @@
 // Curves over time by the chart library, several panes; plain lines on a canvas where it is missing.
+import { attr, h } from "./dom.js";
 import { grouped, parts, percent } from "./format.js";
 import { settings } from "./settings.js";
 import { colour, spark } from "./spark.js";
@@ -31,6 +32,18 @@ export function curves(root, curves) {
     show(points) {
       last = points;
       draw();
+    },
+  };
+}
+
+/** Buttons for periods, of which one is pressed. @template {string} T @param {T[]} names @param {(name: T) => unknown} choose */
+export function periods(names, choose) {
+  const all = names.map((name) => h("button", { type: "button", class: "chip", onclick: () => choose(name) }, name));
+  return {
+    root: h("div", { class: "chips", role: "group", "aria-label": "Period" }, ...all),
+    /** @param {T} name */
+    press(name) {
+      for (const [i, chip] of all.entries()) attr(chip, "aria-pressed", String(names[i] === name));
     },
   };
 }

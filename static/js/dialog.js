@@ -55,6 +55,14 @@ export function later(loading, act) {
   void loading.then(act, () => dialog({ title: "Not loaded", body, yes: "Close", no: null }));
 }
 
+/** Says that something was not done, and why. @param {string} title @param {string} why */
+export const failure = (title, why) =>
+  dialog({ title, body: [h("p", { class: "warn", role: "alert" }, why)], yes: "Close", no: null });
+
+/** A field of a dialog, typed into. @param {string} label @param {{ name: string } & Record<string, unknown>} input */
+export const field = (label, input) =>
+  h("label", { class: "field" }, h("span", {}, label), h("input", { type: "text", autocomplete: "off", ...input }));
+
 /** A list of facts. @param {[string, string][]} pairs */
 export const facts = (pairs) =>
   h("dl", { class: "facts" }, ...pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));

@@ -1,5 +1,5 @@
 // Signing in: a token is exchanged for a cookie that scripts cannot read.
-import { dialog } from "./dialog.js";
+import { dialog, field } from "./dialog.js";
 import { h } from "./dom.js";
 
 let signing = false;
@@ -18,12 +18,7 @@ export async function signIn(done) {
           {},
           "This server wants a token. It is sent once, for a cookie that scripts cannot read, and kept nowhere else.",
         ),
-        h(
-          "label",
-          { class: "field" },
-          h("span", {}, "Token"),
-          h("input", { name: "token", type: "password", autocomplete: "off" }),
-        ),
+        field("Token", { name: "token", type: "password" }),
         ...(error ? [h("p", { class: "warn", role: "alert" }, error)] : []),
       ],
       yes: "Sign in",

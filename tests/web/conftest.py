@@ -1,33 +1,45 @@
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.web.fake import Fake
-from tests.web.serving import Server
+from tests.web.serving import HINT, Server, chromium
 
 
 PATIENCE_MS = 15_000
 """For what must come: it is there in milliseconds, and on a machine that does much else it still comes."""
-HINT = "no chromium; apt-get install --no-install-recommends chromium brings it"
-QUIET = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 WATCH = """
 addEventListener("securitypolicyviolation", (e) => console.error("CSP", e.violatedDirective, e.blockedURI));
 """
+
+
+T = TypeVar("T")
+
+
+def until(page: Page, find: Callable[[], T]) -> T:
+    """What is found, as soon as it is anything; for what no `expect` says: the page's policy forbids to wait inside it."""
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not (found := find()):
+        assert time.monotonic() < end, f"it did not come; the last found is {found!r}"
+        page.wait_for_timeout(20)
+    return found
+
+
+def drawn(page: Page) -> None:
+    """Waits until the page has drawn what it was told before."""
+    page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
 
 
 @pytest.fixture(scope="package")
@@ -36,17 +48,13 @@ def browser() -> Iterator[Browser]:
 
     Not of the session: Playwright's loop runs in this thread while it lives, and no other one can.
     """
-    path = shutil.which("chromium")
-    if path is None:
+    if shutil.which("chromium") is None:
         if os.environ.get("CI"):
             pytest.fail(HINT)
         pytest.skip(HINT)
-    root = ("--no-sandbox",) if os.geteuid() == 0 else ()
-    with sync_playwright() as playwright:
+    with chromium() as launched:
         expect.set_options(timeout=PATIENCE_MS)
-        launched = playwright.chromium.launch(executable_path=path, args=[*QUIET, *root])
         yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="package")

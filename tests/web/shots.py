@@ -8,17 +8,13 @@ The real server on its paper exchange, with a few orders by hand.
 """
 
 import argparse
-import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.web.serving import ROOT, Server
+from tests.web.serving import ROOT, Server, chromium
 
 
 FOLDER = ROOT / "tests" / "screenshots"
@@ -48,19 +44,6 @@ TABS = [
     "monitoring",
 ]
 VIEWS = ("chart", "book", "trade", "bots", "account")
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """The browser of the tests."""
-    path = shutil.which("chromium")
-    if path is None:
-        sys.exit("no chromium; apt-get install --no-install-recommends chromium brings it")
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--disable-gpu", *root])
-        yield browser
-        browser.close()
 
 
 def opened(browser: Browser, address: str, size: str, theme: str) -> Page:

@@ -10,32 +10,25 @@ change, beside frames, which it does; (3) nothing is measured with tracing on.
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page
 
 from realtime.bench.figures import Figure, table
 from realtime.bench.run import machine
+from tests.web.conftest import until
+from tests.web.serving import ROOT, chromium
 
 
-ROOT = Path(__file__).absolute().parents[2]
-FLAGS = (
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-)
 SYMBOLS = 100
 HZ = os.sysconf("SC_CLK_TCK")
 
@@ -78,9 +71,12 @@ PROBE = """
   };
   p.everything = () => {
     p.names = app.store.rows("markets").flatMap(({ symbol }) =>
-      [`ticker:${symbol}?rate=0`, `orderbook:${symbol}?depth=25&rate=0`, `trades:${symbol}`]);
+      [`ticker:${symbol}?rate=0`, `orderbook:${symbol}?depth=25&rate=0`, `trades:${symbol}`])
+      .filter((name) => !app.store.channel(name));
     app.link.watch(p.names);
   };
+  p.come = () => p.names.every((name) => app.store.channel(name)?.position);
+  p.nothing = () => app.link.drop(p.names);
 })()
 """
 
@@ -211,16 +207,10 @@ class Gauge:
         """Ask the debugger of the socket's worker."""
         number = len(self._answers)
         message = json.dumps({"id": number, "method": method, "params": params or {}})
-        for _ in range(100):
-            if self._worker:
-                break
-            self.page.wait_for_timeout(10)
-        self.cdp.send("Target.sendMessageToTarget", {"sessionId": self._worker, "message": message})
-        for _ in range(500):
-            if number in self._answers:
-                return dict(self._answers[number] or {})
-            self.page.wait_for_timeout(10)
-        raise TimeoutError(f"the worker did not answer {method}")
+        worker = until(self.page, lambda: self._worker)
+        self.cdp.send("Target.sendMessageToTarget", {"sessionId": worker, "message": message})
+        until(self.page, lambda: number in self._answers)
+        return dict(self._answers[number] or {})
 
     def metrics(self) -> dict[str, float]:
         """What Chromium counts for the page."""
@@ -279,6 +269,27 @@ class Gauge:
             reached=moved / long,
         )
 
+    def alive(self) -> dict[str, int]:
+        """What lives after a collection: objects of page and worker, nodes, listeners; compiled code is none of them."""
+        found = {}
+        for name, ask in (("page", self.cdp.send), ("worker", self.ask_worker)):
+            base = ask(
+                "Runtime.evaluate", {"expression": "Object.prototype", "objectGroup": "alive"}
+            )
+            given = {"prototypeObjectId": base["result"]["objectId"], "objectGroup": "alive"}
+            every = ask("Runtime.queryObjects", given)["objects"]["objectId"]
+            length = {
+                "objectId": every,
+                "functionDeclaration": "function () { return this.length; }",
+            }
+            found[name] = int(ask("Runtime.callFunctionOn", length)["result"]["value"])
+            ask("Runtime.releaseObjectGroup", {"objectGroup": "alive"})
+        metrics = self.metrics()
+        return found | {
+            "nodes": int(metrics["Nodes"]),
+            "listeners": int(metrics["JSEventListeners"]),
+        }
+
     def heap(self) -> dict[str, float]:
         """Memory after a forced collection: page and worker [MB], nodes, listeners."""
         self.cdp.send("HeapProfiler.collectGarbage")
@@ -312,30 +323,14 @@ def _thread(pid: int, name: str) -> float:
     return spent / HZ
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser as the tests have it, whose heap can be asked for exactly."""
-    path = shutil.which("chromium")
-    if path is None:
-        sys.exit("no chromium; apt-get install --no-install-recommends chromium brings it")
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *root])
-        yield browser
-        browser.close()
-
-
 def opened(browser: Browser, address: str, width: int = 1440, height: int = 900) -> Page:
     """The page in a context of its own, with everything on it."""
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark")
     page = context.new_page()
     page.add_init_script(USEFUL)
     page.goto(address, wait_until="commit")
-    for _ in range(400):
-        if page.evaluate("Boolean(window.useful && window.drawn)"):
-            return page
-        page.wait_for_timeout(50)
-    raise TimeoutError("the page did not show price, book, equity and candles in 20 s")
+    until(page, lambda: page.evaluate("Boolean(window.useful && window.drawn)"))
+    return page
 
 
 def hand(page: Page) -> Callable[[int], None]:

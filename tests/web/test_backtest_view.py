@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -16,13 +15,6 @@ pytestmark = pytest.mark.browser
 
 RUNS = ".bt-runs tbody tr"
 WAIT = 20_000
-
-
-def ask(server: Server, op: str, **args: object) -> Any:
-    """What an op answers over HTTP."""
-    answer = httpx.post(f"http://127.0.0.1:{server.port}/api/{op}", json=args, timeout=20)
-    assert answer.json()["ok"], answer.text
-    return answer.json()["result"]
 
 
 def open_view(real: Desk, **how: Any) -> Page:
@@ -56,7 +48,7 @@ def test_a_run_made_by_the_form_shows_the_servers_numbers_and_goes_when_deleted(
     short(page)
     page.fill("#bt-fast_period", "5")
     run(page)
-    row = ask(server, "backtest.list")["backtests"][0]
+    row = server.call("backtest.list")["backtests"][0]
     assert row["parameters"]["fast_period"] == 5
     assert row["terms"]["stop_loss"] == 0.02
     metrics = row["results"]["metrics"]
@@ -65,14 +57,14 @@ def test_a_run_made_by_the_form_shows_the_servers_numbers_and_goes_when_deleted(
     expect(facts).to_contain_text(profit if metrics["net_profit"] else "0.00")
     expect(facts).to_contain_text(f"Trades{metrics['total_trades']}")
     expect(page.locator(".bt-curve canvas").first).to_be_visible()
-    trades = ask(server, "backtest.trades", backtest_id=row["id"], limit=50)["trades"]
+    trades = server.call("backtest.trades", backtest_id=row["id"], limit=50)["trades"]
     expect(page.locator(".bt-trades tbody tr")).to_have_count(len(trades))
     other = open_view(real)
     expect(other.locator(RUNS)).to_have_count(1)
     page.click(f"{RUNS} button:has-text('Delete')")
     page.click("dialog .danger")
     expect(page.locator(RUNS)).to_have_count(0)
-    assert ask(server, "backtest.list")["backtests"] == []
+    assert server.call("backtest.list")["backtests"] == []
 
 
 @pytest.mark.slow
@@ -100,7 +92,7 @@ def test_what_the_server_refuses_stands_at_its_field(real: Desk, server: Server)
     page.fill("input[aria-label='fast period, to']", "10")
     page.click(".bt-form button[type=submit]")
     expect(page.locator("#bt-range-fast_period-error")).to_contain_text("is above")
-    assert ask(server, "backtest.list")["backtests"] == []
+    assert server.call("backtest.list")["backtests"] == []
 
 
 @pytest.mark.slow
@@ -115,7 +107,7 @@ def test_a_search_is_mapped_and_ranked_and_its_best_goes_into_the_configuration(
         for part, value in zip(("from", "to", "step"), values, strict=True):
             page.fill(f"input[aria-label='{name} period, {part}']", value)
     run(page)
-    row = ask(server, "backtest.list")["backtests"][0]
+    row = server.call("backtest.list")["backtests"][0]
     results = row["results"]
     assert results["tried"] == 9
     expect(page.locator(".bt-map tbody tr")).to_have_count(3)
@@ -139,11 +131,11 @@ def test_a_search_is_mapped_and_ranked_and_its_best_goes_into_the_configuration(
     page.click("dialog .primary")
     expect(page.locator("dialog h2")).to_have_text("Changed")
     page.keyboard.press("Enter")
-    now = ask(server, "config.strategy.get", name="ema_crossover")["parameters"]
+    now = server.call("config.strategy.get", name="ema_crossover")["parameters"]
     assert now["fast_period"] == best["parameters"]["fast_period"]
     first.locator("button:has-text('Form')").click()
     expect(page.locator("#bt-fast_period")).to_have_value(str(best["parameters"]["fast_period"]))
-    ask(server, "backtest.delete", backtest_id=row["id"])
+    server.call("backtest.delete", backtest_id=row["id"])
 
 
 @pytest.mark.slow
@@ -170,7 +162,7 @@ def test_runs_compare_side_by_side_and_one_under_way_is_canceled(
     cancel.click()
     expect(page.locator(f"{RUNS} .bt-state").first).to_have_text("canceled", timeout=WAIT)
     expect(page.locator("#tab-backtest .count")).to_have_text("")
-    assert ask(server, "backtest.list")["backtests"][0]["status"] == "canceled"
+    assert server.call("backtest.list")["backtests"][0]["status"] == "canceled"
 
 
 @pytest.mark.slow

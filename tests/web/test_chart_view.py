@@ -4,27 +4,16 @@ import base64
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.conftest import Desk
+from tests.web.conftest import Desk, until
 from tests.web.serving import Server
 from tests.web.test_real import place
 
 
 pytestmark = pytest.mark.browser
-
-
-def call(server: Server, op: str, **arguments: object) -> dict[str, Any]:
-    """An op over HTTP; its result."""
-    # As long as the browser may take (PATIENCE_MS).
-    answer = httpx.post(f"{server.address}api/{op}", json=arguments, timeout=15).json()
-    assert answer["ok"], answer
-    result: dict[str, Any] = answer["result"]
-    return result
 
 
 def overlaid(page: Page, *names: str) -> Page:
@@ -53,15 +42,6 @@ def ink(page: Page) -> float:
     return mean
 
 
-def until(page: Page, more: float) -> None:
-    """Waits until the chart is brighter than that."""
-    for _ in range(40):
-        if ink(page) > more:
-            return
-        page.wait_for_timeout(100)
-    pytest.fail(f"the chart is no brighter than {more}")
-
-
 @pytest.mark.slow
 def test_averages_and_gaps_switch_on_and_off_and_are_the_servers(
     real: Desk, server: Server
@@ -69,8 +49,7 @@ def test_averages_and_gaps_switch_on_and_off_and_are_the_servers(
     page = overlaid(real.open(), "ema")
     averages = page.locator(".averages")
     expect(averages).to_contain_text(re.compile(r"EMA 12\s[\d,.]+\s+EMA 26\s[\d,.]+"))
-    told = call(
-        server, "indicator.compute", name="ema", params={"length": 12}, symbol="BTC/USDT",
+    told = server.call("indicator.compute", name="ema", params={"length": 12}, symbol="BTC/USDT",
         timeframe="1m", limit=300,
     )  # fmt: skip
     shown = float((averages.inner_text().split()[2]).replace(",", ""))
@@ -82,7 +61,7 @@ def test_averages_and_gaps_switch_on_and_off_and_are_the_servers(
     page.click("[data-frame='5m']")
     page.click("[data-overlay=fvg]")
     expect(page.locator("[data-overlay=fvg]")).to_have_attribute("aria-pressed", "true")
-    zones = call(server, "indicator.fvg", symbol="ETH/USDT", timeframe="5m", limit=500)["zones"]
+    zones = server.call("indicator.fvg", symbol="ETH/USDT", timeframe="5m", limit=500)["zones"]
     assert zones
     page.reload()
     page.locator(".dot.live").wait_for()
@@ -99,7 +78,7 @@ def test_an_order_line_is_dragged_to_amend_and_goes_back_when_it_is_left_or_refu
     place(page, "buy", "limit", "0.002", 0.999)
     grip = page.locator(".grip")
     expect(grip).to_have_text("buy 0.00200")
-    (order,) = (r for r in server.rows("orders").values() if r["status"] == "open")
+    (order,) = server.working()
 
     def drag(by: float) -> None:
         box = grip.bounding_box()
@@ -135,7 +114,7 @@ def test_an_order_line_is_dragged_to_amend_and_goes_back_when_it_is_left_or_refu
     assert Decimal(now["price"]) % Decimal("0.01") == 0
 
     drag(20)
-    call(server, "order.cancel", order_id=order["id"])
+    server.call("order.cancel", order_id=order["id"])
     page.mouse.up()
     if page.locator("dialog").count():
         page.keyboard.press("Enter")
@@ -150,15 +129,14 @@ def test_shut_hours_are_shaded_and_axis_and_page_have_one_time_zone(
     expect(page.locator(".chart-foot")).to_contain_text("Europe/Stockholm")
     page.click("[data-frame='1h']")
     expect(page.locator(".averages")).to_contain_text("EMA 12")
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(500)  # the library glides to where it ends, and tells nobody
     before = ink(page)
     hour = datetime.now(UTC).hour
-    call(server, "trading_window.set", patch={"start_hour": hour, "end_hour": hour + 1})
-    until(page, before * 1.05)
+    server.call("trading_window.set", patch={"start_hour": hour, "end_hour": hour + 1})
+    until(page, lambda: ink(page) > before * 1.05)
     page.click("[data-overlay=hours]")
-    page.wait_for_timeout(300)
-    assert ink(page) < before * 1.05
-    call(server, "trading_window.set", patch={"start_hour": 0, "end_hour": 24})
+    until(page, lambda: ink(page) < before * 1.05)
+    server.call("trading_window.set", patch={"start_hour": 0, "end_hour": 24})
     page.click(".zone")
     expect(page.locator(".chart-foot")).to_contain_text("UTC")
     newest = page.locator("#price caption + thead + tbody tr, #price tbody tr").first
@@ -179,8 +157,7 @@ def test_the_plain_chart_shows_the_same_averages_lines_and_grips(real: Desk) -> 
     expect(page.locator(".grip:visible")).to_have_count(1)
     before = ink(page)
     page.click("[data-overlay=volume]")
-    page.wait_for_timeout(300)
-    assert ink(page) < before
+    until(page, lambda: ink(page) < before)
     page.locator("body").press("Shift+X")
     page.click("dialog .button.danger")
     expect(page.locator(".grip")).to_have_count(0)

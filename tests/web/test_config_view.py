@@ -1,8 +1,5 @@
 """The views of the configuration and of the server itself, on a page of the real server."""
 
-from typing import Any
-
-import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -21,14 +18,6 @@ async () => {
 """
 
 
-def call(server: Server, op: str, **args: Any) -> dict[str, Any]:
-    """Another client's op, over HTTP."""
-    answer = httpx.post(f"{server.address}api/{op}", json=args).json()
-    assert answer["ok"], answer
-    result: dict[str, Any] = answer["result"]
-    return result
-
-
 def config(page: Page, section: str) -> None:
     """Opens a section of the view."""
     page.click("#tab-config")
@@ -45,7 +34,7 @@ def test_edits_are_judged_shown_as_old_and_new_saved_once_and_rolled_back(
     real: Desk, server: Server
 ) -> None:
     page = real.open()
-    before = call(server, "config.get")
+    before = server.call("config.get")
     config(page, "risk")
     leverage = field(page, "risk.max_leverage")
     leverage.locator("input").fill("0.5")
@@ -75,7 +64,7 @@ def test_edits_are_judged_shown_as_old_and_new_saved_once_and_rolled_back(
     page.click("dialog button.primary")
     expect(page.locator(".config-said")).to_contain_text("Saved as version 2")
     expect(page.locator(".config-nav .count:not(:empty)")).to_have_count(0)
-    saved = call(server, "config.get")
+    saved = server.call("config.get")
     assert saved["version"] == before["version"] + 1
     assert saved["config"]["risk"]["max_leverage"] == "2.5"
     assert saved["config"]["risk"]["max_order_notional"] is None
@@ -92,7 +81,7 @@ def test_edits_are_judged_shown_as_old_and_new_saved_once_and_rolled_back(
     )
     page.click("dialog .danger")
     expect(newest).to_contain_text("rollback to 1")
-    assert call(server, "config.get")["config"] == before["config"]
+    assert server.call("config.get")["config"] == before["config"]
 
 
 @pytest.mark.slow
@@ -101,7 +90,7 @@ def test_what_others_change_is_shown_and_takes_no_edit_away(real: Desk, server: 
     config(page, "alerts")
     field(page, "alerts.max_drawdown").locator("input").fill("0.2")
     field(page, "alerts.max_reconnects").locator("input").fill("7")
-    call(server, "config.update", patch={"alerts": {"min_win_rate": 0.3, "max_drawdown": 0.25}})
+    server.call("config.update", patch={"alerts": {"min_win_rate": 0.3, "max_drawdown": 0.25}})
     expect(page.locator(".config-said")).to_contain_text("alerts.min_win_rate")
     expect(field(page, "alerts.min_win_rate").locator("input")).to_have_value("0.3")
     mine = field(page, "alerts.max_drawdown")
@@ -114,11 +103,11 @@ def test_what_others_change_is_shown_and_takes_no_edit_away(real: Desk, server: 
     expect(page.locator("dialog tbody tr")).to_have_count(1)
     page.click("dialog button.primary")
     expect(page.locator(".config-said")).to_contain_text("Saved as version")
-    now = call(server, "config.get")["config"]["alerts"]
+    now = server.call("config.get")["config"]["alerts"]
     assert (now["max_drawdown"], now["max_reconnects"]) == (0.25, 7)
 
     mine.locator("input").fill("0.2")
-    call(server, "config.update", patch={"alerts": {"max_drawdown": 0.3}})
+    server.call("config.update", patch={"alerts": {"max_drawdown": 0.3}})
     expect(mine.locator(".sf-note.conflict")).to_contain_text("set 0.3 meanwhile")
     page.click("text=Review and save 1…")
     page.click("dialog [value=overwrite]")
@@ -126,7 +115,7 @@ def test_what_others_change_is_shown_and_takes_no_edit_away(real: Desk, server: 
     expect(page.locator("dialog tbody tr")).to_contain_text("0.30.2")
     page.click("dialog button.primary")
     expect(page.locator(".config-said")).to_contain_text("Saved as version")
-    assert call(server, "config.get")["config"]["alerts"]["max_drawdown"] == 0.2
+    assert server.call("config.get")["config"]["alerts"]["max_drawdown"] == 0.2
 
 
 @pytest.mark.slow
@@ -145,7 +134,7 @@ def test_a_bot_is_made_changed_and_deleted_under_config(real: Desk, server: Serv
     expect(page.locator("dialog tbody tr")).to_have_count(2)
     page.click("dialog button.primary")
     expect(card.locator("summary")).to_contain_text("ETH/USDT, BTC/USDT")
-    bots = {bot["id"]: bot for bot in call(server, "config.get")["config"]["bots"]}
+    bots = {bot["id"]: bot for bot in server.call("config.get")["config"]["bots"]}
     assert bots["second"]["symbols"] == ["ETH/USDT", "BTC/USDT"]
     assert list(bots["second"]["strategies"]) == ["rsi"]
     card.locator("text=Delete…").click()

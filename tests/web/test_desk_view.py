@@ -6,10 +6,9 @@ from decimal import ROUND_DOWN, Decimal
 import pytest
 from playwright.sync_api import expect
 
-from tests.web.conftest import Desk
+from tests.web.conftest import Desk, until
 from tests.web.serving import Server
-from tests.web.test_chart_view import call
-from tests.web.test_look import WIDER, findings
+from tests.web.test_look import both_sides, findings, fits
 from tests.web.test_real import place
 
 
@@ -70,7 +69,7 @@ def test_a_click_on_an_own_level_edits_the_order(real: Desk, server: Server) -> 
             page.evaluate("document.querySelector('.book-row.own [data-cell=price]')?.click()")
             if page.locator("dialog").count():
                 break
-            page.wait_for_timeout(100)
+            page.wait_for_timeout(100)  # a second in all: that the row has gone is an answer too
         if page.locator("dialog").count():
             break
     expect(page.locator("dialog h2")).to_have_text("Amend buy BTC/USDT")
@@ -97,7 +96,7 @@ def test_a_position_gets_a_stop_that_is_edited_and_is_closed_by_part(
     page.click("dialog .button.primary")
     expect(page.locator("dialog")).to_have_count(0)
     expect(page.locator("#tab-orders .count")).to_have_text("1")
-    (order,) = (r for r in server.rows("orders").values() if r["status"] == "open")
+    (order,) = server.working()
     assert (order["type"], order["side"], order["reduce_only"]) == ("stop", "sell", True)
     assert Decimal(order["stop_price"]) == Decimal(stop)
     expect(page.locator(".grip")).to_have_count(1)
@@ -108,13 +107,13 @@ def test_a_position_gets_a_stop_that_is_edited_and_is_closed_by_part(
     page.select_option("dialog [name=fraction]", "0.5")
     page.click("dialog .button.danger")
     expect(page.locator("dialog")).to_have_count(0)
-    left = held
-    for _ in range(50):
-        (left,) = server.rows("positions").values()
-        if left["amount"] != held["amount"]:
-            break
-        page.wait_for_timeout(100)
-    assert abs(Decimal(left["amount"]) * 2 - Decimal(held["amount"])) < Decimal("0.0001")
+    half, step = Decimal(held["amount"]) / 2, Decimal("0.0001")
+
+    def left() -> Decimal:
+        (position,) = server.rows("positions").values()
+        return Decimal(position["amount"])
+
+    until(page, lambda: abs(left() - half) < step)
     page.click("#tab-fills")
     fill = page.locator("#pane-fills tbody tr").first
     expect(fill).to_contain_text(re.compile(r"0\.\d+ USDT"))
@@ -128,12 +127,12 @@ def test_the_log_filters_by_level_and_stands_still_while_scrolled(
     page.click("#tab-log")
     page.select_option("[aria-label=Show]", "events")
     for number in range(10, 22):
-        call(server, "trading_window.set", patch={"max_trades_per_day": number})
+        server.call("trading_window.set", patch={"max_trades_per_day": number})
     page.locator("#pane-log tbody tr").nth(8).wait_for()
     page.evaluate("document.querySelector('#pane-log').scrollTop = 60")
-    page.wait_for_timeout(400)
+    page.wait_for_timeout(400)  # nothing new is coming any more
     first = page.locator("#pane-log tbody tr").first.inner_text()
-    call(server, "trading_window.set", patch={"max_trades_per_day": 5})
+    server.call("trading_window.set", patch={"max_trades_per_day": 5})
     expect(page.locator(".fresh")).to_have_text(re.compile(r"^\d+ new$"))
     assert page.locator("#pane-log tbody tr").first.inner_text() == first
     page.click(".fresh")
@@ -167,11 +166,5 @@ def test_nothing_is_wider_than_the_screen_and_the_book_has_both_sides(real: Desk
         for view in ("chart", "trade", "account", "book") if width <= 720 else ("",):
             if view:
                 page.click(f"[data-view={view}].phone-tab")
-            page.wait_for_timeout(150)
-            assert page.evaluate(WIDER) == [], (width, view)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
-                width,
-                view,
-            )
-        sides = [page.locator(f".{s} .book-row:visible").count() for s in ("asks", "bids")]
-        assert sides[0] == sides[1] >= 5, (width, height, sides)
+            fits(page)
+        until(page, lambda: both_sides(page, 5))

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.conftest import Desk
+from tests.web.conftest import Desk, until
 from tests.web.fake import Fake
 
 
@@ -23,7 +23,6 @@ def show_hidden(page: Page, *, hidden: bool) -> None:
 def test_a_silent_link_is_late_then_lost_and_comes_back(desk: Desk, fake: Fake) -> None:
     page = desk.open(clock=True)
     fake.silent = True
-    page.wait_for_timeout(150)
     page.clock.fast_forward(3300)
     expect(page.locator(".dot.late")).to_be_visible()
     page.clock.fast_forward(2500)
@@ -38,13 +37,14 @@ def test_a_silent_link_is_late_then_lost_and_comes_back(desk: Desk, fake: Fake) 
 
 def test_a_cut_socket_reconnects_and_resumes_from_its_positions(desk: Desk, fake: Fake) -> None:
     page = desk.open()
+    first = page.locator(".last").inner_text()
     fake.do(fake.step)
-    page.wait_for_timeout(200)
+    expect(page.locator(".last")).not_to_have_text(first)
+    before = len(fake.ops("subscribe"))
     fake.cut()
+    (again,) = until(page, lambda: fake.ops("subscribe")[before:])
+    resumed = {c["channel"]: c["since"] for c in again["channels"] if isinstance(c, dict)}
     expect(page.locator(".dot.live")).to_be_visible()
-    page.wait_for_timeout(200)
-    again = fake.ops("subscribe")[-1]["channels"]
-    resumed = {c["channel"]: c["since"] for c in again if isinstance(c, dict)}
     assert resumed["fills"]["epoch"] == "j1"
     assert "orderbook:BTC/USDT?depth=25&rate=100" in resumed
     first = page.locator(".last").inner_text()
@@ -90,9 +90,7 @@ def test_a_skipped_delta_makes_the_page_fetch_the_book_again(desk: Desk, fake: F
     fake.skip_next = True
     fake.do(fake.step)
     fake.do(fake.step)
-    page.wait_for_timeout(400)
-    asked = [p["channels"] for p in fake.ops("subscribe")[before:]]
-    assert [name] in asked
+    until(page, lambda: [name] in [p["channels"] for p in fake.ops("subscribe")[before:]])
     book = fake.do(lambda: fake.streams[name].value)
     expect(page.locator(".bids .book-row").first).to_have_attribute(
         "data-price", book["bids"][0][0]
@@ -117,7 +115,7 @@ def test_a_late_feed_marks_its_panels_only_and_bars_market_orders(desk: Desk, fa
 
 def test_a_quiet_market_is_not_marked(desk: Desk) -> None:
     page = desk.open()
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(1500)  # nothing moves but the clock, and a heartbeat a second
     expect(page.locator(".dot.live")).to_be_visible()
     expect(page.locator("#banner")).to_be_hidden()
     assert page.locator("[data-age]").count() == 0
@@ -130,7 +128,8 @@ def test_a_change_of_symbol_clears_and_late_messages_are_ignored(desk: Desk, fak
     page.select_option("#symbol", "PEPE/USDT")
     expect(page.locator(".last")).to_contain_text("0.00001")
     expect(page.locator("#ticket-price")).to_have_value("")
-    page.wait_for_timeout(400)
+    then = fake.now
+    until(page, lambda: fake.now > then + 400)  # four more moves of both markets
     prices = page.eval_on_selector_all(
         ".book-row[data-price]:not([hidden])", "rows => rows.map(r => Number(r.dataset.price))"
     )
@@ -145,16 +144,13 @@ def test_a_hidden_page_slows_down_gives_up_the_loud_channels_and_comes_back(
 ) -> None:
     page = desk.open(clock=True)
     show_hidden(page, hidden=True)
-    page.wait_for_timeout(100)
-    assert fake.ops("pace")[-1]["every"] == 1000
+    until(page, lambda: [p["every"] for p in fake.ops("pace")][-1:] == [1000])
     page.clock.fast_forward(31_000)
-    page.wait_for_timeout(100)
-    parked = fake.ops("unsubscribe")[-1]["channels"]
+    parked = until(page, lambda: fake.ops("unsubscribe"))[-1]["channels"]
     assert sorted(parked) == ["orderbook:BTC/USDT?depth=25&rate=100", "trades:BTC/USDT"]
     show_hidden(page, hidden=False)
-    page.wait_for_timeout(150)
-    assert fake.ops("pace")[-1]["every"] == 50
-    assert parked in [asked["channels"] for asked in fake.ops("subscribe")]
+    until(page, lambda: fake.ops("pace")[-1]["every"] == 50)
+    until(page, lambda: parked in [asked["channels"] for asked in fake.ops("subscribe")])
 
 
 def test_text_of_others_stays_text(desk: Desk, fake: Fake) -> None:
@@ -192,7 +188,7 @@ def test_history_comes_by_op_and_the_forming_bar_by_channel(desk: Desk, fake: Fa
     page = desk.open()
     expect(page.locator(".legend")).to_contain_text(re.compile("C.64,012.1"))
     page.click("[data-frame='15m']")
-    page.wait_for_timeout(300)
+    expect(page.locator("#price .hidden p")).to_contain_text("15m bars")
     assert fake.ops("market.ohlcv")[-1]["timeframe"] == "15m"
     first = page.locator(".legend").inner_text()
     fake.moving = True

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.conftest import Desk
+from tests.web.conftest import Desk, drawn, until
 from tests.web.fake import Fake
 
 
@@ -22,6 +22,19 @@ SMALL = """
   .map((e) => [e.textContent || e.id, e.getBoundingClientRect().height])
   .filter(([, height]) => height > 0 && height < 43.5)
 """
+
+
+def fits(page: Page) -> None:
+    """Nothing is wider than the screen, once it is laid out anew."""
+    drawn(page)
+    assert page.evaluate(WIDER) == [], page.viewport_size
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.viewport_size
+
+
+def both_sides(page: Page, least: int) -> bool:
+    """Whether the book shows as much of both sides, and at least so much."""
+    asks, bids = (page.locator(f".{s} .book-row:visible").count() for s in ("asks", "bids"))
+    return asks == bids >= least
 
 
 def trade(page: Page, fake: Fake) -> None:
@@ -78,7 +91,7 @@ def test_axe_finds_nothing_on_the_phone_nor_with_the_banner(
     page = desk.open(width=375, height=812, touch=True, calm=True)
     for view in ("chart", "book", "trade", "account"):
         page.click(f"[data-view={view}].phone-tab")
-        page.wait_for_timeout(120)
+        drawn(page)
         assert findings(page, axe) == [], view
 
 
@@ -89,14 +102,8 @@ def test_no_card_is_wider_than_the_screen_and_both_sides_of_the_book_are_shown(d
         for view in ("chart", "trade", "account", "book") if width <= 720 else ("",):
             if view:
                 page.click(f"[data-view={view}].phone-tab")
-            page.wait_for_timeout(120)
-            assert page.evaluate(WIDER) == [], (width, view)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
-                width,
-                view,
-            )
-        sides = [page.locator(f".{s} .book-row:visible").count() for s in ("asks", "bids")]
-        assert sides[0] == sides[1] >= 8, (width, sides)
+            fits(page)
+        until(page, lambda: both_sides(page, 8))
 
 
 @pytest.mark.parametrize("size", [(375, 812), (768, 1024)])

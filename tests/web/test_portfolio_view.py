@@ -8,7 +8,6 @@ from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Desk
 from tests.web.serving import Server
-from tests.web.test_backtest_view import ask
 from tests.web.test_look import WIDER, findings
 
 
@@ -53,7 +52,7 @@ def test_a_method_spreads_and_the_plan_is_looked_at_before_it_is_sent(
     expect(page.locator(".pf-add")).to_contain_text("together 10 %, cash 90 %")
     page.click(PLAN)
     expect(page.locator(".pf-plan")).to_contain_text("2 orders, 1,000.00 of 10,000.00 USDT")
-    assert ask(server, "order.history")["orders"] == []
+    assert server.call("order.history")["orders"] == []
     assert findings(page, axe) == []
     page.click(".pf-plan button.primary")
     expect(page.locator("dialog .facts")).to_contain_text("1,000.00 USDT")
@@ -62,7 +61,7 @@ def test_a_method_spreads_and_the_plan_is_looked_at_before_it_is_sent(
     expect(page.locator(".pf-plan [role=status]")).to_contain_text(
         "done: 2 of 2 orders ended, 2 filled", timeout=WAIT
     )
-    held = {p["symbol"]: p for p in ask(server, "portfolio.snapshot")["positions"]}
+    held = {p["symbol"]: p for p in server.call("portfolio.snapshot")["positions"]}
     assert set(held) == {"BTC/USDT", "ETH/USDT"}
     rows = page.locator(".pf > section").first.locator("tbody tr")
     expect(rows.filter(has_text="BTC/USDT").first).to_contain_text("5.0 %")

@@ -1,12 +1,13 @@
 """Stories against the real server, in a process of its own, that a test may kill."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.web.conftest import Desk
+from tests.web.conftest import Desk, until
 from tests.web.serving import Server
 
 
@@ -24,30 +25,23 @@ def place(page: Page, side: str, kind: str, amount: str, part: float = 1.0) -> N
     expect(page.locator(".preview")).to_have_attribute("data-valid", "yes")
     page.click("button.submit")
     expect(page.locator("#ticket-amount")).to_have_value("")
-    page.wait_for_timeout(430)
-
-
-def shown(page: Page, tab: str) -> dict[str, str]:
-    """What a table on the page says, by the row's id."""
-    page.click(f"#tab-{tab}")
-    page.wait_for_timeout(150)
-    found: dict[str, str] = page.eval_on_selector_all(
-        f"#pane-{tab} tbody tr",
-        "rows => Object.fromEntries(rows.map(r => [r.dataset.key, r.innerText.replaceAll(',', '')]))",
-    )
-    return found
 
 
 def agree(page: Page, server: Server) -> None:
-    """Orders, positions and balances on the screen are those of the server."""
-    orders, told = shown(page, "orders"), server.rows("orders")
-    assert set(orders) == set(told)
-    assert all(told[key]["status"] in text for key, text in orders.items())
-    held, positions = shown(page, "positions"), server.rows("positions")
-    assert set(held) == set(positions)
-    assert all(positions[key]["amount"] in text for key, text in held.items())
-    balances = server.rows("balances")
-    assert all(balances[key]["total"] in text for key, text in shown(page, "balances").items())
+    """Orders, positions and balances on the screen become those of the server."""
+    for tab, name in (("orders", "status"), ("positions", "amount"), ("balances", "total")):
+        page.click(f"#tab-{tab}")
+        until(page, partial(same, page, server, tab, name))
+
+
+def same(page: Page, server: Server, tab: str, name: str) -> bool:
+    """Whether a table has the rows of the server, and each says this field."""
+    shown: dict[str, str] = page.eval_on_selector_all(
+        f"#pane-{tab} tbody tr",
+        "rows => Object.fromEntries(rows.map(r => [r.dataset.key, r.innerText.replaceAll(',', '')]))",
+    )
+    told = server.rows(tab)
+    return shown.keys() == told.keys() and all(told[key][name] in shown[key] for key in told)
 
 
 @pytest.mark.slow

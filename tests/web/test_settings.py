@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.conftest import Desk
+from tests.web.conftest import Desk, until
 from tests.web.test_look import findings
 
 
@@ -37,16 +37,6 @@ def settings(page: Page) -> None:
 
 def done(page: Page) -> None:
     page.click("dialog .dialog-buttons .primary")
-
-
-def until(page: Page, name: str, least: int) -> int:
-    """A counter of the page, once it has come so far; the page's policy forbids to wait inside it."""
-    for _ in range(100):
-        if page.evaluate(f"window.{name}") >= least:
-            break
-        page.wait_for_timeout(20)
-    found: int = page.evaluate(f"window.{name}")
-    return found
 
 
 def buy(page: Page, amount: str) -> None:
@@ -88,18 +78,19 @@ def test_sounds_are_off_until_switched_on_and_a_fill_plays_only_then(real: Desk)
     page = real.open(script=HEARD)
     buy(page, "0.001")
     expect(page.locator(".outcome[role=status]")).to_contain_text("Filled")
-    page.wait_for_timeout(430)
+    page.wait_for_timeout(400)  # nothing is heard
     assert page.evaluate("window.heard") == 0
     settings(page)
     page.click("dialog [name=sound-fill]")
     assert page.evaluate("window.heard") == 2
     done(page)
     buy(page, "0.0011")
-    assert until(page, "heard", 4) == 4
+    until(page, lambda: page.evaluate("window.heard") >= 4)
+    assert page.evaluate("window.heard") == 4
     page.reload()
     page.locator(".dot.live").wait_for()
     expect(page.locator("#tab-positions .count")).to_have_text("1")
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(300)  # nothing is heard
     assert page.evaluate("window.heard") == 0
 
 
@@ -111,7 +102,6 @@ def test_an_order_is_reviewed_where_the_person_wants_it_and_sent_once(real: Desk
     done(page)
     buy(page, "0.001")
     expect(page.locator(".outcome[role=status]")).to_contain_text("Filled")
-    page.wait_for_timeout(430)
     buy(page, "0.005")
     expect(page.locator("dialog h2")).to_contain_text("Buy 0.005")
     expect(page.locator("dialog")).to_contain_text("A paper order")
@@ -127,14 +117,14 @@ def test_an_order_is_reviewed_where_the_person_wants_it_and_sent_once(real: Desk
 @pytest.mark.slow
 def test_prices_flash_unless_switched_off_or_motion_is_reduced(real: Desk) -> None:
     page = real.open(script=FLASHES)
-    assert until(page, "flashes", 1) > 0
+    until(page, lambda: page.evaluate("window.flashes"))
     settings(page)
     page.click("dialog [name=flash]")
     done(page)
     page.evaluate("window.flashes = 0")
     first = page.locator(".last").inner_text()
     expect(page.locator(".last")).not_to_have_text(first)
-    page.wait_for_timeout(600)
+    page.wait_for_timeout(600)  # nothing flashes
     assert page.evaluate("window.flashes") == 0
     calm = real.open(script=FLASHES, calm=True)
     first = calm.locator(".last").inner_text()

@@ -11,10 +11,9 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.conftest import Desk
+from tests.web.conftest import Desk, drawn, until
 from tests.web.fake import Fake
-from tests.web.serving import Server
-from tests.web.test_chart_view import call
+from tests.web.serving import Server, rich
 from tests.web.test_link import show_hidden
 from tests.web.test_look import WIDER, findings
 from tests.web.test_real import place
@@ -23,19 +22,6 @@ from tests.web.test_real import place
 pytestmark = pytest.mark.browser
 
 STOCKHOLM = ZoneInfo("Europe/Stockholm")
-BULL = """
-from realtime.bots.strategy import Strategy, StrategyParams
-
-
-class Bull(Strategy):
-    id = "bull"
-    summary = "Always buys"
-    Params = StrategyParams
-    warmup = 1
-
-    def on_ohlcv(self, bar):
-        return 1.0
-"""
 DRAWN = """
 window.drawn = [];
 for (const name of ["strokeRect", "arc", "fillText"]) {
@@ -75,17 +61,8 @@ TABS = (
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A rich account, and a strategy that always buys."""
-    folder = tmp_path_factory.mktemp("views")
-    (folder / "strategies").mkdir()
-    (folder / "strategies" / "bull.py").write_text(BULL)
-    made = Server(folder, REALTIME_PAPER__BALANCES='{"USDT":"1000000"}')
-    made.start()
-    try:
-        # A round trip costs the spread: the fifth story would be refused for losing too often in a row.
-        call(made, "risk.params.set", patch={"loss_streak": None})
+    with rich(tmp_path_factory.mktemp("views"), "bull", "return 1.0") as made:
         yield made
-    finally:
-        made.kill()
 
 
 def newest(page: Page, name: str) -> list[dict[str, Any]]:
@@ -128,7 +105,7 @@ def test_23_history_comes_on_pan_and_axis_and_crosshair_tell_one_time_over_a_cha
     page.mouse.move(left + 200, middle)
     for _ in range(6):
         page.mouse.wheel(0, 400)
-        page.wait_for_timeout(60)
+        page.wait_for_timeout(60)  # zooms in steps, and tells nobody
     right = box["x"] + box["width"] - 110
 
     def pan(by: float) -> None:
@@ -137,7 +114,7 @@ def test_23_history_comes_on_pan_and_axis_and_crosshair_tell_one_time_over_a_cha
         page.mouse.down()
         page.mouse.move(start + by, middle, steps=3)
         page.mouse.up()
-        page.wait_for_timeout(120)
+        page.wait_for_timeout(120)  # the library glides to where it ends, and tells nobody
 
     def at(x: float) -> datetime:
         page.mouse.move(x, middle)
@@ -186,22 +163,12 @@ def test_24_gaps_are_drawn_as_the_server_has_them_and_switch_off(
     page.click("[data-overlay=fvg]")
 
     def told() -> int:
-        zones = call(server, "indicator.fvg", symbol="BTC/USDT", timeframe="5m", limit=500)["zones"]
+        zones = server.call("indicator.fvg", symbol="BTC/USDT", timeframe="5m", limit=500)["zones"]
         return sum(zone["status"] != "filled" for zone in zones)
 
-    zones: list[dict[str, Any]] = []
-    for _ in range(60):
-        zones = newest(page, "strokeRect")
-        if zones and len(zones) == told():
-            break
-        page.wait_for_timeout(50)
-    assert len(zones) == told() > 0
+    until(page, lambda: len(newest(page, "strokeRect")) == told() > 0)
     page.click("[data-overlay=fvg]")
-    for _ in range(40):
-        if not newest(page, "strokeRect"):
-            break
-        page.wait_for_timeout(50)
-    assert newest(page, "strokeRect") == []
+    until(page, lambda: not newest(page, "strokeRect"))
 
 
 @pytest.mark.slow
@@ -209,8 +176,7 @@ def test_signals_of_bots_are_dots_on_the_chart_while_switched_on(
     real: Desk, server: Server
 ) -> None:
     page = real.open(script=DRAWN)
-    call(
-        server,
+    server.call(
         "bot.configure",
         bot_id="bull",
         patch={
@@ -221,22 +187,17 @@ def test_signals_of_bots_are_dots_on_the_chart_while_switched_on(
         },
     )
     page.click("[data-overlay=signals]")
-    page.wait_for_timeout(400)
+    page.wait_for_timeout(400)  # there is none yet
     assert newest(page, "arc") == []
-    call(server, "bot.run_once", bot_id="bull")
-    for _ in range(60):
-        if newest(page, "arc"):
-            break
-        page.wait_for_timeout(50)
-    assert newest(page, "arc")
+    server.call("bot.run_once", bot_id="bull")
+    until(page, lambda: newest(page, "arc"))
     page.click("#tab-signals")
     expect(page.locator("#pane-signals tbody tr").first).to_contain_text(
         re.compile(r"BTC/USDT\s*bull\s*bull\s*buy\s*9\d\.\d %\s*dry run")
     )
     page.click("#tab-positions")
     page.click("[data-overlay=signals]")
-    page.wait_for_timeout(1800)
-    assert newest(page, "arc") == []
+    until(page, lambda: not newest(page, "arc"))
 
 
 @pytest.mark.slow
@@ -252,8 +213,8 @@ def test_an_order_line_that_the_server_refuses_to_move_goes_back(
     page.click("button.submit")
     grip = page.locator(".grip")
     expect(grip).to_have_count(1)
-    (order,) = (o for o in server.rows("orders").values() if o["status"] == "open")
-    call(server, "risk.params.set", patch={"max_order_notional": "100"})
+    (order,) = server.working()
+    server.call("risk.params.set", patch={"max_order_notional": "100"})
     before = grip.bounding_box()
     assert before
     x, y = before["x"] + 12, before["y"] + before["height"] / 2
@@ -273,15 +234,15 @@ def test_an_order_line_that_the_server_refuses_to_move_goes_back(
     assert abs(after["y"] - before["y"]) < 9
     now = server.rows("orders")[order["id"]]
     assert (now["price"], now["status"]) == (order["price"], "open")
-    call(server, "order.cancel_all")
-    call(server, "risk.params.set", patch={"max_order_notional": "10000"})
+    server.call("order.cancel_all")
+    server.call("risk.params.set", patch={"max_order_notional": "10000"})
 
 
 @pytest.mark.slow
 def test_the_risk_view_tells_the_days_what_was_refused_and_which_limits_changed(
     real: Desk, server: Server
 ) -> None:
-    call(server, "risk.params.set", patch={"max_order_notional": "9000"})
+    server.call("risk.params.set", patch={"max_order_notional": "9000"})
     order = {"symbol": "BTC/USDT", "side": "buy", "type": "market", "amount": "0.5"}
     refused = httpx.post(f"{server.address}api/order.place", json=order).json()["error"]
     page = real.open()
@@ -289,16 +250,16 @@ def test_the_risk_view_tells_the_days_what_was_refused_and_which_limits_changed(
     happened = page.locator(".risk-happened tbody tr")
     expect(happened.nth(0)).to_contain_text(f"place buy 0.5 BTC/USDT: {refused['message']}")
     expect(happened.nth(1)).to_contain_text("max order notional 10000 → 9000")
-    today = call(server, "risk.daily_pnl")
+    today = server.call("risk.daily_pnl")
     day = page.locator("[aria-label='Trading days'] tbody tr")
     expect(day).to_have_count(1)
     expect(day).to_contain_text(today["day"])
     expect(day).to_contain_text(f"{Decimal(today['equity_start']):,.2f}")
-    call(server, "trading.halt", reason="a look at the market")
+    server.call("trading.halt", reason="a look at the market")
     expect(happened.nth(0)).to_contain_text("Trading of all: a look at the market")
-    call(server, "trading.resume", reason="seen")
+    server.call("trading.resume", reason="seen")
     expect(happened.nth(0)).to_contain_text("active")
-    call(server, "risk.params.set", patch={"max_order_notional": "10000"})
+    server.call("risk.params.set", patch={"max_order_notional": "10000"})
 
 
 @pytest.mark.slow
@@ -307,8 +268,7 @@ def test_25_ten_minutes_hidden_leave_book_and_tape_and_cost_nothing(desk: Desk, 
     fake.moving = True
     show_hidden(page, hidden=True)
     page.clock.fast_forward(31_000)
-    page.wait_for_timeout(200)
-    gone = {name for p in fake.ops("unsubscribe") for name in p["channels"]}
+    gone = {n for p in until(page, lambda: fake.ops("unsubscribe")) for n in p["channels"]}
     assert {"trades:BTC/USDT", "orderbook:BTC/USDT?depth=25&rate=100"} <= gone
     assert not {"orders", "positions", "fills"} & gone
     page.evaluate(
@@ -316,7 +276,7 @@ def test_25_ten_minutes_hidden_leave_book_and_tape_and_cost_nothing(desk: Desk, 
         look.observe(document.querySelector("#orderbook .book"), { subtree: true, childList: true, characterData: true }); }"""
     )
     page.clock.fast_forward(570_000)
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(300)  # nothing is painted
     assert page.evaluate("window.paints") == 0
     fake.moving = False
     show_hidden(page, hidden=False)
@@ -347,19 +307,19 @@ def test_30_axe_finds_nothing_on_any_tab(
         place(page, "buy", "limit", "0.002", 0.99)
     for view in ("book", "trade", "chart", "bots", "account") if phone else ():
         page.click(f"[data-view={view}].phone-tab")
-        page.wait_for_timeout(150)
+        drawn(page)
         assert findings(page, axe) == [], view
     for tab in TABS:
         page.evaluate(f"document.querySelector('#tab-{tab}').click()")
         page.locator(f"#pane-{tab} > :not(.empty)").first.wait_for(state="attached")
-        page.wait_for_timeout(250)
+        page.wait_for_timeout(250)  # each asks for something else: what has come is judged
         # The rest of the page is the same on every tab: it is judged with the first one.
         found = findings(page, axe) if tab == TABS[0] else within(page, f"#pane-{tab}")
         assert found == [], tab
         assert page.evaluate(WIDER) == [], tab
     if not phone:
-        call(server, "order.cancel_all")
-        call(server, "position.close_all")
+        server.call("order.cancel_all")
+        server.call("position.close_all")
 
 
 def within(page: Page, part: str) -> list[str]:

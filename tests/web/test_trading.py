@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.conftest import Desk
+from tests.web.conftest import Desk, drawn, until
 from tests.web.fake import Fake, Refusal
 
 
@@ -55,15 +55,20 @@ def test_numbers_move_by_the_socket_alone_and_cells_keep_their_width(
 
 def test_the_page_shows_the_book_of_the_server_to_the_last_digit(desk: Desk, fake: Fake) -> None:
     page = desk.open()
+    then = fake.now
     fake.moving = True
-    page.wait_for_timeout(600)
+    until(page, lambda: fake.now > then + 500)
     fake.moving = False
-    page.wait_for_timeout(300)
-    book = fake.do(lambda: fake.streams["orderbook:BTC/USDT?depth=25&rate=100"].value)
-    shown = page.eval_on_selector_all(
-        ".bids .book-row[data-price]:not([hidden])", "rows => rows.map(r => r.dataset.price)"
-    )
-    assert shown == [p for p, _ in book["bids"][: len(shown)]]
+
+    def same() -> bool:
+        book = fake.do(lambda: fake.streams["orderbook:BTC/USDT?depth=25&rate=100"].value)
+        shown = page.eval_on_selector_all(
+            ".bids .book-row[data-price]:not([hidden])",
+            "rows => rows.map(r => [r.dataset.price, r.querySelector('[data-cell=amount]').dataset.raw])",
+        )
+        return len(shown) > 5 and shown == book["bids"][: len(shown)]
+
+    until(page, same)
 
 
 def test_a_click_in_the_book_fills_the_ticket_and_sends_nothing(desk: Desk, fake: Fake) -> None:
@@ -108,8 +113,9 @@ def test_no_gesture_makes_two_orders(desk: Desk, fake: Fake) -> None:
     page.dblclick("button.submit")
     expect(page.locator(".outcome[role=status]")).to_contain_text("Open")
     assert len(fake.ops("order.place")) == 1
-    page.wait_for_timeout(430)
+    drawn(page)
     fill_ticket(page, "0.02", "63800")
+    expect(page.locator("button.submit")).to_be_enabled()
     page.focus("#ticket-amount")
     page.keyboard.down("Enter")
     for _ in range(5):  # held: the keyboard repeats
@@ -135,8 +141,8 @@ def test_a_refusal_stands_at_the_ticket_with_code_and_words_and_the_ticket_is_ke
     expect(page.locator("#ticket-price")).to_have_attribute("aria-invalid", "true")
     expect(page.locator("#ticket-price-error")).to_have_text("off the grid of 0.10")
     expect(page.locator("#ticket-amount")).to_have_value("0.05")
-    page.wait_for_timeout(430)
-    page.click("button.submit")
+    drawn(page)
+    page.click("button.submit")  # as soon as it may be pressed again
     expect(page.locator(".outcome[role=status]")).to_contain_text("Open")
     ids = [p["client_order_id"] for p in fake.ops("order.place")]
     assert len(set(ids)) == 2
@@ -189,7 +195,6 @@ def test_every_type_of_order_sends_its_own_fields(desk: Desk, fake: Fake) -> Non
         "trailing_stop": {"trailing_amount": "150"},
     }
     for number, (kind, fields) in enumerate(every.items(), 1):
-        page.wait_for_timeout(430)
         page.select_option("#ticket-type", kind)
         page.click(".side-button.sell")
         for name, value in fields.items():
@@ -216,19 +221,19 @@ def test_cancel_all_says_what_it_would_do_before_it_acts(desk: Desk, fake: Fake)
 
 
 def test_halt_by_holding_and_an_early_release_does_nothing(desk: Desk, fake: Fake) -> None:
-    page = desk.open()
+    page = desk.open(clock=True)
     box = page.locator(".halt").bounding_box()
     assert box
     page.mouse.move(box["x"] + 20, box["y"] + 10)
     page.mouse.down()
-    page.wait_for_timeout(400)
+    page.clock.run_for(400)
     page.mouse.up()
     assert fake.ops("trading.halt") == []
     assert page.locator("dialog").count() == 0
     page.mouse.down()
-    page.wait_for_timeout(1100)
-    page.mouse.up()
+    page.clock.run_for(1000)
     expect(page.locator("dialog h2")).to_have_text("Trading is halted")
+    page.mouse.up()
     page.keyboard.press("Escape")
     expect(page.locator("#banner")).to_contain_text("Trading is halted by local: manual")
     expect(page.locator("button.submit")).to_be_disabled()

@@ -3,7 +3,7 @@
 import { told } from "../commands.js";
 import { curves } from "../curves.js";
 import { decimals } from "../decimal.js";
-import { dialog } from "../dialog.js";
+import { dialog, failure } from "../dialog.js";
 import { attr, cls, h, hide, table, text } from "../dom.js";
 import { direction, grouped, NONE, percent, stamp, words } from "../format.js";
 import { whenLive } from "../live.js";
@@ -646,7 +646,7 @@ function sentence(row) {
 async function apply(app, row, wanted = row.parameters) {
   const { commands } = app;
   const now = await commands.call("config.strategy.get", { name: row.strategy });
-  if (!now.ok) return refused(told(now.error));
+  if (!now.ok) return void failure("Refused", told(now.error));
   const { parameters, version } = now.result;
   const changes = Object.entries(wanted ?? {}).filter(([name, value]) => parameters[name] !== value);
   if (changes.length === 0) {
@@ -691,16 +691,11 @@ async function apply(app, row, wanted = row.parameters) {
     { name: row.strategy, params: Object.fromEntries(changes), version },
     `Use these parameters for ${words(row.strategy)}?`,
   );
-  if (!reply.ok) return refused(told(reply.error));
+  if (!reply.ok) return void failure("Refused", told(reply.error));
   await dialog({
     title: "Changed",
     body: [h("p", { role: "status" }, `In force as version ${reply.result.version} of the configuration.`)],
     yes: "Close",
     no: null,
   });
-}
-
-/** @param {string} why */
-async function refused(why) {
-  await dialog({ title: "Refused", body: [h("p", { class: "warn", role: "alert" }, why)], yes: "Close", no: null });
 }

@@ -1,6 +1,6 @@
 // More of bots: the details of one, its emergency stop, start and stop of all.
 import { told } from "../commands.js";
-import { dialog, facts } from "../dialog.js";
+import { dialog, facts, failure } from "../dialog.js";
 import { h } from "../dom.js";
 import { money, NONE, stamp } from "../format.js";
 import { settings } from "../settings.js";
@@ -39,7 +39,7 @@ export async function emergencyStop(app, id) {
     flatten: answer.get("flatten") === "on",
     reason: "emergency stop on the page",
   });
-  if (!reply.ok) await failed(reply);
+  if (!reply.ok) await failure("Refused", told(reply.error));
 }
 
 /** @param {App} app @param {"bot.start" | "bot.stop"} op */
@@ -60,18 +60,8 @@ export async function every(app, op) {
   if (!answer) return;
   for (const bot of bots) {
     const reply = await app.commands.call(op, { bot_id: bot.id });
-    if (!reply.ok) return failed(reply, String(bot.id));
+    if (!reply.ok) return void failure(`${bot.id} was refused`, told(reply.error));
   }
-}
-
-/** @param {import("../shapes.d.ts").Reply} reply @param {string} [who] */
-async function failed(reply, who) {
-  await dialog({
-    title: who ? `${who} was refused` : "Refused",
-    body: [h("p", { class: "warn", role: "alert" }, told(reply.error))],
-    yes: "Close",
-    no: null,
-  });
 }
 
 /** @param {HTMLElement} list @param {Row | undefined} bot */

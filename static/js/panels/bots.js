@@ -128,8 +128,8 @@ function parts(bot, app) {
     h("span", { class: "row-acts" }, once, emergency),
   );
   details.addEventListener("toggle", () => {
-    if (details.open) app.link.watch([`bot:${id}`]);
-    else app.link.drop([`bot:${id}`]);
+    if (!details.open) return app.link.drop([`bot:${id}`]);
+    app.link.watch([`bot:${id}`]);
     doing((acts) => {
       it.tell = acts.tell;
     });

@@ -1,6 +1,6 @@
 // Bots in the configuration: each with the form of `bot.configure`, saved by that op, because a bot has a version of its own.
 import { told } from "../commands.js";
-import { dialog } from "../dialog.js";
+import { dialog, field } from "../dialog.js";
 import { h, hide, keyed, text } from "../dom.js";
 import { changesTable, same, schemaForm } from "../schema-form.js";
 
@@ -188,12 +188,7 @@ export function botsSection(app) {
     const answer = await dialog({
       title: "New bot",
       body: [
-        h(
-          "label",
-          { class: "field" },
-          h("span", {}, "Name: lower case letters, digits and hyphens"),
-          h("input", { name: "id", type: "text", autocomplete: "off", maxlength: "32" }),
-        ),
+        field("Name: lower case letters, digits and hyphens", { name: "id", maxlength: "32" }),
         h(
           "p",
           { class: "dim" },

@@ -1,7 +1,7 @@
 // Equity and drawdown over time, and what the period brought. The curve is asked for once and then follows the channel.
 import { told } from "../commands.js";
-import { curves } from "../curves.js";
-import { attr, h, hide, text } from "../dom.js";
+import { curves, periods } from "../curves.js";
+import { h, hide, text } from "../dom.js";
 import { direction, money, percent, signed, words } from "../format.js";
 import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
@@ -33,15 +33,12 @@ export function mount(root, app) {
   const said = h("p", { class: "warn", role: "status" });
   const box = h("div", { class: "curve-box" });
   const figures = h("dl", { class: "facts" });
-  const chips = h(
-    "div",
-    { class: "chips", role: "group", "aria-label": "Period" },
-    ...PERIODS.map(([name]) =>
-      h("button", { type: "button", class: "chip", "data-period": name, onclick: () => void load(name) }, name),
-    ),
+  const chips = periods(
+    PERIODS.map(([name]) => name),
+    load,
   );
   const empty = h("p", { class: "empty" }, "No samples yet: the server notes equity once a minute.");
-  root.append(chips, said, h("div", { class: "curve-row" }, box, figures), empty);
+  root.append(chips.root, said, h("div", { class: "curve-row" }, box, figures), empty);
   const chart = curves(box, [
     { name: "Equity", tone: "--accent", area: true },
     { name: "Drawdown", tone: "--down", area: true, pane: 1, fraction: true },
@@ -50,7 +47,7 @@ export function mount(root, app) {
   /** @param {Period} name */
   async function load(name) {
     period = name;
-    for (const chip of chips.children) attr(chip, "aria-pressed", String(chip.getAttribute("data-period") === name));
+    chips.press(name);
     const length = PERIODS.find(([p]) => p === name)?.[1] ?? 0;
     const since = Math.round(app.serverNow() - length);
     const [history, performance] = await Promise.all([

@@ -1,6 +1,6 @@
 // HALT: hold one second, or a short press or Shift+H for a dialog. Resuming is a separate, slower act, loaded when asked for.
 import { told } from "../commands.js";
-import { dialog, facts, later } from "../dialog.js";
+import { dialog, facts, failure, later } from "../dialog.js";
 import { attr, cls, h, text } from "../dom.js";
 import { icon } from "../icons.js";
 import { onKey } from "../keys.js";
@@ -119,15 +119,7 @@ export async function haltDialog(app) {
 
 /** What it did, in full. @param {Reply} reply */
 async function report(reply) {
-  if (!reply.ok) {
-    await dialog({
-      title: "Trading is NOT halted",
-      body: [h("p", { class: "warn", role: "alert" }, told(reply.error))],
-      yes: "Close",
-      no: null,
-    });
-    return;
-  }
+  if (!reply.ok) return void (await failure("Trading is NOT halted", told(reply.error)));
   const done = reply.result;
   const name = (/** @type {any} */ x) => (typeof x === "string" ? x : (x.client_order_id ?? JSON.stringify(x)));
   const list = (/** @type {any[] | undefined} */ ids) => {

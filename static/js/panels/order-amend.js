@@ -1,7 +1,7 @@
 // The dialog that changes price, trigger or amount of a working order.
 import { told } from "../commands.js";
 import { cmp, isDecimal } from "../decimal.js";
-import { dialog, facts } from "../dialog.js";
+import { dialog, facts, field } from "../dialog.js";
 import { h } from "../dom.js";
 import { onStep } from "../format.js";
 import { kind, marketOf, priceText } from "../trade.js";
@@ -12,13 +12,6 @@ import { kind, marketOf, priceText } from "../trade.js";
 /** @param {App} app @param {Row} order */
 export async function amendDialog(app, order) {
   const market = marketOf(app.store, order.symbol);
-  const input = (/** @type {string} */ name, /** @type {string} */ label, /** @type {string} */ value) =>
-    h(
-      "label",
-      { class: "field" },
-      h("span", {}, label),
-      h("input", { name, type: "text", inputmode: "decimal", autocomplete: "off", value }),
-    );
   /** @type {string[]} */
   const names = [];
   /** @type {HTMLElement[]} */
@@ -30,7 +23,7 @@ export async function amendDialog(app, order) {
   ])) {
     if (!order[name]) continue;
     names.push(name);
-    inputs.push(input(name, label, order[name]));
+    inputs.push(field(label, { name, inputmode: "decimal", value: order[name] }));
   }
   let error = "";
   for (;;) {

@@ -1,7 +1,7 @@
 // Working orders first, then those that ended in the last minutes. Amend, cancel, cancel all.
 import { told } from "../commands.js";
 import { cmp } from "../decimal.js";
-import { dialog, facts, later } from "../dialog.js";
+import { dialog, facts, failure, later } from "../dialog.js";
 import { h, hide, table, text } from "../dom.js";
 import { clock, money, onStep, words } from "../format.js";
 import { onKey } from "../keys.js";
@@ -155,16 +155,6 @@ async function cancelAll(app) {
   const reply = await app.commands.call("order.cancel_all", {});
   const failed = reply.result?.failed ?? [];
   if (reply.ok && failed.length === 0) return;
-  await dialog({
-    title: "Not everything was canceled",
-    body: [
-      h(
-        "p",
-        { class: "warn", role: "alert" },
-        reply.ok ? `${failed.length} orders could not be canceled.` : told(reply.error),
-      ),
-    ],
-    yes: "Close",
-    no: null,
-  });
+  const why = reply.ok ? `${failed.length} orders could not be canceled.` : told(reply.error);
+  await failure("Not everything was canceled", why);
 }

@@ -1,7 +1,7 @@
 // What is done to a position: protect it with a stop and a target, close it whole or in part, close all. Loaded on the first use.
 import { Intent, makeId, told } from "../commands.js";
 import { add, cmp, floorTo, isDecimal, trim } from "../decimal.js";
-import { dialog, facts } from "../dialog.js";
+import { dialog, facts, failure } from "../dialog.js";
 import { h } from "../dom.js";
 import { money, onStep, signed } from "../format.js";
 import { marketOf } from "../trade.js";
@@ -238,16 +238,6 @@ export async function closeAll(app, held) {
   const reply = await app.commands.confirmed("position.close_all", {}, "Close all positions?");
   const failed = reply.result?.failed ?? [];
   if ((reply.ok && failed.length === 0) || reply.error?.code === "confirm_required") return;
-  await dialog({
-    title: "Not everything was closed",
-    body: [
-      h(
-        "p",
-        { class: "warn", role: "alert" },
-        reply.ok ? `${failed.length} positions could not be closed.` : told(reply.error),
-      ),
-    ],
-    yes: "Close",
-    no: null,
-  });
+  const why = reply.ok ? `${failed.length} positions could not be closed.` : told(reply.error);
+  await failure("Not everything was closed", why);
 }

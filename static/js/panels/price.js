@@ -169,6 +169,7 @@ export function mount(root, app) {
     if (until === undefined) closedThrough = reply.result.closed_through_ts ?? 0;
     chart.setBars(bars, keep);
     paint();
+    speak();
     over?.refresh();
     overlays();
   }
@@ -308,8 +309,8 @@ export function mount(root, app) {
   function speak() {
     const last = bars.at(-1);
     if (!last || toldFor === `${shown} ${last.time}`) return;
-    toldFor = `${shown} ${last.time}`;
     const day = store.value(store.get("view:ticker"));
+    if (day) toldFor = `${shown} ${last.time}`;
     const tick = market()?.price_tick;
     text(
       said,

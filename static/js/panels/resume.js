@@ -1,6 +1,6 @@
 // Resuming after a halt: with a reason, a typed word, and the server's own question.
 import { told } from "../commands.js";
-import { dialog } from "../dialog.js";
+import { dialog, failure, field } from "../dialog.js";
 import { h } from "../dom.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -11,18 +11,8 @@ export async function resumeDialog(app) {
     title: "Resume trading?",
     body: [
       h("p", {}, "Orders will go out again, from every client. Canceled orders do not come back."),
-      h(
-        "label",
-        { class: "field" },
-        h("span", {}, "Reason"),
-        h("input", { name: "reason", type: "text", autocomplete: "off", maxlength: "200" }),
-      ),
-      h(
-        "label",
-        { class: "field" },
-        h("span", {}, "Type resume"),
-        h("input", { name: "word", type: "text", autocomplete: "off" }),
-      ),
+      field("Reason", { name: "reason", maxlength: "200" }),
+      field("Type resume", { name: "word" }),
     ],
     yes: "Resume",
     focus: "field",
@@ -36,11 +26,6 @@ export async function resumeDialog(app) {
     "Resume trading?",
   );
   if (!reply.ok && reply.error?.code !== "confirm_required") {
-    await dialog({
-      title: "Trading was not resumed",
-      body: [h("p", { class: "warn", role: "alert" }, told(reply.error))],
-      yes: "Close",
-      no: null,
-    });
+    await failure("Trading was not resumed", told(reply.error));
   }
 }

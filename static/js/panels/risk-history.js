@@ -1,7 +1,7 @@
 // How the account's risk was: drawdown over time, the trading days, and what the gate refused or somebody changed.
 import { told } from "../commands.js";
-import { curves } from "../curves.js";
-import { attr, h, hide, table, text } from "../dom.js";
+import { curves, periods } from "../curves.js";
+import { h, hide, table, text } from "../dom.js";
 import { direction, money, percent, signed, stamp, words } from "../format.js";
 import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
@@ -32,18 +32,22 @@ export function riskHistory(root, app) {
   const said = h("p", { class: "warn", role: "status" });
   const deepest = h("p", { class: "dim" });
   const box = h("div", { class: "curve-box" });
-  const chips = h(
-    "div",
-    { class: "chips", role: "group", "aria-label": "Period" },
-    ...PERIODS.map(([name]) =>
-      h("button", { type: "button", class: "chip", "data-period": name, onclick: () => void course(name) }, name),
-    ),
+  const chips = periods(
+    PERIODS.map(([name]) => name),
+    course,
   );
   const days = h("div");
   const happened = h("div", { class: "risk-happened", tabindex: "0", role: "group", "aria-label": "Newest first" });
   const unknown = h("p", { class: "warn", role: "status" });
   root.append(
-    h("section", { class: "risk-wide", "aria-label": "Drawdown" }, h("h3", {}, "Drawdown", chips), said, box, deepest),
+    h(
+      "section",
+      { class: "risk-wide", "aria-label": "Drawdown" },
+      h("h3", {}, "Drawdown", chips.root),
+      said,
+      box,
+      deepest,
+    ),
     h("section", { "aria-label": "Trading days" }, h("h3", {}, "Trading days"), days),
     h(
       "section",
@@ -85,7 +89,7 @@ export function riskHistory(root, app) {
   /** @param {string} name of a period */
   async function course(name) {
     period = name;
-    for (const chip of chips.children) attr(chip, "aria-pressed", String(chip.getAttribute("data-period") === name));
+    chips.press(name);
     const length = PERIODS.find(([p]) => p === name)?.[1] ?? DAY;
     const reply = await commands.call("portfolio.equity_history", { from: Math.round(app.serverNow() - length) });
     if (period !== name) return;

@@ -1,5 +1,6 @@
 // The panel of tables and views: one tab at a time, hidden tabs are not painted. A view that is not needed for every
 // decision is loaded when it is first opened, and takes the place of the chart while it is shown.
+import { later } from "../dialog.js";
 import { attr, h, text, viewStyles } from "../dom.js";
 import { icon } from "../icons.js";
 import { onKey } from "../keys.js";
@@ -134,7 +135,7 @@ export function mount(root, app) {
         class: "quiet columns",
         title,
         "aria-label": title,
-        onclick: () => void import("./columns.js").then((late) => late.choose(app, columns)),
+        onclick: () => later(import("./columns.js"), (late) => late.choose(app, columns)),
       },
       icon("columns"),
     );

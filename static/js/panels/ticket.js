@@ -339,7 +339,7 @@ export function mount(root, app) {
     rested = Date.now() + REST;
     setTimeout(paint, REST);
     answered(args, id, reply);
-    paint();
+    paint(true); // a button that looks ready would swallow what is pressed while it rests
     // On a low screen the ticket scrolls: what came of it must be seen.
     (refusal.textContent ? refusal : outcome).scrollIntoView({ block: "nearest" });
   }
