@@ -1,8 +1,8 @@
 """A worker process: reads tasks from its standard input, runs them, writes what came of them; ends with its parent.
 
 Rules of this file: (1) one line of JSON per message, both ways; what a strategy prints goes nowhere near them; (2) it
-begins in `back`, nice to the server beside it and bounded in memory; (3) big results go into files, never through the pipe; (4) it
-has no clock but the one that paces its progress, and no chance.
+begins in `back`, nice to the server beside it and bounded in memory; (3) big results go into files, never through the
+pipe; (4) it has no clock but the one that paces its progress, and no chance.
 """
 
 import os

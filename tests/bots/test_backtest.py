@@ -104,6 +104,13 @@ def reference(bars: Series, amount: float, fill: str, **terms: Any) -> Result:
     )
 
 
+def ends(found: Result, equity: float, fills: int, drawdown: float) -> None:
+    """What another engine made of the same: what is open at the end marked, and its entry a fill."""
+    assert found.equity[-1] == pytest.approx(equity, rel=1e-9)
+    assert 2 * len(found.trades) + len(found.open) == fills
+    assert found.metrics["max_drawdown"] == pytest.approx(drawdown, rel=1e-9)
+
+
 # --- golden vectors -------------------------------------------------------------------------------
 
 
@@ -137,13 +144,9 @@ def test_golden_vector_33_a_stop_pays_slippage() -> None:
 
 @pytest.mark.parametrize(("name", "fill"), [key for key in PEER if key[0] != "candles"], ids=str)
 def test_random_walks_end_where_they_end_in_backtesting_py(name: int, fill: str) -> None:
-    equity, fills, drawdown = PEER[name, fill]
-
     found = reference(synthetic(name), 100, fill, close_at_end=False)
 
-    assert found.equity[-1] == pytest.approx(equity, rel=1e-9)
-    assert 2 * len(found.trades) + len(found.open) == fills
-    assert found.metrics["max_drawdown"] == pytest.approx(drawdown, rel=1e-9)
+    ends(found, *PEER[name, fill])
 
 
 def test_the_synthetic_series_closed_at_the_end_gives_the_constant_of_the_design() -> None:
@@ -158,13 +161,10 @@ def test_the_synthetic_series_closed_at_the_end_gives_the_constant_of_the_design
 @pytest.mark.skipif(not CANDLES.exists(), reason=f"no recorded candles at {CANDLES}")
 @pytest.mark.parametrize("fill", ["next_open", "close"])
 def test_recorded_candles_end_where_they_end_in_backtesting_py(fill: str) -> None:
-    equity, fills, drawdown = PEER["candles", fill]
-
     found = reference(candles(), 1, fill)
 
-    assert found.equity[-1] == pytest.approx(equity, rel=1e-9)
-    assert 2 * len(found.trades) == fills
-    assert found.metrics["max_drawdown"] == pytest.approx(drawdown, rel=1e-9)
+    ends(found, *PEER["candles", fill])
+    assert found.open == []
     assert found.gaps["X"] == []
 
 
@@ -172,7 +172,6 @@ def test_recorded_candles_end_where_they_end_in_backtesting_py(fill: str) -> Non
 def test_stops_targets_and_shorts_end_where_they_end_in_backtesting_py(name: int | str) -> None:
     if name == "candles" and not CANDLES.exists():
         pytest.skip(f"no recorded candles at {CANDLES}")
-    equity, fills, drawdown = TURNS[name]
     real = name == "candles"
     bars, amount = (candles(), 1) if real else (synthetic(int(name)), 100)
     stop, target = WIDE if real else NEAR
@@ -188,9 +187,7 @@ def test_stops_targets_and_shorts_end_where_they_end_in_backtesting_py(name: int
 
     found = run(terms, [Lane(symbol="X", series=bars, strategy=Turns())])
 
-    assert found.equity[-1] == pytest.approx(equity, rel=1e-9)
-    assert 2 * len(found.trades) + len(found.open) == fills
-    assert found.metrics["max_drawdown"] == pytest.approx(drawdown, rel=1e-9)
+    ends(found, *TURNS[name])
     reasons = {trade.exit_reason for trade in found.trades}
     assert reasons == {"signal", "stop_loss", "take_profit"}
     assert {trade.side for trade in found.trades} == {"long", "short"}
