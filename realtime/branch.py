@@ -303,27 +303,25 @@ class Branch:
                 self.held[symbol] = self.feeds.hold(symbol)
 
     async def keep_fed(self) -> None:
-        """Hold what is needed and describe what is traded, looked at once a second, without end."""
+        """Hold what is needed and tell of changed markets, looked at once a second, without end."""
         while True:
             if self.plan.streams:
                 self.hold()
-            self.describe()
+            for symbol in sorted({*self.recovered.symbols, *self.known, *self.engine.positions}):
+                self.describe(symbol)
             await asyncio.sleep(1.0)
 
-    def describe(self) -> None:
+    def describe(self, symbol: str) -> None:
         """Keep the rules of what the account trades: the journal is about it even when it is delisted."""
-        engine, known = self.engine, self.known
-        symbols = {*self.recovered.symbols, *self.touched, *engine.positions}
-        symbols.update(order.symbol for order in engine.orders.working())
-        for symbol in sorted(symbols):
-            market, was = engine.markets.get(symbol), known.get(symbol)
-            if market is not None and market is not was:
-                if market != was:
-                    try:
-                        self.store.append(MARKET, symbol, codec.dumps(market), safety=True)
-                    except Refused:
-                        return  # the journal is full, or closed; in a second again
-                known[symbol] = market
+        market, was = self.engine.markets.get(symbol), self.known.get(symbol)
+        if market is None or market is was:
+            return
+        if market != was:
+            try:
+                self.store.append(MARKET, symbol, codec.dumps(market), safety=True)
+            except Refused:
+                return  # the journal is full, or closed; in a second again
+        self.known[symbol] = market
 
     def demand(self, base: str, wanted: bool) -> None:  # noqa: FBT001 - the hub's callback
         """Start or end the source of a channel of this account."""
@@ -496,7 +494,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
     deadman = Switches(desk=desk, trading=trading, crew=crew).make(loop=loop, now=house.now)
     for switch in recovered.switches.values():
         deadman.restore(switch)
-    return Branch(
+    branch = Branch(
         plan=plan,
         store=store,
         venue=venue,
@@ -524,6 +522,8 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         early=early,
         sink=sink,
     )
+    desk.describe = branch.describe
+    return branch
 
 
 def relist(engine: Engine, outlet: Outlet, changed: Sequence[Market]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from realtime.desk.recovery import KEPT, NUMBER, VENUE
+from realtime.desk.recovery import NUMBER, VENUE
 from realtime.model.market import Market
 from realtime.settings import Settings
 from realtime.store import State, Store
@@ -30,6 +30,24 @@ if TYPE_CHECKING:  # see rule 2
     from realtime.venues.ccxt.public import PublicData
 
 
+def write_down(
+    store: Store, loop: asyncio.AbstractEventLoop, kind: str, key: str, body: bytes
+) -> Awaitable[None]:
+    """Write a row that no wish waits for; what is given is done once it is on disk.
+
+    Raises:
+        Refused: `busy`, see `Store.append`.
+    """
+    done: asyncio.Future[None] = loop.create_future()
+
+    def then(_seq: int) -> None:
+        if not done.done():
+            done.set_result(None)
+
+    store.append(kind, key, body, then, safety=True)
+    return done
+
+
 class JournalLog:
     """The paper exchange's own books, kept in the journal of its account."""
 
@@ -47,38 +65,7 @@ class JournalLog:
 
     def append(self, body: bytes) -> Awaitable[None]:
         """Queue one entry; the future is done once it is on disk."""
-        written: asyncio.Future[None] = self._loop.create_future()
-
-        def then(_seq: int) -> None:
-            if not written.done():
-                written.set_result(None)
-
-        self.store.append(VENUE, "", body, then, safety=True)
-        return written
-
-
-class JournalKept:
-    """Halts for an account that is not open, kept in its journal.
-
-    Args:
-        store: The journal.
-        loop: Of the futures.
-    """
-
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
-        self._store = store
-        self._loop = loop
-
-    def append(self, scope: str, body: bytes) -> Awaitable[None]:
-        """Keep a halt by the text of its scope, or (`OVER`) that it is over; done when it is on disk."""
-        kept: asyncio.Future[None] = self._loop.create_future()
-
-        def then(_seq: int) -> None:
-            if not kept.done():
-                kept.set_result(None)
-
-        self._store.append(KEPT, scope, body, then, safety=True)
-        return kept
+        return write_down(self.store, self._loop, VENUE, "", body)
 
 
 class JournalLedger:
@@ -103,15 +90,8 @@ class JournalLedger:
 
     def reserve(self, key: str, upto: int) -> Awaitable[None]:
         """Keep a number; done when it is on disk."""
-        kept: asyncio.Future[None] = self._loop.create_future()
-
-        def then(_seq: int) -> None:
-            if not kept.done():
-                kept.set_result(None)
-
         self._numbers[key] = upto
-        self._store.append(NUMBER, key, b"%d" % upto, then, safety=True)
-        return kept
+        return write_down(self._store, self._loop, NUMBER, key, b"%d" % upto)
 
 
 Rows = Callable[[], Sequence[Mapping[str, object]]]

@@ -23,12 +23,12 @@ from realtime.commands.accounts import Account as OpsAccount
 from realtime.commands.risk import parse_limits
 from realtime.desk.config.book import ConfigBook
 from realtime.desk.history import older
-from realtime.desk.recovery import Journaled
+from realtime.desk.recovery import KEPT, Journaled
 from realtime.desk.status import Shut, Watched
 from realtime.engine.bars import DAY
 from realtime.hub.channels import Channel
 from realtime.hub.hub import Old
-from realtime.makers import JournalKept
+from realtime.makers import write_down
 from realtime.model.errors import Code, Failure, Refused
 from realtime.outside import Clock, Outside
 from realtime.settings import Settings
@@ -140,7 +140,7 @@ async def place_of(house: House, plan: Plan, store: Store, held: Journaled) -> P
         branch=branch,
     )
     place.ops.shut = partial(why_shut, watched)
-    place.ops.journal = JournalKept(store, house.loop).append
+    place.ops.journal = partial(write_down, store, house.loop, KEPT)
     place.ops.remember(held.kept)
     # Of the branch of now: see `_reopen`.
     watched.more = lambda: place.branch.said()  # noqa: PLW0108

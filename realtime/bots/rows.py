@@ -1,7 +1,7 @@
 """What bots are shown as: the rows of `bots` and the value of `bot:ID`."""
 
 from collections.abc import Callable
-from decimal import Decimal, localcontext
+from decimal import Decimal
 
 from realtime.bots.bot import Bot, spec_row
 from realtime.bots.budgets import Budgets
@@ -11,9 +11,10 @@ from realtime.desk.desk import Desk
 from realtime.desk.trading import Trading
 from realtime.engine import window
 from realtime.engine.market import plain
+from realtime.engine.rows import rounded
 from realtime.model.bots import BotSpec, Earned, Kind
 from realtime.model.errors import Refused
-from realtime.model.market import MONEY, MS, SECOND
+from realtime.model.market import MS, SECOND
 
 
 class Rows:
@@ -159,7 +160,7 @@ class Rows:
                     "symbol": symbol,
                     "side": "long" if share.amount > 0 else "short",
                     "amount": plain(abs(share.amount)),
-                    "entry_price": plain(round(share.cost / (share.amount * size), 12)),
+                    "entry_price": plain(rounded(share.cost / (share.amount * size), 12)),
                     "mark_price": None if mark is None else plain(mark[0]),
                     "unrealized_pnl": None if value is None else plain(value - share.cost),
                     "realized_pnl": plain(share.realized),
@@ -169,8 +170,7 @@ class Rows:
 
 
 def _money(value: Decimal | None) -> str | None:
-    with localcontext(MONEY):
-        return None if value is None else plain(round(value, 12))
+    return None if value is None else plain(rounded(value, 12))
 
 
 def _short(decision: Row) -> Row:

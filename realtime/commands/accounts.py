@@ -90,7 +90,14 @@ class Account:
             self.kept[scope_of(call)] = call
 
     def _write(self, scope: Scope, body: bytes) -> Awaitable[object] | None:
-        return None if self.journal is None else self.journal(orjson.dumps(scope).decode(), body)
+        if self.journal is None:
+            return None
+        try:
+            return self.journal(orjson.dumps(scope).decode(), body)
+        except Refused as refused:
+            # As of one that fails later: in this process it holds, and all others have to be told.
+            logger.warning("kept halt", extra={"venue": self.id, "why": refused.message})
+            return None
 
     def stop(self, ready: Callable[[], Awaitable[object]]) -> Coroutine[Any, Any, None]:
         """Halt as was told; it is done in this step, and what is given back waits for what comes of it.

@@ -724,7 +724,7 @@ def held_down(made: Size, cut: Fitted, worth: Decimal) -> Size:
         worth: Of a unit of the price, of one base unit or contract [valuation currency].
     """
     amount = cut.placing.order.amount
-    notional = round(amount * made.price * worth, 8)
+    notional = rows.rounded(amount * made.price * worth, 8)
     caps = [cap for cap in made.caps if cap.name not in cut.rules]
     caps += [Cap(name=name, notional=notional) for name in cut.rules]
     return replace(made, amount=amount, notional=notional, caps=tuple(caps))

@@ -133,6 +133,8 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 """An id or a short name."""
 Text = Annotated[str, Field(max_length=500)]
 """A reason, for people."""
+Why = Annotated[str, Field(min_length=1, max_length=500)]
+"""A reason that has to be given."""
 Symbol = Annotated[str, Field(min_length=1, max_length=64, examples=["BTC/USDT"])]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 RequestId = Annotated[str, Field(min_length=1, max_length=64)]

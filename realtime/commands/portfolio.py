@@ -15,7 +15,6 @@ from realtime.commands.params import Instant, Params, Positive, Symbol
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.config.book import ConfigBook
 from realtime.desk.desk import Desk
-from realtime.desk.fit import wish_of
 from realtime.desk.trading import Placing, Trading
 from realtime.desk.weights import effective
 from realtime.engine import allocation, performance, rows
@@ -477,9 +476,9 @@ class Portfolios:
         leave = self._draft(call, market, side, closing=True)
         closing = params.amount <= opposite
         shown = self._orders.judged(leave if closing else entry)
-        most = engine.largest(wish_of(entry, now))
+        most = engine.largest(entry.wish(now))
         if opposite:
-            most = max(most, engine.largest(wish_of(leave, now)))
+            most = max(most, engine.largest(leave.wish(now)))
         rules = shown["rules"]
         assert isinstance(rules, list)
         needed = next(rule["value"] for rule in rules if rule["rule"] == "insufficient_funds")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from realtime.commands import naming
 from realtime.commands.order import Fields, Orders, PlaceParams, placing_of
-from realtime.commands.params import ChangeParams, Params, RequestId, Text, invalid, money
+from realtime.commands.params import ChangeParams, Params, RequestId, Why, invalid, money
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Trading
@@ -43,7 +43,7 @@ class DailyParams(Params):
 class ResetParams(ChangeParams):
     """Why the day's count starts anew."""
 
-    reason: Text
+    reason: Why
     request_id: RequestId | None = None
 
 

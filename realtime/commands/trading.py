@@ -15,6 +15,7 @@ from realtime.commands.params import (
     Params,
     Symbol,
     Text,
+    Why,
     Word,
     invalid,
 )
@@ -61,7 +62,7 @@ class ResumeParams(ChangeParams):
     venue: Name | None = None
     symbol: Symbol | None = None
     bot_id: Name | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Why
     force: bool = False
 
 

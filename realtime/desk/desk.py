@@ -3,9 +3,8 @@
 Rules of this file: (1) nothing here awaits: between an event and the last of its effects no other event is looked at,
 but for a venue's batch, whose facts are journaled one by one and shown together; (2) what a fact publishes leaves
 after its commit, together with what shares the commit, and only then is anybody answered; what has no fact leaves behind
-what waits; (3) a placement or amend goes to the gate
-after its commit, a cancel at once; (4) facts are never refused: the queue of the journal has room for them that wishes
-may not use.
+what waits; (3) a placement or amend goes to the gate after its commit, a cancel at once; (4) facts are never refused: the
+queue of the journal has room for them that wishes may not use.
 """
 
 import asyncio
@@ -50,6 +49,7 @@ from realtime.model.events import (
     Placed,
     PlaceNext,
     PositionChanged,
+    PositionSeen,
     Record,
     Rejected,
     RiskChanged,
@@ -60,6 +60,7 @@ from realtime.model.events import (
     SubmitAmend,
     TickerChanged,
     Traded,
+    Transferred,
     Unknown,
     Who,
     Withheld,
@@ -128,6 +129,7 @@ class Desk:
         ask: Starts a look-up of an order; set by the composition root.
         notice: Tells all connections of a (subject, client) something; set by the composition root.
         limits_changed: Told who gave the engine new limits, once they are in force; set by the root.
+        describe: Told the symbol that a fact is about, before the row of the fact is written; set by the root.
         room: Rows that may wait for the journal before wishes are refused.
         draining: Whether new placements are refused because the server stops.
         acked: Acknowledged alerts, and by whom.
@@ -156,6 +158,7 @@ class Desk:
         self.ask: Callable[[str], None]
         self.notice: Noticed = _deaf
         self.limits_changed: Callable[[Who], None] = lambda _who: None
+        self.describe: Callable[[str], None] = lambda _symbol: None
         self.draining = False
         self.room = ROOM
         self.now = now
@@ -425,11 +428,8 @@ class Desk:
             self._follow(partial(self._publish, later))
         for step in nexts:
             self._next(step)
-        for fact in facts:
-            if isinstance(fact, Withheld):
-                self.gate.drop(fact.order_id)
-            elif isinstance(fact, StateSet):
-                self.gate.look()
+        if any(isinstance(fact, StateSet) for fact in facts):
+            self.gate.look()
         for entry in entries:
             if isinstance(entry, Alert) and entry.code == "external_change":
                 self._doubt(entry)
@@ -456,7 +456,7 @@ class Desk:
                 rows += [(fact, ()) for fact in facts[:-1]]
                 rows.append((facts[-1], self.outlet.projections(effects)))
         facts = [fact for fact, _ in rows]
-        self._count(facts)
+        self._before(facts)
         shown = newest(effect for effects in told for effect in effects)
         if not rows:
             if shown:
@@ -487,7 +487,7 @@ class Desk:
         if facts:
             self._enter(self.audit.notes(facts, later), events, alerts, project)
         append = self.store.append
-        self._count(facts)
+        self._before(facts)
         if not facts:
             body = codec.dumps({"events": events, "alerts": alerts})
             then = partial(self._committed, (), later, events, alerts)
@@ -529,11 +529,19 @@ class Desk:
             if isinstance(effect, OrderChanged) and effect.order.status.ended:
                 self._ended(effect.order, journaled=False)
 
-    def _count(self, facts: Iterable[Fact]) -> None:
-        """Count what orders in and orders out have to agree on (2.7)."""
+    def _before(self, facts: Iterable[Fact]) -> None:
+        """Do what comes before the rows of facts: say which markets they are about, let go of what will not go out.
+
+        And count what orders in and orders out have to agree on (2.7).
+        """
         for fact in facts:
+            symbol = symbol_of(fact)
+            if symbol is not None:
+                self.describe(symbol)
             if isinstance(fact, Placed):
                 self.tally.intend(fact.order.id)
+            elif isinstance(fact, Withheld):
+                self.gate.drop(fact.order_id)
             elif isinstance(fact, Filled):
                 self.tally.fills += 1
 
@@ -705,6 +713,19 @@ def newest(effects: Iterable[Effect]) -> list[Effect]:
             kept.pop(key, None)
             kept[key] = effect
     return list(kept.values())
+
+
+def symbol_of(fact: Fact) -> str | None:
+    """Name the market that a fact is the first to be about; None for those about an order that is known."""
+    match fact:
+        case Placed(order=order):
+            return order.symbol
+        case OrderSeen(symbol=symbol) | Filled(symbol=symbol) | Transferred(symbol=symbol):
+            return symbol
+        case PositionSeen(position=position):
+            return position.symbol
+        case _:
+            return None
 
 
 def key_of(fact: Fact) -> str:

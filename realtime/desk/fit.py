@@ -12,7 +12,6 @@ from typing import Final
 from realtime.desk.trading import Placing
 from realtime.engine.engine import Engine
 from realtime.engine.orders import evolve
-from realtime.model.events import Place
 from realtime.model.market import ZERO
 
 
@@ -46,19 +45,6 @@ class Fitted:
     refused: tuple[str, ...] = ()
 
 
-def wish_of(placing: Placing, ts: int) -> Place:
-    """Give what the engine would be told of a draft at a time [ns]."""
-    return Place(
-        order=placing.order,
-        who=placing.who,
-        ts=ts,
-        content=placing.content,
-        allow_duplicate=placing.allow_duplicate,
-        closing=placing.closing,
-        backing=placing.backing,
-    )
-
-
 def fit(engine: Engine, placing: Placing, ts: int, rules: AbstractSet[str] = MEANS) -> Fitted:
     """Cut the amount of a draft down to the largest one that the gate passes now.
 
@@ -68,7 +54,7 @@ def fit(engine: Engine, placing: Placing, ts: int, rules: AbstractSet[str] = MEA
         ts: Now [ns].
         rules: Which rules may hold it down; where another one refuses, nothing is cut.
     """
-    place = wish_of(placing, ts)
+    place = placing.wish(ts)
     failed = engine.refusing(place)
     most = engine.largest(place) if failed and rules >= set(failed) else ZERO
     if not ZERO < most < placing.order.amount:

@@ -2,8 +2,8 @@
 
 Rules of this file: (1) rows are made here, by `engine/rows.py`, and nowhere else; (2) rows of facts carry what is
 committed, also when they are published again because a price moved; (3) market data costs one call and no row until
-somebody reads it, and so does what changes often and is soon superseded: working orders, positions, balances; (4) what one commit made durable is noted row by row and shown once: of an order, a position or a
-balance the newest row.
+somebody reads it, and so does what changes often and is soon superseded: working orders, positions, balances;
+(4) what one commit made durable is noted row by row and shown once: of an order, a position or a balance the newest row.
 """
 
 from collections import deque

@@ -229,12 +229,13 @@ class Plans:
 
     def fitted(self, plan: Plan) -> Plan:
         """Cut the buys of a new plan to what the gate passes of each; what sells before them frees is not there yet."""
-        return replace(plan, rows=tuple(self._fitted(plan, row) for row in plan.rows))
+        rows = tuple(self._fitted(plan, number, row) for number, row in enumerate(plan.rows))
+        return replace(plan, rows=rows)
 
-    def _fitted(self, plan: Plan, row: Row) -> Row:
+    def _fitted(self, plan: Plan, number: int, row: Row) -> Row:
         if row.change.action != "buy":
             return row
-        cut = fit(self._desk.engine, self._placing(plan, row), self._desk.now(), SIZES)
+        cut = fit(self._desk.engine, self._placing(plan, number, row), self._desk.now(), SIZES)
         if not cut.rules:
             return row
         return self._cut(row, cut.placing.order.amount, cut.rules, planned=True)
@@ -337,7 +338,7 @@ class Plans:
                 return
 
     def _place(self, plan: Plan, number: int, row: Row) -> None:
-        placing = self._placing(plan, row)
+        placing = self._placing(plan, number, row)
         if row.change.action == "buy":
             cut = fit(self._desk.engine, placing, self._desk.now())
             placing = cut.placing
@@ -345,7 +346,7 @@ class Plans:
                 self._put(plan.id, number, self._cut(row, placing.order.amount, cut.rules))
         self._trading.place(placing, _nothing, _nothing)
 
-    def _placing(self, plan: Plan, row: Row) -> Placing:
+    def _placing(self, plan: Plan, number: int, row: Row) -> Placing:
         """Make the draft of a row.
 
         Raises:
@@ -374,8 +375,7 @@ class Plans:
         return Placing(
             order=order,
             who=plan.who,
-            # The number of the row: it ends the client's id of its order.
-            content={"plan": plan.id, "row": str(row.client_order_id).rpartition("-")[2]},
+            content={"plan": plan.id, "row": str(number)},
             allow_duplicate=True,
         )
 

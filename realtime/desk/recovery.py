@@ -13,6 +13,7 @@ import orjson
 
 from realtime.desk import codec
 from realtime.desk.deadman import KIND as DEADMAN, Action, Scope, Switch
+from realtime.desk.desk import symbol_of
 from realtime.desk.entries import ACK
 from realtime.desk.sweep import KIND as SWEEP, Sweep
 from realtime.engine.engine import Engine
@@ -20,11 +21,7 @@ from realtime.model.events import (
     AmendFailed,
     CancelFailed,
     Fact,
-    Filled,
-    OrderSeen,
     Placed,
-    PositionSeen,
-    Transferred,
     Unknown,
 )
 from realtime.store.rows import Row
@@ -160,16 +157,12 @@ def take(row: Row, engine: Engine, found: Recovered) -> None:
 
 def _count(fact: Fact, found: Recovered) -> None:
     found.facts += 1
+    symbol = symbol_of(fact)
+    if symbol is not None:
+        found.symbols.add(symbol)
     match fact:
         case Placed(order=order):
             found.orders = max(found.orders, number(order.id))
-            found.symbols.add(order.symbol)
-        case OrderSeen(symbol=symbol) | Filled(symbol=symbol):
-            found.symbols.add(symbol)
-        case PositionSeen(position=position):
-            found.symbols.add(position.symbol)
-        case Transferred(symbol=str() as symbol):
-            found.symbols.add(symbol)
         case Unknown(command=command):
             found.commands = max(found.commands, number(command))
         case CancelFailed(command=str() as command) | AmendFailed(command=str() as command):

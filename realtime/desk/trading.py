@@ -46,6 +46,18 @@ class Placing:
     closing: bool = False
     backing: Backing | None = None
 
+    def wish(self, ts: int) -> Place:
+        """Give what the engine is told, or asked, of it at a time [ns]."""
+        return Place(
+            order=self.order,
+            who=self.who,
+            ts=ts,
+            content=self.content,
+            allow_duplicate=self.allow_duplicate,
+            closing=self.closing,
+            backing=self.backing,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canceled:
@@ -186,20 +198,10 @@ class Trading:
     ) -> "asyncio.Future[T] | T":
         """Place as `place` does, also while stopping: for flattening."""
         desk = self._desk
+        if not placing.order.id:
+            placing = replace(placing, order=evolve(placing.order, id=desk.order_id()))
         order = placing.order
-        if not order.id:
-            order = evolve(order, id=desk.order_id())
-        effects = desk.post(
-            Place(
-                order=order,
-                who=placing.who,
-                ts=desk.now(),
-                content=placing.content,
-                allow_duplicate=placing.allow_duplicate,
-                closing=placing.closing,
-                backing=placing.backing,
-            )
-        )
+        effects = desk.post(placing.wish(desk.now()))
         for effect in effects:
             if isinstance(effect, Duplicate):
                 return self._again(effect.order, answer, again)

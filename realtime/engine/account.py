@@ -282,7 +282,7 @@ class Account:
         return booked
 
     def unbook(self, fill: Fill) -> tuple[Position, Position]:
-        """Take an inferred fill back: exactly what it had changed, no more."""
+        """Take an inferred fill back: what it had changed, and what others had realized because it was among them."""
         booking = self._bookings.pop((fill.symbol, fill.id))
         self.shares.unbook(fill)
         for currency, change in booking.cash:
@@ -294,9 +294,8 @@ class Account:
         old = self.positions[booking.symbol]
         cost = None if old.cost is None or booking.cost is None else old.cost - booking.cost
         amount = old.amount - booking.amount
-        shift = ZERO
-        if market.contract and cost is not None:
-            shift = self._reorder(fill, amount, cost)
+        shift = self._reorder(fill, amount, cost) if market.contract else ZERO
+        if cost is not None:
             cost += shift
         if shift:
             self._count(self.books, market.cash, shift)
@@ -312,13 +311,13 @@ class Account:
         self.positions[booking.symbol] = new
         return old, new
 
-    def _reorder(self, fill: Fill, amount: Decimal, cost: Decimal) -> Decimal:
+    def _reorder(self, fill: Fill, amount: Decimal, cost: Decimal | None) -> Decimal:
         """Let the executions that stay come to what they come to without the one that is taken back."""
         kept = self._executions.get(fill.symbol)
         if kept is not None and kept.remove(fill.id):
-            return self._shift(fill.symbol, cost)
+            return ZERO if cost is None else self._shift(fill.symbol, cost)
         self._executions.pop(fill.symbol, None)
-        return ZERO if amount else -cost
+        return ZERO if amount or cost is None else -cost
 
     def _shift(self, symbol: str, cost: Decimal) -> Decimal:
         """By how much cost, and cash with it, is more in the order in which executions happened."""

@@ -117,9 +117,9 @@ class Quotes:
             self.books.pop(symbol, None)
             self._marks_now.pop(symbol, None)
 
-    def relist(self, currency: str) -> None:
+    def relist(self) -> None:
         """Find the ways to value currencies anew: `markets` has others now."""
-        self._routes = routes(self.markets.values(), currency)
+        self._routes = routes(self.markets.values(), self._currency)
 
     def take_delta(self, delta: BookDelta) -> OrderBook | None:
         """Change a book; None (and nothing) without the snapshot it belongs to."""

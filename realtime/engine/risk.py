@@ -6,6 +6,7 @@ Rules of this file:
 3 A preview is the same code at the same state: it judges, and nothing is kept.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 
 from realtime.engine.case import Case, Verdict, make
@@ -425,7 +426,7 @@ def max_allowed(state: State, place: Place, market: Market) -> Decimal:
 
     def failures(lots: int) -> set[str]:
         order = evolve(place.order, amount=lots * lot, cost_limit=None)
-        _, verdict = _judge(state, _with(place, order), whole=False)
+        _, verdict = _judge(state, replace(place, order=order), whole=False)
         return {result.rule for result in verdict.failed}
 
     # Below `min_cost` more helps, and `duplicate_order` speaks of one amount alone; whatever else fails
@@ -445,15 +446,3 @@ def max_allowed(state: State, place: Place, market: Market) -> Decimal:
         else:
             low = middle
     return ZERO if failures(low) else low * lot
-
-
-def _with(place: Place, order: Order) -> Place:
-    return Place(
-        order=order,
-        who=place.who,
-        ts=place.ts,
-        content=place.content,
-        allow_duplicate=place.allow_duplicate,
-        closing=place.closing,
-        backing=place.backing,
-    )

@@ -40,7 +40,8 @@ def money(value: Decimal | None) -> str | None:
 def rounded(value: Decimal, places: int) -> Decimal:
     """Round to so many digits behind the point; left as it is where they do not fit into a number beside those before it.
 
-    By the context of money, whatever the one of the thread is: ccxt changes how that rounds (`decimal_to_precision`). An order of the largest amount at the largest price is refused by its cost, and that has 36 digits before the point.
+    By the context of money, whatever the one of the thread is: ccxt changes how that rounds (`decimal_to_precision`).
+    An order of the largest amount at the largest price is refused by its cost, and that has 36 digits before the point.
     """
     return (
         value

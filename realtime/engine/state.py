@@ -172,7 +172,7 @@ class State:
             return
         self._siblings.update(siblings(self.markets))
         self.account.relist(self.currency)
-        self.quotes.relist(self.currency)
+        self.quotes.relist()
 
     # -- trading state -------------------------------------------------------------------------
 

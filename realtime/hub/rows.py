@@ -109,7 +109,8 @@ class RowFeed(Viewed["RowStream"]):
         self.asof = asof if asof is not None else self.asof
         changes = []
         told: dict[str, Data | Make] = {str(row[self.key]): row for row in rows}
-        for key, row in (told | dict(later)).items():
+        told |= later
+        for key, row in told.items():
             if key not in gone:
                 new = Row(self, row)
                 changes.append(Change(key, self.rows.get(key), new))

@@ -214,6 +214,7 @@ class Store:
         Raises:
             Refused: `busy`, when too many rows wait; without `safety` also while the journal cannot be written.
         """
+        assert body, kind  # SQLite would make it NULL, and refuse the whole commit
         writer = self._writer
         if self._closing or writer.state is not State.OK:
             self._refuse_unwritable(safety=safety)

@@ -245,6 +245,7 @@ async def test_the_day_is_told_and_started_anew(tmp_path: Path) -> None:
         other = await world.call("risk.daily_pnl", day="2001-01-01")
         wrong = await world.call("risk.daily_pnl", day="yesterday")
         by_operator = await world.call("risk.reset_daily", who=OPERATOR, reason="no")
+        unsaid = await world.call("risk.reset_daily", reason="")
         anew = result(await world.call("risk.reset_daily", reason="reviewed", request_id="r"))
 
         assert today["day"] == "2026-09-21"
@@ -252,6 +253,7 @@ async def test_the_day_is_told_and_started_anew(tmp_path: Path) -> None:
         assert other.code is Code.NOT_FOUND
         assert wrong.code is Code.INVALID
         assert by_operator.code is Code.FORBIDDEN
+        assert unsaid.code is Code.INVALID
         assert anew["daily_pnl"] == "0"
 
     world.wall += 24 * 3600 * 1_000_000_000

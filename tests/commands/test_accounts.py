@@ -1,7 +1,7 @@
 """Which account an op is for, and what several accounts say as one."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -199,11 +199,22 @@ async def test_a_shut_account_answers_why_and_others_go_on(firm: Firm) -> None:
         await firm.ask("trading.halt")
 
 
-async def test_a_journal_that_fails_keeps_nobody_from_the_answer_to_a_halt(firm: Firm) -> None:
-    """P3: a halt does not wait for the disk; it was never answered."""
+def hang(_scope: str, _body: bytes) -> Awaitable[object]:
+    return asyncio.get_running_loop().create_future()
+
+
+def refuse(_scope: str, _body: bytes) -> Awaitable[object]:
+    raise Refused(Code.BUSY, "the journal is closed")
+
+
+@pytest.mark.parametrize("journal", [hang, refuse])
+async def test_a_journal_that_fails_keeps_nobody_from_the_answer_to_a_halt(
+    firm: Firm, journal: Callable[[str, bytes], Awaitable[object]]
+) -> None:
+    """P3: a halt does not wait for the disk; it was never answered, or did not reach the others."""
     two = firm.offices[1].account
     two.shut = lambda: Refused(Code.VENUE_UNAVAILABLE, "two is away")
-    two.journal = lambda _scope, _body: asyncio.get_running_loop().create_future()
+    two.journal = journal
 
     assert (await firm.ask("trading.halt")).result["canceled"] == ["one"]
     with pytest.raises(Refused, match="will open halted"):

@@ -353,3 +353,21 @@ async def test_a_cancel_of_an_order_that_waits_for_a_limit_asks_nobody() -> None
             assert reply.result["status"] == "canceled"
         assert system.gate.quiet
         assert (venue.submitted, venue.canceled) == ([], [])
+
+
+async def test_a_leg_that_waits_for_a_limit_is_let_go_in_the_step_that_fills_the_other() -> None:
+    """What a venue tells is journaled together: a leg it ended waited on until its turn came."""
+    world, venue = away()
+    loop = asyncio.get_running_loop()
+    async with world.life() as system:
+        legs = {"stop_loss": "60000", "take_profit": "70000"}
+        await world.call("order.place", **BUY | legs, client_order_id="g-1")
+        way = venue.way = Way("paper", Bucket(3600.0), loop=loop, chance=lambda: 0.0)
+        venue.fill("g-1")
+        await until(lambda: len(venue.submitted) == 2 and way._turns.waiting(Lane.ENTRY) == 1)
+
+        venue.fill(venue.submitted[-1])
+        await asyncio.sleep(0)
+
+        assert way._turns.waiting(Lane.ENTRY) == 0
+        assert system.gate.quiet

@@ -230,6 +230,7 @@ def test_an_unknown_cost_stays_unknown_and_moves_nothing() -> None:
 
     assert account.positions[PERP].cost is None
     assert not account.books["USDT"]
+    assert [row.id for row in account._executions[PERP].rows] == ["t-1", "t-2"]
 
 
 def test_a_guess_from_before_a_correction_is_taken_back_as_it_was_booked() -> None:

@@ -41,7 +41,6 @@ async def test_a_market_taken_off_the_list_keeps_its_position_and_its_orders(
             system, "order.place", type="limit", price="1500", client_order_id="r", **order
         )
         assert rests.ok, rests
-        await until(lambda: ETH in system.branch.known)
 
     async with open_system(
         settings(path, "BTC/USDT"), Outside(store=WatchedStore, page=no_page)

@@ -18,7 +18,7 @@ from realtime.desk.trading import Placing
 from realtime.engine import rows
 from realtime.engine.decide import Forgotten
 from realtime.model.errors import Code, Refused
-from realtime.model.events import Place, Rejected, Unknown, Withheld
+from realtime.model.events import Rejected, Unknown, Withheld
 from realtime.model.orders import Order, Status, venue_client_id
 
 
@@ -129,15 +129,7 @@ class Orders(Known):
     def judged(self, placing: Placing) -> Fields:
         """Show what the gate says about a draft."""
         engine = self._desk.engine
-        place = Place(
-            order=placing.order,
-            who=placing.who,
-            ts=self._desk.now(),
-            content=placing.content,
-            allow_duplicate=placing.allow_duplicate,
-            closing=placing.closing,
-            backing=placing.backing,
-        )
+        place = placing.wish(self._desk.now())
         market = engine.markets[placing.order.symbol]
         shown = dict(rows.preview_row(engine.preview(place), market))
         shown["basis"] = self._desk.outlet.positions()
