@@ -6,6 +6,8 @@
 /** @typedef {import("./types.d.ts").Arguments} Arguments  by the registry: an unknown op or field fails the type check */
 
 const PATIENCE = 15_000;
+/** A stop goes by HTTP too where the socket has said nothing for so long [ms]: heartbeats are 2 s apart. */
+const URGENT = 2500;
 /** Only these go by HTTP when the socket is down: stopping must not depend on one path. */
 const BY_HTTP = new Set(["trading.halt", "order.cancel_all"]);
 /** Ops of one account; halt and resume go to all. */
@@ -52,14 +54,22 @@ export class Commands {
     const { account } = this.#link;
     /** @type {Row} */
     const full = account && OF_ACCOUNT.test(op) ? { ...args, venue: account } : args;
-    if (BY_HTTP.has(op) && state !== "live") return this.#byHttp(op, full);
+    const urgent = BY_HTTP.has(op);
+    if (urgent && state !== "live") return this.#byHttp(op, full);
     const id = `c-${++this.#serial}`;
     const reply = await new Promise((/** @type {(reply: Reply) => void} */ done) => {
       const timer = setTimeout(() => this.#settle(id, silent(op, "no answer in 15 s")), PATIENCE);
       this.#pending.set(id, { op, done, timer });
+      const sent = Date.now();
+      if (urgent)
+        setTimeout(() => {
+          if (this.#link.state.heard <= sent) this.#settle(id, silent(op, "the socket is silent"));
+        }, URGENT);
       this.#link.send({ op, id, ...full });
     });
-    if (BY_HTTP.has(op) && reply.error?.code === "link_lost") return this.#byHttp(op, full);
+    // Twice does no harm: what is stopped stays stopped.
+    const code = reply.error?.code;
+    if (urgent && (code === "link_lost" || code === "no_answer")) return this.#byHttp(op, full, code === "no_answer");
     const at = Object.entries(reply.at ?? {}).map(([name, position]) => [this.#link.plain(name), position]);
     await this.#store.reached(Object.fromEntries(at));
     return reply;
@@ -97,8 +107,11 @@ export class Commands {
     for (const [id, { op }] of [...this.#pending]) this.#settle(id, silent(op, "connection lost before the answer"));
   }
 
-  /** @param {string} op @param {Row} args @returns {Promise<Reply>} */
-  async #byHttp(op, args) {
+  /**
+   * @param {string} op @param {Row} args @param {boolean} [sent] whether it went by the socket already, without an answer
+   * @returns {Promise<Reply>}
+   */
+  async #byHttp(op, args, sent = false) {
     try {
       const answer = await fetch(`/api/${op}`, {
         method: "POST",
@@ -107,12 +120,13 @@ export class Commands {
         signal: AbortSignal.timeout(5000),
       });
       return { type: "reply", ts: Date.now(), ...(await answer.json()) };
-    } catch {
-      const command = op === "trading.halt" ? "realtime call trading.halt" : `realtime call ${op}`;
-      return silent(
-        op,
-        `socket and HTTP are both down: nothing reached the server from here. On its machine: ${command}`,
-      );
+    } catch (error) {
+      // Refused: nobody listens. Anything else may have reached a server that only does not answer.
+      const refused = error instanceof TypeError && !sent;
+      const known = refused ? "nothing reached the server from here" : "whether it reached the server is not known";
+      const reply = silent(op, `socket and HTTP are both down: ${known}. On its machine: realtime call ${op}`);
+      if (reply.error && refused) reply.error.outcome = "not_done";
+      return reply;
     }
   }
 }

@@ -88,7 +88,8 @@ function drawn(root, curves, library, points) {
       priceLineVisible: false,
       priceFormat: {
         type: /** @type {"custom"} */ ("custom"),
-        minMove: 0.0001,
+        // The smallest step that is written differently, or the axis says a number twice.
+        minMove: curve.fraction ? 0.0001 : 0.01,
         formatter: (/** @type {number} */ v) => (curve.fraction ? percent(v) : grouped(v.toFixed(2)).replace("-", "−")),
       },
     };

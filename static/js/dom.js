@@ -150,6 +150,9 @@ export function table(root, caption, columns, key, empty) {
 
 /** @typedef {{ caption: string, heads: string[], grid: HTMLElement }} Choice  columns of a table, by their headings */
 
+/** Height of a row of book and tape, px; a high screen has higher ones. @param {Element} element */
+export const rowHeight = (element) => Number.parseFloat(getComputedStyle(element).getPropertyValue("--row")) || 20;
+
 /** The style sheet of views that are loaded late, fetched with the first of them. @type {Promise<void> | undefined} */
 let loaded;
 

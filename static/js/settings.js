@@ -7,6 +7,8 @@ const DEFAULTS = {
   flash: true,
   /** Events that make a sound; `sound.js` has their names. @type {Record<string, boolean>} */
   sounds: {},
+  /** Those that were on when all were silenced by one touch. @type {Record<string, boolean>} */
+  silenced: {},
   /** When a single order is reviewed before it is sent: always, above a notional, never. */
   reviewPaper: "never",
   reviewLive: "always",

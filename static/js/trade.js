@@ -1,4 +1,5 @@
 // What panels say about orders: names of kinds, sides and states.
+import { attr } from "./dom.js";
 import { onStep, words } from "./format.js";
 
 /** @typedef {import("./shapes.d.ts").Row} Row */
@@ -22,6 +23,20 @@ export const kind = (order) =>
 /** The market of a symbol from the channel `markets`. @param {import("./store.js").Store} store @param {string} symbol */
 export const marketOf = (store, symbol) =>
   /** @type {Market | undefined} */ (store.channel("markets")?.rows?.get(symbol));
+
+/** Why this token may not trade, or "". @param {import("./store.js").Store} store */
+export function viewOnly(store) {
+  const scopes = store.get("welcome")?.scopes;
+  return scopes && !scopes.includes("trade") && !scopes.includes("admin") ? "View only: your role may not trade." : "";
+}
+
+/** Disables a button with its reason; touches it only when the reason changes. @param {HTMLButtonElement} button @param {string} why */
+export function lock(button, why) {
+  if ((button.dataset.why ?? "") === why) return;
+  button.dataset.why = why;
+  button.disabled = why !== "";
+  attr(button, "title", why || null);
+}
 
 /** The price that matters for an order: limit, trigger, or how far it trails. @param {Row} order @param {Market} [market] */
 export function priceText(order, market) {

@@ -1,19 +1,23 @@
 """The real server, in a process of its own, that a test may kill, and the browser that looks at it."""
 
+import asyncio
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from playwright.sync_api import Browser, sync_playwright
 
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 HINT = "no chromium; apt-get install --no-install-recommends chromium brings it"
 QUIET = (
@@ -123,6 +127,108 @@ class Server:
     def working(self) -> list[dict[str, Any]]:
         """Orders that are open."""
         return [row for row in self.rows("orders").values() if row["status"] == "open"]
+
+
+class Gate:
+    """Between the page and a server: what goes by HTTP passes; sockets pass, are refused, or are left hanging.
+
+    The server has to know it as `REALTIME_SERVER__HOSTS` and `REALTIME_SERVER__ORIGINS` (`known`).
+    """
+
+    def __init__(self) -> None:
+        self.to = 0
+        self.refused = False
+        self.opened = 0
+        """Sockets that were asked for."""
+        self._loop = asyncio.new_event_loop()
+        self._flows = asyncio.Event()
+        self._free = asyncio.Event()
+        self._flows.set()
+        self._free.set()
+        self._sockets: set[asyncio.StreamWriter] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server = self._do(asyncio.start_server(self._come, "127.0.0.1", 0))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    @property
+    def known(self) -> dict[str, str]:
+        """Settings of a server behind it."""
+        host = f"127.0.0.1:{self.port}"
+        return {
+            "REALTIME_SERVER__HOSTS": json.dumps([host]),
+            "REALTIME_SERVER__ORIGINS": json.dumps([f"http://{host}"]),
+        }
+
+    @property
+    def address(self) -> str:
+        """The page's."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    def cut(self) -> None:
+        """Ends all sockets, and refuses new ones until `open`."""
+        self.refused = True
+        self._do(self._end())
+
+    def hang(self) -> None:
+        """Sockets stay, and nothing comes through them any more, either way."""
+        self._loop.call_soon_threadsafe(self._flows.clear)
+
+    def open(self) -> None:
+        """All passes again."""
+        self.refused = False
+        self._loop.call_soon_threadsafe(self._flows.set)
+
+    def close(self) -> None:
+        """Ends it."""
+        self._do(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def _do(self, what: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+
+    async def _end(self) -> None:
+        for writer in self._sockets:
+            writer.close()
+
+    async def _stop(self) -> None:
+        self._server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for one in others:
+            one.cancel()
+        await asyncio.wait(others) if others else None
+
+    async def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = {writer}
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            socket = b"upgrade: websocket" in head.lower()
+            self.opened += socket
+            if socket and self.refused:
+                return
+            behind, out = await asyncio.open_connection("127.0.0.1", self.to)
+            ends.add(out)
+            if socket:
+                self._sockets |= ends
+            out.write(head)
+            flows = self._flows if socket else self._free
+            await asyncio.gather(self._pass(reader, out, flows), self._pass(behind, writer, flows))
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._sockets -= ends
+            for end in ends:
+                end.close()
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event
+    ) -> None:
+        while data := await reader.read(65_536):
+            await flows.wait()
+            writer.write(data)
+        writer.close()
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
     make shots                                  all of them
     python -m tests.web.shots --only tablet     those whose name has this in it
+    python -m tests.web.shots --only stress     a refused order, trading halted, the link lost
     python -m tests.web.shots --picture         the one of the README, into docs/
 
 The real server on its paper exchange, with a few orders by hand.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -98,6 +100,30 @@ def views(page: Page, name: str, only: str) -> None:
         shoot(page, f"{name}-{tab}", only)
 
 
+def stress(page: Page, name: str, only: str, server: Server) -> None:
+    """What a bad day looks like: an order that is refused, trading halted, the server silent."""
+    phone = page.locator(".phone").is_visible()
+    if phone:
+        page.click("[data-view=trade].phone-tab")
+    page.select_option("#ticket-type", "market")
+    page.fill("#ticket-amount", "0.5")
+    page.locator(".rules li").first.wait_for()
+    page.click("button.submit")
+    page.locator(".outcome[role=alert]:not(:empty)").wait_for()
+    shoot(page, f"{name}-stress-refused", only)
+    server.call("trading.halt", reason="the exchange answers with errors since noon")
+    shoot(page, f"{name}-stress-halted", only)
+    server.call("trading.resume", reason="it answers again")
+    if phone:
+        page.click("[data-view=book].phone-tab")
+    assert server.process
+    server.process.send_signal(signal.SIGSTOP)
+    page.locator(".dot.lost").wait_for()
+    shoot(page, f"{name}-stress-lost", only)
+    server.process.send_signal(signal.SIGCONT)
+    page.locator(".dot.live").wait_for()
+
+
 def shoot(page: Page, name: str, only: str) -> None:
     """One picture, once what was asked for has come."""
     if only in name:
@@ -125,8 +151,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--picture", action="store_true", help="only the one of the README")
     given = parser.parse_args(arguments)
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="realtime-shots-") as name, chromium() as browser:
-        server = Server(Path(name))
+    with tempfile.TemporaryDirectory(prefix="realtime-shots-") as folder, chromium() as browser:
+        server = Server(Path(folder))
         server.start()
         try:
             if given.picture:
@@ -138,10 +164,16 @@ def main(arguments: list[str]) -> None:
             first.close()
             for theme in ("dark", "light"):
                 for size in SIZES:
-                    if not (f"{theme}-{size}" in given.only or given.only in f"{theme}-{size}"):
+                    name = f"{theme}-{size}"
+                    calm = "stress" not in given.only
+                    wanted = given.only.removesuffix("stress").removesuffix("-")
+                    if not (name in wanted or wanted in name):
                         continue
                     page = opened(browser, server.address, size, theme)
-                    views(page, f"{theme}-{size}", given.only)
+                    if calm:
+                        views(page, name, given.only)
+                    page.evaluate("document.getElementById('tab-positions').click()")
+                    stress(page, name, given.only, server)
                     page.close()
         finally:
             server.kill()

@@ -65,6 +65,9 @@ def test_a_click_on_an_own_level_edits_the_order(real: Desk, server: Server) -> 
         page.fill("#ticket-price", bid or "")
         page.fill("#ticket-amount", "0.001")
         page.click("button.submit")
+        expect(page.locator("#ticket-amount")).to_have_value(
+            ""
+        )  # answered: none is under way at the end
         for _ in range(10):
             page.evaluate("document.querySelector('.book-row.own [data-cell=price]')?.click()")
             if page.locator("dialog").count():

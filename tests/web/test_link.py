@@ -148,6 +148,9 @@ def test_a_hidden_page_slows_down_gives_up_the_loud_channels_and_comes_back(
     page.clock.fast_forward(31_000)
     parked = until(page, lambda: fake.ops("unsubscribe"))[-1]["channels"]
     assert sorted(parked) == ["orderbook:BTC/USDT?depth=25&rate=100", "trades:BTC/USDT"]
+    # After half a minute without a frame the page would connect anew, which tells its pace in the address.
+    state = "import('/js/app.js').then(({ app }) => app.link.state.state)"
+    until(page, lambda: page.evaluate(state) == "live")
     show_hidden(page, hidden=False)
     until(page, lambda: fake.ops("pace")[-1]["every"] == 50)
     until(page, lambda: parked in [asked["channels"] for asked in fake.ops("subscribe")])

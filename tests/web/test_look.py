@@ -9,9 +9,11 @@ from tests.web.fake import Fake
 
 pytestmark = pytest.mark.browser
 
-SIZES = ((375, 812), (768, 1024), (900, 700), (1440, 900), (2560, 1440))
+SIZES = (
+    (375, 812), (768, 1024), (900, 700), (1180, 700), (1280, 800), (1291, 800), (1440, 900), (1920, 1080), (2560, 1440),
+)  # fmt: skip
 WIDER = """
-[...document.querySelectorAll('.panel, .header, .banner, #strip, .phone')]
+[...document.querySelectorAll('.panel, .header, .header > *, .banner, #strip, .phone')]
   .filter((e) => e.checkVisibility())
   .filter((e) => e.getBoundingClientRect().right > innerWidth + 0.5)
   .map((e) => e.id || e.className)

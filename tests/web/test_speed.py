@@ -194,12 +194,28 @@ def test_numbers_are_the_hubs_after_a_lost_update_another_symbol_and_ten_minutes
 
 
 @pytest.mark.slow
-def test_numbers_are_the_hubs_after_a_silent_feed_and_after_kill_9(page: Page, busy: Busy) -> None:
+def test_19_20_numbers_are_the_hubs_after_a_quiet_market_a_silent_feed_and_kill_9(
+    page: Page, busy: Busy
+) -> None:
+    busy.say("rate 0")
+    page.wait_for_timeout(6000)  # quiet, while the feed lives: nothing is marked
+    assert page.locator("[data-age]").count() == 0
+    expect(page.locator("#banner")).to_be_hidden()
+
     busy.say("rate 500")
     busy.say("silent")
     expect(page.locator("#orderbook")).to_have_attribute("data-age", "stale", timeout=20_000)
+    expect(page.locator("#banner")).to_contain_text("The link is fine; the source is not")
+    expect(page.locator(".dot.live")).to_be_visible()
+    for panel in ("tables", "bots", "markets"):
+        expect(page.locator(f"#{panel}")).not_to_have_attribute("data-age", "stale")
+    page.select_option("#ticket-type", "market")
+    page.fill("#ticket-amount", "0.01")
+    expect(page.locator("#ticket")).to_contain_text("The feed is late: no market orders.")
+    expect(page.locator("button.submit")).to_be_disabled()
     busy.say("alive")
     expect(page.locator("#orderbook")).not_to_have_attribute("data-age", "stale", timeout=20_000)
+    expect(page.locator("button.submit")).to_be_enabled()
     equal(page, busy)
 
     page.evaluate("window.mark = 1")
@@ -207,6 +223,8 @@ def test_numbers_are_the_hubs_after_a_silent_feed_and_after_kill_9(page: Page, b
     expect(page.locator("#banner")).to_contain_text("Prices are frozen")
     busy.start()
     expect(page.locator(".dot.live")).to_be_visible(timeout=20_000)
+    # The new server's tape begins empty, and nothing is traded while the market stands still.
+    until(page, lambda: len(hub(busy, page.evaluate(SHOWN))["tape"]) >= 5)
     equal(page, busy)
     assert page.evaluate("window.mark") == 1
 

@@ -70,7 +70,7 @@ export function mount(root, app) {
     const limit =
       lost.unit && lost.unit !== "fraction"
         ? `limit ${money(lost.limit)} ${lost.unit}`
-        : `limit ${percent(lost.limit)} of the day's start`;
+        : `limit ${percent(lost.limit)} a day`;
     const losing = day !== undefined && day !== null && Number(day) < 0;
     const down = losing ? String(day).slice(1) : "0";
     loss(

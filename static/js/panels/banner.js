@@ -3,6 +3,7 @@ import { cls, h, keyed, text } from "../dom.js";
 import { age, clock } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
+import { viewOnly } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {{ id: string, tone: string, text: string }} Line */
@@ -125,7 +126,6 @@ function feeds(app) {
 
 /** @param {App} app @returns {Line[]} */
 function rights(app) {
-  const scopes = app.store.get("welcome")?.scopes;
-  if (!scopes || scopes.includes("trade") || scopes.includes("admin")) return [];
+  if (viewOnly(app.store) === "") return [];
   return [{ id: "rights", tone: "note", text: "View only: your role may look, not trade." }];
 }

@@ -2,7 +2,7 @@
 import { told } from "../commands.js";
 import { dialog, facts, failure } from "../dialog.js";
 import { h } from "../dom.js";
-import { money, NONE, stamp } from "../format.js";
+import { money, NONE, stamp, words } from "../format.js";
 import { settings } from "../settings.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -39,7 +39,26 @@ export async function emergencyStop(app, id) {
     flatten: answer.get("flatten") === "on",
     reason: "emergency stop on the page",
   });
-  if (!reply.ok) await failure("Refused", told(reply.error));
+  if (!reply.ok) return void (await failure("Refused", told(reply.error)));
+  // What did not work is said; where all did, the card and the tables show it.
+  const { failed = [], unknown = [], closed = [] } = reply.result;
+  const open = closed.filter((/** @type {Row} */ c) => c.code || c.status === "rejected");
+  if (failed.length + unknown.length + open.length === 0) return;
+  await dialog({
+    title: `${id} is stopped, not all of it is undone`,
+    body: [
+      facts([
+        ["Could not be canceled", failed.join("\n") || "none"],
+        ["Outcome unknown", unknown.join("\n") || "none"],
+        [
+          "Not closed",
+          open.map((/** @type {Row} */ c) => `${c.symbol}: ${c.error ?? words(c.status)}`).join("\n") || "none",
+        ],
+      ]),
+    ],
+    yes: "Close",
+    no: null,
+  });
 }
 
 /** @param {App} app @param {"bot.start" | "bot.stop"} op */

@@ -1,10 +1,11 @@
 // Bots: one line each that opens; start, pause, resume, stop, emergency stop; why the last decision was made.
 import { told } from "../commands.js";
 import { later } from "../dialog.js";
-import { attr, cls, h, hide, keyed, text } from "../dom.js";
+import { cls, h, hide, keyed, text } from "../dom.js";
 import { age, direction, signed, words } from "../format.js";
 import { painter } from "../pace.js";
 import { spark } from "../spark.js";
+import { lock } from "../trade.js";
 import { panelHead } from "./head.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -73,8 +74,7 @@ export function mount(root, app) {
   const paint = painter(root, 2, () => {
     const rows = store.rows("bots").sort((a, b) => String(a.id).localeCompare(String(b.id)));
     none.hidden = rows.length > 0;
-    startAll.disabled = stopAll.disabled = !may(app);
-    attr(startAll, "title", may(app) ? null : "your token may not control bots");
+    for (const button of [startAll, stopAll]) lock(button, may(app) ? "" : DENIED);
     keyed(
       list,
       rows,
@@ -88,6 +88,8 @@ export function mount(root, app) {
 
 /** What is done to several, or is done once in a while. @param {(acts: typeof import("./bot-acts.js")) => unknown} act */
 const doing = (act) => later(import("./bot-acts.js"), act);
+
+const DENIED = "View only: your role may not control bots.";
 
 /** @param {App} app */
 const may = (app) => app.store.get("welcome")?.scopes?.includes("bots") ?? false;
@@ -174,7 +176,7 @@ function show(row, bot, app) {
   cls(it.why, `bot-why ${bot.error ? "bad" : "dim"}`);
   offer(it, state, String(bot.id), app);
   if (it.details.open) it.tell(it.more, app.store.value(`bot:${bot.id}`));
-  it.emergency.disabled = it.once.disabled = !may(app);
+  for (const button of [it.emergency, it.once]) lock(button, may(app) ? "" : DENIED);
 }
 
 /** Buttons follow state and role; what is not allowed is disabled with its reason, never absent.
@@ -189,7 +191,7 @@ function offer(it, state, id, app) {
     ...offers.map(([op, word]) => {
       const button = h("button", { type: "button", class: "small-button", "aria-label": `${word} ${id}` }, word);
       button.disabled = !allowed;
-      if (!allowed) button.title = "your token may not control bots";
+      if (!allowed) button.title = DENIED;
       button.addEventListener("click", () => void act(app, op, id, it.said, button));
       return button;
     }),

@@ -1,6 +1,5 @@
-// Executions, newest first; new ones are said once, joined.
-import { add } from "../decimal.js";
-import { h, table, text } from "../dom.js";
+// Executions, newest first.
+import { table } from "../dom.js";
 import { clock, direction, money, onStep, signed } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
@@ -32,23 +31,5 @@ export function mount(root, app) {
   );
   const paint = painter(root, 10, () => show([...store.list("fills")].reverse().slice(0, 100)));
   store.watch(["fills", "markets", "settings"], paint);
-
-  const spoken = h("p", { class: "hidden", role: "status" });
-  document.body.append(spoken);
-  let last = "";
-  store.watch(["fills"], () => {
-    const all = store.list("fills");
-    const newest = String(all.at(-1)?.id ?? "");
-    const from = all.findIndex((f) => String(f.id) === last);
-    const fresh = last === "" ? [] : all.slice(from + 1);
-    if (last !== "" && from >= 0 && fresh.length > 0) {
-      const sum = fresh.reduce((n, f) => add(n, f.amount), "0");
-      text(
-        spoken,
-        `${fresh.length} ${fresh.length === 1 ? "fill" : "fills"}, ${sum} ${marketOf(store, fresh[0]?.symbol)?.base ?? ""}`,
-      );
-    }
-    last = newest || last || "none";
-  });
   return { columns: show.choice };
 }

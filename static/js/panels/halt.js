@@ -20,6 +20,7 @@ const resume = (app) => later(import("./resume.js"), (late) => late.resumeDialog
 
 /** @param {App} app */
 export function haltButton(app) {
+  const stands = h("span", { class: "halt-state" });
   const label = h("span", {}, "Halt trading");
   const button = h(
     "button",
@@ -27,11 +28,10 @@ export function haltButton(app) {
       class: "halt",
       type: "button",
       "aria-keyshortcuts": "Shift+H",
-      title: "Hold one second to halt, or press for a dialog ( Shift+H )",
     },
     h("span", { class: "halt-fill", "aria-hidden": "true" }),
     icon("stop"),
-    label,
+    h("span", {}, stands, label),
     h("span", { class: "hint", "aria-hidden": "true" }, "hold"),
   );
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -42,7 +42,8 @@ export function haltButton(app) {
     timer = undefined;
     button.classList.remove("holding");
   };
-  const halted = () => app.tradingState() !== "active";
+  // Where the state is not known, because there was no word of the server yet, it halts.
+  const halted = () => app.tradingState() === "halted";
   button.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     down = Date.now();
@@ -60,16 +61,36 @@ export function haltButton(app) {
     const fired = timer === undefined && held >= HOLD;
     release();
     if (fired || held >= HOLD) return;
-    if (halted()) resume(app);
+    if (halted() || app.tradingState() === "reducing") resume(app);
     else if (held < CLICK) void haltDialog(app);
   });
-  onKey("H", "halt trading (asks)", () => (halted() ? resume(app) : void haltDialog(app)), "Shift+H");
+  onKey(
+    "H",
+    "halt trading (asks)",
+    () => button.disabled || (halted() ? resume(app) : void haltDialog(app)),
+    "Shift+H",
+  );
   const show = () => {
     const state = app.tradingState();
     const known = state === "active" || state === "reducing" || state === "halted";
-    text(label, state === "halted" ? "Halted · resume…" : state === "reducing" ? "Reducing · resume…" : "Halt trading");
+    // Where the header is narrow the banner alone says how it stands.
+    text(stands, state === "halted" ? "Halted · " : state === "reducing" ? "Reducing · " : "");
+    text(label, stands.textContent ? "Resume…" : "Halt trading");
     cls(button, `halt ${known && state !== "active" ? "is-halted" : ""} ${timer ? "holding" : ""}`.trim());
     attr(button, "data-state", state ?? null);
+    const scopes = app.store.get("welcome")?.scopes;
+    const barred = scopes && !scopes.includes("trade") && !scopes.includes("bots");
+    button.disabled = Boolean(barred);
+    const press = state === "reducing" ? "press to resume" : "press for a dialog";
+    attr(
+      button,
+      "title",
+      barred
+        ? "View only: your role may not halt trading."
+        : state === "halted"
+          ? "Press to resume"
+          : `Hold one second to halt, or ${press} ( Shift+H )`,
+    );
   };
   app.store.watch(["status", "risk", "welcome"], show);
   show();
@@ -119,7 +140,13 @@ export async function haltDialog(app) {
 
 /** What it did, in full. @param {Reply} reply */
 async function report(reply) {
-  if (!reply.ok) return void (await failure("Trading is NOT halted", told(reply.error)));
+  if (!reply.ok) {
+    const known = reply.error?.outcome !== "unknown";
+    return void (await failure(
+      known ? "Trading is NOT halted" : "Nobody knows whether it is halted",
+      told(reply.error),
+    ));
+  }
   const done = reply.result;
   const name = (/** @type {any} */ x) => (typeof x === "string" ? x : (x.client_order_id ?? JSON.stringify(x)));
   const list = (/** @type {any[] | undefined} */ ids) => {

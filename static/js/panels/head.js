@@ -21,15 +21,21 @@ export function panelHead(root, title, app, slot, ...more) {
 /** Marks the panel when link or feed is late. @param {HTMLElement} root @param {HTMLElement} stamp @param {App} app @param {string} slot */
 export function watchAge(root, stamp, app, slot) {
   const { store } = app;
+  // The word gives way where a heading is full: frame and dimming say it too.
+  const word = h("span", { class: "age-word" });
+  const time = h("span", {});
+  stamp.append(word, time);
+  const whole = (/** @type {number} */ ms) => age(ms).replace(/\.\d/, "");
   const show = painter(root, 4, () => {
     const entry = store.channel(store.get(slot) ?? slot);
     const { state, heard } = app.link.state;
     const frozen = state === "lost" || state === "stopped";
     const late = !frozen && entry?.stale === true;
     attr(root, "data-age", frozen ? "frozen" : late ? "stale" : null);
-    if (frozen) text(stamp, `frozen ${age(Date.now() - heard)}`);
-    else if (late) text(stamp, `late ${age(app.serverNow() - (entry.staleSince ?? app.serverNow()))}`);
-    else text(stamp, entry?.error ? entry.error.code : "");
+    text(word, frozen ? "frozen " : late ? "late " : "");
+    if (frozen) text(time, whole(Date.now() - heard));
+    else if (late) text(time, whole(app.serverNow() - (entry.staleSince ?? app.serverNow())));
+    else text(time, entry?.error ? entry.error.code : "");
   });
   store.watch(
     ["link", "beat", slot, ...(slot.startsWith("view:") ? ["ticker:", "orderbook:", "trades:", "ohlcv:"] : [])],

@@ -37,6 +37,18 @@ export function mount(root, app) {
   const latency = h("span", { class: "latency" });
   const feed = h("span", { class: "feed" });
   const theme = button("theme", "Theme ( t )", () => nextTheme(store));
+  const sound = h("button", { type: "button", class: "icon-button sound", onclick: () => hush(app) });
+  const sounds = () => {
+    const on = Object.values(settings.sounds).includes(true);
+    if (sound.dataset.on === String(on)) return;
+    sound.dataset.on = String(on);
+    sound.replaceChildren(icon(on ? "sound" : "silent"));
+    attr(sound, "aria-pressed", String(on));
+    attr(sound, "aria-label", "Sounds");
+    sound.title = on ? "Sounds are on: press for silence" : "Sounds are off";
+  };
+  store.watch(["settings"], sounds);
+  sounds();
   const zone = h("button", { class: "icon-button zone", type: "button", title: "Time zone: UTC or local" });
   zone.addEventListener("click", () => {
     remember({ utc: !settings.utc });
@@ -66,6 +78,7 @@ export function mount(root, app) {
       "div",
       { class: "tools" },
       theme,
+      sound,
       zone,
       button("settings", "Settings", () => preferences(app)),
       button("help", "Keys and about ( ? )", help),
@@ -135,6 +148,15 @@ export function mount(root, app) {
 
 /** @param {App} app */
 const preferences = (app) => later(Promise.all([import("./preferences.js"), viewStyles()]), ([view]) => view.open(app));
+
+/** All sounds off, or those on again that were; where none was chosen yet, the choice. @param {App} app */
+function hush(app) {
+  const { sounds, silenced } = settings;
+  const on = Object.values(sounds).includes(true);
+  if (!on && !Object.values(silenced).includes(true)) return preferences(app);
+  remember(on ? { sounds: {}, silenced: sounds } : { sounds: silenced });
+  app.store.touch("settings");
+}
 
 const help = () => later(import("../help.js"), (late) => late.help());
 

@@ -110,8 +110,10 @@ function lines(store, which) {
   }
   if (which === "all" || which === "logs") {
     for (const [i, l] of store.list("logs").entries()) {
+      // Who fetched which file is no news among alerts and events; it stands under logs.
+      if (which === "all" && l.level === "info" && /access$/.test(l.component ?? "")) continue;
       const id = `l${l.id ?? `${l.ts}-${i}`}`;
-      all.push({ id, ts: l.ts, level: l.level, from: l.component ?? "log", what: "log", text: l.message ?? "" });
+      all.push({ id, ts: l.ts, level: l.level, from: "log", what: l.component ?? "log", text: l.message ?? "" });
     }
   }
   return all.sort((a, b) => b.ts - a.ts);

@@ -1,6 +1,6 @@
 // All markets with last price and the day's change; a filter; a click shows one. Only what is listed is subscribed.
 import { attr, cls, h, keyed, text } from "../dom.js";
-import { arrow, direction, NONE, onStep, percentPoints } from "../format.js";
+import { arrow, direction, NONE, onStep, percentPoints, short } from "../format.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
@@ -74,6 +74,7 @@ export function mount(root, app) {
         "button",
         { type: "button", class: "market-pick", onclick: () => app.select(market.symbol) },
         h("span", { class: "market-name", title: market.symbol }, shortName(market)),
+        h("span", { class: "market-turnover" }, ""),
         h("span", { class: "market-last" }, NONE),
         h("span", { class: "market-change" }, ""),
       ),
@@ -90,9 +91,10 @@ export function mount(root, app) {
     attr(star, "aria-label", `Keep ${market.symbol} on top`);
     const chosen = store.get("symbol") === market.symbol;
     attr(pick, "aria-current", chosen ? "true" : null);
-    const [, last, change] = /** @type {HTMLElement[]} */ ([...pick.children]);
-    if (!last || !change) return;
+    const [, turnover, last, change] = /** @type {HTMLElement[]} */ ([...pick.children]);
+    if (!turnover || !last || !change) return;
     const ticker = store.value(channel(market.symbol));
+    text(turnover, ticker?.quote_volume ? short(String(ticker.quote_volume).split(".", 1)[0]) : "");
     text(last, onStep(ticker?.last, market.price_tick));
     const day = ticker?.change_pct;
     text(

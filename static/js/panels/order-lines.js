@@ -5,7 +5,7 @@ import { cmp, decimals, div, mul, round } from "../decimal.js";
 import { dialog, facts } from "../dialog.js";
 import { cls, h, keyed, text } from "../dom.js";
 import { onStep, words } from "../format.js";
-import { marketOf, working } from "../trade.js";
+import { marketOf, viewOnly, working } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../chart.js").Chart} Chart */
@@ -135,9 +135,7 @@ export function orderLines(box, app, chart, say, changed) {
   function reason() {
     const { state } = app.link.state;
     if (state !== "live" && state !== "late") return "Not connected: orders cannot be amended.";
-    const scopes = store.get("welcome")?.scopes;
-    if (scopes && !scopes.includes("trade") && !scopes.includes("admin")) return "View only: your role may not trade.";
-    return "";
+    return viewOnly(store);
   }
 
   /** @param {PointerEvent} event */

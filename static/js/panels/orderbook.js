@@ -1,7 +1,7 @@
 // Levels with depth bars, the same number of rows on each side, mid and spread, own orders, grouping; under them the depth.
 import { cumulated, middle } from "../book.js";
 import { add, cmp, decimals, floorTo, ratio, trim } from "../decimal.js";
-import { attr, cls, h, text } from "../dom.js";
+import { attr, cls, h, rowHeight, text } from "../dom.js";
 import { flash } from "../flash.js";
 import { grouped, money, onStep, short } from "../format.js";
 import { painter } from "../pace.js";
@@ -12,7 +12,6 @@ import { panelHead } from "./head.js";
 
 /** @typedef {import("../app.js").App} App */
 
-const ROW = 20;
 const MOST = 25;
 /** Height of the depth under the book, and of a book that has room for it, px. */
 const DEPTH = 74;
@@ -167,7 +166,7 @@ export function mount(root, app) {
     depth.hidden = root.clientHeight < ROOMY;
     const room = root.clientHeight - head - 24 - 34 - (depth.hidden ? 0 : DEPTH);
     draw();
-    count = Math.max(3, Math.min(MOST, Math.floor(room / 2 / ROW)));
+    count = Math.max(3, Math.min(MOST, Math.floor(room / 2 / rowHeight(root))));
     paint();
   }).observe(root);
   store.watch(["orderbook:", "view:book", "markets", "orders", "symbol", "settings"], paint);

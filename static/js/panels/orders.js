@@ -7,7 +7,7 @@ import { clock, money, onStep, words } from "../format.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
-import { kind, marketOf, priceText, sideText, sideTone, working } from "../trade.js";
+import { kind, lock, marketOf, priceText, sideText, sideTone, viewOnly, working } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
@@ -50,7 +50,15 @@ export function mount(root, app) {
             .join(", "),
       },
       { head: "Time", kind: "num wide", text: (o) => clock(o.created_ts, settings.utc) },
-      { head: "", kind: "act", make: (o) => acts(o, app), cell: (o, cell) => hide(cell, !working(o)) },
+      {
+        head: "",
+        kind: "act",
+        make: (o) => acts(o, app),
+        cell: (o, cell) => {
+          hide(cell, !working(o));
+          for (const button of cell.querySelectorAll("button")) lock(button, viewOnly(store));
+        },
+      },
     ],
     (o) => String(o.id),
     "No orders. What you place from the ticket stands here.",
@@ -59,14 +67,15 @@ export function mount(root, app) {
     const rows = store.rows("orders");
     rows.sort((a, b) => Number(working(b)) - Number(working(a)) || b.created_ts - a.created_ts);
     show(rows);
+    lock(all, viewOnly(store));
   });
-  store.watch(["orders", "markets", "settings"], paint);
   const all = h("button", { type: "button", class: "quiet", onclick: () => void cancelAll(app) }, "Cancel all…");
+  store.watch(["orders", "markets", "settings", "welcome"], paint);
   store.watch(["edit"], () => {
     const order = store.channel("orders")?.rows?.get(store.get("edit"));
     if (order && working(order)) amendDialog(app, order);
   });
-  onKey("X", "cancel all orders (asks)", () => void cancelAll(app), "Shift+X");
+  onKey("X", "cancel all orders (asks)", () => all.disabled || void cancelAll(app), "Shift+X");
   return {
     count: () => String(store.rows("orders").filter(working).length || ""),
     actions: [all],

@@ -4,7 +4,7 @@ import { attr, h, hide, table, text } from "../dom.js";
 import { flash } from "../flash.js";
 import { arrow, direction, money, onStep, percentPoints, signed, words } from "../format.js";
 import { painter } from "../pace.js";
-import { marketOf, sideText, sideTone, working } from "../trade.js";
+import { lock, marketOf, sideText, sideTone, viewOnly, working } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
@@ -41,8 +41,11 @@ export function mount(root, app) {
     cell: (/** @type {Row} */ p, /** @type {HTMLElement} */ cell) => {
       const set = p[field] ?? guardOf(store, p, field)?.stop_price ?? null;
       hide(cell, p.heading !== undefined);
-      text(cell, set === null ? "set…" : price(set, tick(p)));
-      attr(cell, "aria-label", `${words(field)} of ${p.symbol}: ${set === null ? "none, set" : `${set}, change`}`);
+      const shown = set === null ? "set…" : price(set, tick(p));
+      text(cell, shown);
+      // The name holds the words that are seen, for who speaks them.
+      attr(cell, "aria-label", `${words(field)} of ${p.symbol}: ${shown}`);
+      lock(/** @type {HTMLButtonElement} */ (cell), viewOnly(store));
     },
   });
   /** @type {import("../dom.js").Column[]} */
@@ -92,7 +95,10 @@ export function mount(root, app) {
             "Close…",
           ),
         ),
-      cell: (p, cell) => hide(cell, p.heading !== undefined),
+      cell: (p, cell) => {
+        hide(cell, p.heading !== undefined);
+        for (const button of cell.querySelectorAll("button")) lock(button, viewOnly(store));
+      },
     },
   ];
   const show = table(
@@ -133,13 +139,14 @@ export function mount(root, app) {
     const rows = held();
     show(grouped(rows));
     total(rows);
+    lock(all, viewOnly(store));
   });
-  store.watch(["positions", "orders", "markets", "portfolio", "settings"], paint);
   const all = h(
     "button",
     { type: "button", class: "quiet danger", onclick: () => doing((acts) => acts.closeAll(app, held())) },
     "Close all…",
   );
+  store.watch(["positions", "orders", "markets", "portfolio", "settings", "welcome"], paint);
   return { count: () => String(held().length || ""), actions: [all], columns: show.choice };
 }
 

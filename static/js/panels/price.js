@@ -148,6 +148,7 @@ export function mount(root, app) {
     const name = `${symbol} ${settings.timeframe}`;
     if (!symbol || !chart || loading || app.link.state.state !== "live") return;
     loading = true;
+    if (bars.length === 0) text(note, "Bars are on their way…");
     const reply = await app.commands.call("market.ohlcv", {
       symbol,
       timeframe: frame(),

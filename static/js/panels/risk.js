@@ -103,9 +103,9 @@ export function mount(root, app) {
       ["Leverage", risk.leverage === undefined ? NONE : `${Number(risk.leverage ?? 0).toFixed(2)} ×`],
       ["Largest holding", percent(risk.concentration_risk)],
       ["Effective positions", risk.effective_positions ? Number(risk.effective_positions).toFixed(1) : NONE],
-      ["One day in twenty may lose", risk.var_95 === null ? words(risk.var_reason) : percent(risk.var_95)],
-      ["One day in a hundred", risk.var_99 === null ? words(risk.var_reason) : percent(risk.var_99)],
-      ["Mean of the worst twentieth", percent(risk.es_95)],
+      ["VaR 95 %, one day", risk.var_95 === null ? words(risk.var_reason) : percent(risk.var_95)],
+      ["VaR 99 %, one day", risk.var_99 === null ? words(risk.var_reason) : percent(risk.var_99)],
+      ["Expected shortfall 95 %", percent(risk.es_95)],
     ]);
     showRules(risk.rules ?? risk.headroom ?? []);
     /** @type {string[]} */

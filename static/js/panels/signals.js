@@ -21,7 +21,7 @@ const AGAIN = 5000;
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
   const { store, commands, link } = app;
-  const said = h("p", { class: "warn", role: "status" });
+  const said = h("p", { class: "dim", role: "status" });
   const decision = h("p", { class: "signal-decision" });
   const combined = h("div", { class: "probability" });
   const each = h("ul", { class: "signal-rows" });
@@ -71,6 +71,7 @@ export function mount(root, app) {
     subject = `${symbol}|${settings.timeframe}`;
     asked = Date.now();
     ask.disabled = true;
+    text(said, "Being analysed…");
     const reply = await commands.call("strategy.analyze", {
       symbol,
       timeframe: /** @type {any} */ (settings.timeframe),
@@ -78,6 +79,7 @@ export function mount(root, app) {
     ask.disabled = false;
     if (subject !== `${store.get("symbol")}|${settings.timeframe}`) return;
     text(said, reply.ok ? "" : told(reply.error));
+    cls(said, reply.ok ? "dim" : "warn");
     tell(reply.ok ? reply.result : null);
   }
 

@@ -1,8 +1,10 @@
 // The last line of the page: the newest alert, venue states, server and time.
+import { add, trim } from "../decimal.js";
 import { attr, cls, h, text } from "../dom.js";
 import { clock, words } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
+import { marketOf } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 
@@ -31,10 +33,34 @@ export function mount(root, app) {
     attr(time, "datetime", new Date(now).toISOString());
   });
   store.watch(["alerts", "status", "welcome", "beat", "settings"], paint);
+  announce(app);
 }
 
 /** Alerts that nobody has acknowledged. @param {import("../store.js").Store} store */
 export function open(store) {
   const latest = new Map(store.list("alerts").map((a) => [a.id, a]));
   return [...latest.values()].filter((a) => !a.acked_by);
+}
+
+/** Says fills to who does not see them, joined; an amount where they are of one market. @param {App} app */
+function announce({ store }) {
+  const spoken = h("p", { class: "hidden", role: "status" });
+  document.body.append(spoken);
+  /** The newest one; null before the first look, "" while there is none. @type {string | null} */
+  let last = null;
+  store.watch(["fills"], () => {
+    const all = store.channel("fills")?.list;
+    if (!all) return;
+    const from = all.findIndex((f) => String(f.id) === last);
+    const fresh = last === "" ? all : from < 0 ? [] : all.slice(from + 1);
+    const one = fresh[0];
+    if (one) {
+      const sum = fresh.reduce((n, f) => add(n, f.amount), "0");
+      const what = fresh.every((f) => f.symbol === one.symbol)
+        ? `, ${trim(sum)} ${marketOf(store, one.symbol)?.base ?? ""}`
+        : "";
+      text(spoken, `${fresh.length} ${fresh.length === 1 ? "fill" : "fills"}${what}`);
+    }
+    last = String(all.at(-1)?.id ?? "");
+  });
 }

@@ -1,5 +1,5 @@
 // The newest trades that fit, in a fixed pool of rows.
-import { cls, h, text } from "../dom.js";
+import { cls, h, rowHeight, text } from "../dom.js";
 import { clock, onStep, short } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
@@ -8,7 +8,6 @@ import { panelHead } from "./head.js";
 
 /** @typedef {import("../app.js").App} App */
 
-const ROW = 20;
 const MOST = 60;
 
 /** @param {HTMLElement} root @param {App} app */
@@ -50,7 +49,7 @@ export function mount(root, app) {
   });
   new ResizeObserver(() => {
     const head = /** @type {HTMLElement} */ (root.firstElementChild).offsetHeight;
-    count = Math.max(3, Math.min(MOST, Math.floor((root.clientHeight - head - 24) / ROW)));
+    count = Math.max(3, Math.min(MOST, Math.floor((root.clientHeight - head - 24) / rowHeight(root))));
     paint();
   }).observe(root);
   store.watch(["trades:", "view:trades", "markets", "symbol", "settings"], paint);

@@ -115,13 +115,16 @@ export function preview() {
       /** @type {any[]} */
       const failed = result.failed ?? [];
       say(
-        failed.map((f) => {
-          const rule =
-            typeof f === "string"
-              ? ((result.rules ?? []).find((/** @type {Row} */ r) => r.rule === f) ?? { rule: f })
-              : f;
-          return { id: String(rule.rule ?? rule.code), text: sentence(rule) };
-        }),
+        // That trading is halted stands below the button already.
+        failed
+          .filter((f) => f !== "halted" && f?.rule !== "halted" && f?.code !== "halted")
+          .map((f) => {
+            const rule =
+              typeof f === "string"
+                ? ((result.rules ?? []).find((/** @type {Row} */ r) => r.rule === f) ?? { rule: f })
+                : f;
+            return { id: String(rule.rule ?? rule.code), text: sentence(rule) };
+          }),
       );
       attr(root, "data-valid", result.valid ? "yes" : "no");
     },

@@ -6,7 +6,7 @@ import { clock, grouped, money, onStep, percent, words } from "../format.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
-import { marketOf, working } from "../trade.js";
+import { marketOf, viewOnly, working } from "../trade.js";
 import { panelHead } from "./head.js";
 import { field, preview as previewBox } from "./ticket-parts.js";
 
@@ -193,8 +193,8 @@ export function mount(root, app) {
   function barred() {
     const { state } = app.link.state;
     if (state !== "live" && state !== "late") return "Order entry is off: no connection.";
-    const scopes = store.get("welcome")?.scopes;
-    if (scopes && !scopes.includes("trade") && !scopes.includes("admin")) return "View only: your role may not trade.";
+    const rights = viewOnly(store);
+    if (rights) return rights;
     if (app.tradingState() === "halted") return "Trading is halted.";
     /** @type {Row | undefined} */
     const venue = store
