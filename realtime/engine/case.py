@@ -208,13 +208,17 @@ class Verdict:
         field: str = "",
         *,
         floor: bool = False,
+        grid: bool = False,
     ) -> None:
-        """Note what a rule says; `message` is for people and counts when it refuses."""
+        """Note what a rule says; `message` is for people and counts when it refuses.
+
+        A limit is the most that passes, the least if it is a `floor`, and leaves no headroom if it is a `grid`.
+        """
         if ok and not self.whole:
             return
-        headroom = limit - value if limit is not None and value is not None else None
-        if floor and headroom is not None:
-            headroom = -headroom
+        headroom = None
+        if limit is not None and value is not None and not grid:
+            headroom = value - limit if floor else limit - value
         result = RuleResult(
             rule=rule,
             limit=limit,

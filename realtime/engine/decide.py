@@ -11,7 +11,7 @@ from typing import assert_never
 
 from realtime.engine.core import Core, Out
 from realtime.engine.forgotten import IGNORED
-from realtime.engine.market import down, plain
+from realtime.engine.market import down, figure, plain
 from realtime.engine.orders import evolve
 from realtime.engine.risk import check, check_amend, door, door_amend, in_time, privileged
 from realtime.engine.rules import loss_and_fall
@@ -409,7 +409,7 @@ def _check_resume(state: State, wish: SetState, now: Halt) -> None:
                 Code.CONFLICT,
                 f"daily loss {plain(round(loss, 6))} exceeds max_daily_loss {plain(limit)}; "
                 "risk.reset_daily starts the count anew",
-                {"rule": "max_daily_loss", "limit": plain(limit), "value": plain(loss)},
+                {"rule": "max_daily_loss", "limit": figure(limit), "value": figure(loss)},
             )
 
 

@@ -11,6 +11,7 @@ Rules of this file:
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from hashlib import sha256
 from typing import Final, assert_never
@@ -26,6 +27,7 @@ from realtime.engine.state import ALL, State
 from realtime.engine.watch import watch_price, watch_time
 from realtime.model.account import Balance, Day, Marked, Portfolio, Position, Valued
 from realtime.model.events import (
+    Alert,
     Amend,
     BookChanged,
     Effect,
@@ -142,13 +144,23 @@ class Engine:
                 self._state.quotes.take_mark(event)
                 return self._priced(event.symbol, event.ts, None)
             case Stale():
+                again = event.symbol in self._state.quotes.stale
                 self._state.quotes.take_stale(event)
-                return [StaleChanged(event)]
+                return [StaleChanged(event), *self._suspend(event, again=again)]
             case Tick():
                 with localcontext(MONEY):
                     return watch_time(self._state, self._applier, event)
             case _:
                 assert_never(event)
+
+    def _suspend(self, stale: Stale, *, again: bool) -> Iterator[Effect]:
+        """Alarm for legs that only we hold: without prices they cannot fire (B10)."""
+        if again or not stale.stale:
+            return
+        for symbol, watches in self._applier.legs.watches.items():
+            if watches and stale.symbol in {None, symbol}:
+                text = f"no prices of {symbol}: stops that we watch ourselves cannot fire"
+                yield Alert("critical", "protection_suspended", text, {"symbol": symbol})
 
     def _book_delta(self, delta: BookDelta) -> list[Effect]:
         book = self._state.quotes.take_delta(delta)
@@ -344,7 +356,9 @@ class Engine:
     def mark_position(self, position: Position) -> Marked:
         """A position at the market's price."""
         with localcontext(MONEY):
-            return portfolio.mark_position(self._state, position)
+            marked = portfolio.mark_position(self._state, position)
+        watched = bool(self._applier.legs.watches.get(position.symbol))
+        return replace(marked, suspended=True) if watched and marked.stale else marked
 
     def value_balance(self, balance: Balance) -> Valued:
         """A balance in the valuation currency."""

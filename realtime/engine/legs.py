@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
 
-from realtime.engine.market import down
+from realtime.engine.market import down, plain
 from realtime.engine.shape import attached, attached_trailing
 from realtime.engine.state import State
 from realtime.model.events import Alert, Amend, AmendNext, Place, PlaceNext, Who
@@ -45,6 +45,9 @@ KINDS = {role: kind for kind, role in ROLES.items()}
 LOST_AFTER = SECOND
 """A leg that the venue ended is missed after this long [ns]: the fill that explains it may follow."""
 
+UNFILLED_AFTER = 5 * SECOND
+"""A stop-limit whose trigger price is passed, and that still is not filled, is told after this long [ns] (B8)."""
+
 TRIES = 3
 """Generations lost to the venue before we watch the price ourselves."""
 
@@ -74,7 +77,7 @@ class Watch:
 class Legs:
     """What is protected in which symbol, and which legs need no more care."""
 
-    __slots__ = ("degraded", "dropped", "lost", "protected", "refused", "watches")
+    __slots__ = ("degraded", "dropped", "lost", "passed", "protected", "refused", "watches")
 
     def __init__(self) -> None:
         # Per symbol and parent, oldest first [base, contracts].
@@ -86,6 +89,8 @@ class Legs:
         self.lost: dict[Key, int] = {}
         self.degraded: set[Key] = set()
         self.watches: dict[str, dict[Key, Watch]] = {}
+        # Stop-limits whose trigger price is passed, since when; None once that was told.
+        self.passed: dict[str, int | None] = {}
 
     # -- facts ---------------------------------------------------------------------------------
 
@@ -307,6 +312,33 @@ class Legs:
             else:
                 self._watch(parent, kind, trigger)
 
+    def resting(self, state: State, ts: int) -> Iterator[Alert]:
+        """Tell of stop-limits that the price went through and nobody fills: they protect nothing (B8)."""
+        passed: dict[str, int | None] = {}
+        for symbol, held in self.protected.items():
+            for parent_id in held if not state.quotes.is_stale(symbol) else ():
+                leg = working_leg(state, parent_id, Kind.STOP)
+                if leg is None or leg.type is not OrderType.STOP_LIMIT:
+                    continue
+                assert leg.stop_price is not None
+                price = state.quotes.trigger_price(symbol, leg.trigger_by)
+                if price is None or not _reached(
+                    price, leg.stop_price, below=leg.side is Side.SELL
+                ):
+                    continue
+                since = passed[leg.id] = self.passed.get(leg.id, ts)
+                if since is None or ts - since < UNFILLED_AFTER:
+                    continue
+                passed[leg.id] = None
+                yield Alert(
+                    "critical",
+                    "protection_unfilled",
+                    f"{symbol} went through the stop {plain(leg.stop_price)} of {leg.client_order_id}, and its "
+                    "limit rests unfilled",
+                    {"order_id": leg.id, "parent_id": parent_id, "symbol": symbol},
+                )
+        self.passed = passed
+
     def _watch(self, parent: Order, kind: Kind, trigger: Trigger) -> None:
         key = (parent.id, kind)
         self.degraded.add(key)
@@ -322,7 +354,7 @@ class Legs:
         for key, watch in list(watches.items()):
             parent = self._parent(state, watch.parent_id)
             price = state.quotes.trigger_price(symbol, parent.trigger_by)
-            if price is None or not (price <= watch.price if watch.below else price >= watch.price):
+            if price is None or not _reached(price, watch.price, below=watch.below):
                 continue
             del watches[key]
             amount = down(
@@ -359,6 +391,10 @@ class Legs:
             if amount
         ]
         yield f"protected {held} dropped {sorted(self.dropped)} refused {sorted(self.refused)}"
+
+
+def _reached(price: Decimal, trigger: Decimal, *, below: bool) -> bool:
+    return price <= trigger if below else price >= trigger
 
 
 def working_leg(state: State, parent_id: str, kind: Kind) -> Order | None:

@@ -6,9 +6,15 @@ Rules of this file: (1) a client's number is judged here, never changed; (2) one
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
+from typing import Final
 
-from realtime.model.market import ZERO, Market
+from realtime.model.market import MONEY, ZERO, Market
 from realtime.model.orders import Side
+
+
+PLACES: Final = 18
+"""Digits behind the point at most, on the wire (protocol document 2.3)."""
+FINEST: Final = Decimal(1).scaleb(-PLACES)
 
 
 def down(value: Decimal, step: Decimal) -> Decimal:
@@ -89,6 +95,15 @@ def plain(value: Decimal) -> str:
     if "." in written:
         written = written.rstrip("0").rstrip(".")
     return "0" if written == "-0" else written
+
+
+def figure(value: Decimal | None) -> str | None:
+    """Write a number that was computed, such as a quotient: 18 digits behind the point at most, as the wire has them."""
+    if value is None:
+        return None
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return plain(value if exponent >= -PLACES else MONEY.quantize(value, FINEST))
 
 
 def brief(value: Decimal, rounding: str = ROUND_CEILING) -> str:

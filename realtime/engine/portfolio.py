@@ -43,7 +43,6 @@ def mark_position(state: State, position: Position) -> Marked:
         unrealized_pnl_pct=share,
         stop_loss=state.leg_price(symbol, Role.STOP_LOSS),
         take_profit=state.leg_price(symbol, Role.TAKE_PROFIT),
-        suspended=False,
         bot_ids=tuple(sorted(state.account.bots.get(symbol, ()))),
         price_ts=state.quotes.touched.get(symbol, 0),
         price_source=ticker.source if ticker is not None else None,

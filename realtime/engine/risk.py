@@ -10,7 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from realtime.engine.case import Case, Verdict, make
-from realtime.engine.market import down, nearest, plain, up
+from realtime.engine.market import down, figure, nearest, plain, up
 from realtime.engine.orders import evolve
 from realtime.engine.rules import (
     CODES,
@@ -283,8 +283,8 @@ def refusal(state: State, case: Case, verdict: Verdict) -> Refused:
     code = CODES.get(first.rule, Code.RISK_REJECTED)
     details: dict[str, object] = {
         "rule": first.rule,
-        "limit": None if first.limit is None else plain(first.limit),
-        "value": None if first.value is None else plain(first.value),
+        "limit": figure(first.limit),
+        "value": figure(first.value),
         "unit": first.unit,
         "failed": [result.rule for result in verdict.failed],
         "rules": [rule_row(result) for result in verdict.failed],
@@ -308,9 +308,9 @@ def rule_row(result: RuleResult) -> dict[str, object]:
     """A failed rule in the details of a refusal."""
     return {
         "rule": result.rule,
-        "limit": None if result.limit is None else plain(result.limit),
-        "value": None if result.value is None else plain(result.value),
-        "headroom": None if result.headroom is None else plain(result.headroom),
+        "limit": figure(result.limit),
+        "value": figure(result.value),
+        "headroom": figure(result.headroom),
         "unit": result.unit,
         "ok": result.ok,
         "message": result.message,

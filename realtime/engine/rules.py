@@ -122,6 +122,7 @@ def grid(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 - 
                 unit=market.quote,
                 message=f"{name} {plain(price)} {market.quote} is off the tick {plain(tick)}; nearest: {near}",
                 field=name,
+                grid=True,
             )
             return
     verdict.judge("tick_size", ok=True, limit=tick, unit=market.quote)
@@ -137,6 +138,7 @@ def grid(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 - 
         else f"amount {plain(order.amount)} {market.base} is off the step {plain(lot)}; "
         f"nearest: {' or '.join(nearest(order.amount, lot))}",
         "amount",
+        grid=True,
     )
 
 
@@ -587,6 +589,7 @@ def duplicates(case: Case, state: State, verdict: Verdict) -> None:
         "ms",
         f"the same order was placed {age_ms} ms ago under another id, within duplicate_order "
         f"{window} ms; allow_duplicate lifts this",
+        floor=True,
     )
 
 

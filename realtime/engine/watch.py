@@ -65,6 +65,7 @@ def watch_time(state: State, applier: Core, tick: Tick) -> list[Effect]:
             out.append(Ask(order_id))
     if applier.legs.lost:
         applier.carry(applier.legs.tick(state, ts), ts, out)
+    out.extend(applier.legs.resting(state, ts))
     return out
 
 

@@ -557,6 +557,7 @@ def test_dust_ends_a_trade_and_a_partial_exit_does_not() -> None:
     )
 )
 @settings(max_examples=60, deadline=None)
+@pytest.mark.promise("O15")
 def test_fills_positions_fees_and_cash_are_one_sum(
     fills: list[tuple[str, bool, int, int, int]],
 ) -> None:

@@ -217,10 +217,11 @@ def test_a_refused_leg_is_tried_again_then_we_watch_its_price_ourselves() -> Non
     # A silent feed fires nothing, another price neither.
     k.mark(PERP, "60000.1")
     assert legs(k, parent) == []
-    k.post(Stale(venue="paper", symbol=PERP, stale=True, cause="silent", asof=k.ts))
+    silent = Stale(venue="paper", symbol=PERP, stale=True, cause="silent", asof=k.ts)
+    k.post(silent)
     k.mark(PERP, "60000")
     assert legs(k, parent) == []
-    k.post(Stale(venue="paper", symbol=PERP, stale=False, cause=None, asof=k.ts))
+    k.post(replace(silent, stale=False, cause=None))
 
     k.post(
         Trade(id="t", symbol=PERP, side="sell", price="60000", amount="1", ts=k.ts, recv_ts=k.ts)
@@ -228,6 +229,82 @@ def test_a_refused_leg_is_tried_again_then_we_watch_its_price_ourselves() -> Non
 
     fired = leg(k, parent, Kind.STOP)
     assert (fired.type, fired.amount) == (OrderType.MARKET, D(10))
+
+
+def test_legs_that_we_watch_are_suspended_and_alarmed_while_there_are_no_prices() -> None:
+    """trading:B10."""
+    k = kit()
+    k.accepting = False
+    parent = bracket(k, take_profit=None)
+    k.fill(parent, "10")
+    for _ in range(3):
+        reject(k, leg(k, parent, Kind.STOP))
+        k.tick(1)
+
+    def suspended() -> bool:
+        return k.engine.mark_position(k.engine.positions[PERP]).suspended
+
+    def alarms(**fields: object) -> list[str]:
+        silent = Stale(venue="paper", symbol=PERP, stale=True, cause="silent", asof=k.ts)
+        told = k.post(replace(silent, **fields))  # type: ignore[arg-type]
+        return [effect.code for effect in told if isinstance(effect, Alert)]
+
+    assert not suspended()
+    assert alarms(symbol=BTC) == []
+    assert not suspended()
+    assert alarms() == ["protection_suspended"]
+    assert suspended()
+    assert alarms() == []  # told before
+    assert alarms(stale=False, cause=None) == []
+    assert not suspended()
+    assert alarms(symbol=None) == ["protection_suspended"]
+    assert suspended()
+
+
+@pytest.mark.parametrize(
+    ("side", "stop", "limit", "before", "beyond"),
+    [("buy", 60000, 59900, "61000", "59000"), ("sell", 68000, 68100, "67000", "69000")],
+)
+def test_a_stop_limit_that_the_price_went_through_is_told_once_after_five_seconds(
+    side: str, stop: int, limit: int, before: str, beyond: str
+) -> None:
+    """trading:B8."""
+    k = kit()
+    trigger = Trigger(price=D(stop), limit=D(limit))
+    parent = bracket(k, side=side, stop_loss=trigger, take_profit=None, trigger_by="last")
+
+    def alarms(price: str | None, seconds: int) -> list[dict[str, object]]:
+        if price is not None:
+            k.post(
+                Trade(
+                    id=f"t-{k.ts}",
+                    symbol=PERP,
+                    side="sell",
+                    price=price,
+                    amount="1",
+                    ts=k.ts,
+                    recv_ts=k.ts,
+                )
+            )
+        told = [effect for _ in range(seconds) for effect in k.tick(1)]
+        alerts = [one for one in told if isinstance(one, Alert)]
+        return [dict(one.data) for one in alerts if one.code == "protection_unfilled"]
+
+    assert alarms(beyond, 6) == []  # there is no leg yet
+    alarms(before, 0)
+    k.fill(parent, "10")
+    assert alarms(before, 6) == []
+    assert alarms(beyond, 5) == []
+    assert alarms(before, 1) == []
+    assert alarms(beyond, 5) == []
+    (data,) = alarms(None, 1)
+    assert (data["order_id"], data["symbol"]) == (leg(k, parent, Kind.STOP).id, PERP)
+    assert alarms(None, 10) == []
+
+    k.post(Stale(venue="paper", symbol=PERP, stale=True, cause="silent", asof=k.ts))
+    assert alarms(None, 1) == []
+    k.post(Stale(venue="paper", symbol=PERP, stale=False, cause=None, asof=k.ts))
+    assert len(alarms(None, 6)) == 1  # a new time, because what was before is not known
 
 
 def test_a_watched_leg_of_a_flat_position_fires_nothing() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -222,6 +223,7 @@ class Gate(RuleBasedStateMachine):
         )
 
 
+@pytest.mark.promise("O9")
 def test_limits_hold_for_every_interleaving() -> None:
     """trading:H4 trading:R2."""
     run_state_machine_as_test(Gate, settings=SETTINGS)

@@ -13,6 +13,8 @@ from tests.engine.adversary import Trader
 from tests.engine.kit import BTC, D, Kit
 
 
+@pytest.mark.promise("O3")
+@pytest.mark.promise("O4")
 def test_no_order_is_doubled_lost_or_believed_dead() -> None:
     """trading:H1 trading:H12."""
     run_state_machine_as_test(

@@ -12,6 +12,7 @@ from realtime.engine.market import (
     brief,
     decimals,
     down,
+    figure,
     limit_price,
     nearest,
     on_grid,
@@ -102,6 +103,21 @@ def test_other_numbers_have_no_exponent_no_zeros_and_no_minus_zero(
 ) -> None:
     """trading:M3."""
     assert plain(D(value)) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (None, None),
+        (D("0.000000000000000001"), "0.000000000000000001"),
+        (MONEY.divide(D(1), D(3)), "0.333333333333333333"),
+        (MONEY.divide(D(-2), D(3)), "-0.666666666666666667"),
+        (D("1E-30"), "0"),
+    ],
+)
+def test_a_figure_has_no_more_digits_than_the_wire(value: Decimal | None, written: str) -> None:
+    """trading:M3."""
+    assert figure(value) == written
 
 
 def test_averages_are_shown_four_digits_finer_than_the_tick() -> None:

@@ -1,5 +1,6 @@
 """The gate: every rule at its limit and one unit beyond, and preview and placement of one mind."""
 
+import re
 from dataclasses import replace
 from decimal import Decimal
 
@@ -406,6 +407,7 @@ def test_what_is_off_the_grid_is_refused_with_the_nearest_values(
         ("min_cost", "0.001", "4999.99", False),
     ],
 )
+@pytest.mark.promise("O9")
 def test_amounts_and_costs_stay_within_the_market(
     *, rule: str, amount: str, price: str | None, passes: bool
 ) -> None:
@@ -632,6 +634,7 @@ def test_a_plain_contract_order_is_an_entry_even_when_it_happens_to_reduce() -> 
 
 
 @pytest.mark.parametrize(("age_ms", "passes"), [(5000, True), (5001, False)])
+@pytest.mark.promise("O10")
 def test_prices_may_be_five_seconds_old(*, age_ms: int, passes: bool) -> None:
     """trading:G10."""
     kit = Kit().open(USDT="1000", BTC="1")
@@ -645,6 +648,7 @@ def test_prices_may_be_five_seconds_old(*, age_ms: int, passes: bool) -> None:
     assert bool(submit.approved.warnings) is not passes
 
 
+@pytest.mark.promise("O10")
 def test_a_silent_source_refuses_entries_however_young_its_price() -> None:
     """trading:G10."""
     kit = Kit().open()
@@ -668,6 +672,7 @@ def test_a_silent_source_refuses_entries_however_young_its_price() -> None:
         ("sell", "96000.01", False),
     ],
 )
+@pytest.mark.promise("O9")
 def test_limits_stay_within_the_band(*, side: str, price: str, passes: bool) -> None:
     """trading:G11."""
     kit = Kit(with_limits(price_band=D("0.05"), price_band_passive=D("0.5"))).open(
@@ -718,6 +723,7 @@ def test_a_stop_limit_is_measured_from_its_trigger() -> None:
     assert not agree(kit, BTC, "buy", "0.01", price="73500.01", **fields)
 
 
+@pytest.mark.promise("O10")
 def test_an_exit_is_held_to_the_band_only_by_a_fresh_price() -> None:
     """trading:G11."""
     kit = Kit(with_limits(price_band=D("0.05"))).open(USDT="1000", BTC="1")
@@ -788,6 +794,7 @@ def test_a_market_order_beyond_the_depth_is_refused_and_an_exit_warned() -> None
         ("max_leverage", {"max_leverage": D("0.0063999")}, "0.01", False),
     ],
 )
+@pytest.mark.promise("O9")
 def test_sizes_at_the_limit_and_one_unit_beyond(
     *, rule: str, limits: dict[str, object], amount: str, passes: bool
 ) -> None:
@@ -1004,6 +1011,30 @@ def test_the_same_order_twice_within_a_second_is_a_mistake(*, age_ms: int, passe
     assert agree(kit, BTC, "buy", "0.01", price="60000") is passes
 
 
+def test_headroom_is_what_is_left_and_a_grid_leaves_none() -> None:
+    kit = Kit(with_limits(duplicate_order_ms=1000)).open(USDT="100000")
+    kit.place(BTC, "buy", "0.01", price="60000")
+    kit.ts += 1500 * MS
+
+    wish = Place(order=kit.draft(BTC, "buy", "0.01", price="60000"), who=WHO, ts=kit.ts)
+    room = {rule.rule: rule.headroom for rule in kit.engine.preview(wish).rules if rule.ok}
+
+    assert room["duplicate_order"] == 500
+    assert (room["lot_size"], room["tick_size"]) == (None, None)
+    assert room["min_amount"] == D("0.0099")
+
+
+def test_the_figures_of_a_refusal_fit_the_wire() -> None:
+    kit = Kit(with_limits(max_position_size=D("0.1"))).open(USDT="99999.99")
+    refusal = refused(kit, BTC, "buy", "0.3", price="60000.07")
+
+    assert refusal.details is not None
+    assert re.fullmatch(r"0\.[0-9]{1,18}", str(refusal.details["value"]))
+    for row in refusal.details["rules"]:  # type: ignore[attr-defined]
+        for name in ("limit", "value", "headroom"):
+            assert row[name] is None or len(row[name].partition(".")[2]) <= 18
+
+
 def test_a_duplicate_may_be_meant() -> None:
     """trading:G21."""
     kit = Kit(with_limits(duplicate_order_ms=1000)).open(USDT="100000")
@@ -1120,6 +1151,7 @@ def fallen(limits: Limits, price: str) -> Kit:
         ("max_drawdown", {"max_drawdown": D("0.10")}, "53999.99", False),
     ],
 )
+@pytest.mark.promise("O9")
 def test_losses_at_the_limit_and_one_unit_beyond(
     *, rule: str, limits: dict[str, object], price: str, passes: bool
 ) -> None:

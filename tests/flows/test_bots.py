@@ -21,7 +21,7 @@ async def test_a_bot_is_started_watched_and_stopped_and_a_silent_program_loses_i
             httpx.AsyncClient(base_url=server.http) as http,
         ):
             uses = {"sample": {"params": {"indicator_value": 1}}}
-            patch: dict[str, Any] = {"timeframe": "1m", "strategies": uses, "dry_run": True}
+            patch: dict[str, Any] = {"timeframe": "1h", "strategies": uses, "dry_run": True}
             await page.result("bot.configure", bot_id="b", patch=patch)
             await page.subscribe("bots", "signals", "bot:b")
             started = await page.result("bot.start", bot_id="b")
