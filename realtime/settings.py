@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import orjson
 from pydantic import (
@@ -68,9 +68,9 @@ SHARED: Final[Mapping[str, frozenset[str]]] = {
 
 
 class Section(BaseModel):
-    """A section of the file: unknown keys are mistakes."""
+    """A section of the file: unknown keys are mistakes, and so is infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ServerSettings(Section):
@@ -120,13 +120,16 @@ class HubSettings(Section):
     log_lines: int = Field(10_000, ge=100)
 
 
-class FeeSettings(Section):
-    """Fee rates, 0..1."""
+Rate = Annotated[Decimal, Field(gt=-1, lt=1)]
 
-    spot_maker: Decimal = Decimal("0.001")
-    spot_taker: Decimal = Decimal("0.001")
-    perpetual_maker: Decimal = Decimal("0.0002")
-    perpetual_taker: Decimal = Decimal("0.00055")
+
+class FeeSettings(Section):
+    """Fee rates, 0..1; one below zero is a rebate."""
+
+    spot_maker: Rate = Decimal("0.001")
+    spot_taker: Rate = Decimal("0.001")
+    perpetual_maker: Rate = Decimal("0.0002")
+    perpetual_taker: Rate = Decimal("0.00055")
 
 
 class PaperSettings(Section):
@@ -138,7 +141,9 @@ class PaperSettings(Section):
     source: str = Field("embedded", pattern=r"^[a-z0-9]+$")
     seed: int = 1
     symbols: tuple[str, ...] = SYMBOLS
-    balances: dict[str, Decimal] = Field(default_factory=lambda: {"USDT": Decimal(10_000)})
+    balances: dict[str, Annotated[Decimal, Field(ge=0)]] = Field(
+        default_factory=lambda: {"USDT": Decimal(10_000)}
+    )
     fees: FeeSettings = FeeSettings()
     latency_ms: float = Field(20.0, ge=0)
     flow_per_s: float = Field(50.0, gt=0)

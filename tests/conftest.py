@@ -23,7 +23,10 @@ from typing import Any
 
 import pytest
 
+from tests import promises
 
+
+gc.set_threshold(50_000, 20, 100)  # of a hundred objects of a test hardly one is in a cycle
 PATIENCE_S = 10.0
 """Real seconds to wait for work outside the loop before a test counts as deadlocked."""
 
@@ -148,32 +151,15 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember which promise a test shows."""
+    """Remember which promises a test shows."""
     report = yield
-    for mark in item.iter_markers("promise"):
-        report.user_properties.append(("promise", mark.args[0]))
+    promises.remember(item, report)
     return report
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say promise by promise what was measured: `make prove`."""
-    if "promise" not in config.getoption("-m"):
-        return
-    rows = [
-        (str(value), report)
-        for kind in ("passed", "failed")
-        for report in terminalreporter.getreports(kind)
-        if report.when == "call"
-        for name, value in report.user_properties
-        if name == "promise"
-    ]
-    terminalreporter.section("promises")
-    for promise, report in sorted(rows, key=lambda row: (row[0], row[1].nodeid)):
-        test = report.nodeid.rpartition("::")[2]
-        verdict = "holds" if report.passed else "BROKEN"
-        terminalreporter.write_line(f"{promise:4} {verdict:7} {report.duration:6.1f} s  {test}")
-        for line in report.capstdout.splitlines():
-            if line.startswith((f"{promise}:", f"{promise} ")):
-                terminalreporter.write_line(f"{'':22}{line}")
+    """Say promise by promise what was shown: `make prove`."""
+    if "promise" in config.getoption("-m"):
+        promises.table(terminalreporter)

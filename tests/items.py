@@ -4,9 +4,11 @@
 """
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from tests.conformance import EXCHANGE, PROTOCOL, Shown
 
 
 ROOT: Final = Path(__file__).parent.parent
@@ -606,7 +608,7 @@ def tests_of(path: Path) -> set[str]:
     }
 
 
-def missing(items: Iterable[Item]) -> list[str]:
+def missing(items: Iterable[Item | Shown]) -> list[str]:
     """Tests that are named and do not exist."""
     found: dict[str, set[str]] = {}
     gone = []
@@ -638,7 +640,31 @@ def document() -> str:
         if item.open is not None:
             shown.append(f"open: {item.open}")
         lines.append(f"| S{number} | {item.what} | {'<br>'.join(shown)} |")
+    lines += [
+        "",
+        "## Conformance of the protocol",
+        "",
+        "The items of [the protocol, section 13](protocol.md#13-conformance-tests).",
+        "",
+        *_rows({str(number): shown for number, shown in sorted(PROTOCOL.items())}),
+        "",
+        "## Behaviour of the paper exchange",
+        "",
+        (
+            "Types (X1), rules of the market (X2), filling (X3), fees (X4), latency (X5), accounts (X6), streams (X7),"
+            " faults on request (X8), determinism (X9)."
+        ),
+        "",
+        *_rows(EXCHANGE),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _rows(items: Mapping[str, Shown]) -> Iterator[str]:
+    yield "| item | what | shown by |"
+    yield "|---|---|---|"
+    for name, item in items.items():
+        yield f"| {name} | {item.what} | {'<br>'.join(f'`tests/{test}`' for test in item.tests)} |"
 
 
 if __name__ == "__main__":

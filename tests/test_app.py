@@ -116,12 +116,28 @@ def test_a_handler_that_breaks_does_not_end_it(tmp_path: Path) -> None:
     ],
     ids=str,
 )
+@pytest.mark.promise("S1")
 def test_what_is_not_safe_does_not_start(tmp_path: Path, wrong: dict[str, Any], says: str) -> None:
     """Conformance 50, promise S1."""
     code, reason = run(given(tmp_path, **wrong), outside(ScriptedVenue()), Running())
 
     assert code == REFUSED
     assert says in reason
+
+
+def test_a_symbol_or_a_recording_that_is_none_is_a_refusal(tmp_path: Path) -> None:
+    file = tmp_path / "words.jsonl"
+    file.write_text("# words\n")
+    unknown = given(tmp_path, paper={"symbols": ["NOPE/USDT"]})
+
+    for settings_of, world, says in (
+        (unknown, Outside(), "NOPE/USDT is not one of the embedded markets"),
+        (given(tmp_path), replaying(file, None), "the file is no recording"),
+    ):
+        code, reason = run(settings_of, world, Running())
+
+        assert code == REFUSED
+        assert says in reason
 
 
 def test_a_port_that_is_taken_is_a_refusal(tmp_path: Path) -> None:
@@ -142,6 +158,9 @@ def test_a_port_that_is_taken_is_a_refusal(tmp_path: Path) -> None:
         {"server": {"prot": 1}},
         {"server": {"port": 70_000}},
         {"nonsense": 1},
+        {"paper": {"flow_per_s": float("inf")}},
+        {"paper": {"balances": {"USDT": "-5"}}},
+        {"paper": {"fees": {"spot_taker": "5"}}},
     ],
     ids=str,
 )

@@ -36,7 +36,7 @@ from realtime.model.market import MS
 
 
 BotId = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$", examples=["main"])]
-Fraction = Annotated[float, Field(ge=0, le=1, strict=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
 STREAMS: Final = ("bots", "orders", "positions", "risk", "status")
 SUCCESS: Final = 0.8
@@ -73,9 +73,9 @@ class PatchParams(Part):
     timeframe: Timeframe | None = None
     strategies: Annotated[dict[Name, UseParams], Field(min_length=1, max_length=32)] | None = None
     trigger: Word[Trigger] | None = None
-    cycle_interval_s: Annotated[float, Field(ge=1, le=86_400, strict=False)] | None = None
+    cycle_interval_s: Annotated[float, Field(ge=1, le=86_400)] | None = None
     max_retries: Annotated[int, Field(ge=1, le=100)] | None = None
-    retry_delay_s: Annotated[float, Field(ge=0, le=3_600, strict=False)] | None = None
+    retry_delay_s: Annotated[float, Field(ge=0, le=3_600)] | None = None
     dry_run: bool | None = None
     auto_resume: bool | None = None
     allow_short: bool | None = None
@@ -83,7 +83,7 @@ class PatchParams(Part):
     on_error: Word[OnError] | None = None
     budget: Positive | None = None
     window: Annotated[dict[Name, Any], Field(max_length=16)] | None = None
-    lease_s: Annotated[float, Field(ge=1, le=3_600, strict=False)] | None = None
+    lease_s: Annotated[float, Field(ge=1, le=3_600)] | None = None
 
 
 OPTIONAL: Final = frozenset({"symbols", "timeframe", "strategies", "budget"})
@@ -104,7 +104,7 @@ class StopParams(CommandParams):
     immediate: bool = False
     cancel_orders: bool = True
     close_positions: bool = False
-    timeout_s: Annotated[float, Field(ge=0, le=120, strict=False)] = STOP_S
+    timeout_s: Annotated[float, Field(ge=0, le=120)] = STOP_S
 
 
 class PauseParams(CommandParams):
@@ -153,7 +153,7 @@ class AttachParams(CommandParams):
     """How long this client may be silent; renewed by sending it again."""
 
     bot_id: BotId
-    lease_s: Annotated[float, Field(ge=1, le=3_600, strict=False)] | None = None
+    lease_s: Annotated[float, Field(ge=1, le=3_600)] | None = None
 
 
 class DetachParams(CommandParams):

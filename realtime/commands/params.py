@@ -13,7 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from realtime.model import times
@@ -106,6 +114,18 @@ def _boolean_free_integer(value: object) -> int:
     return value
 
 
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise PydanticCustomError("text", "must have no control characters")
+    return value
+
+
+def _written(value: str) -> str:
+    if "\0" in value:
+        raise PydanticCustomError("text", "must have no NUL character")
+    return value
+
+
 _MONEY_SCHEMA: Final = {"type": "string", "pattern": MONEY_PATTERN, "format": "decimal"}
 _AMOUNT_SCHEMA: Final = {"type": "string", "pattern": _AMOUNT_PATTERN, "format": "decimal"}
 
@@ -129,15 +149,15 @@ Word = Annotated[T, Field(strict=False)]
 """An enum told by its text: `Word[Side]`."""
 
 ClientOrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
-Name = Annotated[str, Field(min_length=1, max_length=64)]
-"""An id or a short name."""
-Text = Annotated[str, Field(max_length=500)]
+Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
+"""An id or a short name; in one line, because logs, tables and keys of the journal have it."""
+Text = Annotated[str, Field(max_length=500), AfterValidator(_written)]
 """A reason, for people."""
-Why = Annotated[str, Field(min_length=1, max_length=500)]
+Why = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_written)]
 """A reason that has to be given."""
 Symbol = Annotated[str, Field(min_length=1, max_length=64, examples=["BTC/USDT"])]
 Limit = Annotated[int, Field(ge=1, le=1000)]
-RequestId = Annotated[str, Field(min_length=1, max_length=64)]
+RequestId = Name
 
 
 # --- models ---------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class CloseParams(CommandParams):
 
     position_id: Name
     amount: Positive | None = None
-    fraction: Annotated[float, Field(strict=False, gt=0, le=1)] | None = None
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     type: Literal["market", "limit"] = "market"
     price: Positive | None = None
     client_order_id: ClientOrderId | None = None

@@ -462,6 +462,7 @@ class Registry:
         session: Session | None = None,
         received: int | None = None,
         peer: Peer | None = None,
+        problem: Refused | None = None,
     ) -> Reply | Pending:
         """Check a request and call its handler.
 
@@ -474,6 +475,7 @@ class Registry:
             session: The connection, None over HTTP.
             received: When it was decoded [wire ms].
             peer: Where it came from.
+            problem: Why its arguments cannot be taken, found while they were decoded; told to whoever may ask.
 
         Returns:
             The reply, or what to await for it. Never raises.
@@ -492,7 +494,7 @@ class Registry:
             if op is None:
                 self.take("query", principal, where.address)
                 return failure(name, None, self._unknown(name), self._token)
-            params = self._admit(op, raw, who, source, where)
+            params = self._admit(op, raw, who, source, where, problem)
             call = Call(
                 params=params,
                 principal=who,
@@ -522,7 +524,13 @@ class Registry:
         return Refused(Code.UNKNOWN_OP, f"no op '{name[:40]}'; {hint}")
 
     def _admit(
-        self, op: Op, raw: Mapping[str, object], who: Principal, source: Source, peer: Peer
+        self,
+        op: Op,
+        raw: Mapping[str, object],
+        who: Principal,
+        source: Source,
+        peer: Peer,
+        problem: Refused | None,
     ) -> BaseModel:
         """Say everything that can be said before the handler is asked, in this order."""
         _check_transport(op, source)
@@ -532,6 +540,8 @@ class Registry:
         if not may(who, op.scope):
             needed = str(op.scope).replace("|", " or ")
             raise Refused(Code.FORBIDDEN, f"{op.name} needs scope {needed}", {"scope": op.scope})
+        if problem is not None:
+            raise problem
         params = read(op.params, raw)
         check_mode(params, self.mode)
         if self.draining and op.command and op.lane != "safety":

@@ -24,7 +24,7 @@ from realtime.desk.deadman import Action, Deadman, Scope, Switch
 from realtime.desk.desk import Desk
 from realtime.desk.sweep import in_scope
 from realtime.desk.trading import ALL, Stop, Stopped, Trading, scope_has
-from realtime.engine.market import plain
+from realtime.engine.market import figure
 from realtime.model.errors import Code, Failure, Refused
 from realtime.model.market import MS
 from realtime.model.risk import TradingState
@@ -83,8 +83,8 @@ def check_scope(params: Params, venue: str) -> None:
 class DeadmanParams(CommandParams):
     """When to cancel this client's orders without being asked."""
 
-    timeout: Annotated[float, Field(strict=False, ge=0, le=MOST_S)] | None = None
-    grace: Annotated[float, Field(strict=False, ge=0, le=MOST_S)] | None = None
+    timeout: Annotated[float, Field(ge=0, le=MOST_S)] | None = None
+    grace: Annotated[float, Field(ge=0, le=MOST_S)] | None = None
     scope: Word[Scope] = Scope.CLIENT
     action: Word[Action] = Action.CANCEL
     include_protection: bool = False
@@ -202,7 +202,7 @@ class States:
             "state": TradingState.ACTIVE,
             "orders": len(orders),
             "positions": len(held),
-            "notional": "0" if gross is None else plain(gross),
+            "notional": figure(gross) or "0",
         }
 
     def deadman(self, call: Call[DeadmanParams]) -> Given:

@@ -115,6 +115,10 @@ class WayOut(Protocol):
         """Let go of what has ended while it waited."""
         ...
 
+    def over(self, order_id: str) -> None:
+        """Let those go on who waited for the end of an order."""
+        ...
+
 
 def _deaf(_subject: str, _client: str, _event: str, _data: Mapping[str, object]) -> None:
     """Stand in until the server can reach its connections."""
@@ -367,7 +371,8 @@ class Desk:
         """Wait until a row of the journal is on disk; False when that did not happen in time."""
         if self._durable >= seq:
             return True
-        if self.store.state is not State.OK:
+        # On a full disk rows still go into the ballast's room.
+        if self.store.state not in (State.OK, State.FULL):
             return False
         waiting: asyncio.Future[None] = self._loop.create_future()
         self._awaited.append((seq, waiting))
@@ -595,6 +600,7 @@ class Desk:
                 case OrderChanged(order=order):
                     self.outlet.order(order)
                     if order.status.ended:
+                        self.gate.over(order.id)
                         self._ended(order, journaled=True)
                 case FillBooked(fill=fill):
                     self.outlet.fill(fill)

@@ -7,7 +7,8 @@ is unknown: a time-out, a broken connection, a cancelled task; (4) each call has
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from realtime.desk.crew import Crew
 from realtime.desk.lanes import Lane, Lanes
@@ -42,6 +43,10 @@ def lane_of(order: Order) -> Lane:
     if order.role in {Role.STOP_LOSS, Role.TAKE_PROFIT}:
         return Lane.PROTECT
     return Lane.EXIT if order.exit else Lane.ENTRY
+
+
+FREED_WITHIN_S: Final = 2.0
+"""So long an exit waits for the end of what is cancelled for it; then it tries its luck [s]."""
 
 
 class Gate:
@@ -93,6 +98,8 @@ class Gate:
         self.handed: set[str] = set()
         # Placements that have not left, and who carries them.
         self._waiting: dict[str, tuple[Order, asyncio.Task[None]]] = {}
+        # Of placements behind others: what has to end, and who waits for that.
+        self._behind: list[tuple[set[str], asyncio.Future[None]]] = []
         # A venue with limits of its own says when an order really leaves.
         self._guarded = isinstance(venue, Remote)
         if isinstance(venue, Remote):
@@ -125,6 +132,13 @@ class Gate:
             task.cancel()
             self._tally.withhold(order_id)
 
+    def over(self, order_id: str) -> None:
+        """Let those go on who waited for the end of this order; it is on disk."""
+        for rest, freed in self._behind:
+            rest.discard(order_id)
+            if not rest and not freed.done():
+                freed.set_result(None)
+
     def amend(self, approved: ApprovedAmend) -> None:
         """Send one amend whose intent is on disk."""
         self._crew.spawn(self._amend(approved), f"amend {approved.order.id}")
@@ -137,6 +151,8 @@ class Gate:
         order, called = approved.order, False
         fact: Fact
         try:
+            if approved.after:
+                await self._freed(approved.after)
             async with asyncio.timeout(self._timeout_s) as deadline:
                 async with self._lanes.turn(lane_of(order)) as waited:
                     leaves = not self._guarded
@@ -172,6 +188,15 @@ class Gate:
                 self.handed.discard(order.id)
             self._tally.withhold(order.id)
         self._post(fact)
+
+    async def _freed(self, after: Sequence[str]) -> None:
+        """Wait for the end of orders that hold what an exit needs; not for ever, since a cancel may be unanswered."""
+        waiter = (set(after), self._loop.create_future())
+        self._behind.append(waiter)
+        try:
+            await asyncio.wait([waiter[1]], timeout=FREED_WITHIN_S)
+        finally:
+            self._behind.remove(waiter)
 
     def _leave(self, approved: Approved | ApprovedAmend) -> None:
         """Look at the door again: an exchange's own limits let an order wait behind it.

@@ -13,6 +13,7 @@ from typing import Final
 from realtime.engine.bars import TIMEFRAMES, opening
 from realtime.engine.matching import Working
 from realtime.engine.matching.exchange import FUNDING_EVERY
+from realtime.model.errors import Refused
 from realtime.model.events import MarketEvent
 from realtime.model.market import MONEY, Bar, Level, Mark, Market, Trade
 from realtime.model.orders import Side
@@ -291,5 +292,5 @@ class QuietMarket:
 def _listed(symbol: str) -> Decimal:
     try:
         return Decimal(repr(listing_of(symbol).price))
-    except ValueError:
+    except Refused:
         return Decimal(100)

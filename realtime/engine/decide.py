@@ -5,6 +5,7 @@ effect at all, so that repeating it is harmless; (3) every order the engine send
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from hashlib import sha256
 from typing import assert_never
@@ -143,7 +144,11 @@ def _place(state: State, applier: Core, wish: Place, out: Out) -> None:
     for other in permission.first:
         if other.cancel_state is Asked.NONE:
             applier.cancel(other, "engine", wish.ts, out)
-    out.append(Submit(approved))
+    # What had not left was cancelled here and now.
+    after = tuple(
+        other.id for other in permission.first if not applier.order(other.id).status.ended
+    )
+    out.append(Submit(replace(approved, after=after) if after else approved))
 
 
 def repeated(state: State, wish: Place) -> Order | None:

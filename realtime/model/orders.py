@@ -289,12 +289,17 @@ class Fill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:
-    """Permission to send one order; made only by `engine/risk.py`."""
+    """Permission to send one order; made only by `engine/risk.py`.
+
+    Attributes:
+        after: Ids of orders that are being cancelled for it: what it sells is theirs until they have ended.
+    """
 
     order: Order
     reference_price: Decimal | None
     limits_version: int
     warnings: tuple[str, ...] = field(default=())
+    after: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -120,6 +120,8 @@ class Http:
             response = await self._route(request, scope)
         except Refused as refused:
             response = self._refusal(refused)
+        except ClientDisconnect:  # left before its body was whole: nobody is there to answer
+            return
         if response is None:
             assert self._page is not None
             await self._page(scope, receive, send)
@@ -172,7 +174,7 @@ class Http:
                 return await self._op(scope, parts[1], args, client)
             allowed.append("POST")
         if allowed:
-            return _not_allowed(method, allowed)
+            return self._not_allowed(method, allowed)
         if self._page is not None and parts[0] not in {"api", "ws"}:
             return None
         raise Refused(Code.NOT_FOUND, f"nothing at {path[:100]}; see /docs", {"what": "path"})
@@ -196,18 +198,17 @@ class Http:
         principal, _ = identify(self._auth, scope)
         op = self._registry.names.get(name)
         bound = sorted(BOUND_ARGUMENTS.get(op.name, frozenset()) & args.keys()) if op else []
+        problem = protocol.inexact(args)
         if bound:
-            raise Refused(
+            problem = Refused(
                 Code.NOT_SUPPORTED,
                 f"{bound[0]} is about connections and not possible over HTTP",
                 {"what": bound[0]},
             )
-        problem = protocol.inexact(args)
-        if problem is not None:
-            raise problem
         got = self._registry.dispatch(
             name,
             args,
+            problem=problem,
             principal=principal,
             client=client,
             source="http",
@@ -279,6 +280,14 @@ class Http:
         too_big = (refused.details or {}).get("what") == "body"
         return _json(made, 413 if too_big else refused.code.http, _retry(refused.retry_after))
 
+    def _not_allowed(self, method: str, allowed: list[str]) -> Response:
+        methods = ", ".join(sorted(set(allowed)))
+        error = protocol.refusal(
+            Refused(Code.BAD_REQUEST, f"{method} is not possible here; use {methods}")
+        )
+        made = protocol.outcome(ts=self._now(), result=None, error=error, at=None)
+        return _json(made, 405, {"allow": methods})
+
 
 def _json(
     made: Mapping[str, object], status: int, headers: dict[str, str] | None = None
@@ -288,13 +297,6 @@ def _json(
 
 def _retry(seconds: float | None) -> dict[str, str]:
     return {} if seconds is None else {"retry-after": str(max(1, math.ceil(seconds)))}
-
-
-def _not_allowed(method: str, allowed: list[str]) -> Response:
-    methods = ", ".join(sorted(set(allowed)))
-    refused = Refused(Code.BAD_REQUEST, f"{method} is not possible here; use {methods}")
-    made = {"ok": False, "error": protocol.refusal(refused)}
-    return _json(made, 405, {"allow": methods})
 
 
 # --- what a request holds -------------------------------------------------------------------------

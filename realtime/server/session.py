@@ -125,8 +125,6 @@ class Socket:
         if request is None:
             if self.wire.paused:  # the reply about it may have filled the wire
                 self._note_full()
-        elif request.problem is not None:
-            self._reply(request, error=protocol.refusal(request.problem))
         else:
             self._dispatch(request, received)
 
@@ -144,6 +142,7 @@ class Socket:
         got = self._registry.dispatch(
             request.op,
             request.args,
+            problem=request.problem,
             principal=connection.principal,
             client=connection.client,
             source="socket",

@@ -257,7 +257,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
-    413: "invalid",
+    413: "bad_request",
     431: "bad_request",
     503: "busy",
 }

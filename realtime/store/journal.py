@@ -32,6 +32,8 @@ from realtime.store.schema import COLUMNS, COMMIT, MIGRATIONS, SOURCES, migrate,
 _BACKUP_PAGES: Final = 256
 _PRUNED: Final = 500
 """Rows deleted at a time: a commit waits for one such step at most."""
+_NUL: Final = "\\u0000"
+"""As JSON has it."""
 _DAMAGE: Final = frozenset({1, 11, 26})  # ERROR (a table is missing), CORRUPT, NOTADB
 
 
@@ -190,6 +192,16 @@ class Journal:
         Args:
             batch: Rows in order, the first one right after `seq`.
         """
+        params, before, counts = self._made(batch)
+        if any(isinstance(text, str) and _NUL in text for text in params):
+            # SQLite ends a text of a JSON at its first NUL: the row would not be the one that its hash is of.
+            params, before, counts = self._made([_without_nul(row) for row in batch])
+        # One statement outside a transaction is a transaction.
+        self.connection.execute(COMMIT, params)
+        self.hash, self.counts, self.seq = before, counts, batch[-1].seq
+
+    def _made(self, batch: Sequence[Pending]) -> tuple[Sequence[Value], bytes, dict[Log, int]]:
+        """Make the parameters of `COMMIT`, the last hash and the new counts."""
         before, counts = self.hash, dict(self.counts)
         content = _Content()
         for row in batch:
@@ -198,9 +210,7 @@ class Journal:
                 entries = content.project(row, counts)
             before = link(before, row, entries)
             content.journal(row, before)
-        # One statement outside a transaction is a transaction.
-        self.connection.execute(COMMIT, content.params(f"{batch[-1].seq} {before.hex()}"))
-        self.hash, self.counts, self.seq = before, counts, batch[-1].seq
+        return content.params(f"{batch[-1].seq} {before.hex()}"), before, counts
 
     def adopt(self, table: Keyed, rows: Sequence[tuple[str, int, Sequence[Cell], bytes]]) -> int:
         """Write salvaged rows of a keyed table as they were: (key, ts, columns, body). Gives their number."""
@@ -279,6 +289,24 @@ def configure(connection: Connection) -> None:
         raise RuntimeError(
             f"SQLite gave journal_mode {mode} and synchronous {full}, needed wal and 2"
         )
+
+
+def _without_nul(row: Pending) -> Pending:
+    """Put the sign for what cannot be shown in place of each NUL in a key or a column; bodies keep theirs."""
+
+    def shown(cell: Cell) -> Cell:
+        return cell.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(cell, str) else cell
+
+    return row._replace(
+        key=str(shown(row.key)),
+        project=[
+            made._replace(
+                key=str(shown(made.key)),
+                cols={name: shown(cell) for name, cell in made.cols.items()},
+            )
+            for made in row.project
+        ],
+    )
 
 
 class _Content:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from realtime.model.errors import Code, Refused
 from realtime.model.market import Market
 
 
@@ -60,11 +61,15 @@ def listing_of(symbol: str) -> Listing:
     """The figures behind a symbol.
 
     Raises:
-        ValueError: Nothing like it can be listed.
+        Refused: `not_found`, when nothing like it can be listed.
     """
     base, _, rest = symbol.partition("/")
     if base not in LISTINGS or rest not in {QUOTE, f"{QUOTE}:{QUOTE}"}:
-        raise ValueError(f"{symbol} is not one of the embedded markets: {', '.join(SYMBOLS)}")
+        raise Refused(
+            Code.NOT_FOUND,
+            f"{symbol} is not one of the embedded markets: {', '.join(SYMBOLS)}",
+            {"what": "symbol"},
+        )
     return LISTINGS[base]
 
 

@@ -4,6 +4,7 @@ The paper exchange matches against it as against a live book; our orders do not 
 """
 
 import gzip
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Final, assert_never
 import orjson
 
 from realtime.engine.orderbook import OrderBook
+from realtime.model.errors import Code, Refused
 from realtime.model.events import MarketEvent
 from realtime.model.market import SECOND, Bar, BookDelta, BookSnapshot, Market, Stale, Trade
 from realtime.venues.base import Floor, Now, Sleep
@@ -91,8 +93,28 @@ class ReplaySource:
         return {self.market.symbol: self.market}
 
     async def load(self) -> None:
-        """Learn symbol and grid from the beginning of the recording."""
-        self._market = market = learn(self._lines(), self._fees)
+        """Learn symbol and grid from the beginning of the recording.
+
+        Raises:
+            Refused: `not_found`, when the file is none.
+        """
+        try:
+            market = learn(self._lines(), self._fees)
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            OSError,
+            EOFError,
+            zlib.error,
+        ) as error:
+            raise Refused(
+                Code.NOT_FOUND,
+                f"the file is no recording: {type(error).__name__}: {error}",
+                {"what": "recording"},
+            ) from error
+        self._market = market
         self.book = OrderBook(market.symbol)
         self.parser = Parser(venue=self._venue, symbol=market.symbol)
         self._tape = Tape(market)

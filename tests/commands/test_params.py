@@ -19,11 +19,14 @@ from realtime.commands.params import (
     ListParams,
     Milliseconds,
     Money,
+    Name,
     NotNegative,
     Params,
     Part,
     Positive,
+    RequestId,
     Text,
+    Why,
     Word,
     instant,
     invalid,
@@ -430,3 +433,22 @@ def test_a_time_that_cannot_be_told_in_nanoseconds_is_refused(when: object) -> N
 )
 def test_a_time_is_read_to_the_millisecond(when: object, ms: int) -> None:
     assert instant(when) == ms
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken", "refused"),
+    [
+        (Name, ["main", "a b", "\u00e9\u4e2d"], ["a\0", "\0", "a\nb", "\x7f", "\u2028", "\x1b[2J"]),
+        (RequestId, ["r-1"], ["\0"]),
+        (Text, ["", "two\nlines"], ["a\0b"]),
+        (Why, ["two\nlines"], ["\0"]),
+    ],
+)
+def test_what_cannot_be_shown_is_no_name_and_nul_is_nowhere(
+    kind: type[str], taken: list[str], refused: list[str]
+) -> None:
+    adapter = TypeAdapter(kind)
+    assert [adapter.validate_python(text) for text in taken] == taken
+    for text in refused:
+        with pytest.raises(ValidationError, match="must have no"):
+            adapter.validate_python(text)

@@ -242,7 +242,7 @@ async def test_a_checkpoint_at_any_row_and_the_rest_are_the_whole_journal(
 
 
 @pytest.mark.slow
-@pytest.mark.promise("O6: a checkpoint at any row and the rest come to what the whole journal does")
+@pytest.mark.promise("O6")
 @pytest.mark.parametrize("seed", range(20, 26))
 async def test_a_checkpoint_at_every_row_of_many_histories(tmp_path: Path, seed: int) -> None:
     for past in await lived(tmp_path, seed, 60):

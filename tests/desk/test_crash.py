@@ -96,6 +96,9 @@ async def boundaries(path: Path) -> list[str]:
     return reaper.passed
 
 
+@pytest.mark.promise("O3")
+@pytest.mark.promise("O5")
+@pytest.mark.promise("O6")
 async def test_killed_at_every_boundary_nothing_acknowledged_is_lost_and_nothing_doubled(
     tmp_path: Path,
 ) -> None:
@@ -177,6 +180,7 @@ async def resolved_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", ["append Placed", "commit Placed"])
+@pytest.mark.promise("O3")
 async def test_an_intent_that_is_not_on_disk_has_not_left(tmp_path: Path, name: str) -> None:
     """Journal before venue."""
     names = await boundaries(tmp_path)

@@ -42,6 +42,7 @@ def switch(**more: object) -> Switch:
     return Switch(subject="alice", client="bot", **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.promise("O11")
 async def test_it_fires_once_when_it_is_not_renewed() -> None:
     bench = Bench()
     bench.deadman.arm(switch(timeout=60))
@@ -76,6 +77,7 @@ async def test_timeout_zero_disarms() -> None:
     assert bench.fired == []
 
 
+@pytest.mark.promise("O11")
 async def test_grace_runs_from_the_end_of_the_last_of_two_connections() -> None:
     bench = Bench()
     bench.deadman.connected("alice", "bot")
@@ -106,6 +108,7 @@ async def test_coming_back_in_time_stops_the_grace() -> None:
     assert bench.deadman.get("alice", "bot") is not None
 
 
+@pytest.mark.promise("O11")
 async def test_goodbye_does_not_fire_it() -> None:
     bench = Bench()
     bench.deadman.connected("alice", "bot")
@@ -128,6 +131,7 @@ async def test_goodbye_of_one_connection_leaves_the_other_guarded() -> None:
     assert bench.causes() == [Cause.GRACE]
 
 
+@pytest.mark.promise("O11")
 async def test_a_restart_keeps_the_deadline_of_the_timeout() -> None:
     bench = Bench()
     bench.deadman.arm(switch(timeout=60))
@@ -145,6 +149,7 @@ async def test_a_restart_keeps_the_deadline_of_the_timeout() -> None:
     assert bench.fired[0][2] == pytest.approx(60)
 
 
+@pytest.mark.promise("O11")
 async def test_a_deadline_that_passed_while_the_server_was_away_fires_at_readiness() -> None:
     bench = Bench()
     bench.deadman.arm(switch(timeout=60))

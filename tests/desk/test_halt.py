@@ -25,6 +25,7 @@ def result(reply: Any) -> dict[str, Any]:
     return reply.result
 
 
+@pytest.mark.promise("O7")
 async def test_of_a_thousand_placements_racing_a_halt_none_goes_out_after_its_reply(
     tmp_path: Path,
 ) -> None:
@@ -153,6 +154,7 @@ async def test_a_cancel_that_is_lost_is_repeated_until_the_venue_shows_it() -> N
         assert "halt_canceling" in {alert["code"] for alert in alerts}
 
 
+@pytest.mark.promise("O7")
 async def test_a_restart_finishes_the_cancels_of_a_halt(tmp_path: Path) -> None:
     """K6."""
     world = World(tmp_path / "j.db")
@@ -299,6 +301,7 @@ async def test_a_trader_may_halt_and_close_by_an_admin_passes_a_halt() -> None:
         assert result(by_admin)["status"] == "filled"
 
 
+@pytest.mark.promise("O8")
 async def test_a_cancel_leaves_within_100_ms_while_orders_crowd_the_limiter() -> None:
     """Conformance 46, promise O8."""
     world = World()
@@ -318,6 +321,7 @@ async def test_a_cancel_leaves_within_100_ms_while_orders_crowd_the_limiter() ->
         await asyncio.gather(*crowd)
 
 
+@pytest.mark.promise("O7")
 async def test_a_hundred_cancels_are_handed_over_in_the_step_of_the_halt() -> None:
     """K3: 250 ms is the promise; nothing of ours stands between."""
     world = World()

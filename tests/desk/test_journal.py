@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,6 +54,7 @@ async def really(true: Callable[[], bool]) -> None:
     raise AssertionError("it did not come true in time")
 
 
+@pytest.mark.promise("O12")
 async def test_entries_stop_and_cancels_go_out_while_the_disk_fails(tmp_path: Path) -> None:
     Faulty.disk = Disk()
     world = World(tmp_path / "j.db")
@@ -90,6 +92,40 @@ async def test_entries_stop_and_cancels_go_out_while_the_disk_fails(tmp_path: Pa
         assert world.order("g-1").status is Status.CANCELED
         assert world.order("g-2").status is Status.REJECTED
         assert system.desk.engine.state() is TradingState.HALTED
+
+
+class Small(Faulty):
+    """A store on a disk that never has as much room as it wants."""
+
+    @classmethod
+    async def open(cls, path: Path | None, **options: Any) -> Self:
+        options["sizes"] = replace(options["sizes"], warn=2**62)
+        return await super().open(path, **options)
+
+
+async def test_what_the_ballasts_room_takes_is_told_as_written(tmp_path: Path) -> None:
+    """An admin who resumed on a disk that had been full was once told that the journal could not be written."""
+    Small.disk = Disk()
+    ballast = tmp_path / "j.db.ballast"
+    world = World(tmp_path / "j.db")
+    world.store = Small
+    async with world.life() as system:
+
+        def before(kind: str) -> None:
+            if kind == "write" and ballast.exists():
+                raise apsw.FullError("full")
+
+        Small.disk.before = before
+        lost = world.start("order.place", **BUY, client_order_id="g-1")
+        await really(lambda: system.store.state is State.FULL)
+        await asyncio.sleep(1)
+        resumed = await world.call("trading.resume", reason="there will be room")
+        refused = await world.call("order.place", **BUY, client_order_id="g-2")
+
+        assert (await lost).code is Code.HALTED
+        assert resumed.ok, resumed
+        assert refused.code is Code.BUSY
+        assert system.store.state is State.FULL
 
 
 async def test_wishes_are_refused_while_the_journal_is_far_behind() -> None:

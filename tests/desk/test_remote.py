@@ -371,3 +371,56 @@ async def test_a_leg_that_waits_for_a_limit_is_let_go_in_the_step_that_fills_the
 
         assert way._turns.waiting(Lane.ENTRY) == 0
         assert system.gate.quiet
+
+
+class Slow(Away):
+    """A venue that takes cancels only when it may, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = asyncio.Semaphore(0)
+
+    async def cancel(self, order: Order) -> Ack:
+        await self.turns.acquire()
+        return await super().cancel(order)
+
+
+async def test_an_exit_leaves_when_the_legs_that_hold_its_coins_have_ended() -> None:
+    """trading:4. What is sold is locked until then: sent beside the cancels, the venue would refuse it."""
+    world = World()
+    venue = world.venue = Slow()
+    async with world.life():
+        legs = {"stop_loss": "60000", "take_profit": "70000"}
+        await world.call("order.place", **BUY | legs, client_order_id="g-1")
+        venue.fill("g-1")
+        await until(lambda: len(venue.submitted) == 3)
+
+        closing = world.start("position.close_all")
+        await asyncio.sleep(0.5)
+        venue.turns.release()
+        await asyncio.sleep(0.5)
+        assert (len(venue.canceled), len(venue.submitted)) == (1, 3)
+        venue.turns.release()
+        closed = await closing
+
+        assert closed.result is not None
+        assert closed.result["failed"] == []
+        assert (len(venue.canceled), len(venue.submitted), venue.live()) == (2, 4, [])
+
+
+async def test_an_exit_behind_a_cancel_that_nobody_answers_tries_its_luck() -> None:
+    world, venue = away()
+    async with world.life():
+        legs = {"stop_loss": "60000", "take_profit": "70000"}
+        await world.call("order.place", **BUY | legs, client_order_id="g-1")
+        venue.fill("g-1")
+        await until(lambda: len(venue.submitted) == 3)
+
+        venue.cancels.extend(["drop", "drop"])
+        began = asyncio.get_running_loop().time()
+        closed = await world.call("position.close_all")
+
+        assert asyncio.get_running_loop().time() - began < 3
+        assert closed.result is not None
+        assert closed.result["failed"] == []
+        assert len(venue.submitted) == 4

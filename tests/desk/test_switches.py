@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from realtime.model.errors import Code
 from realtime.model.risk import TradingState
 from tests.fakes import BTC, BUY, World, until
@@ -98,6 +100,7 @@ async def test_what_makes_no_sense_is_refused() -> None:
         assert off["fires_at"] is None
 
 
+@pytest.mark.promise("O13")
 async def test_a_step_of_the_wall_clock_fires_nothing() -> None:
     """Promise O13: what runs in the process measures with the loop's clock."""
     world = World()

@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from tests.flows.cradle import Born, can_bear, cradle
 
 
 QUICK: Mapping[str, str] = {
@@ -35,20 +37,46 @@ QUICK: Mapping[str, str] = {
         }
     ).decode(),
 }
-START_S = 30.0
+START_S = 90.0  # of a machine that is busy with much else
+
+
+@contextmanager
+def apart(kind: str, prepare: str = "true") -> Iterator[str]:
+    """A namespace of the kernel's (`-n`: network, `-m`: mounts), with what a shell does in it first.
+
+    It lives as long as the block. Gives the process that holds it: `nsenter -t PID KIND` runs things in it.
+    """
+    with subprocess.Popen(
+        ["unshare", kind, "sh", "-ec", f"{prepare}; echo made; exec sleep 3600"],
+        stdout=subprocess.PIPE,
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"made\n"
+            yield str(holder.pid)
+        finally:
+            holder.kill()
 
 
 class Process:
     """A server process."""
 
+    before: tuple[str, ...] = ()
+    """Words in front of the command."""
+
     def __init__(self, *args: str, **env: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "realtime", *args],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | dict(QUICK) | env,
-        )
+        whole = os.environ | dict(QUICK) | env
+        self.process: subprocess.Popen[str] | Born
+        if not self.before and can_bear(whole):
+            self.process = cradle().bear(args, whole)
+        else:
+            self.process = subprocess.Popen(
+                [*self.before, sys.executable, "-m", "realtime", *args],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=whole,
+            )
         self.facts: dict[str, str] = {}
 
     @classmethod
@@ -100,7 +128,7 @@ class Process:
     def end(self) -> tuple[int, str]:
         """Wait for its end; give exit code and what it said."""
         _, said = self.process.communicate(timeout=START_S)
-        return self.process.returncode, said
+        return self.process.wait(), said
 
     def _close(self) -> None:
         for pipe in (self.process.stdout, self.process.stderr):

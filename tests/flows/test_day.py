@@ -110,6 +110,8 @@ def test_the_twin_over_http_is_the_same_op(tmp_path: Path) -> None:
         assert http.get("/readyz").status_code == 200
 
 
+@pytest.mark.promise("O7")
+@pytest.mark.promise("O11")
 async def test_a_halt_and_a_deadman_survive_a_kill(tmp_path: Path) -> None:
     """Conformance 47, 48, at a real server."""
     data = tmp_path / "j.db"
@@ -140,6 +142,7 @@ async def test_a_halt_and_a_deadman_survive_a_kill(tmp_path: Path) -> None:
             assert refused["error"]["code"] == "halted"
 
 
+@pytest.mark.promise("T7")
 async def test_sigterm_says_goodbye_and_ends_with_zero(tmp_path: Path) -> None:
     """Conformance 35, promise T7."""
     with Process.serve(tmp_path / "j.db") as server:
@@ -156,6 +159,7 @@ async def test_sigterm_says_goodbye_and_ends_with_zero(tmp_path: Path) -> None:
         assert server.wait() == 0
 
 
+@pytest.mark.promise("O14")
 async def test_a_second_process_on_the_same_journal_is_refused(tmp_path: Path) -> None:
     """Promise O14."""
     data = tmp_path / "j.db"

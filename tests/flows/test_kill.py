@@ -18,10 +18,11 @@ from websockets.exceptions import ConnectionClosed
 from realtime.desk.checkpoint import beside, look
 from realtime.store import verify
 from tests.flows.process import Process, Talk, talk
+from tests.promises import LONG
 
 
 CLIENTS = 3
-FIRST = {"fast": 3, "whole": 20}
+FIRST = {"fast": 3, "whole": 200 if LONG else 20}
 
 
 @pytest.fixture
@@ -131,6 +132,9 @@ async def deaths(
                 await check(ledger, line)
             assert server.terminate() == 0
     assert verify(data).ok
+    print(
+        f"O1: {count} kill -9, {len(ledger.acked)} commands acknowledged, {ledger.repeats} sent again: 0 lost, 0 doubled"
+    )
 
 
 async def everything_is_there(ledger: Ledger, line: Talk) -> None:
@@ -163,13 +167,13 @@ async def test_a_few_kills_under_load_lose_and_double_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.promise("O1: nothing acknowledged is lost or doubled over 20 kill -9 under load")
-async def test_twenty_kills_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
+@pytest.mark.promise("O1")
+async def test_many_kills_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
     await deaths(tmp_path / "j.db", FIRST["whole"], everything_is_there)
 
 
 @pytest.mark.slow
-@pytest.mark.promise("O1: nothing is lost or doubled where starts go on from checkpoints")
+@pytest.mark.promise("O1")
 async def test_kills_between_and_within_checkpoints_lose_and_double_nothing(tmp_path: Path) -> None:
     """Each life makes backups without a pause and a process that condenses them; some outlive their server."""
     data = tmp_path / "j.db"

@@ -463,6 +463,7 @@ LIMITS = settings(
 )
 
 
+@pytest.mark.promise("T9")
 def test_at_rest_every_client_holds_what_the_server_holds_whatever_happened() -> None:
     run_state_machine_as_test(Delivery, settings=LIMITS)
 
@@ -656,6 +657,7 @@ def walk_all(machine: type[Delivery]) -> None:
         walk(machine(), Random(seed), STEPS)
 
 
+@pytest.mark.promise("T9")
 def test_long_walks_find_nothing() -> None:
     walk_all(Delivery)
 

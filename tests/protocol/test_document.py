@@ -1,6 +1,8 @@
 """The document and the golden files are what the registry says (conformance items 55 and 56)."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,11 +10,13 @@ import orjson
 import pytest
 
 from realtime.commands.help import MEANINGS
+from realtime.commands.params import read
 from realtime.commands.registry import Registry
 from realtime.hub.hub import Reason
 from realtime.hub.protocol import NOTICES, REASONS, Close
-from realtime.model.errors import Code
-from tests.protocol.document import AGAIN, DOCUMENT, GOLDEN, files, filled, removed
+from realtime.model.errors import Code, Refused
+from realtime.server.schema import kinds_of
+from tests.protocol.document import AGAIN, DOCUMENT, GOLDEN, ROOT, files, filled, removed
 from tests.protocol.world import AppWorld
 
 
@@ -35,6 +39,35 @@ async def test_56_nothing_was_taken_away(name: str, registry: Registry) -> None:
     now = orjson.loads(files(registry)[GOLDEN / f"{name}.json"])
 
     assert list(removed(golden, now)) == []
+
+
+PARSE = """
+const { Parser } = require("@asyncapi/parser");
+const text = require("node:fs").readFileSync(process.argv[1], "utf8");
+new Parser().parse(text).then(({ document, diagnostics }) =>
+  console.log(JSON.stringify([document !== undefined, diagnostics.map((d) => `${d.path.join("/")}: ${d.message}`)])));
+"""
+
+
+@pytest.mark.slow
+def test_56_asyncapi_passes_the_official_parser() -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no Node.js here")
+    asked = [node, "-e", PARSE, str(GOLDEN / "asyncapi.json")]
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    if "Cannot find module '@asyncapi/parser'" in done.stderr:
+        pytest.skip("no @asyncapi/parser here: npm install --no-save @asyncapi/parser")
+
+    assert orjson.loads(done.stdout) == [True, []]
+
+
+@pytest.mark.slow
+def test_56_openapi_passes_the_official_parser() -> None:
+    reason = "no openapi-spec-validator here: pip install openapi-spec-validator"
+    validator = pytest.importorskip("openapi_spec_validator", reason=reason)
+
+    validator.validate(orjson.loads((GOLDEN / "openapi.json").read_bytes()))
 
 
 def test_55_codes_notices_reasons_and_closes_are_those_of_the_document() -> None:
@@ -81,3 +114,15 @@ async def test_an_op_that_names_a_symbol_says_that_it_may_not_be_found(registry:
         if {"symbol", "symbols"} & set(op.params.model_fields) and Code.NOT_FOUND not in op.errors
     ]
     assert silent == []
+
+
+async def test_a_text_of_digits_is_no_number_whatever_the_op(registry: Registry) -> None:
+    for op in registry.ops.values():
+        for name, schema in op.params.model_json_schema()["properties"].items():
+            if not kinds_of(schema) & {"number", "integer"} or "string" in kinds_of(schema):
+                continue
+            with pytest.raises(Refused) as caught:
+                read(op.params, {**op.example, name: "1"})
+            assert caught.value.details is not None
+            wrong = [field["field"] for field in caught.value.details["fields"]]  # type: ignore[attr-defined]
+            assert name in wrong, f"{op.name} {name}"

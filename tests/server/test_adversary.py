@@ -3,6 +3,7 @@
 The server runs in a process of its own; waits are some twenty times shorter than those of a real server.
 """
 
+import os
 import selectors
 import socket
 import threading
@@ -34,6 +35,8 @@ MIB = 1 << 20
 BOUND = 4 * MIB
 """Growth that eight attackers at once may cause: 320 KiB each, and some noise of the allocator."""
 ATTACKERS = 8
+BUSY = 3
+"""Load per processor beyond which latencies are those of the machine."""
 PATIENCE_S = 30.0
 """How long an attack may go on, with a slow machine in mind: each ends long before, at once or after a wait."""
 UNTOLD_S = 1.5
@@ -190,24 +193,38 @@ class Clients:
 
 @pytest.mark.slow
 @pytest.mark.promise("T2")
+@pytest.mark.promise("T4")
 def test_good_clients_hardly_notice_attackers() -> None:
-    limits = replace(FAST, ping_s=60)
-    with process(limits=limits) as (_, address), Clients(address, 100) as clients:
-        calm = min(clients.p99(1.0) for _ in range(2))
-        crowd = threading.Thread(
-            target=lambda: [
-                run(name, address, seconds=0.5, attackers=8)
-                for name in ("stall", "ping", "headers")
-            ]
+    """Beside attackers of another server: they share our interpreter and the machine, whomever they attack."""
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    if load > BUSY * processors:
+        pytest.skip(
+            f"a load of {load:.0f} on {processors} processors: it would be measured instead"
         )
-        crowd.start()
-        pressed = clients.p99(1.5)
-        crowd.join()
+    limits = replace(FAST, ping_s=60)
+    with (
+        process(limits=limits) as (_, address),
+        process(limits=limits) as (_, other),
+        Clients(address, 100) as clients,
+    ):
+
+        def while_attacked(target: Address) -> float:
+            names = ("stall", "ping", "headers")
+            crowd = threading.Thread(
+                target=lambda: [run(name, target, seconds=0.5, attackers=8) for name in names]
+            )
+            crowd.start()
+            p99 = clients.p99(1.5)
+            crowd.join()
+            return p99
+
+        pairs = [(while_attacked(other), while_attacked(address)) for _ in range(4)]
+    calm, pressed = (min(column) for column in zip(*pairs, strict=True))
     print(
-        f"T2 p99 of 100 good clients: {calm * 1000:.1f} ms calm, {pressed * 1000:.1f} ms attacked"
+        f"T4 p99 of 100 good clients: {pressed * 1000:.1f} ms while attackers attack their server, "
+        f"{calm * 1000:.1f} ms while they attack another"
     )
 
-    # The attackers share our interpreter: below 10 ms it is they who are measured.
     assert pressed < max(2 * calm, 0.010)
 
 

@@ -92,6 +92,7 @@ def test_without_tokens_everybody_is_local(time: Time) -> None:
     assert LOCAL.role == "admin"
 
 
+@pytest.mark.promise("S6")
 def test_five_wrong_tokens_a_minute_then_one(auth: Auth, time: Time) -> None:
     evaluated = 0
     for second in range(600):
@@ -105,6 +106,7 @@ def test_five_wrong_tokens_a_minute_then_one(auth: Auth, time: Time) -> None:
     assert auth.verify("tom", "b").subject == "tom"
 
 
+@pytest.mark.promise("S6")
 def test_a_right_token_costs_nothing(auth: Auth) -> None:
     for _ in range(1000):
         auth.verify("tom", "a")

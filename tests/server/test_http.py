@@ -12,7 +12,8 @@ from realtime.commands.config import ValidateParams
 from realtime.commands.registry import BOUND, HTTP_ONLY, Answer
 from realtime.model.errors import Code, Refused
 from realtime.server.http import aliases, typed
-from tests.server.front import EPOCH, PAGE, TOKENS, request, stack
+from realtime.server.limits import RATES
+from tests.server.front import EPOCH, HOST, PAGE, TOKENS, request, stack
 
 
 BEARER = {"authorization": "Bearer rt_tom"}
@@ -224,7 +225,7 @@ async def test_the_wrong_method_is_405_and_says_which() -> None:
         ):
             page = await s.request(method, path)
             assert (page.status, page.headers["allow"]) == (405, allowed)
-            assert page.json()["ok"] is False
+            assert (page.json()["ok"], page.json()["ts"]) == (False, EPOCH)
 
 
 async def test_arguments_of_a_query_are_read_as_their_op_wants_them() -> None:
@@ -247,7 +248,57 @@ async def test_arguments_of_a_query_are_read_as_their_op_wants_them() -> None:
         assert typed(toy, "seconds", "0.05") == 0.05
 
 
+async def test_who_leaves_before_the_body_is_whole_is_no_mistake_of_ours() -> None:
+    said: list[Any] = []
+    inbox = [
+        {"type": "http.request", "body": b'{"text":', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Any:
+        return inbox.pop(0)
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    headers = [(b"host", HOST.encode()), (b"content-type", b"application/json")]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/api/toy.place",
+        "query_string": b"",
+        "headers": headers,
+        "server": ("127.0.0.1", 8000),
+    }
+    async with stack() as s:
+        await s.front(scope, receive, send)
+
+        assert (said, inbox, s.toys.seen) == ([], [], [])
+
+
 # --- identity -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("op", "body", "code"),
+    [
+        ("toy.place", {"amount": 2**60}, "invalid"),
+        ("deadman", {"grace": 5}, "not_supported"),
+    ],
+)
+async def test_what_cannot_be_taken_is_told_to_who_may_ask_and_counted(
+    op: str, body: dict[str, object], code: str
+) -> None:
+    async with stack(locked=True, rates=RATES) as s:
+        s.registry.add(replace(s.registry.ops["toy.stop"], name="deadman"))
+        stranger = await s.request("POST", f"/api/{op}", body)
+        pages = [await s.request("POST", f"/api/{op}", body, headers=BEARER) for _ in range(201)]
+
+        assert (stranger.status, stranger.json()["op"]) == (401, op)
+        assert pages[0].json()["error"]["code"] == code
+        assert pages[-1].json()["error"]["code"] == "rate_limited"
+        assert s.toys.seen == []
 
 
 async def test_a_bearer_token_is_who_asks() -> None:

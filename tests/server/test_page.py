@@ -66,6 +66,7 @@ async def test_each_kind_has_its_type(client: httpx.AsyncClient, path: str, kind
     assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
 
 
+@pytest.mark.promise("S7")
 async def test_every_answer_carries_the_policy(client: httpx.AsyncClient) -> None:
     for path in ("/", "/js/app.js", "/nothing"):
         headers = (await client.get(path)).headers
@@ -78,6 +79,7 @@ async def test_every_answer_carries_the_policy(client: httpx.AsyncClient) -> Non
         assert "camera=()" in headers["permissions-policy"]
 
 
+@pytest.mark.promise("S7")
 def test_the_policy_allows_nothing_inline_and_nobody_else() -> None:
     assert "unsafe" not in CSP
     assert "http:" not in CSP
@@ -201,6 +203,7 @@ async def test_answers_of_the_api_are_not_stored() -> None:
         assert "cache-control" not in (await client.get("/apart")).headers
 
 
+@pytest.mark.promise("S7")
 def test_the_repository_has_a_page_without_anything_inline() -> None:
     index = Page().find("/")
 

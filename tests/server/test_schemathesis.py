@@ -73,6 +73,7 @@ def test_the_examples_of_the_document_are_answered_as_it_says(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.promise("T5")
 def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(tmp_path: Path) -> None:
     said = ask(tmp_path, "examples", "coverage", "fuzzing", examples=20, seconds=400)
 

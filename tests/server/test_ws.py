@@ -210,6 +210,7 @@ STRANGERS = [
 
 
 @pytest.mark.parametrize("origin", STRANGERS)
+@pytest.mark.promise("S2")
 async def test_06_foreign_null_and_look_alike_origins_are_403(origin: str) -> None:
     async with stack() as s:
         with pytest.raises(Rejected) as caught:
@@ -224,6 +225,7 @@ async def test_06_foreign_null_and_look_alike_origins_are_403(origin: str) -> No
     "host",
     ["evil.com", "evil.com:8000", "127.0.0.1", "127.0.0.1:8001", "127.0.0.1:8000.evil.com", ""],
 )
+@pytest.mark.promise("S2")
 async def test_06_a_foreign_host_is_403(host: str) -> None:
     async with stack() as s:
         with pytest.raises(Rejected) as caught:
@@ -359,6 +361,7 @@ async def test_07_without_tokens_auth_is_answered_and_changes_nothing() -> None:
         assert (await c.call("auth", token="anything"))["result"]["subject"] == "local"
 
 
+@pytest.mark.promise("T3")
 async def test_08_no_auth_within_ten_seconds_closes_4401() -> None:
     async with stack(locked=True) as s, s.connect() as c:
         began = asyncio.get_running_loop().time()
@@ -367,6 +370,7 @@ async def test_08_no_auth_within_ten_seconds_closes_4401() -> None:
         assert asyncio.get_running_loop().time() - began == pytest.approx(10)
 
 
+@pytest.mark.promise("S5")
 async def test_08_an_expired_token_closes_and_nothing_follows() -> None:
     async with stack(locked=True) as s, hello(s, "rt_alice", path="/ws?heartbeat=30") as c:
         await c.call("subscribe", channels=[BOOK])
@@ -383,6 +387,7 @@ async def test_08_an_expired_token_closes_and_nothing_follows() -> None:
         assert len(c.frames) == frames
 
 
+@pytest.mark.promise("S5")
 async def test_08_a_revoked_token_closes_at_once() -> None:
     async with (
         stack(locked=True) as s,
@@ -456,6 +461,7 @@ async def test_09_a_ticket_works_once_within_30_s_from_its_origin(
         assert secret not in caplog.text
 
 
+@pytest.mark.promise("S6")
 async def test_wrong_tokens_of_one_address_are_looked_at_five_times_a_minute() -> None:
     async with stack(locked=True) as s:
         async with s.connect(address="6.6.6.6") as c:
@@ -512,6 +518,7 @@ async def test_a_ticket_of_a_token_with_too_many_connections_closes_4403(
 # --- 10: scopes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("S3")
 async def test_10_every_op_with_every_scope_is_judged_alike_on_socket_and_http() -> None:
     async with stack(locked=True) as s:
         for token, role in TOKENS.items():
@@ -621,6 +628,40 @@ async def test_after_an_unsubscribe_reply_nothing_of_the_channel_follows() -> No
         assert [m for m in c.waiting() if m["type"] != "heartbeat"] == []
 
 
+async def test_15_who_received_nothing_resumes_and_misses_nothing() -> None:
+    names = ["orders", "fills", "trades:BTC/USDT", BOOK]
+    async with stack() as s:
+        s.hub.value(BOOK, {"bid": "1"})
+        async with s.connect() as c:
+            asked = [{"channel": name, "snapshot": False} for name in names]
+            entries = (await c.call("subscribe", channels=asked))["result"]["channels"]
+        for n in range(3):
+            s.hub.table("orders", rows=[{"id": f"o-{n}"}])
+            s.hub.append("fills", {"id": f"t-{n}", "symbol": "BTC/USDT"})
+            s.hub.append("trades:BTC/USDT", {"id": str(n)})
+            s.hub.value(BOOK, {"bid": str(n)})
+            await asyncio.sleep(1)
+        since = [
+            {"channel": e["channel"], "since": {"epoch": e["epoch"], "seq": e["seq"]}}
+            for e in entries
+        ]
+        async with s.connect() as c:
+            back = (await c.call("subscribe", channels=since))["result"]["channels"]
+            await asyncio.sleep(1)
+            got = [m for m in c.waiting() if m["type"] in {"snapshot", "update"}]
+
+    assert [entry["resumed"] for entry in back] == [True] * 4
+    assert {m["type"] for m in got} == {"update"}
+    heard = {name: [m for m in got if m["channel"] == name] for name in names}
+    for entry in entries[:3]:
+        seqs = [m["seq"] for m in heard[entry["channel"]]]
+        assert seqs == list(range(entry["seq"] + 1, entry["seq"] + 1 + len(seqs)))
+    assert [row["id"] for m in heard["orders"] for row in m["data"]["set"]] == ["o-0", "o-1", "o-2"]
+    assert [row["id"] for m in heard["fills"] for row in m["data"]] == ["t-0", "t-1", "t-2"]
+    assert [row["id"] for m in heard["trades:BTC/USDT"] for row in m["data"]] == ["0", "1", "2"]
+    assert [m["data"]["bid"] for m in heard[BOOK]] == ["2"]
+
+
 async def test_16_a_journaled_log_resumes_from_the_journal_and_meets_the_ring() -> None:
     entries = [(n, EPOCH, {"id": f"t-{n}", "symbol": "BTC/USDT"}) for n in range(1, 51)]
     sizes = Sizes(journaled=10, older=15)
@@ -723,6 +764,7 @@ async def test_31_the_twentieth_unreadable_frame_in_a_minute_closes_4400() -> No
         ("", "bad_request"),
     ],
 )
+@pytest.mark.promise("T5")
 async def test_32_whatever_is_sent_gets_a_coded_reply(
     text: str, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -808,6 +850,7 @@ async def test_34_a_silent_feed_is_told_to_its_readers_and_to_new_ones() -> None
         assert all(m["type"] != "notice" for m in other.waiting())
 
 
+@pytest.mark.promise("T7")
 async def test_35_draining_sends_slots_then_closes_4503() -> None:
     async with stack(accept_per_s=10.0) as s, s.connect() as a, s.connect("/ws?batch=1") as b:
         loop = asyncio.get_running_loop()
@@ -824,6 +867,7 @@ async def test_35_draining_sends_slots_then_closes_4503() -> None:
         assert loop.time() < 1
 
 
+@pytest.mark.promise("T7")
 async def test_35_who_does_not_leave_is_reset() -> None:
     async with stack() as s, s.connect() as c:
         c.hold()
@@ -924,6 +968,16 @@ async def test_51_ignoring_it_three_times_closes_4429() -> None:
                 break
 
         assert c.closed == (4429, "flooding")
+
+
+async def test_51_numbers_that_cannot_be_taken_cost_what_the_op_costs() -> None:
+    async with stack(rates=RATES) as s, s.connect() as c:
+        codes = []
+        for _ in range(21):
+            reply = await c.call("toy.place", amount=2**60)
+            codes.append(reply["error"]["code"])
+
+        assert codes == ["invalid"] * 20 + ["rate_limited"]
 
 
 async def test_51_batches_as_large_as_the_bucket_get_in_when_retry_after_is_waited_out() -> None:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from realtime.model.errors import Code, Refused
-from realtime.store import Page, Projection, Sizes, Sqlite, State, Store
+from realtime.store import Page, Projection, Sizes, Sqlite, State, Store, verify
 from realtime.store.driver import Connection, Rows, Value, one
 from realtime.store.journal import Journal
 from tests.store.kit import Life, fact, facts, ids, opened, project, settled, ticking, until
@@ -467,3 +467,24 @@ async def test_a_question_that_breaks_is_the_askers_and_the_thread_goes_on(tmp_p
     lost = await store.close()
 
     assert (written, found, lost) == ([seq], [], 0)
+
+
+async def test_a_nul_in_a_key_or_column_leaves_the_journal_whole(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db")
+    rows = [
+        Projection("orders", "a\0b", 5, {"symbol": "S\0", "client_order_id": "c"}, b'"\\u0000"'),
+        Projection("events", "e\0", 5, {"type": "t\0"}, b"{}"),
+    ]
+    store.append("fact", "bot:\0x", b'{"scope":"bot:\\u0000x"}', project=rows)
+    store.append("fact", "plain", b"{}")
+    await settled(store)
+    order = await store.order(client_order_id="c")
+    await store.close()
+
+    assert order is not None
+    assert (order.key, order.body) == ("a\N{REPLACEMENT CHARACTER}b", b'"\\u0000"')
+    assert verify(tmp_path / "j.db").ok
+    again = await opened(tmp_path / "j.db")
+    found = [(row.key, row.body) async for page in again.replay() for row in page]
+    await again.close()
+    assert found[0] == ("bot:\N{REPLACEMENT CHARACTER}x", b'{"scope":"bot:\\u0000x"}')

@@ -11,6 +11,7 @@ import pytest
 
 from realtime.engine.bars import DAY, HOUR, MINUTE, TIMEFRAMES, Bars
 from realtime.engine.orderbook import OrderBook
+from realtime.model.errors import Refused
 from realtime.model.events import Filled, Transferred
 from realtime.model.market import SECOND, BookDelta, BookSnapshot, Daily, Mark, Ticker, Trade
 from realtime.model.orders import OrderType, Side, Status
@@ -447,9 +448,9 @@ def test_chance_has_the_shapes_it_promises() -> None:
 
 
 def test_only_listed_symbols_can_be_had() -> None:
-    with pytest.raises(ValueError, match="not one of the embedded markets"):
+    with pytest.raises(Refused, match="not one of the embedded markets"):
         listing_of("NOPE/USDT")
-    with pytest.raises(ValueError, match="not one of the embedded markets"):
+    with pytest.raises(Refused, match="not one of the embedded markets"):
         listing_of("BTC/EUR")
     market = market_of(PERP, Fees())
     assert (market.settle, market.type, market.taker) == ("USDT", "swap", D("0.00055"))

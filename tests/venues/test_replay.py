@@ -13,6 +13,7 @@ import pytest
 
 from realtime.engine.engine import Engine
 from realtime.engine.orderbook import OrderBook
+from realtime.model.errors import Code, Refused
 from realtime.model.events import Filled, MarketEvent, VenueEvent
 from realtime.model.market import (
     SECOND,
@@ -76,22 +77,25 @@ class Rebuilt:
         self.trades: list[Trade] = []
         self.snapshots: list[BookSnapshot] = []
         for ts, message in rows:
-            changed = False
-            for event in self.parser.parse(message, ts, ts):
-                if isinstance(event, Quote):
-                    self.quotes.append(event)
-                elif isinstance(event, BookDelta):
-                    self.book.apply_delta(event)
-                    changed = True
-                elif isinstance(event, BookSnapshot):
-                    self.book.apply_snapshot(event)
-                    self.snapshots.append(event)
-                elif isinstance(event, Stale):
-                    self.stale.append(event)
-                else:
-                    self.trades.append(event)
-            if changed and self.parser.update is not None:
-                self.tops.append((self.parser.update, *self.book.top(1)))
+            self.take(ts, message)
+
+    def take(self, ts: int, message: Message) -> None:
+        changed = False
+        for event in self.parser.parse(message, ts, ts):
+            if isinstance(event, Quote):
+                self.quotes.append(event)
+            elif isinstance(event, BookDelta):
+                self.book.apply_delta(event)
+                changed = True
+            elif isinstance(event, BookSnapshot):
+                self.book.apply_snapshot(event)
+                self.snapshots.append(event)
+            elif isinstance(event, Stale):
+                self.stale.append(event)
+            else:
+                self.trades.append(event)
+        if changed and self.parser.update is not None:
+            self.tops.append((self.parser.update, *self.book.top(1)))
 
 
 @pytest.mark.parametrize(("path", "comparable"), FILES)
@@ -275,6 +279,30 @@ async def test_symbol_and_grid_are_learnt_from_the_recording() -> None:
         D("0.001"),
     )
     assert (spot.venue.kind, second.taker) == ("replay", D("0.00055"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"# words\n",
+        b"1 [1]\n",
+        b"1 {}\n",
+        b'1 {"data":{"s":"XUSDT","bids":[5]}}\n',
+        b"\x1f\x8b\x08",
+    ],
+)
+@pytest.mark.parametrize("name", ["words.jsonl", "words.jsonl.gz"])
+async def test_a_file_that_is_no_recording_is_refused_before_anything_starts(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    source = ReplaySource(recording(file), now=Clock().now, sleep=Clock().sleep)
+
+    with pytest.raises(Refused, match="the file is no recording") as caught:
+        await source.load()
+    assert caught.value.code is Code.NOT_FOUND
 
 
 def test_something_else_is_not_a_recording() -> None:
