@@ -124,16 +124,10 @@ def test_a_bot_trades_says_why_draws_its_course_and_is_stopped_in_an_emergency(
     card.locator("text=Emergency stop…").click()
     expect(page.locator("dialog")).to_contain_text("Emergency stop of hand?")
     expect(page.locator("dialog .facts")).to_contain_text("BTC/USDT")
+    page.check("dialog [name=flatten]")
     page.click("dialog .danger")
     expect(card.locator(".bot-state")).to_have_text("halted")
-
-    def flat() -> bool:
-        # The exchange may refuse while the second leg holds the amount still: then again.
-        server.call("position.close_all")
-        page.wait_for_timeout(700)  # as long as the legs and the exit need
-        return server.rows("positions") == {}
-
-    until(page, flat)
+    until(page, lambda: server.rows("positions") == {})
     expect(page.locator("#tab-positions .count")).to_have_text("")
     card.locator("button:text-is('Rearm')").click()
     expect(card.locator(".bot-state")).to_have_text("stopped")
