@@ -43,10 +43,15 @@ class One(Strategy):
 """
 
 
+def installed(*names: str) -> str | None:
+    """Where the first of these browsers is that the machine has."""
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """The system's browser, without a window."""
-    path = shutil.which("chromium")
+def chromium(*names: str) -> Iterator[Browser]:
+    """The system's browser, without a window: the first of these that it has, else `chromium`."""
+    path = installed(*names, "chromium")
     if path is None:
         sys.exit(HINT)
     root = ("--no-sandbox",) if os.geteuid() == 0 else ()
