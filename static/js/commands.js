@@ -112,6 +112,7 @@ export class Commands {
    * @returns {Promise<Reply>}
    */
   async #byHttp(op, args, sent = false) {
+    let reached = sent;
     try {
       const answer = await fetch(`/api/${op}`, {
         method: "POST",
@@ -119,10 +120,11 @@ export class Commands {
         body: JSON.stringify(args),
         signal: AbortSignal.timeout(5000),
       });
+      reached = true;
       return { type: "reply", ts: Date.now(), ...(await answer.json()) };
     } catch (error) {
       // Refused: nobody listens. Anything else may have reached a server that only does not answer.
-      const refused = error instanceof TypeError && !sent;
+      const refused = error instanceof TypeError && !reached;
       const known = refused ? "nothing reached the server from here" : "whether it reached the server is not known";
       const reply = silent(op, `socket and HTTP are both down: ${known}. On its machine: realtime call ${op}`);
       if (reply.error && refused) reply.error.outcome = "not_done";

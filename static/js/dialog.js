@@ -10,8 +10,9 @@ import { h } from "./dom.js";
  * @returns {Promise<FormData | null>}
  */
 export function dialog({ title, body, yes, tone = "primary", no = "Cancel", focus = "yes", ready }) {
-  // A second click while the first question was still loading asks nothing new.
-  const asked = [...document.querySelectorAll("dialog[open] h2")].some((head) => head.textContent === title);
+  // A second click while the first question was still loading asks nothing new; what there is to be told is told.
+  const asked =
+    no !== null && [...document.querySelectorAll("dialog[open] h2")].some((head) => head.textContent === title);
   if (asked) return Promise.resolve(null);
   return new Promise((resolve) => {
     const main = h("button", { class: `button ${tone}`, value: "yes", type: "submit" }, yes);

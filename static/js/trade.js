@@ -24,10 +24,15 @@ export const kind = (order) =>
 export const marketOf = (store, symbol) =>
   /** @type {Market | undefined} */ (store.channel("markets")?.rows?.get(symbol));
 
-/** Why this token may not trade, or "". @param {import("./store.js").Store} store */
-export function viewOnly(store) {
-  const scopes = store.get("welcome")?.scopes;
-  return scopes && !scopes.includes("trade") && !scopes.includes("admin") ? "View only: your role may not trade." : "";
+/**
+ * Why this token may not do something, or "".
+ * @param {import("./store.js").Store} store @param {string} [act] @param {string[]} [scopes] any of which allows it
+ */
+export function viewOnly(store, act = "trade", scopes = ["trade"]) {
+  /** @type {string[] | null | undefined} */
+  const held = store.get("welcome")?.scopes;
+  const barred = held && !["admin", ...scopes].some((scope) => held.includes(scope));
+  return barred ? `View only: your role may not ${act}.` : "";
 }
 
 /** Disables a button with its reason; touches it only when the reason changes. @param {HTMLButtonElement} button @param {string} why */

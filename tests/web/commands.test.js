@@ -57,13 +57,23 @@ test("a stop whose socket closes before the answer goes by HTTP, an order does n
 });
 
 test("what nobody heard is not done, what nobody answered is not known", async (t) => {
-  const { link, commands } = silent(t, () => {
+  const nobody = () => {
     throw new TypeError("refused");
-  });
+  };
+  let answered = nobody;
+  const { link, commands } = silent(t, () => answered());
   link.state.state = "lost";
   const refused = await commands.call("trading.halt", {});
   assert.equal(refused.error.outcome, "not_done");
   assert.match(refused.error.message, /nothing reached the server.*realtime call trading\.halt/);
+  answered = () => ({
+    json: async () => {
+      throw new TypeError("the server died while it answered");
+    },
+  });
+  const half = await commands.call("trading.halt", {});
+  assert.equal(half.error.outcome, "unknown");
+  answered = nobody;
   link.state.state = "live";
   const halting = commands.call("trading.halt", {});
   t.mock.timers.tick(2500);

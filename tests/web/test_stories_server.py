@@ -216,7 +216,7 @@ def test_15_halt_by_holding_survives_a_reload_and_resuming_needs_a_word(
     assert box
     page.mouse.move(box["x"] + 20, box["y"] + 10)
     page.mouse.down()
-    page.wait_for_timeout(500)  # not long enough
+    page.wait_for_timeout(300)  # not long enough
     page.mouse.up()
     page.wait_for_timeout(800)  # nothing follows
     assert not halted(server)

@@ -1,6 +1,9 @@
 """Stories of trading on the page, in a real browser against the fake server."""
 
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -266,16 +269,50 @@ def test_halt_by_keyboard_tells_what_it_did_and_resuming_needs_word_and_confirma
     assert [p.get("confirm") for p in fake.ops("trading.resume")] == [None, "c-1"]
 
 
-def test_halt_goes_by_http_when_the_socket_is_down(desk: Desk, fake: Fake) -> None:
+def test_halt_goes_by_http_when_the_socket_is_down_even_if_it_was_halted_before(
+    desk: Desk, fake: Fake
+) -> None:
     desk.watch.forgiven = ("WebSocket connection to",)
     page = desk.open()
+    fake.do(lambda: fake.command("trading.halt", {"reason": "elsewhere"}, "another"))
+    expect(page.locator(".halt")).to_contain_text("Resume")
     fake.closed = True
     fake.cut()
     expect(page.locator(".dot.lost")).to_be_visible()
+    expect(page.locator(".halt")).to_contain_text("Halt trading")  # who knows what came since
     page.locator("body").press("Shift+H")
     page.keyboard.press("Enter")
     expect(page.locator("dialog h2")).to_have_text("Trading is halted")
     assert [p["http"] for p in fake.ops("trading.halt")] == [True]
+
+
+def test_fills_are_said_a_storm_together_and_the_same_words_again(desk: Desk, fake: Fake) -> None:
+    page = desk.open(clock=True)
+    page.clock.pause_at(datetime.fromtimestamp(page.evaluate("Date.now()") / 1000 + 1, UTC))
+    spoken = page.locator("body > p.hidden[role=status]")
+    count = "import('/js/app.js').then(({ app }) => app.store.list('fills').length)"
+
+    def come(number: int) -> bool:
+        return bool(page.evaluate(count) == number)
+
+    def buy(*numbers: int) -> None:
+        order = {"symbol": "BTC/USDT", "side": "buy", "type": "market", "amount": "0.01"}
+        for number in numbers:
+            named = order | {"client_order_id": f"x-{number}"}
+            fake.do(partial(fake.place, named, "another"))
+            until(page, partial(come, number))
+            page.clock.run_for(100)
+
+    buy(1)
+    expect(spoken).to_have_text("1 fill, 0.01 BTC")
+    buy(2, 3, 4)
+    expect(spoken).to_have_text("1 fill, 0.01 BTC")
+    page.clock.run_for(3000)
+    expect(spoken).to_have_text("3 fills, 0.03 BTC")
+    page.clock.run_for(3000)
+    expect(spoken).to_have_text("")
+    buy(5)
+    expect(spoken).to_have_text("1 fill, 0.01 BTC")
 
 
 def test_with_socket_and_http_down_the_page_says_that_nothing_was_halted(
@@ -318,3 +355,21 @@ def test_a_viewer_sees_no_entry_and_why(desk: Desk, fake: Fake) -> None:
     expect(page.locator("button.submit")).to_be_disabled()
     expect(page.locator("#ticket")).to_contain_text("View only: your role may not trade")
     expect(page.locator("#banner")).to_contain_text("View only")
+    alert = {
+        "id": "a-1",
+        "ts": fake.now,
+        "level": "warning",
+        "code": "x",
+        "text": "y",
+        "acked_by": None,
+    }
+    fake.do(lambda: fake.append("alerts", alert))
+    page.click("#tab-log")
+    expect(page.locator("text=Acknowledge")).to_have_attribute("title", re.compile("^View only"))
+    expect(page.locator("text=Acknowledge")).to_be_disabled()
+    page.locator("body").press("Shift+X")  # orders are not the tab that is shown
+    page.locator("body").press("Shift+H")
+    page.click("#tab-risk")
+    expect(page.locator("#pane-risk .facts")).to_be_visible()
+    assert fake.ops("order.cancel_all") == fake.ops("trading.halt") == []
+    assert page.locator("dialog").count() == 0

@@ -31,7 +31,7 @@ export function mount(root, app) {
   /** Time [ms], equity, drawdown 0..1. @type {[number, number, number][]} */
   let points = [];
   /** What the server said of the period. @type {Row[]} */
-  let told_ = [];
+  let brought = [];
   const said = h("p", { class: "warn", role: "status" });
   const box = h("div", { class: "curve-box" });
   const figures = h("dl", { class: "facts" });
@@ -61,8 +61,8 @@ export function mount(root, app) {
     text(said, wrong ? told(wrong.error) : "");
     points = (history.result?.equity ?? []).map((/** @type {any[]} */ p) => [p[0], Number(p[1]), Number(p[2])]);
     draw();
-    told_ = performance.result?.performance ?? [];
-    figure(told_);
+    brought = performance.result?.performance ?? [];
+    figure(brought);
   }
 
   function draw() {
@@ -93,7 +93,7 @@ export function mount(root, app) {
   const follow = painter(root, 1, () => {
     const risk = store.value("risk");
     const now = app.serverNow();
-    figure(told_);
+    figure(brought);
     if (!risk?.equity) return;
     if (points.length === 0 || now - (points.at(-1)?.[0] ?? 0) > GAP) {
       points.push([now, Number(risk.equity), Number(risk.drawdown ?? 0)]);

@@ -4,6 +4,7 @@ import { dialog, facts, failure, later } from "../dialog.js";
 import { attr, cls, h, text } from "../dom.js";
 import { icon } from "../icons.js";
 import { onKey } from "../keys.js";
+import { viewOnly } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
@@ -42,8 +43,9 @@ export function haltButton(app) {
     timer = undefined;
     button.classList.remove("holding");
   };
-  // Where the state is not known, because there was no word of the server yet, it halts.
-  const halted = () => app.tradingState() === "halted";
+  // Where the state is not known, before the first word of the server and while the link is lost, it halts.
+  const stateNow = () => (/live|late/.test(app.link.state.state) ? app.tradingState() : undefined);
+  const halted = () => stateNow() === "halted";
   button.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     down = Date.now();
@@ -61,7 +63,7 @@ export function haltButton(app) {
     const fired = timer === undefined && held >= HOLD;
     release();
     if (fired || held >= HOLD) return;
-    if (halted() || app.tradingState() === "reducing") resume(app);
+    if (halted() || stateNow() === "reducing") resume(app);
     else if (held < CLICK) void haltDialog(app);
   });
   onKey(
@@ -71,28 +73,23 @@ export function haltButton(app) {
     "Shift+H",
   );
   const show = () => {
-    const state = app.tradingState();
+    const state = stateNow();
     const known = state === "active" || state === "reducing" || state === "halted";
     // Where the header is narrow the banner alone says how it stands.
     text(stands, state === "halted" ? "Halted · " : state === "reducing" ? "Reducing · " : "");
     text(label, stands.textContent ? "Resume…" : "Halt trading");
     cls(button, `halt ${known && state !== "active" ? "is-halted" : ""} ${timer ? "holding" : ""}`.trim());
     attr(button, "data-state", state ?? null);
-    const scopes = app.store.get("welcome")?.scopes;
-    const barred = scopes && !scopes.includes("trade") && !scopes.includes("bots");
-    button.disabled = Boolean(barred);
-    const press = state === "reducing" ? "press to resume" : "press for a dialog";
+    const barred = viewOnly(app.store, "halt trading", ["trade", "bots"]);
+    button.disabled = barred !== "";
+    const press = state === "reducing" ? "press to resume" : "press to be asked";
     attr(
       button,
       "title",
-      barred
-        ? "View only: your role may not halt trading."
-        : state === "halted"
-          ? "Press to resume"
-          : `Hold one second to halt, or ${press} ( Shift+H )`,
+      barred || (state === "halted" ? "Press to resume" : `Hold one second to halt ( Shift+H asks ), or ${press}`),
     );
   };
-  app.store.watch(["status", "risk", "welcome"], show);
+  app.store.watch(["status", "risk", "welcome", "link"], show);
   show();
   return button;
 }
@@ -100,7 +97,6 @@ export function haltButton(app) {
 /** @param {App} app @param {Row} args */
 async function halt(app, args) {
   const reply = await app.commands.call("trading.halt", args);
-  if (reply.ok) app.store.set("halted-here", reply.result);
   await report(reply);
 }
 

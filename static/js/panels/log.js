@@ -5,6 +5,7 @@ import { h, hide, table, text } from "../dom.js";
 import { clock, words } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
+import { lock, viewOnly } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
@@ -47,7 +48,16 @@ export function mount(root, app) {
       { head: "Source", kind: "wide", text: (l) => l.from, tone: () => "dim" },
       { head: "What", text: (l) => l.what },
       { head: "Text", kind: "long", text: (l) => l.text },
-      { head: "", kind: "act", make: (l) => acknowledge(app, l), cell: (l, cell) => hide(cell, !l.ack) },
+      {
+        head: "",
+        kind: "act",
+        make: (l) => acknowledge(app, l),
+        cell: (l, cell) => {
+          hide(cell, !l.ack);
+          const why = viewOnly(store, "acknowledge", ["trade", "bots"]);
+          for (const button of cell.querySelectorAll("button")) lock(button, why);
+        },
+      },
     ],
     (l) => String(l.id),
     "Nothing to report.",
@@ -75,7 +85,7 @@ export function mount(root, app) {
     paint(true);
   }
   for (const choice of [filter, level]) choice.addEventListener("change", top);
-  store.watch(["alerts", "events", "logs", "settings"], paint);
+  store.watch(["alerts", "events", "logs", "settings", "welcome"], paint);
   const save = h("button", { type: "button", class: "quiet", onclick: () => exported(wanted()) }, "Export");
   return { actions: [filter, level, save] };
 }

@@ -73,9 +73,9 @@ export function mount(root, app) {
   store.watch(["orders", "markets", "settings", "welcome"], paint);
   store.watch(["edit"], () => {
     const order = store.channel("orders")?.rows?.get(store.get("edit"));
-    if (order && working(order)) amendDialog(app, order);
+    if (order && working(order) && !viewOnly(store)) amendDialog(app, order);
   });
-  onKey("X", "cancel all orders (asks)", () => all.disabled || void cancelAll(app), "Shift+X");
+  onKey("X", "cancel all orders (asks)", () => viewOnly(store) || void cancelAll(app), "Shift+X");
   return {
     count: () => String(store.rows("orders").filter(working).length || ""),
     actions: [all],

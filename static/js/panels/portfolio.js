@@ -9,7 +9,7 @@ import { direction, money, NONE, onStep, percent, signed, words } from "../forma
 import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
-import { marketOf, sideText, sideTone } from "../trade.js";
+import { lock, marketOf, sideText, sideTone, viewOnly } from "../trade.js";
 import { say } from "./risk.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -609,9 +609,7 @@ function makePlan(root, app, send) {
     );
     cls(state, ["partial", "failed", "interrupted"].includes(plan.status) ? "warn" : "");
     hide(button, !planned || orders === 0);
-    const scopes = store.get("welcome")?.scopes ?? [];
-    button.disabled = !scopes.includes("trade");
-    attr(button, "title", button.disabled ? "your token may not trade" : null);
+    lock(button, viewOnly(store));
     keyed(
       whys,
       plan.actions.filter((/** @type {Row} */ a) => a.code || a.note),

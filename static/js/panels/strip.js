@@ -7,6 +7,10 @@ import { settings } from "../settings.js";
 import { marketOf } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
+/** @typedef {import("../shapes.d.ts").Row} Row */
+
+/** Fills of so long are said together, or a screen reader is still busy with a storm when it is over [ms]. */
+const JOINED = 3000;
 
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
@@ -48,19 +52,29 @@ function announce({ store }) {
   document.body.append(spoken);
   /** The newest one; null before the first look, "" while there is none. @type {string | null} */
   let last = null;
+  /** Not said yet. @type {Row[]} */
+  let unsaid = [];
+  let waiting = false;
+  function say() {
+    const [one] = unsaid;
+    waiting = one !== undefined;
+    // Emptied after a while: the same words again are news.
+    if (!one) return text(spoken, "");
+    const sum = unsaid.reduce((n, f) => add(n, f.amount), "0");
+    const what = unsaid.every((f) => f.symbol === one.symbol)
+      ? `, ${trim(sum)} ${marketOf(store, one.symbol)?.base ?? ""}`
+      : "";
+    text(spoken, `${unsaid.length} ${unsaid.length === 1 ? "fill" : "fills"}${what}`);
+    unsaid = [];
+    setTimeout(say, JOINED);
+  }
   store.watch(["fills"], () => {
     const all = store.channel("fills")?.list;
     if (!all) return;
     const from = all.findIndex((f) => String(f.id) === last);
     const fresh = last === "" ? all : from < 0 ? [] : all.slice(from + 1);
-    const one = fresh[0];
-    if (one) {
-      const sum = fresh.reduce((n, f) => add(n, f.amount), "0");
-      const what = fresh.every((f) => f.symbol === one.symbol)
-        ? `, ${trim(sum)} ${marketOf(store, one.symbol)?.base ?? ""}`
-        : "";
-      text(spoken, `${fresh.length} ${fresh.length === 1 ? "fill" : "fills"}${what}`);
-    }
+    unsaid.push(...fresh);
+    if (fresh.length > 0 && !waiting) say();
     last = String(all.at(-1)?.id ?? "");
   });
 }
