@@ -61,6 +61,7 @@ UNSHOWN: Final[Mapping[str, str]] = {
 def remember(item: pytest.Item, report: pytest.TestReport) -> None:
     """Note in a report which promises its test shows."""
     for mark in item.iter_markers("promise"):
+        assert mark.args[0] in PROMISES, f"{item.nodeid}: no promise {mark.args[0]}"
         report.user_properties.append(("promise", mark.args[0]))
 
 

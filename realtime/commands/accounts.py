@@ -308,10 +308,10 @@ def written(call: Call[Any]) -> bytes:
 
 
 def reread(body: bytes) -> Call[Any]:
-    """Make a halt again of what `written` gave."""
+    """Make a halt again of what `written` gave; it was judged when it was told, by the rules of then."""
     raw = orjson.loads(body)
     return Call(
-        params=HaltParams(**raw["params"]),
+        params=HaltParams.model_construct(**raw["params"]),
         principal=Principal(
             subject=raw["subject"], scopes=frozenset(raw["scopes"]), token_id=raw["token_id"]
         ),

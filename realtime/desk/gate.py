@@ -7,7 +7,8 @@ is unknown: a time-out, a broken connection, a cancelled task; (4) each call has
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from realtime.desk.crew import Crew
@@ -98,8 +99,8 @@ class Gate:
         self.handed: set[str] = set()
         # Placements that have not left, and who carries them.
         self._waiting: dict[str, tuple[Order, asyncio.Task[None]]] = {}
-        # Of placements behind others: what has to end, and who waits for that.
-        self._behind: list[tuple[set[str], asyncio.Future[None]]] = []
+        # Of placements behind others: what has to end, and what is set then.
+        self._behind: dict[str, tuple[set[str], asyncio.Event]] = {}
         # A venue with limits of its own says when an order really leaves.
         self._guarded = isinstance(venue, Remote)
         if isinstance(venue, Remote):
@@ -107,15 +108,20 @@ class Gate:
 
     @property
     def quiet(self) -> bool:
-        """Whether no call flies or waits for its turn."""
-        return self._lanes.quiet
+        """Whether no call flies or waits, for its turn or for others to end."""
+        return self._lanes.quiet and not self._behind
 
     def submit(self, approved: Approved) -> None:
         """Send one order whose intent is on disk."""
         order = approved.order
         task = self._crew.spawn(self._submit(approved), f"submit {order.id}")
-        if task is not None and order.id not in self.handed:
+        if task is None:
+            return
+        if order.id not in self.handed:
             self._waiting[order.id] = (order, task)
+        if approved.after:
+            # Noted before the task begins: the ends may be told in this very step.
+            self._behind[order.id] = (set(approved.after), asyncio.Event())
 
     def look(self) -> None:
         """End what waits and may not leave any more, as after a halt (K2)."""
@@ -130,14 +136,15 @@ class Gate:
         _, task = self._waiting.pop(order_id, (None, None))
         if task is not None:
             task.cancel()
+            self._behind.pop(order_id, None)
             self._tally.withhold(order_id)
 
     def over(self, order_id: str) -> None:
         """Let those go on who waited for the end of this order; it is on disk."""
-        for rest, freed in self._behind:
+        for rest, freed in self._behind.values():
             rest.discard(order_id)
-            if not rest and not freed.done():
-                freed.set_result(None)
+            if not rest:
+                freed.set()
 
     def amend(self, approved: ApprovedAmend) -> None:
         """Send one amend whose intent is on disk."""
@@ -151,8 +158,8 @@ class Gate:
         order, called = approved.order, False
         fact: Fact
         try:
-            if approved.after:
-                await self._freed(approved.after)
+            if order.id in self._behind:
+                await self._freed(order.id)
             async with asyncio.timeout(self._timeout_s) as deadline:
                 async with self._lanes.turn(lane_of(order)) as waited:
                     leaves = not self._guarded
@@ -189,14 +196,15 @@ class Gate:
             self._tally.withhold(order.id)
         self._post(fact)
 
-    async def _freed(self, after: Sequence[str]) -> None:
+    async def _freed(self, order_id: str) -> None:
         """Wait for the end of orders that hold what an exit needs; not for ever, since a cancel may be unanswered."""
-        waiter = (set(after), self._loop.create_future())
-        self._behind.append(waiter)
+        _, freed = self._behind[order_id]
         try:
-            await asyncio.wait([waiter[1]], timeout=FREED_WITHIN_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FREED_WITHIN_S):
+                    await freed.wait()
         finally:
-            self._behind.remove(waiter)
+            self._behind.pop(order_id, None)
 
     def _leave(self, approved: Approved | ApprovedAmend) -> None:
         """Look at the door again: an exchange's own limits let an order wait behind it.

@@ -19,6 +19,7 @@ from typing import Final, assert_never
 from realtime.engine import assessment, decide, portfolio
 from realtime.engine.apply import Applier
 from realtime.engine.forgotten import SIZES, Sizes
+from realtime.engine.legs import suspended
 from realtime.engine.orderbook import OrderBook
 from realtime.engine.orders import Ledger
 from realtime.engine.risk import max_allowed, preview, refusing
@@ -27,7 +28,6 @@ from realtime.engine.state import ALL, State
 from realtime.engine.watch import watch_price, watch_time
 from realtime.model.account import Balance, Day, Marked, Portfolio, Position, Valued
 from realtime.model.events import (
-    Alert,
     Amend,
     BookChanged,
     Effect,
@@ -144,23 +144,25 @@ class Engine:
                 self._state.quotes.take_mark(event)
                 return self._priced(event.symbol, event.ts, None)
             case Stale():
-                again = event.symbol in self._state.quotes.stale
+                alarms = self._suspend(event)
                 self._state.quotes.take_stale(event)
-                return [StaleChanged(event), *self._suspend(event, again=again)]
+                return [StaleChanged(event), *alarms]
             case Tick():
                 with localcontext(MONEY):
                     return watch_time(self._state, self._applier, event)
             case _:
                 assert_never(event)
 
-    def _suspend(self, stale: Stale, *, again: bool) -> Iterator[Effect]:
-        """Alarm for legs that only we hold: without prices they cannot fire (B10)."""
-        if again or not stale.stale:
-            return
-        for symbol, watches in self._applier.legs.watches.items():
-            if watches and stale.symbol in {None, symbol}:
-                text = f"no prices of {symbol}: stops that we watch ourselves cannot fire"
-                yield Alert("critical", "protection_suspended", text, {"symbol": symbol})
+    def _suspend(self, stale: Stale) -> list[Effect]:
+        """Alarm for legs that only we hold, of what had prices until now (B10)."""
+        return [
+            suspended(symbol)
+            for symbol, watches in self._applier.legs.watches.items()
+            if stale.stale
+            and watches
+            and stale.symbol in {None, symbol}
+            and not self._state.quotes.is_stale(symbol)
+        ]
 
     def _book_delta(self, delta: BookDelta) -> list[Effect]:
         book = self._state.quotes.take_delta(delta)

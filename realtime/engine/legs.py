@@ -311,6 +311,8 @@ class Legs:
                 yield from self.plan(state, parent.symbol, ts)
             else:
                 self._watch(parent, kind, trigger)
+                if state.quotes.is_stale(parent.symbol):
+                    yield suspended(parent.symbol)
 
     def resting(self, state: State, ts: int) -> Iterator[Alert]:
         """Tell of stop-limits that the price went through and nobody fills: they protect nothing (B8)."""
@@ -391,6 +393,12 @@ class Legs:
             if amount
         ]
         yield f"protected {held} dropped {sorted(self.dropped)} refused {sorted(self.refused)}"
+
+
+def suspended(symbol: str) -> Alert:
+    """The alarm for what we watch ourselves: without prices it cannot fire (B10)."""
+    text = f"no prices of {symbol}: stops that we watch ourselves cannot fire"
+    return Alert("critical", "protection_suspended", text, {"symbol": symbol})
 
 
 def _reached(price: Decimal, trigger: Decimal, *, below: bool) -> bool:

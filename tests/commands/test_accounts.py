@@ -6,9 +6,17 @@ from typing import Any
 
 import pytest
 
-from realtime.commands.accounts import Account, Accounts, merged, with_venue, without_venue
+from realtime.commands.accounts import (
+    Account,
+    Accounts,
+    merged,
+    with_venue,
+    without_venue,
+    written,
+)
 from realtime.commands.params import CommandParams, Name
 from realtime.commands.registry import ANONYMOUS, Answer, Call, Op
+from realtime.commands.trading import HaltParams
 from realtime.model.errors import Code, Refused
 
 
@@ -219,6 +227,18 @@ async def test_a_journal_that_fails_keeps_nobody_from_the_answer_to_a_halt(
     assert (await firm.ask("trading.halt")).result["canceled"] == ["one"]
     with pytest.raises(Refused, match="will open halted"):
         await firm.ask("trading.halt", venue="two")
+
+
+def test_a_kept_halt_is_not_judged_by_the_rules_of_later() -> None:
+    """A journal of before had names that are none today: the server did not start with it."""
+    params = HaltParams(state="reducing", symbol="X", expires_at=5)
+    of_old = params.model_copy(update={"bot_id": "a\0", "reason": "\0"})
+    call = Call(params=of_old, principal=ANONYMOUS, client="", source="socket", session=None, received=0)  # fmt: skip
+    account = Account("one")
+
+    account.remember({"": written(call)})
+
+    assert account.kept == {("X", "a\0"): call}
 
 
 def test_effects_of_all_are_added_up(firm: Firm) -> None:

@@ -408,7 +408,8 @@ async def test_an_exit_leaves_when_the_legs_that_hold_its_coins_have_ended() -> 
         assert (len(venue.canceled), len(venue.submitted), venue.live()) == (2, 4, [])
 
 
-async def test_an_exit_behind_a_cancel_that_nobody_answers_tries_its_luck() -> None:
+async def test_an_exit_whose_legs_end_at_once_leaves_at_once() -> None:
+    """Their ends were told in the step of its commit, before it listened: it waited for the whole time."""
     world, venue = away()
     async with world.life():
         legs = {"stop_loss": "60000", "take_profit": "70000"}
@@ -416,9 +417,60 @@ async def test_an_exit_behind_a_cancel_that_nobody_answers_tries_its_luck() -> N
         venue.fill("g-1")
         await until(lambda: len(venue.submitted) == 3)
 
-        venue.cancels.extend(["drop", "drop"])
         began = asyncio.get_running_loop().time()
         closed = await world.call("position.close_all")
+
+        assert asyncio.get_running_loop().time() - began < 0.1
+        assert closed.result is not None
+        assert closed.result["failed"] == []
+
+
+async def test_an_exit_that_waits_for_its_legs_can_be_cancelled_and_they_come_back() -> None:
+    world = World()
+    venue = world.venue = Slow()
+    async with world.life() as system:
+        legs = {"stop_loss": "60000", "take_profit": "70000"}
+        await world.call("order.place", **BUY | legs, client_order_id="g-1")
+        venue.fill("g-1")
+        await until(lambda: len(venue.submitted) == 3)
+        first = venue.live()
+
+        sell = {"symbol": BTC, "side": "sell", "type": "market", "amount": "0.01"}
+        leaving = world.start("order.place", **sell, client_order_id="x-1")
+        await asyncio.sleep(0.5)
+        await world.call("order.cancel", client_order_id="x-1")
+        left = await leaving
+        for _ in first:
+            venue.turns.release()
+        await until(lambda: system.gate.quiet and len(venue.live()) == 2)
+
+        assert left.result is not None
+        assert left.result["status"] == "canceled"
+        assert "x-1" not in venue.submitted
+        assert not set(first) & set(venue.live())
+
+
+class Mum(Away):
+    """A venue that answers no cancel."""
+
+    async def cancel(self, order: Order) -> Ack:
+        raise VenueUnknown("no answer")
+
+
+async def test_an_exit_behind_a_cancel_that_nobody_answers_tries_its_luck() -> None:
+    world = World()
+    venue = world.venue = Mum()
+    async with world.life() as system:
+        legs = {"stop_loss": "60000", "take_profit": "70000"}
+        await world.call("order.place", **BUY | legs, client_order_id="g-1")
+        venue.fill("g-1")
+        await until(lambda: len(venue.submitted) == 3)
+
+        began = asyncio.get_running_loop().time()
+        closing = world.start("position.close_all")
+        await asyncio.sleep(1)
+        assert not system.gate.quiet  # a server that stops would leave without it
+        closed = await closing
 
         assert asyncio.get_running_loop().time() - began < 3
         assert closed.result is not None

@@ -259,6 +259,23 @@ def test_legs_that_we_watch_are_suspended_and_alarmed_while_there_are_no_prices(
     assert not suspended()
     assert alarms(symbol=None) == ["protection_suspended"]
     assert suspended()
+    assert alarms() == []  # the whole venue was silent already
+
+
+def test_a_leg_that_we_begin_to_watch_without_prices_is_alarmed_as_suspended() -> None:
+    """trading:B10."""
+    k = kit()
+    k.accepting = False
+    parent = bracket(k, take_profit=None)
+    k.fill(parent, "10")
+    k.post(Stale(venue="paper", symbol=PERP, stale=True, cause="silent", asof=k.ts))
+    told: list[Effect] = []
+    for _ in range(3):
+        reject(k, leg(k, parent, Kind.STOP))
+        told += k.tick(1)
+
+    codes = [effect.code for effect in told if isinstance(effect, Alert)]
+    assert codes == ["protection_degraded"] * 3 + ["protection_suspended"]
 
 
 @pytest.mark.parametrize(
