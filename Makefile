@@ -22,7 +22,7 @@ static/vendor/manifest.json: | $(READY)
 	-@$(BIN)/python hatch_build.py
 test: $(READY)        ## the whole fast suite; in `check` its lines are counted, which takes half as long again
 	rm -f .coverage .coverage.*
-	$(BIN)/python $(COUNT) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python $(COUNT) -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 check coverage: COUNT = -m coverage run
 check: chromium format lint types contracts web test coverage
 format: $(READY)

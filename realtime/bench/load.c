@@ -1,6 +1,6 @@
 /* The load client: many WebSocket clients in one thread, cheap enough not to be what is measured.
  *
- *   load HOST PORT PATH CLIENTS STALLED DEFLATE REST_US < lines
+ *   load HOST PORT PATH CLIENTS STALLED DEFLATE < lines
  *
  * First line of stdin: the text that each client sends after its handshake (may be empty). When all are
  * connected it prints `ready`. Then one line per order, each answered by one line:
@@ -12,8 +12,6 @@
  * A delivery is a text frame. One that holds `"t":DIGITS` carries its publisher's CLOCK_MONOTONIC in ns; the
  * clock is one for all processes of a host. The first STALLED clients never read after the handshake. With
  * DEFLATE 1 the clients offer permessage-deflate, as every browser does; compressed frames are only counted.
- * With REST_US it sleeps so long between two looks while it measures: several frames are read at once then, which
- * costs far less than one by one. Not where latencies are of interest.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -33,7 +31,7 @@
 
 #define BUFFER (1 << 19)
 #define MICROS 2000000 /* the histogram reaches two seconds */
-#define EVENTS 1024
+#define EVENTS 256
 
 struct client {
     int fd;
@@ -45,7 +43,7 @@ struct client {
 };
 
 static struct client *clients;
-static int count, stalled, deflate, rest_us, epoll_fd;
+static int count, stalled, deflate, epoll_fd;
 static char buffer[BUFFER];
 static uint32_t histogram[MICROS + 1];
 static uint64_t deliveries, received, timed, closed_count, worst_us;
@@ -258,10 +256,7 @@ static void measure(double seconds) {
     deliveries = received = timed = worst_us = 0;
     for (int n = 0; n < count; n++) clients[n].frames = 0;
     uint64_t began = now_ns(), until = began + (uint64_t)(seconds * 1e9);
-    while (now_ns() < until) {
-        turn(5);
-        if (rest_us) usleep((useconds_t)rest_us);
-    }
+    while (now_ns() < until) turn(5);
     report((double)(now_ns() - began) / 1e9);
 }
 
@@ -279,8 +274,8 @@ static int line(char *out, size_t size) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 8) {
-        fprintf(stderr, "load HOST PORT PATH CLIENTS STALLED DEFLATE REST_US\n");
+    if (argc != 7) {
+        fprintf(stderr, "load HOST PORT PATH CLIENTS STALLED DEFLATE\n");
         return 2;
     }
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2]))};
@@ -288,7 +283,6 @@ int main(int argc, char **argv) {
     count = atoi(argv[4]);
     stalled = atoi(argv[5]);
     deflate = atoi(argv[6]);
-    rest_us = atoi(argv[7]);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;

@@ -171,9 +171,8 @@ class Load(Child):
         stalled: int = 0,
         path: str = "/ws",
         deflate: bool = False,
-        rest_us: int = 0,
     ) -> None:
-        numbers = [str(clients), str(stalled), str(int(deflate)), str(rest_us)]
+        numbers = [str(clients), str(stalled), str(int(deflate))]
         command = [str(compiled("load")), "127.0.0.1", str(port), path, *numbers]
         super().__init__(command, cpu=LOAD_CPU)
         self.say(text)
