@@ -370,7 +370,7 @@ def test_columns_are_chosen_by_the_person_and_remembered(real: Desk, server: Ser
     server.call("risk.params.set", patch={"order_rate_minute": 30})
     place(page, "buy", "limit", "0.01", 0.99)
     rate = page.locator("#account .card", has_text="Order rate")
-    expect(rate).to_contain_text(re.compile(r"[1-9]\d* / min.*limit 30 · 1 open"))
+    expect(rate).to_contain_text(re.compile(r"[1-9]\d* used.*of 30 / min · 1 open"))
     page.click("#tab-orders")
     head = page.locator("#pane-orders th:visible")
     expect(head.filter(has_text="Time")).to_have_count(0)

@@ -83,9 +83,10 @@ export function mount(root, app) {
     /** @type {string[]} */
     const failed = store.get("failed") ?? [];
     for (const [mark, rules] of gauges) mark(rules.some((name) => failed.includes(name)));
+    // What the gate's bucket lacks: it fills up all the time, hence not a count of the last minute.
     orders(
-      rate.used === undefined ? NONE : `${Number(rate.used)} / min`,
-      `${rate.limit ? `limit ${Number(rate.limit)}` : "no limit"} · ${open_} open`,
+      rate.used === undefined ? NONE : `${Number(rate.used)} used`,
+      `${rate.limit ? `of ${Number(rate.limit)} / min` : "no limit"} · ${open_} open`,
       share(rate.used, rate.limit),
     );
   });
