@@ -157,7 +157,7 @@ async def test_a_trade_makes_no_ticker_of_a_book_that_is_not_followed() -> None:
 async def test_a_ticker_that_nobody_streams_is_folded_from_book_and_trades() -> None:
     async with reading("ticker", lacks=["watchTicker"]) as reader:
         venue, data = reader.venue, reader.data
-        await until(lambda: reader.of(Ticker))
+        await until(lambda: reader.of(Ticker) and len(venue.subscribed) == 2)
         await venue.send(venue.depth(bids={"100.50": "0.700"}))
         await venue.send(venue.trade(1, "100.70", "1.0", ms()))
         await until(
