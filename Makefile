@@ -22,8 +22,10 @@ static/vendor/manifest.json: | $(READY)
 	-@$(BIN)/python hatch_build.py
 test: $(READY)        ## the whole fast suite; in `check` its lines are counted, which takes half as long again
 	rm -f .coverage .coverage.*
-	$(BIN)/python $(COUNT) -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python $(COUNT) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+WORKERS = 3
 check coverage: COUNT = -m coverage run
+check coverage: WORKERS = 2
 check: chromium format lint types contracts web test coverage
 format: $(READY)
 	$(BIN)/ruff format --check .

@@ -143,6 +143,8 @@ def test_a_storm_costs_little_paints_at_its_pace_and_leaves_the_newest_values(
     seen = gauge.window(0.8, busy, frames=False)
     counted = page.evaluate("counted")
     moving = page.evaluate(TRANSITIONS)
+    # On a machine that does much else less than one may come in that time.
+    until(page, lambda: page.evaluate("counted.book > 0 && counted.tape > 0"))
     page.evaluate("probe.nothing()")
 
     def grown() -> dict[str, int]:
@@ -152,8 +154,8 @@ def test_a_storm_costs_little_paints_at_its_pace_and_leaves_the_newest_values(
     until(page, lambda: max(grown().values()) <= STRAY)
     assert seen.reached > seen.offered / 20
     assert seen.script + seen.worker < 0.25
-    assert 0 < counted["book"] <= 10 * seen.seconds + 4
-    assert 0 < counted["tape"] <= 10 * seen.seconds + 4
+    assert counted["book"] <= 10 * seen.seconds + 4
+    assert counted["tape"] <= 10 * seen.seconds + 4
     assert counted["asked"] <= 2
     assert moving == 0, "something glides all the time: that draws every frame, in between too"
     assert page.evaluate(held) == FULL
