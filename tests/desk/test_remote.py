@@ -373,6 +373,14 @@ async def test_a_leg_that_waits_for_a_limit_is_let_go_in_the_step_that_fills_the
         assert system.gate.quiet
 
 
+async def protected(world: World, venue: Away) -> None:
+    """Hold what was bought with a stop and a target, both at the venue."""
+    legs = {"stop_loss": "60000", "take_profit": "70000"}
+    await world.call("order.place", **BUY | legs, client_order_id="g-1")
+    venue.fill("g-1")
+    await until(lambda: len(venue.submitted) == 3)
+
+
 class Slow(Away):
     """A venue that takes cancels only when it may, one after the other."""
 
@@ -390,10 +398,7 @@ async def test_an_exit_leaves_when_the_legs_that_hold_its_coins_have_ended() -> 
     world = World()
     venue = world.venue = Slow()
     async with world.life():
-        legs = {"stop_loss": "60000", "take_profit": "70000"}
-        await world.call("order.place", **BUY | legs, client_order_id="g-1")
-        venue.fill("g-1")
-        await until(lambda: len(venue.submitted) == 3)
+        await protected(world, venue)
 
         closing = world.start("position.close_all")
         await asyncio.sleep(0.5)
@@ -412,10 +417,7 @@ async def test_an_exit_whose_legs_end_at_once_leaves_at_once() -> None:
     """Their ends were told in the step of its commit, before it listened: it waited for the whole time."""
     world, venue = away()
     async with world.life():
-        legs = {"stop_loss": "60000", "take_profit": "70000"}
-        await world.call("order.place", **BUY | legs, client_order_id="g-1")
-        venue.fill("g-1")
-        await until(lambda: len(venue.submitted) == 3)
+        await protected(world, venue)
 
         began = asyncio.get_running_loop().time()
         closed = await world.call("position.close_all")
@@ -429,10 +431,7 @@ async def test_an_exit_that_waits_for_its_legs_can_be_cancelled_and_they_come_ba
     world = World()
     venue = world.venue = Slow()
     async with world.life() as system:
-        legs = {"stop_loss": "60000", "take_profit": "70000"}
-        await world.call("order.place", **BUY | legs, client_order_id="g-1")
-        venue.fill("g-1")
-        await until(lambda: len(venue.submitted) == 3)
+        await protected(world, venue)
         first = venue.live()
 
         sell = {"symbol": BTC, "side": "sell", "type": "market", "amount": "0.01"}
@@ -461,10 +460,7 @@ async def test_an_exit_behind_a_cancel_that_nobody_answers_tries_its_luck() -> N
     world = World()
     venue = world.venue = Mum()
     async with world.life() as system:
-        legs = {"stop_loss": "60000", "take_profit": "70000"}
-        await world.call("order.place", **BUY | legs, client_order_id="g-1")
-        venue.fill("g-1")
-        await until(lambda: len(venue.submitted) == 3)
+        await protected(world, venue)
 
         began = asyncio.get_running_loop().time()
         closing = world.start("position.close_all")

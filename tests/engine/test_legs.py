@@ -199,6 +199,18 @@ def reject(k: Kit, order: Order) -> None:
     k.post(Rejected(order_id=order.id, code=Code.VENUE_REJECTED, reason="no", ts=k.ts))
 
 
+def degraded() -> tuple[LegKit, Order]:
+    """A filled parent whose stop the venue has refused until we watch its price ourselves."""
+    k = kit()
+    k.accepting = False
+    parent = bracket(k, take_profit=None)
+    k.fill(parent, "10")
+    for _ in range(3):
+        reject(k, leg(k, parent, Kind.STOP))
+        k.tick(1)
+    return k, parent
+
+
 def test_a_refused_leg_is_tried_again_then_we_watch_its_price_ourselves() -> None:
     """trading:B5."""
     k = kit()
@@ -233,13 +245,7 @@ def test_a_refused_leg_is_tried_again_then_we_watch_its_price_ourselves() -> Non
 
 def test_legs_that_we_watch_are_suspended_and_alarmed_while_there_are_no_prices() -> None:
     """trading:B10."""
-    k = kit()
-    k.accepting = False
-    parent = bracket(k, take_profit=None)
-    k.fill(parent, "10")
-    for _ in range(3):
-        reject(k, leg(k, parent, Kind.STOP))
-        k.tick(1)
+    k, _ = degraded()
 
     def suspended() -> bool:
         return k.engine.mark_position(k.engine.positions[PERP]).suspended
@@ -326,13 +332,7 @@ def test_a_stop_limit_that_the_price_went_through_is_told_once_after_five_second
 
 def test_a_watched_leg_of_a_flat_position_fires_nothing() -> None:
     """trading:B5."""
-    k = kit()
-    k.accepting = False
-    parent = bracket(k, take_profit=None)
-    k.fill(parent, "10")
-    for _ in range(3):
-        reject(k, leg(k, parent, Kind.STOP))
-        k.tick(1)
+    k, parent = degraded()
     closing = k.place(PERP, "sell", "10", reduce_only=True)
     k.fill(closing, "10")
 
@@ -345,13 +345,7 @@ def test_a_watched_leg_of_a_flat_position_fires_nothing() -> None:
 
 
 def test_a_watch_on_what_is_not_held_any_more_places_nothing() -> None:
-    k = kit()
-    k.accepting = False
-    parent = bracket(k, take_profit=None, amount="10")
-    k.fill(parent, "10")
-    for _ in range(3):
-        reject(k, leg(k, parent, Kind.STOP))
-        k.tick(1)
+    k, parent = degraded()
     state = k.engine._state
     state.account.positions[PERP] = type(state.account.positions[PERP])(venue="paper", symbol=PERP)
 

@@ -28,6 +28,8 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+FREE = {"REALTIME_PAPER__FEES__SPOT_MAKER": "0", "REALTIME_PAPER__FEES__SPOT_TAKER": "0"}
+"""A fee in the base leaves dust that nothing can close."""
 STRATEGY = """
 from realtime.bots.strategy import Strategy, StrategyParams
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.web.conftest import Desk, until
-from tests.web.serving import Server, rich
+from tests.web.serving import FREE, Server, rich
 from tests.web.test_real import place
 from tests.web.test_stories import signed
 
@@ -27,12 +27,7 @@ INK = """
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A rich account, a calm market, and a strategy that always buys."""
-    settings = {
-        "REALTIME_PAPER__FLOW_PER_S": "15",
-        # A fee in the base leaves dust that nothing can close.
-        "REALTIME_PAPER__FEES__SPOT_MAKER": "0",
-        "REALTIME_PAPER__FEES__SPOT_TAKER": "0",
-    }
+    settings = FREE | {"REALTIME_PAPER__FLOW_PER_S": "15"}
     with rich(tmp_path_factory.mktemp("panels"), "bull", "return 1.0", **settings) as made:
         yield made
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.web.conftest import Desk, until
-from tests.web.serving import Server, rich
+from tests.web.serving import FREE, Server, rich
 from tests.web.test_real import place
 from tests.web.test_settings import HEARD
 
@@ -37,12 +37,9 @@ FOCUS = """
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A rich account, a calm market with a very small price in it, and a strategy that fails."""
-    settings = {
+    settings = FREE | {
         "REALTIME_PAPER__SYMBOLS": '["BTC/USDT","ETH/USDT","PEPE/USDT"]',
         "REALTIME_PAPER__FLOW_PER_S": "15",
-        # A fee in the base leaves dust that nothing can close, and each test begins with nothing held.
-        "REALTIME_PAPER__FEES__SPOT_MAKER": "0",
-        "REALTIME_PAPER__FEES__SPOT_TAKER": "0",
         "REALTIME_RECONCILE__ORDER_TIMEOUT_S": "1",
     }
     fails = 'raise ValueError("the fuse is lit")'
