@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from realtime.engine.orderbook import numbers_of
 from realtime.model.frozen import frozen
 from realtime.model.market import BookDelta, BookSnapshot, Level, Stale, Trade
 
@@ -152,6 +153,9 @@ class Parser:
             message: Combined-stream frame, or a REST depth snapshot.
             ts: Time to give to events [ns].
             recv_ts: Time of receipt [ns].
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError, AssertionError: It is no such message; nothing has changed.
         """
         data = message.get("data")
         stream = message.get("stream")
@@ -159,7 +163,9 @@ class Parser:
             return self._snapshot(message, ts, recv_ts) if "lastUpdateId" in message else ()
         symbol, kind = self._symbol, stream.partition("@")[2]
         if kind == "bookTicker":
-            return (Quote(data["u"], (data["b"], data["B"]), (data["a"], data["A"]), ts, recv_ts),)
+            bid, ask = (data["b"], data["B"]), (data["a"], data["A"])
+            _numbers((bid, ask))
+            return (Quote(data["u"], bid, ask, ts, recv_ts),)
         if kind == "trade":
             price, amount = data["p"], data["q"]
             if not (float(amount) > 0 and float(price) > 0):
@@ -167,21 +173,26 @@ class Parser:
             side = "sell" if data["m"] else "buy"  # m: the buyer was the maker
             return (Trade(str(data["t"]), symbol, side, price, amount, ts, recv_ts),)
         if kind.startswith("depth"):
-            delta = BookDelta(symbol, _levels(data["b"]), _levels(data["a"]), ts, recv_ts)
+            bids, asks = _levels(data["b"]), _levels(data["a"])
+            # Read before anything is changed: one that is no number spoils this message, not the book.
+            numbers = (_numbers(bids), _numbers(asks))
+            delta = BookDelta(symbol, bids, asks, ts, recv_ts, numbers)
             return self._depth(Depth(data["U"], data["u"], data.get("pu"), delta))
         return ()
 
     def _snapshot(self, message: Message, ts: int, recv_ts: int) -> Sequence[Parsed]:
         update = message["lastUpdateId"]
         assert isinstance(update, int)
+        bids, asks = _levels(message["bids"]), _levels(message["asks"])
+        _numbers((*bids, *asks))
         events: list[Parsed] = []
         if self._broken:
             events.append(_stale(self._venue, self._symbol, None, ts))
         events.append(
             BookSnapshot(
                 symbol=self._symbol,
-                bids=_levels(message["bids"]),
-                asks=_levels(message["asks"]),
+                bids=bids,
+                asks=asks,
                 ts=ts,
                 recv_ts=recv_ts,
                 repaired=self._snapshots > 0,
@@ -209,6 +220,18 @@ class Parser:
 def _levels(rows: object) -> tuple[Level, ...]:
     assert isinstance(rows, list)
     return tuple(map(tuple, rows))
+
+
+def _numbers(rows: Sequence[Level]) -> Sequence[float]:
+    """Read levels as `numbers_of` does, each a price and an amount.
+
+    Raises:
+        ValueError: They are not.
+    """
+    numbers = numbers_of(rows)
+    if len(numbers) != 2 * len(rows):
+        raise ValueError("a level is not a price and an amount")
+    return numbers
 
 
 def _stale(venue: str, symbol: str, cause: str | None, ts: int) -> Stale:

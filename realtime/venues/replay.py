@@ -1,18 +1,23 @@
 """A recorded session as a source of prices: Binance combined-stream lines, each `<receive time, ns> <JSON>`.
 
-The paper exchange matches against it as against a live book; our orders do not change what was recorded.
+The paper exchange matches against it as against a live book; our orders do not change what was recorded. A line that
+cannot be read is passed over and told in the log: if it was one of the book, what follows it does not fit, and the book
+is stale until the recording's next snapshot. A file that breaks off has ended there.
 """
 
 import gzip
+import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Final, assert_never
 
 import orjson
 
-from realtime.engine.orderbook import OrderBook
+from realtime.engine.orderbook import OrderBook, numbers_of
 from realtime.model.errors import Code, Refused
 from realtime.model.events import MarketEvent
 from realtime.model.market import SECOND, Bar, BookDelta, BookSnapshot, Market, Stale, Trade
@@ -29,6 +34,13 @@ TURN: Final = 200
 """Lines played before the event loop gets a turn."""
 
 Lines = Callable[[], Iterable[bytes]]
+
+UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, AssertionError)
+"""What a line that is none of a recording raises where it is read."""
+BROKEN: Final = (OSError, EOFError, zlib.error)
+"""What a damaged file raises."""
+
+logger = logging.getLogger(__name__)
 
 
 def recording(path: Path) -> Lines:
@@ -77,6 +89,7 @@ class ReplaySource:
         self.book = OrderBook()
         self.parser = Parser(venue=venue, symbol="")
         self.played = 0
+        self.unreadable = 0
         self._quote: Quote | None = None
 
     # --- a source -----------------------------------------------------------------------------
@@ -100,15 +113,7 @@ class ReplaySource:
         """
         try:
             market = learn(self._lines(), self._fees)
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            OSError,
-            EOFError,
-            zlib.error,
-        ) as error:
+        except (*UNREADABLE, *BROKEN) as error:
             raise Refused(
                 Code.NOT_FOUND,
                 f"the file is no recording: {type(error).__name__}: {error}",
@@ -130,9 +135,13 @@ class ReplaySource:
     async def run(self) -> None:
         """Play to the end."""
         started, first, speed = self._now(), 0, self._speed
-        for number, line in enumerate(self._lines(), 1):
-            stamp, _, body = line.partition(b" ")
-            recorded = int(stamp)
+        for number, line in enumerate(self._whole(), 1):
+            try:
+                stamp, _, body = line.partition(b" ")
+                recorded, message = int(stamp), orjson.loads(body)
+            except ValueError as error:
+                self._pass_over(error)
+                continue
             if speed is not None:
                 first = first or recorded
                 due = started + int((recorded - first) / speed)
@@ -141,15 +150,40 @@ class ReplaySource:
                     await self._sleep(ahead)
             if number % TURN == 0:
                 await self._sleep(0)
-            self.play(orjson.loads(body), recorded)
+            self.play(message, recorded)
+        if self.unreadable:
+            logger.warning("%d lines of the recording could not be read", self.unreadable)
+
+    def _whole(self) -> Iterator[bytes]:
+        """Give the lines up to where the file is damaged."""
+        try:
+            yield from self._lines()
+        except BROKEN as error:
+            logger.warning("the recording breaks off: %s: %s", type(error).__name__, error)
+            floor, now, symbol = self._floor, self._now(), self.market.symbol
+            assert floor is not None, "bind comes first"
+            floor.feed(
+                Stale(venue=self._venue, symbol=symbol, stale=True, cause="disconnected", asof=now)
+            )
+
+    def _pass_over(self, error: Exception) -> None:
+        self.unreadable += 1
+        if self.unreadable == 1:
+            why = f"{type(error).__name__}: {error}"
+            logger.warning("a line of the recording cannot be read, nor may others: %s", why)
 
     def play(self, message: Mapping[str, object], recorded: int) -> None:
         """Play one message that was received at `recorded` [ns]."""
         ts = self._now() if self._restamp else recorded
         floor = self._floor
         assert floor is not None, "bind comes first"
+        try:
+            events = self.parser.parse(message, ts, ts)
+        except UNREADABLE as error:
+            self._pass_over(error)
+            return
         self.played += 1
-        for event in self.parser.parse(message, ts, ts):
+        for event in events:
             match event:
                 case Quote():
                     self._quote = event
@@ -204,20 +238,23 @@ def learn(lines: Iterable[bytes], fees: Fees) -> Market:
     """
     name, contract = "", False
     price_places = amount_places = 0
-    for number, line in enumerate(lines):
-        if number >= HEAD:
-            break
-        message = orjson.loads(line.partition(b" ")[2])
-        data = message.get("data", message)
-        if "s" in data:
-            name = data["s"]
-        contract = contract or "pu" in data
-        rows = [*data.get("bids", ()), *data.get("asks", ())]
-        if data.get("e") == "depthUpdate":
-            rows += [*data["b"], *data["a"]]
-        for price, amount in rows:
-            price_places = max(price_places, _places(price))
-            amount_places = max(amount_places, _places(amount))
+    with suppress(*BROKEN):  # it is played up to there
+        for line in islice(lines, HEAD):
+            try:
+                message = orjson.loads(line.partition(b" ")[2])
+                data = message.get("data", message)
+                rows = [*data.get("bids", ()), *data.get("asks", ())]
+                if data.get("e") == "depthUpdate":
+                    rows += [*data["b"], *data["a"]]
+                numbers_of(rows)
+                places = [(_places(price), _places(amount)) for price, amount in rows]
+            except UNREADABLE:
+                continue
+            name = data.get("s", name)
+            contract = contract or "pu" in data
+            for price, amount in places:
+                price_places = max(price_places, price)
+                amount_places = max(amount_places, amount)
     quote = next((quote for quote in QUOTES if name.endswith(quote) and name != quote), None)
     if quote is None:
         raise ValueError("not a recording of Binance depth messages with a known quote currency")

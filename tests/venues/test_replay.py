@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import random
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -242,11 +243,18 @@ def test_a_trade_s_side_is_the_taker_s() -> None:
 class Played:
     """A paper account on a recording."""
 
-    def __init__(self, path: Path, *, speed: float | None = None, restamp: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        speed: float | None = None,
+        restamp: bool = False,
+        of: Path | None = None,
+    ) -> None:
         messages(path)  # skips where it is not here
         self.clock = Clock()
         self.source = ReplaySource(
-            recording(path),
+            recording(of or path),
             now=self.clock.now,
             sleep=self.clock.sleep,
             speed=speed,
@@ -478,6 +486,83 @@ async def test_marks_of_an_outside_market_reach_the_exchange() -> None:
     )
 
     assert played.venue.exchange.pits[symbol].mark == D(2600)
+
+
+def damaged(path: Path, target: Path, chance: random.Random) -> Path:
+    """A copy with bytes changed and cut out behind its beginning."""
+    with gzip.open(path) as file:
+        content = bytearray(file.read())
+    for _ in range(chance.choice((1, 5, 50))):
+        at = chance.randrange(3000, len(content))
+        if chance.randrange(2):
+            content[at] ^= 1 << chance.randrange(8)
+        else:
+            del content[at : at + chance.randrange(1, 40)]
+    target.write_bytes(content)
+    return target
+
+
+async def test_lines_that_cannot_be_read_are_passed_over_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with gzip.open(SHORT_SPOT) as file:
+        lines = file.read().splitlines(keepends=True)
+    wrong = [
+        b"x {}\n",
+        b"\xff\xfe\n",
+        b"1 [1]\n",
+        b'1 {"lastUpdateId":7,"bids":[["1"]],"asks":[]}\n',
+        b'1 {"stream":"s@bookTicker","data":{"u":1,"b":"x","B":"1","a":"2","A":"1"}}\n',
+        b'1 {"stream":"s@depth","data":{"U":1,"u":2,"b":[["61x","1"]],"a":[]}}\n',
+        b'1 {"stream":"s@trade","data":{"t":1}}\n',
+    ]
+    file = tmp_path / "session.jsonl"
+    file.write_bytes(b"".join([*lines[:60], *wrong, *lines[60:]]))
+    played, whole = Played(SHORT_SPOT, of=file), Played(SHORT_SPOT)
+    for each in (played, whole):
+        await each.open()
+        await each.venue.run()
+
+    assert played.source.unreadable == len(wrong)
+    assert f"{len(wrong)} lines of the recording could not be read" in caplog.messages
+    assert played.heard.of(BookDelta) == whole.heard.of(BookDelta)
+    assert played.heard.of(Stale) == whole.heard.of(Stale)
+
+
+async def test_a_lost_depth_message_makes_the_book_stale(tmp_path: Path) -> None:
+    with gzip.open(SHORT_SPOT) as file:
+        lines = file.read().splitlines(keepends=True)
+    at = next(number for number, line in enumerate(lines) if number > 60 and b"@depth" in line)
+    lines[at] = lines[at].replace(b'"U"', b'"?"')
+    file = tmp_path / "session.jsonl"
+    file.write_bytes(b"".join(lines))
+    played = await Played(SHORT_SPOT, of=file).open()
+    await played.venue.run()
+
+    assert [each.cause for each in played.heard.of(Stale)][:1] == ["desync"]
+
+
+async def test_whatever_is_damaged_is_played_to_its_end(tmp_path: Path) -> None:
+    for seed in range(40):
+        file = damaged(SHORT_SPOT, tmp_path / f"{seed}.jsonl", random.Random(seed))
+        played = await Played(SHORT_SPOT, of=file).open()
+        await played.venue.run()
+
+        assert played.source.played + played.source.unreadable > 0
+
+
+async def test_a_file_that_breaks_off_leaves_its_market_stale(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = SHORT_SPOT.read_bytes()
+    file = tmp_path / "session.jsonl.gz"
+    file.write_bytes(content[: len(content) // 2])
+    played = await Played(SHORT_SPOT, of=file).open()
+    await played.venue.run()
+
+    assert played.source.played > 10
+    assert played.heard.of(Stale)[-1].cause == "disconnected"
+    assert any("breaks off" in message for message in caplog.messages)
 
 
 def test_plain_files_are_recordings_too(tmp_path: Path) -> None:
