@@ -546,8 +546,11 @@ ITEMS: Final[dict[int, Item]] = {
     ),
     79: Item(
         "the page",
-        ("web/test_real.py::test_orders_fill_cancel_and_survive_kill_9_on_the_page",),
-        "the full page is an issue of its own",
+        (
+            "web/test_real.py::test_orders_fill_cancel_and_survive_kill_9_on_the_page",
+            "web/test_stories_server.py::test_1_a_fresh_page_shows_mode_price_venue_and_equity_at_once",
+            "web/test_stories_server.py::test_5_6_a_limit_order_is_one_whatever_the_gesture_and_shows_in_table_chart_and_book",
+        ),
     ),
     80: Item(
         "integration tests with clients",
