@@ -490,8 +490,7 @@ async def test_marks_of_an_outside_market_reach_the_exchange() -> None:
 
 def damaged(path: Path, target: Path, chance: random.Random) -> Path:
     """A copy with bytes changed and cut out behind its beginning."""
-    with gzip.open(path) as file:
-        content = bytearray(file.read())
+    content = bytearray(gzip.decompress(path.read_bytes()))
     for _ in range(chance.choice((1, 5, 50))):
         at = chance.randrange(3000, len(content))
         if chance.randrange(2):
@@ -505,8 +504,7 @@ def damaged(path: Path, target: Path, chance: random.Random) -> Path:
 async def test_lines_that_cannot_be_read_are_passed_over_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with gzip.open(SHORT_SPOT) as file:
-        lines = file.read().splitlines(keepends=True)
+    lines = gzip.decompress(SHORT_SPOT.read_bytes()).splitlines(keepends=True)
     wrong = [
         b"x {}\n",
         b"\xff\xfe\n",
@@ -530,8 +528,7 @@ async def test_lines_that_cannot_be_read_are_passed_over_and_told(
 
 
 async def test_a_lost_depth_message_makes_the_book_stale(tmp_path: Path) -> None:
-    with gzip.open(SHORT_SPOT) as file:
-        lines = file.read().splitlines(keepends=True)
+    lines = gzip.decompress(SHORT_SPOT.read_bytes()).splitlines(keepends=True)
     at = next(number for number, line in enumerate(lines) if number > 60 and b"@depth" in line)
     lines[at] = lines[at].replace(b'"U"', b'"?"')
     file = tmp_path / "session.jsonl"
