@@ -150,16 +150,16 @@ async def _heard(begun: Sequence[Answer | Awaitable[Answer]]) -> None:
 
 
 class Accounts:
-    """All accounts by id, the first of which is meant where none is named."""
+    """All accounts by id, the first of which is meant where none is named.
+
+    Attributes:
+        several: Whether there is a choice.
+    """
 
     def __init__(self, first: Account, *others: Account) -> None:
         self._first = first
         self._all = {account.id: account for account in (first, *others)}
-
-    @property
-    def several(self) -> bool:
-        """Whether there is a choice."""
-        return len(self._all) > 1
+        self.several = len(self._all) > 1
 
     def routed(self, row: Op) -> Op:
         """Make the row that finds the account: `row` is the first account's."""
@@ -173,15 +173,17 @@ class Accounts:
             if wide and call.params.venue is None:
                 return self._everywhere(name, call)
             account = self._account(call)
-            kept = account.keep(name, self._plain(account.ops[name], call))
-            if kept is not None:
-                return self._kept(account, name, [kept])
-            self._check_open(account, name)
             op = account.ops[name]
+            plain = self._plain(op, call)
+            if account.shut() is not None:
+                kept = account.keep(name, plain)
+                if kept is not None:
+                    return self._kept(account, name, [kept])
+                self._check_open(account, name)
             symbol = getattr(call.params, "symbol", None)
             if isinstance(symbol, str):
                 account.touch(symbol)
-            return op.handler(self._plain(op, call))
+            return op.handler(plain)
 
         def effect(call: Call[Any]) -> Mapping[str, object] | None:
             if wide and call.params.venue is None:
@@ -232,7 +234,7 @@ class Accounts:
 
     def _plain(self, op: Op, call: Call[Any]) -> Call[Any]:
         """The call as an account without others would have got it: resending is judged by its content."""
-        if "venue" in op.params.model_fields or not self.several:
+        if not self.several or "venue" in op.params.model_fields:
             return call
         raw = {name: value for name, value in call.raw.items() if name != "venue"}
         return replace(call, params=without_venue(op.params, call.params), raw=raw)

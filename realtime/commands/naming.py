@@ -44,8 +44,10 @@ def market_of(markets: Mapping[str, Market], text: str) -> Market:
     Raises:
         Refused: `not_found`, or `invalid` with `details.candidates` when several fit.
     """
-    text = _ESCAPED.sub("/", text)
     found = markets.get(text)
+    if found is None:
+        text = _ESCAPED.sub("/", text)
+        found = markets.get(text)
     if found is not None:
         return found
     upper = text.upper()

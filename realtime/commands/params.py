@@ -225,9 +225,11 @@ def read(model: type[BaseModel], raw: Mapping[str, object]) -> BaseModel:
         Refused: `invalid`, with `details.fields [{field, message}]`.
     """
     try:
-        return model.model_validate(raw)
+        # As `model_validate`, which only looks for options first that are not given here.
+        made: BaseModel = model.__pydantic_validator__.validate_python(raw)
     except ValidationError as error:
         raise refusal(model, raw, error) from None
+    return made
 
 
 def refusal(model: type[BaseModel], raw: Mapping[str, object], error: ValidationError) -> Refused:

@@ -20,6 +20,7 @@ from realtime.commands.params import CommandParams, read, suggest
 from realtime.hub import protocol
 from realtime.hub.hub import Since
 from realtime.model.errors import Code, Failure, Outcome, Refused
+from realtime.model.frozen import frozen
 from realtime.model.principal import ADMIN, Principal
 
 
@@ -61,7 +62,7 @@ class Asked:
     snapshot: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Answer:
     """What a handler answers.
 
@@ -124,7 +125,7 @@ class Peer:
     cookie: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Call(Generic[P]):
     """What a handler gets.
 
@@ -205,7 +206,7 @@ class Op:
     repeated: Callable[[Call[Any]], bool] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Reply:
     """The answer to one request, before it becomes bytes."""
 
@@ -505,7 +506,8 @@ class Registry:
                 peer=where,
                 raw=raw,
             )
-            check_time(params, self._now(), lambda: self._repeated(op, call))
+            if getattr(params, "expires_at", None) is not None:
+                check_time(params, self._now(), lambda: self._repeated(op, call))
             if op.idempotency == "request_id" and raw.get("request_id") is not None:
                 return self._once(name, op, call, refused)
             answer = self._run(op, call)

@@ -19,6 +19,7 @@ from realtime.engine.orders import evolve
 from realtime.model.account import Position
 from realtime.model.errors import Failure, Refused
 from realtime.model.events import Amend, Cancel, CancelFailed, Duplicate, Place, SetState, Who
+from realtime.model.frozen import frozen
 from realtime.model.orders import Order, OrderType, Role, Side, Status, venue_client_id
 from realtime.model.risk import Backing, TradingState
 
@@ -28,7 +29,7 @@ T = TypeVar("T")
 ALL: Final = "all"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Placing:
     """A placement as its sender meant it.
 
@@ -46,10 +47,10 @@ class Placing:
     closing: bool = False
     backing: Backing | None = None
 
-    def wish(self, ts: int) -> Place:
-        """Give what the engine is told, or asked, of it at a time [ns]."""
+    def wish(self, ts: int, order: Order | None = None) -> Place:
+        """Give what the engine is told, or asked, of it at a time [ns]; of `order` where that has an id by now."""
         return Place(
-            order=self.order,
+            order=order or self.order,
             who=self.who,
             ts=ts,
             content=self.content,
@@ -161,7 +162,8 @@ class Trading:
             "created_ts": now,
             "updated_ts": now,
         }
-        return Order(**(made | dict(fields)))  # type: ignore[arg-type]  # named and typed by its maker
+        made.update(fields)
+        return Order(**made)  # type: ignore[arg-type]  # named and typed by its maker
 
     def place(
         self,
@@ -198,10 +200,10 @@ class Trading:
     ) -> "asyncio.Future[T] | T":
         """Place as `place` does, also while stopping: for flattening."""
         desk = self._desk
-        if not placing.order.id:
-            placing = replace(placing, order=evolve(placing.order, id=desk.order_id()))
         order = placing.order
-        effects = desk.post(placing.wish(desk.now()))
+        if not order.id:
+            order = evolve(order, id=desk.order_id())
+        effects = desk.post(placing.wish(desk.now(), order))
         for effect in effects:
             if isinstance(effect, Duplicate):
                 return self._again(effect.order, answer, again)

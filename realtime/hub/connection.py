@@ -24,11 +24,15 @@ REACTION_S: Final = 0.1
 
 
 class Line(Wire, Protocol):
-    """A wire that can tell whether it takes anything now."""
+    """A wire that can tell whether it takes anything now, and that may join what is written at a time."""
 
     @property
     def paused(self) -> bool:
         """Whether what is written now only waits in memory."""
+        ...
+
+    def write_soon(self, blob: bytes) -> bool:
+        """As `write`, in the same order; it may leave with what else is written in this turn of the loop."""
         ...
 
 
@@ -119,11 +123,14 @@ class Connection:
     # --- out ---------------------------------------------------------------------------------------
 
     def send(self, payload: bytes) -> bool:
-        """Send a welcome, reply, notice or heartbeat; queue it while the wire is paused.
+        """Send a welcome, notice or heartbeat; queue it while the wire is paused.
 
         Returns:
             Whether the wire takes more. False also when this send filled it: the hub must be told.
         """
+        return self._send(payload, self.wire.write)
+
+    def _send(self, payload: bytes, write: Callable[[bytes], bool]) -> bool:
         if self.closed is not None:
             return False
         if self.wire.paused or self._waiting:  # behind what waits already, in order
@@ -132,7 +139,7 @@ class Connection:
             if self._waiting_bytes > self.bounds.reply_bytes:
                 self.close(Close.SLOW_CONSUMER)
             return False
-        return self.wire.write(array_frame([payload]) if self.batch else text_frame(payload))
+        return write(array_frame([payload]) if self.batch else text_frame(payload))
 
     def drain(self) -> bool:
         """Send what has waited; call when the wire takes again, before any data.
@@ -164,7 +171,7 @@ class Connection:
         payload = protocol.reply(
             mark=request.id, op=request.op, ts=self._stamp(), result=result, error=error, at=at
         )
-        return self.send(payload)
+        return self._send(payload, self.wire.write_soon)
 
     def refuse(self, request: Request, refused: Refused) -> bool:
         """Answer a request with an error; returns as `send`."""

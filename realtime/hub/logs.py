@@ -195,9 +195,8 @@ class JournalFeed(Viewed["JournalStream"]):
         """Entries of a snapshot, oldest first."""
         if self.topic.open_field is not None:
             return [data for tags, data in self._open.values() if stream.wanted(tags)]
-        ring = stream.ring
-        last = islice(ring, max(0, len(ring) - self.topic.newest), None)
-        return [_entry(message) for message in last]
+        last = islice(reversed(stream.ring), self.topic.newest)
+        return [_entry(message) for message in last][::-1]
 
     def view(self, channel: Channel, epoch: str) -> "JournalStream":
         """Make a stream, with the count it would have if it had always been there."""

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from realtime.model.errors import Code, Failure, Refused, invalid
+from realtime.model.frozen import frozen
 
 
 VERSION: Final = 1
@@ -186,7 +187,7 @@ def _number(given: Mapping[str, str], name: str, default: int) -> int:
 Id = int | str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Request:
     """A readable frame.
 
@@ -203,6 +204,8 @@ class Request:
 
 
 _LONG_NUMBER: Final = re.compile(r"[0-9]{16}|[0-9][eE]", re.ASCII)
+_SIMPLE: Final = frozenset({str, bool, type(None)})
+"""Types of values that are neither numbers nor have others in them."""
 
 
 def load(text: str | bytes) -> dict[str, object]:
@@ -217,7 +220,7 @@ def load(text: str | bytes) -> dict[str, object]:
         raise Refused(Code.BAD_REQUEST, _not_json(error)) from None
     if not isinstance(frame, dict):
         raise Refused(Code.BAD_REQUEST, f"not an object; {HELP}")
-    if _many(text) and _too_deep(frame):
+    if not _is_simple(frame) and _many(text) and _too_deep(frame):
         raise Refused(Code.BAD_REQUEST, f"nested deeper than {DEPTH}")
     return frame
 
@@ -248,9 +251,14 @@ def decode(text: str) -> Request:
         raise Refused(Code.BAD_REQUEST, f"op must be a string; {HELP}" if op else f"no op; {HELP}")
     if len(op) > NAME:
         raise Refused(Code.BAD_REQUEST, f"op is longer than {NAME} characters; {HELP}")
-    # Looking for long numbers in the text first spares most frames the walk.
-    problem = inexact(frame) if _LONG_NUMBER.search(text) else None
-    return Request(id=mark, op=op, args=frame, problem=problem)
+    # Most frames have texts alone; looking for long numbers in the text first spares most others the walk.
+    searched = not _is_simple(frame) and _LONG_NUMBER.search(text) is not None
+    return Request(id=mark, op=op, args=frame, problem=inexact(frame) if searched else None)
+
+
+def _is_simple(frame: Mapping[str, object]) -> bool:
+    """Tell whether no value is a number or has others in it."""
+    return _SIMPLE.issuperset(map(type, frame.values()))
 
 
 def _many(text: str | bytes) -> bool:
@@ -346,7 +354,8 @@ def reply(
         made["id"] = mark
     if op is not None:
         made["op"] = op
-    return orjson.dumps(made | outcome(ts=ts, result=result, error=error, at=at))
+    made |= outcome(ts=ts, result=result, error=error, at=at)
+    return orjson.dumps(made)
 
 
 def outcome(

@@ -380,8 +380,8 @@ class RingStream(Stream):
             return (self.ring[-1],)
         if not self.holds(cursor):
             return (self.snapshot(Reason.LAG, cursor),)
-        held = len(self.ring)
-        messages = tuple(islice(self.ring, held - missed, held))
+        # From the end: to walk there from the beginning takes 0.1 ms with a journaled log.
+        messages = tuple(islice(reversed(self.ring), missed))[::-1]
         if slow and not self.logs and missed > 1:
             snapshot = self.snapshot(Reason.LAG)
             if len(snapshot.body) < sum([len(message.body) for message in messages]):

@@ -48,22 +48,25 @@ class Bucket:
         Returns:
             0 when they were there; else nothing was taken, and this many seconds are to wait [s].
         """
-        wait = self.wait(now, cost)
-        if not wait:
-            self._tokens -= cost
-        return wait
+        self._grow(now)
+        if self._tokens < cost:
+            return self._missing(cost)
+        self._tokens -= cost
+        return 0.0
 
     def wait(self, now: float, cost: float = 1.0) -> float:
         """Tell how long to wait for tokens, without taking any [s]."""
         self._grow(now)
-        missing = cost - self._tokens
-        # Rounded up to 10 ms, so that who waits exactly this long is let in.
-        return math.ceil(missing / self._rate.per_s * 100 + 1e-6) / 100 if missing > 0 else 0.0
+        return self._missing(cost) if self._tokens < cost else 0.0
 
     def full(self, now: float) -> bool:
         """Tell whether forgetting this bucket would change nothing."""
         self._grow(now)
         return self._tokens >= self._rate.burst
+
+    def _missing(self, cost: float) -> float:
+        # Rounded up to 10 ms, so that who waits exactly this long is let in.
+        return math.ceil((cost - self._tokens) / self._rate.per_s * 100 + 1e-6) / 100
 
     def _grow(self, now: float) -> None:
         self._tokens = min(self._rate.burst, self._tokens + (now - self._at) * self._rate.per_s)

@@ -62,6 +62,9 @@ class PlainWire:
             self.on_pause()
         return not self.paused
 
+    write_soon = write
+    """Whether it leaves with others is the server's affair."""
+
     def buffered(self) -> int:
         """Bytes that have not been given to the server [B]."""
         return self._bytes
@@ -72,6 +75,9 @@ class PlainWire:
             self._closing = (code, reason)
             self.paused = True
             self._news.set()
+
+    def listen(self, take: Callable[[str | None], None]) -> None:
+        """Nothing: all that comes is given to the endpoint."""
 
     def abort(self) -> None:
         """Give the peer up."""

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
-from starlette.types import Message
-
 from realtime.commands.registry import Answer, Asked, Peer, Pending, Registry, Reply, failure, may
 from realtime.hub import protocol
 from realtime.hub.channels import Channel
@@ -34,6 +32,10 @@ class ServerWire(Line, Protocol):
 
     authenticated: bool
     on_resume: Callable[[], None]
+
+    def listen(self, take: Callable[[str | None], None]) -> None:
+        """Have messages (None: a binary one) taken as they are read, where the transport can."""
+        ...
 
 
 Older = Callable[[Channel, int, int], Awaitable[Sequence[Old]]]
@@ -111,12 +113,11 @@ class Socket:
 
     # --- frames ------------------------------------------------------------------------------------
 
-    def receive(self, message: Message) -> None:
-        """Take one message of the ASGI server."""
+    def take(self, text: str | None) -> None:
+        """Take one message; None is a binary one."""
         connection = self.connection
         if connection.closed is not None:
             return
-        text = message.get("text")
         if text is None:
             connection.close(Close.PROTOCOL_ERROR)
             return

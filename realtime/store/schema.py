@@ -98,10 +98,15 @@ def prepare(connection: Connection) -> None:
     connection.execute("PRAGMA temp_store = MEMORY")
     nulls = ",".join(f"NULL AS {name}" for name in (*SOURCES, "bodies", "hashes", "head"))
     connection.execute(f"CREATE TEMP VIEW batch AS SELECT {nulls}")
-    steps = [_journal(), *map(_log, LOGS), *map(_keyed, KEYED), _head()]
-    connection.execute(
-        f"CREATE TEMP TRIGGER commit_batch INSTEAD OF INSERT ON batch BEGIN {' '.join(steps)} END"
-    )
+    steps: dict[str, str] = {"journal": _journal(), "head": _head()}
+    steps.update((log, _log(log)) for log in LOGS)
+    steps.update((table, _keyed(table)) for table in KEYED)
+    for name, step in steps.items():
+        # One for each table, not one for all: to find that a table gets nothing costs as much as a row of it.
+        connection.execute(
+            f"CREATE TEMP TRIGGER commit_{name} INSTEAD OF INSERT ON batch"
+            f" WHEN new.{name} IS NOT NULL BEGIN {step} END"
+        )
 
 
 def _cell(place: int) -> str:
@@ -142,7 +147,7 @@ def _keyed(table: Keyed) -> str:
 
 def _head() -> str:
     return (
-        "INSERT INTO meta(name,value) SELECT 'head',new.head WHERE new.head IS NOT NULL"
+        "INSERT INTO meta(name,value) VALUES ('head',new.head)"
         " ON CONFLICT(name) DO UPDATE SET value=excluded.value;"
     )
 

@@ -228,9 +228,9 @@ class Store:
         # The clock may step back; the journal's time does not.
         now = self._now()
         self._ts = max(self._ts, now)
-        self._seq += 1
-        writer.put(Pending(self._seq, self._ts, kind, key, body, then, project))
-        return self._seq
+        self._seq = seq = self._seq + 1
+        writer.put(Pending(seq, self._ts, kind, key, body, then, project))
+        return seq
 
     def _refuse_unwritable(self, *, safety: bool) -> None:
         state = self._writer.state

@@ -16,6 +16,8 @@ class HeldWire:
         self.texts += [body.decode() for body in frames(blob)]
         return not self.paused
 
+    write_soon = write
+
     def close(self, code: int, reason: str) -> None:
         assert self._closed is None
         self._closed = (code, reason)

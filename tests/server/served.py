@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from realtime.hub.frames import text_frame
 from realtime.server.transport import Admission, TransportLimits, Wire, bind, config, quiet
 
 
@@ -80,8 +82,22 @@ class App:
             case "/deaf":
                 await self.hold.wait()
                 await self.drain(receive)
+            case "/told" if wire is not None:
+                wire.listen(partial(self.told, wire))
+                await self.drain(receive)
             case _:
                 await self.echo(receive, send)
+
+    def told(self, wire: Wire, text: str | None) -> None:
+        if text == "mistake":
+            try:
+                raise AssertionError(text)
+            finally:
+                wire.close(4500, "internal")
+        if text is None:
+            wire.close(4400, "binary")
+        else:
+            wire.write_soon(text_frame(text.encode()))
 
     async def echo(self, receive: Receive, send: Send) -> None:
         while True:

@@ -165,6 +165,39 @@ def test_frames_are_answered_as_the_standard_says(server: Served, name: str) -> 
             assert sock.recv(1) == b""
 
 
+TEXTS = [name for name, (_, replies) in TABLE.items() if BINARY not in dict(replies)]
+BEFORE: dict[str, list[Reply]] = {"5.4 continuation after the end": [echo(b"a")]}
+"""A listener has answered what came before a violation; who is asked later has not."""
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_listener_hears_what_the_standard_says(server: Served, name: str) -> None:
+    sent, replies = TABLE[name]
+    expected = BEFORE.get(name, []) + replies
+    with opened(server.address, "/told") as sock:
+        sock.sendall(sent)
+
+        assert heard(sock, expected) == expected
+        if expected[-1][0] == CLOSE:
+            assert sock.recv(1) == b""
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1_000])
+def test_a_listener_hears_frames_that_arrive_in_any_bits(server: Served, size: int) -> None:
+    texts = ["κόσμε", "x" * 125, "", "x" * 126, "last"]
+    pieces = [frame(TEXT, text.encode()) for text in texts]
+    with opened(server.address, "/told") as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        data = b"".join([*pieces[:2], frame(PING, b"!"), *pieces[2:], frame(BINARY, b"")])
+        for start in range(0, len(data), size):
+            sock.sendall(data[start : start + size])
+
+        replies = [read_frame(sock) for _ in range(7)]
+        assert [reply for reply in replies if reply[0] == TEXT] == [echo(t.encode()) for t in texts]
+        assert (PONG, b"!") in replies
+        assert replies[-1] == (CLOSE, code(4400, b"binary"))
+
+
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_frames_may_arrive_in_any_bits(server: Served, size: int) -> None:
     with opened(server.address) as sock:

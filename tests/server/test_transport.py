@@ -490,6 +490,22 @@ def test_w1_a_blob_that_fits_only_in_part_arrives_whole_and_in_order(calm: Serve
         ]
 
 
+def test_w1_what_is_written_soon_keeps_its_place(calm: Served) -> None:
+    frames = [text_frame(b"%d" % n * size) for n, size in enumerate([1, 200, 1, 200, 1, 1, 200, 9])]
+    with opened(calm.address, "/deaf") as sock:
+        calm.until(lambda: bool(calm.app.wires))
+        wire = last_wire(calm)
+
+        def write() -> None:
+            for number, blob in enumerate(frames):
+                assert (wire.write if number % 3 == 0 else wire.write_soon)(blob)
+
+        calm.call(write)
+        calm.call(write)
+
+        assert exactly(sock, 2 * len(b"".join(frames))) == b"".join(frames) * 2
+
+
 def test_w1_many_wires_written_together_get_the_same_whole_and_in_order(calm: Served) -> None:
     texts = [b"%06d" % n + b"-" * (n * 37 % 9_000) for n in range(200)]
     uring = Uring.open(4)
@@ -759,6 +775,28 @@ def test_w8_messages_behind_the_upgrade_wait_for_the_answer(server: Served) -> N
 
 
 @pytest.mark.promise("T3")
+def test_w8_a_listener_hears_all_in_order_also_what_came_before_it_listened(calm: Served) -> None:
+    count = 2_000
+    with connect(calm.address) as sock:
+        sock.sendall(upgrade("/told") + b"".join(frame(TEXT, b"%d" % n) for n in range(count)))
+
+        assert b" 101 " in read_head(sock)
+        assert [read_frame(sock)[1] for _ in range(count)] == [b"%d" % n for n in range(count)]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_w8_a_mistake_of_the_listener_is_logged_and_told(loop: str) -> None:
+    with served(loop=loop) as server:
+        with opened(server.address, "/told") as sock:
+            sock.sendall(frame(TEXT, b"mistake") + frame(TEXT, b"later"))
+
+            assert read_frame(sock) == (CLOSE, struct.pack("!H", 4500) + b"internal")
+            assert ended(sock) is not None
+        server.until(lambda: bool(server.app.closed))
+
+        assert [str(error["exception"]) for error in server.errors] == ["mistake"]
+
+
 def test_w9_a_mute_peer_is_reset(server: Served) -> None:
     with opened(server.address) as sock:
         assert read_frame(sock)[0] == PING

@@ -23,6 +23,8 @@ from realtime.model.risk import Backing
 from realtime.model.signals import Probabilities
 
 
+# `PO` is a word of the wire only.
+TIFS: Final = {tif.value: tif for tif in TimeInForce} | {"PO": TimeInForce.GTC}
 # What a resend may differ in (I1).
 NOT_CONTENT: Final = frozenset(
     {"mode", "expires_at", "confirm", "dry_run", "client_order_id", "do", "symbol"}
@@ -85,10 +87,10 @@ def check_shape(params: PlaceParams, market: Market) -> None:
         raise invalid("stop_price", f"is required for type {kind}")
     if not kind.triggered and params.stop_price is not None:
         raise invalid("stop_price", f"does not belong to type {kind}")
-    trailing = [params.trailing_amount, rate_of(params)]
-    if kind is OrderType.TRAILING_STOP and trailing.count(None) != 1:
+    by_amount, by_rate = params.trailing_amount is not None, rate_of(params) is not None
+    if kind is OrderType.TRAILING_STOP and by_amount == by_rate:
         raise invalid("trailing_amount", "or trailing_rate is required, and only one of them")
-    if trailing.count(None) == 0:
+    if by_amount and by_rate:
         raise invalid("trailing_amount", "and trailing_rate exclude each other")
     if (params.time_in_force == "GTD") != (params.good_till_ts is not None):
         raise invalid("good_till_ts", "is required with time_in_force GTD, and only there")
@@ -135,10 +137,9 @@ def backing_of(
 
 
 def fields_of(params: PlaceParams, market: Market) -> Fields:
-    """Name the fields of the order that the client decides."""
+    """Name the fields of the order that the client decides, of a shape that has been checked."""
     default_trigger = TriggerBy.MARK if market.contract else TriggerBy.LAST
-    post_only = params.post_only or params.time_in_force == "PO"
-    tif = TimeInForce.GTC if params.time_in_force == "PO" else TimeInForce(params.time_in_force)
+    tif = params.time_in_force
     return {
         "symbol": market.symbol,
         "type": params.type,
@@ -148,11 +149,11 @@ def fields_of(params: PlaceParams, market: Market) -> Fields:
         "price": params.price,
         "stop_price": params.stop_price,
         "trailing_amount": params.trailing_amount,
-        "trailing_rate": rate_of(params),
+        "trailing_rate": params.trailing_rate or params.trailing_fraction,
         "trigger_by": params.trigger_by or default_trigger,
-        "time_in_force": tif,
+        "time_in_force": TIFS[tif],
         "good_till_ts": naming.ns(params.good_till_ts),
-        "post_only": post_only,
+        "post_only": params.post_only or tif == "PO",
         "reduce_only": params.reduce_only,
         "role": Role.EXIT if params.reduce_only else Role.ENTRY,
         "position_type": "swap" if market.contract else "spot",
@@ -178,6 +179,8 @@ def content_of(params: PlaceParams, market: Market) -> dict[str, str]:
 
 def _text(value: object) -> str:
     match value:
+        case str():
+            return str(value)  # of an enum, its value
         case Decimal():
             return plain(value)
         case TriggerParams(price=price, limit=limit):
