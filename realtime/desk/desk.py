@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from operator import attrgetter
-from typing import Final, Protocol, assert_never
+from typing import Any, Final, Protocol, assert_never
 
 from realtime.desk import codec
 from realtime.desk.answers import Answers, Asked, Outcome
@@ -78,13 +78,42 @@ ROOM: Final = 10_000
 SETTLE_S: Final = 10.0
 
 NAMING: Final = ("order_id", "exchange_order_id", "position_id", "venue")
-NAMES: Final[Mapping[type, Sequence[str]]] = {
-    kind: tuple(name for name in NAMING if name in {field.name for field in fields(kind)})
-    for kind in codec.KINDS.values()
-}
-"""Fields of each kind of facts that name what it is about, the best first."""
 
-ACCOUNT: Final = (Record, OrderChanged, FillBooked, PositionChanged, BalanceChanged)
+
+def _naming(kind: type) -> Callable[[Any], str]:
+    """Find what names the thing that facts of a kind are about."""
+    names = {field.name for field in fields(kind)}
+    for name in NAMING:
+        if name in names:
+            return attrgetter(name)
+    return attrgetter("order.id") if "order" in names else lambda _fact: ""
+
+
+KEYS: Final = {kind: _naming(kind) for kind in codec.KINDS.values()}
+"""By kind of facts, see `key_of`."""
+
+SYMBOLS: Final[Mapping[type, Callable[[Any], str]]] = {
+    Placed: attrgetter("order.symbol"),
+    OrderSeen: attrgetter("symbol"),
+    Filled: attrgetter("symbol"),
+    Transferred: attrgetter("symbol"),
+    PositionSeen: attrgetter("position.symbol"),
+}
+"""By kind of facts, see `symbol_of`."""
+
+ANSWERS: Final[Mapping[type, Asked]] = {
+    Accepted: Asked.PLACE,
+    Rejected: Asked.PLACE,
+    Unknown: Asked.PLACE,
+    Withheld: Asked.PLACE,
+    AmendDone: Asked.AMEND,
+    AmendFailed: Asked.AMEND,
+    BracketSet: Asked.AMEND,
+    CancelFailed: Asked.CANCEL,
+}
+"""What a fact is the answer to."""
+
+ACCOUNT: Final = frozenset({Record, OrderChanged, FillBooked, PositionChanged, BalanceChanged})
 """Effects that are written and shown, and ask for nothing else."""
 
 Noticed = Callable[[str, str, str, Mapping[str, object]], None]
@@ -210,7 +239,7 @@ class Desk:
             effects = self.engine.process(event)
             if not effects or (len(effects) == 1 and self._shown(effects[0])):
                 continue
-            if all(isinstance(effect, ACCOUNT) for effect in effects):
+            if ACCOUNT.issuperset(map(type, effects)):
                 told.append(effects)
                 continue
             self._tell(told)
@@ -224,21 +253,18 @@ class Desk:
         An order that fills at once costs a row of the journal less.
         """
         events = list(events)
-        rows = {event.exchange_order_id: event for event in events if isinstance(event, OrderSeen)}
+        rows = {event.exchange_order_id: event for event in events if type(event) is OrderSeen}
         if not rows:
             return events
         return [
             event
             for event in events
-            if not isinstance(event, OrderSeen)
+            if type(event) is not OrderSeen
             or event.status is not Status.OPEN
-            or not self._outranked(event, rows[event.exchange_order_id])
+            or (row := rows[event.exchange_order_id]) is event
+            or row.asof < event.asof
+            or self.engine.orders.find(event) is None
         ]
-
-    def _outranked(self, row: OrderSeen, newest: OrderSeen) -> bool:
-        """Whether a row of a known order is older than the newest row of the same message."""
-        older = newest is not row and newest.asof >= row.asof
-        return older and self.engine.orders.find(row) is not None
 
     def check_room(self) -> None:
         """Refuse what would need the journal while it cannot take it.
@@ -382,7 +408,8 @@ class Desk:
     def reached(self, seq: int) -> None:
         """Note that a row is on disk."""
         self._durable = seq
-        self._catch_up(seq)
+        if self._behind:
+            self._catch_up(seq)
         while self._awaited and self._awaited[0][0] <= seq:
             _, waiting = self._awaited.popleft()
             if not waiting.done():
@@ -433,8 +460,10 @@ class Desk:
             self._follow(partial(self._publish, later))
         for step in nexts:
             self._next(step)
-        if any(isinstance(fact, StateSet) for fact in facts):
-            self.gate.look()
+        for fact in facts:
+            if type(fact) is StateSet:
+                self.gate.look()
+                break
         for entry in entries:
             if isinstance(entry, Alert) and entry.code == "external_change":
                 self._doubt(entry)
@@ -454,22 +483,26 @@ class Desk:
 
     def _tell(self, told: Sequence[Sequence[Effect]]) -> None:
         """Journal the facts of some events, each with what is committed beside it, and show what they come to."""
+        if not told:
+            return
         rows: list[tuple[Fact, Sequence[Projection]]] = []
+        facts: list[Fact] = []
         for effects in told:
-            facts = [effect.fact for effect in effects if isinstance(effect, Record)]
-            if facts:
-                rows += [(fact, ()) for fact in facts[:-1]]
-                rows.append((facts[-1], self.outlet.projections(effects)))
-        facts = [fact for fact, _ in rows]
+            own = [effect.fact for effect in effects if type(effect) is Record]
+            if own:
+                facts += own
+                rows += [(fact, ()) for fact in own[:-1]]
+                rows.append((own[-1], self.outlet.projections(effects)))
         self._before(facts)
-        shown = newest(effect for effects in told for effect in effects)
+        shown = newest(told)
         if not rows:
             if shown:
                 self._follow(partial(self._publish, shown))
             return
         events: list[Entry] = []
         noted: list[Projection] = []
-        self._enter(self.audit.notes(facts, shown), events, [], noted)
+        if notes := self.audit.notes(facts, shown):
+            self._enter(notes, events, [], noted)
         for fact, project in rows[:-1]:
             kind, body = type(fact).__name__, codec.encode(fact)
             self.store.append(kind, key_of(fact), body, None, project, safety=True)
@@ -488,9 +521,10 @@ class Desk:
         events: list[Entry] = []
         alerts: list[Entry] = []
         project: list[Projection] = self.outlet.projections(later)
-        self._enter(noted, events, alerts, project)
-        if facts:
-            self._enter(self.audit.notes(facts, later), events, alerts, project)
+        if noted:
+            self._enter(noted, events, alerts, project)
+        if facts and (notes := self.audit.notes(facts, later)):
+            self._enter(notes, events, alerts, project)
         append = self.store.append
         self._before(facts)
         if not facts:
@@ -501,7 +535,11 @@ class Desk:
         for fact in facts[:-1]:
             append(type(fact).__name__, key_of(fact), codec.encode(fact), safety=True)
         last = facts[-1]
-        outcomes = [(fact, order) for fact in facts if (order := self._order_of(fact)) is not None]
+        outcomes = [
+            (fact, order)
+            for fact in facts
+            if type(fact) in ANSWERS and (order := self._order_of(fact)) is not None
+        ]
         then = partial(self._committed, outcomes, later, events, alerts)
         body = codec.encode(last, events, alerts)
         self._newest = append(type(last).__name__, key_of(last), body, then, project, safety=True)
@@ -543,11 +581,11 @@ class Desk:
             symbol = symbol_of(fact)
             if symbol is not None:
                 self.describe(symbol)
-            if isinstance(fact, Placed):
+            if type(fact) is Placed:
                 self.tally.intend(fact.order.id)
-            elif isinstance(fact, Withheld):
+            elif type(fact) is Withheld:
                 self.gate.drop(fact.order_id)
-            elif isinstance(fact, Filled):
+            elif type(fact) is Filled:
                 self.tally.fills += 1
 
     def _order_of(self, fact: Fact) -> Order | None:
@@ -570,7 +608,8 @@ class Desk:
                 self._tell_resolved(entry)
         for entry in alerts:
             self.outlet.alert(entry)
-        self._catch_up(seq)
+        if self._behind:
+            self._catch_up(seq)
         for fact, order in outcomes:
             self._settle(fact, order, journaled=True)
         self.reached(seq)
@@ -602,6 +641,8 @@ class Desk:
                     if order.status.ended:
                         self.gate.over(order.id)
                         self._ended(order, journaled=True)
+                case Submit(approved=approved):
+                    self.gate.submit(approved)
                 case FillBooked(fill=fill):
                     self.outlet.fill(fill)
                 case PositionChanged(position=position):
@@ -610,8 +651,6 @@ class Desk:
                     self.outlet.balance(balance)
                 case RiskChanged():
                     self.outlet.risk()
-                case Submit(approved=approved):
-                    self.gate.submit(approved)
                 case SubmitAmend(approved=amend):
                     self.gate.amend(amend)
                 case Ask(order_id=order_id):
@@ -640,18 +679,10 @@ class Desk:
         self._answer(Asked.CANCEL, fact, order, journaled=journaled)
 
     def _settle(self, fact: Fact, order: Order, *, journaled: bool) -> None:
-        """Answer those who wait for this outcome."""
-        match fact:
-            case Accepted() | Rejected() | Unknown() | Withheld():
-                asked = Asked.PLACE
-            case AmendDone() | AmendFailed():
-                asked = Asked.AMEND
-            case BracketSet() if order.amend_state is Progress.NONE:
-                asked = Asked.AMEND  # else the venue has a word in it
-            case CancelFailed():
-                asked = Asked.CANCEL
-            case _:
-                return
+        """Answer those who wait for this outcome, which is one of `ANSWERS`."""
+        if type(fact) is BracketSet and order.amend_state is not Progress.NONE:
+            return  # the venue has a word in it
+        asked = ANSWERS[type(fact)]
         if self.answers.pending(order.id, asked):
             self._answer(asked, fact, order, journaled=journaled)
 
@@ -709,36 +740,25 @@ ABOUT: Final[Mapping[type, Callable[[object], object]]] = {
 """What an effect tells the newest of."""
 
 
-def newest(effects: Iterable[Effect]) -> list[Effect]:
+def newest(told: Iterable[Sequence[Effect]]) -> list[Effect]:
     """Keep every fill, and of each order, position and balance the last word."""
     kept: dict[tuple[type, object], Effect] = {}
-    for effect in effects:
-        about = ABOUT.get(type(effect))
-        if about is not None:
-            key = type(effect), about(effect)
-            kept.pop(key, None)
-            kept[key] = effect
+    for effects in told:
+        for effect in effects:
+            about = ABOUT.get(type(effect))
+            if about is not None:
+                key = type(effect), about(effect)
+                kept.pop(key, None)
+                kept[key] = effect
     return list(kept.values())
 
 
 def symbol_of(fact: Fact) -> str | None:
     """Name the market that a fact is the first to be about; None for those about an order that is known."""
-    match fact:
-        case Placed(order=order):
-            return order.symbol
-        case OrderSeen(symbol=symbol) | Filled(symbol=symbol) | Transferred(symbol=symbol):
-            return symbol
-        case PositionSeen(position=position):
-            return position.symbol
-        case _:
-            return None
+    find = SYMBOLS.get(type(fact))
+    return None if find is None else find(fact)
 
 
 def key_of(fact: Fact) -> str:
-    """Name what a fact is about: its order, else its symbol, currency or scope."""
-    for name in NAMES[type(fact)]:
-        found = getattr(fact, name)
-        if isinstance(found, str):
-            return found
-    order = getattr(fact, "order", None)
-    return order.id if isinstance(order, Order) else ""
+    """Name what a fact is about: its order, else its position or venue."""
+    return KEYS[type(fact)](fact)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from realtime.desk.codec import dumps
-from realtime.model.events import Alert, Note, Who
+from realtime.model.events import Alert, Note
 from realtime.model.market import MS
 from realtime.store.rows import Projection
 
@@ -31,11 +31,17 @@ class Entries:
     def event(self, note: Note, ts: int) -> Entry:
         """Make the next entry of `events` [ts: ns]."""
         self.events += 1
-        entry: Entry = {"id": f"e-{self.events}", "ts": ts // MS, "type": note.type}
-        entry |= _whose(note.who)
-        entry["bot_id"] = note.data.get("bot_id")
-        entry["data"] = dict(note.data)
-        return entry
+        who = note.who
+        return {
+            "id": f"e-{self.events}",
+            "ts": ts // MS,
+            "type": note.type,
+            "subject": None if who is None else who.subject,
+            "token_id": None if who is None else who.token_id,
+            "client": None if who is None else who.client,
+            "bot_id": note.data.get("bot_id"),
+            "data": dict(note.data),
+        }
 
     def alert(self, alert: Alert, ts: int) -> Entry:
         """Make the next entry of `alerts` [ts: ns]."""
@@ -49,12 +55,6 @@ class Entries:
             "data": dict(alert.data),
             "acked_by": None,
         }
-
-
-def _whose(who: Who | None) -> Entry:
-    if who is None:
-        return {"subject": None, "token_id": None, "client": None}
-    return {"subject": who.subject, "token_id": who.token_id, "client": who.client}
 
 
 def event_projection(entry: Mapping[str, object], ts: int) -> Projection:

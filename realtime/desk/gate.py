@@ -29,8 +29,8 @@ from realtime.model.events import (
     Unknown,
     Withheld,
 )
-from realtime.model.orders import Approved, ApprovedAmend, Order, Role, Status
-from realtime.venues.base import Remote, Venue
+from realtime.model.orders import Approved, ApprovedAmend, Order, Status
+from realtime.venues.base import Prompt, Remote, Venue
 
 
 def _replaced(order: Order, ack: Ack) -> str | None:
@@ -41,7 +41,7 @@ def _replaced(order: Order, ack: Ack) -> str | None:
 
 def lane_of(order: Order) -> Lane:
     """Name the lane of a placement: protective legs before exits before entries."""
-    if order.role in {Role.STOP_LOSS, Role.TAKE_PROFIT}:
+    if order.protective:
         return Lane.PROTECT
     return Lane.EXIT if order.exit else Lane.ENTRY
 
@@ -103,6 +103,7 @@ class Gate:
         self._behind: dict[str, tuple[set[str], asyncio.Event]] = {}
         # A venue with limits of its own says when an order really leaves.
         self._guarded = isinstance(venue, Remote)
+        self._prompt = venue if isinstance(venue, Prompt) else None
         if isinstance(venue, Remote):
             venue.guard(self._leave)
 
@@ -160,19 +161,25 @@ class Gate:
         try:
             if order.id in self._behind:
                 await self._freed(order.id)
-            async with asyncio.timeout(self._timeout_s) as deadline:
-                async with self._lanes.turn(lane_of(order)) as waited:
-                    leaves = not self._guarded
-                    self._post(Release(order_id=order.id, leaves=leaves, ts=self._now()))
-                    if not self._tally.call(order.id):
-                        self._runaway(order)
+            lane, prompt = lane_of(order), self._prompt
+            if prompt is not None and prompt.prompt and self._lanes.take(lane):
+                # Nothing waits between here and the answer: a deadline could not pass, and a timer is not cheap.
+                try:
+                    called = self._through(approved, leaves=True)
+                    if not called:
                         return
-                    called = True
-                    if leaves:
-                        self._hand(order)
-                    if waited:
-                        deadline.reschedule(self._loop.time() + self._timeout_s)
-                    ack = await self._venue.submit(approved)
+                    ack = prompt.submit_now(approved)
+                finally:
+                    self._lanes.leave()
+            else:
+                async with asyncio.timeout(self._timeout_s) as deadline:
+                    async with self._lanes.turn(lane) as waited:
+                        called = self._through(approved, leaves=not self._guarded)
+                        if not called:
+                            return
+                        if waited:
+                            deadline.reschedule(self._loop.time() + self._timeout_s)
+                        ack = await self._venue.submit(approved)
         except Refused as refused:
             fact = self._withheld(order, refused.code, refused.message)
         except VenueRejected as rejected:
@@ -196,6 +203,17 @@ class Gate:
             self._tally.withhold(order.id)
         self._post(fact)
 
+    def _through(self, approved: Approved, *, leaves: bool) -> bool:
+        """Look at the door and use up the intent; False when there was none left, and then nothing may be called."""
+        order, waited = approved.order, bool(approved.after)
+        self._post(Release(order_id=order.id, leaves=leaves, waited=waited, ts=self._now()))
+        if not self._tally.call(order.id):
+            self._runaway(order)
+            return False
+        if leaves:
+            self._hand(order)
+        return True
+
     async def _freed(self, order_id: str) -> None:
         """Wait for the end of orders that hold what an exit needs; not for ever, since a cancel may be unanswered."""
         _, freed = self._behind[order_id]
@@ -215,7 +233,8 @@ class Gate:
         if isinstance(approved, ApprovedAmend):
             self._post(ReleaseAmend(approved=approved, ts=self._now()))
         else:
-            self._post(Release(order_id=approved.order.id, ts=self._now()))
+            waited = bool(approved.after)
+            self._post(Release(order_id=approved.order.id, waited=waited, ts=self._now()))
             self._hand(approved.order)
 
     def _hand(self, order: Order) -> None:

@@ -86,10 +86,16 @@ class Lanes:
 
     async def enter(self, lane: Lane) -> bool:
         """Wait for a turn; `leave` must follow. Tells whether it did not come at once."""
-        if self._free(lane) and not (self._queued and any(self._waiting[: lane + 1])):
-            self._take()
+        if self.take(lane):
             return False
         await self._queue(lane)
+        return True
+
+    def take(self, lane: Lane) -> bool:
+        """Take a turn if there is one at once; then `leave` must follow."""
+        if not self._free(lane) or (self._queued and any(self._waiting[: lane + 1])):
+            return False
+        self._take()
         return True
 
     def leave(self) -> None:

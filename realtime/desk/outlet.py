@@ -161,16 +161,16 @@ class Outlet:
         """Make the rows that are committed beside the facts of one event."""
         made: list[Projection] = []
         for effect in effects:
-            match effect:
-                case OrderChanged(order=order) if order.status.ended:
-                    made.append(self.order_projection(order))
-                case FillBooked(fill=fill):
-                    row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
-                    self._made_fills[fill.id] = (fill, row)
-                    cols = {"symbol": fill.symbol, "order_id": fill.order_id}
-                    made.append(Projection("fills", fill.id, fill.ts, cols, dumps(row)))
-                case _:
-                    pass
+            # Three times an order: a `match` takes twice as long.
+            if type(effect) is OrderChanged:
+                if effect.order.status.ended:
+                    made.append(self.order_projection(effect.order))
+            elif type(effect) is FillBooked:
+                fill = effect.fill
+                row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
+                self._made_fills[fill.id] = (fill, row)
+                cols = {"symbol": fill.symbol, "order_id": fill.order_id}
+                made.append(Projection("fills", fill.id, fill.ts, cols, dumps(row)))
         return made
 
     def order_projection(self, order: Order) -> Projection:

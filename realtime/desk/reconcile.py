@@ -76,6 +76,7 @@ class Reconciler:
     Attributes:
         ready: Whether the account is reconciled.
         executions_known: Called when orders and fills have been compared; set by the composition root.
+        before_ready: Called once the account is reconciled for the first time, before it is said; set likewise.
         complete_at: Loop time at which the last complete comparison began; None before the first.
     """
 
@@ -100,6 +101,7 @@ class Reconciler:
         self._amended: set[str] = set()
         self._wanted = asyncio.Event()
         self.executions_known: Callable[[], None] = _nothing
+        self.before_ready: Callable[[], Awaitable[None]] = _at_once
         self._fetching = False
         self._rechecking = False
         self._recheck_at = 0.0
@@ -296,9 +298,17 @@ class Reconciler:
                 if isinstance(seen, OrderSeen):
                     self._found(seen)
                 self.ask(order.id)
+        if not await self._caught_up():
+            self._desk.post(self._readiness(ready=False, reason="its private data is in doubt"))
+            return False
         self.ready = True
         self._desk.post(self._readiness(ready=True, reason="reconciled"))
         return True
+
+    async def _caught_up(self) -> bool:
+        """Do what comes before being ready; whether private data can still be trusted then."""
+        await self.before_ready()
+        return self._trusted
 
     async def until_ready(self) -> None:
         """Try until the venue has answered."""
@@ -452,6 +462,10 @@ class Reconciler:
 
 def _nothing() -> None:
     """Tell nobody."""
+
+
+async def _at_once() -> None:
+    """Have nothing to do."""
 
 
 class Nothing:

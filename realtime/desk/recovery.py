@@ -41,6 +41,8 @@ KEPT: Final = "Kept"
 """Kind of a halt told to an account that was not open; the row's key is its scope."""
 OVER: Final = b"null"
 """The body of such a row that says that the halt has been carried out, or resumed."""
+DOWN: Final = "Down"
+"""Kind of the row that says since when nobody has watched prices [ns]; `OVER` once the account is ready again."""
 IDENTITY: Final = "Token"
 """Kind of a token of a client; a journal that nobody has begun may have some."""
 REPLAYED: Final = frozenset(codec.KINDS) | {DEADMAN, SWEEP, ACK}
@@ -80,6 +82,8 @@ class Journaled:
         numbers: The largest number that each key of an exchange has used, by its fingerprint.
         kept: Halts that the account was told while it was not open, and that it has not carried out, by their scope.
         markets: Rules of the markets that the rows are about, by symbol: the venue may not list them any more.
+        word: When the last row was written by which a process shows that it watches [ns]; 0 without any.
+        down: Since when nobody has watched [ns], where a start has said so and has not come to be ready; else 0.
         venue: What the paper exchange had kept, oldest first; the first entry may sum up those before it.
         rows: What is to be replayed into the engine, oldest first.
         behind: The row that replay begins behind; 0 is the whole journal.
@@ -92,6 +96,8 @@ class Journaled:
     numbers: dict[str, int] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
     markets: dict[str, bytes] = field(default_factory=dict)
+    word: int = 0
+    down: int = 0
     venue: list[bytes] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     behind: int = 0
@@ -101,6 +107,8 @@ class Journaled:
         """Take the next rows of the journal."""
         for row in rows:
             self.seq = row.seq
+            if row.kind in REPLAYED or row.kind == EQUITY:
+                self.word = row.ts
             if row.kind in REPLAYED:
                 self.rows.append(row)
             elif row.kind == VENUE:
@@ -113,6 +121,8 @@ class Journaled:
                 self.kept.pop(row.key, None)
                 if row.body != OVER:
                     self.kept[row.key] = row.body
+            elif row.kind == DOWN:
+                self.down = 0 if row.body == OVER else int(row.body)
             elif row.kind == OWNER and self.owner is None:
                 self.owner = orjson.loads(row.body)
             self.begun = self.begun or row.kind != IDENTITY

@@ -71,6 +71,7 @@ class Account:
         "_markets",
         "_trade_pnl",
         "_venue",
+        "_wallets",
         "balances",
         "believed",
         "books",
@@ -97,8 +98,9 @@ class Account:
         self._markets = markets
         # The one spot market in which a currency's holding is shown as a position.
         self.homes = homes(markets, currency)
-        # The venue's word, by row id and summed over wallets by currency.
+        # The venue's word, by row id, the same by currency, and summed over wallets by currency.
         self.balances: dict[str, Balance] = {}
+        self._wallets: dict[str, dict[str, Balance]] = {}
         self.told: Sums = {}
         # Our books [currency units].
         self.books: Sums = {}
@@ -155,18 +157,28 @@ class Account:
         """The symbol under which a spot holding is shown; None for cash."""
         return self.homes.get(currency)
 
-    def held(self, symbol: str) -> bool:
-        """Whether a position is large enough to trade."""
-        amount, market = abs(self.amount(symbol)), self._markets.get(symbol)
-        return amount > 0 and (market is None or amount >= market.amount_step)
+    def tradable(self) -> dict[str, Decimal]:
+        """Amounts of the positions that are large enough to trade, unsigned, by symbol."""
+        markets, books, found = self._markets, self.books, {}
+        for symbol, position in self.positions.items():
+            amount, market = position.amount, markets.get(symbol)
+            if amount and market is not None and not market.contract:
+                amount = books.get(market.base, ZERO)
+            if amount:
+                amount = abs(amount)
+                if market is None or amount >= market.amount_step:
+                    found[symbol] = amount
+        return found
 
     def available(self, currency: str) -> Decimal | None:
         """What the venue says is free, over all wallets; None before it said anything."""
-        if currency not in self.told:
+        wallets = self._wallets.get(currency)
+        if wallets is None:
             return None
-        return sum(
-            (held.available for held in self.balances.values() if held.currency == currency), ZERO
-        )
+        free = ZERO
+        for held in wallets.values():
+            free += held.available
+        return free
 
     def day(self) -> Day:
         """The day's counters."""
@@ -179,15 +191,17 @@ class Account:
 
     # -- the venue's word ----------------------------------------------------------------------
 
-    def see(self, balance: Balance) -> bool:
-        """Take the venue's word on a balance; whether it differs from the last one."""
-        old = self.balances.get(balance.id)
-        self.balances[balance.id] = balance
+    def see(self, balance: Balance) -> Balance | None:
+        """Take the venue's word on a balance; its last one, None before there was one."""
+        name, currency, total = balance.id, balance.currency, balance.total
+        old = self.balances.get(name)
+        self.balances[name] = balance
+        self._wallets.setdefault(currency, {})[name] = balance
         if old is None:
-            self.told[balance.currency] = self.told.get(balance.currency, ZERO) + balance.total
-        elif old.total != balance.total:
-            self.told[balance.currency] += balance.total - old.total
-        return old is None or old.available != balance.available or old.reserved != balance.reserved
+            self.told[currency] = self.told.get(currency, ZERO) + total
+        elif (before := old.total) != total:
+            self.told[currency] += total - before
+        return old
 
     def difference(self, key: str) -> Decimal:
         """By how much the venue's figure exceeds ours: of a derivative's symbol, else of a currency."""
@@ -200,7 +214,8 @@ class Account:
         """Compare our books with the venue's word and remember since when they differ."""
         difference = self.difference(key)
         if abs(difference) <= NOISE:
-            self._trust(key)
+            if key in self.doubts:
+                self._trust(key)
             return ZERO
         if key not in self.doubts or self.doubts[key][1] != difference:
             self._trust(key)
@@ -263,22 +278,23 @@ class Account:
         """
         market = self._markets[fill.symbol]
         if market.contract:
-            booked, booking = self._book_contract(fill, market)
+            booked, booking = self._book_contract(fill, market, keep=keep)
         else:
-            booked, booking = self._book_spot(fill, market)
-        symbol = booking.symbol
+            booked, booking = self._book_spot(fill, market, keep=keep)
+        symbol, realized = booked.positions[0][1].symbol, booked.fill.realized_pnl
         if fill.bot_id is not None:
             self.bots.setdefault(symbol, set()).add(fill.bot_id)
             self.shares.book(fill, market, keep=keep)
         if not self.positions[symbol].amount:
             self.bots.pop(symbol, None)
-        if keep:
+        if booking is not None:
             self._bookings[fill.symbol, fill.id] = booking
-        if booking.realized is not None:
-            self._count(self.day_realized, market.cash, booking.realized)
+        if realized is not None:
+            self._count(self.day_realized, market.cash, realized)
         if fill.fee:
             self._count(self.day_fees, fill.fee_currency, fill.fee)
-        self._close(booked, owner)
+        if booked.closed is not None:
+            self._close(booked.closed, fill.ts, owner)
         return booked
 
     def unbook(self, fill: Fill) -> tuple[Position, Position]:
@@ -324,37 +340,42 @@ class Account:
         right = self._executions[symbol].come_to()
         return right - cost if right is not None else ZERO
 
-    def _book_spot(self, fill: Fill, market: Market) -> tuple[Booked, Booking]:
+    def _book_spot(
+        self, fill: Fill, market: Market, *, keep: bool
+    ) -> tuple[Booked, Booking | None]:
+        base, quote, fee = market.base, market.quote, fill.fee
         buy = fill.side is Side.BUY
         got, paid = (fill.amount, -fill.cost) if buy else (-fill.amount, fill.cost)
-        fee_base = fill.fee if fill.fee_currency == market.base else ZERO
-        fee_quote = fill.fee if fill.fee_currency == market.quote else ZERO
+        fee_base = fee if fill.fee_currency == base else ZERO
+        fee_quote = fee if fill.fee_currency == quote else ZERO
         got -= fee_base
         paid -= fee_quote
-        cash = [(market.base, got), (market.quote, paid)]
-        if fill.fee and not fee_base and not fee_quote:
-            cash.append((fill.fee_currency, -fill.fee))
+        cash = [(base, got), (quote, paid)]
+        if fee and not fee_base and not fee_quote:
+            cash.append((fill.fee_currency, -fee))
+        books = self.books
         for currency, change in cash:
-            self._count(self.books, currency, change)
-        changed: list[tuple[Position, Position]] = []
-        symbol = self.home(market.base) or market.symbol
+            books[currency] = books.get(currency, ZERO) + change
+        symbol = self.homes.get(base) or market.symbol
         fees = fee_quote + fee_base * fill.price
         if symbol == market.symbol:
             old, new, realized = self._weigh(symbol, got, -paid, fees, fill.ts)
         else:
             # Bought or sold against another currency than the one its cost is counted in.
             old, new, realized = self._weigh(symbol, got, None, ZERO, fill.ts)
-        changed.append((old, new))
-        other = self.home(market.quote)
+        changed: tuple[tuple[Position, Position], ...] = ((old, new),)
+        other = self.homes.get(quote)
         if other is not None:
             # What paid for it was itself a holding: it is given away (or got) at an unknown profit.
             before, after, _ = self._weigh(other, paid, None, ZERO, fill.ts)
-            changed.append((before, after))
+            changed = (*changed, (before, after))
         done = evolve_fill(fill, realized_pnl=realized)
         closed = self._end_of_trade(symbol, old, new, realized, market)
+        booked = Booked(done, changed, closed)
+        if not keep:
+            return booked, None
         cost = None if old.cost is None or new.cost is None else new.cost - old.cost
-        booking = Booking(tuple(cash), symbol, got, cost, realized, fees)
-        return Booked(done, tuple(changed), closed), booking
+        return booked, Booking(tuple(cash), symbol, got, cost, realized, fees)
 
     def _weigh(
         self, symbol: str, got: Decimal, paid: Decimal | None, fees: Decimal, ts: int
@@ -389,7 +410,9 @@ class Account:
         self.positions[symbol] = new
         return old, new, realized
 
-    def _book_contract(self, fill: Fill, market: Market) -> tuple[Booked, Booking]:
+    def _book_contract(
+        self, fill: Fill, market: Market, *, keep: bool
+    ) -> tuple[Booked, Booking | None]:
         symbol, value = fill.symbol, market.value(fill.price)
         old = self.positions.get(symbol) or self._fresh(symbol)
         change = fill.amount if fill.side is Side.BUY else -fill.amount
@@ -424,9 +447,11 @@ class Account:
         self.positions[symbol] = new
         done = evolve_fill(fill, realized_pnl=realized)
         closed = self._end_of_trade(symbol, old, new, realized, market)
+        booked = Booked(done, ((old, new),), closed)
+        if not keep:
+            return booked, None
         delta = None if old.cost is None or cost is None else cost - old.cost
-        booking = Booking(tuple(cash), symbol, change, delta, realized, fee_cash)
-        return Booked(done, ((old, new),), closed), booking
+        return booked, Booking(tuple(cash), symbol, change, delta, realized, fee_cash)
 
     def _end_of_trade(
         self, symbol: str, old: Position, new: Position, realized: Decimal | None, market: Market
@@ -434,27 +459,21 @@ class Account:
         """Sum up the trade that this fill may have ended; dust below a lot counts as ended."""
         self._count(self._trade_pnl, symbol, realized or ZERO)
         lot = market.amount_step
-        smaller = abs(new.amount) < abs(old.amount)
-        ended = smaller and abs(new.amount) < lot <= abs(old.amount)
+        ended = abs(new.amount) < lot <= abs(old.amount)
         flipped = old.amount * new.amount < 0
         if not ended and not flipped:
             return None
         net = self._trade_pnl.pop(symbol)
         return net if realized is not None else None
 
-    def _close(self, booked: Booked, owner: str) -> None:
+    def _close(self, net: Decimal, ts: int, owner: str) -> None:
         """Count a closed trade: the day's number, and the owner's losing streak."""
-        net = booked.closed
-        if net is None:
-            return
-        self.day_info = evolve_day(
-            self.day_info, trades=self.day_info.trades + 1, updated_ts=booked.fill.ts
-        )
+        self.day_info = evolve_day(self.day_info, trades=self.day_info.trades + 1, updated_ts=ts)
         count, last = self.streaks.get(owner, (0, 0))
-        if booked.fill.ts - last >= STREAK_ENDS:
+        if ts - last >= STREAK_ENDS:
             count = 0
         if net < 0:
-            self.streaks[owner] = (count + 1, booked.fill.ts)
+            self.streaks[owner] = (count + 1, ts)
         else:
             self.streaks.pop(owner, None)
 

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from realtime.engine.core import NO_AMEND, Core, Out
+from realtime.engine.decide import flatten
 from realtime.engine.orders import step
 from realtime.engine.rules import fifth, fingerprint, minute, spend, wait
 from realtime.model.errors import Code
@@ -21,6 +22,7 @@ from realtime.model.events import (
     Note,
     OrderChanged,
     Placed,
+    PlaceNext,
     Record,
     Rejected,
     Resolved,
@@ -92,7 +94,12 @@ def withheld(core: Core, fact: Withheld, out: Out) -> None:
     out.append(Record(fact))
     core.legs.on_cancel(order, fact.by or "engine")
     core.change(order, out, ts=fact.ts, status=fact.status, code=fact.code, reason=fact.reason)
-    core.plan(order.symbol, fact.ts, out)
+    if order.source == "flatten" and fact.code is Code.RISK_REJECTED:
+        # Others have closed a part of it while it waited. Flat is flat: the rest is closed before it is protected.
+        rest = flatten(core.state, f"symbol:{order.symbol}", fact.ts)
+        out.extend(PlaceNext(place) for place in rest)
+    else:
+        core.plan(order.symbol, fact.ts, out)
 
 
 def accepted(core: Core, fact: Accepted, out: Out) -> None:

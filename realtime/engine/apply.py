@@ -31,6 +31,7 @@ from realtime.model.events import (
     Resolved,
     RiskChanged,
     StateSet,
+    Trailed,
     Transferred,
     Unknown,
     Withheld,
@@ -98,6 +99,9 @@ class Applier(Core):
                 out += [Record(fact), RiskChanged(), Note("day_rolled", data)]
             case PeakSet():
                 self.state.account.set_peak(fact.peak_equity, fact.ts)
+                out.append(Record(fact))
+            case Trailed():
+                self.legs.on_trail(fact)
                 out.append(Record(fact))
             case Ready():
                 self.state.ready = fact.ready

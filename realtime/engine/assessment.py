@@ -178,11 +178,8 @@ def risk_level(state: State, ts: int) -> str:
 
 def _marked(state: State) -> list[Marked]:
     """Everything held, at the price now."""
-    return [
-        mark_position(state, held)
-        for held in held_positions(state)
-        if state.account.held(held.symbol)
-    ]
+    tradable = state.account.tradable()
+    return [mark_position(state, held) for held in held_positions(state) if held.symbol in tradable]
 
 
 def risk_view(state: State, ts: int) -> RiskView:

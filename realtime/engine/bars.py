@@ -63,12 +63,13 @@ class Forming:
 
     def add(self, price: str, volume: Decimal) -> None:
         """Take in a later trade of the same bar."""
-        number = float(price)
-        if number > self.top:
-            self.top, self.high = number, price
-        elif number < self.bottom:
-            self.bottom, self.low = number, price
-        self.close = price
+        if price != self.close:
+            number = float(price)
+            if number > self.top:
+                self.top, self.high = number, price
+            elif number < self.bottom:
+                self.bottom, self.low = number, price
+            self.close = price
         self.volume = MONEY.add(self.volume, volume)
 
     def merge(self, piece: Bar) -> None:

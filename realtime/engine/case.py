@@ -1,5 +1,6 @@
 """One order before the gate: the figures every rule reads, worked out once, and the verdict."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from realtime.engine.market import brief, down, plain
@@ -34,7 +35,11 @@ class Case:
             [valuation currency]; None when unknown.
         total: Worst-case exposure of the account afterwards [valuation currency].
         backing: The signal it is placed on; None without one.
-        engaged: Symbols that are held or being entered, without this order.
+        engaged: Worst-case holdings of symbols that are held or being entered, without this order.
+        place: The symbol under which what it buys is shown.
+        currency: What it reserves: cash, or the base currency for a spot sell.
+        needs: How much of that at worst, beyond what its older version did; None without a price.
+        met: Own resting orders that it would trade with.
     """
 
     order: Order
@@ -57,7 +62,11 @@ class Case:
     total: Decimal | None
     equity: Equity
     backing: Backing | None
-    engaged: set[str]
+    engaged: Mapping[str, Decimal]
+    place: str
+    currency: str
+    needs: Decimal | None
+    met: list[Order]
 
 
 def make(
@@ -72,47 +81,44 @@ def make(
     backing: Backing | None = None,
 ) -> Case:
     """Work out the figures. The symbol must be one of the markets."""
-    market = state.markets[order.symbol]
-    quotes = state.quotes
-    found = quotes.mark(order.symbol)
+    symbol, quotes = order.symbol, state.quotes
+    market = state.markets[symbol]
+    found = quotes.mark(symbol)
     mark = found[0] if found is not None else None
-    age_ms = quotes.age_ms(order.symbol, ts)
+    age_ms = quotes.age_ms(symbol, ts)
     fresh = (
         mark is not None
         and age_ms is not None
         and age_ms <= state.limits.max_price_age_ms
-        and not quotes.is_stale(order.symbol)
+        and not quotes.is_stale(symbol)
     )
     walk = None
     amount = order.amount
     if order.type is OrderType.MARKET:
         if order.cost_limit is not None:
             cost = order.cost_limit / market.contract_size
-            walk = quotes.walk(order.symbol, order.side, amount=None, cost=cost)
+            walk = quotes.walk(symbol, order.side, amount=None, cost=cost)
             at = walk.best if walk.best is not None else mark
             # The best price buys the most: what counts in exposure is the upper end.
             amount = down(cost / at, market.amount_step) if at else ZERO
             order = evolve(order, amount=amount)
         else:
-            walk = quotes.walk(order.symbol, order.side, amount=amount)
+            walk = quotes.walk(symbol, order.side, amount=amount)
     adds = amount - (old.filled if old is not None else ZERO)
     capacity = state.capacity(order, old)
-    is_exit = (
-        order.exit
-        or (not market.contract and order.side is Side.SELL and adds <= capacity)
-        or (old is not None and old.exit)
-    )
+    sells_coins = not market.contract and order.side is Side.SELL
+    is_exit = order.exit or (sells_coins and adds <= capacity) or (old is not None and old.exit)
     reference = reference_price(order, mark, walk)
     worth = quotes.worth(market.cash)
     size = None if worth is None else market.contract_size * worth
-    engaged = state.engaged()
+    engaged, place = state.engaged(), state.place_of(symbol)
     notional = exposure = total = None
     if reference is not None and size is not None:
         notional = amount * reference * size
         if order.cost_limit is not None and worth is not None:
             notional = order.cost_limit * worth
         exposure = exposure_after(state, order, old, adds, is_exit=is_exit) * reference * size
-        total = others(state, order.symbol, engaged)
+        total = others(state, place, engaged)
         if total is not None:
             total += exposure
     return Case(
@@ -137,6 +143,10 @@ def make(
         state.equity(ts),
         backing,
         engaged,
+        place,
+        market.base if sells_coins else market.cash,
+        needs(state, market, order, old, adds, reference, is_exit=is_exit),
+        crossing(state, order, walk),
     )
 
 
@@ -149,8 +159,9 @@ def reference_price(order: Order, mark: Decimal | None, walk: Walk | None) -> De
     own = order.price if order.price is not None else order.stop_price
     if own is not None:
         return own if mark is None or own > mark else mark
-    if walk is not None and walk.average is not None:
-        walked = walk.average * MARKET_MARGIN
+    average = walk.average if walk is not None else None
+    if average is not None:
+        walked = average * MARKET_MARGIN
         return walked if mark is None or walked > mark else mark
     return None if mark is None else mark * MARKET_MARGIN
 
@@ -171,19 +182,70 @@ def exposure_after(
     return max(abs(held + buys), abs(held - sells))
 
 
-def others(state: State, symbol: str, engaged: set[str]) -> Decimal | None:
-    """Worst-case exposure of all other symbols [valuation currency]; None when one has no price."""
+def others(state: State, place: str, engaged: Mapping[str, Decimal]) -> Decimal | None:
+    """Worst-case exposure of all symbols but one [valuation currency]; None when one has no price."""
     total = ZERO
-    here = state.place_of(symbol)
-    for other in engaged:
-        if other == here:
+    for symbol, exposure in engaged.items():
+        if symbol == place:
             continue
-        found = state.quotes.mark(other)
-        value = None if found is None else state.notional(other, state.exposure(other), found[0])
+        found = state.quotes.mark(symbol)
+        value = None if found is None else state.notional(symbol, exposure, found[0])
         if value is None:
             return None
         total += value
     return total
+
+
+def needs(
+    state: State,
+    market: Market,
+    order: Order,
+    old: Order | None,
+    adds: Decimal,
+    reference: Decimal | None,
+    *,
+    is_exit: bool,
+) -> Decimal | None:
+    """What an order reserves at worst beyond what its older version did; None without a price."""
+    if not market.contract and order.side is Side.SELL:
+        before = state.orders.worst_of(old) if old is not None else ZERO
+        return max(adds - before, ZERO)
+    if market.contract and is_exit:
+        return ZERO
+    now = _cash(market, order, adds, reference)
+    if old is None or now is None:
+        return now
+    was = _cash(market, old, state.orders.worst_of(old), reference) or ZERO
+    return max(now - was, ZERO)
+
+
+def _cash(
+    market: Market, order: Order, amount: Decimal, reference: Decimal | None
+) -> Decimal | None:
+    """Cost or initial margin, and the worst fee [cash currency]."""
+    price = order.price if order.price is not None else reference
+    if price is None:
+        return None
+    cost = order.cost_limit or amount * price * market.contract_size
+    fee = cost * market.taker if market.taker > 0 else ZERO
+    return (cost / (order.leverage or 1) if market.contract else cost) + fee
+
+
+def crossing(state: State, order: Order, walk: Walk | None) -> list[Order]:
+    """Own resting orders that this order would trade with."""
+    if order.type.triggered or order.post_only:
+        return []
+    reach = order.price
+    if reach is None and walk is not None:
+        reach = walk.worst
+    buy, found = order.side is Side.BUY, []
+    for other in state.orders.working_in(order.symbol):
+        price = other.price
+        if price is None or other.side is order.side or other.type is not OrderType.LIMIT:
+            continue
+        if reach is None or (price <= reach if buy else price >= reach):
+            found.append(other)
+    return found
 
 
 class Verdict:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from realtime.engine.legs import Drop, Legs, Step
+from realtime.engine.legs import Drop, Follow, Legs, Step
 from realtime.engine.state import ALL, State
 from realtime.model.account import Position
 from realtime.model.events import (
@@ -86,29 +86,29 @@ class Core(ABC):
         """Change an order by name; `booked` is the new sum of its fills, where that changes."""
         status = changes.get("status", old.status)
         assert isinstance(status, Status)
-        if status.ended and not old.status.ended:
+        state, ended = self.state, status.ended
+        ends = ended and not old.status.ended
+        changes = {"updated_ts": max(ts, old.updated_ts), **changes}
+        if ends and not (old.cancel_state is Asked.NONE and old.amend_state is Asked.NONE):
             # Nothing is under way on an order that is over.
             changes = {**IDLE, **changes}
-        new = self.state.orders.put(old, booked, updated_ts=max(ts, old.updated_ts), **changes)
+        new = state.orders.alter(old, changes, booked)
         out.append(OrderChanged(new))
-        self.settle(old, new, evidence, out)
-        if new.exchange_order_id is not None or status.ended:
-            self.state.reservations.tell(new.id)
-        if status.ended:
-            self.state.released.discard(new.id)
-            self.state.privileged.discard(new.id)
-            done = status in {Status.REJECTED, Status.CANCELED, Status.EXPIRED}
-            if done and not new.filled:
-                self.state.reservations.release(new.id)
-        if new.protective and status.ended and not old.status.ended:
+        if old.id in state.orders.owed:
+            self.settle(old, new, evidence, out)
+        if new.exchange_order_id is not None or ended:
+            state.reservations.tell(new.id)
+        if ended:
+            state.released.discard(new.id)
+            state.privileged.discard(new.id)
+            if status is not Status.FILLED and not new.filled:
+                state.reservations.release(new.id)
+        if ends and new.protective:
             self.legs.on_end(new, asked=old.cancel_state is not Asked.NONE, ts=new.updated_ts)
         return new
 
     def settle(self, old: Order, new: Order, evidence: str, out: Out) -> None:
         """Tell everybody who was answered `outcome_unknown` what came of it, exactly once (8.5)."""
-        owed = self.state.orders.owed.get(old.id)
-        if not owed:
-            return
         settled = {
             op
             for op, before, after in (
@@ -214,6 +214,8 @@ class Core(ABC):
         for wish in list(steps):
             if isinstance(wish, Drop):
                 self.cancel(wish.order, "engine", ts, out)
+            elif isinstance(wish, Follow):
+                self.apply(wish.fact, out)
             else:
                 out.append(wish)
 
@@ -236,5 +238,6 @@ class Core(ABC):
 
 def position_effect(old: Position, new: Position) -> PositionChanged:
     """Publish a position, and the key of the row it replaces when it went flat or flipped."""
-    gone = old.id if old.amount and (not new.amount or old.side != new.side) else None
+    was, amount = old.amount, new.amount
+    gone = old.id if was and (not amount or (was < 0) is not (amount < 0)) else None
     return PositionChanged(new, gone)

@@ -14,7 +14,16 @@ from realtime.engine.core import Core, Out
 from realtime.engine.forgotten import IGNORED
 from realtime.engine.market import down, figure, plain
 from realtime.engine.orders import evolve
-from realtime.engine.risk import check, check_amend, door, door_amend, in_time, privileged
+from realtime.engine.risk import (
+    Permission,
+    check,
+    check_amend,
+    door,
+    door_amend,
+    in_time,
+    privileged,
+    still_held,
+)
 from realtime.engine.rules import loss_and_fall
 from realtime.engine.shape import check_shape
 from realtime.engine.state import ALL, State
@@ -58,6 +67,7 @@ from realtime.model.market import SECOND, ZERO
 from realtime.model.orders import (
     OURS,
     TRANSITIONS,
+    Approved,
     ApprovedAmend,
     Asked,
     Order,
@@ -69,20 +79,6 @@ from realtime.model.orders import (
 )
 from realtime.model.risk import Halt, TradingState
 
-
-WISHES = (
-    Place,
-    Amend,
-    Cancel,
-    Release,
-    ReleaseAmend,
-    SetState,
-    Configure,
-    Resolve,
-    Adopt,
-    SetCostBasis,
-    ResetDaily,
-)
 
 PATIENCE = SECOND
 """After this long a repeated cancel goes to the venue again [ns]."""
@@ -141,14 +137,21 @@ def _place(state: State, applier: Core, wish: Place, out: Out) -> None:
         state.privileged.add(order.id)
     placed = Placed(order=approved.order, content=wish.content, cost=permission.cost, ts=wish.ts)
     applier.apply(placed, out)
+    if permission.first:
+        approved = _make_way(applier, permission, wish.ts, out)
+    out.append(Submit(approved))
+
+
+def _make_way(applier: Core, permission: Permission, ts: int, out: Out) -> Approved:
+    """Cancel what an order must not meet; it waits for those that are at the venue already."""
     for other in permission.first:
         if other.cancel_state is Asked.NONE:
-            applier.cancel(other, "engine", wish.ts, out)
+            applier.cancel(other, "engine", ts, out)
     # What had not left was cancelled here and now.
     after = tuple(
         other.id for other in permission.first if not applier.order(other.id).status.ended
     )
-    out.append(Submit(replace(approved, after=after) if after else approved))
+    return replace(permission.approved, after=after)
 
 
 def repeated(state: State, wish: Place) -> Order | None:
@@ -247,6 +250,8 @@ def _adopt_resent(applier: Core, stranger: Order, wish: Place, out: Out) -> Orde
 def _release(state: State, wish: Release) -> None:
     order = _known(state, wish.order_id)
     door(state, order, wish.ts)
+    if wish.waited:
+        still_held(state, order)
     if wish.leaves:
         state.released.add(order.id)
 
@@ -594,11 +599,11 @@ def _set_cost_basis(state: State, applier: Core, wish: SetCostBasis, out: Out) -
 def flatten(state: State, scope: str, ts: int) -> list[Place]:
     """One reduce-only market order for every position of a scope (K7)."""
     kind, _, name = scope.partition(":")
-    found = []
+    found, tradable = [], state.account.tradable()
     for symbol, position in sorted(state.account.positions.items()):
         if kind == "symbol" and symbol != name:
             continue
-        if position.amount and state.account.held(symbol):
+        if symbol in tradable:
             found.append(_closing(state, position, ts))
     return found
 

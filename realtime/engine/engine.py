@@ -10,11 +10,11 @@ Rules of this file:
 5 Every event is handled in a `match` that ends in `assert_never`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from hashlib import sha256
-from typing import Final, assert_never
+from typing import Final, assert_never, cast, get_args
 
 from realtime.engine import assessment, decide, portfolio
 from realtime.engine.apply import Applier
@@ -24,7 +24,7 @@ from realtime.engine.orderbook import OrderBook
 from realtime.engine.orders import Ledger
 from realtime.engine.risk import max_allowed, preview, refusing
 from realtime.engine.shares import Shares
-from realtime.engine.state import ALL, State
+from realtime.engine.state import ALL, EQUITY_FOR, State
 from realtime.engine.watch import watch_price, watch_time
 from realtime.model.account import Balance, Day, Marked, Portfolio, Position, Valued
 from realtime.model.events import (
@@ -33,6 +33,7 @@ from realtime.model.events import (
     Effect,
     Event,
     Fact,
+    Gap,
     Place,
     StaleChanged,
     Tick,
@@ -50,12 +51,14 @@ from realtime.model.market import (
     Ticker,
     Trade,
 )
-from realtime.model.orders import Fill, Order
+from realtime.model.orders import Fill, Order, TriggerBy
 from realtime.model.risk import Halt, Limits, Preview, RiskView, TradingState
 
 
-OF_MARKETS: Final = (Ticker, Trade, BookDelta, BookSnapshot, Mark, Stale, Tick)
+OF_MARKETS: Final = (Ticker, Trade, BookDelta, BookSnapshot, Mark, Stale, Tick, Gap)
 """Events that are neither a wish nor a fact: they are never journaled."""
+
+FACTS: Final = frozenset(get_args(Fact))
 
 
 class Engine:
@@ -123,9 +126,16 @@ class Engine:
         Raises:
             Refused: A wish is refused; the state is what it was.
         """
+        out: list[Effect] = []
+        # By its class: comparing it with two dozen others would take as long as some facts do.
+        if type(event) in FACTS:
+            with localcontext(MONEY):
+                self._applier.apply(cast("Fact", event), out)
+            return out
         if not isinstance(event, OF_MARKETS):
             with localcontext(MONEY):
-                return self._order_event(event)
+                decide.decide(self._state, self._applier, cast("Wish", event), out)
+            return out
         match event:
             case Ticker():
                 self._state.quotes.take_ticker(event)
@@ -150,6 +160,11 @@ class Engine:
             case Tick():
                 with localcontext(MONEY):
                     return watch_time(self._state, self._applier, event)
+            case Gap():
+                with localcontext(MONEY):
+                    steps = self._applier.legs.catch_up(self._state, event)
+                    self._applier.carry(steps, event.ts, out)
+                return out
             case _:
                 assert_never(event)
 
@@ -173,17 +188,12 @@ class Engine:
 
     def _priced(self, symbol: str, ts: int, effect: Effect | None) -> list[Effect]:
         out: list[Effect] = [] if effect is None else [effect]
-        if symbol in self._applier.watched:
+        applier = self._applier
+        # Most prices of what is held come when all was looked at a moment ago.
+        due = ts - applier.checked_ts >= EQUITY_FOR or symbol in applier.legs.watches
+        if due and symbol in applier.watched:
             with localcontext(MONEY):
-                watch_price(self._state, self._applier, symbol, ts, out)
-        return out
-
-    def _order_event(self, event: Wish | Fact) -> list[Effect]:
-        out: list[Effect] = []
-        if isinstance(event, decide.WISHES):
-            decide.decide(self._state, self._applier, event, out)
-        else:
-            self._applier.apply(event, out)
+                watch_price(self._state, applier, symbol, ts, out)
         return out
 
     # -- reading -------------------------------------------------------------------------------
@@ -380,6 +390,20 @@ class Engine:
         """The inferred fill for what an order's row shows and its fills do not; after fills were fetched."""
         with localcontext(MONEY):
             return decide.missing_fills(self._state, order_id, ts)
+
+    @property
+    def protects(self) -> bool:
+        """Whether anything is protected by a stop or target, or will be when it fills."""
+        return self._applier.legs.cares(self._state)
+
+    def unwatched(self, *, slept: bool) -> Sequence[tuple[str, TriggerBy]]:
+        """The symbols, and the price of each, on which stops and targets hang that nobody watches.
+
+        Args:
+            slept: Whether those that the venue holds count, too: it was down with us.
+        """
+        found = self._applier.legs.unwatched(self._state, slept=slept)
+        return list(dict.fromkeys((parent.symbol, parent.trigger_by) for parent, _ in found))
 
     @property
     def given(self) -> Mapping[str, object]:

@@ -3,7 +3,7 @@
 An order is a value with more than fifty fields, and every fact about it makes a new one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from realtime.model.account import Day, Position
@@ -21,7 +21,21 @@ class Evolve(Protocol[T]):
         ...
 
 
+Altered = Callable[[T, Mapping[str, object]], T]
+"""The same, of changes that are in a mapping already."""
+
+
 def evolver(kind: type[T]) -> Evolve[T]:
+    """Make a copier that takes the changes by name."""
+    alter = alterer(kind)
+
+    def evolve(value: T, /, **changes: object) -> T:
+        return alter(value, changes)
+
+    return evolve
+
+
+def alterer(kind: type[T]) -> Altered[T]:
     """Make the copier of a dataclass that is frozen for the type checker.
 
     One assignment for each slot, written out as `dataclasses` itself writes methods: a loop over the slots takes six
@@ -38,15 +52,16 @@ def evolver(kind: type[T]) -> Evolve[T]:
     copy = made["copy"]
     writer = {name: vars(kind)[name].__set__ for name in names}
 
-    def evolve(value: T, /, **changes: object) -> T:
+    def alter(value: T, changes: Mapping[str, object]) -> T:
         new = copy(value)
         for name, change in changes.items():
             writer[name](new, change)
         return new
 
-    return evolve
+    return alter
 
 
+alter_order = alterer(Order)
 evolve_order = evolver(Order)
 evolve_fill = evolver(Fill)
 evolve_position = evolver(Position)

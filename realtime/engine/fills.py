@@ -7,7 +7,7 @@ from realtime.engine.acts import amended
 from realtime.engine.content import waits
 from realtime.engine.core import Core, Out, position_effect
 from realtime.engine.evidence import is_late, overfill, report_stranger, stranger
-from realtime.engine.orders import is_entry, largest, terminal
+from realtime.engine.orders import is_entry, largest
 from realtime.engine.rules import EXECUTIONS_IN
 from realtime.model.events import (
     Alert,
@@ -64,11 +64,10 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
         out.append(Record(seen))
         if order.status is Status.FILLED and is_late(order):
             # As large as what is told of it: nobody knows its amount any more.
-            orders.put(order, amount=order.amount + seen.amount)
+            order = orders.put(order, amount=order.amount + seen.amount)
             report_late(order, seen, out)
     if not seen.inferred:
-        replace_inferred(core, order, seen.amount, out)
-    order = core.order(order.id)
+        order = replace_inferred(core, order, seen.amount, out)
     market = state.markets[seen.symbol]
     fill = Fill(
         id=seen.trade_id,
@@ -90,7 +89,7 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
     done = state.account.book(fill, order.owner, keep=seen.inferred)
     state.forget_equity()
     booked = orders.book(done.fill)
-    if is_entry(order) and order.strategy_id is not None:
+    if order.strategy_id is not None and is_entry(order):
         executed(core, order, fill, out)
     new = filled_order(core, order, seen, booked, out)
     core.gap(new, seen.ts)
@@ -114,33 +113,39 @@ def filled_order(core: Core, order: Order, seen: Filled, booked: Decimal, out: O
     changes: dict[str, object] = {}
     late = order.status.ended and booked > order.filled
     if booked >= order.filled:
-        changes["filled"] = booked
-        changes["cost"] = sum((fill.cost for fill in core.state.orders.fills_of(order.id)), ZERO)
-    if seen.fee:
+        cost = ZERO
+        for fill in core.state.orders.fills_of(order.id):
+            cost += fill.cost
+        changes["filled"], changes["cost"] = booked, cost
+    if seen.fee and not order.fees:
+        changes["fees"] = ((seen.fee_currency, ZERO + seen.fee),)
+    elif seen.fee:
         fees = dict(order.fees)
         fees[seen.fee_currency] = fees.get(seen.fee_currency, ZERO) + seen.fee
         changes["fees"] = tuple(sorted(fees.items()))
     if order.exchange_order_id is None and seen.exchange_order_id:
         changes["exchange_order_id"] = seen.exchange_order_id
-    if order.amount < booked <= largest(order):
+    most = largest(order)
+    if order.amount < booked <= most:
         # More than the old version had: the amend was carried out, whatever became of its answer.
         changes |= amended(order, order.amend_amount, order.amend_price, order.amend_stop_price)
-    done = terminal(order, booked)
-    if done is not None:
-        changes["status"] = done
+    if order.cost_limit is None and booked >= most:
+        # While it may be larger by an amend without an answer, the rest of that may still work. A buy by cost ends by
+        # its row.
+        changes["status"] = Status.FILLED
     elif not order.status.ended:
         changes["status"] = Status.OPEN
     new = core.alter(order, changes, out, ts=seen.ts, evidence="fill", booked=booked)
-    data = {"order_id": order.id, "trade_id": seen.trade_id}
     if late and order.status is not Status.FILLED:
         text = f"order {order.client_order_id} was {order.status} and has filled {seen.amount}"
+        data = {"order_id": order.id, "trade_id": seen.trade_id}
         out.append(Alert("warning", "late_fill", text, data))
-    if order.cost_limit is None and booked > largest(order) and booked > order.filled:
+    if order.cost_limit is None and booked > most and booked > order.filled:
         overfill(core, new, seen.ts, out)
     return new
 
 
-def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> None:
+def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> Order:
     """A real fill takes the place of an inferred one; what is left of that is inferred again."""
     state = core.state
     for fill in state.orders.fills_of(order.id):
@@ -157,6 +162,7 @@ def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> Non
             done = state.account.book(left, order.owner, keep=True)
             order = state.orders.put(order, state.orders.book(done.fill))
             publish_positions(core, done, out)
+    return order
 
 
 def publish_positions(core: Core, done: Booked, out: Out) -> None:
@@ -170,8 +176,10 @@ def publish_positions(core: Core, done: Booked, out: Out) -> None:
 def streak(core: Core, order: Order, done: Booked, out: Out) -> None:
     """Tell when a losing streak has reached its limit."""
     limit = core.state.limits.loss_streak
+    if done.closed is None or limit is None:
+        return
     count, _ = core.state.account.streaks.get(order.owner, (0, 0))
-    if done.closed is not None and limit is not None and count == limit:
+    if count == limit:
         text = f"{count} losing trades in a row of {order.owner}: entries wait 60 min"
         data = {"owner": order.owner, "bot_id": order.bot_id}
         out.append(Alert("warning", "loss_streak", text, data))
@@ -226,6 +234,6 @@ def replace_fill(fill: Fill, amount: Decimal, cost: Decimal) -> Fill:
 def attached_to(order: Order) -> bool:
     """Whether a trailing stop belongs to it."""
     return order.trailing_stop is not None or (
-        order.type is not OrderType.TRAILING_STOP
-        and (order.trailing_amount is not None or order.trailing_rate is not None)
+        (order.trailing_amount is not None or order.trailing_rate is not None)
+        and order.type is not OrderType.TRAILING_STOP
     )

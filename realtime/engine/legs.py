@@ -6,6 +6,8 @@ Rules of this file:
 2 A leg's ids are derived from (parent, kind, generation): asked for twice, it is placed once.
 3 There is never a second stop while one may be alive, so an unknown leg is waited for (B4).
 4 Both legs of a parent are one OCO group at the venue.
+5 A bar of the time when we were down is used for what it proves alone: it begins after our last word and after what is
+  protected was bought, and in which order its high and its low were reached nobody knows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +19,9 @@ from hashlib import sha256
 from realtime.engine.market import down, plain
 from realtime.engine.shape import attached, attached_trailing
 from realtime.engine.state import State
-from realtime.model.events import Alert, Amend, AmendNext, Place, PlaceNext, Who
-from realtime.model.market import SECOND, ZERO, Market
+from realtime.model.errors import Code
+from realtime.model.events import Alert, Amend, AmendNext, Gap, Place, PlaceNext, Trailed, Who
+from realtime.model.market import MS, SECOND, ZERO, Bar, Market
 from realtime.model.orders import (
     Asked,
     Fill,
@@ -51,6 +54,18 @@ UNFILLED_AFTER = 5 * SECOND
 TRIES = 3
 """Generations lost to the venue before we watch the price ourselves."""
 
+REFUSED_AFTER = 8 * SECOND
+"""An exit that we fired and that did not even pass the gate is wished for again after this long [ns]."""
+
+DOUBLINGS = 3
+"""An exit that we fired and that the venue has refused waits this often twice as long for the next one."""
+
+BAR = 60 * SECOND
+"""Length of the bars that tell of the time when we were down [ns]."""
+
+FOLLOWED_AFTER = SECOND
+"""A watermark is journaled at most this often [ns] (B6)."""
+
 Key = tuple[str, Kind]
 
 
@@ -61,23 +76,41 @@ class Drop:
     order: Order
 
 
-Step = PlaceNext | AmendNext | Drop | Alert
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Journal the watermark of a trailing stop."""
+
+    fact: Trailed
+
+
+Step = PlaceNext | AmendNext | Drop | Follow | Alert
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A stop or target that only we hold, because the venue would not."""
+    """A stop or target that only we hold, because the venue would not; one without a price trails."""
 
     parent_id: str
     kind: Kind
-    price: Decimal
+    price: Decimal | None
     below: bool
 
 
 class Legs:
     """What is protected in which symbol, and which legs need no more care."""
 
-    __slots__ = ("degraded", "dropped", "lost", "passed", "protected", "refused", "watches")
+    __slots__ = (
+        "begun",
+        "degraded",
+        "dropped",
+        "lost",
+        "passed",
+        "peaks",
+        "protected",
+        "refused",
+        "watches",
+        "watermarks",
+    )
 
     def __init__(self) -> None:
         # Per symbol and parent, oldest first [base, contracts].
@@ -85,6 +118,12 @@ class Legs:
         # Legs a person cancelled, and legs that could not be amended.
         self.dropped: set[Key] = set()
         self.refused: set[str] = set()
+        # Since when anything of a parent is protected without a break [ns], the venue's time of its fill.
+        self.begun: dict[str, int] = {}
+        # The best trigger price of trailing stops that we watch, by parent, and when it was journaled.
+        self.watermarks: dict[str, tuple[Decimal, int]] = {}
+        # Of this process: the same, as it is before it is journaled.
+        self.peaks: dict[str, Decimal] = {}
         # Of this process: legs the venue ended or refused, since when and how often.
         self.lost: dict[Key, int] = {}
         self.degraded: set[Key] = set()
@@ -105,8 +144,11 @@ class Legs:
             if not before:
                 # What is protected anew is the newest, whether or not its old entry was cleared.
                 held.pop(order.id, None)
+                self._unfollow(order.id)
+                self.begun[order.id] = fill.ts
             held[order.id] = before + received
-            self.degraded -= {(order.id, kind) for kind in Kind}
+            # What more there is to protect the venue may hold; a target that we watch sells whatever there is.
+            self.degraded.discard((order.id, Kind.STOP))
         elif held and order.parent_id in held and order.parent_id is not None:
             held[order.parent_id] = max(held[order.parent_id] - fill.amount, ZERO)
         self.trim(state, symbol)
@@ -129,6 +171,10 @@ class Legs:
                     held[key] -= taken
                     excess -= taken
 
+    def on_trail(self, fact: Trailed) -> None:
+        """Remember how far the price has gone in favour of a trailing stop."""
+        self.watermarks[fact.order_id] = (fact.price, fact.ts)
+
     def on_cancel(self, order: Order, by: str) -> None:
         """A cancel of a leg by a person is respected: that leg does not come back."""
         if order.protective and order.parent_id is not None and by != "engine":
@@ -141,7 +187,7 @@ class Legs:
         brought in, as far as that is held and nothing else protects it.
         """
         self.dropped -= {(parent.id, kind) for kind in Kind}
-        self.degraded -= {(parent.id, kind) for kind in Kind}
+        self._forget(parent.symbol, parent.id)
         if attached(parent):
             return
         held = self.protected.setdefault(parent.symbol, {})
@@ -172,6 +218,8 @@ class Legs:
             held.pop(parent.id, None)
             if not held:
                 del self.protected[parent.symbol]
+        if self.begun.pop(parent.id, None) is not None:
+            self._unfollow(parent.id)
         if not legs:
             return  # nothing else can be known of an order that never had any
         self.dropped -= {(parent.id, kind) for kind in Kind}
@@ -200,15 +248,21 @@ class Legs:
         for parent_id in reversed(list(held)):
             parent = self._parent(state, parent_id)
             side = parent.side.opposite
-            amount = down(max(min(held[parent_id], left[side]), ZERO), market.amount_step)
+            due = held[parent_id] - _unbooked(state, parent_id)
+            amount = down(max(min(due, left[side]), ZERO), market.amount_step)
             left[side] -= amount
-            alive = False
+            alive = closing = False
             grown = ZERO
             for kind in Kind:
+                if closing:
+                    break
                 leg = working_leg(state, parent_id, kind)
                 alive = alive or leg is not None
                 for wish in self._fit(state, parent, kind, leg, amount, promised[side], ts):
                     grown = max(grown, _growth(wish, leg))
+                    closing = (
+                        isinstance(wish, PlaceNext) and wish.place.order.type is OrderType.MARKET
+                    )
                     yield wish
             promised[side] += grown
             if not held[parent_id] and not alive and parent.status.ended:
@@ -251,12 +305,18 @@ class Legs:
             return
         if trigger is None or not amount or key in self.dropped or key in self.degraded:
             return
-        if key in self.lost:
+        if key in self.lost or _closing(state, parent.id):
             return
         room = _room(state, make_leg(state, parent, kind, amount, ts).order) - promised
         amount = min(amount, room)
         if amount > 0 and not too_small(state, parent, amount):
-            yield PlaceNext(make_leg(state, parent, kind, amount, ts))
+            beyond = trails(parent, kind) and self._beyond(state, parent)
+            yield PlaceNext(make_leg(state, parent, kind, amount, ts, at_market=beyond))
+
+    def _beyond(self, state: State, parent: Order) -> bool:
+        """Whether a trailing stop whose watermark is known would fire now."""
+        known = self.watermarks.get(parent.id)
+        return known is not None and holds(state, parent, trail(parent, known[0]))
 
     def _change(
         self, state: State, leg: Order, trigger: Trigger, amount: Decimal, ts: int
@@ -289,30 +349,31 @@ class Legs:
     def tick(self, state: State, ts: int) -> Iterator[Step]:
         """Look after legs that the venue ended: again, at the market, or watched by us (B5)."""
         for key, since in list(self.lost.items()):
-            if ts - since < LOST_AFTER:
+            parent_id, kind = key
+            tried = [leg for leg in state.orders.legs_of(parent_id) if leg.role is ROLES[kind]]
+            if ts - since < LOST_AFTER << _doublings(tried):
                 continue
             del self.lost[key]
-            parent_id, kind = key
+            if working_leg(state, parent_id, kind) is not None:
+                continue
             parent = self._parent(state, parent_id)
             amount = self.protected.get(parent.symbol, {}).get(parent_id, ZERO)
             trigger = wanted(parent, kind)
             if not amount or trigger is None or key in self.dropped:
                 continue
-            tried = sum(1 for leg in state.orders.legs_of(parent_id) if leg.role is ROLES[kind])
-            again = tried < TRIES
-            yield Alert(
-                "critical",
-                "protection_degraded",
-                f"the venue ended the {ROLES[kind]} of {parent.client_order_id}; "
-                + ("it is placed again" if again else "we watch its price ourselves"),
-                {"order_id": parent_id, "symbol": parent.symbol, "role": ROLES[kind].value},
-            )
+            mixed = _mixed(state, parent, tried)
+            again = len(tried) < TRIES and not mixed
+            if mixed and tried[-1].type is OrderType.LIMIT:
+                yield _mix(parent)
+            else:
+                yield _degraded(parent, kind, again=again)
             if again:
                 yield from self.plan(state, parent.symbol, ts)
             else:
                 self._watch(parent, kind, trigger)
                 if state.quotes.is_stale(parent.symbol):
                     yield suspended(parent.symbol)
+                yield from self.fire(state, parent.symbol, ts)
 
     def resting(self, state: State, ts: int) -> Iterator[Alert]:
         """Tell of stop-limits that the price went through and nobody fills: they protect nothing (B8)."""
@@ -345,7 +406,8 @@ class Legs:
         key = (parent.id, kind)
         self.degraded.add(key)
         below = (parent.side is Side.BUY) is (kind is Kind.STOP)
-        watch = Watch(parent.id, kind, trigger.price, below)
+        price = None if trails(parent, kind) else trigger.price
+        watch = Watch(parent.id, kind, price, below)
         self.watches.setdefault(parent.symbol, {})[key] = watch
 
     def fire(self, state: State, symbol: str, ts: int) -> Iterator[Step]:
@@ -355,10 +417,20 @@ class Legs:
             return
         for key, watch in list(watches.items()):
             parent = self._parent(state, watch.parent_id)
+            if working_leg(state, parent.id, watch.kind) is not None:
+                del watches[key]  # placed again, because there was more to protect
+                continue
             price = state.quotes.trigger_price(symbol, parent.trigger_by)
-            if price is None or not _reached(price, watch.price, below=watch.below):
+            if price is None:
+                continue
+            stop = watch.price if watch.price is not None else self._trailed(parent, price)
+            fires = _reached(price, stop, below=watch.below)
+            if watch.price is None:
+                yield from self._followed(parent.id, ts, now=fires)
+            if not fires:
                 continue
             del watches[key]
+            self.lost[key] = ts + REFUSED_AFTER
             amount = down(
                 min(
                     self.protected.get(symbol, {}).get(parent.id, ZERO),
@@ -368,6 +440,108 @@ class Legs:
             )
             if amount:
                 yield PlaceNext(make_leg(state, parent, watch.kind, amount, ts, at_market=True))
+
+    def _trailed(self, parent: Order, price: Decimal) -> Decimal:
+        """Move a watermark with the price, in favour only; where the stop is now."""
+        known = self.watermarks.get(parent.id)
+        before = self.peaks.get(parent.id, price if known is None else known[0])
+        best = self.peaks[parent.id] = _better(parent, before, price)
+        return trail(parent, best)
+
+    def _followed(self, parent_id: str, ts: int, *, now: bool) -> Iterator[Follow]:
+        """Journal a watermark that has moved; `now` does not wait for a second to pass."""
+        best, known = self.peaks[parent_id], self.watermarks.get(parent_id)
+        if known is not None and (best == known[0] or not (now or ts - known[1] >= FOLLOWED_AFTER)):
+            return
+        yield Follow(Trailed(order_id=parent_id, price=best, ts=ts))
+
+    def _unfollow(self, parent_id: str) -> None:
+        self.watermarks.pop(parent_id, None)
+        self.peaks.pop(parent_id, None)
+
+    # -- the time when we were down (B7) -------------------------------------------------------
+
+    def cares(self, state: State) -> bool:
+        """Whether anything is protected, or will be when it fills."""
+        held = any(amount for parents in self.protected.values() for amount in parents.values())
+        return held or any(attached(order) for order in state.orders.working())
+
+    def unwatched(self, state: State, *, slept: bool) -> Iterator[tuple[Order, Kind]]:
+        """Give the legs that nobody watched while we were down: those that we hold, and all where the venue slept too.
+
+        A leg of which nobody knows whether it is in place is the venue's to tell (B4), not the prices'.
+        """
+        for held in self.protected.values():
+            for parent_id, amount in held.items():
+                parent = self._parent(state, parent_id)
+                for kind in Kind:
+                    key = (parent_id, kind)
+                    if not amount or wanted(parent, kind) is None or key in self.dropped:
+                        continue
+                    leg = working_leg(state, parent_id, kind)
+                    if leg is None or (slept and leg.status is Status.OPEN):
+                        yield parent, kind
+
+    def catch_up(self, state: State, gap: Gap) -> Iterator[Step]:
+        """Say what becomes of the legs that nobody watched in a gap, before any of them is placed or watched again.
+
+        What holds now is left to fire; what was met and does not hold any more is told, and does not fire.
+        """
+        unsure: dict[str, list[str]] = {}
+        for parent, kind in list(self.unwatched(state, slept=gap.slept)):
+            if (parent.symbol, parent.trigger_by) != (gap.symbol, gap.by):
+                continue
+            since = max(gap.since, self.begun.get(parent.id, 0))
+            bars = [bar for bar in gap.bars if bar.ts >= since]
+            if trails(parent, kind):
+                met, stop = self._relived(parent, bars)
+                if parent.id in self.peaks:
+                    yield from self._followed(parent.id, gap.ts, now=True)
+            else:
+                met, stop = self._met(parent, kind, bars)
+            price = _price_now(state, gap)
+            below = (parent.side is Side.BUY) is (kind is Kind.STOP)
+            if price is not None and stop is not None and _reached(price, stop, below=below):
+                continue
+            why = "" if gap.whole else gap.why
+            if met and _ended_since(state, parent, kind, gap.since):
+                why = "the venue ended it meanwhile, and does not say when"
+            elif met:
+                why = ""
+                yield _missed(gap, parent, kind, stop)
+            if why:
+                unsure.setdefault(why, []).append(f"{ROLES[kind]} of {parent.client_order_id}")
+        for why, names in unsure.items():
+            yield _untold(gap, names, why)
+
+    @staticmethod
+    def _met(parent: Order, kind: Kind, bars: Sequence[Bar]) -> tuple[bool, Decimal]:
+        """Whether a stop or target was reached, and its price."""
+        trigger = wanted(parent, kind)
+        assert trigger is not None
+        below = (parent.side is Side.BUY) is (kind is Kind.STOP)
+        prices = (Decimal(bar.low if below else bar.high) for bar in bars)
+        return any(_reached(p, trigger.price, below=below) for p in prices), trigger.price
+
+    def _relived(self, parent: Order, bars: Sequence[Bar]) -> tuple[bool, Decimal | None]:
+        """Let a trailing stop follow some bars: whether it was reached for certain, and where it is now, if known.
+
+        A bar's worst price counts against the watermark of the bars before it.
+        """
+        long, met = parent.side is Side.BUY, False
+        known = self.watermarks.get(parent.id)
+        best = None if known is None else known[0]
+        for bar in bars:
+            worst, top = Decimal(bar.low), Decimal(bar.high)
+            if not long:
+                worst, top = top, worst
+            if best is not None:
+                met = met or _reached(worst, trail(parent, best), below=long)
+            best = top if best is None else _better(parent, best, top)
+        if best is None:
+            return False, None
+        self.peaks[parent.id] = best
+        return met, trail(parent, best)
 
     def _forget(self, symbol: str, parent_id: str) -> None:
         for kind in Kind:
@@ -393,6 +567,8 @@ class Legs:
             if amount
         ]
         yield f"protected {held} dropped {sorted(self.dropped)} refused {sorted(self.refused)}"
+        followed = {parent_id for _, parent_id, _ in held} & self.watermarks.keys()
+        yield f"watermarks {[(parent_id, self.watermarks[parent_id]) for parent_id in sorted(followed)]}"
 
 
 def suspended(symbol: str) -> Alert:
@@ -401,8 +577,139 @@ def suspended(symbol: str) -> Alert:
     return Alert("critical", "protection_suspended", text, {"symbol": symbol})
 
 
+def _degraded(parent: Order, kind: Kind, *, again: bool) -> Alert:
+    """The alarm for a leg that the venue has ended or refused."""
+    text = f"the venue ended the {ROLES[kind]} of {parent.client_order_id}; " + (
+        "it is placed again" if again else "we watch its price ourselves"
+    )
+    data = {"order_id": parent.id, "symbol": parent.symbol, "role": ROLES[kind].value}
+    return Alert("critical", "protection_degraded", text, data)
+
+
+def _mix(parent: Order) -> Alert:
+    """The word on a target that is ours to watch, because the stop has its coins: nothing is wrong with that."""
+    text = (
+        f"the venue holds the stop_loss of {parent.client_order_id}, for which its coins are locked; "
+        "we watch the price of its take_profit ourselves"
+    )
+    data = {"order_id": parent.id, "symbol": parent.symbol, "role": Role.TAKE_PROFIT.value}
+    return Alert("info", "protection_mixed", text, data)
+
+
+def _mixed(state: State, parent: Order, tried: Sequence[Order]) -> bool:
+    """Whether a venue without OCO has refused a target because the coins are locked for the stop."""
+    limits = [leg for leg in tried if leg.type is OrderType.LIMIT]
+    return (
+        bool(limits)
+        and limits[-1].role is Role.TAKE_PROFIT
+        and limits[-1].code is Code.INSUFFICIENT_FUNDS
+        and not state.markets[parent.symbol].contract
+        and working_leg(state, parent.id, Kind.STOP) is not None
+    )
+
+
+def _unbooked(state: State, parent_id: str) -> Decimal:
+    """What the rows of a parent's legs show as sold or bought back, and no fill has told yet [base, contracts]."""
+    if not state.orders.gaps:
+        return ZERO
+    return sum(
+        (
+            leg.filled - state.orders.booked(leg.id)
+            for leg in state.orders.legs_of(parent_id)
+            if leg.id in state.orders.gaps
+        ),
+        ZERO,
+    )
+
+
+def _doublings(tried: Sequence[Order]) -> int:
+    """How often the wait for the next try is doubled, behind these legs of one kind."""
+    fired = sum(leg.type is OrderType.MARKET for leg in tried)
+    return min(fired - 1, DOUBLINGS) if tried[-1].type is OrderType.MARKET else 0
+
+
+def _closing(state: State, parent_id: str) -> bool:
+    """Whether a stop or target is on its way out at the market: until it has ended the other one is not placed."""
+    return any(
+        leg.type is OrderType.MARKET and not leg.status.ended
+        for leg in state.orders.legs_of(parent_id)
+    )
+
+
 def _reached(price: Decimal, trigger: Decimal, *, below: bool) -> bool:
     return price <= trigger if below else price >= trigger
+
+
+def _price_now(state: State, gap: Gap) -> Decimal | None:
+    """The trigger price of now; before anything has told one, what the newest bar closed at."""
+    price = None
+    if not state.quotes.is_stale(gap.symbol):
+        price = state.quotes.trigger_price(gap.symbol, gap.by)
+    if price is None and gap.bars:
+        return Decimal(gap.bars[-1].close)
+    return price
+
+
+def _missed(gap: Gap, parent: Order, kind: Kind, stop: Decimal | None) -> Alert:
+    assert stop is not None, "what was met has a price"
+    text = (
+        f"{gap.symbol} reached the {ROLES[kind]} {plain(stop)} of {parent.client_order_id} while the server was down, "
+        "and has come back: it did not fire, and goes on"
+    )
+    data: dict[str, object] = {
+        "order_id": parent.id,
+        "symbol": gap.symbol,
+        "role": ROLES[kind].value,
+        "trigger_by": gap.by.value,
+        "price": plain(stop),
+        "since": gap.since // MS,
+    }
+    return Alert("critical", "protection_missed", text, data)
+
+
+def _ended_since(state: State, parent: Order, kind: Kind, ts: int) -> bool:
+    """Whether a leg has ended since a time: until then it may have been in place."""
+    return any(
+        leg.role is ROLES[kind] and leg.status.ended and leg.updated_ts > ts
+        for leg in state.orders.legs_of(parent.id)
+    )
+
+
+def _untold(gap: Gap, names: Sequence[str], why: str) -> Alert:
+    """The alarm for legs of which nobody can tell what they missed."""
+    text = (
+        f"what {gap.symbol} did to the {', '.join(names)} while the server was down is not known: {why}; "
+        "they may have been reached, did not fire, and go on"
+    )
+    data: dict[str, object] = {
+        "legs": list(names),
+        "reason": why,
+        "symbol": gap.symbol,
+        "trigger_by": gap.by.value,
+        "since": gap.since // MS,
+    }
+    return Alert("error", "protection_unknown", text, data)
+
+
+def trails(parent: Order, kind: Kind) -> bool:
+    """Whether a leg that is wanted follows the price."""
+    return kind is Kind.STOP and parent.stop_loss is None
+
+
+def trail(parent: Order, best: Decimal) -> Decimal:
+    """Where the attached trailing stop of an order is, whose watermark is `best` [quote]."""
+    trailing = attached_trailing(parent)
+    assert trailing is not None
+    distance, rate = trailing
+    if distance is None:
+        assert rate is not None
+        distance = best * rate
+    return best - distance if parent.side is Side.BUY else best + distance
+
+
+def _better(parent: Order, one: Decimal, other: Decimal) -> Decimal:
+    """The price that is more in favour of an order's position."""
+    return max(one, other) if parent.side is Side.BUY else min(one, other)
 
 
 def working_leg(state: State, parent_id: str, kind: Kind) -> Order | None:
@@ -508,7 +815,7 @@ def make_leg(
         order_type = OrderType.TRAILING_STOP
         distance, rate = trailing
     if at_market:
-        order_type, price, stop_price = OrderType.MARKET, None, None
+        order_type, price, stop_price, distance, rate = OrderType.MARKET, None, None, None, None
     order = Order(
         id=f"{parent.id}-{kind}{generation}",
         client_order_id=client_order_id,

@@ -78,10 +78,10 @@ def text(value: Decimal, step: Decimal) -> str:
     """Write a price or amount padded to the market's precision; a finer value keeps its digits."""
     if not value:
         return "0"
-    digits = decimals(step)
-    written = f"{value:.{digits}f}"
+    whole, _, part = _fixed(value).partition(".")
     # Averages and fees in base are finer than the grid: they are shown whole, not rounded away.
-    return written if Decimal(written) == value else plain(value)
+    part = part.rstrip("0").ljust(decimals(step), "0")
+    return f"{whole}.{part}" if part else whole
 
 
 def average_text(value: Decimal, tick: Decimal) -> str:
@@ -91,10 +91,16 @@ def average_text(value: Decimal, tick: Decimal) -> str:
 
 def plain(value: Decimal) -> str:
     """Write any other number: no exponent, no trailing zeros, no minus zero."""
-    written = f"{value:f}"
+    written = _fixed(value)
     if "." in written:
         written = written.rstrip("0").rstrip(".")
     return "0" if written == "-0" else written
+
+
+def _fixed(value: Decimal) -> str:
+    """Write all digits without an exponent, fifteen times an order: `str` takes a third of the time of a format."""
+    written = str(value)
+    return written if "E" not in written else f"{value:f}"
 
 
 def figure(value: Decimal | None) -> str | None:

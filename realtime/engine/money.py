@@ -25,15 +25,13 @@ from realtime.model.risk import TradingState
 def balance(core: Core, fact: BalanceSeen, out: Out) -> None:
     """Take the venue's word on a balance; the first one opens our books."""
     state, balance = core.state, fact.balance
-    account = state.account
-    new_row = balance.id not in account.balances
-    changed = account.see(balance)
-    clear_reservations(core, balance.currency, balance.ts)
-    currency = balance.currency
+    account, currency = state.account, balance.currency
+    old = account.see(balance)
+    clear_reservations(core, currency, balance.ts)
     first = currency not in account.books
     if first and not state.ever_ready:
         core.opening.add(currency)
-    if first or (new_row and currency in core.opening and not state.ever_ready):
+    if first or (old is None and currency in core.opening and not state.ever_ready):
         amount = account.told[currency] - account.books.get(currency, ZERO)
         if state.ever_ready:
             # A coin that comes later opens with nothing: what no fill explains in time is external.
@@ -49,7 +47,7 @@ def balance(core: Core, fact: BalanceSeen, out: Out) -> None:
         )
         core.apply(opening, out)
     account.word(currency, balance.ts, asked=fact.asked)
-    if changed:
+    if old is None or old.available != balance.available or old.reserved != balance.reserved:
         out.append(BalanceChanged(balance))
 
 

@@ -204,6 +204,14 @@ class OrderBook:
         return asks.levels[asks.near[0]] if asks.near else None
 
     @property
+    def touch(self) -> tuple[Level, Level] | None:
+        """Best bid and best ask; None unless both are there and the book is not crossed."""
+        bids, asks = self.bids.near, self.asks.near
+        if not (bids and asks) or -bids[0] >= asks[0]:
+            return None
+        return self.bids.levels[bids[0]], self.asks.levels[asks[0]]
+
+    @property
     def crossed(self) -> bool:
         """Whether the best bid is at or above the best ask: such a book is wrong and not shown."""
         bids, asks = self.bids.near, self.asks.near

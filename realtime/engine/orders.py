@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from realtime.engine.evolve import evolve_order
+from realtime.engine.evolve import alter_order, evolve_order
 from realtime.engine.forgotten import SIZES, Keys, Sizes, content_key, key
 from realtime.model.events import Filled, OrderSeen
 from realtime.model.market import SECOND, ZERO
@@ -23,7 +23,6 @@ from realtime.model.orders import (
     Asked,
     Fill,
     Order,
-    Role,
     Side,
     Status,
     venue_client_id,
@@ -83,14 +82,14 @@ class Load:
 
 def worst(order: Order, booked: Decimal) -> Decimal:
     """What an order may still book [base, contracts], the larger version of an amend under way."""
-    if order.status.ended:
-        return max(order.filled - booked, ZERO)
-    amount = order.amount
-    if order.amend_amount is not None and order.amend_amount > amount:
-        amount = order.amend_amount
-    return (
-        max(amount, order.filled) - booked if amount > booked else max(order.filled - booked, ZERO)
-    )
+    amount, filled = order.amount, order.filled
+    if not order.status.ended:
+        if order.amend_amount is not None and order.amend_amount > amount:
+            amount = order.amend_amount
+        if amount > booked:
+            return max(amount, filled) - booked
+    rest = filled - booked
+    return rest if rest >= 0 else ZERO
 
 
 class Ledger:
@@ -183,10 +182,10 @@ class Ledger:
 
     def find(self, seen: OrderSeen | Filled) -> Order | None:
         """The order a venue's row or fill speaks of."""
-        order = self.by_exchange_id(seen.symbol, seen.exchange_order_id)
-        if order is None and seen.venue_client_id is not None:
-            order = self.by_venue_client_id(seen.venue_client_id)
-        return order
+        found = self._by_exchange_id.get((seen.symbol, seen.exchange_order_id))
+        if found is None and seen.venue_client_id is not None:
+            found = self._by_venue_client_id.get(seen.venue_client_id)
+        return None if found is None else self._orders[found]
 
     def content(self, order_id: str) -> dict[str, str]:
         """What the client had sent, for the comparison of resends."""
@@ -382,7 +381,13 @@ class Ledger:
             booked: The new sum of its fills, where that is what changes.
             changes: Fields of the order.
         """
-        new = evolve_order(old, version=old.version + 1, **changes)
+        return self.alter(old, changes, booked)
+
+    def alter(
+        self, old: Order, changes: Mapping[str, object], booked: Decimal | None = None
+    ) -> Order:
+        """Change an order as `put` does, by a mapping."""
+        new = alter_order(old, {**changes, "version": old.version + 1})
         before = old.exchange_order_id
         if before is not None and before != new.exchange_order_id:
             self._former.setdefault(old.id, []).append(before)
@@ -421,8 +426,9 @@ class Ledger:
             self._by_exchange_id[order.symbol, order.exchange_order_id] = order.id
         self._sum(order, 1)
         if order.status.ended:
-            if not self._ended or self._ended[-1] != (order.updated_ts, order.id):
-                self._ended.append((order.updated_ts, order.id))
+            end = (order.updated_ts, order.id)
+            if not self._ended or self._ended[-1] != end:
+                self._ended.append(end)
                 while self._ended[0][0] < order.updated_ts - RECENT:
                     self._ended.popleft()
             if order.parent_id is None:
@@ -437,21 +443,23 @@ class Ledger:
 
     def _sum(self, order: Order, sign: int) -> None:
         """Add an order to the sums of its symbol, or take it out."""
-        load = self.load(order.symbol)
-        if not order.status.ended:
+        load, status = self.loads.get(order.symbol), order.status
+        if load is None:
+            load = self.load(order.symbol)
+        if not status.ended:
             load.orders += sign
             self.count += sign
-            if order.status is Status.UNKNOWN:
+            if status is Status.UNKNOWN:
                 key = (order.owner, order.symbol)
                 self._unknown[key] = self._unknown.get(key, 0) + sign
         rest = worst(order, self._booked.get(order.id, ZERO))
         role = order.role
-        if role is Role.STOP_LOSS or role is Role.TAKE_PROFIT:
+        if role.protective:
             self._sum_leg(order, load, rest if sign > 0 else ZERO)
         elif rest:
             if sign < 0:
                 rest = -rest
-            if order.reduce_only or role is Role.EXIT:
+            if order.reduce_only or role.closes:
                 if order.side is Side.BUY:
                     load.exit_buys += rest
                 else:
@@ -496,16 +504,6 @@ class Ledger:
         yield f"forgotten {len(self._forgotten)} {self._forgotten.digest()}"
 
 
-def terminal(order: Order, booked: Decimal) -> Status | None:
-    """The status the sum of fills proves: filled when all is booked. A buy by cost ends by its row.
-
-    While it may have become larger by an amend without an answer, what is left of that may still work.
-    """
-    if order.cost_limit is None and booked >= largest(order):
-        return Status.FILLED
-    return None
-
-
 def largest(order: Order) -> Decimal:
     """The amount of the larger version of an order; there are two while an amend is under way."""
     if order.amend_state is Asked.NONE or order.amend_amount is None:
@@ -515,4 +513,4 @@ def largest(order: Order) -> Decimal:
 
 def is_entry(order: Order) -> bool:
     """Whether it may enlarge a position."""
-    return order.role is Role.ENTRY and not order.reduce_only
+    return not order.exit

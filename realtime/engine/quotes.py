@@ -35,17 +35,20 @@ class Walk:
     Attributes:
         filled: [base, contracts]; cost: [quote] without contract size.
         best, worst: The first and the last price met, None when there is nothing to take.
+        average: Price [quote], None when nothing is filled.
+        mid: Middle of the book as it was walked [quote], None unless both sides were there.
     """
 
     filled: Decimal
     cost: Decimal
     best: Decimal | None
     worst: Decimal | None
+    average: Decimal | None
+    mid: Decimal | None
 
-    @property
-    def average(self) -> Decimal | None:
-        """Average price [quote]."""
-        return self.cost / self.filled if self.filled else None
+
+NOTHING = Walk(ZERO, ZERO, None, None, None, None)
+"""What there is to take without a book."""
 
 
 class Quotes:
@@ -163,25 +166,31 @@ class Quotes:
         told = mark.mark if mark else ticker.mark if ticker else None
         if told is not None:
             return Decimal(told), "mark"
-        bid, ask = self.touch(symbol)
-        if bid is not None and ask is not None:
-            return (bid + ask) / 2, "mid"
+        mid = self.mid(symbol)
+        if mid is not None:
+            return mid, "mid"
         last = self.last.get(symbol) or (ticker.daily.last if ticker else None)
         return (Decimal(last), "last") if last is not None else None
 
     def touch(self, symbol: str) -> tuple[Decimal | None, Decimal | None]:
         """Best bid and ask [quote]: of the book, else of the ticker; a crossed book counts as none."""
-        book, ticker = self.books.get(symbol), self.tickers.get(symbol)
-        if book is not None and not book.crossed:
-            bid, ask = book.best_bid, book.best_ask
-            if bid is not None and ask is not None:
-                return Decimal(bid[0]), Decimal(ask[0])
+        book = self.books.get(symbol)
+        touch = book.touch if book is not None else None
+        if touch is not None:
+            bid, ask = touch
+            return Decimal(bid[0]), Decimal(ask[0])
+        ticker = self.tickers.get(symbol)
         if ticker is None:
             return None, None
         return (
             Decimal(ticker.bid) if ticker.bid is not None else None,
             Decimal(ticker.ask) if ticker.ask is not None else None,
         )
+
+    def mid(self, symbol: str) -> Decimal | None:
+        """Middle of best bid and ask [quote]; None unless both are there."""
+        bid, ask = self.touch(symbol)
+        return None if bid is None or ask is None else (bid + ask) / 2
 
     def trigger_price(self, symbol: str, by: str) -> Decimal | None:
         """The price that fires triggers of kind `last`, `mark` or (as the mid) `bid_ask`."""
@@ -218,13 +227,23 @@ class Quotes:
             limit: Worst price to take [quote]; None takes any.
         """
         book = self.books.get(symbol)
+        touch = book.touch if book is not None else None
+        if book is None or (touch is None and book.crossed):
+            return NOTHING
+        buy, mid = side is Side.BUY, None
+        if touch is not None:
+            bid, ask = Decimal(touch[0][0]), Decimal(touch[1][0])
+            mid = (bid + ask) / 2
+            price, shown = (ask, touch[1][1]) if buy else (bid, touch[0][1])
+            if amount is not None and limit is None and amount <= Decimal(shown):
+                # Most orders are met by the best level alone.
+                average = price if amount else None
+                return Walk(amount, amount * price, price, price, average, mid)
         filled = spent = ZERO
         best = worst = None
-        if book is None or book.crossed:
-            return Walk(filled, spent, best, worst)
-        for price_text, amount_text in book.asks if side is Side.BUY else book.bids:
+        for price_text, amount_text in book.asks if buy else book.bids:
             price = Decimal(price_text)
-            if limit is not None and (price > limit if side is Side.BUY else price < limit):
+            if limit is not None and (price > limit if buy else price < limit):
                 break
             there = Decimal(amount_text)
             if best is None:
@@ -234,12 +253,13 @@ class Quotes:
                 there = min(there, amount - filled)
             elif there * price >= (left := (cost or ZERO) - spent):
                 # All of it, exactly: `left / price` has been rounded and does not multiply back.
-                return Walk(filled + left / price, cost or ZERO, best, worst)
+                filled, spent = filled + left / price, cost or ZERO
+                break
             filled += there
             spent += there * price
             if filled == amount:
                 break
-        return Walk(filled, spent, best, worst)
+        return Walk(filled, spent, best, worst, spent / filled if filled else None, mid)
 
     def routed(self, currency: str) -> bool:
         """Whether there is a way at all to value a currency."""
@@ -247,10 +267,15 @@ class Quotes:
 
     def newest(self, currency: str) -> int:
         """When the oldest price on the best usable way to value a currency came in [ns]."""
+        touched = self.touched
         for route in self._routes.get(currency, ()):
-            stamps = [self.touched.get(symbol, 0) for symbol, _ in route]
-            if all(stamps):
-                return min(stamps)
+            oldest = None
+            for symbol, _ in route:
+                stamp = touched.get(symbol, 0)
+                if oldest is None or stamp < oldest:
+                    oldest = stamp
+            if oldest:
+                return oldest
         return 0
 
     def worth(self, currency: str) -> Decimal | None:

@@ -15,11 +15,8 @@ from realtime.engine.orders import evolve
 from realtime.engine.rules import (
     CODES,
     RULES,
-    crossing,
-    needs,
     passes_halt,
     rate_wait,
-    reserve_currency,
 )
 from realtime.engine.shape import check_shape
 from realtime.engine.sizing import stop_and_target
@@ -84,20 +81,18 @@ def check(state: State, place: Place) -> Permission:
     if verdict.failed:
         raise refusal(state, case, verdict)
     order = case.order
-    currency = reserve_currency(case)
-    cost = needs(case, state) or ZERO
     if case.exit and order.role is Role.ENTRY:
         order = evolve(order, role=Role.EXIT)
-    first = [other for other in crossing(case, state) if case.exit]
+    first = case.met if case.exit else []
     if case.exit and not case.market.contract and order.type is OrderType.MARKET:
-        first.extend(_giving_way(state, order))
+        first = [*first, *_giving_way(state, order)]
     approved = Approved(
         order=order,
         reference_price=case.reference,
         limits_version=state.limits.version,
         warnings=tuple(verdict.warnings),
     )
-    return Permission(approved, currency, cost, tuple(first))
+    return Permission(approved, case.currency, case.needs or ZERO, tuple(first))
 
 
 def _giving_way(state: State, order: Order) -> list[Order]:
@@ -106,14 +101,16 @@ def _giving_way(state: State, order: Order) -> list[Order]:
     Only as many as it takes, of the oldest parents first: theirs is the part that the exit closes. Legs being
     cancelled count, because what they free is what earlier exits have reserved.
     """
-    free = state.free(state.markets[order.symbol].base)
-    if free is None or order.protective:
-        return []
+    if order.protective:
+        return _other_leg(state, order, order.parent_id)
     groups: dict[str, list[Order]] = {}
     for symbol in state.siblings(order.symbol):
         for leg in state.orders.working_in(symbol):
-            if leg.protective and leg.side is order.side:
+            if leg.side is order.side and leg.protective:
                 groups.setdefault(leg.parent_id or leg.id, []).append(leg)
+    free = state.free(state.markets[order.symbol].base) if groups else None
+    if free is None:
+        return []
     found: list[Order] = []
     for parent_id in sorted(groups, key=lambda parent_id: _age(state, parent_id)):
         if free >= order.amount:
@@ -122,6 +119,14 @@ def _giving_way(state: State, order: Order) -> list[Order]:
         free += max(state.orders.worst_of(leg) for leg in groups[parent_id])
         found += groups[parent_id]
     return found
+
+
+def _other_leg(state: State, leg: Order, parent_id: str | None) -> list[Order]:
+    """To a stop or target that goes out at the market only the other one of its parent gives way."""
+    free = state.free(state.markets[leg.symbol].base)
+    if free is None or free >= leg.amount:
+        return []
+    return [other for other in state.orders.legs_of(parent_id or "") if not other.status.ended]
 
 
 def _age(state: State, order_id: str) -> tuple[int, int, str]:
@@ -180,7 +185,7 @@ def check_amend(state: State, old: Order, amend: Amend) -> tuple[ApprovedAmend, 
         limits_version=state.limits.version,
         expires_at=amend.expires_at,
     )
-    return approved, reserve_currency(case), needs(case, state) or ZERO
+    return approved, case.currency, case.needs or ZERO
 
 
 def _amended(old: Order, to: Amend | ApprovedAmend) -> Order:
@@ -214,6 +219,37 @@ def door(state: State, order: Order, ts: int) -> None:
         raise _shut(halt)
     if not state.ready and not (order.exit and state.ever_ready):
         raise _not_ready(state)
+
+
+def still_held(state: State, order: Order) -> None:
+    """Let an exit that has waited for others leave only whole: they may have sold what it was to sell.
+
+    It is neither made smaller nor sent in vain. Executions that rows have shown and nobody has told yet count as well.
+
+    Raises:
+        Refused: `risk_rejected`.
+    """
+    left, base = state.capacity(order, order), state.markets[order.symbol].base
+    for order_id in state.orders.gaps:
+        other = state.orders.get(order_id)
+        assert other is not None
+        if other.side is order.side and other.symbol in state.siblings(order.symbol):
+            left -= other.filled - state.orders.booked(order_id)
+    if left >= order.amount:
+        return
+    left = max(left, ZERO)
+    there = f"only {plain(left)} {base} are left of them" if left else "nothing is left of them"
+    raise Refused(
+        Code.RISK_REJECTED,
+        f"while it waited, other orders closed what it was to {order.side}, {plain(order.amount)} {base}: "
+        f"{there}; nothing was sent",
+        {
+            "rule": "reduce_only_violation",
+            "limit": figure(left),
+            "value": figure(order.amount),
+            "unit": base,
+        },
+    )
 
 
 def door_amend(state: State, order: Order, approved: ApprovedAmend, ts: int) -> None:

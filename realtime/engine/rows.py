@@ -55,10 +55,14 @@ def rounded(value: Decimal, places: int) -> Decimal:
 
 def average(order: Order, market: Market) -> str | None:
     """Average price of what has filled [quote], None before the first fill."""
+    with localcontext(MONEY):
+        return _average(order, market)
+
+
+def _average(order: Order, market: Market) -> str | None:
     if not order.filled:
         return None
-    with localcontext(MONEY):
-        return average_text(market.average(order.cost, order.filled), market.price_tick)
+    return average_text(market.average(order.cost, order.filled), market.price_tick)
 
 
 def _trigger(trigger: Trigger | None, tick: Decimal) -> object:
@@ -74,7 +78,7 @@ def order_row(order: Order, market: Market, mode: str) -> Row:
     tick, lot = market.price_tick, market.amount_step
     fees = [{"cost": plain(cost), "currency": currency} for currency, cost in order.fees]
     with localcontext(MONEY):
-        remaining = order.remaining
+        remaining, mean = order.remaining, _average(order, market)
     return {
         "id": order.id,
         "client_order_id": order.client_order_id,
@@ -91,7 +95,7 @@ def order_row(order: Order, market: Market, mode: str) -> Row:
         "trailing_amount": _text(order.trailing_amount, tick),
         "trailing_rate": _plain(order.trailing_rate),
         "trigger_by": order.trigger_by,
-        "average": average(order, market),
+        "average": mean,
         "filled": text(order.filled, lot),
         "remaining": text(remaining, lot),
         "cost": plain(order.cost),

@@ -125,8 +125,10 @@ def grid(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 - 
                 grid=True,
             )
             return
-    verdict.judge("tick_size", ok=True, limit=tick, unit=market.quote)
     ok = order.cost_limit is not None or on_grid(order.amount, lot)
+    if ok and not verdict.whole:
+        return
+    verdict.judge("tick_size", ok=True, limit=tick, unit=market.quote)
     verdict.judge(
         "lot_size",
         ok,
@@ -165,18 +167,9 @@ def sizes(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 -
     least = market.min_amount
     if least is not None:
         ok = amount >= least
-        verdict.judge(
-            "min_amount",
-            ok,
-            least,
-            amount,
-            unit,
-            None
-            if ok
-            else f"amount {plain(amount)} {unit} is below min_amount {plain(least)} {unit}",
-            "amount",
-            floor=True,
-        )
+        if not ok or verdict.whole:
+            message = f"amount {plain(amount)} {unit} is below min_amount {plain(least)} {unit}"
+            verdict.judge("min_amount", ok, least, amount, unit, message, "amount", floor=True)
     if market.max_amount is not None:
         verdict.most(
             "max_amount", market.max_amount, amount, unit, "amount", exempt=False, field="amount"
@@ -190,24 +183,16 @@ def sizes(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 -
     if floor is None:
         return
     price = order.price or order.stop_price or case.mark
-    whole = case.exit and amount >= down(case.capacity, market.amount_step)
     if price is None:
         verdict.missing("min_cost", floor, market.quote, "there is no price", exempt=case.exit)
         return
     cost = order.cost_limit or amount * price * market.contract_size
-    ok = whole or cost >= floor
-    verdict.judge(
-        "min_cost",
-        ok,
-        floor,
-        cost,
-        market.quote,
-        None
-        if ok
-        else f"cost {plain(cost)} {market.quote} is below min_cost {plain(floor)} {market.quote}",
-        "amount" if order.cost_limit is None else "cost",
-        floor=True,
-    )
+    ok = cost >= floor or (case.exit and amount >= down(case.capacity, market.amount_step))
+    if ok and not verdict.whole:
+        return
+    field = "amount" if order.cost_limit is None else "cost"
+    message = f"cost {plain(cost)} {market.quote} is below min_cost {plain(floor)} {market.quote}"
+    verdict.judge("min_cost", ok, floor, cost, market.quote, message, field, floor=True)
 
 
 def support(case: Case, state: State, verdict: Verdict) -> None:
@@ -232,8 +217,7 @@ def funds(case: Case, state: State, verdict: Verdict) -> None:
         # Its margin is there already, and its fee comes out of what it frees.
         verdict.judge("insufficient_funds", ok=True, unit=market.cash)
         return
-    currency = reserve_currency(case)
-    need = needs(case, state)
+    currency, need = case.currency, case.needs
     free = state.free(currency)
     if free is not None and not market.contract and order.side is Side.SELL:
         # Our books know a fill before the venue's balance does, and a market exit frees what legs hold.
@@ -250,65 +234,31 @@ def funds(case: Case, state: State, verdict: Verdict) -> None:
     verdict.judge("insufficient_funds", ok, free, need, currency, message)
 
 
-def reserve_currency(case: Case) -> str:
-    """What an order reserves: cash, or the base currency for a spot sell."""
-    market = case.market
-    spot_sell = not market.contract and case.order.side is Side.SELL
-    return market.base if spot_sell else market.cash
-
-
-def needs(case: Case, state: State) -> Decimal | None:
-    """What an order reserves at worst beyond what its older version did; None without a price."""
-    order, market = case.order, case.market
-    if not market.contract and order.side is Side.SELL:
-        before = state.orders.worst_of(case.old) if case.old is not None else ZERO
-        return max(case.adds - before, ZERO)
-    if market.contract and case.exit:
-        return ZERO
-    now = _cash(case, order, case.adds)
-    if case.old is None or now is None:
-        return now
-    was = _cash(case, case.old, state.orders.worst_of(case.old)) or ZERO
-    return max(now - was, ZERO)
-
-
-def _cash(case: Case, order: Order, amount: Decimal) -> Decimal | None:
-    """Cost or initial margin, and the worst fee [cash currency]."""
-    market = case.market
-    price = order.price if order.price is not None else case.reference
-    if price is None:
-        return None
-    cost = order.cost_limit or amount * price * market.contract_size
-    fee = cost * market.taker if market.taker > 0 else ZERO
-    return (cost / (order.leverage or 1) if market.contract else cost) + fee
-
-
 def reduces(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 - one shape for all rules
     """G9."""
     order, unit = case.order, case.market.base
     if not case.exit:
-        verdict.judge("reduce_only_violation", ok=True, unit=unit)
+        if verdict.whole:
+            verdict.judge("reduce_only_violation", ok=True, unit=unit)
         return
-    ok = case.adds <= case.capacity
-    verdict.judge(
-        "reduce_only_violation",
-        ok,
-        case.capacity,
-        case.adds,
-        unit,
-        None
-        if ok
-        else f"{plain(case.adds)} {unit} to {order.side} exceeds the {plain(case.capacity)} {unit} "
-        "that can still be closed",
+    adds, capacity = case.adds, case.capacity
+    ok = adds <= capacity
+    if ok and not verdict.whole:
+        return
+    message = (
+        f"{plain(adds)} {unit} to {order.side} exceeds the {plain(capacity)} {unit} "
+        "that can still be closed"
     )
+    verdict.judge("reduce_only_violation", ok, capacity, adds, unit, message)
 
 
 def freshness(case: Case, state: State, verdict: Verdict) -> None:
     """G10."""
+    if case.fresh and not verdict.whole:
+        return
     limit = Decimal(state.limits.max_price_age_ms)
     if case.fresh:
-        if verdict.whole:
-            verdict.judge("stale_market_data", True, limit, Decimal(case.age_ms or 0), "ms")
+        verdict.judge("stale_market_data", True, limit, Decimal(case.age_ms or 0), "ms")
     elif case.mark is None or case.age_ms is None:
         verdict.missing("stale_market_data", limit, "ms", "there is no price", exempt=case.exit)
     elif case.exit:
@@ -330,7 +280,8 @@ def band(case: Case, state: State, verdict: Verdict) -> None:
     """G11."""
     order, mark = case.order, case.mark
     if order.protective or mark is None or (case.exit and not case.fresh):
-        verdict.judge("price_band", ok=True, unit="fraction")
+        if verdict.whole:
+            verdict.judge("price_band", ok=True, unit="fraction")
         return
     if order.stop_price is not None:
         above = (order.side is Side.BUY) is (order.type in {OrderType.STOP, OrderType.STOP_LIMIT})
@@ -347,7 +298,8 @@ def band(case: Case, state: State, verdict: Verdict) -> None:
             )
             return
     if order.price is None:
-        verdict.judge("price_band", ok=True, unit="fraction")
+        if verdict.whole:
+            verdict.judge("price_band", ok=True, unit="fraction")
         return
     # A stop-limit acts once its trigger is the market.
     base = order.stop_price or mark
@@ -379,13 +331,12 @@ def slippage(case: Case, state: State, verdict: Verdict) -> None:
         if order.cost_limit is None
         else walk.cost >= order.cost_limit / case.market.contract_size
     )
-    bid, ask = state.quotes.touch(order.symbol)
     average = walk.average
-    if not enough or average is None or bid is None or ask is None:
+    mid = walk.mid if walk.mid is not None else state.quotes.mid(order.symbol)
+    if not enough or average is None or mid is None:
         why = f"the book holds {plain(walk.filled)} {case.market.base} of what the order takes"
         verdict.missing("max_slippage", limit, "fraction", why, exempt=case.exit)
         return
-    mid = (bid + ask) / 2
     away = average / mid - 1
     verdict.most(
         "max_slippage",
@@ -467,15 +418,16 @@ def counts(case: Case, state: State, verdict: Verdict) -> None:
     limits, exempt = state.limits, case.exit
     if limits.max_open_positions is not None:
         engaged = case.engaged
-        known = state.place_of(case.order.symbol) in engaged
-        verdict.most(
-            "max_open_positions",
-            Decimal(limits.max_open_positions),
-            Decimal(len(engaged) + (not known and not exempt)),
-            "positions",
-            "this would make",
-            exempt=exempt or known,
-        )
+        known = case.place in engaged
+        if verdict.whole or not (known or exempt):
+            verdict.most(
+                "max_open_positions",
+                Decimal(limits.max_open_positions),
+                Decimal(len(engaged) + (not known and not exempt)),
+                "positions",
+                "this would make",
+                exempt=exempt or known,
+            )
     if case.old is not None:
         return
     load = state.orders.loads.get(case.order.symbol)
@@ -520,21 +472,18 @@ def rate_wait(case: Case, state: State) -> int:
     if case.old is not None or case.order.protective or case.order.source == "flatten":
         return 0
     owner = case.order.owner
-    waits = [wait(pace.owners.get(owner, 0), limits.order_rate, limits.order_burst, ts)]
-    waits.append(wait(pace.account, *minute(limits.order_rate_minute), ts))
-    blocked = max(waits)
+    rate, size = minute(limits.order_rate_minute)
+    blocked = max(
+        wait(pace.owners.get(owner, 0), limits.order_rate, limits.order_burst, ts),
+        wait(pace.account, rate, size, ts),
+    )
     if blocked and case.exit:
         # The reserve: an exit that finds the bucket empty takes from a fifth kept for exits.
-        reserve = [
-            wait(
-                pace.exits.get(owner, 0),
-                fifth(limits.order_rate),
-                limits.order_burst // RESERVE or 1,
-                ts,
-            ),
+        burst = limits.order_burst // RESERVE or 1
+        blocked = max(
+            wait(pace.exits.get(owner, 0), fifth(limits.order_rate), burst, ts),
             wait(pace.account_exits, *minute(fifth(limits.order_rate_minute)), ts),
-        ]
-        blocked = max(reserve)
+        )
     return blocked
 
 
@@ -550,7 +499,7 @@ def fifth(limit: int | None) -> int | None:
 
 def wait(full_at: int, per_second: float | None, burst: int, ts: int) -> int:
     """How long until a token is there [ns]; `full_at` is when the bucket is full again."""
-    if per_second is None:
+    if per_second is None or full_at <= ts:
         return 0
     interval = int(SECOND / per_second)
     return max(full_at - ts - (burst - 1) * interval, 0)
@@ -574,7 +523,8 @@ def duplicates(case: Case, state: State, verdict: Verdict) -> None:
     """G21."""
     window = state.limits.duplicate_order_ms
     if case.old is not None or case.order.protective or case.allow_duplicate or window is None:
-        verdict.judge("duplicate_order", ok=True, unit="ms")
+        if verdict.whole:
+            verdict.judge("duplicate_order", ok=True, unit="ms")
         return
     last = state.pace.recent.get(fingerprint(case.order))
     age_ms = None if last is None else (case.ts - last) // MS
@@ -607,12 +557,13 @@ def fingerprint(order: Order) -> tuple[object, ...]:
 
 
 def self_trade(case: Case, state: State, verdict: Verdict) -> None:
-    """G22. An exit cancels the crossing entries first (see `crossing`), an entry is refused."""
+    """G22. An exit cancels the entries that it meets first (see `check`), an entry is refused."""
     if not state.limits.self_trade:
         verdict.judge("self_trade", ok=True, unit="orders")
         return
-    met = crossing(case, state)
-    stopped = [order for order in met if not case.exit or order.exit]
+    if not case.met and not verdict.whole:
+        return
+    stopped = [order for order in case.met if not case.exit or order.exit]
     verdict.judge(
         "self_trade",
         not stopped,
@@ -621,24 +572,6 @@ def self_trade(case: Case, state: State, verdict: Verdict) -> None:
         "orders",
         f"would trade with own order {stopped[0].client_order_id}" if stopped else None,
     )
-
-
-def crossing(case: Case, state: State) -> list[Order]:
-    """Own resting orders that this order would trade with."""
-    order = case.order
-    if order.type.triggered or order.post_only:
-        return []
-    reach = order.price
-    if reach is None and case.walk is not None:
-        reach = case.walk.worst
-    found = []
-    for other in state.orders.working_in(order.symbol):
-        if other.side is order.side or other.type is not OrderType.LIMIT or other.price is None:
-            continue
-        buy = order.side is Side.BUY
-        if reach is None or (other.price <= reach if buy else other.price >= reach):
-            found.append(other)
-    return found
 
 
 def unknowns(case: Case, state: State, verdict: Verdict) -> None:
@@ -666,12 +599,19 @@ def losses(case: Case, state: State, verdict: Verdict) -> None:
     """G25 and G26."""
     limits, equity = state.limits, case.equity
     loss, fall = loss_and_fall(state, equity.value)
-    why = equity.reason or "the day has not begun"
-    for rule, limit, value in (
-        ("max_daily_loss", limits.max_daily_loss, loss),
-        ("max_drawdown", limits.max_drawdown, fall),
-    ):
-        verdict.most(rule, limit, value, "fraction", rule[4:], exempt=case.exit, why=why)
+    why, exempt = equity.reason or "the day has not begun", case.exit
+    verdict.most(
+        "max_daily_loss",
+        limits.max_daily_loss,
+        loss,
+        "fraction",
+        "daily_loss",
+        exempt=exempt,
+        why=why,
+    )
+    verdict.most(
+        "max_drawdown", limits.max_drawdown, fall, "fraction", "drawdown", exempt=exempt, why=why
+    )
 
 
 def loss_and_fall(state: State, equity: Decimal | None) -> tuple[Decimal | None, Decimal | None]:
@@ -708,7 +648,7 @@ def streaks(case: Case, state: State, verdict: Verdict) -> None:
     cool = limits.cooldown_minutes * 60 * SECOND
     if not cool:
         return
-    left = state.account.exits.get(state.place_of(case.order.symbol), -cool) + cool - ts
+    left = state.account.exits.get(case.place, -cool) + cool - ts
     verdict.judge(
         "cooldown",
         exempt or left <= 0,

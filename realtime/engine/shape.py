@@ -1,6 +1,5 @@
 """Whether an order makes sense by itself: judged before every rule, wire code `invalid`."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from operator import attrgetter
 from typing import Final
@@ -27,7 +26,11 @@ def check_shape(order: Order, market: Market) -> None:
     Raises:
         Refused: `invalid`, with every fault in `details.fields`.
     """
-    faults = [*_numbers(order), *_needed(order), *_kinds(order, market), *_bracket(order)]
+    faults: list[Fault] = []
+    _numbers(order, faults)
+    _needed(order, faults)
+    _kinds(order, market, faults)
+    _bracket(order, faults)
     if faults:
         raise invalid(faults)
 
@@ -41,13 +44,13 @@ def invalid(faults: list[Fault]) -> Refused:
     )
 
 
-def _numbers(order: Order) -> Iterator[Fault]:
+def _numbers(order: Order, faults: list[Fault]) -> None:
     """M8: not a number, infinite, zero and negative are refused at the door."""
     if order.cost_limit is None:
         if not (order.amount.is_finite() and order.amount > 0):
-            yield "amount", f"must be above 0, was {order.amount}"
+            faults.append(("amount", f"must be above 0, was {order.amount}"))
     elif not (order.cost_limit.is_finite() and order.cost_limit > 0):
-        yield "cost", f"must be above 0, was {order.cost_limit}"
+        faults.append(("cost", f"must be above 0, was {order.cost_limit}"))
     if further(order) == NONE:
         return
     for name, value in (
@@ -61,51 +64,51 @@ def _numbers(order: Order) -> Iterator[Fault]:
         ("take_profit.limit", order.take_profit.limit if order.take_profit else None),
     ):
         if value is not None and not (value.is_finite() and value > 0):
-            yield name, f"must be above 0, was {value}"
+            faults.append((name, f"must be above 0, was {value}"))
     for name, rate in (
         ("trailing_rate", order.trailing_rate),
         ("trailing_stop", order.trailing_stop),
     ):
         if rate is not None and not (rate.is_finite() and 0 < rate < 1):
-            yield name, f"is a fraction between 0 and 1, was {rate}"
+            faults.append((name, f"is a fraction between 0 and 1, was {rate}"))
 
 
-def _needed(order: Order) -> Iterator[Fault]:
+def _needed(order: Order, faults: list[Fault]) -> None:
     kind = order.type
     if kind.priced and order.price is None:
-        yield "price", f"is required for {kind}"
+        faults.append(("price", f"is required for {kind}"))
     if not kind.priced and order.price is not None:
-        yield "price", f"has no meaning for {kind}"
+        faults.append(("price", f"has no meaning for {kind}"))
     trailing = kind is OrderType.TRAILING_STOP
     if kind.triggered and not trailing and order.stop_price is None:
-        yield "stop_price", f"is required for {kind}"
+        faults.append(("stop_price", f"is required for {kind}"))
     if not kind.triggered and order.stop_price is not None:
-        yield "stop_price", f"has no meaning for {kind}"
+        faults.append(("stop_price", f"has no meaning for {kind}"))
     both = order.trailing_amount is not None and order.trailing_rate is not None
     if both:
-        yield "trailing_amount", "excludes trailing_rate"
+        faults.append(("trailing_amount", "excludes trailing_rate"))
     if trailing and order.trailing_amount is None and order.trailing_rate is None:
-        yield "trailing_amount", "or trailing_rate is required for trailing_stop"
+        faults.append(("trailing_amount", "or trailing_rate is required for trailing_stop"))
     if order.cost_limit is not None and (
         kind is not OrderType.MARKET or order.side is not Side.BUY
     ):
-        yield "cost", "is for market buys only"
+        faults.append(("cost", "is for market buys only"))
     good_till = order.good_till_ts is not None
     if (order.time_in_force is TimeInForce.GTD) is not good_till:
-        yield "good_till_ts", "belongs to time_in_force GTD, and GTD needs it"
+        faults.append(("good_till_ts", "belongs to time_in_force GTD, and GTD needs it"))
 
 
-def _kinds(order: Order, market: Market) -> Iterator[Fault]:
+def _kinds(order: Order, market: Market, faults: list[Fault]) -> None:
     if (order.position_type == "spot") is market.contract:
-        yield "position_type", f"{order.position_type} does not fit {market.symbol}"
+        faults.append(("position_type", f"{order.position_type} does not fit {market.symbol}"))
     if order.leverage is not None and not 1 <= order.leverage <= market.max_leverage:
-        yield "leverage", f"must be 1 to {market.max_leverage}, was {order.leverage}"
+        faults.append(("leverage", f"must be 1 to {market.max_leverage}, was {order.leverage}"))
     if order.post_only and (
         not order.type.priced or order.time_in_force in {TimeInForce.IOC, TimeInForce.FOK}
     ):
-        yield "post_only", "needs an order that can rest"
+        faults.append(("post_only", "needs an order that can rest"))
     if order.reduce_only and attached(order) and order.role is Role.ENTRY:
-        yield "stop_loss", "cannot be attached to an order that only reduces"
+        faults.append(("stop_loss", "cannot be attached to an order that only reduces"))
 
 
 def attached(order: Order) -> bool:
@@ -128,28 +131,28 @@ def attached_trailing(order: Order) -> tuple[Decimal | None, Decimal | None] | N
     return None
 
 
-def _bracket(order: Order) -> Iterator[Fault]:
+def _bracket(order: Order, faults: list[Fault]) -> None:
     """Long: stop < entry < target; short mirrored (section 4)."""
     stop, target = order.stop_loss, order.take_profit
+    if stop is None and target is None:
+        return
     entry = order.price if order.price is not None else order.stop_price
     if stop is not None and attached_trailing(order) is not None:
-        yield "stop_loss", "excludes an attached trailing stop"
+        faults.append(("stop_loss", "excludes an attached trailing stop"))
     long = order.side is Side.BUY
     for name, trigger, below in (("stop_loss", stop, long), ("take_profit", target, not long)):
         if trigger is None or entry is None:
             continue
         if trigger.price >= entry if below else trigger.price <= entry:
-            yield (
-                name,
-                f"must be {'below' if below else 'above'} the entry {entry}, was {trigger.price}",
-            )
+            where = "below" if below else "above"
+            faults.append((name, f"must be {where} the entry {entry}, was {trigger.price}"))
     if (
         stop is not None
         and target is not None
         and entry is None
         and not _apart(stop, target, long=long)
     ):
-        yield "take_profit", "must be on the other side of the entry than stop_loss"
+        faults.append(("take_profit", "must be on the other side of the entry than stop_loss"))
 
 
 def _apart(stop: Trigger, target: Trigger, *, long: bool) -> bool:

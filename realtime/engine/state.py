@@ -11,6 +11,7 @@ from realtime.engine.account import Account
 from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.orders import Ledger
 from realtime.engine.quotes import Quotes
+from realtime.model.frozen import frozen
 from realtime.model.market import MS, SECOND, ZERO, Market
 from realtime.model.orders import Order, Role, Side
 from realtime.model.risk import Halt, Limits, TradingState
@@ -25,7 +26,7 @@ ALL = "all"
 _STRICT = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Equity:
     """A valuation: the sum, or why there is none."""
 
@@ -70,8 +71,8 @@ class Reservations:
         """Reserve; a second call for the same order adds to it."""
         if amount <= 0:
             return
-        before = self.held.get(order_id, (currency, ZERO))[1]
-        self.held[order_id] = (currency, before + amount)
+        held = self.held.get(order_id)
+        self.held[order_id] = (currency, amount if held is None else held[1] + amount)
         self.sums[currency] = self.sums.get(currency, ZERO) + amount
 
     def tell(self, order_id: str) -> None:
@@ -102,6 +103,7 @@ class State:
 
     __slots__ = (
         "_equity",
+        "_places",
         "_siblings",
         "account",
         "currency",
@@ -155,6 +157,7 @@ class State:
         self.daily: dict[str, Mapping[int, float]] = {}
         self._equity: Equity | None = None
         self._siblings = siblings(markets)
+        self._places = places(markets, self.account.homes)
 
     @property
     def given(self) -> Mapping[str, object]:
@@ -163,6 +166,7 @@ class State:
             "markets": self.markets,
             "quotes": self.quotes,
             "siblings": self._siblings,
+            "places": self._places,
             "homes": self.account.homes,
         }
 
@@ -172,6 +176,7 @@ class State:
             return
         self._siblings.update(siblings(self.markets))
         self.account.relist(self.currency)
+        self._places.update(places(self.markets, self.account.homes))
         self.quotes.relist()
 
     # -- trading state -------------------------------------------------------------------------
@@ -210,6 +215,8 @@ class State:
             besides: The version of it that is replaced.
         """
         rest = self.holding(order.symbol, order.side)
+        if not rest and besides is None:
+            return rest  # as for every entry: there is nothing to close
         market_exit = order.type == "market" and not order.protective
         for symbol in self.siblings(order.symbol):
             load = self.orders.loads.get(symbol)
@@ -231,23 +238,21 @@ class State:
             return abs(amount)
         return max(abs(amount + load.buys), abs(amount - load.sells))
 
-    def engaged(self) -> set[str]:
-        """Symbols held or being entered; a spot holding under the one symbol that shows it."""
-        found = set()
-        for symbol, position in self.account.positions.items():
-            if position.amount and self.account.held(symbol):
-                found.add(symbol)
+    def engaged(self) -> dict[str, Decimal]:
+        """Worst-case holdings of the symbols held or being entered [base, contracts], unsigned.
+
+        A spot holding stands under the one symbol that shows it.
+        """
+        found = self.account.tradable()
         for symbol, load in self.orders.loads.items():
             if load.buys or load.sells:
-                found.add(self.place_of(symbol))
+                place = self.place_of(symbol)
+                found[place] = self.exposure(place)
         return found
 
     def place_of(self, symbol: str) -> str:
         """The symbol under which what it buys is shown."""
-        market = self.markets.get(symbol)
-        if market is None or market.contract:
-            return symbol
-        return self.account.home(market.base) or symbol
+        return self._places.get(symbol, symbol)
 
     # -- money ---------------------------------------------------------------------------------
 
@@ -295,15 +300,17 @@ class State:
     def _value(self, ts: int) -> Equity:
         if not self.account.books:
             return Equity(None, "no balance is known yet", ts)
-        oldest = ts - self.limits.equity_age_s * SECOND
+        oldest, quotes = ts - self.limits.equity_age_s * SECOND, self.quotes
         total = ZERO
         for currency, amount in self.account.books.items():
-            if not amount or not self.quotes.routed(currency):
+            if not amount:
                 continue
-            worth = self.quotes.worth(currency)
+            worth = quotes.worth(currency)
             if worth is None:
+                if not quotes.routed(currency):
+                    continue
                 return Equity(None, f"{currency} has no price", ts)
-            if currency != self.currency and self.quotes.newest(currency) < oldest:
+            if currency != self.currency and quotes.newest(currency) < oldest:
                 return Equity(None, f"the price of {currency} is too old", ts)
             total += amount * worth
         for symbol, position in self.account.positions.items():
@@ -354,5 +361,13 @@ def siblings(markets: Mapping[str, Market]) -> dict[str, tuple[str, ...]]:
             by_base.setdefault(market.base, []).append(symbol)
     return {
         symbol: (symbol,) if market.contract else tuple(by_base[market.base])
+        for symbol, market in markets.items()
+    }
+
+
+def places(markets: Mapping[str, Market], homes: Mapping[str, str]) -> dict[str, str]:
+    """For every symbol the one under which what it buys is shown."""
+    return {
+        symbol: symbol if market.contract else homes.get(market.base, symbol)
         for symbol, market in markets.items()
     }

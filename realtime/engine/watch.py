@@ -63,8 +63,10 @@ def watch_time(state: State, applier: Core, tick: Tick) -> list[Effect]:
         waited = (ts - since) // SECOND
         if ts - since >= GAP_ASK and waited % 2 == 0:
             out.append(Ask(order_id))
-    if applier.legs.lost:
+    # Before the account is reconciled nobody knows what of it is at the venue (B7).
+    if applier.legs.lost and state.ever_ready:
         applier.carry(applier.legs.tick(state, ts), ts, out)
+        applier.watched.update(applier.legs.watches)
     out.extend(applier.legs.resting(state, ts))
     return out
 

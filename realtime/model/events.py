@@ -13,6 +13,7 @@ from realtime.model.errors import Code
 from realtime.model.frozen import frozen
 from realtime.model.market import (
     ZERO,
+    Bar,
     BookDelta,
     BookSnapshot,
     Mark,
@@ -28,6 +29,7 @@ from realtime.model.orders import (
     Side,
     Status,
     Trigger,
+    TriggerBy,
 )
 from realtime.model.risk import Backing, Halt, Limits, TradingState
 
@@ -105,10 +107,12 @@ class Release:
 
     Attributes:
         leaves: Whether it leaves now if it may; False only looks, and it can still be canceled here.
+        waited: Whether it has waited for the end of orders that held what it sells: they may have sold it.
     """
 
     order_id: str
     leaves: bool = True
+    waited: bool = False
     ts: int
 
 
@@ -360,6 +364,20 @@ class BracketSet:
 
 
 @frozen(kw_only=True)
+class Trailed:
+    """A trailing stop that we watch ourselves has followed the price; journaled at most once a second (B6).
+
+    Attributes:
+        order_id: The order that it is attached to.
+        price: The best trigger price since it protects anything, its watermark [quote].
+    """
+
+    order_id: str
+    price: Decimal
+    ts: int
+
+
+@frozen(kw_only=True)
 class OrderSeen:
     """A venue's row of an order: stream, answer or look-up. Evidence.
 
@@ -547,6 +565,7 @@ Fact = (
     | AmendDone
     | AmendFailed
     | BracketSet
+    | Trailed
     | OrderSeen
     | Filled
     | BalanceSeen
@@ -574,7 +593,29 @@ class Tick:
     day: str
 
 
-Event = MarketEvent | Wish | Fact | Tick
+@frozen(kw_only=True)
+class Gap:
+    """What a trigger price did while this process was down, as the venue's bars tell; asked for before `Ready` (B7).
+
+    Attributes:
+        by: Which price.
+        since: The last word of the process before [ns]: until then somebody watched.
+        bars: Of one minute each, oldest first; the last one may be forming.
+        whole: Whether they reach back to `since`; if not, `why` says what was in the way.
+        slept: Whether the venue's own orders stood still as well, as those of the paper exchange.
+    """
+
+    symbol: str
+    by: TriggerBy
+    since: int
+    bars: tuple[Bar, ...]
+    whole: bool = True
+    why: str = ""
+    slept: bool = False
+    ts: int
+
+
+Event = MarketEvent | Wish | Fact | Tick | Gap
 
 
 # --- effects ----------------------------------------------------------------------------------

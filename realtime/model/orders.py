@@ -102,12 +102,28 @@ class Asked(StrEnum):
 
 
 class Role(StrEnum):
-    """What an order is for."""
+    """What an order is for.
+
+    Attributes:
+        closes: Whether it makes a position smaller.
+        protective: Whether it does so as an attached leg.
+    """
+
+    closes: bool
+    protective: bool
 
     ENTRY = "entry"
     EXIT = "exit"
     STOP_LOSS = "stop_loss"
     TAKE_PROFIT = "take_profit"
+
+    def __new__(cls, value: str) -> Self:
+        """Make a member; asked for so often that it is an attribute, and no look at a class."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.closes = value != "entry"
+        member.protective = value in {"stop_loss", "take_profit"}
+        return member
 
 
 def venue_client_id(account: str, client_order_id: str) -> str:
@@ -244,7 +260,7 @@ class Order:
     @property
     def protective(self) -> bool:
         """Whether it is an attached leg: kept and let through by a halt."""
-        return self.role is Role.STOP_LOSS or self.role is Role.TAKE_PROFIT
+        return self.role.protective
 
     @property
     def owner(self) -> str:
@@ -254,7 +270,7 @@ class Order:
     @property
     def exit(self) -> bool:
         """Whether it can only make a position smaller (decided by the gate, rule G9)."""
-        return self.reduce_only or self.role is not Role.ENTRY
+        return self.reduce_only or self.role.closes
 
 
 @frozen(kw_only=True)
@@ -287,7 +303,7 @@ class Fill:
     ts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Approved:
     """Permission to send one order; made only by `engine/risk.py`.
 

@@ -14,7 +14,7 @@ from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.events import Ack, Filled, MarketEvent, OrderSeen, VenueEvent
 from realtime.model.market import Bar, Market, Trade
-from realtime.model.orders import Approved, ApprovedAmend, Order
+from realtime.model.orders import Approved, ApprovedAmend, Order, TriggerBy
 
 
 Post = Callable[[Sequence[MarketEvent | VenueEvent]], None]
@@ -127,6 +127,41 @@ class Remote(Protocol):
         """Arm or renew the venue's own timer, which cancels everything; None switches it off. Whether there is one."""
 
 
+@runtime_checkable
+class Witness(Protocol):
+    """What a venue offers beside the port when its prices go on while this process is down."""
+
+    @property
+    def slept(self) -> bool:
+        """Whether its own orders stand still then, as those of the paper exchange do."""
+        ...
+
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
+        """Give the bars of a minute each of a trigger price from `since` [ns] on, oldest first; the last may be forming.
+
+        None where time stands still with us: then there is nothing to tell.
+
+        Raises:
+            Refused: `not_supported`, it has none of this price.
+            VenueRejected, VenueUnknown: No answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Prompt(Protocol):
+    """What a venue offers beside the port when it can answer in the very step in which it is called."""
+
+    @property
+    def prompt(self) -> bool:
+        """Whether it does so now."""
+        ...
+
+    def submit_now(self, approved: Approved) -> Ack:
+        """Place an order as `submit` does, while it is `prompt`."""
+        ...
+
+
 class VenueLog(Protocol):
     """Where the paper exchange keeps its own books."""
 
@@ -189,6 +224,15 @@ class MarketSource(Protocol):
 
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """As in `Venue`."""
+
+
+@runtime_checkable
+class History(Protocol):
+    """What public data or a source of prices offers when its prices go on while this process is down."""
+
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
+        """As in `Witness`."""
+        ...
 
 
 class PublicFeed(Protocol):

@@ -26,8 +26,8 @@ from realtime.model.events import (
     VenueEvent,
 )
 from realtime.model.market import SECOND, Bar, BookDelta, BookSnapshot, Market, Stale, Trade
-from realtime.model.orders import Approved, ApprovedAmend, Order
-from realtime.venues.base import Listed, Now, Post, Relisting, Sleep, Venue
+from realtime.model.orders import Approved, ApprovedAmend, Order, TriggerBy
+from realtime.venues.base import Listed, Now, Post, Prompt, Relisting, Sleep, Venue, Witness
 from realtime.venues.chance import Chance
 
 
@@ -108,6 +108,7 @@ class ChaosVenue:
 
     def __init__(self, venue: Venue, *, seed: int, now: Now, sleep: Sleep) -> None:
         self._venue = venue
+        self._prompt = venue if isinstance(venue, Prompt) else None
         self._chance = Chance(seed, venue.id, "chaos")
         self._now = now
         self._sleep = sleep
@@ -231,6 +232,16 @@ class ChaosVenue:
         """Pass on."""
         self._venue.want(symbol, stream, wanted)
 
+    @property
+    def prompt(self) -> bool:
+        """As the venue behind it, while nothing is to go wrong."""
+        return self._prompt is not None and not self._switches and self._prompt.prompt
+
+    def submit_now(self, approved: Approved) -> Ack:
+        """Pass on; only while `prompt`."""
+        assert self._prompt is not None
+        return self._prompt.submit_now(approved)
+
     async def submit(self, approved: Approved) -> Ack:
         """Place an order, or fail to."""
         symbol = approved.order.symbol
@@ -299,6 +310,18 @@ class ChaosVenue:
         """Bars."""
         await self._before(symbol, reading=True)
         return await self._venue.ohlcv(symbol, timeframe, since, limit)
+
+    @property
+    def slept(self) -> bool:
+        """As the venue behind it."""
+        return isinstance(self._venue, Witness) and self._venue.slept
+
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
+        """Bars of the time when nobody watched."""
+        if not isinstance(self._venue, Witness):
+            return None
+        await self._before(symbol, reading=True)
+        return await self._venue.past(symbol, by, since)
 
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """Public trades."""

@@ -14,7 +14,8 @@ from typing import Final
 from realtime.engine.orderbook import OrderBook
 from realtime.model.events import MarketEvent, VenueEvent
 from realtime.model.market import Bar, BookDelta, BookSnapshot, Market, Stale, Trade
-from realtime.venues.base import Floor, Listed, Now, PublicFeed, Relisting, Sleep
+from realtime.model.orders import TriggerBy
+from realtime.venues.base import Floor, History, Listed, Now, PublicFeed, Relisting, Sleep
 
 
 BEAT_S: Final = 1.0
@@ -164,6 +165,11 @@ class LiveSource:
     ) -> Sequence[Bar]:
         """The venue's bars."""
         return await self._data.ohlcv(symbol, timeframe, since, limit)
+
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
+        """The venue's bars of the time when nobody followed it; None of a recording."""
+        data = self._data
+        return await data.past(symbol, by, since) if isinstance(data, History) else None
 
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """The venue's newest trades."""

@@ -35,10 +35,11 @@ MAX_FUNDING = 0.0075
 class Symbol:
     """What the market keeps about one symbol."""
 
-    __slots__ = ("flow", "marked", "market", "path", "premium", "tape", "top")
+    __slots__ = ("flow", "marked", "market", "path", "pit", "premium", "tape", "top")
 
-    def __init__(self, market: Market, path: Path, flow: Flow) -> None:
+    def __init__(self, market: Market, pit: Pit, path: Path, flow: Flow) -> None:
         self.market = market
+        self.pit = pit
         self.path = path
         self.flow = flow
         self.tape = Tape(market)
@@ -114,7 +115,7 @@ class EmbeddedMarket:
                 rate=self._rate,
                 notional=NOTIONAL,
             )
-            self._symbols[symbol] = Symbol(market, path, flow)
+            self._symbols[symbol] = Symbol(market, floor.exchange.pits[symbol], path, flow)
 
     def start(self) -> None:
         """Fill the books, the last 24 hours from history, and publish both."""
@@ -128,10 +129,10 @@ class EmbeddedMarket:
                 symbol.tape.day.merge(bar, value)
             symbol.flow.start(ts)
         events.extend(self._mark(ts))
-        for name, symbol in self._symbols.items():
-            pit = floor.exchange.pits[name]
-            events.append(pit.snapshot(ts))
-            events.append(self._ticker(symbol, pit, ts))
+        for symbol in self._symbols.values():
+            symbol.top = _top(symbol.pit)
+            events.append(symbol.pit.snapshot(ts))
+            events.append(_ticker(symbol, ts))
         floor.publish(events)
         floor.tell()
 
@@ -156,21 +157,21 @@ class EmbeddedMarket:
 
     def public(self, prints: Sequence[Trade], ts: int) -> list[MarketEvent]:
         """Trades, then book changes, then tickers of what moved."""
-        floor = self._bound()
         events: list[MarketEvent] = list(prints)
-        moved = set()
+        symbols, moved = self._symbols, set()
         for trade in prints:
             moved.add(trade.symbol)
-            self._symbols[trade.symbol].tape.add(trade)
-        for name, symbol in self._symbols.items():
-            pit = floor.exchange.pits[name]
+            symbols[trade.symbol].tape.add(trade)
+        for name, symbol in symbols.items():
+            pit = symbol.pit
             if not (pit.bids.changed or pit.asks.changed or name in moved):
                 continue  # most of them: an order moves one
-            delta = pit.changes(ts)
+            delta, top = pit.changes(ts), _top(pit)
             if delta is not None:
                 events.append(delta)
-            if name in moved or (delta is not None and _top(pit) != symbol.top):
-                events.append(self._ticker(symbol, pit, ts))
+            if name in moved or top != symbol.top:
+                symbol.top = top
+                events.append(_ticker(symbol, ts))
         return events
 
     def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
@@ -209,17 +210,6 @@ class EmbeddedMarket:
     def _bar(self, symbol: Symbol, start: int, end: int, points: int) -> Bar:
         return _bar(symbol.path.candle(start, end, points), symbol.market, start)
 
-    def _ticker(self, symbol: Symbol, pit: Pit, ts: int) -> MarketEvent:
-        symbol.top = _top(pit)
-        mark = symbol.marked
-        return symbol.tape.ticker(
-            *symbol.top,
-            ts,
-            ts,
-            mark=None if mark is None else mark.mark,
-            index=None if mark is None else mark.index,
-        )
-
     def _mark(self, ts: int) -> list[Mark]:
         """Mark, index and funding of the perpetuals: index is the spot's middle."""
         floor = self._bound()
@@ -248,14 +238,16 @@ class EmbeddedMarket:
         return marks
 
 
+def _ticker(symbol: Symbol, ts: int) -> MarketEvent:
+    bid, ask = symbol.top
+    mark = symbol.marked
+    if mark is None:
+        return symbol.tape.ticker(bid, ask, ts, ts)
+    return symbol.tape.ticker(bid, ask, ts, ts, mark=mark.mark, index=mark.index)
+
+
 def _top(pit: Pit) -> tuple[Level | None, Level | None]:
-    levels = []
-    for rest in (pit.bids, pit.asks):
-        queue = rest.queues[rest.keys[0]] if rest.keys else None
-        levels.append(
-            None if queue is None else (format(queue.price, "f"), format(queue.amount, "f"))
-        )
-    return levels[0], levels[1]
+    return pit.bids.best, pit.asks.best
 
 
 def _middle(pit: Pit | None) -> float | None:

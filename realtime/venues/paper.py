@@ -10,11 +10,12 @@ Rules of this file:
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import orjson
 
 from realtime.engine.matching import Exchange, Tier, Working
+from realtime.engine.matching.pit import trail
 from realtime.engine.matching.state import Entry, adopt, entry_out
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
@@ -27,9 +28,18 @@ from realtime.model.events import (
     PositionSeen,
     VenueEvent,
 )
-from realtime.model.market import Bar, Market, Stale, Trade
-from realtime.model.orders import Approved, ApprovedAmend, Order
-from realtime.venues.base import Listed, MarketSource, Now, Post, Relisting, Sleep, VenueLog
+from realtime.model.market import MONEY, Bar, Market, Stale, Trade
+from realtime.model.orders import Approved, ApprovedAmend, Order, OrderType, Side, TriggerBy
+from realtime.venues.base import (
+    History,
+    Listed,
+    MarketSource,
+    Now,
+    Post,
+    Relisting,
+    Sleep,
+    VenueLog,
+)
 from realtime.venues.chance import Chance
 
 
@@ -177,6 +187,16 @@ class PaperVenue:
 
     # --- orders -------------------------------------------------------------------------------
 
+    @property
+    def prompt(self) -> bool:
+        """Whether an order is answered in the step in which it is placed."""
+        return self._latency_s <= 0 and self._leads
+
+    def submit_now(self, approved: Approved) -> Ack:
+        """Place an order, while `prompt`."""
+        work = self.exchange.place(ACCOUNT, approved.order, self._now())
+        return self._told(work)
+
     async def submit(self, approved: Approved) -> Ack:
         """Place an order."""
         await self._travel()
@@ -234,6 +254,12 @@ class PaperVenue:
         return known or order.exchange_order_id or ""
 
     async def _answer(self, work: Working) -> Ack:
+        ack = self._told(work)
+        if not self._leads:
+            await self._durable()
+        return ack
+
+    def _told(self, work: Working) -> Ack:
         ack = Ack(
             exchange_order_id=work.id,
             status=work.status,
@@ -242,8 +268,6 @@ class PaperVenue:
             ts=self._now(),
         )
         self.tell(awaited=True)
-        if not self._leads:
-            await self._durable()
         return ack
 
     async def _travel(self) -> None:
@@ -288,6 +312,39 @@ class PaperVenue:
         """The source's bars."""
         return await self._source.ohlcv(symbol, timeframe, since, limit)
 
+    @property
+    def slept(self) -> bool:
+        """Its orders are matched by this process alone."""
+        return True
+
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
+        """The source's bars of the time when nobody matched; None where its market stood still as well.
+
+        Trailing stops follow them; nothing fires or fills for what was then.
+        """
+        source = self._source
+        bars = await source.past(symbol, by, since) if isinstance(source, History) else None
+        self._follow(symbol, by, bars or ())
+        return bars
+
+    def _follow(self, symbol: str, by: TriggerBy, bars: Sequence[Bar]) -> None:
+        clearing, ts = self.exchange.clearing, self._now()
+        for work in clearing.accounts[ACCOUNT].orders.values():
+            trails = work.type is OrderType.TRAILING_STOP and not work.live
+            if not trails or (work.symbol, work.trigger_by) != (symbol, by):
+                continue
+            stop, buy = work.stop_price, work.side is Side.BUY
+            tick = self.exchange.pits[symbol].market.price_tick
+            with localcontext(MONEY):
+                for bar in bars:
+                    if bar.ts >= work.created_ts:
+                        trail(work, Decimal(bar.low if buy else bar.high), tick)
+            if work.stop_price != stop:
+                work.updated_ts = ts
+                clearing.touch(work)
+        clearing.flush(ts)
+        self.tell()
+
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """The source's tape."""
         return await self._source.trades(symbol, limit)
@@ -312,10 +369,11 @@ class PaperVenue:
         Args:
             awaited: Whether the caller waits for the log; else `run` does.
         """
-        told, prints = self.exchange.take()
+        exchange = self.exchange
+        told, prints = exchange.take()
         own = [item for item in told if item.account == ACCOUNT]
         if own and self._log is not None:
-            body = orjson.dumps(entry_out(self.exchange, ACCOUNT, own))
+            body = orjson.dumps(entry_out(exchange, ACCOUNT, own))
             written = self._log.append(body)
             if not (awaited and self._leads):
                 self._undurable.append(written)

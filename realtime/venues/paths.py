@@ -42,7 +42,7 @@ def wave(key: int, octave: int, at: float) -> float:
 class Walk:
     """One log-price without a base, e.g. what all symbols have in common."""
 
-    __slots__ = ("_days", "_key", "_pins", "_sigma", "_stack", "_wild")
+    __slots__ = ("_bits", "_days", "_key", "_pins", "_regime", "_sigma", "_stack", "_wild")
 
     def __init__(self, sigma: float, *names: object) -> None:
         """Make the walk.
@@ -58,8 +58,11 @@ class Walk:
         # Days share the points of their waves, and history asks for each day from both its sides.
         self._pins: dict[tuple[int, int], float] = {}
         self._days: dict[int, float] = {}
-        # The hour last asked for, and whether it is a wild one.
+        # The hour last asked for: whether it is a wild one, and the bits of its jump.
         self._wild = (-1, False)
+        self._bits = (-1, 0)
+        # The pins between which the regime was last asked for.
+        self._regime = (-1, 0.0, 0.0)
 
     def level(self, day: int) -> float:
         """The pinned value at the start of a day since 1970."""
@@ -85,7 +88,14 @@ class Walk:
 
     def wild(self, ts: int) -> bool:
         """Whether `ts` [ns] lies in a time of high volatility; such times last hours."""
-        return wave(self._key, 40, ts / (REGIME_HOURS * HOUR)) > 0.5
+        at = ts / (REGIME_HOURS * HOUR)
+        index = int(at // 1)
+        if self._regime[0] != index:
+            pins = lattice(self._key, 40, index), lattice(self._key, 40, index + 1)
+            self._regime = (index, *pins)
+        _, left, right = self._regime
+        share = at - index
+        return left * (1 - share) + right * share > 0.5
 
     def at(self, ts: int, halvings: int = HALVINGS) -> float:
         """The value at `ts` [ns]; with fewer `halvings` a straight line between coarser points."""
@@ -95,13 +105,17 @@ class Walk:
         stack = self._stack
         if not stack or stack[0][0] != day:
             stack[:] = [(day, self.level(day), self.level(day + 1))]
-        for depth in range(1, halvings + 1):
+        # From below: an interval that is still the right one lies in all those above it.
+        known = min(len(stack) - 1, halvings)
+        while known and stack[known][0] != (inside << known) // DAY:
+            known -= 1
+        if known < halvings:
+            del stack[known + 1 :]
+        for depth in range(known + 1, halvings + 1):
             index, beyond = divmod(inside << depth, DAY)
-            if len(stack) <= depth or stack[depth][0] != index:
-                del stack[depth:]
-                _, left, right = stack[depth - 1]
-                middle = (left + right) / 2 + self._displacement(day, depth, index | 1, ts)
-                stack.append((index, middle, right) if index & 1 else (index, left, middle))
+            _, left, right = stack[depth - 1]
+            middle = (left + right) / 2 + self._displacement(day, depth, index | 1, ts)
+            stack.append((index, middle, right) if index & 1 else (index, left, middle))
             if not beyond:
                 return stack[depth][1] + self._jump(ts)
         _, left, right = stack[halvings]
@@ -123,7 +137,9 @@ class Walk:
 
     def _jump(self, ts: int) -> float:
         hour, inside = divmod(ts, HOUR)
-        bits = mix(self._key ^ mix(hour ^ 0x6A756D70))
+        if self._bits[0] != hour:
+            self._bits = (hour, mix(self._key ^ mix(hour ^ 0x6A756D70)))
+        bits = self._bits[1]
         if (bits & 0xFFFF) / 65536 >= JUMPS_PER_HOUR:
             return 0.0
         share = inside / HOUR

@@ -211,7 +211,7 @@ def account_of(held: Journaled, terms: Terms) -> object:
 
 
 def beginning(held: Journaled) -> tuple[object, ...]:
-    return held.seq, held.begun, held.owner, held.numbers
+    return held.seq, held.begun, held.owner, held.numbers, held.word, held.down
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -195,6 +195,67 @@ def test_a_fact_comes_back_as_it_was(fact: Any) -> None:
     assert codec.decode(type(fact).__name__, raw["fact"]) == fact
     assert (raw["events"], raw["alerts"]) == ([{"id": "e-1"}], [{"id": "a-1"}])
     assert b"E-8" not in body
+
+
+PLACED = Placed(order=ORDER, content={"amount": "1.5"}, ts=3)
+
+
+def test_a_placement_is_written_without_what_is_at_its_default() -> None:
+    raw = orjson.loads(codec.encode(PLACED))["fact"]
+
+    assert raw.keys() == {"order", "content", "ts"}
+    assert raw["order"].keys() == {
+        *("id", "client_order_id", "venue_client_id", "venue", "symbol", "type", "side", "amount"),
+        *("price", "stop_loss", "fees", "code", "created_ts", "updated_ts"),
+    }
+
+
+def test_a_zero_that_is_not_the_default_keeps_its_digits() -> None:
+    placed = replace(PLACED, order=replace(ORDER, filled=D("0.00")))
+
+    again: Any = codec.decode("Placed", orjson.loads(codec.encode(placed))["fact"])
+
+    assert str(again.order.filled) == "0.00"
+
+
+def test_a_placement_of_an_older_journal_in_which_everything_is_written_still_reads() -> None:
+    old = orjson.loads(orjson.dumps({"fact": PLACED}, default=codec.text))["fact"]
+
+    assert len(old["order"]) == len(fields(Order))
+    assert codec.decode("Placed", old) == PLACED
+
+
+def test_no_default_of_what_is_not_written_changes() -> None:
+    kept = {
+        field.name: field.default
+        for kind in (Order, Placed)
+        for field in fields(kind)
+        if field.default is not MISSING
+    }
+    cost = kept.pop("cost")
+    filled = kept.pop("filled")
+
+    # Journals on disk say nothing of these: a field that is new may come in, none of them may change.
+    assert (str(cost), str(filled)) == ("0", "0")
+    assert kept == {
+        **dict.fromkeys(("cost_limit", "price", "stop_price", "trailing_amount", "trailing_rate")),
+        **dict.fromkeys(("exchange_order_id", "good_till_ts", "leverage", "stop_loss")),
+        **dict.fromkeys(("take_profit", "trailing_stop", "parent_id", "oco_group", "code")),
+        **dict.fromkeys(("amend_amount", "amend_price", "amend_stop_price", "reason")),
+        **dict.fromkeys(("bot_id", "strategy_id", "expires_at")),
+        **dict.fromkeys(("post_only", "reduce_only", "emulated", "external"), False),
+        **dict.fromkeys(("subject", "client"), ""),
+        "trigger_by": "last",
+        "time_in_force": "GTC",
+        "position_type": "spot",
+        "role": "entry",
+        "status": "pending",
+        "cancel_state": "none",
+        "amend_state": "none",
+        "fees": (),
+        "source": "socket",
+        "version": 1,
+    }
 
 
 def test_what_cannot_be_journaled_is_an_error() -> None:

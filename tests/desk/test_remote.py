@@ -7,6 +7,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, VenueUnknown
 from realtime.model.events import Ack, Filled, OrderSeen
@@ -447,6 +449,47 @@ async def test_an_exit_that_waits_for_its_legs_can_be_cancelled_and_they_come_ba
         assert left.result["status"] == "canceled"
         assert "x-1" not in venue.submitted
         assert not set(first) & set(venue.live())
+
+
+@pytest.mark.parametrize(
+    ("sold", "why", "after"),
+    [("0.01", "nothing is left of them", 0), ("0.004", "only 0.006 BTC are left of them", 2)],
+    ids=["all", "a part"],
+)
+async def test_an_exit_whose_coins_a_leg_sells_while_it_waits_is_not_sent(
+    sold: str, why: str, after: int
+) -> None:
+    """trading:4. Whole it would be refused by the venue, and nobody has asked for a smaller one."""
+    world = World()
+    venue = world.venue = Slow()
+    async with world.life() as system:
+        await protected(world, venue)
+        first = venue.live()
+        closing = world.start("position.close_all")
+        await asyncio.sleep(0.5)
+
+        venue.fill(first[0], D(sold))
+        for _ in first:
+            venue.turns.release()
+        closed = await closing
+        await until(lambda: system.gate.quiet and len(venue.live()) == after)
+
+        assert closed.result is not None
+        said = closed.result["failed"]
+        assert isinstance(said, list)
+        (failed,) = said
+        assert failed["error"]["code"] == "risk_rejected"
+        assert why in failed["error"]["message"]
+        assert len(venue.submitted) == 3 + after
+        assert not system.gate.handed
+        if after:
+            # What is left is protected, and the next close closes it.
+            for _ in range(after):
+                venue.turns.release()
+            again = await world.call("position.close_all")
+            assert again.result is not None
+            assert again.result["failed"] == []
+        assert not any(one.amount for one in system.desk.engine.positions.values())
 
 
 class Mum(Away):

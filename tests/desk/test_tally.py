@@ -2,14 +2,38 @@
 
 import asyncio
 
+import pytest
+
 from realtime.model.errors import Code
+from realtime.model.events import Ack
 from realtime.model.orders import Approved, Status
 from realtime.model.risk import TradingState
-from tests.fakes import BTC, BUY, World
+from realtime.venues.base import Prompt
+from tests.fakes import BTC, BUY, ScriptedVenue, World
 
 
-async def test_intents_calls_answers_and_fills_are_counted_and_shown() -> None:
+class PromptVenue(ScriptedVenue):
+    """Answers in the very step, as the paper exchange without latency does, but for what its script lets wait."""
+
+    @property
+    def prompt(self) -> bool:
+        return "drop" not in self.script
+
+    def submit_now(self, approved: Approved) -> Ack:
+        try:
+            self.submit(approved).send(None)
+        except StopIteration as done:
+            ack: Ack = done.value
+            return ack
+        raise AssertionError("it waits")
+
+
+@pytest.mark.parametrize("venue", [ScriptedVenue, PromptVenue])
+async def test_intents_calls_answers_and_fills_are_counted_and_shown(
+    venue: type[ScriptedVenue],
+) -> None:
     world = World()
+    world.venue = venue()
     async with world.life():
         await world.call("order.place", **BUY)
         await world.call("order.place", symbol=BTC, side="buy", type="market", amount="0.01")
@@ -21,6 +45,22 @@ async def test_intents_calls_answers_and_fills_are_counted_and_shown() -> None:
 
         assert status.result is not None
         assert status.result["orders"] == {"intents": 4, "calls": 4, "answers": 3, "fills": 1}
+
+
+async def test_a_halt_at_the_door_of_a_prompt_venue_keeps_an_order_from_leaving() -> None:
+    world = World()
+    world.venue = PromptVenue()
+    assert isinstance(world.venue, Prompt)
+    async with world.life() as system:
+        placing = world.start("order.place", **BUY)
+        await world.call("trading.halt", reason="drill")
+        answer = await placing
+        await world.call("trading.resume", reason="over")
+
+        assert answer.code is Code.HALTED
+        assert world.venue.submitted == []
+        assert system.desk.gate.handed == set()
+        assert (await world.call("order.place", **BUY)).ok
 
 
 async def test_an_order_withheld_at_the_door_leaves_no_intent_behind() -> None:

@@ -22,7 +22,9 @@ from realtime.model.events import (
     PlaceNext,
     Ready,
     Rejected,
+    Release,
     SetState,
+    Submit,
     Transferred,
     Unknown,
     Withheld,
@@ -30,7 +32,7 @@ from realtime.model.events import (
 from realtime.model.market import SECOND, Stale, Trade
 from realtime.model.orders import Asked, Order, OrderType, Role, Status, Trigger
 from realtime.model.risk import TradingState
-from tests.engine.kit import BTC, MARKETS, PERP, WHO, D, Kit, of
+from tests.engine.kit import BTC, ETH, MARKETS, PERP, WHO, D, Kit, of
 
 
 STOP, TARGET = Trigger(price=D(60000)), Trigger(price=D(70000))
@@ -195,8 +197,8 @@ def test_an_unknown_leg_is_waited_for_and_not_placed_again() -> None:
     assert legs(k, parent)[0] == ("sl", "10")
 
 
-def reject(k: Kit, order: Order) -> None:
-    k.post(Rejected(order_id=order.id, code=Code.VENUE_REJECTED, reason="no", ts=k.ts))
+def reject(k: Kit, order: Order, code: Code = Code.VENUE_REJECTED) -> None:
+    k.post(Rejected(order_id=order.id, code=code, reason="no", ts=k.ts))
 
 
 def degraded() -> tuple[LegKit, Order]:
@@ -514,6 +516,323 @@ def test_legs_give_way_to_a_market_exit_and_come_back_when_it_fails() -> None:
 
     assert legs(k, parent) == [("sl", "0.01"), ("tp", "0.01")]
     assert leg(k, parent, Kind.STOP).id.endswith("sl2")
+
+
+def mixed() -> tuple[LegKit, Order]:
+    """A filled spot parent whose stop has the coins at the venue, which has refused the target for it."""
+    k = kit()
+    k.accepting = False
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.01")
+    k.accept(leg(k, parent, Kind.STOP))
+    k.balance("BTC", "0", "0.01")
+    reject(k, leg(k, parent, Kind.TARGET), Code.INSUFFICIENT_FUNDS)
+    return k, parent
+
+
+def last(k: LegKit, price: str) -> list[Effect]:
+    """A trade of the spot market at a price."""
+    return k.post(
+        Trade(
+            id=f"t-{k.ts}", symbol=BTC, side="buy", price=price, amount="1", ts=k.ts, recv_ts=k.ts
+        )
+    )
+
+
+def test_a_target_whose_coins_the_stop_has_at_the_venue_is_ours_to_watch_and_no_alarm() -> None:
+    """trading:4 mixed."""
+    k, parent = mixed()
+
+    alerts = [(one.level, one.code) for one in k.tick(1) if isinstance(one, Alert)]
+
+    assert alerts == [("info", "protection_mixed")]
+    assert legs(k, parent) == [("sl", "0.01")]
+    assert last(k, "69999")[1:] == []
+
+
+def test_a_target_that_we_watch_takes_the_coins_from_the_stop_then_sells_them() -> None:
+    """trading:4 mixed: cancel stop, evidence of the cancel, send target."""
+    k, parent = mixed()
+    k.tick(1)
+    stop = leg(k, parent, Kind.STOP)
+
+    fired = last(k, "70000")
+
+    names = [type(effect).__name__ for effect in fired]
+    assert names.index("CancelAtVenue") < names.index("Submit")
+    (submit,) = of(fired, Submit)
+    assert isinstance(submit, Submit)
+    order = submit.approved.order
+    assert (order.type, order.role, order.amount) == (OrderType.MARKET, Role.TAKE_PROFIT, D("0.01"))
+    assert submit.approved.after == (stop.id,)
+    # The stop does not come back and take the coins again.
+    assert not of(k.seen(stop, Status.CANCELED), PlaceNext)
+    k.balance("BTC", "0.01")
+    assert not of(last(k, "70001"), PlaceNext)
+    leaves(k, order)
+    k.fill(order, "0.01", "70000")
+    assert legs(k, parent) == []
+    assert not of(k.tick(20), PlaceNext)
+
+
+def test_a_stop_comes_back_when_the_target_is_refused_and_the_next_try_takes_its_time() -> None:
+    k, parent = mixed()
+    k.tick(1)
+    waits: list[int] = []
+    last(k, "70000")
+    while len(waits) < 4:
+        stop = leg(k, parent, Kind.STOP)
+        k.seen(stop, Status.CANCELED)
+        k.balance("BTC", "0.01")
+        reject(k, leg(k, parent, Kind.TARGET))
+        assert legs(k, parent) == [("sl", "0.01")]
+        k.accept(leg(k, parent, Kind.STOP))
+        k.balance("BTC", "0", "0.01")
+        waited = 0
+        while leg_of(k, parent, Kind.TARGET) is None:
+            k.tick(1)
+            waited += 1
+            assert waited < 20
+        waits.append(waited)
+
+    assert waits == [1, 2, 4, 8]
+
+
+def leg_of(k: LegKit, parent: Order, kind: Kind) -> Order | None:
+    return working_leg(k.engine._state, parent.id, kind)
+
+
+def test_a_target_that_finds_free_coins_leaves_the_stop_alone() -> None:
+    k, parent = mixed()
+    k.tick(1)
+    k.balance("BTC", "1", "0.01")
+
+    assert not of(last(k, "70000"), CancelAtVenue)
+    assert legs(k, parent) == [("sl", "0.01"), ("tp", "0.01")]
+
+
+def test_what_more_fills_is_sold_by_the_target_that_we_watch() -> None:
+    k, parent = mixed()
+    k.tick(1)
+    more = k.order(parent.id)
+    assert more.status is Status.FILLED
+    state = k.engine._state
+    k.engine._applier.legs.on_fill(state, more, replace(state.orders.fills_of(parent.id)[0]))
+
+    assert not of(k.tick(2), PlaceNext)
+
+
+def test_a_target_that_is_moved_is_not_watched_where_it_was() -> None:
+    k, parent = mixed()
+    k.tick(1)
+
+    amend(k, parent, take_profit=Trigger(price=D(72000)))
+    reject(k, leg(k, parent, Kind.TARGET), Code.INSUFFICIENT_FUNDS)
+
+    assert not of(last(k, "71000"), PlaceNext)
+    assert [one.code for one in k.tick(1) if isinstance(one, Alert)] == ["protection_mixed"]
+    assert not of(last(k, "71000"), PlaceNext)
+    assert of(last(k, "72000"), PlaceNext)
+
+
+def test_a_watch_ends_when_the_venue_takes_the_leg_after_all() -> None:
+    k, parent = degraded()
+    k.accepting = True
+    k.fill(k.opened(PERP, "buy", "1", price="64000"), "1")
+    parent = k.order(parent.id)
+    k.engine._applier.legs.degraded.clear()
+    k.post(Ready(venue="paper", ready=True, reason="", ts=k.ts))
+    amend(k, parent, take_profit=TARGET)
+    k.engine._applier.legs._watch(parent, Kind.TARGET, TARGET)
+
+    trade = Trade(id="t", symbol=PERP, side="buy", price="70000", amount="1", ts=k.ts, recv_ts=k.ts)
+    assert not of(k.post(trade), PlaceNext)
+    assert k.engine._applier.legs.watches == {PERP: {}}
+
+
+def test_an_exit_that_we_fire_into_a_market_that_is_halted_is_wished_for_again() -> None:
+    k = LegKit(markets=dict(MARKETS))
+    k.open()
+    k.tolerant, k.accepting = True, False
+    parent = bracket(k, take_profit=None)
+    k.fill(parent, "10")
+    for _ in range(3):
+        reject(k, leg(k, parent, Kind.STOP))
+        k.tick(1)
+    k.accepting = True
+    open_market = k.markets[PERP]
+    k.markets[PERP] = replace(open_market, active=False)
+
+    def trade() -> list[Effect]:
+        return k.post(
+            Trade(
+                id=f"t-{k.ts}",
+                symbol=PERP,
+                side="sell",
+                price="60000",
+                amount="1",
+                ts=k.ts,
+                recv_ts=k.ts,
+            )
+        )
+
+    assert of(trade(), PlaceNext)
+    assert not of(trade(), PlaceNext)
+    assert legs(k, parent) == []
+    k.markets[PERP] = open_market
+    assert not of(k.tick(8), PlaceNext)
+    assert of(k.tick(1), PlaceNext)
+    assert legs(k, parent) == [("sl", "10")]
+    assert not of(k.tick(20), PlaceNext)
+
+
+def test_a_leg_whose_row_shows_it_filled_is_not_placed_again_before_its_fills_come() -> None:
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    stop, target = (leg(k, parent, kind) for kind in Kind)
+
+    told = k.seen(stop, Status.FILLED, "10")
+
+    assert not of(told, PlaceNext)
+    assert [one.order.id for one in told if isinstance(one, CancelAtVenue)] == [target.id]
+    k.seen(target, Status.CANCELED)
+    k.fill(stop, "10", "60000")
+    assert not of(k.tick(2), PlaceNext)
+    assert legs(k, parent) == []
+
+
+def test_a_stop_that_goes_out_at_the_market_has_no_target_beside_it() -> None:
+    k = kit()
+    parent = bracket(k)
+    k.prices(btc="59000")
+
+    k.fill(parent, "10", "60100")
+
+    assert legs(k, parent) == [("sl", "10")]
+
+
+def waiting_exit(**fields: object) -> tuple[LegKit, Order, Order]:
+    """A market exit of 0.01 that waits for the end of the legs that hold its coins; parent and exit."""
+    k = kit()
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.01")
+    k.balance("BTC", "0", "0.01")
+    closing = k.place(BTC, "sell", "0.01", **fields)  # type: ignore[arg-type]
+    (submit,) = of(k.effects, Submit)
+    assert isinstance(submit, Submit)
+    assert len(submit.approved.after) == 2
+    return k, parent, closing
+
+
+def leaves(k: LegKit, closing: Order) -> None:
+    k.post(Release(order_id=closing.id, waited=True, ts=k.ts))
+
+
+def withhold(k: LegKit, closing: Order, refused: Refused) -> list[Effect]:
+    """What the gate does with a refusal at the door."""
+    fact = Withheld(
+        order_id=closing.id,
+        status=Status.REJECTED,
+        code=refused.code,
+        reason=refused.message,
+        ts=k.ts,
+    )
+    return k.post(fact)
+
+
+def test_an_exit_whose_coins_a_leg_has_sold_while_it_waited_does_not_leave() -> None:
+    k, parent, closing = waiting_exit()
+    stop, target = (leg(k, parent, kind) for kind in Kind)
+    k.fill(stop, "0.01", "60000")
+    k.seen(target, Status.CANCELED)
+
+    with pytest.raises(Refused) as caught:
+        leaves(k, closing)
+
+    assert caught.value.code is Code.RISK_REJECTED
+    assert "nothing is left" in caught.value.message
+    assert "nothing was sent" in caught.value.message
+    assert caught.value.details == {
+        "rule": "reduce_only_violation",
+        "limit": "0",
+        "value": "0.01",
+        "unit": "BTC",
+    }
+    withhold(k, closing, caught.value)
+    assert k.order(closing.id).status is Status.REJECTED
+    assert k.engine.orders.loads[BTC].exit_sells == 0
+    assert legs(k, parent) == []
+
+
+def test_an_exit_of_which_a_leg_has_sold_a_part_is_not_made_smaller() -> None:
+    """The part that is left is protected again, and the next close closes it."""
+    k, parent, closing = waiting_exit()
+    stop, target = (leg(k, parent, kind) for kind in Kind)
+    k.fill(stop, "0.006", "60000")
+    k.seen(stop, Status.CANCELED, "0.006")
+    k.seen(target, Status.CANCELED)
+    k.balance("BTC", "0.004")
+
+    with pytest.raises(
+        Refused, match=r"only 0\.004 BTC are left of them; nothing was sent"
+    ) as caught:
+        leaves(k, closing)
+
+    withhold(k, closing, caught.value)
+    assert legs(k, parent) == [("sl", "0.004"), ("tp", "0.004")]
+    k.balance("BTC", "0", "0.004")
+    again = k.place(BTC, "sell", "0.004")
+    for kind in Kind:
+        k.seen(leg(k, parent, kind), Status.CANCELED)
+    leaves(k, again)
+    assert again.id in k.engine._state.released
+
+
+def test_a_flattening_that_waited_closes_what_a_leg_has_left() -> None:
+    """trading:K7. Flat is flat, and nobody has to ask twice."""
+    k, parent, closing = waiting_exit(source="flatten")
+    stop, target = (leg(k, parent, kind) for kind in Kind)
+    k.fill(stop, "0.006", "60000")
+    k.seen(stop, Status.CANCELED, "0.006")
+    k.seen(target, Status.CANCELED)
+    k.balance("BTC", "0.004")
+    with pytest.raises(Refused) as caught:
+        leaves(k, closing)
+
+    told = withhold(k, closing, caught.value)
+
+    (rest,) = [one.place.order for one in told if isinstance(one, PlaceNext)]
+    assert (rest.source, rest.amount, rest.reduce_only) == ("flatten", D("0.004"), True)
+    k.fill(rest, "0.004")
+    assert legs(k, parent) == []
+    assert k.replayed().digest() == k.engine.digest()
+
+
+def test_an_exit_does_not_leave_when_a_row_shows_its_coins_sold_before_any_fill_does() -> None:
+    k, parent, closing = waiting_exit()
+    entry = k.opened(BTC, "buy", "0.01", price="63000")
+    other = k.opened(ETH, "buy", "1", price="2900")
+    sold = k.bought(ETH, "buy", "1", "3000")
+    selling = k.opened(ETH, "sell", "1", price="3100")
+    for one, amount in ((entry, "0.001"), (other, "0.5"), (selling, "0.5")):
+        k.seen(one, Status.OPEN, amount)  # what is bought or of other coins does not count
+    assert sold.filled == 1
+    leaves(k, closing)
+    k.engine._state.released.discard(closing.id)
+    k.seen(leg(k, parent, Kind.STOP), Status.FILLED, "0.01")
+
+    with pytest.raises(Refused, match="nothing is left"):
+        leaves(k, closing)
+
+
+def test_an_exit_that_has_waited_in_vain_leaves_whole() -> None:
+    """Nobody knows whether the legs have ended; what they hold has not been sold."""
+    k, _, closing = waiting_exit()
+
+    leaves(k, closing)
+
+    assert closing.id in k.engine._state.released
 
 
 def test_legs_stay_where_a_market_exit_finds_free_coins() -> None:

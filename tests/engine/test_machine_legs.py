@@ -4,11 +4,14 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from realtime.model.errors import Code, Refused
-from realtime.model.events import AmendDone, Rejected, Unknown
-from realtime.model.market import ZERO
-from realtime.model.orders import Asked, Order, Role, Side, Status, Trigger
+from realtime.model.events import Alert, AmendDone, Gap, Ready, Rejected, Unknown
+from realtime.model.market import SECOND, ZERO, Bar
+from realtime.model.orders import Asked, Order, OrderType, Role, Side, Status, Trigger, TriggerBy
 from tests.engine.kit import PERP, D
 from tests.engine.test_legs import LegKit
+
+
+MINUTE = 60 * SECOND
 
 
 class Brackets(RuleBasedStateMachine):
@@ -135,6 +138,26 @@ class Brackets(RuleBasedStateMachine):
     def restart(self) -> None:
         assert self.kit.replayed().digest() == self.kit.engine.digest()
 
+    @rule(
+        low=st.sampled_from([59_000, 63_000]),
+        high=st.sampled_from([65_000, 71_000]),
+        now=st.sampled_from([59_000, 64_000, 71_000]),
+        slept=st.booleans(),
+    )
+    def die(self, *, low: int, high: int, now: int, slept: bool) -> None:
+        """The process ends, and another one goes on after some minutes."""
+        kit, since = self.kit, self.kit.ts
+        kit.engine = kit.replayed()
+        kit.ts += 3 * MINUTE
+        kit.prices(btc=str(now))
+        kit.balance("USDT", "100000")
+        first = -(-since // MINUTE) * MINUTE
+        bar = Bar(first, "64000", str(high), str(low), str(now), "1")
+        gap = Gap(symbol=PERP, by=TriggerBy.LAST, since=since, bars=(bar,), slept=slept, ts=kit.ts)
+        assert all(isinstance(effect, Alert) for effect in kit.post(gap))
+        kit.post(Ready(venue="paper", ready=True, reason="", ts=kit.ts))
+        kit.tick(1)
+
     @invariant()
     def never_two_live_stops_or_targets(self) -> None:
         seen = [(leg.parent_id, leg.role) for leg in self.legs()]
@@ -185,6 +208,10 @@ class Brackets(RuleBasedStateMachine):
         for parent_id, amount in legs.protected.get(PERP, {}).items():
             if not amount or any(key[0] == parent_id for key in legs.degraded):
                 continue
+            if any(
+                leg.parent_id == parent_id and leg.type is OrderType.MARKET for leg in self.legs()
+            ):
+                continue  # on its way out: the other one stays away
             for role in (Role.STOP_LOSS, Role.TAKE_PROFIT):
                 mine = [leg for leg in self.legs(role) if leg.parent_id == parent_id]
                 rest = [self.kit.engine._state.orders.worst_of(leg) for leg in mine]

@@ -348,6 +348,7 @@ def test_the_public_book_follows_orders_level_by_level() -> None:
     delta = pit.changes(2)
     assert delta is not None
     assert (delta.bids, delta.asks) == ((("99.00", "1.5"),), (("101.00", "1"),))
+    assert delta.numbers == ([99.0, 1.5], [101.0, 1.0])
 
     made.cancel(work)
     made.quote(Side.SELL, None, "1")
@@ -355,6 +356,7 @@ def test_the_public_book_follows_orders_level_by_level() -> None:
 
     assert delta is not None
     assert (delta.bids, delta.asks) == ((("99.00", "0"),), ())
+    assert delta.numbers == ([99.0, 0.0], ())
 
 
 def test_a_liquidity_order_can_be_taken_back_once() -> None:

@@ -4,13 +4,15 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 
 import orjson
 import pytest
 
-from realtime.engine.matching import Exchange
+from realtime.engine.matching import Exchange, Working
+from realtime.engine.matching.orders import order_in, order_out
 from realtime.engine.matching.state import adopt, entry_out, fill_in, fill_out, restore, snapshot
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, VenueEvent
 from realtime.model.orders import OrderType, Side, Status
@@ -68,6 +70,14 @@ def test_each_account_has_one_sequence_without_holes() -> None:
     for account in ("me", "you"):
         numbers = [item.seq for item in told if item.account == account]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_an_order_is_written_with_all_its_fields_in_their_order() -> None:
+    made = Floor()
+    work = made.buy("1", price="99.00")
+
+    assert list(order_out(work)) == [spec.name for spec in fields(Working)]
+    assert order_in(order_out(work)) == work
 
 
 def test_both_sides_of_a_trade_carry_the_id_of_the_public_print() -> None:

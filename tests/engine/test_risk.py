@@ -776,6 +776,22 @@ def test_a_market_order_beyond_the_depth_is_refused_and_an_exit_warned() -> None
     assert "max_slippage cannot be judged" in submit.approved.warnings[0]
 
 
+@pytest.mark.parametrize(("ask", "passes"), [("64020", True), ("60000", False)])
+def test_slippage_on_a_book_of_one_side_is_judged_by_the_ticker(*, ask: str, passes: bool) -> None:
+    """trading:G12."""
+    kit = Kit(with_limits(max_slippage=D("0.02"))).open(USDT="1000000")
+    asks = (("64020", "1"),)
+    kit.post(BookSnapshot(symbol=BTC, bids=(), asks=asks, ts=kit.ts, recv_ts=kit.ts))
+    bid = str(D(ask) - 1)
+    kit.post(
+        Ticker(
+            symbol=BTC, bid=bid, bid_amount="1", ask=ask, ask_amount="1", ts=kit.ts, recv_ts=kit.ts
+        )
+    )
+
+    assert agree(kit, BTC, "buy", "0.5") is passes
+
+
 # --- G13 to G19 -------------------------------------------------------------------------------
 
 
@@ -923,6 +939,19 @@ def test_new_symbols_are_counted_and_known_ones_pass(*, limit: int, passes: bool
 
     assert agree(kit, BTC, "buy", "0.01", price="63000")
     assert agree(kit, ETH, "buy", "0.01", price="3000") is passes
+
+
+def test_an_entry_counts_under_the_symbol_that_shows_its_coin() -> None:
+    """trading:G18."""
+    sibling = replace(MARKETS[BTC], symbol="BTC/EUR", id="BTCEUR", quote="EUR")
+    markets = MARKETS | {sibling.symbol: sibling}
+    kit = Kit(with_limits(max_open_positions=1), markets=markets).open(USDT="100000", EUR="100000")
+    kit.price(sibling.symbol, "58000")
+    kit.opened(sibling.symbol, "buy", "0.01", price="58000")
+
+    assert kit.engine._state.engaged() == {BTC: D(0)}
+    assert agree(kit, BTC, "buy", "0.01", price="63000")
+    assert not agree(kit, ETH, "buy", "0.01", price="3000")
 
 
 def test_dust_is_no_position() -> None:

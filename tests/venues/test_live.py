@@ -10,8 +10,8 @@ import pytest
 from realtime.engine.orderbook import OrderBook
 from realtime.model.errors import VenueRejected
 from realtime.model.events import Filled, OrderSeen
-from realtime.model.market import Bar, BookDelta, BookSnapshot, Market, Stale, Trade
-from realtime.model.orders import Side, Status
+from realtime.model.market import SECOND, Bar, BookDelta, BookSnapshot, Market, Stale, Trade
+from realtime.model.orders import OrderType, Side, Status, TriggerBy
 from realtime.venues.base import Listed, Post
 from realtime.venues.frozen import ASKS, BIDS, MARKET, SYMBOL
 from realtime.venues.live import LiveSource
@@ -32,7 +32,11 @@ class Exchange:
         self.wanted: list[tuple[str, str, bool]] = []
         self.tell: Post = lambda _events: None
         self.listed: Listed = lambda _markets: None
+        self.bars: list[Bar] | None = None
         self._over = asyncio.Event()
+
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
+        return self.bars
 
     async def open(self) -> None:
         self.markets = {SYMBOL: MARKET, OTHER: replace(MARKET, symbol=OTHER, base="ETH")}
@@ -327,6 +331,47 @@ async def test_what_is_wanted_and_asked_goes_to_the_venue() -> None:
     batches = desk.heard.batches
     desk.exchange.tell(())
     assert desk.heard.batches == batches + 1  # a proof of life
+
+
+@pytest.mark.parametrize(("side", "stop"), [(Side.SELL, "65000"), (Side.BUY, "63000")])
+async def test_a_trailing_stop_follows_what_the_venue_did_while_nobody_matched(
+    side: Side, stop: str
+) -> None:
+    """trading:B7. Neither bars of before it was placed, nor those of another price."""
+    log = MemoryLog()
+    desk = await Desk(log).open()
+    desk.snapshot()
+    desk.print(Side.BUY, "64000", "1")
+    await desk.place("m", Side.BUY, "0.03")
+    placed = desk.clock.now()
+    for name, more in (("t", {}), ("b", {"trigger_by": TriggerBy.BID_ASK})):
+        fields = {"type": OrderType.TRAILING_STOP, "trailing_amount": "1000"}
+        await desk.venue.submit(approved(wish(name, side, "0.01", **fields, **more)))
+    await desk.venue.submit(approved(wish("l", Side.BUY, "0.01", price="60000")))
+
+    again = await Desk(log, history=list(log.entries)).open()
+    minute = 60 * SECOND
+    top, low = ("66000", "64500") if side is Side.SELL else ("63500", "62000")
+    again.exchange.bars = [
+        Bar(placed - minute, "64000", "70000", "50000", "64000", "1"),
+        Bar(placed + minute, "64000", top, low, "64000", "1"),
+    ]
+    assert again.venue.slept
+    told = await again.venue.past(SYMBOL, TriggerBy.LAST, placed)
+    assert told == again.exchange.bars
+    await again.venue.past(SYMBOL, TriggerBy.LAST, placed)  # no news
+
+    rows = [row for row in again.heard.events if isinstance(row, OrderSeen)]
+    assert (rows[-1].venue_client_id, rows[-1].stop_price) == ("vt", D(stop))
+    # It is kept: what comes next goes on from there.
+    third = await Desk(history=list(log.entries)).open()
+    work = next(w for w in await third.venue.open_orders() if w.venue_client_id == "vt")
+    assert work.stop_price == D(stop)
+
+
+async def test_a_recording_stands_still_while_nobody_plays_it() -> None:
+    desk = await Desk().open()
+    assert await desk.venue.past(SYMBOL, TriggerBy.LAST, 0) is None
 
 
 async def test_a_restart_keeps_the_account_and_waits_for_the_venue_s_book() -> None:

@@ -394,6 +394,10 @@ def test_a_path_is_the_same_however_it_is_walked() -> None:
 
     assert [walked.price(ts) for ts in times] == forward
     assert [walked.price(ts) for ts in reversed(times)] == forward[::-1]
+    coarse = [made().price(ts, 9) for ts in times]
+    assert [(walked.price(ts, 9), walked.price(ts)) for ts in times] == list(
+        zip(coarse, forward, strict=True)
+    )
 
 
 def test_a_path_is_continuous_over_days_and_moves_like_a_market() -> None:

@@ -16,8 +16,14 @@ from realtime.model.market import ZERO, Market
 from realtime.model.orders import OrderType, Side, TimeInForce
 
 
-def check_order(account: Account, pit: Pit, work: Working, leverage: Decimal | None) -> None:
-    """Check a new order; a reduce-only one is cut to the position it may reduce."""
+def check_order(
+    account: Account,
+    pit: Pit,
+    work: Working,
+    leverage: Decimal | None,
+    reference: Decimal | None,
+) -> None:
+    """Check a new order against the market's price; a reduce-only one is cut to the position it may reduce."""
     market = pit.market
     if not market.active:
         raise refusal("MarketClosed", "market_inactive", f"{market.symbol} is not trading")
@@ -33,7 +39,6 @@ def check_order(account: Account, pit: Pit, work: Working, leverage: Decimal | N
         _check_reduce(account, market, work)
     if work.oco_group is not None:
         _check_group(account, work)
-    reference = pit.reference
     if work.price is not None:
         check_price(market, work.price)
         check_band(market, work.price, reference)
@@ -52,8 +57,8 @@ def check_order(account: Account, pit: Pit, work: Working, leverage: Decimal | N
 
 def _check_shape(work: Working) -> None:
     kind = work.type
-    trailing = [x for x in (work.trailing_amount, work.trailing_rate) if x is not None]
     if kind is OrderType.TRAILING_STOP:
+        trailing = [x for x in (work.trailing_amount, work.trailing_rate) if x is not None]
         wrong = len(trailing) != 1 or trailing[0] <= 0
     else:
         wrong = kind.triggered and work.stop_price is None

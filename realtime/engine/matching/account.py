@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from realtime.engine.forgotten import Keys, Sizes, key
 from realtime.engine.matching.orders import Working
-from realtime.engine.matching.rules import down, fee_of, refusal, signed, up
+from realtime.engine.matching.rules import down, refusal, signed, up
 from realtime.model.errors import VenueRejected
 from realtime.model.market import ZERO, Market
 from realtime.model.orders import Side
@@ -43,7 +43,8 @@ class Wallet:
     @property
     def free(self) -> Decimal:
         """What may be spent; never below zero (a loss may exceed what is free, never what is there)."""
-        return max(self.total - self.held - self.margin, ZERO)
+        free = self.total - self.held - self.margin
+        return free if free >= 0 else ZERO
 
 
 @dataclass(slots=True)
@@ -126,7 +127,8 @@ class Account:
 
     def pay(self, currency: str, amount: Decimal) -> None:
         """Add to a total (or take from it)."""
-        self.wallet(currency).total += amount
+        held = self.wallets.get(currency) or self.wallet(currency)
+        held.total += amount
         self.changed_wallets[currency] = None
 
     # --- what is over ---------------------------------------------------------------------------
@@ -153,23 +155,23 @@ class Account:
 
     # --- holds --------------------------------------------------------------------------------
 
-    def hold(self, market: Market, order: Working, *, check: Decimal | None = None) -> None:
+    def hold(self, market: Market, order: Working, *, check: bool = False) -> None:
         """Hold what the rest of `order` needs now, more or less than before.
 
         Args:
             market: The order's.
             order: Ended orders need nothing.
-            check: What may be spent at most; None takes whatever is needed.
+            check: Whether no more than is free may be held; else whatever is needed is.
 
         Raises:
-            VenueRejected: More is needed than `check`; nothing has changed then.
+            VenueRejected: More is needed than is free; nothing has changed then.
         """
         if market.contract:
             self._hold_margin(market, order, check)
         else:
             self._hold_spot(market, order, check)
 
-    def _hold_spot(self, market: Market, order: Working, check: Decimal | None) -> None:
+    def _hold_spot(self, market: Market, order: Working, check: bool) -> None:  # noqa: FBT001 - as `hold`
         currency = market.quote if order.side is Side.BUY else market.base
         wallet = self.wallet(currency)
         group = order.oco_group
@@ -180,7 +182,8 @@ class Account:
             legs = [leg for leg in self.orders.values() if leg.oco_group == group]
             before = self.group_held.get(group, ZERO)
             need = max((_need(leg) for leg in legs), default=ZERO)
-        _afford(currency, need - before, check)
+        if check and need > before:
+            _afford(currency, need - before, wallet.free)
         if group is None:
             order.held = need
         elif need:
@@ -191,15 +194,17 @@ class Account:
             wallet.held += need - before
             self.changed_wallets[currency] = None
 
-    def _hold_margin(self, market: Market, order: Working, check: Decimal | None) -> None:
+    def _hold_margin(self, market: Market, order: Working, check: bool) -> None:  # noqa: FBT001 - as `hold`
         held = self.holding(order.symbol)
+        free = self.wallet(market.cash).free if check else None
         before = order.exposure
         after = ZERO
         if not order.status.ended and not order.reduce_only:
             after = order.dearest * order.remaining * market.contract_size
         _expose(held, order, after)
         try:
-            _afford(market.cash, held.required(market) - held.margin, check)
+            if free is not None:
+                _afford(market.cash, held.required(market) - held.margin, free)
         except VenueRejected:
             _expose(held, order, before)
             raise
@@ -222,12 +227,21 @@ class Account:
         side: Side,
         price: Decimal,
         amount: Decimal,
-        fee_rate: Decimal,
+        value: Decimal,
+        fee: Decimal,
         ts: int,
-    ) -> tuple[Decimal, str]:
-        """Book one fill; returns the fee and its currency."""
-        fee, currency = fee_of(market, side, price, amount, fee_rate)
-        value = price * amount * market.contract_size
+    ) -> None:
+        """Book one fill.
+
+        Args:
+            market: Where it happened.
+            side: Of the order.
+            price: [quote]
+            amount: [base, contracts]
+            value: Of both together [cash currency].
+            fee: [cash currency; base on a spot buy]
+            ts: [ns]
+        """
         self.volume += value
         if market.contract:
             self._trade(market, side, price, amount, fee, ts)
@@ -237,7 +251,6 @@ class Account:
         else:
             self.pay(market.base, -amount)
             self.pay(market.quote, value - fee)
-        return fee, currency
 
     def _trade(
         self, market: Market, side: Side, price: Decimal, amount: Decimal, fee: Decimal, ts: int
@@ -283,14 +296,14 @@ def _need(order: Working) -> Decimal:
     return order.dearest * order.remaining
 
 
-def _afford(currency: str, more: Decimal, check: Decimal | None) -> None:
-    if check is not None and more > check:
+def _afford(currency: str, more: Decimal, free: Decimal) -> None:
+    if more > free:
         raise refusal(
             "InsufficientFunds",
             "insufficient_funds",
-            f"needs {more:f} {currency}, available {check:f} {currency}",
+            f"needs {more:f} {currency}, available {free:f} {currency}",
             needed=format(more, "f"),
-            available=format(check, "f"),
+            available=format(free, "f"),
             currency=currency,
         )
 

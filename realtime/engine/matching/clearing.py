@@ -11,7 +11,7 @@ from realtime.engine.matching.account import Account, Holding, SelfTrade
 from realtime.engine.matching.orders import Working
 from realtime.engine.matching.perpetuals import liquidation_price, maintenance
 from realtime.engine.matching.pit import Pit
-from realtime.engine.matching.rules import Tier, rate
+from realtime.engine.matching.rules import Tier, fee_of, rate
 from realtime.model.account import Balance, Position
 from realtime.model.events import (
     BalanceSeen,
@@ -78,17 +78,17 @@ class Clearing:
         order: Working,
         price: Decimal,
         amount: Decimal,
+        value: Decimal,
         trade_id: str,
         *,
         maker: bool,
         ts: int,
     ) -> None:
-        """Book one side of a trade and tell its owner."""
+        """Book one side of a trade and tell its owner; `value` is what price and amount come to [cash currency]."""
         account, market = self.accounts[order.account], pit.market
-        fee_rate = ZERO if account.credit else rate(market, self.tiers, account.volume, maker=maker)
-        fee, currency = account.settle(market, order.side, price, amount, fee_rate, ts)
-        if account.credit:
-            return
+        fee_rate = rate(market, self.tiers, account.volume, maker=maker)
+        fee, currency = fee_of(market, order.side, price, amount, fee_rate)
+        account.settle(market, order.side, price, amount, value, fee, ts)
         _move(self.fees, currency, fee)
         event = Filled(
             venue=self.venue,
@@ -203,7 +203,7 @@ class Clearing:
             exchange_order_id=order.id,
             venue_client_id=order.client_id,
             side=order.side,
-            type=order.type.value,
+            type=str(order.type),
             status=order.status,
             amount=order.amount,
             price=order.price,
@@ -221,11 +221,12 @@ class Clearing:
     def balance(self, account: Account, currency: str, ts: int) -> Balance:
         """A balance's row."""
         wallet = account.wallet(currency)
+        free = wallet.free
         return Balance(
             venue=self.venue,
             currency=currency,
-            available=wallet.free,
-            reserved=wallet.total - wallet.free,
+            available=free,
+            reserved=wallet.total - free,
             ts=ts,
         )
 

@@ -21,6 +21,7 @@ from realtime.engine.matching.orders import Rest, Working, working
 from realtime.engine.matching.perpetuals import crossed, funding, healthy
 from realtime.engine.matching.pit import Pit, Step
 from realtime.engine.matching.rules import (
+    FREE,
     Tier,
     bound as band_bound,
     refusal,
@@ -178,8 +179,10 @@ class Exchange:
                     f"client id {order.venue_client_id} was used long ago",
                 )
             work = working(order, f"x-{self.orders_made + 1}", account_id, ts)
-            check_order(account, pit, work, order.leverage)
-            plan = self._reserve(account, pit, work, order.leverage)
+            reference = pit.reference
+            check_order(account, pit, work, order.leverage, reference)
+            limit = _limit(pit.market, work, reference)
+            plan = self._reserve(account, pit, work, order.leverage, limit)
             self.orders_made += 1
             account.client_ids[order.venue_client_id] = work.id
             if work.good_till_ts is not None:
@@ -189,7 +192,7 @@ class Exchange:
                 pit.waiting[work.id] = work
                 self._moved[order.symbol] = None
             elif live:
-                self._go_live(pit, work, ts, plan)
+                self._go_live(pit, work, ts, limit, plan)
             else:
                 work.dormant = True
             self._after(ts)
@@ -201,7 +204,8 @@ class Exchange:
             work = self.clearing.accounts[account_id].orders.get(order_id)
             if work is not None and work.dormant:
                 work.dormant = False
-                self._go_live(self.pits[work.symbol], work, ts)
+                pit = self.pits[work.symbol]
+                self._go_live(pit, work, ts, _limit(pit.market, work, pit.reference))
                 self._after(ts)
 
     def cancel(self, account_id: str, order_id: str, ts: int) -> Working:
@@ -255,9 +259,7 @@ class Exchange:
                 rest.shrink(work, before[0] - target[0])
             work.amount, work.price, work.stop_price = target
             try:
-                account.hold(
-                    pit.market, work, check=account.wallet(_currency(pit.market, work)).free
-                )
+                account.hold(pit.market, work, check=True)
             except VenueRejected:
                 work.amount, work.price, work.stop_price = before
                 raise
@@ -271,7 +273,7 @@ class Exchange:
                 work.amount = before[0]
                 rest.remove(work)
                 work.amount = now
-                self._go_live(pit, work, ts)
+                self._go_live(pit, work, ts, _limit(pit.market, work, pit.reference))
             else:
                 self._moved[work.symbol] = None
             if pit.market.contract:
@@ -531,7 +533,12 @@ class Exchange:
         account.remargin(market)
 
     def _reserve(
-        self, account: Account, pit: Pit, work: Working, leverage: Decimal | None
+        self,
+        account: Account,
+        pit: Pit,
+        work: Working,
+        leverage: Decimal | None,
+        limit: Decimal | None,
     ) -> Plan | None:
         """Hold the funds of a new order, or leave everything as it was; gives what a market order would trade."""
         market, plan = pit.market, None
@@ -542,14 +549,14 @@ class Exchange:
         try:
             if work.type is OrderType.MARKET:
                 work.live = True
-                plan = self._afford(account, pit, work)
+                plan = self._afford(account, pit, work, limit)
             if (
                 work.post_only
                 and work.type is OrderType.LIMIT
                 and self._look(pit, work, work.price)
             ):
                 raise _would_take()
-            account.hold(market, work, check=account.wallet(_currency(market, work)).free)
+            account.hold(market, work, check=True)
         except VenueRejected:
             del account.orders[work.id]
             if before is not None and account.holding(market.symbol).leverage != before:
@@ -557,16 +564,21 @@ class Exchange:
             raise
         return plan
 
-    def _afford(self, account: Account, pit: Pit, work: Working) -> Plan | None:
+    def _afford(
+        self, account: Account, pit: Pit, work: Working, limit: Decimal | None
+    ) -> Plan | None:
         """Check the funds of a market order against what the book would charge; gives that, where it was looked at."""
         if not pit.market.contract and work.side is Side.SELL:
             return None  # what it pays with is counted in the base, whatever the book is
-        plan = self._look(pit, work, band_bound(pit.market, work.side, pit.reference))
+        plan = self._look(pit, work, limit)
         if pit.market.contract:
             work.worst = plan[-1].price if plan else pit.reference
         else:
-            needed = sum((step.price * step.amount for step in plan), ZERO)
-            needed = max(needed, work.cost_limit or ZERO)
+            needed = work.cost_limit or ZERO
+            spent = ZERO
+            for step in plan:
+                spent += step.price * step.amount
+            needed = max(spent, needed)
             free = account.wallet(pit.market.quote).free
             if needed > free:
                 quote = pit.market.quote
@@ -584,11 +596,24 @@ class Exchange:
         past_own = account.self_trade is SelfTrade.CANCEL_OLDEST
         return pit.plan(work, bound, past_own=past_own, credit=account.credit)
 
-    def _go_live(self, pit: Pit, work: Working, ts: int, plan: Plan | None = None) -> None:
-        """Let an order trade what crosses, then rest or end; `plan` is what that is, where it is known."""
+    def _go_live(
+        self,
+        pit: Pit,
+        work: Working,
+        ts: int,
+        limit: Decimal | None,
+        plan: Plan | None = None,
+    ) -> None:
+        """Let an order trade what crosses, then rest or end.
+
+        Args:
+            pit: Of its symbol.
+            work: The order.
+            ts: [ns]
+            limit: The worst price it takes.
+            plan: What it would trade, where that is known.
+        """
         work.live = True
-        market = pit.market
-        limit = work.price if work.type.priced else band_bound(market, work.side, pit.reference)
         if work.post_only and self._look(pit, work, limit):
             self._end(work, Status.REJECTED, "post_only", ts, Code.VENUE_REJECTED)
             return
@@ -653,18 +678,11 @@ class Exchange:
         self.trades_made += 1
         pit.last = price
         trade_id = f"t-{self.trades_made}"
-        self.prints.append(
-            Trade(
-                id=trade_id,
-                symbol=pit.market.symbol,
-                side=taker.value,
-                price=format(price.quantize(pit.market.price_tick), "f"),
-                amount=format(amount.quantize(pit.market.amount_step), "f"),
-                ts=ts,
-                recv_ts=ts,
-            )
-        )
-        self._moved[pit.market.symbol] = None
+        market = pit.market
+        shown = format(price.quantize(market.price_tick), "f")
+        volume = format(amount.quantize(market.amount_step), "f")
+        self.prints.append(Trade(trade_id, market.symbol, str(taker), shown, volume, ts, ts))
+        self._moved[market.symbol] = None
         return trade_id
 
     def _fill(
@@ -678,23 +696,27 @@ class Exchange:
         maker: bool,
         ts: int,
     ) -> None:
-        account = self.clearing.accounts[work.account]
+        account, market = self.clearing.accounts[work.account], pit.market
+        value = price * amount * market.contract_size
         work.filled += amount
-        work.cost += price * amount * pit.market.contract_size
+        work.cost += value
         work.updated_ts = ts
+        if account.credit:
+            account.settle(market, work.side, price, amount, value, FREE, ts)
+            if work.filled == work.amount:
+                self._end(work, Status.FILLED, None, ts)
+            return
         if work.cost_limit is not None:
             work.amount = work.filled
-        self.clearing.fill(pit, work, price, amount, trade_id, maker=maker, ts=ts)
+        self.clearing.fill(pit, work, price, amount, value, trade_id, maker=maker, ts=ts)
         if work.cost_limit is None and work.filled == work.amount:
             self._end(work, Status.FILLED, None, ts)
-        elif not account.credit:
-            account.hold(pit.market, work)
+        else:
+            account.hold(market, work)
             self.clearing.touch(work)
-        if account.credit:
-            return
         if work.oco_group is not None:
             self._share(account, work, amount, ts)
-        if pit.market.contract:
+        if market.contract:
             self._cap(account, pit, ts)
 
     def _end(
@@ -711,7 +733,8 @@ class Exchange:
         account.ended[work.id] = work
         account.hold(pit.market, work)
         self.clearing.touch(work)
-        self.clearing.forget(account, self.sizes, ts)
+        if len(account.ended) > self.sizes.ended:
+            self.clearing.forget(account, self.sizes, ts)
 
     def _cut(self, account: Account, work: Working, amount: Decimal, reason: str, ts: int) -> None:
         """Make a working order smaller by `amount`, or end it when nothing is left."""
@@ -860,21 +883,22 @@ class Exchange:
             del pit.waiting[work.id]
             work.live, work.updated_ts = True, ts
             self.clearing.touch(work)
+            limit = _limit(pit.market, work, pit.reference)
             try:
-                self._reprice(pit, work)
+                self._reprice(pit, work, limit)
             except VenueRejected as error:
                 self._end(work, Status.CANCELED, "insufficient_funds", ts, error.code)
                 continue
-            self._go_live(pit, work, ts)
+            self._go_live(pit, work, ts, limit)
 
-    def _reprice(self, pit: Pit, work: Working) -> None:
+    def _reprice(self, pit: Pit, work: Working, limit: Decimal | None) -> None:
         """Swap what was held at the trigger price for what the book asks now."""
         if work.type.priced:
             return
         account = self.clearing.accounts[work.account]
         account.hold(pit.market, work)
-        self._afford(account, pit, work)
-        account.hold(pit.market, work, check=account.wallet(_currency(pit.market, work)).free)
+        self._afford(account, pit, work, limit)
+        account.hold(pit.market, work, check=True)
 
     def _fund(self, pit: Pit, ts: int) -> None:
         mark = pit.reference
@@ -951,11 +975,9 @@ class Exchange:
             self._fill(pit, work, mark, rest, trade_id, maker=False, ts=ts)
 
 
-def _currency(market: Market, work: Working) -> str:
-    """What an order of this side pays with."""
-    if market.contract:
-        return market.cash
-    return market.quote if work.side is Side.BUY else market.base
+def _limit(market: Market, work: Working, reference: Decimal | None) -> Decimal | None:
+    """The worst price an order takes: its own, else the market's bound; None for any."""
+    return work.price if work.type.priced else band_bound(market, work.side, reference)
 
 
 def _would_take() -> VenueRejected:

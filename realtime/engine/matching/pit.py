@@ -4,13 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from realtime.engine.matching.orders import Queue, Rest, Working
+from realtime.engine.matching.orders import Rest, Working
 from realtime.engine.matching.rules import steps, steps_up
 from realtime.engine.orderbook import Ladder, OrderBook
-from realtime.model.market import ZERO, BookDelta, BookSnapshot, Level, Market
+from realtime.model.market import ZERO, BookDelta, BookSnapshot, Level, Market, Numbers
 from realtime.model.orders import OrderType, Side, TriggerBy
+
+
+OUTSIDE: Final = (None,)
+"""Stands in a plan for everybody at a level of the outside book."""
 
 
 class Step(NamedTuple):
@@ -82,7 +86,7 @@ class Pit:
         if self.outside is not None:
             level = self.outside.best_bid if side is Side.BUY else self.outside.best_ask
             return None if level is None else Decimal(level[0])
-        rest = self.own(side)
+        rest = self.bids if side is Side.BUY else self.asks
         return rest.queues[rest.keys[0]].price if rest.keys else None
 
     @property
@@ -90,6 +94,11 @@ class Pit:
         """Mark price, else the middle of the book, else the last trade."""
         if self.mark is not None:
             return self.mark
+        if self.outside is None:
+            bids, asks = self.bids, self.asks
+            if not (bids.keys and asks.keys):
+                return self.last
+            return (bids.queues[bids.keys[0]].price + asks.queues[asks.keys[0]].price) / 2
         bid, ask = self.best(Side.BUY), self.best(Side.SELL)
         return self.last if bid is None or ask is None else (bid + ask) / 2
 
@@ -138,8 +147,11 @@ class Pit:
         outer = iter(()) if ladder is None else ladder.walk()
         consumed = self.consumed[order.side]
         limit = inf if bound is None else rest.sign * float(bound)
-        left = None if order.cost_limit is not None else order.remaining
-        money = None if order.cost_limit is None else order.cost_limit - order.cost
+        left = money = None
+        if order.cost_limit is None:
+            left = order.amount - order.filled
+        else:
+            money = order.cost_limit - order.cost
         found: list[Step] = []
         inner_at = 0
         outer_key = next(outer, inf)
@@ -149,25 +161,29 @@ class Pit:
             if key > limit or key == inf:
                 return found
             # At one price the outside was there before us.
-            makers: Iterable[tuple[Working | None, Decimal]]
+            makers: Iterable[Working | None]
+            there = ZERO
             if outer_key <= inner:
                 assert ladder is not None
                 level = ladder.levels[outer_key]
                 price = Decimal(level[0])
-                makers = ((None, Decimal(level[1]) - consumed.get(outer_key, ZERO)),)
+                there = Decimal(level[1]) - consumed.get(outer_key, ZERO)
+                makers = OUTSIDE
                 outer_key = next(outer, inf)
             else:
                 queue = rest.queues[inner]
                 price = queue.price
-                makers = [(maker, maker.amount - maker.filled) for maker in queue.orders.values()]
+                makers = queue.orders.values()
                 inner_at += 1
-            for maker, there in makers:
-                if maker is not None and maker.account == order.account:
-                    found.append(Step(price, ZERO, key, maker, own=True))
-                    if not past_own:
-                        return found
-                    continue
-                take = there if left is None else min(there, left)
+            for maker in makers:
+                if maker is not None:
+                    if maker.account == order.account:
+                        found.append(Step(price, ZERO, key, maker, own=True))
+                        if not past_own:
+                            return found
+                        continue
+                    there = maker.amount - maker.filled
+                take = there if left is None or there <= left else left
                 if money is not None:
                     take = min(take, steps(money / price, self.market.amount_step))
                     money -= max(take, ZERO) * price
@@ -188,8 +204,8 @@ class Pit:
         self.asks.changed.clear()
         return BookSnapshot(
             symbol=self.market.symbol,
-            bids=tuple(_level(self.bids.queues[key]) for key in self.bids.keys),
-            asks=tuple(_level(self.asks.queues[key]) for key in self.asks.keys),
+            bids=tuple(self.bids.queues[key].level for key in self.bids.keys),
+            asks=tuple(self.asks.queues[key].level for key in self.asks.keys),
             ts=ts,
             recv_ts=ts,
         )
@@ -198,26 +214,30 @@ class Pit:
         """Levels changed since the last `snapshot` or `changes`; None when there are none."""
         if not (self.bids.changed or self.asks.changed):
             return None
-        return BookDelta(
-            symbol=self.market.symbol,
-            bids=_changed(self.bids),
-            asks=_changed(self.asks),
-            ts=ts,
-            recv_ts=ts,
-        )
+        bids, bid_numbers = _changed(self.bids)
+        asks, ask_numbers = _changed(self.asks)
+        numbers = bid_numbers, ask_numbers
+        return BookDelta(self.market.symbol, bids, asks, ts, ts, numbers)
 
 
-def _level(queue: Queue) -> Level:
-    return format(queue.price, "f"), format(queue.amount, "f")
-
-
-def _changed(rest: Rest) -> tuple[Level, ...]:
-    rows = []
-    for key, price in rest.changed.items():
+def _changed(rest: Rest) -> tuple[tuple[Level, ...], Numbers]:
+    """Levels as they are now, and as floats: who takes the delta needs not read them."""
+    changed = rest.changed
+    if not changed:
+        return (), ()
+    rows: list[Level] = []
+    numbers: list[float] = []
+    for key, text in changed.items():
         queue = rest.queues.get(key)
-        rows.append((format(price, "f"), "0") if queue is None else _level(queue))
-    rest.changed.clear()
-    return tuple(rows)
+        if queue is None:
+            rows.append((text, "0"))
+            numbers += (rest.sign * key, 0.0)
+        else:
+            amount = queue.amount
+            rows.append((text, format(amount, "f")))
+            numbers += (rest.sign * key, float(amount))
+    changed.clear()
+    return tuple(rows), numbers
 
 
 def trail(order: Working, price: Decimal, tick: Decimal) -> None:

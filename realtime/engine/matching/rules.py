@@ -11,6 +11,9 @@ from realtime.model.orders import Side
 QUANTUM = Decimal("1E-8")
 """Smallest unit of every currency here."""
 
+FREE = ZERO.quantize(QUANTUM)
+"""The fee of an account with credit."""
+
 CODES: dict[str, Code] = {
     "BadSymbol": Code.VENUE_REJECTED,
     "DuplicateOrderId": Code.CONFLICT,
@@ -68,7 +71,7 @@ def rate(market: Market, tiers: tuple[Tier, ...], volume: Decimal, *, maker: boo
         maker: Whether the order was resting.
     """
     base = market.maker if maker else market.taker
-    if base <= 0:
+    if base <= 0 or not tiers:
         return base
     share = Decimal(1)
     for tier in tiers:

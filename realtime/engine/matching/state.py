@@ -69,7 +69,7 @@ def fill_out(fill: Filled) -> Json:
         "trade_id": fill.trade_id,
         "order_id": fill.exchange_order_id,
         "client_id": fill.venue_client_id,
-        "side": fill.side.value,
+        "side": str(fill.side),
         "amount": str(fill.amount),
         "price": str(fill.price),
         "fee": str(fill.fee),

@@ -13,6 +13,7 @@ from typing import Any, Final
 from realtime.engine.bars import TIMEFRAMES, resample
 from realtime.model.errors import Code, Failure, Refused, VenueRejected, invalid
 from realtime.model.market import MS, Bar, Market, Ticker, Trade
+from realtime.model.orders import TriggerBy
 from realtime.venues.base import Now
 from realtime.venues.ccxt import markets as listing, rows
 from realtime.venues.ccxt.account import Account
@@ -30,6 +31,8 @@ PAGES: Final = 10
 """Requests for one question about bars: venues give 200 to 10,000 at once."""
 LONGEST: Final = 200
 """Characters of a foreign error that are told."""
+
+NO_PARAMS: Final[Mapping[str, str]] = {}
 
 OURS: ContextVar[bool] = ContextVar("ours", default=False)
 """Whether a request is one of this file, and not one of ccxt's own for a stream."""
@@ -120,7 +123,36 @@ class Rest:
         made = resample(await self._bars(symbol, best, since, pieces), timeframe)
         return made[-limit:] if since is None else made[:limit]
 
-    async def _bars(self, symbol: str, timeframe: str, since: int | None, limit: int) -> list[Bar]:
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar]:
+        """Give the bars of a minute of a trigger price from `since` [ns] on, oldest first.
+
+        A mark price may have been elsewhere than the last one: where the venue tells no bars of it there are none, and
+        bids and asks have none anywhere.
+
+        Raises:
+            Refused: `not_supported`, the venue has no such bars.
+            VenueRejected: No answer, or one that is not a list of bars.
+        """
+        venue, market = self._account.exchange, self._markets.get(symbol)
+        params: dict[str, str] = {}
+        if by is TriggerBy.MARK and market is not None and market.contract:
+            params["price"] = "mark"
+        elif by is not TriggerBy.LAST:
+            raise Refused(Code.NOT_SUPPORTED, f"{venue} has no bars of the {by} price of {symbol}")
+        can = self.can("fetchMarkOHLCV" if params else "fetchOHLCV")
+        if market is None or not can or "1m" not in (self._exchange.timeframes or {}):
+            raise Refused(Code.NOT_SUPPORTED, f"{venue} has no bars of a minute of {symbol}")
+        limit = (self._now() - since) // TIMEFRAMES["1m"] + 2
+        return await self._bars(symbol, "1m", since, limit, params)
+
+    async def _bars(
+        self,
+        symbol: str,
+        timeframe: str,
+        since: int | None,
+        limit: int,
+        params: Mapping[str, str] = NO_PARAMS,
+    ) -> list[Bar]:
         length = TIMEFRAMES[timeframe]
         first = self._now() - limit * length if since is None else since
         found: dict[int, Bar] = {}
@@ -128,7 +160,9 @@ class Rest:
         for _ in range(PAGES):
             ms = start // MS
             want = limit - len(found) + 1
-            answer = await self.ask(self._exchange.fetch_ohlcv(symbol, timeframe, ms, want))
+            answer = await self.ask(
+                self._exchange.fetch_ohlcv(symbol, timeframe, ms, want, dict(params))
+            )
             with self._shaped():
                 page = [bar for bar in rows.bars(answer) if bar.ts >= first - length]
             fresh = [bar for bar in page if bar.ts not in found]

@@ -32,6 +32,7 @@ from realtime.model.market import (
     Ticker,
     Trade,
 )
+from realtime.model.orders import TriggerBy
 from realtime.venues.base import Now, Post, Sleep
 from realtime.venues.ccxt import exchange as tap
 from realtime.venues.ccxt.account import Account
@@ -389,6 +390,10 @@ class PlayedData(PublicData):
         bids, asks = self.books[symbol].top(EVERYTHING)
         now = self._wall()
         self._told((BookSnapshot(symbol, tuple(bids), tuple(asks), now, now, repaired=True),))
+
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:  # noqa: ARG002 - the port
+        """Nothing: a recording stands still while nobody plays it."""
+        return None
 
     async def ohlcv(
         self, symbol: str, timeframe: str, since: int | None, limit: int

@@ -29,6 +29,7 @@ from realtime.model.market import (
     Ticker,
     Trade,
 )
+from realtime.model.orders import TriggerBy
 from realtime.venues.base import Listed, Now, Post, Sleep
 from realtime.venues.ccxt import markets as listing, rows
 from realtime.venues.ccxt.account import Account
@@ -801,6 +802,10 @@ class PublicData(Taking):
     ) -> Sequence[Bar]:
         """Give bars, as in `Venue`; see `asking.Rest.ohlcv`."""
         return await self.rest.ohlcv(symbol, timeframe, since, limit)
+
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
+        """Give the bars of a trigger price, as in `Witness`; see `asking.Rest.past`."""
+        return await self.rest.past(symbol, by, since)
 
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """Give the newest public trades, as in `Venue`; see `asking.Rest.trades`."""

@@ -20,8 +20,18 @@ from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, Failure, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import Ack, Filled, OrderSeen, VenueEvent
 from realtime.model.market import MS, SECOND, Bar, Market, Trade
-from realtime.model.orders import Approved, ApprovedAmend, Order
-from realtime.venues.base import Leave, Listed, Now, Post, PublicFeed, Relisting, Sleep, Told
+from realtime.model.orders import Approved, ApprovedAmend, Order, TriggerBy
+from realtime.venues.base import (
+    History,
+    Leave,
+    Listed,
+    Now,
+    Post,
+    PublicFeed,
+    Relisting,
+    Sleep,
+    Told,
+)
 from realtime.venues.ccxt import mended, private
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.errors import classify, denied
@@ -456,6 +466,16 @@ class CcxtVenue:
     ) -> Sequence[Bar]:
         """The public data's bars."""
         return await self.public.ohlcv(symbol, timeframe, since, limit)
+
+    @property
+    def slept(self) -> bool:
+        """The venue's orders are its own: they go on without us."""
+        return False
+
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
+        """The public data's bars of the time when nobody watched."""
+        data = self.public
+        return await data.past(symbol, by, since) if isinstance(data, History) else None
 
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """The public data's trades."""
