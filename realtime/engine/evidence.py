@@ -103,6 +103,10 @@ def row_changes(
     underway = order.amend_state is not Asked.NONE
     # An end that was looked up has the terms that an amend without an answer has left it with.
     asked = row.evidence == "found" and row.amount >= order.filled
+    # What was asked for before an amend was answered may have been read before it was carried out.
+    overtaken = row.evidence != "stream" and row.ts < order.updated_ts and not row.status.ended
+    if overtaken:
+        return changes
     if row.status is Status.OPEN or order.cost_limit is not None or underway or asked:
         changes |= row_terms(order, row)
     elif row.price is not None and row.price != order.price and order.type.priced:

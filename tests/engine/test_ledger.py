@@ -701,6 +701,22 @@ def test_both_versions_count_until_the_amend_is_answered() -> None:
     assert (now.amount, now.amend_state, now.amend_amount) == (D("0.02"), Asked.NONE, None)
 
 
+def test_an_answer_that_an_amend_has_overtaken_does_not_take_it_back() -> None:
+    kit = Kit().open()
+    order = buy(kit)
+    asked = kit.ts
+    kit.ts += SECOND
+    amend(kit, order, amount="0.02", price="63000")
+    done(kit, order, amount=D("0.02"), price=D(63000))
+
+    kit.seen(order, Status.OPEN, evidence="found", ts=asked)
+    assert (kit.order(order.id).amount, kit.order(order.id).price) == (D("0.02"), D(63000))
+
+    kit.ts += SECOND
+    kit.seen(order, Status.OPEN, evidence="found")  # somebody has changed it elsewhere
+    assert kit.order(order.id).amount == order.amount
+
+
 def test_a_refused_amend_leaves_the_old_version() -> None:
     kit = Kit().open()
     order = buy(kit)

@@ -405,8 +405,12 @@ class Real(World):
         async with open_system(self.settings(), self.outside()) as system:
             self.system = system
             if ready:
-                try:
-                    await until(lambda: system.reconciler.ready, within=120)
-                except AssertionError as error:
-                    raise AssertionError(system.reconciler.why) from error
+                await self.ready(within=120)
             yield system
+
+    async def ready(self, within: float) -> None:
+        """Wait until the account is ready, or fail with what the venue says instead [virtual s]."""
+        try:
+            await until(lambda: self.system.reconciler.ready, within=within)
+        except AssertionError as error:
+            raise AssertionError(self.system.reconciler.why) from error

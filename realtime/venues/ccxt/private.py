@@ -177,6 +177,9 @@ UPDATED: Final[Mapping[str, tuple[str, ...]]] = {
 TRADE_CLIENT_IDS: Final = ("orderLinkId", "clOrdId", "clientOrderId", "cl_ord_id", "clOid", "c")
 """Where the venue's own row of a fill has the order's client id; ccxt leaves it out."""
 
+SEQUENCES: Final[Mapping[str, tuple[str, ...]]] = {"bybit": ("seq",)}
+"""Where the venue's own row of a fill has a number that rises from one to the next; an id is none, or is drawn by lot."""
+
 FEES_TURNED: Final = frozenset({"bitfinex"})
 """Venues whose fees ccxt takes over from the stream with the venue's sign, on which a charge is negative."""
 
@@ -333,6 +336,9 @@ class Rows:
         fees = [(currency, cost * sign) for currency, cost in fees_of(row, market)]
         currency, fee = fees[0] if fees else (market.cash, ZERO)
         ts = stamp(row, "timestamp") or now
+        # Their order decides what a derivative has realized, and many happen in one millisecond.
+        told = number(_first(info, SEQUENCES.get(self.exchange, ())), None)
+        ts += int(told or 0) % MS
         client_id = row.get("clientOrderId") or mended.fill_client_id(self.exchange, info)
         client_id = client_id or _first(info, TRADE_CLIENT_IDS)
         made: list[Filled | Transferred] = [

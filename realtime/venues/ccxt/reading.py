@@ -329,9 +329,12 @@ class _Thread:
         with self._lock:
             if self._loop is None or self._reading is None:
                 return
-            self._reading.cancel()
-            with suppress(Exception, asyncio.CancelledError):
-                self._loop.run_until_complete(self._reading)
+            # The reading, and what it has asked beside a request that failed.
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             self._loop.close()
             self._loop = self._reading = None
 

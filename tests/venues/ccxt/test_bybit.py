@@ -1,14 +1,18 @@
 """What ccxt makes of Bybit, and what we make of it: the real client on the emulated Bybit."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from realtime.emulate.faults import Fault, Kind
+from realtime.model.errors import Code, Refused, VenueUnknown
 from realtime.model.events import BalanceSeen, PositionSeen
 from realtime.model.market import SECOND
-from realtime.model.orders import Order, OrderType, Status
+from realtime.model.orders import Order, OrderType, Status, TriggerBy
 from realtime.venues.ccxt import mended
+from realtime.venues.ccxt.public import PublicData
 from tests.venues.ccxt.desk import SPOT, SWAP, D, Desk, approved, desk, order, subscribed, until
 
 
@@ -42,6 +46,45 @@ async def test_what_a_position_holds_is_not_free_in_the_stream_either() -> None:
         await until(told)
         assert held.reserved > 6_000 + 1_000
         assert held.total < 100_000
+
+
+async def test_a_page_does_not_tell_what_kind_of_account_it_is() -> None:
+    """ccxt asks once: who took a page for its answer asked for the wrong balance until the end of the process."""
+    async with desk() as world:
+        for path in ("user/query-api", "account/info"):
+            world.server.faults.once(f"GET /v5/{path}", Fault(Kind.HTML))
+            with pytest.raises(VenueUnknown):
+                await world.venue.balances()
+
+        assert {row.currency for row in await world.venue.balances()} == {"USDT", "BTC"}
+        assert world.venue.exchange.options["enableUnifiedAccount"] is True
+
+
+async def test_what_prices_did_meanwhile_is_told_of_the_price_that_counts_or_not_at_all() -> None:
+    """trading:B7. A mark price may have been elsewhere than the last one, and nobody has bars of bids and asks."""
+    async with desk(types=("spot", "swap")) as world:
+        venue, faults = world.venue, world.server.faults
+        assert not venue.slept
+        since = time.time_ns() // (60 * SECOND) * 60 * SECOND - 5 * 60 * SECOND
+        faults.once("GET /v5/market/mark-price-kline", Fault(Kind.SLOW, seconds=0.001))
+
+        for symbol, by in ((SPOT, TriggerBy.LAST), (SWAP, TriggerBy.LAST), (SWAP, TriggerBy.MARK)):
+            bars = await venue.past(symbol, by, since)
+            assert bars is not None
+            assert [bar.ts for bar in bars][:6] == [since + n * 60 * SECOND for n in range(6)]
+        assert [target for target, _ in faults.done] == ["GET /v5/market/mark-price-kline"]
+
+        refused = [(SPOT, TriggerBy.MARK), (SWAP, TriggerBy.BID_ASK), ("XYZ/USDT", TriggerBy.LAST)]
+        for symbol, by in refused:
+            with pytest.raises(Refused) as caught:
+                await venue.past(symbol, by, since)
+            assert caught.value.code is Code.NOT_SUPPORTED
+        venue.exchange.has["fetchMarkOHLCV"] = False
+        public = venue.public
+        assert isinstance(public, PublicData)
+        public.exchange.has["fetchMarkOHLCV"] = False
+        with pytest.raises(Refused, match="no bars of a minute"):
+            await venue.past(SWAP, TriggerBy.MARK, since)
 
 
 def test_only_rows_of_a_unified_account_are_read_anew() -> None:

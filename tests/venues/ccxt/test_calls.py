@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from realtime.emulate.serving import serving
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import Code, Refused, VenueUnknown
 from realtime.venues.ccxt.account import Account, Secret
 from realtime.venues.ccxt.calls import Calls, nonce_row
 from realtime.venues.ccxt.exchange import make
@@ -272,7 +272,8 @@ async def test_an_answer_that_is_none_is_no_offset() -> None:
     server = Kraken(html=True)
     async with connected(server) as (_, calls, _):
         assert calls.offset is not None
-        assert await calls.offset.measure() is None
+        with pytest.raises(VenueUnknown, match="not JSON"):
+            await calls.offset.measure()
         assert calls.offset.ms is None
 
 

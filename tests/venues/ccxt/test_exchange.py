@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FunctionType
 from typing import Any
 
@@ -287,6 +287,32 @@ async def test_a_request_is_accompanied_and_its_answer_told() -> None:
         assert [entry[0] for entry in heard.log] == ["asking", "request", "response", "asked"]
         assert (sent.requests, sent.status, sent.text) == (1, 200, "{}")
         assert len(heard.costs) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "body", "taken"),
+    [
+        ("GET", 200, "<html>Please wait</html>", False),
+        ("POST", 200, " <html>Please wait</html>", False),
+        ("GET", 200, '{"error": [], "result": {"XXB', False),
+        ("GET", 200, "", False),
+        ("POST", 200, "", True),
+        ("GET", 200, "pong", True),
+        ("GET", 200, '{"error": []}', True),
+        ("GET", 503, "<html>Please wait</html>", True),  # what a status says, ccxt says
+    ],
+)
+async def test_what_is_no_json_is_no_answer(
+    method: str, status: int, body: str, *, taken: bool
+) -> None:
+    """trading:S1."""
+    from ccxt import BadResponse  # noqa: PLC0415 - half a second
+
+    exchange = make("kraken", hooks=Hooks(), config={})
+    answer: tuple[Any, ...] = (status, "", "https://kraken", method, {}, body)
+    with nullcontext() if taken else pytest.raises(BadResponse, match="not JSON"):
+        exchange.handle_errors(*answer, exchange.parse_json(body), {}, None)
+    await exchange.close()
 
 
 async def test_what_fails_before_the_network_has_sent_nothing() -> None:
