@@ -7,7 +7,7 @@ export PATH := $(PATH):$(CURDIR)/$(BIN)
 # Bytecode is kept even where the machine says otherwise: rewriting the tests' asserts takes each worker 7 s
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test check format lint types contracts web shots picture speed soak coverage fix bench prove lock chromium
+.PHONY: run test check format lint types contracts web shots picture speed soak coverage fix bench prove lock sbom chromium
 
 $(READY): requirements.lock pyproject.toml hatch_build.py package.json package-lock.json
 	$(PYTHON) -m venv .venv
@@ -64,6 +64,8 @@ bench: $(READY)       ## the figures of the README, each against its comparators
 	$(BIN)/pytest -m bench_full -s tests/bench
 prove: $(READY)       ## the promises, as a table
 	$(BIN)/pytest -q -m "promise or slow" tests
+sbom: $(READY) static/vendor/manifest.json  ## what a release is made of, into dist/sbom.cdx.json (CycloneDX)
+	$(BIN)/python sbom.py
 lock:                 ## maintainers, with uv
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --group dev -o requirements.lock pyproject.toml

@@ -214,6 +214,37 @@ async def test_a_gap_longer_than_anybody_tells_is_asked_about_as_far_as_it_is_to
         assert "do not reach back" in alert["text"]
 
 
+async def test_a_doubt_that_comes_while_it_is_asked_about_makes_the_gap_longer(
+    tmp_path: Path,
+) -> None:
+    """Nobody watches until the account is ready, and that is asked about as well."""
+    made, venue = world(tmp_path)
+    async with made.life():
+        await protected(made)
+    later(made)
+    past, doubts = venue.past, [True]
+
+    async def doubtful(symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
+        if doubts.pop():
+            made.system.reconciler.trust(False, "the stream is away")
+            doubts.append(False)
+        return await past(symbol, by, since)
+
+    venue.past = doubtful  # type: ignore[method-assign]
+    async with made.life(ready=False) as system:
+        await until(lambda: len(venue.asked_for) == 1)
+        await asyncio.sleep(300)
+        venue.told = [("59000", "64000")]
+        system.reconciler.trust(True, "")
+        await until(lambda: system.reconciler.ready)
+
+        first, second = (since for _, _, since in venue.asked_for)
+        assert second - first >= AWAY * SECOND - MINUTE
+        (alert,) = await alerts(made)
+        assert alert["code"] == "protection_missed"
+        assert [body == b"null" for body in await rows(made.system.store)] == [False, True]
+
+
 async def test_a_start_that_comes_to_nothing_forgets_nothing_of_the_gap(tmp_path: Path) -> None:
     """It is asked about since the last word of the process that was ready."""
     made, venue = world(tmp_path)

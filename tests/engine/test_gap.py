@@ -317,6 +317,18 @@ def test_before_any_price_is_told_what_the_newest_bar_closed_at_counts(*, silent
     assert codes(gap(k, since, through)) == []
 
 
+def test_a_bar_of_long_ago_does_not_tell_the_price_of_now() -> None:
+    """Whether it holds still nobody knows: it is neither left to fire without a word, nor told as missed."""
+    k, _ = unheld()
+    since = down(k, 120)
+    up(k, None)
+    through = bars(since, ("63000", "64000"), ("59000", "64000"))
+
+    told = gap(k, since, through, whole=False, why="the venue's bars end too early")
+
+    assert codes(told) == ["protection_unknown"]
+
+
 def test_nothing_is_watched_again_before_the_account_is_reconciled() -> None:
     """What would fire then would be refused, and gone."""
     k, _ = unheld()

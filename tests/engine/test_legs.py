@@ -809,6 +809,102 @@ def test_a_flattening_that_waited_closes_what_a_leg_has_left() -> None:
     assert k.replayed().digest() == k.engine.digest()
 
 
+def test_a_flattening_closes_what_rows_show_as_left_before_any_fill_does() -> None:
+    """trading:K7."""
+    k, parent, closing = waiting_exit(source="flatten")
+    stop, target = (leg(k, parent, kind) for kind in Kind)
+    k.seen(stop, Status.CANCELED, "0.006")
+    k.seen(target, Status.CANCELED)
+    with pytest.raises(Refused) as caught:
+        leaves(k, closing)
+
+    told = withhold(k, closing, caught.value)
+
+    (rest,) = [one.place.order for one in told if isinstance(one, PlaceNext)]
+    assert rest.amount == D("0.004")
+
+    k, parent, closing = waiting_exit(source="flatten")
+    k.seen(leg(k, parent, Kind.STOP), Status.FILLED, "0.01")
+    with pytest.raises(Refused) as caught:
+        leaves(k, closing)
+    assert not of(withhold(k, closing, caught.value), PlaceNext)
+
+
+def test_what_another_exit_has_sold_counts_once_for_the_one_that_waits() -> None:
+    k, parent = waiting_exit()[:2]
+    k.post(Cancel(order_id="o-2", who=WHO, ts=k.ts))
+    one, other = (k.place(BTC, "sell", "0.005") for _ in range(2))
+    for kind in Kind:
+        k.seen(leg(k, parent, kind), Status.CANCELED)
+    leaves(k, one)
+    k.seen(k.accept(one), Status.FILLED, "0.005")
+
+    leaves(k, other)
+
+    assert other.id in k.engine._state.released
+
+
+def test_a_leg_that_goes_out_at_the_market_and_waited_counts_what_the_other_one_sold() -> None:
+    k, parent = mixed()
+    k.tick(1)
+    (submit,) = of(last(k, "70000"), Submit)
+    assert isinstance(submit, Submit)
+    other = bracket(k, BTC, amount="0.01")
+    k.fill(other, "0.01")
+    k.accept(leg(k, other, Kind.STOP))
+    k.seen(leg(k, other, Kind.STOP), Status.OPEN, "0.004")  # of the coins of its own parent
+    leaves(k, submit.approved.order)
+    k.engine._state.released.discard(submit.approved.order.id)
+    k.seen(leg(k, parent, Kind.STOP), Status.CANCELED, "0.004")
+
+    with pytest.raises(Refused, match=r"only 0\.006 BTC are left"):
+        leaves(k, submit.approved.order)
+
+
+@pytest.mark.parametrize("symbol", [PERP, BTC])
+def test_stop_and_target_that_we_watch_are_not_both_on_their_way_out(symbol: str) -> None:
+    """trading:B2, B4: each would close all of it, and the second one something else."""
+    amount = "10" if symbol == PERP else "0.01"
+    k = kit(USDT="100000", BTC="1")
+    k.accepting = False
+    parent = bracket(k, symbol, amount=amount)
+    k.fill(parent, amount)
+    for _ in range(3):
+        for kind in Kind:
+            reject(k, leg(k, parent, kind))
+        k.tick(1)
+
+    def trade(price: str) -> list[Effect]:
+        return k.post(
+            Trade(id="t", symbol=symbol, side="buy", price=price, amount="1", ts=k.ts, recv_ts=k.ts)
+        )
+
+    assert of(trade("70000"), PlaceNext)
+    target = leg(k, parent, Kind.TARGET)
+    k.post(Unknown(order_id=target.id, command="m", ts=k.ts))
+
+    assert not of(trade("60000"), PlaceNext)
+
+    k.seen(target, Status.CANCELED)
+    assert of(trade("60000"), PlaceNext)
+    assert legs(k, parent) == [("sl", amount)]
+
+
+def test_a_leg_that_has_sold_a_part_keeps_the_rest_before_the_fill_comes() -> None:
+    """trading:B2. The other one shrinks as soon as the row shows it."""
+    k = kit()
+    parent = bracket(k)
+    k.fill(parent, "10")
+    stop, target = (leg(k, parent, kind) for kind in Kind)
+
+    told = k.seen(stop, Status.OPEN, "4")
+
+    amends = {(e.amend.order_id, e.amend.amount) for e in told if isinstance(e, AmendNext)}
+    assert amends == {(target.id, D(6))}
+    assert not of(k.fill(stop, "4", "60000"), AmendNext)
+    assert legs(k, parent) == [("sl", "6"), ("tp", "6")]
+
+
 def test_an_exit_does_not_leave_when_a_row_shows_its_coins_sold_before_any_fill_does() -> None:
     k, parent, closing = waiting_exit()
     entry = k.opened(BTC, "buy", "0.01", price="63000")

@@ -4,6 +4,8 @@ Whatever comes back must be documented: its status, its content type, its form; 
 """
 
 import os
+import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.flows.process import Process
+from tests.promises import LONG
 
 
 CHECKS = (
@@ -34,7 +37,7 @@ LIMITS = {
 }
 
 
-def ask(folder: Path, *phases: str, examples: int, seconds: int) -> str:
+def ask(folder: Path, *phases: str, examples: int, seconds: int, seed: int = 1) -> str:
     """Run schemathesis for so long at most, and give what it said."""
     (folder / "schemathesis.toml").write_text(CONFIG)
     with Process.serve("", **LIMITS) as server:
@@ -47,7 +50,7 @@ def ask(folder: Path, *phases: str, examples: int, seconds: int) -> str:
                 f"--phases={','.join(phases)}",
                 f"--max-examples={examples}",
                 f"--max-time={seconds}",
-                "--seed=1",
+                f"--seed={seed}",
                 "--generation-database=none",
                 "--warnings=off",
                 "--no-color",
@@ -74,7 +77,14 @@ def test_the_examples_of_the_document_are_answered_as_it_says(tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.promise("T5")
+@pytest.mark.promise("S10")
 def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(tmp_path: Path) -> None:
-    said = ask(tmp_path, "examples", "coverage", "fuzzing", examples=20, seconds=400)
+    phases = ("examples", "coverage", "fuzzing")
+    seconds = int(os.environ.get("FUZZ_S") or (1_800 if LONG else 400))
+    seed = secrets.randbelow(1 << 32) if LONG else 1
+    said = ask(tmp_path, *phases, examples=20, seconds=seconds, seed=seed)
 
     assert "Fuzzing" in said
+    cases = re.search(r"\d+ generated.*", said)
+    for promise in ("T5", "S10"):
+        print(f"{promise}: over HTTP {cases[0] if cases else said[-200:]}, seed {seed}")

@@ -788,8 +788,10 @@ def test_w8_a_listener_hears_all_in_order_also_what_came_before_it_listened(calm
 def test_w8_a_mistake_of_the_listener_is_logged_and_told(loop: str) -> None:
     with served(loop=loop) as server:
         with opened(server.address, "/told") as sock:
-            sock.sendall(frame(TEXT, b"mistake") + frame(TEXT, b"later"))
+            texts = [b"1", b"2", b"3", b"mistake", b"later"]
+            sock.sendall(b"".join(frame(TEXT, text) for text in texts))
 
+            assert [read_frame(sock)[1] for _ in range(3)] == texts[:3]
             assert read_frame(sock) == (CLOSE, struct.pack("!H", 4500) + b"internal")
             assert ended(sock) is not None
         server.until(lambda: bool(server.app.closed))
