@@ -197,6 +197,7 @@ class Sent:
         text: Its body.
         headers: Its headers.
         unread: Answers that are a page or nothing: among several, ccxt takes such a one for an empty list.
+        error: What a request has failed with last, whether ccxt has passed it on or not.
         door: Asked right before anything is handed over; raises what forbids it.
     """
 
@@ -207,6 +208,7 @@ class Sent:
     text: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     unread: int = 0
+    error: Exception | None = None
 
 
 _SENT: ContextVar[Sent | None] = ContextVar("sent", default=None)
@@ -387,7 +389,12 @@ class _Exchange:
             sent.status = sent.text = None
         self.hooks.request(method, url)
         parent: Any = super()
-        return await parent.fetch(url, method, headers, body)
+        try:
+            return await parent.fetch(url, method, headers, body)
+        except Exception as error:
+            if sent is not None:
+                sent.error = error
+            raise
 
     def on_rest_response(
         self,

@@ -32,7 +32,7 @@ from realtime.venues.base import (
     Sleep,
     Told,
 )
-from realtime.venues.ccxt import mended, private
+from realtime.venues.ccxt import kinds, mended, private
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.errors import classify, denied
 from realtime.venues.ccxt.exchange import Hooks, Many, faults, make, sending
@@ -213,6 +213,7 @@ class CcxtVenue:
         self._leave: Leave = _unguarded
         self._trading: Trading | None = None
         self._prepared = False
+        self._preparing = asyncio.Lock()
         self._streams: dict[str, Stream] = {}
         self._heard = self._pulsed = loop.time()
         self._sockets: dict[str, Socket] = {}
@@ -365,8 +366,12 @@ class CcxtVenue:
 
     async def _prepare(self) -> None:
         """Learn what the exchange must know before a placement is one request."""
-        if self._prepared:
-            return
+        async with self._preparing:
+            if not self._prepared:
+                await self._learn()
+                self._prepared = True
+
+    async def _learn(self) -> None:
         exchange = self.exchange
         token = LANE.set(Lane.RECONCILE)
         try:
@@ -375,9 +380,7 @@ class CcxtVenue:
                     # Where nobody shares what he reads: see `open`.
                     if not exchange.markets:
                         await exchange.load_markets()
-                    unified = getattr(exchange, "is_unified_enabled", None)
-                    if unified is not None:
-                        await unified()
+                    await kinds.learn(exchange, sent)
                 except Exception as error:
                     self._judge_key(error)
                     if isinstance(error, Failure):
@@ -387,7 +390,6 @@ class CcxtVenue:
                     raise VenueUnknown(f"{self.id} could not be prepared: {text}") from error
         finally:
             LANE.reset(token)
-        self._prepared = True
 
     # -- the port: orders ----------------------------------------------------------------------------
 
