@@ -42,7 +42,7 @@ logger = logging.getLogger("realtime.app")
 
 READY_S: Final = 5.0
 """How long the banner waits for the account."""
-GC_THRESHOLD: Final = (1_000, 1, 10_000)
+GC_THRESHOLD: Final = (1_000, 0, 10_000)
 """Objects that are looked at for cycles at once: a thousand, two thousand with what has survived once, and everything
 after some twenty million. Of twenty thousand at once each lot took 30 ms, twice a second at 2,000 orders/s."""
 SWITCH_S: Final = 0.000_2

@@ -50,6 +50,19 @@ _OPS: Final[Mapping[type, str]] = {
     Amend: "order.amend",
     Cancel: "order.cancel",
 }
+_OUTCOMES: Final = frozenset(
+    {
+        Accepted,
+        Rejected,
+        Unknown,
+        Withheld,
+        AmendDone,
+        BracketSet,
+        AmendFailed,
+        CancelFailed,
+    }
+)
+"""Facts that have something to say; most have not."""
 _UNKNOWN: Final = "unknown_outcome"
 
 
@@ -79,9 +92,10 @@ class Audit:
         rows = {e.order.id: e.order for e in effects if type(e) is OrderChanged}
         notes: list[Note] = []
         for fact in facts:
-            order = self._orders.get(getattr(fact, "order_id", ""))
-            if order is not None:
-                notes += self._outcome(fact, order)
+            if type(fact) in _OUTCOMES:
+                order = self._orders.get(getattr(fact, "order_id", ""))
+                if order is not None:
+                    notes += self._outcome(fact, order)
         for order in rows.values():
             if not order.status.ended:
                 self._working.add(order.id)

@@ -742,14 +742,15 @@ ABOUT: Final[Mapping[type, Callable[[object], object]]] = {
 
 def newest(told: Iterable[Sequence[Effect]]) -> list[Effect]:
     """Keep every fill, and of each order, position and balance the last word."""
+    shown = [effect for effects in told for effect in effects if type(effect) in ABOUT]
+    if len([effect for effect in shown if type(effect) is OrderChanged]) < 2:
+        # A row that is shown is the newest anyway; what an order came to is told by the last word on it.
+        return shown
     kept: dict[tuple[type, object], Effect] = {}
-    for effects in told:
-        for effect in effects:
-            about = ABOUT.get(type(effect))
-            if about is not None:
-                key = type(effect), about(effect)
-                kept.pop(key, None)
-                kept[key] = effect
+    for effect in shown:
+        key = type(effect), ABOUT[type(effect)](effect)
+        kept.pop(key, None)
+        kept[key] = effect
     return list(kept.values())
 
 

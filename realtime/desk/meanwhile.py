@@ -1,4 +1,4 @@
-"""What prices did while this process was down: asked of the venue once, before the account is ready (trading document, B7).
+"""What prices did while this process was down: asked of the venue before the account is ready (trading document, B7).
 
 Rules of this file: (1) nobody is asked where nothing hangs on the answer: where all stops and targets were the venue's to
 watch, or time stood still with us; (2) what cannot be had is told as not known, and holds nothing up for long;
@@ -62,10 +62,12 @@ class Meanwhile:
             self._noted = True
 
     async def ask(self) -> None:
-        """Ask about all that nobody watched, and let the engine judge; once."""
-        since, self._since = self._since, 0
-        if since and isinstance(self._venue, Witness):
-            await self._ask(self._venue, since)
+        """Ask about all that nobody watched, and let the engine judge; asked again, about the time since."""
+        since = self._since
+        if since:
+            self._since = self._desk.now()
+            if isinstance(self._venue, Witness):
+                await self._ask(self._venue, since)
         if self._noted:
             self._desk.store.append(DOWN, "", OVER, safety=True)
             self._noted = False

@@ -597,20 +597,21 @@ def _set_cost_basis(state: State, applier: Core, wish: SetCostBasis, out: Out) -
 
 
 def flatten(state: State, scope: str, ts: int) -> list[Place]:
-    """One reduce-only market order for every position of a scope (K7)."""
+    """One reduce-only market order for every position of a scope (K7), less what rows show as closed already."""
     kind, _, name = scope.partition(":")
     found, tradable = [], state.account.tradable()
     for symbol, position in sorted(state.account.positions.items()):
         if kind == "symbol" and symbol != name:
             continue
-        if symbol in tradable:
-            found.append(_closing(state, position, ts))
+        if symbol in tradable and (place := _closing(state, position, ts)).order.amount > 0:
+            found.append(place)
     return found
 
 
 def _closing(state: State, position: Position, ts: int) -> Place:
     market = state.markets[position.symbol]
     side = Side.SELL if position.amount > 0 else Side.BUY
+    left = abs(position.amount) - state.unbooked(position.symbol, side)
     secret = sha256(f"{position.symbol}|{position.amount}|{ts}".encode()).hexdigest()[:24]
     client_order_id = f"flat-{secret}"
     order = Order(
@@ -621,7 +622,7 @@ def _closing(state: State, position: Position, ts: int) -> Place:
         symbol=position.symbol,
         type=OrderType.MARKET,
         side=side,
-        amount=down(abs(position.amount), market.amount_step),
+        amount=down(left, market.amount_step),
         reduce_only=True,
         position_type="swap" if market.contract else "spot",
         role=Role.EXIT,

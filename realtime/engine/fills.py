@@ -66,8 +66,9 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
             # As large as what is told of it: nobody knows its amount any more.
             order = orders.put(order, amount=order.amount + seen.amount)
             report_late(order, seen, out)
+    replaced = ZERO
     if not seen.inferred:
-        order = replace_inferred(core, order, seen.amount, out)
+        order, replaced = replace_inferred(core, order, seen.amount, out)
     market = state.markets[seen.symbol]
     fill = Fill(
         id=seen.trade_id,
@@ -97,7 +98,7 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
     publish_positions(core, done, out)
     streak(core, order, done, out)
     if core.legs.concerns(seen.symbol) or new.stop_loss or new.take_profit or attached_to(new):
-        core.legs.on_fill(state, new, done.fill)
+        core.legs.on_fill(state, new, done.fill, replaced)
         core.plan(seen.symbol, seen.ts, out)
 
 
@@ -145,9 +146,13 @@ def filled_order(core: Core, order: Order, seen: Filled, booked: Decimal, out: O
     return new
 
 
-def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> Order:
-    """A real fill takes the place of an inferred one; what is left of that is inferred again."""
-    state = core.state
+def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> tuple[Order, Decimal]:
+    """A real fill takes the place of an inferred one; what is left of that is inferred again.
+
+    Returns:
+        The order, and how much of the real fill had been inferred [base, contracts].
+    """
+    state, replaced = core.state, ZERO
     for fill in state.orders.fills_of(order.id):
         if not fill.inferred or amount <= 0:
             continue
@@ -155,6 +160,7 @@ def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> Ord
         order = state.orders.put(order, state.orders.unbook(fill))
         out.append(position_effect(old, new))
         rest = fill.amount - amount
+        replaced += min(fill.amount, amount)
         amount -= fill.amount
         if rest > 0:
             each = abs(state.markets[fill.symbol].value(fill.price))
@@ -162,7 +168,7 @@ def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> Ord
             done = state.account.book(left, order.owner, keep=True)
             order = state.orders.put(order, state.orders.book(done.fill))
             publish_positions(core, done, out)
-    return order
+    return order, replaced
 
 
 def publish_positions(core: Core, done: Booked, out: Out) -> None:

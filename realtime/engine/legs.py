@@ -60,8 +60,8 @@ REFUSED_AFTER = 8 * SECOND
 DOUBLINGS = 3
 """An exit that we fired and that the venue has refused waits this often twice as long for the next one."""
 
-BAR = 60 * SECOND
-"""Length of the bars that tell of the time when we were down [ns]."""
+RECENT = 600 * SECOND
+"""A bar that began longer ago does not tell the price of now [ns]."""
 
 FOLLOWED_AFTER = SECOND
 """A watermark is journaled at most this often [ns] (B6)."""
@@ -133,12 +133,15 @@ class Legs:
 
     # -- facts ---------------------------------------------------------------------------------
 
-    def on_fill(self, state: State, order: Order, fill: Fill) -> None:
-        """Count a fill: of a parent it adds, of a leg or anything that closes it takes away."""
+    def on_fill(self, state: State, order: Order, fill: Fill, replaced: Decimal = ZERO) -> None:
+        """Count a fill: of a parent it adds, of a leg or anything that closes it takes away.
+
+        So much of it as is `replaced` has been counted when it was inferred.
+        """
         symbol = order.symbol
         held = self.protected.get(symbol)
         if order.role is Role.ENTRY and attached(order):
-            received = _received(fill, state.markets[symbol])
+            received = _received(fill, state.markets[symbol]) - replaced
             held = self.protected.setdefault(symbol, {})
             before = held.get(order.id, ZERO)
             if not before:
@@ -146,11 +149,11 @@ class Legs:
                 held.pop(order.id, None)
                 self._unfollow(order.id)
                 self.begun[order.id] = fill.ts
-            held[order.id] = before + received
+            held[order.id] = max(before + received, ZERO)
             # What more there is to protect the venue may hold; a target that we watch sells whatever there is.
             self.degraded.discard((order.id, Kind.STOP))
         elif held and order.parent_id in held and order.parent_id is not None:
-            held[order.parent_id] = max(held[order.parent_id] - fill.amount, ZERO)
+            held[order.parent_id] = max(held[order.parent_id] - fill.amount + replaced, ZERO)
         self.trim(state, symbol)
 
     def trim(self, state: State, symbol: str) -> None:
@@ -322,7 +325,7 @@ class Legs:
         self, state: State, leg: Order, trigger: Trigger, amount: Decimal, ts: int
     ) -> Amend | None:
         """The amend that makes a leg fit, None when it does."""
-        total = state.orders.booked(leg.id) + amount
+        total = _executed(state, leg) + amount
         stop_price = price = None
         if leg.type in {OrderType.STOP, OrderType.STOP_LIMIT}:
             stop_price, price = trigger.price, trigger.limit
@@ -415,6 +418,7 @@ class Legs:
         watches = self.watches.get(symbol)
         if not watches or state.quotes.is_stale(symbol):
             return
+        closing: set[str] = set()
         for key, watch in list(watches.items()):
             parent = self._parent(state, watch.parent_id)
             if working_leg(state, parent.id, watch.kind) is not None:
@@ -427,18 +431,20 @@ class Legs:
             fires = _reached(price, stop, below=watch.below)
             if watch.price is None:
                 yield from self._followed(parent.id, ts, now=fires)
-            if not fires:
-                continue
+            if not fires or parent.id in closing or _closing(state, parent.id):
+                continue  # while the other one is on its way out both would sell the same
+            closing.add(parent.id)
             del watches[key]
             self.lost[key] = ts + REFUSED_AFTER
             amount = down(
                 min(
-                    self.protected.get(symbol, {}).get(parent.id, ZERO),
+                    self.protected.get(symbol, {}).get(parent.id, ZERO)
+                    - _unbooked(state, parent.id),
                     state.holding(symbol, parent.side.opposite),
                 ),
                 state.markets[symbol].amount_step,
             )
-            if amount:
+            if amount > 0:
                 yield PlaceNext(make_leg(state, parent, watch.kind, amount, ts, at_market=True))
 
     def _trailed(self, parent: Order, price: Decimal) -> Decimal:
@@ -469,14 +475,15 @@ class Legs:
     def unwatched(self, state: State, *, slept: bool) -> Iterator[tuple[Order, Kind]]:
         """Give the legs that nobody watched while we were down: those that we hold, and all where the venue slept too.
 
-        A leg of which nobody knows whether it is in place is the venue's to tell (B4), not the prices'.
+        A leg of which nobody knows whether it is in place is the venue's to tell (B4), not the prices'. Dust has none.
         """
-        for held in self.protected.values():
+        for symbol, held in self.protected.items():
+            lot = state.markets[symbol].amount_step
             for parent_id, amount in held.items():
                 parent = self._parent(state, parent_id)
                 for kind in Kind:
                     key = (parent_id, kind)
-                    if not amount or wanted(parent, kind) is None or key in self.dropped:
+                    if amount < lot or wanted(parent, kind) is None or key in self.dropped:
                         continue
                     leg = working_leg(state, parent_id, kind)
                     if leg is None or (slept and leg.status is Status.OPEN):
@@ -506,7 +513,7 @@ class Legs:
             why = "" if gap.whole else gap.why
             if met and _ended_since(state, parent, kind, gap.since):
                 why = "the venue ended it meanwhile, and does not say when"
-            elif met:
+            elif met and price is not None:
                 why = ""
                 yield _missed(gap, parent, kind, stop)
             if why:
@@ -608,6 +615,11 @@ def _mixed(state: State, parent: Order, tried: Sequence[Order]) -> bool:
     )
 
 
+def _executed(state: State, leg: Order) -> Decimal:
+    """What a leg has sold or bought back as its row or its fills show, whichever came first [base, contracts]."""
+    return max(leg.filled, state.orders.booked(leg.id))
+
+
 def _unbooked(state: State, parent_id: str) -> Decimal:
     """What the rows of a parent's legs show as sold or bought back, and no fill has told yet [base, contracts]."""
     if not state.orders.gaps:
@@ -629,7 +641,7 @@ def _doublings(tried: Sequence[Order]) -> int:
 
 
 def _closing(state: State, parent_id: str) -> bool:
-    """Whether a stop or target is on its way out at the market: until it has ended the other one is not placed."""
+    """Whether a stop or target is on its way out at the market: until it has ended the other one is not sent."""
     return any(
         leg.type is OrderType.MARKET and not leg.status.ended
         for leg in state.orders.legs_of(parent_id)
@@ -641,11 +653,11 @@ def _reached(price: Decimal, trigger: Decimal, *, below: bool) -> bool:
 
 
 def _price_now(state: State, gap: Gap) -> Decimal | None:
-    """The trigger price of now; before anything has told one, what the newest bar closed at."""
+    """The trigger price of now; before anything has told one, what the newest bar closed at, unless that is long ago."""
     price = None
     if not state.quotes.is_stale(gap.symbol):
         price = state.quotes.trigger_price(gap.symbol, gap.by)
-    if price is None and gap.bars:
+    if price is None and gap.bars and gap.ts - gap.bars[-1].ts <= RECENT:
         return Decimal(gap.bars[-1].close)
     return price
 

@@ -1,7 +1,7 @@
 """The grid of a market: the only place where a number of ours is rounded (trading document 1.2).
 
 Rules of this file: (1) a client's number is judged here, never changed; (2) one function per direction;
-(3) all of it runs inside `localcontext(MONEY)`.
+(3) all of it runs inside `localcontext(MONEY)`, but for what is only looked at: it brings the context along.
 """
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
@@ -29,7 +29,8 @@ def up(value: Decimal, step: Decimal) -> Decimal:
 
 def shown(value: Decimal, step: Decimal) -> Decimal:
     """Round half to even, for fields that are only looked at."""
-    return (value / step).to_integral_value(ROUND_HALF_EVEN) * step
+    steps = MONEY.divide(value, step).to_integral_value(ROUND_HALF_EVEN)
+    return MONEY.multiply(steps, step)
 
 
 def amount_down(amount: Decimal, market: Market) -> tuple[Decimal, str | None]:
@@ -78,9 +79,12 @@ def text(value: Decimal, step: Decimal) -> str:
     """Write a price or amount padded to the market's precision; a finer value keeps its digits."""
     if not value:
         return "0"
-    whole, _, part = _fixed(value).partition(".")
+    written, places = _fixed(value), decimals(step)
+    if places and written[-places - 1 : -places] == ".":
+        return written  # as the grid has it, like most
+    whole, _, part = written.partition(".")
     # Averages and fees in base are finer than the grid: they are shown whole, not rounded away.
-    part = part.rstrip("0").ljust(decimals(step), "0")
+    part = part.rstrip("0").ljust(places, "0")
     return f"{whole}.{part}" if part else whole
 
 

@@ -233,7 +233,7 @@ def still_held(state: State, order: Order) -> None:
     for order_id in state.orders.gaps:
         other = state.orders.get(order_id)
         assert other is not None
-        if other.side is order.side and other.symbol in state.siblings(order.symbol):
+        if other.symbol in state.siblings(order.symbol) and not _counted(order, other):
             left -= other.filled - state.orders.booked(order_id)
     if left >= order.amount:
         return
@@ -250,6 +250,15 @@ def still_held(state: State, order: Order) -> None:
             "unit": base,
         },
     )
+
+
+def _counted(order: Order, other: Order) -> bool:
+    """Whether `State.capacity` of an order knows already what another one has sold, or that one sells nothing of it."""
+    if other.side is not order.side:
+        return True
+    if not other.protective:
+        return other.exit
+    return other.oco_group != order.oco_group if order.protective else order.type != "market"
 
 
 def door_amend(state: State, order: Order, approved: ApprovedAmend, ts: int) -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal, localcontext
 
 from realtime.engine.market import average_text, plain, shown, text
 from realtime.model.account import Day, Marked, Portfolio, Valued
-from realtime.model.market import MONEY, MS, Market, Ticker, Trade
+from realtime.model.market import MONEY, MS, ZERO, Market, Ticker, Trade
 from realtime.model.orders import Fill, Order, TimeInForce, Trigger
 from realtime.model.risk import Halt, Preview, RiskView, RuleResult
 
@@ -55,11 +55,6 @@ def rounded(value: Decimal, places: int) -> Decimal:
 
 def average(order: Order, market: Market) -> str | None:
     """Average price of what has filled [quote], None before the first fill."""
-    with localcontext(MONEY):
-        return _average(order, market)
-
-
-def _average(order: Order, market: Market) -> str | None:
     if not order.filled:
         return None
     return average_text(market.average(order.cost, order.filled), market.price_tick)
@@ -77,8 +72,8 @@ def order_row(order: Order, market: Market, mode: str) -> Row:
     """A row of the channel `orders`."""
     tick, lot = market.price_tick, market.amount_step
     fees = [{"cost": plain(cost), "currency": currency} for currency, cost in order.fees]
-    with localcontext(MONEY):
-        remaining, mean = order.remaining, _average(order, market)
+    # Twice an order, and to enter a context takes as long as both numbers.
+    remaining = max(MONEY.subtract(order.amount, order.filled), ZERO)
     return {
         "id": order.id,
         "client_order_id": order.client_order_id,
@@ -95,7 +90,7 @@ def order_row(order: Order, market: Market, mode: str) -> Row:
         "trailing_amount": _text(order.trailing_amount, tick),
         "trailing_rate": _plain(order.trailing_rate),
         "trigger_by": order.trigger_by,
-        "average": mean,
+        "average": average(order, market),
         "filled": text(order.filled, lot),
         "remaining": text(remaining, lot),
         "cost": plain(order.cost),

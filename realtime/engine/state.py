@@ -230,6 +230,16 @@ class State:
             rest += self.orders.worst_of(besides)
         return max(rest, ZERO)
 
+    def unbooked(self, symbol: str, side: Side) -> Decimal:
+        """What orders of a side have executed as their rows show, and no fill has told yet [base, contracts]."""
+        orders, total = self.orders, ZERO
+        for order_id in orders.gaps:
+            order = orders.get(order_id)
+            assert order is not None
+            if order.side is side and order.symbol in self.siblings(symbol):
+                total += order.filled - orders.booked(order_id)
+        return total
+
     def exposure(self, symbol: str) -> Decimal:
         """Worst-case holding of a symbol [base, contracts], unsigned."""
         amount = self.account.amount(symbol)
@@ -243,10 +253,10 @@ class State:
 
         A spot holding stands under the one symbol that shows it.
         """
-        found = self.account.tradable()
+        found, places = self.account.tradable(), self._places
         for symbol, load in self.orders.loads.items():
             if load.buys or load.sells:
-                place = self.place_of(symbol)
+                place = places.get(symbol, symbol)
                 found[place] = self.exposure(place)
         return found
 

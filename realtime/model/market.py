@@ -100,8 +100,8 @@ class Market:
 
     def average(self, cost: Decimal, amount: Decimal) -> Decimal:
         """The price at which so much was traded for an (unsigned) cost [cash]."""
-        whole = amount * self.contract_size
-        return whole / cost if self.inverse and cost else cost / whole
+        whole = MONEY.multiply(amount, self.contract_size)
+        return MONEY.divide(whole, cost) if self.inverse and cost else MONEY.divide(cost, whole)
 
 
 @frozen

@@ -250,8 +250,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         reason = reason.encode()[:REASON_BYTES].decode(errors="ignore")
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.conn.send_close(code, reason)
-        # Not by the transport if there is a way: after a mistake of ours in `data_received` it drops what it holds.
+        # After a mistake of ours in `data_received` the transport is given up, and what was gathered with it: the
+        # replies of this turn and the close itself.
         self.wire.write(b"".join(self.conn.data_to_send()))
+        self.transport.release()
         self.close_sent = True
         self.wire.shut()
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)

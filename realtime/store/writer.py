@@ -167,8 +167,12 @@ class Writer:
         self._rows.append(row)
         if not self._awake:
             self._awake = True
-            # Behind this step of the loop: what it appends becomes one commit, not one row and the rest.
-            self._loop.call_soon(self._wake.put, None)
+            # Behind this step of the loop and the next: what both append becomes one commit, whose pages cost as much as
+            # ten rows. A busy loop takes in by then what has come meanwhile; an idle one has its next step at once.
+            self._loop.call_soon(self._wake_behind)
+
+    def _wake_behind(self) -> None:
+        self._loop.call_soon(self._wake.put, None)
 
     def ask(self, request: Request) -> None:
         """Hand over a question. Loop only."""
@@ -207,7 +211,7 @@ class Writer:
         return lost
 
     def _work(self, journal: Journal) -> None:
-        """Commit and answer until nothing waits or nothing can be written."""
+        """Commit and answer until nothing waits, or nothing can be written, or the loop is about to wake us for more."""
         while self._rows or self._requests or self._held:
             if (self._rows or self._held) and not self.write(journal):
                 while self._requests:
@@ -217,6 +221,8 @@ class Writer:
                 # One between two commits: a row waits for at most one question.
                 self._serve(journal)
             self._prune(journal)
+            if self._awake and not self._stopping:
+                return
 
     def _prune(self, journal: Journal) -> None:
         """Delete what is too old of tables that grow without end, a little at a time."""

@@ -3,7 +3,9 @@
 Rules of this file:
 1 An answer is given after the log entry of what it says is durable, or at once where the desk's own entry stands behind
   it in the same log: nobody is told of that one before it is durable, and then the first one is.
-2 With latency 0 everything an order causes at once is posted before its call returns.
+2 With latency 0 everything an order causes at once is posted before its call returns. Of orders that are answered in the
+  step in which they are placed, balances, positions and what the world sees follow at the end of the turn of the loop,
+  for all of them together.
 3 After a restart the log alone decides: orders, fills, sums and positions are as they were.
 """
 
@@ -102,6 +104,9 @@ class PaperVenue:
         # What is not yet known to be on disk, and what has to happen later: both end in `run`.
         self._undurable: list[Awaitable[None]] = []
         self._later: asyncio.Queue[tuple[float, Callable[[], None]]] = asyncio.Queue()
+        # Whether this turn of the loop has an end at which something is told, and the trades that are told then.
+        self._ends = False
+        self._prints: list[Trade] = []
 
     @property
     def markets(self) -> Mapping[str, Market]:
@@ -194,8 +199,10 @@ class PaperVenue:
 
     def submit_now(self, approved: Approved) -> Ack:
         """Place an order, while `prompt`."""
-        work = self.exchange.place(ACCOUNT, approved.order, self._now())
-        return self._told(work)
+        work = self.exchange.place(ACCOUNT, approved.order, self._now(), sums=False)
+        ack = self._ack(work)
+        self._tell_owner()
+        return ack
 
     async def submit(self, approved: Approved) -> Ack:
         """Place an order."""
@@ -254,21 +261,20 @@ class PaperVenue:
         return known or order.exchange_order_id or ""
 
     async def _answer(self, work: Working) -> Ack:
-        ack = self._told(work)
+        ack = self._ack(work)
+        self.tell(awaited=True)
         if not self._leads:
             await self._durable()
         return ack
 
-    def _told(self, work: Working) -> Ack:
-        ack = Ack(
+    def _ack(self, work: Working) -> Ack:
+        return Ack(
             exchange_order_id=work.id,
             status=work.status,
             filled=work.filled,
             cost=work.cost,
             ts=self._now(),
         )
-        self.tell(awaited=True)
-        return ack
 
     async def _travel(self) -> None:
         if self._latency_s > 0:
@@ -369,6 +375,33 @@ class PaperVenue:
         Args:
             awaited: Whether the caller waits for the log; else `run` does.
         """
+        own, prints = self._taken(awaited=awaited)
+        if self._prints:
+            prints, self._prints = [*self._prints, *prints], []
+        events = [*own, *self._source.public(prints, self._now())]
+        if events:
+            self._post(events)
+
+    def _tell_owner(self) -> None:
+        """Log and publish what happened to orders; sums and the world's events follow at the end of this turn.
+
+        An order moves two balances and the book and the ticker of its symbol, and orders come many in a turn of the loop:
+        everybody is told where those stand after all of them, as a venue tells it every few milliseconds.
+        """
+        own, prints = self._taken(awaited=True)
+        self._prints += prints
+        if not self._ends:
+            self._ends = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._post(own)
+
+    def _end_turn(self) -> None:
+        self._ends = False
+        self.exchange.settle(self._now())
+        self.tell(awaited=True)
+
+    def _taken(self, *, awaited: bool) -> tuple[list[MarketEvent | VenueEvent], Sequence[Trade]]:
+        """What the exchange did since it was last asked: logged events of the account, and trades."""
         exchange = self.exchange
         told, prints = exchange.take()
         own = [item for item in told if item.account == ACCOUNT]
@@ -380,10 +413,7 @@ class PaperVenue:
                 if len(self._undurable) == 1 and not awaited:
                     # Fills that no call waits for are awaited by `run`: a log that fails ends the process.
                     self._later.put_nowait((0.0, _nothing))
-        events: list[MarketEvent | VenueEvent] = [item.event for item in own]
-        events += self._source.public(prints, self._now())
-        if events:
-            self._post(events)
+        return [item.event for item in own], prints
 
     @property
     def _leads(self) -> bool:

@@ -33,6 +33,9 @@ HEAD: Final = 3000
 TURN: Final = 200
 """Lines played before the event loop gets a turn."""
 
+LEAP: Final = 86_400 * SECOND
+"""A stamp so far from the one before it is damaged, or begins another session: nobody waits for it [ns]."""
+
 Lines = Callable[[], Iterable[bytes]]
 
 UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, AssertionError)
@@ -134,7 +137,7 @@ class ReplaySource:
 
     async def run(self) -> None:
         """Play to the end."""
-        started, first, speed = self._now(), 0, self._speed
+        started, first, last, speed = self._now(), 0, 0, self._speed
         for number, line in enumerate(self._whole(), 1):
             try:
                 stamp, _, body = line.partition(b" ")
@@ -143,7 +146,9 @@ class ReplaySource:
                 self._pass_over(error)
                 continue
             if speed is not None:
-                first = first or recorded
+                if abs(recorded - last) > LEAP:
+                    started, first = self._now(), recorded
+                last = recorded
                 due = started + int((recorded - first) / speed)
                 ahead = (due - self._now()) / SECOND
                 if ahead > 0.001:

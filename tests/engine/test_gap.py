@@ -283,6 +283,21 @@ def test_what_was_closed_is_not_protected_any_more() -> None:
     assert gap(k, since, bars(since, ("59000", "71000")), slept=True) == []
 
 
+def test_dust_that_a_leg_has_left_is_nothing_that_could_have_been_sold() -> None:
+    k = kit()
+    parent = bracket(k, "BTC/USDT", amount="0.01")
+    k.fill(parent, "0.01", fee="0.000012", fee_currency="BTC")
+    k.fill(leg(k, parent, Kind.TARGET), "0.00998", "70000")
+    k.seen(leg(k, parent, Kind.STOP), Status.CANCELED)
+    assert k.engine._applier.legs.protected["BTC/USDT"] == {parent.id: D("0.000008")}
+    since = down(k)
+    up(k)
+
+    assert k.engine.unwatched(slept=True) == []
+    told = gap(k, since, bars(since, ("59000", "71000")), slept=True, symbol="BTC/USDT")
+    assert codes(told) == []
+
+
 def test_a_leg_that_the_venue_ended_in_the_gap_may_have_been_in_place() -> None:
     """It is not told as missed, because until its end the venue watched it."""
     k = kit()

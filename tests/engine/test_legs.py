@@ -32,7 +32,7 @@ from realtime.model.events import (
 from realtime.model.market import SECOND, Stale, Trade
 from realtime.model.orders import Asked, Order, OrderType, Role, Status, Trigger
 from realtime.model.risk import TradingState
-from tests.engine.kit import BTC, ETH, MARKETS, PERP, WHO, D, Kit, of
+from tests.engine.kit import BTC, ETH, MARKETS, OFF, PERP, WHO, D, Kit, of
 
 
 STOP, TARGET = Trigger(price=D(60000)), Trigger(price=D(70000))
@@ -611,6 +611,49 @@ def test_a_target_that_finds_free_coins_leaves_the_stop_alone() -> None:
     assert legs(k, parent) == [("sl", "0.01"), ("tp", "0.01")]
 
 
+def test_a_fill_that_had_been_inferred_is_protected_once() -> None:
+    """trading:B1, 2.5."""
+    k = kit()
+    k.bought(PERP, "buy", "5", "64000")  # what is held beside it is not its own to protect
+    parent = bracket(k)
+    k.fill(parent, "6", inferred=True)
+    k.fill(parent, "4")
+    k.fill(parent, "4")
+    assert k.engine._state.account.amount(PERP) == 13
+    assert legs(k, parent) == [("sl", "8"), ("tp", "8")]
+
+    k.fill(leg(k, parent, Kind.STOP), "5", "60000", inferred=True)
+    k.fill(leg(k, parent, Kind.STOP), "4", "60000")
+
+    assert k.engine._state.account.amount(PERP) == 8
+    assert legs(k, parent) == [("sl", "3"), ("tp", "3")]
+    assert k.replayed().digest() == k.engine.digest()
+
+
+def test_a_fee_that_comes_with_the_real_fill_is_not_protected() -> None:
+    k = kit()
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.01", inferred=True)
+    k.fill(k.opened(BTC, "sell", "0.01", reduce_only=True), "0.01")
+
+    k.fill(parent, "0.01", fee="0.00001", fee_currency="BTC")
+
+    assert not k.engine.protects
+
+
+def test_a_target_sells_what_the_row_of_the_stop_has_left() -> None:
+    """trading:B2. No fill has told of the rest yet, and other coins are there."""
+    k, parent = mixed()
+    k.tick(1)
+    k.balance("BTC", "1", "0.01")
+    k.seen(leg(k, parent, Kind.STOP), Status.OPEN, "0.004")
+
+    (fired,) = of(last(k, "70000"), PlaceNext)
+
+    assert isinstance(fired, PlaceNext)
+    assert fired.place.order.amount == D("0.006")
+
+
 def test_what_more_fills_is_sold_by_the_target_that_we_watch() -> None:
     k, parent = mixed()
     k.tick(1)
@@ -813,8 +856,10 @@ def test_a_flattening_closes_what_rows_show_as_left_before_any_fill_does() -> No
     """trading:K7."""
     k, parent, closing = waiting_exit(source="flatten")
     stop, target = (leg(k, parent, kind) for kind in Kind)
+    entry = k.opened(BTC, "buy", "0.01", price="63000")
     k.seen(stop, Status.CANCELED, "0.006")
     k.seen(target, Status.CANCELED)
+    k.seen(entry, Status.OPEN, "0.001")
     with pytest.raises(Refused) as caught:
         leaves(k, closing)
 
@@ -861,6 +906,34 @@ def test_a_leg_that_goes_out_at_the_market_and_waited_counts_what_the_other_one_
         leaves(k, submit.approved.order)
 
 
+def test_what_an_entry_has_sold_counts_for_an_exit_that_waits() -> None:
+    k, _, closing = waiting_exit()
+    k.balance("BTC", "0.02")
+    entry = k.opened(BTC, "sell", "0.01", price="66000")
+    assert entry.role is Role.ENTRY
+    k.seen(entry, Status.OPEN, "0.004")
+
+    with pytest.raises(Refused, match=r"only 0\.006 BTC are left"):
+        leaves(k, closing)
+
+
+def test_what_a_leg_has_sold_is_none_of_an_exit_that_left_its_coins_alone() -> None:
+    k = LegKit(replace(OFF, self_trade=True))
+    k.open(USDT="100000", BTC="0.01")
+    parent = bracket(k, BTC, amount="0.01")
+    k.fill(parent, "0.01")
+    k.opened(BTC, "buy", "0.01", price="63900")
+    selling = k.place(BTC, "sell", "0.01", price="63900")
+    (submit,) = of(k.effects, Submit)
+    assert isinstance(submit, Submit)
+    assert submit.approved.after
+    k.seen(leg(k, parent, Kind.STOP), Status.OPEN, "0.004")
+
+    leaves(k, selling)
+
+    assert selling.id in k.engine._state.released
+
+
 @pytest.mark.parametrize("symbol", [PERP, BTC])
 def test_stop_and_target_that_we_watch_are_not_both_on_their_way_out(symbol: str) -> None:
     """trading:B2, B4: each would close all of it, and the second one something else."""
@@ -881,12 +954,15 @@ def test_stop_and_target_that_we_watch_are_not_both_on_their_way_out(symbol: str
 
     assert of(trade("70000"), PlaceNext)
     target = leg(k, parent, Kind.TARGET)
+    assert not of(k.tick(20), PlaceNext)
     k.post(Unknown(order_id=target.id, command="m", ts=k.ts))
 
     assert not of(trade("60000"), PlaceNext)
 
     k.seen(target, Status.CANCELED)
-    assert of(trade("60000"), PlaceNext)
+    # Nor at one price, where both are reached.
+    k.engine._applier.legs._watch(parent, Kind.TARGET, Trigger(price=D(59000)))
+    assert len(of(trade("60000"), PlaceNext)) == 1
     assert legs(k, parent) == [("sl", amount)]
 
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from realtime.engine.matching import Exchange, Working
-from realtime.engine.matching.orders import order_in, order_out
+from realtime.engine.matching.orders import order_in, order_out, order_short
 from realtime.engine.matching.state import adopt, entry_out, fill_in, fill_out, restore, snapshot
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, VenueEvent
 from realtime.model.orders import OrderType, Side, Status
@@ -78,6 +78,31 @@ def test_an_order_is_written_with_all_its_fields_in_their_order() -> None:
 
     assert list(order_out(work)) == [spec.name for spec in fields(Working)]
     assert order_in(order_out(work)) == work
+
+
+@pytest.mark.parametrize("price", [None, "99.00"], ids=["market", "limit"])
+def test_an_order_is_logged_without_what_it_has_not_and_read_as_it_was(price: str | None) -> None:
+    made = Floor().outside([("99.00", "9")], [("101.00", "9")])
+    work = made.buy("1", price=price) if price else made.buy("1")
+    short = order_short(work)
+
+    assert order_in(orjson.loads(orjson.dumps(short))) == work
+    assert ("price" in short, "stop_price" in short) == (price is not None, False)
+
+
+def test_sums_that_wait_are_in_the_log_at_once_and_told_together() -> None:
+    made = Floor(PERP).outside([("99.0", "9")], [("101.0", "9")])
+    made.told()
+    for name in ("a", "b"):
+        made.exchange.place("me", order(name, Side.BUY, symbol=PERP.symbol), 1, sums=False)
+    told, _ = made.everything()
+    entry = entry_out(made.exchange, "me", [item for item in told if item.account == "me"])
+    made.exchange.settle(2)
+
+    assert kinds([item.event for item in told]) == ["OrderSeen", "Filled", "OrderSeen"] * 2
+    assert entry["wallets"] == {"USDT": str(made.total("USDT"))}
+    assert list(entry["holdings"]) == [PERP.symbol]  # type: ignore[call-overload]
+    assert kinds(made.told()) == ["BalanceSeen", "PositionSeen"]
 
 
 def test_both_sides_of_a_trade_carry_the_id_of_the_public_print() -> None:

@@ -170,6 +170,27 @@ def test_a_trailing_stop_is_told_at_most_once_a_second() -> None:
     market.printed(Side.BUY, "113.00", "0.001")
 
     assert [seen.stop_price for seen in market.of(OrderSeen)] == [D("111.00")]
+    assert market.exchange.pits[market.symbol].untold == set()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_where_a_trailing_stop_has_come_to_is_told_although_it_moves_no_more(*, ends: bool) -> None:
+    """What is not told is not kept: after a restart it would follow from where it was."""
+    market = floor()
+    work = market.sell("1", type=OrderType.TRAILING_STOP, trailing_amount="2")
+    market.printed(Side.BUY, "110.00", "0.001")
+    market.told()
+    if ends:
+        market.cancel(work)
+        market.told()
+
+    for _ in range(2):
+        market.ts += SECOND
+        market.printed(Side.BUY, "109.00", "0.001")
+
+    told = [seen.stop_price for seen in market.of(OrderSeen)]
+    assert told == ([] if ends else [D("108.00")])
+    assert market.exchange.pits[market.symbol].untold == set()
 
 
 def test_two_triggers_of_one_price_fire_in_the_order_they_came() -> None:

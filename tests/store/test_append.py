@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -26,6 +27,7 @@ class Gate(Sqlite):
 
     def __init__(self) -> None:
         self.open = threading.Event()
+        self.reached = threading.Event()
         self.commits = 0
 
     def connect(self, path: str) -> Connection:
@@ -39,6 +41,7 @@ class Gated:
 
     def execute(self, sql: str, params: Sequence[Value] = (), /) -> Rows:
         if sql.startswith("INSERT INTO batch"):
+            self._gate.reached.set()
             assert self._gate.open.wait(10)
             self._gate.commits += 1
         return self._connection.execute(sql, params)
@@ -70,14 +73,39 @@ async def test_rows_are_acknowledged_in_order_and_found_again(tmp_path: Path) ->
     assert again.journal_id == store.journal_id == "j1"
 
 
-async def test_what_one_step_of_the_loop_appends_is_one_commit() -> None:
+def stay(store: Store) -> None:
+    """Stay in a step of the loop until the thread has committed all but one row."""
+    for _ in range(10_000):
+        if store.waiting == 1:
+            return
+        time.sleep(0.001)
+
+
+async def test_what_two_steps_of_the_loop_append_is_one_commit() -> None:
     disk = Gate()
     disk.open.set()
     store = await opened(None, driver=disk)
+    store.append("state", "", fact(0))
+    await asyncio.sleep(0)
     await life(store, 20)
     await store.close()
 
     assert disk.commits == 1
+
+
+async def test_what_a_step_appends_while_a_commit_ends_is_one_commit() -> None:
+    disk = Gate()
+    store = await opened(None, driver=disk)
+    store.append("state", "", fact(0))
+    await until(disk.reached.is_set)
+
+    store.append("state", "", fact(1))
+    disk.open.set()
+    stay(store)
+    await life(store, 20)
+    await store.close()
+
+    assert disk.commits == 2
 
 
 async def test_a_store_in_memory_answers_like_a_file() -> None:

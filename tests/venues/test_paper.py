@@ -184,6 +184,36 @@ async def test_an_answer_waits_for_no_entry_that_the_desks_own_stands_behind() -
     assert len(log.waiting) == 1
 
 
+async def test_orders_of_one_turn_are_told_at_once_and_the_rest_of_it_together_at_its_end() -> None:
+    shop = await opened(log=MemoryLog(leads=True))
+    shop.heard.clear()
+    acks = [shop.paper.submit_now(approved(wish(name))) for name in "ab"]
+    told = [type(event).__name__ for event in shop.heard.events]
+    killed = await shop.reopened()
+    batches = shop.heard.batches
+    await asyncio.sleep(0)
+
+    assert [ack.status for ack in acks] == [Status.FILLED] * 2
+    assert told == ["OrderSeen", "Filled", "OrderSeen"] * 2
+    assert shop.heard.batches == batches + 1
+    assert [type(event).__name__ for event in shop.heard.events[len(told) :]] == [
+        *("BalanceSeen", "BalanceSeen", "Trade", "Trade", "Ticker"),
+    ]
+    assert await killed.venue.balances() == await shop.venue.balances()
+
+
+async def test_what_waits_for_the_end_of_a_turn_is_told_with_what_comes_before_it() -> None:
+    shop = await opened(log=MemoryLog(leads=True))
+    shop.paper.submit_now(approved(wish("a")))
+    shop.heard.clear()
+    await shop.place("b")
+    trades, balances = shop.heard.of(Trade), shop.heard.of(BalanceSeen)
+    await asyncio.sleep(0)
+
+    assert (len(trades), len(balances)) == (2, 2)
+    assert (shop.heard.of(Trade), shop.heard.of(BalanceSeen)) == (trades, balances)
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the journal has a thread
 async def test_the_journal_leads_while_it_can_be_written(anyio_backend: str) -> None:
     assert anyio_backend

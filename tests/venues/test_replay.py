@@ -527,6 +527,20 @@ async def test_lines_that_cannot_be_read_are_passed_over_and_told(
     assert played.heard.of(Stale) == whole.heard.of(Stale)
 
 
+async def test_a_damaged_stamp_is_not_waited_for(tmp_path: Path) -> None:
+    lines = gzip.decompress(SHORT_SPOT.read_bytes()).splitlines(keepends=True)[:80]
+    file, took = tmp_path / "session.jsonl", []
+    for begins in (b"1", b"9", b""):
+        file.write_bytes(b"".join([*lines[:40], begins + lines[40][1:], *lines[41:]]))
+        played = await Played(SHORT_SPOT, of=file, speed=1.0).open()
+        began = played.clock.now()
+        await played.venue.run()
+        took.append(played.clock.now() - began)
+
+    assert took[1] <= took[0]
+    assert took[2] <= took[0]
+
+
 async def test_a_lost_depth_message_makes_the_book_stale(tmp_path: Path) -> None:
     lines = gzip.decompress(SHORT_SPOT.read_bytes()).splitlines(keepends=True)
     at = next(number for number, line in enumerate(lines) if number > 60 and b"@depth" in line)

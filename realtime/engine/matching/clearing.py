@@ -179,12 +179,14 @@ class Clearing:
         """Remember to tell how `order` stands."""
         self._touched[order.id] = order
 
-    def flush(self, ts: int) -> None:
-        """Tell orders, balances and positions that changed."""
+    def flush(self, ts: int, *, sums: bool = True) -> None:
+        """Tell orders, balances and positions that changed; without `sums` the last two wait for the next call."""
         if self._touched:
             for order in self._touched.values():
                 self.tell(self.accounts[order.account], self.seen(order, ts))
             self._touched.clear()
+        if not sums:
+            return
         for account in self.owners:
             if account.changed_wallets:
                 for currency in account.changed_wallets:

@@ -151,7 +151,15 @@ class Exchange:
 
     # --- orders -------------------------------------------------------------------------------
 
-    def place(self, account_id: str, order: Order, ts: int, *, live: bool = True) -> Working:
+    def place(
+        self,
+        account_id: str,
+        order: Order,
+        ts: int,
+        *,
+        live: bool = True,
+        sums: bool = True,
+    ) -> Working:
         """Take an order in.
 
         Args:
@@ -159,6 +167,7 @@ class Exchange:
             order: As approved; `venue_client_id` is what we know it by.
             ts: [ns]
             live: False only accepts it; `release` hands it to matching (latency).
+            sums: False leaves it to the next call to tell the balances and the position that it changes.
 
         Raises:
             VenueRejected: With ccxt's class in `details`; nothing has changed then.
@@ -195,8 +204,13 @@ class Exchange:
                 self._go_live(pit, work, ts, limit, plan)
             else:
                 work.dormant = True
-            self._after(ts)
+            self._after(ts, sums=sums)
             return work
+
+    def settle(self, ts: int) -> None:
+        """Tell the balances and positions that earlier calls have left."""
+        with localcontext(MONEY):
+            self.clearing.flush(ts)
 
     def release(self, account_id: str, order_id: str, ts: int) -> None:
         """Hand an accepted order to matching; nothing happens when it has been cancelled meanwhile."""
@@ -725,7 +739,8 @@ class Exchange:
         pit, account = self.pits[work.symbol], self.clearing.accounts[work.account]
         if work.resting:
             pit.own(work.side).remove(work)
-        pit.waiting.pop(work.id, None)
+        if pit.waiting.pop(work.id, None) is not None:
+            pit.untold.discard(work.id)
         work.status, work.reason, work.code, work.updated_ts = status, reason, code, ts
         if account.credit:
             return
@@ -854,7 +869,7 @@ class Exchange:
 
     # --- what follows -------------------------------------------------------------------------
 
-    def _after(self, ts: int) -> None:
+    def _after(self, ts: int, *, sums: bool = True) -> None:
         """Fire triggers and liquidate until nothing moves any more, then tell."""
         while self._moved:
             symbol = next(iter(self._moved))
@@ -866,7 +881,7 @@ class Exchange:
                 for account in self.clearing.owners:
                     if account.holdings[symbol].amount:
                         self._judge(account, pit, ts)
-        self.clearing.flush(ts)
+        self.clearing.flush(ts, sums=sums)
 
     def _fire(self, pit: Pit, ts: int) -> None:
         for work in list(pit.waiting.values()):
@@ -875,12 +890,16 @@ class Exchange:
             stop = work.stop_price
             fires = pit.fires(work)
             if not fires:
-                # A trailing stop is told when it moved, at most once a second (B6).
-                if work.stop_price != stop and ts - work.updated_ts >= SECOND:
+                # A trailing stop is told when it moved, at most once a second (B6): it may not move again for long.
+                if work.stop_price != stop:
+                    pit.untold.add(work.id)
+                if work.id in pit.untold and ts - work.updated_ts >= SECOND:
+                    pit.untold.discard(work.id)
                     work.updated_ts = ts
                     self.clearing.touch(work)
                 continue
             del pit.waiting[work.id]
+            pit.untold.discard(work.id)
             work.live, work.updated_ts = True, ts
             self.clearing.touch(work)
             limit = _limit(pit.market, work, pit.reference)

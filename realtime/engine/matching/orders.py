@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from decimal import Decimal
+from operator import attrgetter
 
 from realtime.model.errors import Code
 from realtime.model.market import ZERO, Level
@@ -125,7 +126,6 @@ Json = dict[str, object]
 
 def order_out(order: Working) -> Json:
     """All of an order as JSON values, in the order of its fields; numbers of money as strings."""
-    # Written out: every order is logged, and a loop over the fields takes twice as long.
     return {
         "id": order.id,
         "account": order.account,
@@ -166,25 +166,44 @@ def order_out(order: Working) -> Json:
     }
 
 
-_DEFAULTS: Json = {
-    spec.name: str(spec.default) if isinstance(spec.default, Decimal) else spec.default
+_RARE: Json = {
+    spec.name: spec.default
     for spec in fields(Working)
     if spec.default is not MISSING
+    and spec.name not in {"status", "filled", "cost", "live", "created_ts", "updated_ts"}
 }
+_RARELY = tuple(_RARE.values())
+_rarely = attrgetter(*_RARE)
 
 
 def order_short(order: Working) -> Json:
-    """What of an order is not as it is by default, as JSON values; `order_in` reads it, too."""
-    known = _DEFAULTS
-    return {
-        name: value
-        for name, value in order_out(order).items()
-        if name not in known or value != known[name]
+    """What `order_out` tells but for what few orders have, where this one has not; `order_in` reads it, too."""
+    row: Json = {
+        "id": order.id,
+        "account": order.account,
+        "client_id": order.client_id,
+        "symbol": order.symbol,
+        "side": order.side,
+        "type": order.type,
+        "amount": str(order.amount),
+        "status": order.status,
+        "filled": str(order.filled),
+        "cost": str(order.cost),
+        "live": order.live,
+        "created_ts": order.created_ts,
+        "updated_ts": order.updated_ts,
     }
+    values = _rarely(order)
+    # A market order has none of them.
+    if values != _RARELY:
+        for (name, preset), value in zip(_RARE.items(), values, strict=True):
+            if value != preset:
+                row[name] = str(value) if name in _NUMBERS else value
+    return row
 
 
 def order_in(raw: Json) -> Working:
-    """The order that `order_out` wrote."""
+    """The order that `order_out` or `order_short` wrote."""
     values: Json = dict(raw)
     for name, value in raw.items():
         if value is None:

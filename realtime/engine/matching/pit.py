@@ -42,6 +42,7 @@ class Pit:
         consumed: By taker side and level key: what our orders took from the outside book since the level
             was last refreshed.
         waiting: Orders that wait for their trigger.
+        untold: Trailing stops that have moved since their owner was told.
         stale: The source is silent: nothing fills and nothing fires.
     """
 
@@ -53,6 +54,7 @@ class Pit:
         default_factory=lambda: {Side.BUY: {}, Side.SELL: {}}
     )
     waiting: dict[str, Working] = field(default_factory=dict)
+    untold: set[str] = field(default_factory=set)
     last: Decimal | None = None
     mark: Decimal | None = None
     index: Decimal | None = None

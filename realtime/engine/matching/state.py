@@ -268,7 +268,8 @@ def _schedule(exchange: Exchange, work: Working) -> None:
 def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entry:
     """What these events of an account changed: a log of such entries rebuilds the account.
 
-    Orders, sums and positions are written as they are now, so the newest entry that names one wins.
+    Orders, sums and positions are written as they are now, so the newest entry that names one wins. Those that are to be
+    told later are among them.
     """
     account = exchange.clearing.accounts[account_id]
     orders: dict[str, Json] = {}
@@ -281,7 +282,7 @@ def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entr
             order_id = event.exchange_order_id
             if order_id not in orders:
                 work = account.orders.get(order_id) or account.ended[order_id]
-                orders[order_id] = order_out(work)
+                orders[order_id] = order_short(work)
         elif isinstance(event, Filled):
             fills.append(fill_out(event))
         elif isinstance(event, BalanceSeen):
@@ -292,6 +293,10 @@ def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entr
             holdings[symbol] = _holding_out(account.holdings[symbol])
         else:
             assert isinstance(event, Transferred)  # its sum is in the balance that follows it
+    for currency in account.changed_wallets:
+        wallets[currency] = str(account.wallet(currency).total)
+    for symbol in account.changed_holdings:
+        holdings[symbol] = _holding_out(account.holdings[symbol])
     return {
         "orders": list(orders.values()),
         "fills": fills,
