@@ -14,6 +14,7 @@ import pytest
 from realtime.emulate.faults import Fault, Kind
 from realtime.model.errors import Code
 from realtime.model.orders import Status
+from realtime.model.risk import TradingState
 from realtime.store import Store
 from realtime.venues.ccxt.way import Lane, lane
 from tests.fakes import until
@@ -110,7 +111,10 @@ async def halted(count: int) -> str:
         assert world.order("e-199").status is Status.CANCELED
         assert CANCEL not in arrivals.at
         began = loop.time()
-        reply = await world.call("trading.halt", reason="drill")
+        halt = asyncio.ensure_future(world.call("trading.halt", reason="drill"))
+        await until(lambda: world.system.desk.engine.state() is TradingState.HALTED)
+        decided, flying = loop.time(), len(world.system.desk.gate.handed)
+        reply = await halt
         replied = loop.time()
         assert reply.result is not None
         canceled = reply.result["canceled"]
@@ -120,14 +124,15 @@ async def halted(count: int) -> str:
         await asyncio.wait(
             entries, timeout=1.0
         )  # the rest waits for its turn, which comes too late
-        late = [at for at in arrivals.at.get(CREATE, []) if at > began + 0.05]
+        # What had left by then may still arrive, and nothing else.
+        late = [at for at in arrivals.at.get(CREATE, []) if at > decided]
         for task in (*asked, *entries):
             task.cancel()
         await asyncio.wait((*asked, *entries))
 
         assert len(canceled) >= count
         assert took <= own + 0.25
-        assert late == [], "orders left after the halt"
+        assert len(late) <= flying, "orders left after the halt"
         # As below: one that was on its way when its cancel passed it is found by the sweep.
         await until(lambda: not world.exchange.live(), within=20)
         return (
