@@ -1,7 +1,7 @@
 """Who waits for the outcome of which order, and what they are told."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
@@ -31,12 +31,14 @@ class Outcome:
         fact: What decided it.
         order: The order right after it.
         at: Positions of the streams that show it.
+        warnings: What rules without data had to let pass (R4).
     """
 
     fact: Fact
     order: Order
     at: At
     journaled: bool = True
+    warnings: Sequence[str] = ()
 
 
 class Answers:

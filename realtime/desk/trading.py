@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, TypeVar
 
 from realtime.desk.answers import Asked, Outcome
@@ -18,7 +19,16 @@ from realtime.engine.market import down
 from realtime.engine.orders import evolve
 from realtime.model.account import Position
 from realtime.model.errors import Failure, Refused
-from realtime.model.events import Amend, Cancel, CancelFailed, Duplicate, Place, SetState, Who
+from realtime.model.events import (
+    Amend,
+    Cancel,
+    CancelFailed,
+    Duplicate,
+    Place,
+    SetState,
+    Submit,
+    Who,
+)
 from realtime.model.frozen import frozen
 from realtime.model.orders import Order, OrderType, Role, Side, Status, venue_client_id
 from realtime.model.risk import Backing, TradingState
@@ -207,6 +217,8 @@ class Trading:
         for effect in effects:
             if isinstance(effect, Duplicate):
                 return self._again(effect.order, answer, again)
+            if isinstance(effect, Submit) and effect.approved.warnings:
+                answer = partial(_warned, answer, effect.approved.warnings)
         return desk.answers.wait(order.id, Asked.PLACE, answer)
 
     def _again(
@@ -542,6 +554,10 @@ def _hand_on(given: "asyncio.Future[T] | T", result: "asyncio.Future[T]") -> Non
 
 def _open(_order: Order, _who: Who) -> None:
     """Let everything pass to the gate: until bots are there."""
+
+
+def _warned(answer: Callable[[Outcome], T], warnings: Sequence[str], outcome: Outcome) -> T:
+    return answer(replace(outcome, warnings=warnings))
 
 
 def _same(outcome: Outcome) -> Outcome:

@@ -8,8 +8,8 @@ import pytest
 
 from realtime.commands.order import count_items
 from realtime.model.errors import Code
-from realtime.model.market import MS
-from tests.fakes import BTC, BUY, ETH, FREE, World
+from realtime.model.market import MS, Stale
+from tests.fakes import BTC, BUY, ETH, FREE, START_NS, World
 
 
 def result(reply: Any) -> dict[str, Any]:
@@ -136,6 +136,27 @@ async def test_a_preview_and_a_placement_are_judged_alike() -> None:
         details = refused.error["details"]
         assert isinstance(details, dict)
         assert details["rule"] == "max_order_notional"
+
+
+async def test_an_exit_that_no_fresh_price_judges_is_answered_with_a_warning() -> None:
+    """trading:R4."""
+    world = World()
+    async with world.life():
+        world.venue.script.append("fill")
+        bought = result(await world.call("order.place", **BUY))
+        venue = world.venue.id
+        silent = Stale(venue=venue, symbol=BTC, stale=True, cause="silent", asof=START_NS)
+        world.system.desk.take((silent,))
+        sell = BUY | {"side": "sell", "price": "65000"}
+        entry = await world.call("order.place", **BUY)
+        left = result(await world.call("order.place", **sell))
+
+        assert "warnings" not in bought
+        assert entry.error is not None
+        details = entry.error["details"]
+        assert isinstance(details, dict)
+        assert details["rule"] == "stale_market_data"
+        assert [told.partition(" ")[0] for told in left["warnings"]] == ["stale_market_data"]
 
 
 async def test_a_preview_with_a_used_id_says_what_a_placement_would() -> None:

@@ -86,7 +86,10 @@ class Orders(Known):
                 # Evidence came before the time-out: what it shows is the answer.
                 return replace(self._as_it_is(order), at=at)
             case _:
-                return Answer(result=self._summary(order), at=at)
+                result = self._summary(order)
+                if outcome.warnings:
+                    result["warnings"] = list(outcome.warnings)
+                return Answer(result=result, at=at)
 
     def _placed_before(self, order: Order) -> Answer:
         """Answer a repeated placement by what the order has come to."""
