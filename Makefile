@@ -65,7 +65,7 @@ bench: $(READY)       ## the figures of the README, each against its comparators
 prove: $(READY)       ## the promises, as a table
 	$(BIN)/pytest -q -m "promise or slow" tests
 sbom: $(READY) static/vendor/manifest.json  ## what a release is made of, into dist/sbom.cdx.json (CycloneDX)
-	$(BIN)/python sbom.py
+	$(BIN)/python -m tests.sbom
 lock:                 ## maintainers, with uv
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --group dev -o requirements.lock pyproject.toml

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import sbom
+from tests import sbom
 
 
 ROOT = Path(__file__).parent.parent

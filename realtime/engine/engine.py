@@ -16,7 +16,7 @@ from decimal import Decimal, localcontext
 from hashlib import sha256
 from typing import Final, assert_never, cast, get_args
 
-from realtime.engine import assessment, decide, portfolio
+from realtime.engine import absence, assessment, decide, portfolio
 from realtime.engine.apply import Applier
 from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.legs import suspended
@@ -162,7 +162,7 @@ class Engine:
                     return watch_time(self._state, self._applier, event)
             case Gap():
                 with localcontext(MONEY):
-                    steps = self._applier.legs.catch_up(self._state, event)
+                    steps = absence.catch_up(self._applier.legs, self._state, event)
                     self._applier.carry(steps, event.ts, out)
                 return out
             case _:
@@ -394,7 +394,7 @@ class Engine:
     @property
     def protects(self) -> bool:
         """Whether anything is protected by a stop or target, or will be when it fills."""
-        return self._applier.legs.cares(self._state)
+        return absence.cares(self._applier.legs, self._state)
 
     def unwatched(self, *, slept: bool) -> Sequence[tuple[str, TriggerBy]]:
         """The symbols, and the price of each, on which stops and targets hang that nobody watches.
@@ -402,7 +402,7 @@ class Engine:
         Args:
             slept: Whether those that the venue holds count, too: it was down with us.
         """
-        found = self._applier.legs.unwatched(self._state, slept=slept)
+        found = absence.unwatched(self._applier.legs, self._state, slept=slept)
         return list(dict.fromkeys((parent.symbol, parent.trigger_by) for parent, _ in found))
 
     @property

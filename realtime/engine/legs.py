@@ -6,8 +6,6 @@ Rules of this file:
 2 A leg's ids are derived from (parent, kind, generation): asked for twice, it is placed once.
 3 There is never a second stop while one may be alive, so an unknown leg is waited for (B4).
 4 Both legs of a parent are one OCO group at the venue.
-5 A bar of the time when we were down is used for what it proves alone: it begins after our last word and after what is
-  protected was bought, and in which order its high and its low were reached nobody knows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,8 +18,8 @@ from realtime.engine.market import down, plain
 from realtime.engine.shape import attached, attached_trailing
 from realtime.engine.state import State
 from realtime.model.errors import Code
-from realtime.model.events import Alert, Amend, AmendNext, Gap, Place, PlaceNext, Trailed, Who
-from realtime.model.market import MS, SECOND, ZERO, Bar, Market
+from realtime.model.events import Alert, Amend, AmendNext, Place, PlaceNext, Trailed, Who
+from realtime.model.market import SECOND, ZERO, Market
 from realtime.model.orders import (
     Asked,
     Fill,
@@ -59,9 +57,6 @@ REFUSED_AFTER = 8 * SECOND
 
 DOUBLINGS = 3
 """An exit that we fired and that the venue has refused waits this often twice as long for the next one."""
-
-RECENT = 600 * SECOND
-"""A bar that began longer ago does not tell the price of now [ns]."""
 
 FOLLOWED_AFTER = SECOND
 """A watermark is journaled at most this often [ns] (B6)."""
@@ -164,7 +159,7 @@ class Legs:
                 continue
             amount = state.account.amount(sibling)
             for side in Side:
-                parents = [key for key in held if self._parent(state, key).side is side]
+                parents = [key for key in held if parent_of(state, key).side is side]
                 there = max(amount if side is Side.BUY else -amount, ZERO)
                 excess = sum((held[key] for key in parents), ZERO) - there
                 for key in parents:
@@ -195,7 +190,7 @@ class Legs:
             return
         held = self.protected.setdefault(parent.symbol, {})
         side = parent.side
-        others = (own for key, own in held.items() if self._parent(state, key).side is side)
+        others = (own for key, own in held.items() if parent_of(state, key).side is side)
         free = state.holding(parent.symbol, side.opposite) - sum(others, ZERO)
         market = state.markets[parent.symbol]
         received = sum((_received(f, market) for f in state.orders.fills_of(parent.id)), ZERO)
@@ -249,7 +244,7 @@ class Legs:
                 # Coins that another exit holds cannot be promised twice.
                 left[side] -= load.exits(side)
         for parent_id in reversed(list(held)):
-            parent = self._parent(state, parent_id)
+            parent = parent_of(state, parent_id)
             side = parent.side.opposite
             due = held[parent_id] - _unbooked(state, parent_id)
             amount = down(max(min(due, left[side]), ZERO), market.amount_step)
@@ -359,7 +354,7 @@ class Legs:
             del self.lost[key]
             if working_leg(state, parent_id, kind) is not None:
                 continue
-            parent = self._parent(state, parent_id)
+            parent = parent_of(state, parent_id)
             amount = self.protected.get(parent.symbol, {}).get(parent_id, ZERO)
             trigger = wanted(parent, kind)
             if not amount or trigger is None or key in self.dropped:
@@ -388,9 +383,7 @@ class Legs:
                     continue
                 assert leg.stop_price is not None
                 price = state.quotes.trigger_price(symbol, leg.trigger_by)
-                if price is None or not _reached(
-                    price, leg.stop_price, below=leg.side is Side.SELL
-                ):
+                if price is None or not reached(price, leg.stop_price, below=leg.side is Side.SELL):
                     continue
                 since = passed[leg.id] = self.passed.get(leg.id, ts)
                 if since is None or ts - since < UNFILLED_AFTER:
@@ -420,7 +413,7 @@ class Legs:
             return
         closing: set[str] = set()
         for key, watch in list(watches.items()):
-            parent = self._parent(state, watch.parent_id)
+            parent = parent_of(state, watch.parent_id)
             if working_leg(state, parent.id, watch.kind) is not None:
                 del watches[key]  # placed again, because there was more to protect
                 continue
@@ -428,9 +421,9 @@ class Legs:
             if price is None:
                 continue
             stop = watch.price if watch.price is not None else self._trailed(parent, price)
-            fires = _reached(price, stop, below=watch.below)
+            fires = reached(price, stop, below=watch.below)
             if watch.price is None:
-                yield from self._followed(parent.id, ts, now=fires)
+                yield from self.followed(parent.id, ts, now=fires)
             if not fires or parent.id in closing or _closing(state, parent.id):
                 continue  # while the other one is on its way out both would sell the same
             closing.add(parent.id)
@@ -451,10 +444,10 @@ class Legs:
         """Move a watermark with the price, in favour only; where the stop is now."""
         known = self.watermarks.get(parent.id)
         before = self.peaks.get(parent.id, price if known is None else known[0])
-        best = self.peaks[parent.id] = _better(parent, before, price)
+        best = self.peaks[parent.id] = better(parent, before, price)
         return trail(parent, best)
 
-    def _followed(self, parent_id: str, ts: int, *, now: bool) -> Iterator[Follow]:
+    def followed(self, parent_id: str, ts: int, *, now: bool) -> Iterator[Follow]:
         """Journal a watermark that has moved; `now` does not wait for a second to pass."""
         best, known = self.peaks[parent_id], self.watermarks.get(parent_id)
         if known is not None and (best == known[0] or not (now or ts - known[1] >= FOLLOWED_AFTER)):
@@ -465,91 +458,6 @@ class Legs:
         self.watermarks.pop(parent_id, None)
         self.peaks.pop(parent_id, None)
 
-    # -- the time when we were down (B7) -------------------------------------------------------
-
-    def cares(self, state: State) -> bool:
-        """Whether anything is protected, or will be when it fills."""
-        held = any(amount for parents in self.protected.values() for amount in parents.values())
-        return held or any(attached(order) for order in state.orders.working())
-
-    def unwatched(self, state: State, *, slept: bool) -> Iterator[tuple[Order, Kind]]:
-        """Give the legs that nobody watched while we were down: those that we hold, and all where the venue slept too.
-
-        A leg of which nobody knows whether it is in place is the venue's to tell (B4), not the prices'. Dust has none.
-        """
-        for symbol, held in self.protected.items():
-            lot = state.markets[symbol].amount_step
-            for parent_id, amount in held.items():
-                parent = self._parent(state, parent_id)
-                for kind in Kind:
-                    key = (parent_id, kind)
-                    if amount < lot or wanted(parent, kind) is None or key in self.dropped:
-                        continue
-                    leg = working_leg(state, parent_id, kind)
-                    if leg is None or (slept and leg.status is Status.OPEN):
-                        yield parent, kind
-
-    def catch_up(self, state: State, gap: Gap) -> Iterator[Step]:
-        """Say what becomes of the legs that nobody watched in a gap, before any of them is placed or watched again.
-
-        What holds now is left to fire; what was met and does not hold any more is told, and does not fire.
-        """
-        unsure: dict[str, list[str]] = {}
-        for parent, kind in list(self.unwatched(state, slept=gap.slept)):
-            if (parent.symbol, parent.trigger_by) != (gap.symbol, gap.by):
-                continue
-            since = max(gap.since, self.begun.get(parent.id, 0))
-            bars = [bar for bar in gap.bars if bar.ts >= since]
-            if trails(parent, kind):
-                met, stop = self._relived(parent, bars)
-                if parent.id in self.peaks:
-                    yield from self._followed(parent.id, gap.ts, now=True)
-            else:
-                met, stop = self._met(parent, kind, bars)
-            price = _price_now(state, gap)
-            below = (parent.side is Side.BUY) is (kind is Kind.STOP)
-            if price is not None and stop is not None and _reached(price, stop, below=below):
-                continue
-            why = "" if gap.whole else gap.why
-            if met and _ended_since(state, parent, kind, gap.since):
-                why = "the venue ended it meanwhile, and does not say when"
-            elif met and price is not None:
-                why = ""
-                yield _missed(gap, parent, kind, stop)
-            if why:
-                unsure.setdefault(why, []).append(f"{ROLES[kind]} of {parent.client_order_id}")
-        for why, names in unsure.items():
-            yield _untold(gap, names, why)
-
-    @staticmethod
-    def _met(parent: Order, kind: Kind, bars: Sequence[Bar]) -> tuple[bool, Decimal]:
-        """Whether a stop or target was reached, and its price."""
-        trigger = wanted(parent, kind)
-        assert trigger is not None
-        below = (parent.side is Side.BUY) is (kind is Kind.STOP)
-        prices = (Decimal(bar.low if below else bar.high) for bar in bars)
-        return any(_reached(p, trigger.price, below=below) for p in prices), trigger.price
-
-    def _relived(self, parent: Order, bars: Sequence[Bar]) -> tuple[bool, Decimal | None]:
-        """Let a trailing stop follow some bars: whether it was reached for certain, and where it is now, if known.
-
-        A bar's worst price counts against the watermark of the bars before it.
-        """
-        long, met = parent.side is Side.BUY, False
-        known = self.watermarks.get(parent.id)
-        best = None if known is None else known[0]
-        for bar in bars:
-            worst, top = Decimal(bar.low), Decimal(bar.high)
-            if not long:
-                worst, top = top, worst
-            if best is not None:
-                met = met or _reached(worst, trail(parent, best), below=long)
-            best = top if best is None else _better(parent, best, top)
-        if best is None:
-            return False, None
-        self.peaks[parent.id] = best
-        return met, trail(parent, best)
-
     def _forget(self, symbol: str, parent_id: str) -> None:
         for kind in Kind:
             key = (parent_id, kind)
@@ -558,12 +466,6 @@ class Legs:
             watches = self.watches.get(symbol)
             if watches is not None and watches.pop(key, None) is not None and not watches:
                 del self.watches[symbol]
-
-    @staticmethod
-    def _parent(state: State, parent_id: str) -> Order:
-        parent = state.orders.get(parent_id)
-        assert parent is not None
-        return parent
 
     def dump(self) -> Iterator[str]:
         """What facts have made, in a fixed order."""
@@ -648,59 +550,9 @@ def _closing(state: State, parent_id: str) -> bool:
     )
 
 
-def _reached(price: Decimal, trigger: Decimal, *, below: bool) -> bool:
+def reached(price: Decimal, trigger: Decimal, *, below: bool) -> bool:
+    """Whether a trigger price is where a leg fires, below or above its own."""
     return price <= trigger if below else price >= trigger
-
-
-def _price_now(state: State, gap: Gap) -> Decimal | None:
-    """The trigger price of now; before anything has told one, what the newest bar closed at, unless that is long ago."""
-    price = None
-    if not state.quotes.is_stale(gap.symbol):
-        price = state.quotes.trigger_price(gap.symbol, gap.by)
-    if price is None and gap.bars and gap.ts - gap.bars[-1].ts <= RECENT:
-        return Decimal(gap.bars[-1].close)
-    return price
-
-
-def _missed(gap: Gap, parent: Order, kind: Kind, stop: Decimal | None) -> Alert:
-    assert stop is not None, "what was met has a price"
-    text = (
-        f"{gap.symbol} reached the {ROLES[kind]} {plain(stop)} of {parent.client_order_id} while the server was down, "
-        "and has come back: it did not fire, and goes on"
-    )
-    data: dict[str, object] = {
-        "order_id": parent.id,
-        "symbol": gap.symbol,
-        "role": ROLES[kind].value,
-        "trigger_by": gap.by.value,
-        "price": plain(stop),
-        "since": gap.since // MS,
-    }
-    return Alert("critical", "protection_missed", text, data)
-
-
-def _ended_since(state: State, parent: Order, kind: Kind, ts: int) -> bool:
-    """Whether a leg has ended since a time: until then it may have been in place."""
-    return any(
-        leg.role is ROLES[kind] and leg.status.ended and leg.updated_ts > ts
-        for leg in state.orders.legs_of(parent.id)
-    )
-
-
-def _untold(gap: Gap, names: Sequence[str], why: str) -> Alert:
-    """The alarm for legs of which nobody can tell what they missed."""
-    text = (
-        f"what {gap.symbol} did to the {', '.join(names)} while the server was down is not known: {why}; "
-        "they may have been reached, did not fire, and go on"
-    )
-    data: dict[str, object] = {
-        "legs": list(names),
-        "reason": why,
-        "symbol": gap.symbol,
-        "trigger_by": gap.by.value,
-        "since": gap.since // MS,
-    }
-    return Alert("error", "protection_unknown", text, data)
 
 
 def trails(parent: Order, kind: Kind) -> bool:
@@ -719,9 +571,16 @@ def trail(parent: Order, best: Decimal) -> Decimal:
     return best - distance if parent.side is Side.BUY else best + distance
 
 
-def _better(parent: Order, one: Decimal, other: Decimal) -> Decimal:
+def better(parent: Order, one: Decimal, other: Decimal) -> Decimal:
     """The price that is more in favour of an order's position."""
     return max(one, other) if parent.side is Side.BUY else min(one, other)
+
+
+def parent_of(state: State, parent_id: str) -> Order:
+    """The order that something is attached to; it must exist."""
+    parent = state.orders.get(parent_id)
+    assert parent is not None
+    return parent
 
 
 def working_leg(state: State, parent_id: str, kind: Kind) -> Order | None:

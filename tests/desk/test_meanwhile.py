@@ -92,6 +92,15 @@ def later(made: World, seconds: float = AWAY) -> None:
     made.wall += int(seconds * SECOND)
 
 
+async def away(path: Path, seconds: float = AWAY) -> tuple[World, Seer]:
+    """A server that held something whose stop it watched itself, and is dead since."""
+    made, venue = world(path)
+    async with made.life():
+        await protected(made)
+    later(made, seconds)
+    return made, venue
+
+
 async def alerts(made: World) -> list[dict[str, Any]]:
     reply = await made.call("alert.list", limit=500)
     assert reply.result is not None
@@ -112,10 +121,7 @@ async def test_a_stop_that_was_passed_in_the_gap_is_told_and_one_that_is_passed_
     tmp_path: Path,
 ) -> None:
     """trading:B7."""
-    made, venue = world(tmp_path)
-    async with made.life():
-        await protected(made)
-    later(made)
+    made, venue = await away(tmp_path)
     venue.told = [("64000", "64000"), ("59000", "64000")]
     sent = len(venue.submitted)
 
@@ -151,10 +157,7 @@ async def test_what_cannot_be_had_is_told_and_holds_nothing_up_for_long(
     tmp_path: Path, fields: dict[str, Any], why: str, asked: int
 ) -> None:
     """trading:B7: nobody guesses, and nobody waits for ever."""
-    made, venue = world(tmp_path)
-    async with made.life():
-        await protected(made)
-    later(made, 1200)
+    made, venue = await away(tmp_path, 1200)
     for name, value in fields.items():
         setattr(venue, name, list(value) if isinstance(value, list) else value)
     began = asyncio.get_running_loop().time()
@@ -169,10 +172,7 @@ async def test_what_cannot_be_had_is_told_and_holds_nothing_up_for_long(
 
 
 async def test_no_bars_at_all_are_no_bars_in_which_nothing_happened(tmp_path: Path) -> None:
-    made, venue = world(tmp_path)
-    async with made.life():
-        await protected(made)
-    later(made)
+    made, venue = await away(tmp_path)
 
     async def nothing(_symbol: str, _by: TriggerBy, _since: int) -> Sequence[Bar]:
         return ()
@@ -203,10 +203,7 @@ async def test_nobody_is_asked_where_nothing_hangs_on_it_or_no_minute_has_passed
 async def test_a_gap_longer_than_anybody_tells_is_asked_about_as_far_as_it_is_told(
     tmp_path: Path,
 ) -> None:
-    made, venue = world(tmp_path)
-    async with made.life():
-        await protected(made)
-    later(made, 5 * 86_400)
+    made, venue = await away(tmp_path, 5 * 86_400)
     async with made.life() as system:
         ((_, _, since),) = venue.asked_for
         assert system.clock.now() - since < MOST + LEAD + MINUTE
@@ -218,10 +215,7 @@ async def test_a_doubt_that_comes_while_it_is_asked_about_makes_the_gap_longer(
     tmp_path: Path,
 ) -> None:
     """Nobody watches until the account is ready, and that is asked about as well."""
-    made, venue = world(tmp_path)
-    async with made.life():
-        await protected(made)
-    later(made)
+    made, venue = await away(tmp_path)
     past, doubts = venue.past, [True]
 
     async def doubtful(symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:

@@ -124,48 +124,6 @@ _WORDS = {
 Json = dict[str, object]
 
 
-def order_out(order: Working) -> Json:
-    """All of an order as JSON values, in the order of its fields; numbers of money as strings."""
-    return {
-        "id": order.id,
-        "account": order.account,
-        "client_id": order.client_id,
-        "symbol": order.symbol,
-        "side": order.side,
-        "type": order.type,
-        "amount": str(order.amount),
-        "price": None if order.price is None else str(order.price),
-        "stop_price": None if order.stop_price is None else str(order.stop_price),
-        "cost_limit": None if order.cost_limit is None else str(order.cost_limit),
-        "time_in_force": order.time_in_force,
-        "good_till_ts": order.good_till_ts,
-        "post_only": order.post_only,
-        "reduce_only": order.reduce_only,
-        "trigger_by": order.trigger_by,
-        "trailing_amount": None if order.trailing_amount is None else str(order.trailing_amount),
-        "trailing_rate": None if order.trailing_rate is None else str(order.trailing_rate),
-        "oco_group": order.oco_group,
-        "status": order.status,
-        "filled": str(order.filled),
-        "cost": str(order.cost),
-        "live": order.live,
-        "dormant": order.dormant,
-        "resting": order.resting,
-        "held": str(order.held),
-        "exposure": str(order.exposure),
-        "ahead": str(order.ahead),
-        "seen": str(order.seen),
-        "traded": str(order.traded),
-        "watermark": None if order.watermark is None else str(order.watermark),
-        "worst": None if order.worst is None else str(order.worst),
-        "code": order.code,
-        "reason": order.reason,
-        "key": order.key,
-        "created_ts": order.created_ts,
-        "updated_ts": order.updated_ts,
-    }
-
-
 _RARE: Json = {
     spec.name: spec.default
     for spec in fields(Working)
@@ -176,8 +134,8 @@ _RARELY = tuple(_RARE.values())
 _rarely = attrgetter(*_RARE)
 
 
-def order_short(order: Working) -> Json:
-    """What `order_out` tells but for what few orders have, where this one has not; `order_in` reads it, too."""
+def order_out(order: Working) -> Json:
+    """An order as JSON values, numbers of money as strings; of what few orders have only what this one has."""
     row: Json = {
         "id": order.id,
         "account": order.account,
@@ -203,7 +161,7 @@ def order_short(order: Working) -> Json:
 
 
 def order_in(raw: Json) -> Working:
-    """The order that `order_out` or `order_short` wrote."""
+    """The order that `order_out` wrote."""
     values: Json = dict(raw)
     for name, value in raw.items():
         if value is None:

@@ -9,7 +9,7 @@ from realtime.engine.forgotten import SIZES, Keys, Sizes
 from realtime.engine.matching.account import Account, Holding, SelfTrade, Wallet
 from realtime.engine.matching.clearing import Told
 from realtime.engine.matching.exchange import Exchange
-from realtime.engine.matching.orders import Json, Working, order_in, order_out, order_short
+from realtime.engine.matching.orders import Json, Working, order_in, order_out
 from realtime.engine.matching.pit import Pit
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, Transferred
 from realtime.model.market import MONEY, ZERO
@@ -282,7 +282,7 @@ def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entr
             order_id = event.exchange_order_id
             if order_id not in orders:
                 work = account.orders.get(order_id) or account.ended[order_id]
-                orders[order_id] = order_short(work)
+                orders[order_id] = order_out(work)
         elif isinstance(event, Filled):
             fills.append(fill_out(event))
         elif isinstance(event, BalanceSeen):
@@ -359,7 +359,7 @@ def compact(log: Iterable[Entry], sizes: Sizes = SIZES) -> Entry:
             "trades_made": exchange.trades_made,
             "transfers": exchange.clearing.transfers,
             "past": {
-                "ended": [order_short(work) for work in account.ended.values()],
+                "ended": [order_out(work) for work in account.ended.values()],
                 "client_ids": dict(account.client_ids),
                 "forgotten": list(account.forgotten),
                 "stale": account.stale,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 NAME = "realtime"
 NEEDED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)\s*(?:\[(?P<extras>[^]]*)\])?(?P<rest>.*)")
 EXTRA = re.compile(r"extra\s*==\s*[\"']([^\"']+)[\"']")
