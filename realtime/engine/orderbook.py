@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, localcontext
 from itertools import chain, islice
-from math import inf
+from math import inf, isfinite
 from typing import Final
 
 import orjson
@@ -27,13 +27,18 @@ def numbers_of(rows: Sequence[Level]) -> Numbers:
     """Read levels: price, amount, price, amount ... as floats.
 
     Raises:
-        ValueError: One of them is no number.
+        ValueError: One of them is no number, below zero or without bound.
     """
+    text = ",".join(chain.from_iterable(rows))
     # At once, because `float` takes eight times as long for each; it knows more ways to write a number.
     try:
-        numbers: list[float] = orjson.loads(f"[{','.join(chain.from_iterable(rows))}]")
+        numbers: list[float] = orjson.loads(f"[{text}]")
     except orjson.JSONDecodeError:
-        return [float(text) for row in rows for text in row]
+        numbers = [float(number) for row in rows for number in row]
+        if not all(map(isfinite, numbers)):
+            raise ValueError("a level without bound") from None
+    if "-" in text and min(numbers) < 0:
+        raise ValueError("a level below zero")
     return numbers
 
 

@@ -10,6 +10,7 @@ Source of the joining rules: Binance, "How to manage a local order book correctl
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final, TypeAlias
 
 from realtime.engine.orderbook import numbers_of
@@ -170,6 +171,8 @@ class Parser:
             price, amount = data["p"], data["q"]
             if not (float(amount) > 0 and float(price) > 0):
                 return ()
+            if inf in {float(amount), float(price)}:
+                raise ValueError("a trade without bound")
             side = "sell" if data["m"] else "buy"  # m: the buyer was the maker
             return (Trade(str(data["t"]), symbol, side, price, amount, ts, recv_ts),)
         if kind.startswith("depth"):

@@ -64,6 +64,16 @@ def test_numbers_may_be_written_in_any_way_that_a_float_is() -> None:
     assert made.top(3)[0] == (("007", "2"), ("6", ".1"))
 
 
+@pytest.mark.parametrize("amount", ["nan", "inf", "-5", "-1e-7"])
+def test_a_level_that_cannot_be_is_refused_and_changes_nothing(amount: str) -> None:
+    made = book()
+    before = made.top(9)
+    with pytest.raises(ValueError, match="a level"):
+        made.apply_delta(delta([("99.5", amount)]))
+
+    assert made.top(9) == before
+
+
 def test_deleting_an_unknown_level_changes_nothing() -> None:
     made = book()
     made.apply_delta(delta([("50.0", "0.000")]))
