@@ -38,7 +38,7 @@ from realtime.hub.connection import Bounds
 from realtime.hub.hub import Hub, Sizes as HubSizes
 from realtime.makers import Making
 from realtime.model.errors import Failure
-from realtime.outside import Clock, Outside
+from realtime.outside import Clock, LoopClock, Outside
 from realtime.places import (
     RETRY_S,
     Brain,
@@ -234,7 +234,11 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
     check(settings)
     outside = outside or Outside()
     loop = asyncio.get_running_loop()
-    clock = Clock(outside.wall(), outside.monotonic or (lambda: int(loop.time() * 1e9)))
+    clock = (
+        LoopClock(outside.wall(), loop)
+        if outside.monotonic is None
+        else Clock(outside.wall(), outside.monotonic)
+    )
     planned = plans_of(settings, outside)
     stores: list[Store] = []
     try:

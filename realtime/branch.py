@@ -270,7 +270,7 @@ class Branch:
 
     def touch(self, symbol: str) -> None:
         """Note that somebody is about to trade a symbol: its prices come for a while, readers or not."""
-        if self.plan.streams and symbol in self.engine.markets:
+        if symbol in self.engine.markets:
             self.touched.pop(symbol, None)
             self.touched[symbol] = self.house.loop.time() + TOUCHED_S
             self.hold()
@@ -432,19 +432,6 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
     )
     lanes = Lanes(Budget(), loop)
     monitor.lanes = lambda: lanes_row(lanes.flying, lanes.waiting)
-    gate = Gate(
-        venue=venue,
-        lanes=lanes,
-        crew=crew,
-        post=monitor.posting(desk.post),
-        canceled=desk.canceled,
-        command=desk.command,
-        tally=desk.tally,
-        runaway=desk.runaway,
-        now=house.now,
-        timeout_s=timeout_s,
-    )
-    desk.gate = gate
     charts = Charts(history=venue, publish=outlet.bars, crew=crew, now=house.now)
     outlet.charts = charts
     feeds = Feeds(
@@ -456,6 +443,20 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         stale_after_s=settings.market_data.stale_after_s,
         grace_s=settings.market_data.grace_close_s,
     )
+    gate = Gate(
+        venue=venue,
+        lanes=lanes,
+        crew=crew,
+        post=monitor.posting(desk.post),
+        take=feeds.take,
+        canceled=desk.canceled,
+        command=desk.command,
+        tally=desk.tally,
+        runaway=desk.runaway,
+        now=house.now,
+        timeout_s=timeout_s,
+    )
+    desk.gate = gate
     if plan.streams:
         feeds.unread = outlet.unread
     if isinstance(venue, Relisting):

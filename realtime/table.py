@@ -76,7 +76,7 @@ def equip(places: Sequence[Place], brain: Brain, status: Status) -> None:
         if place is places[0]:
             rows += brain_ops(place.branch, brain)
         place.ops.ops = {row.name: row for row in rows}
-        place.ops.touch = place.branch.touch
+        place.ops.touch = place.branch.touch if place.plan.streams else None
 
 
 def account_ops(branch: Branch, brain: Brain, status: Status) -> list[Op]:

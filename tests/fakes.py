@@ -22,7 +22,7 @@ from realtime.commands.registry import Pending, Reply
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, VenueRejected, VenueUnknown
-from realtime.model.events import Ack, BalanceSeen, Filled, OrderSeen
+from realtime.model.events import Ack, BalanceSeen, Filled, OrderSeen, VenueEvent
 from realtime.model.market import SECOND, ZERO, Bar, BookSnapshot, Daily, Market, Ticker, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order, OrderType, Side, Status
 from realtime.model.principal import ROLES, Principal
@@ -409,6 +409,26 @@ class ScriptedVenue:
         ]
 
 
+class PromptVenue(ScriptedVenue):
+    """Answers in the very step and tells all of it with the answer, but for what its script lets wait."""
+
+    @property
+    def prompt(self) -> bool:
+        return self.gate is None and not {"drop", "lose"} & set(self.script)
+
+    def submit_now(self, approved: Approved) -> tuple[Sequence[VenueEvent], Ack]:
+        told: list[Any] = []
+        post, self._post = self._post, told.extend
+        try:
+            self.submit(approved).send(None)
+        except StopIteration as done:
+            ack: Ack = done.value
+            return told, ack
+        finally:
+            self._post = post
+        raise AssertionError("it waits")
+
+
 def _nowhere(_events: Sequence[object]) -> None:
     """Nobody listens."""
 
@@ -453,7 +473,7 @@ class MortalStore(WatchedStore):
         self,
         kind: str,
         key: str,
-        body: bytes,
+        body: bytes | Callable[[], bytes],
         then: Callable[[int], None] | None = None,
         project: Sequence[Projection] = (),
         *,

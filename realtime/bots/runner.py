@@ -24,7 +24,7 @@ from realtime.desk.answers import Outcome
 from realtime.desk.charts import Closed
 from realtime.desk.desk import Desk
 from realtime.desk.fit import Fitted, fit
-from realtime.desk.trading import Placing, Trading
+from realtime.desk.trading import Trading
 from realtime.engine import window
 from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.combine import Method, Weight
@@ -38,7 +38,7 @@ from realtime.engine.studies import ohlcv
 from realtime.engine.window import Schedule, Usage
 from realtime.model.bots import BotSpec, Skip, Trigger
 from realtime.model.errors import Code, Refused
-from realtime.model.events import Who
+from realtime.model.events import Place, Who
 from realtime.model.market import MS, ZERO, Bar
 from realtime.model.orders import Order, OrderType, Role, Status, Trigger as Attached
 from realtime.model.risk import Backing
@@ -526,7 +526,7 @@ class Runner:
         if order.status in FAILED and not order.filled:
             _skipped(row, Skip.ORDER_REFUSED, order.reason, order.code, None)
 
-    def _placing(self, symbol: str, intent: Intent, who: Who, backing: Backing) -> Placing:
+    def _placing(self, symbol: str, intent: Intent, who: Who, backing: Backing) -> Place:
         desk, trading = self._tools.desk, self._tools.trading
         market = desk.engine.markets[symbol]
         position_type = "spot" if not market.contract else "swap"
@@ -551,9 +551,10 @@ class Runner:
                 "take_profit": None if intent.target is None else Attached(price=intent.target),
             }
         order = trading.draft(who=who, client_order_id=None, fields=fields)
-        return Placing(
+        return Place(
             order=order,
             who=who,
+            ts=order.created_ts,
             closing=intent.exit,
             allow_duplicate=True,
             backing=None if intent.exit else backing,

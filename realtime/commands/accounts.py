@@ -46,7 +46,7 @@ class Account:
         id: Its name.
         ops: Its rows of the table, by name.
         shut: Says why it is not open; None when it is.
-        touch: Told the symbol of what is about to be traded or looked at.
+        touch: Told the symbol of what is about to be traded or looked at; None where nobody has to know.
         kept: Halts that it was told while it was not open, by scope: it does not open to trade.
         journal: Writes such a halt down by the text of its scope, or (`OVER`) that it is over; done when it is on disk.
     """
@@ -54,7 +54,7 @@ class Account:
     id: str
     ops: Mapping[str, Op] = field(default_factory=dict)
     shut: Callable[[], Refused | None] = lambda: None
-    touch: Callable[[str], None] = lambda _symbol: None
+    touch: Callable[[str], None] | None = None
     kept: dict[Scope, Call[Any]] = field(default_factory=dict)
     journal: Callable[[str, bytes], Awaitable[object]] | None = None
 
@@ -172,17 +172,18 @@ class Accounts:
         def handler(call: Call[Any]) -> Answer | Awaitable[Answer]:
             if wide and call.params.venue is None:
                 return self._everywhere(name, call)
-            account = self._account(call)
+            account = self._account(call) if several else self._first
             op = account.ops[name]
-            plain = self._plain(op, call)
+            plain = self._plain(op, call) if several else call
             if account.shut() is not None:
                 kept = account.keep(name, plain)
                 if kept is not None:
                     return self._kept(account, name, [kept])
                 self._check_open(account, name)
-            symbol = getattr(call.params, "symbol", None)
-            if isinstance(symbol, str):
-                account.touch(symbol)
+            if account.touch is not None:
+                symbol = getattr(call.params, "symbol", None)
+                if isinstance(symbol, str):
+                    account.touch(symbol)
             return op.handler(plain)
 
         def effect(call: Call[Any]) -> Mapping[str, object] | None:

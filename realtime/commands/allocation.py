@@ -32,7 +32,7 @@ from realtime.desk.config.book import ConfigBook
 from realtime.desk.desk import Desk
 from realtime.desk.fit import Fitted, fit
 from realtime.desk.rebalance import Plan, Plans, State, holdings, rows_of, shown
-from realtime.desk.trading import Placing, Trading
+from realtime.desk.trading import Trading
 from realtime.desk.weights import effective, weights
 from realtime.engine import allocation, rows
 from realtime.engine.allocation import CONVENTIONS, Change, Holding, Method, Profile
@@ -47,6 +47,7 @@ from realtime.engine.combine import (
 from realtime.engine.market import down, plain, text, up
 from realtime.engine.sizing import Account, Cap, Size, Trade, exact, size, stop_and_target
 from realtime.model.errors import Code, Failure, Refused
+from realtime.model.events import Place
 from realtime.model.market import MS, ZERO, Market
 from realtime.model.orders import OrderType, Side
 from realtime.model.principal import TRADE
@@ -153,7 +154,7 @@ class Decided:
     combined: Combined
     size: Size | None
     price: Decimal | None
-    placing: Placing | None
+    placing: Place | None
     why: str | None
 
 
@@ -333,7 +334,7 @@ class Allocations:
         side: Side,
         amount: Decimal,
         backing: Backing | None,
-    ) -> Placing:
+    ) -> Place:
         who = naming.who_of(call)
         order = self._trading.draft(
             who=who,
@@ -346,7 +347,7 @@ class Allocations:
                 "position_type": "swap" if market.contract else "spot",
             },
         )
-        return Placing(order=order, who=who, backing=backing)
+        return Place(order=order, who=who, ts=order.created_ts, backing=backing)
 
     async def process(self, call: Call[ProcessParams]) -> Answer:
         """Combine signals, size and judge what they lead to, and place it where that is asked."""
@@ -366,7 +367,7 @@ class Allocations:
             actions.append(row)
         return Answer(result={"actions": actions, "combined": combined})
 
-    async def _sent(self, placing: Placing) -> Fields:
+    async def _sent(self, placing: Place) -> Fields:
         """Place one order; what refuses it refuses no other."""
         try:
             # Those before it have taken their part of what there was.

@@ -20,7 +20,7 @@ from realtime.commands.order import (
 from realtime.commands.params import Params, Positive, Symbol, Word, invalid
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.desk import Desk
-from realtime.desk.trading import Placing, Trading
+from realtime.desk.trading import Trading
 from realtime.engine import rows
 from realtime.engine.bars import DAY, TIMEFRAMES
 from realtime.engine.combine import check_probabilities, risk_level, risk_score
@@ -37,6 +37,7 @@ from realtime.engine.sizing import (
     stop_and_target,
 )
 from realtime.model.errors import Code, Refused
+from realtime.model.events import Place
 from realtime.model.market import MS, ZERO, Market
 from realtime.model.orders import OrderType, Side
 from realtime.model.risk import Backing
@@ -316,7 +317,8 @@ class Odds:
                 "position_type": "swap" if market.contract else "spot",
             },
         )
-        shown = self._orders.judged(Placing(order=order, who=who, backing=backing))
+        place = Place(order=order, who=who, ts=order.created_ts, backing=backing)
+        shown = self._orders.judged(place)
         return {
             name: shown[name]
             for name in ("valid", "code", "message", "failed", "max_allowed_amount")

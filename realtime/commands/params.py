@@ -37,6 +37,7 @@ DIGITS: Final = 15
 MONEY_PATTERN: Final = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?$"
 _MONEY: Final = re.compile(MONEY_PATTERN.replace("$", r"\Z"))
 _AMOUNT_PATTERN: Final = MONEY_PATTERN.replace("-?", "")
+_AMOUNT: Final = re.compile(_AMOUNT_PATTERN.replace("$", r"\Z").replace("(", "(?:"))
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -85,6 +86,8 @@ def _number(value: float) -> Decimal:
 
 
 def _positive(value: object) -> Decimal:
+    if type(value) is str and _AMOUNT.match(value) and (usual := Decimal(value)):
+        return usual
     if (read := money(value)) <= 0:
         raise PydanticCustomError("money", "must be above 0; was {was}", {"was": str(read)})
     return read

@@ -15,7 +15,7 @@ from realtime.commands.params import Instant, Params, Positive, Symbol
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.config.book import ConfigBook
 from realtime.desk.desk import Desk
-from realtime.desk.trading import Placing, Trading
+from realtime.desk.trading import Trading
 from realtime.desk.weights import effective
 from realtime.engine import allocation, performance, rows
 from realtime.engine.bars import TIMEFRAMES
@@ -24,6 +24,7 @@ from realtime.engine.performance import Figure, Flow, Sample
 from realtime.engine.rules import CODES
 from realtime.model.account import Marked
 from realtime.model.errors import Code, Refused, invalid
+from realtime.model.events import Place
 from realtime.model.market import MONEY, MS, SECOND, ZERO, Bar, Market
 from realtime.model.orders import OrderType, Role, Side
 from realtime.store.rows import Entry
@@ -476,9 +477,9 @@ class Portfolios:
         leave = self._draft(call, market, side, closing=True)
         closing = params.amount <= opposite
         shown = self._orders.judged(leave if closing else entry)
-        most = engine.largest(entry.wish(now))
+        most = engine.largest(entry)
         if opposite:
-            most = max(most, engine.largest(leave.wish(now)))
+            most = max(most, engine.largest(leave))
         rules = shown["rules"]
         assert isinstance(rules, list)
         needed = next(rule["value"] for rule in rules if rule["rule"] == "insufficient_funds")
@@ -495,7 +496,7 @@ class Portfolios:
 
     def _draft(
         self, call: Call[TradeParams], market: Market, side: Side, *, closing: bool
-    ) -> Placing:
+    ) -> Place:
         """Draft the trade as an order at the market."""
         who = naming.who_of(call)
         fields: Fields = {
@@ -508,7 +509,7 @@ class Portfolios:
             "position_type": "swap" if market.contract else "spot",
         }
         order = self._trading.draft(who=who, client_order_id=None, fields=fields)
-        return Placing(order=order, who=who)
+        return Place(order=order, who=who, ts=order.created_ts)
 
 
 def nothing_spread(reason: str) -> Fields:

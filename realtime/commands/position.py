@@ -1,6 +1,7 @@
 """Ops of positions."""
 
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
@@ -21,11 +22,11 @@ from realtime.commands.params import (
 )
 from realtime.commands.registry import Answer, Call, Op, error_of
 from realtime.desk.desk import Desk
-from realtime.desk.trading import Placing, Trading
+from realtime.desk.trading import Trading
 from realtime.engine.market import amount_down, plain, text
 from realtime.model.account import Position
 from realtime.model.errors import Code, Failure, Refused
-from realtime.model.events import SetCostBasis
+from realtime.model.events import Place, SetCostBasis
 from realtime.model.market import MS
 from realtime.model.orders import OrderType
 
@@ -149,7 +150,7 @@ class Positions:
             return Answer(result={**self._orders.judged(placing), "dry_run": True})
         return self._orders.send(placing)
 
-    def _closing(self, call: Call[CloseParams]) -> Placing:
+    def _closing(self, call: Call[CloseParams]) -> Place:
         params = call.params
         repeated = self._repeated(params)
         position = repeated or self._find(params.position_id)
@@ -173,13 +174,7 @@ class Positions:
             client_order_id=params.client_order_id,
             fields=fields,
         )
-        return Placing(
-            order=placing.order,
-            who=placing.who,
-            content=content_of(params),
-            closing=True,
-            allow_duplicate=True,
-        )
+        return replace(placing, content=content_of(params))
 
     def _repeated(self, params: CloseParams) -> Position | None:
         """A resend comes when the position may be gone: then its order says what was meant."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
@@ -76,6 +76,34 @@ class Answer:
     at: Mapping[str, object] | None = None
     cookie: str | None = None
 
+    ok: ClassVar[bool] = True
+    error: ClassVar[Mapping[str, object] | None] = None
+    code: ClassVar[Code | None] = None
+    retry_after: ClassVar[float | None] = None
+
+
+@frozen(kw_only=True)
+class ErrorReply:
+    """What is told of an op that was not done."""
+
+    error: Mapping[str, object]
+    code: Code
+    at: Mapping[str, object] | None = None
+
+    ok: ClassVar[bool] = False
+    result: ClassVar[Mapping[str, object] | None] = None
+    cookie: ClassVar[str | None] = None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds, where repeating makes sense."""
+        seconds = self.error.get("retry_after")
+        return seconds if isinstance(seconds, int | float) else None
+
+
+Reply: TypeAlias = Answer | ErrorReply
+"""The answer to one request, before it becomes bytes."""
+
 
 class Session(Protocol):
     """What an op may do to the connection it came over."""
@@ -125,6 +153,10 @@ class Peer:
     cookie: str | None = None
 
 
+NOWHERE: Final = Peer()
+"""Where a request came from that nobody has sent."""
+
+
 @frozen(kw_only=True)
 class Call(Generic[P]):
     """What a handler gets.
@@ -163,7 +195,6 @@ class Failed(Failure):
         self.at = at
 
 
-Told = Callable[[Failure], None]
 Handler = Callable[[Call[Any]], Answer | Awaitable[Answer]]
 """Called synchronously; what it does before its first await happens in the step of the frame."""
 
@@ -206,29 +237,6 @@ class Op:
     repeated: Callable[[Call[Any]], bool] | None = None
 
 
-@frozen(kw_only=True)
-class Reply:
-    """The answer to one request, before it becomes bytes."""
-
-    op: str
-    result: Mapping[str, object] | None = None
-    error: Mapping[str, object] | None = None
-    code: Code | None = None
-    at: Mapping[str, object] | None = None
-    cookie: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether it was done."""
-        return self.error is None
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds, where repeating makes sense."""
-        seconds = (self.error or {}).get("retry_after")
-        return seconds if isinstance(seconds, int | float) else None
-
-
 class Lanes(Protocol):
     """Token buckets by principal and lane."""
 
@@ -249,50 +257,48 @@ class Unlimited:
 class Pending:
     """An op whose answer is still awaited."""
 
+    # It lives until a commit, so what was read of the arguments is let go of: the collector looks at what lives.
+    registry: "Registry"
     name: str
     op: Op
+    who: Principal
+    client: str
+    source: Source
+    raw: Mapping[str, object]
     awaitable: Awaitable[Answer]
-    trace: Callable[[], str]
-    refused: Told
 
     def reply(self, future: asyncio.Future[Answer]) -> Reply:
         """Read a future that is done."""
         if future.cancelled():
-            return failure(self.name, self.op, asyncio.CancelledError(), self.trace)
+            return self._failed(asyncio.CancelledError())
         error = future.exception()
         if error is not None:
-            if isinstance(error, Failure):
-                self.refused(error)
-            return failure(self.name, self.op, error, self.trace)
-        return success(self.name, future.result())
+            return self._failed(error)
+        return future.result()
 
     async def wait(self) -> Reply:
         """Await the answer; only cancellation gets out."""
         try:
-            return success(self.name, await self.awaitable)
-        except Failure as error:
-            self.refused(error)
-            return failure(self.name, self.op, error, self.trace)
+            return await self.awaitable
         except Exception as error:  # noqa: BLE001  # rule 3: the one place, with `dispatch`
-            return failure(self.name, self.op, error, self.trace)
+            return self._failed(error)
 
-
-def success(name: str, answer: Answer) -> Reply:
-    """Make the reply of an answer."""
-    return Reply(op=name, result=answer.result, at=answer.at, cookie=answer.cookie)
+    def _failed(self, error: BaseException) -> Reply:
+        return self.registry.failed(
+            self.name, self.op, self.who, self.client, self.source, self.raw, error
+        )
 
 
 def failure(name: str, op: Op | None, error: BaseException, trace: Callable[[], str]) -> Reply:
     """Make the reply of an exception; one nobody expected is logged, once, with its trace id."""
     if isinstance(error, Failure):
-        return Reply(
-            op=name, error=protocol.refusal(error), code=error.code, at=getattr(error, "at", None)
+        return ErrorReply(
+            error=protocol.refusal(error), code=error.code, at=getattr(error, "at", None)
         )
     mark = trace()
     logger.error("op failed", exc_info=error, extra={"op": name, "trace": mark})
     changes = op is not None and op.command
-    return Reply(
-        op=name,
+    return ErrorReply(
         code=Code.INTERNAL,
         error={
             "code": Code.INTERNAL,
@@ -483,14 +489,7 @@ class Registry:
         """
         op = self._names.get(name)
         who = principal or ANONYMOUS
-        where = peer or Peer()
-
-        def refused(error: Failure) -> None:
-            if op is None or not op.command or who is ANONYMOUS or raw.get("dry_run") is True:
-                return
-            if isinstance(error, Refused) and error.code is not Code.INVALID:
-                self.on_refused(Refusal(op.name, who, client, source, raw, error))
-
+        where = peer or NOWHERE
         try:
             if op is None:
                 self.take("query", principal, where.address)
@@ -509,16 +508,38 @@ class Registry:
             if getattr(params, "expires_at", None) is not None:
                 check_time(params, self._now(), lambda: self._repeated(op, call))
             if op.idempotency == "request_id" and raw.get("request_id") is not None:
-                return self._once(name, op, call, refused)
-            answer = self._run(op, call)
-        except Failure as error:
-            refused(error)
-            return failure(name, op, error, self._token)
+                answer = self._once(op, call)
+            else:
+                if self.policies:
+                    self._confirm(op, call)
+                answer = op.handler(call)
         except Exception as error:  # noqa: BLE001  # rule 3: the one place, with `Pending.wait`
-            return failure(name, op, error, self._token)
+            return self.failed(name, op, who, client, source, raw, error)
         if isinstance(answer, Answer):
-            return success(name, answer)
-        return Pending(name, op, answer, self._token, refused)
+            return answer
+        return Pending(self, name, op, who, client, source, raw, answer)
+
+    def failed(
+        self,
+        name: str,
+        op: Op | None,
+        who: Principal,
+        client: str,
+        source: Source,
+        raw: Mapping[str, object],
+        error: BaseException,
+    ) -> Reply:
+        """Make the reply of an exception, and tell of it where it is the refusal of a command."""
+        if (
+            isinstance(error, Refused)
+            and error.code is not Code.INVALID
+            and op is not None
+            and op.command
+            and who is not ANONYMOUS
+            and raw.get("dry_run") is not True
+        ):
+            self.on_refused(Refusal(op.name, who, client, source, raw, error))
+        return failure(name, op, error, self._token)
 
     def _unknown(self, name: str) -> Refused:
         meant = suggest(name, self._names)
@@ -535,17 +556,26 @@ class Registry:
         problem: Refused | None,
     ) -> BaseModel:
         """Say everything that can be said before the handler is asked, in this order."""
-        _check_transport(op, source)
+        if source == "http" and op.name in BOUND:
+            raise Refused(Code.NOT_SUPPORTED, f"{op.name} needs a connection: use /ws")
+        if source == "socket" and op.name in HTTP_ONLY:
+            raise Refused(Code.NOT_SUPPORTED, f"{op.name} is for HTTP: POST /api/{op.name}")
         cost = 1 if op.cost is None else max(1, op.cost(raw))
-        self._take(op.lane, who.subject or f"@{peer.address}", cost)
-        self._check_identity(op, who, source)
+        wait = self._lanes.take(who.subject or f"@{peer.address}", op.lane, cost)
+        if wait > 0:
+            raise _exhausted(op.lane, wait)
+        if who is ANONYMOUS:
+            _check_anonymous(op, source)
+        elif who.expires_at is not None and who.expires_at <= self._now():
+            raise Refused(Code.UNAUTHORIZED, "the token expired")
         if not may(who, op.scope):
             needed = str(op.scope).replace("|", " or ")
             raise Refused(Code.FORBIDDEN, f"{op.name} needs scope {needed}", {"scope": op.scope})
         if problem is not None:
             raise problem
         params = read(op.params, raw)
-        check_mode(params, self.mode)
+        if getattr(params, "mode", None) is not None:
+            check_mode(params, self.mode)
         if self.draining and op.command and op.lane != "safety":
             raise Refused(Code.BUSY, "the server is stopping", retry_after=RETRY_DRAINING_S)
         return params
@@ -556,45 +586,23 @@ class Registry:
             return known is not None and known.until > self._now()
         return op.repeated is not None and op.repeated(call)
 
-    def _check_identity(self, op: Op, who: Principal, source: Source) -> None:
-        if who is ANONYMOUS:
-            if source == "socket" and op.name not in FIRST:
-                raise Refused(Code.UNAUTHORIZED, 'send {"op":"auth","token":"..."} first')
-            if source == "http" and op.scope is not None:
-                raise Refused(
-                    Code.UNAUTHORIZED, "no token; send the header Authorization: Bearer TOKEN"
-                )
-        elif who.expires_at is not None and who.expires_at <= self._now():
-            raise Refused(Code.UNAUTHORIZED, "the token expired")
-
     def take(self, lane: Lane, principal: Principal | None, address: str) -> None:
         """Take one token of a lane for something that is no op.
 
         Raises:
             Refused: `rate_limited`.
         """
-        self._take(lane, principal.subject if principal else f"@{address}", 1)
-
-    def _take(self, lane: Lane, owner: str, cost: int) -> None:
-        wait = self._lanes.take(owner, lane, cost)
+        wait = self._lanes.take(principal.subject if principal else f"@{address}", lane, 1)
         if wait > 0:
-            raise Refused(
-                Code.RATE_LIMITED,
-                f"lane {lane} is exhausted; repeat in {wait:g} s",
-                {"lane": lane},
-                retry_after=wait,
-            )
-
-    def _run(self, op: Op, call: Call[Any]) -> Answer | Awaitable[Answer]:
-        if self.policies and op.effect is not None and not getattr(call.params, "dry_run", False):
-            self._confirm(op, call)
-        return op.handler(call)
+            raise _exhausted(lane, wait)
 
     def _confirm(self, op: Op, call: Call[Any]) -> None:
+        if op.effect is None or getattr(call.params, "dry_run", False):
+            return
         policies = [
             p for p in self.policies if self._is_about(p, op) and p.concerns(call.principal)
         ]
-        if not policies or op.effect is None:
+        if not policies:
             return
         effect = op.effect(call)
         if effect is None or not any(policy.asks(effect) for policy in policies):
@@ -604,7 +612,7 @@ class Registry:
 
     # --- request_id -------------------------------------------------------------------------------
 
-    def _once(self, name: str, op: Op, call: Call[Any], refused: Told) -> Reply | Pending:
+    def _once(self, op: Op, call: Call[Any]) -> Answer | Awaitable[Answer]:
         """Run a command with a `request_id`, or answer what it answered before."""
         key = _key(op, call)
         content = content_of(op.name, call.raw)
@@ -617,17 +625,19 @@ class Registry:
                     {"request_id": key[2]},
                 )
             if known.running is not None and not known.running.done():
-                return Pending(name, op, known.wait(), self._token, refused)
-            return success(name, known.again())
-        answer = self._run(op, call)
+                return known.wait()
+            return known.again()
+        if self.policies:
+            self._confirm(op, call)
+        answer = op.handler(call)
         done = _Done(content, self._now() + REMEMBERED_MS)
         self._forget()
         self._done[key] = done
         if isinstance(answer, Answer):
             done.answer = answer
-            return success(name, answer)
+            return answer
         done.running = asyncio.get_running_loop().create_future()
-        return Pending(name, op, self._finish(key, done, answer), self._token, refused)
+        return self._finish(key, done, answer)
 
     async def _finish(
         self, key: tuple[str, str, str], done: "_Done", answer: Awaitable[Answer]
@@ -684,8 +694,18 @@ def _key(op: Op, call: Call[Any]) -> tuple[str, str, str]:
     return call.principal.subject, op.name, str(call.raw["request_id"])
 
 
-def _check_transport(op: Op, source: Source) -> None:
-    if source == "http" and op.name in BOUND:
-        raise Refused(Code.NOT_SUPPORTED, f"{op.name} needs a connection: use /ws")
-    if source == "socket" and op.name in HTTP_ONLY:
-        raise Refused(Code.NOT_SUPPORTED, f"{op.name} is for HTTP: POST /api/{op.name}")
+def _check_anonymous(op: Op, source: Source) -> None:
+    """Let somebody unknown ask for what everybody may."""
+    if source == "socket" and op.name not in FIRST:
+        raise Refused(Code.UNAUTHORIZED, 'send {"op":"auth","token":"..."} first')
+    if source == "http" and op.scope is not None:
+        raise Refused(Code.UNAUTHORIZED, "no token; send the header Authorization: Bearer TOKEN")
+
+
+def _exhausted(lane: Lane, wait: float) -> Refused:
+    return Refused(
+        Code.RATE_LIMITED,
+        f"lane {lane} is exhausted; repeat in {wait:g} s",
+        {"lane": lane},
+        retry_after=wait,
+    )

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from realtime.model.errors import Failure
 from realtime.model.events import Fact
@@ -13,6 +13,7 @@ from realtime.model.orders import Order
 
 T = TypeVar("T")
 At = Mapping[str, object]
+Make = Callable[["Outcome"], object]
 
 
 class Asked(StrEnum):
@@ -46,7 +47,7 @@ class Answers:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: dict[tuple[str, Asked], list[Callable[[Outcome], None]]] = {}
+        self._waiting: dict[tuple[str, Asked], list[tuple[asyncio.Future[Any], Make]]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -56,16 +57,7 @@ class Answers:
     ) -> "asyncio.Future[T]":
         """Give a future of what `make` makes of the outcome; a failure it raises is the future's."""
         future: asyncio.Future[T] = self._loop.create_future()
-
-        def settle(outcome: Outcome) -> None:
-            if future.done():
-                return
-            try:
-                future.set_result(make(outcome))
-            except Failure as failure:
-                future.set_exception(failure)
-
-        self._waiting.setdefault((order_id, asked), []).append(settle)
+        self._waiting.setdefault((order_id, asked), []).append((future, make))
         return future
 
     def pending(self, order_id: str, asked: Asked) -> bool:
@@ -74,5 +66,10 @@ class Answers:
 
     def settle(self, order_id: str, asked: Asked, outcome: Outcome) -> None:
         """Tell all who wait."""
-        for settle in self._waiting.pop((order_id, asked), ()):
-            settle(outcome)
+        for future, make in self._waiting.pop((order_id, asked), ()):
+            if future.done():
+                continue
+            try:
+                future.set_result(make(outcome))
+            except Failure as failure:
+                future.set_exception(failure)

@@ -19,6 +19,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 import orjson
 
+from realtime.hub.stream import Written
 from realtime.model.events import Fact, Placed
 from realtime.model.market import Market
 from realtime.model.orders import Order
@@ -44,18 +45,23 @@ def dumps(value: object) -> bytes:
     return orjson.dumps(value, default=text)
 
 
-def encode(
-    fact: Fact,
-    events: Sequence[Mapping[str, object]] = (),
-    alerts: Sequence[Mapping[str, object]] = (),
-) -> bytes:
+def encode(fact: Fact, events: Sequence[Written] = (), alerts: Sequence[Written] = ()) -> bytes:
     """Encode a fact with the entries of `events` and `alerts` that are committed together with it."""
     body: dict[str, object] = {"fact": _WRITERS[type(fact)](fact)}
     if events:
-        body["events"] = events
+        body["events"] = _copied(events)
     if alerts:
-        body["alerts"] = alerts
+        body["alerts"] = _copied(alerts)
     return orjson.dumps(body, default=text)
+
+
+def encode_entries(events: Sequence[Written], alerts: Sequence[Written]) -> bytes:
+    """Encode the entries of `events` and `alerts` that are committed without a fact."""
+    return orjson.dumps({"events": _copied(events), "alerts": _copied(alerts)})
+
+
+def _copied(entries: Sequence[Written]) -> list[orjson.Fragment]:
+    return [orjson.Fragment(entry.json) for entry in entries]
 
 
 def _writer(kind: type, *, whole: bool = False) -> Writer:

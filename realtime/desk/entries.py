@@ -1,9 +1,12 @@
-"""Entries of `events` and `alerts`: their ids, their form, and their place in the journal."""
+"""Entries of `events` and `alerts`: their ids, their form, and their place in the journal.
 
-from collections.abc import Mapping
+Each is written once: its row, the fact that it stands beside and the readers of its channel get the same bytes.
+"""
+
 from typing import Final
 
 from realtime.desk.codec import dumps
+from realtime.hub.stream import Written
 from realtime.model.events import Alert, Note
 from realtime.model.market import MS
 from realtime.store.rows import Projection
@@ -28,11 +31,11 @@ class Entries:
         self.events = events
         self.alerts = alerts
 
-    def event(self, note: Note, ts: int) -> Entry:
+    def event(self, note: Note, ts: int) -> Written:
         """Make the next entry of `events` [ts: ns]."""
         self.events += 1
         who = note.who
-        return {
+        made: Entry = {
             "id": f"e-{self.events}",
             "ts": ts // MS,
             "type": note.type,
@@ -42,11 +45,12 @@ class Entries:
             "bot_id": note.data.get("bot_id"),
             "data": dict(note.data),
         }
+        return Written(made, dumps(made))
 
-    def alert(self, alert: Alert, ts: int) -> Entry:
+    def alert(self, alert: Alert, ts: int) -> Written:
         """Make the next entry of `alerts` [ts: ns]."""
         self.alerts += 1
-        return {
+        made: Entry = {
             "id": f"a-{self.alerts}",
             "ts": ts // MS,
             "level": alert.level,
@@ -55,16 +59,19 @@ class Entries:
             "data": dict(alert.data),
             "acked_by": None,
         }
+        return Written(made, dumps(made))
 
 
-def event_projection(entry: Mapping[str, object], ts: int) -> Projection:
+def event_projection(entry: Written, ts: int) -> Projection:
     """Make the row of `events` of an entry [ts: ns]."""
-    bot = entry["bot_id"]
-    cols = {"type": str(entry["type"]), "bot_id": None if bot is None else str(bot)}
-    return Projection("events", str(entry["id"]), ts, cols, dumps(entry))
+    data, json = entry
+    bot = data["bot_id"]
+    cols = {"type": str(data["type"]), "bot_id": None if bot is None else str(bot)}
+    return Projection("events", str(data["id"]), ts, cols, json)
 
 
-def alert_projection(entry: Mapping[str, object], ts: int) -> Projection:
+def alert_projection(entry: Written, ts: int) -> Projection:
     """Make the row of `alerts` of an entry [ts: ns]."""
-    cols = {"level": str(entry["level"]), "code": str(entry["code"])}
-    return Projection("alerts", str(entry["id"]), ts, cols, dumps(entry))
+    data, json = entry
+    cols = {"level": str(data["level"]), "code": str(data["code"])}
+    return Projection("alerts", str(data["id"]), ts, cols, json)

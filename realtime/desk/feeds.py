@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from realtime.desk.charts import Charts, Closed
-from realtime.model.events import BalanceSeen, MarketEvent, PositionSeen, VenueEvent
+from realtime.model.events import BalanceSeen, PositionSeen, Told
 from realtime.model.market import Stale
 from realtime.venues.base import Venue
 
 
-Taken = Callable[[Sequence[MarketEvent | VenueEvent]], None]
+Taken = Callable[[Sequence[Told]], None]
 SILENT: Final = "silent"
 HELD: Final = ("ticker", "orderbook", "trades")
 """Streams that an order needs to be judged and, on paper, to be filled."""
@@ -72,7 +72,7 @@ class Feeds:
 
     # -- in --------------------------------------------------------------------------------------
 
-    def take(self, events: Sequence[MarketEvent | VenueEvent]) -> None:
+    def take(self, events: Sequence[Told]) -> None:
         """Take a batch of a venue's events."""
         self._heard = self._loop.time()
         if self.silent:

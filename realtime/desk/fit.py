@@ -9,9 +9,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
-from realtime.desk.trading import Placing
 from realtime.engine.engine import Engine
 from realtime.engine.orders import evolve
+from realtime.model.events import Place
 from realtime.model.market import ZERO
 
 
@@ -40,12 +40,12 @@ class Fitted:
         refused: Those by which the gate would still refuse it, whatever its amount.
     """
 
-    placing: Placing
+    placing: Place
     rules: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
 
-def fit(engine: Engine, placing: Placing, ts: int, rules: AbstractSet[str] = MEANS) -> Fitted:
+def fit(engine: Engine, placing: Place, ts: int, rules: AbstractSet[str] = MEANS) -> Fitted:
     """Cut the amount of a draft down to the largest one that the gate passes now.
 
     Args:
@@ -54,7 +54,7 @@ def fit(engine: Engine, placing: Placing, ts: int, rules: AbstractSet[str] = MEA
         ts: Now [ns].
         rules: Which rules may hold it down; where another one refuses, nothing is cut.
     """
-    place = placing.wish(ts)
+    place = replace(placing, ts=ts)
     failed = engine.refusing(place)
     most = engine.largest(place) if failed and rules >= set(failed) else ZERO
     if not ZERO < most < placing.order.amount:

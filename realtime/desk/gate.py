@@ -2,19 +2,21 @@
 
 Rules of this file: (1) a placement is called at most once and never repeated; (2) the door check stands behind every
 queue, limiter and disk write, right before the call, with no await between them; (3) whatever is not proven *not done*
-is unknown: a time-out, a broken connection, a cancelled task; (4) each call has one finite task in the desk's group;
-(5) what waits for its turn, here or at the limits of an exchange, has certainly not left: a halt or a cancel ends it here.
+is unknown: a time-out, a broken connection, a cancelled task; (4) each call has one finite task in the desk's group, and
+those that wait for nothing share one; (5) what waits for its turn, here or at the limits of an exchange, has certainly
+not left: a halt or a cancel ends it here.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from realtime.desk.crew import Crew
 from realtime.desk.lanes import Lane, Lanes
 from realtime.desk.tally import Tally
-from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
+from realtime.model.errors import Code, Failure, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import (
     Accepted,
     Ack,
@@ -26,6 +28,7 @@ from realtime.model.events import (
     Rejected,
     Release,
     ReleaseAmend,
+    Told,
     Unknown,
     Withheld,
 )
@@ -64,6 +67,7 @@ class Gate:
         lanes: Lanes,
         crew: Crew,
         post: Callable[[Event], object],
+        take: Callable[[Sequence[Told]], None],
         canceled: Callable[[Order, Ack], None],
         command: Callable[[], str],
         tally: Tally,
@@ -78,6 +82,7 @@ class Gate:
             lanes: Turns at it.
             crew: Owner of the calls.
             post: Takes what became of a call.
+            take: Takes what a prompt venue told of a placement, its answer last.
             canceled: Takes the answer to a cancel.
             command: Makes the id that a client is told with `outcome_unknown`.
             tally: Counts calls against intents.
@@ -89,6 +94,7 @@ class Gate:
         self._lanes = lanes
         self._crew = crew
         self._post = post
+        self._take = take
         self._canceled = canceled
         self._command = command
         self._tally = tally
@@ -99,6 +105,8 @@ class Gate:
         self.handed: set[str] = set()
         # Placements that have not left, and who carries them.
         self._waiting: dict[str, tuple[Order, asyncio.Task[None]]] = {}
+        # Placements at a prompt venue, which all leave in the next step of the loop.
+        self._due: deque[Approved] = deque()
         # Of placements behind others: what has to end, and what is set then.
         self._behind: dict[str, tuple[set[str], asyncio.Event]] = {}
         # A venue with limits of its own says when an order really leaves.
@@ -110,10 +118,19 @@ class Gate:
     @property
     def quiet(self) -> bool:
         """Whether no call flies or waits, for its turn or for others to end."""
-        return self._lanes.quiet and not self._behind
+        return self._lanes.quiet and not self._behind and not self._due
 
     def submit(self, approved: Approved) -> None:
         """Send one order whose intent is on disk."""
+        if self._prompt is not None and not approved.after:
+            self._due.append(approved)
+            if len(self._due) == 1 and self._crew.spawn(self._submit_due(), "submit") is None:
+                self._due.clear()
+            return
+        self._start(approved)
+
+    def _start(self, approved: Approved) -> None:
+        """Let a task carry an order, which may wait for its turn and for the answer."""
         order = approved.order
         task = self._crew.spawn(self._submit(approved), f"submit {order.id}")
         if task is None:
@@ -126,7 +143,8 @@ class Gate:
 
     def look(self) -> None:
         """End what waits and may not leave any more, as after a halt (K2)."""
-        for order, _ in list(self._waiting.values()):
+        waiting = [order for order, _ in self._waiting.values()]
+        for order in [*waiting, *(approved.order for approved in self._due)]:
             try:
                 self._post(Release(order_id=order.id, leaves=False, ts=self._now()))
             except Refused as refused:
@@ -138,6 +156,9 @@ class Gate:
         if task is not None:
             task.cancel()
             self._behind.pop(order_id, None)
+            self._tally.withhold(order_id)
+        for approved in [due for due in self._due if due.order.id == order_id]:
+            self._due.remove(approved)
             self._tally.withhold(order_id)
 
     def over(self, order_id: str) -> None:
@@ -155,40 +176,68 @@ class Gate:
         """Send one cancel; it waits for nothing but its turn."""
         self._crew.spawn(self._cancel(order), f"cancel {order.id}")
 
+    async def _submit_due(self) -> None:
+        """Place what is due, each order for itself; one after whose answer the venue is not prompt any more gets a task."""
+        due = self._due
+        while due:
+            approved = due.popleft()
+            if not self._at_once(approved):
+                self._start(approved)
+
+    def _at_once(self, approved: Approved) -> bool:
+        """Place an order in this very step, where the venue is prompt now and a turn is free."""
+        prompt = self._prompt
+        if prompt is None or not prompt.prompt or not self._lanes.take(lane_of(approved.order)):
+            return False
+        self._submit_now(approved, prompt)
+        return True
+
+    def _submit_now(self, approved: Approved, prompt: Prompt) -> None:
+        """Place an order in a turn that is taken: nothing waits, and what the venue tells and its answer are one."""
+        order, called = approved.order, False
+        told: Sequence[Told] = ()
+        fact: Fact
+        try:
+            called = self._through(approved, leaves=True)
+            if not called:
+                return
+            events, ack = prompt.submit_now(approved)
+        except (Refused, VenueRejected, VenueUnknown) as failure:
+            fact = self._failed(order, failure)
+        else:
+            self._tally.answers += 1
+            answer = Accepted(order_id=order.id, ack=ack, ts=self._now())
+            told = [*events, answer]
+        finally:
+            self._lanes.leave()
+            self._waiting.pop(order.id, None)
+            if called:
+                self.handed.discard(order.id)
+            else:
+                self._tally.withhold(order.id)
+        if told:
+            self._take(told)
+        else:
+            self._post(fact)
+
     async def _submit(self, approved: Approved) -> None:
         order, called = approved.order, False
         fact: Fact
         try:
             if order.id in self._behind:
                 await self._freed(order.id)
-            lane, prompt = lane_of(order), self._prompt
-            if prompt is not None and prompt.prompt and self._lanes.take(lane):
-                # Nothing waits between here and the answer: a deadline could not pass, and a timer is not cheap.
-                try:
-                    called = self._through(approved, leaves=True)
+            if self._at_once(approved):
+                return
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                async with self._lanes.turn(lane_of(order)) as waited:
+                    called = self._through(approved, leaves=not self._guarded)
                     if not called:
                         return
-                    ack = prompt.submit_now(approved)
-                finally:
-                    self._lanes.leave()
-            else:
-                async with asyncio.timeout(self._timeout_s) as deadline:
-                    async with self._lanes.turn(lane) as waited:
-                        called = self._through(approved, leaves=not self._guarded)
-                        if not called:
-                            return
-                        if waited:
-                            deadline.reschedule(self._loop.time() + self._timeout_s)
-                        ack = await self._venue.submit(approved)
-        except Refused as refused:
-            fact = self._withheld(order, refused.code, refused.message)
-        except VenueRejected as rejected:
-            self._tally.answers += 1
-            fact = Rejected(
-                order_id=order.id, code=rejected.code, reason=rejected.message, ts=self._now()
-            )
-        except (VenueUnknown, TimeoutError):
-            fact = self._no_answer(order, "its turn did not come in time")
+                    if waited:
+                        deadline.reschedule(self._loop.time() + self._timeout_s)
+                    ack = await self._venue.submit(approved)
+        except (Refused, VenueRejected, VenueUnknown, TimeoutError) as failure:
+            fact = self._failed(order, failure)
         except asyncio.CancelledError:
             self._waiting.pop(order.id, None)
             self._post(self._no_answer(order, "the server stopped"))
@@ -202,6 +251,17 @@ class Gate:
                 self.handed.discard(order.id)
             self._tally.withhold(order.id)
         self._post(fact)
+
+    def _failed(self, order: Order, failure: Failure | TimeoutError) -> Fact:
+        """Say what became of a placement that has no answer, or not the one that was hoped for."""
+        if isinstance(failure, Refused):
+            return self._withheld(order, failure.code, failure.message)
+        if isinstance(failure, VenueRejected):
+            self._tally.answers += 1
+            return Rejected(
+                order_id=order.id, code=failure.code, reason=failure.message, ts=self._now()
+            )
+        return self._no_answer(order, "its turn did not come in time")
 
     def _through(self, approved: Approved, *, leaves: bool) -> bool:
         """Look at the door and use up the intent; False when there was none left, and then nothing may be called."""

@@ -64,6 +64,9 @@ class Lanes:
     def __init__(self, budget: Budget, loop: asyncio.AbstractEventLoop) -> None:
         self._budget = budget
         self._loop = loop
+        # So many may fly when one of a lane begins.
+        kept = int(budget.calls * RESERVED)
+        self._most = [budget.calls - (kept if lane > Lane.PROTECT else 0) for lane in Lane]
         self._flying = 0
         self._queued = 0
         self._tokens = budget.burst
@@ -140,11 +143,11 @@ class Lanes:
         self._wake_when_filled()
 
     def _free(self, lane: int) -> bool:
-        kept = 0.0 if lane <= Lane.PROTECT else RESERVED
-        if self._flying >= self._budget.calls - int(self._budget.calls * kept):
+        if self._flying >= self._most[lane]:
             return False
         if self._budget.per_s is None:
             return True
+        kept = 0.0 if lane <= Lane.PROTECT else RESERVED
         self._fill(self._budget.per_s)
         return self._tokens >= min(1 + self._budget.burst * kept, self._budget.burst)
 

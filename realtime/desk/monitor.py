@@ -16,7 +16,7 @@ from realtime.desk.desk import Desk
 from realtime.desk.lanes import Lane
 from realtime.hub.hub import Hub
 from realtime.model.durations import Durations
-from realtime.model.events import Accepted, Event, Filled, MarketEvent, OrderSeen, VenueEvent
+from realtime.model.events import Accepted, Event, Filled, OrderSeen, Told
 from realtime.model.market import MS
 
 
@@ -30,7 +30,7 @@ PUBLISH_S: Final = 5.0
 STRIDE: Final = 16
 """Of so many batches of a venue one is timed."""
 Row = dict[str, object]
-Taken = Callable[[Sequence[MarketEvent | VenueEvent]], None]
+Taken = Callable[[Sequence[Told]], None]
 
 
 class Monitor:
@@ -83,7 +83,9 @@ class Monitor:
     def taking(self, take: Taken) -> Taken:
         """Measure how long what a venue tells takes from its receipt into the hub."""
 
-        def measured(events: Sequence[MarketEvent | VenueEvent]) -> None:
+        def measured(events: Sequence[Told]) -> None:
+            if events and type(answer := events[-1]) is Accepted:
+                self._answered(answer)
             take(events)
             self._batches += 1
             self._events += len(events)
@@ -106,12 +108,15 @@ class Monitor:
 
         def measured(event: Event) -> object:
             if type(event) is Accepted:
-                order = self._desk.engine.orders.get(event.order_id)
-                if order is not None:
-                    self._order_to_ack.add(max(0, self._now() - order.created_ts) / 1e9)
+                self._answered(event)
             return post(event)
 
         return measured
+
+    def _answered(self, fact: Accepted) -> None:
+        order = self._desk.engine.orders.get(fact.order_id)
+        if order is not None:
+            self._order_to_ack.add(max(0, fact.ts - order.created_ts) / 1e9)
 
     def flushed(self, seconds: float) -> None:
         """Take how long what was published waited until it was written to the sockets [s]."""

@@ -19,6 +19,7 @@ from realtime.engine.engine import Engine
 from realtime.hub.channels import TOPICS, WHOLE
 from realtime.hub.hub import Hub
 from realtime.hub.rows import Make
+from realtime.hub.stream import Written
 from realtime.model.account import Balance, Position
 from realtime.model.events import BookChanged, Effect, FillBooked, OrderChanged
 from realtime.model.market import MS, SECOND, Market, Stale, Ticker, Trade
@@ -78,14 +79,15 @@ class Outlet:
         self._canceling = False
         self._level: str | None = None
         self._looked = 0
-        # Rows that were made for the journal and are about to be shown.
-        self._made: dict[str, tuple[Order, Mapping[str, object]]] = {}
-        self._made_fills: dict[str, tuple[Fill, Mapping[str, object]]] = {}
+        # Rows that were written for the journal and are about to be shown.
+        self._made: dict[str, tuple[Order, Written]] = {}
+        self._made_fills: dict[str, tuple[Fill, Written]] = {}
         # What is noted and not shown yet; empty between two steps of the loop.
         self._new_orders: dict[str, Order] = {}
         self._new_fills: list[Fill] = []
         self._new_positions: dict[str, Position] = {}
         self._new_balances: dict[str, Balance] = {}
+        self._named = [self._channels[name] for name in NAMED]
         # Where the streams that a reply names stand, until one of them moves.
         self._at: dict[str, object] | None = None
 
@@ -167,10 +169,10 @@ class Outlet:
                     made.append(self.order_projection(effect.order))
             elif type(effect) is FillBooked:
                 fill = effect.fill
-                row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
+                row = self._fill_row(fill)
                 self._made_fills[fill.id] = (fill, row)
                 cols = {"symbol": fill.symbol, "order_id": fill.order_id}
-                made.append(Projection("fills", fill.id, fill.ts, cols, dumps(row)))
+                made.append(Projection("fills", fill.id, fill.ts, cols, row.json))
         return made
 
     def order_projection(self, order: Order) -> Projection:
@@ -182,14 +184,15 @@ class Outlet:
             "ended": int(order.status.ended),
         }
         row = self.order_row(order)
-        self._made[order.id] = (order, row)
-        return Projection("orders", order.id, order.updated_ts, cols, dumps(row))
+        json = dumps(row)
+        self._made[order.id] = (order, Written(row, json))
+        return Projection("orders", order.id, order.updated_ts, cols, json)
 
     def order_row(self, order: Order) -> Mapping[str, object]:
         """Make the row of an order, or give the one that was made for the journal a moment ago."""
         made = self._made.get(order.id)
         if made is not None and made[0] is order:
-            return made[1]
+            return made[1].data
         return rows.order_row(order, self._market(order.symbol), self._mode)
 
     def _market(self, symbol: str) -> Market:
@@ -219,7 +222,9 @@ class Outlet:
         if self._new_fills:
             fills, self._new_fills = self._new_fills, []
             for fill in fills:
-                self._hub.append(self._channels["fills"], self._fill_row(fill), asof=fill.ts // MS)
+                made = self._made_fills.pop(fill.id, None)
+                row = made[1] if made is not None and made[0] is fill else self._fill_row(fill)
+                self._hub.enter(self._channels["fills"], row, asof=fill.ts // MS)
             self._at = None
         if self._new_positions:
             positions, self._new_positions = self._new_positions, {}
@@ -230,28 +235,30 @@ class Outlet:
             self._balances |= balances
             self._table("balances", self._balance_rows(balances.values()))
 
-    def _fill_row(self, fill: Fill) -> Mapping[str, object]:
-        """Make the row of a fill, or give the one that was made for the journal a moment ago."""
-        made = self._made_fills.pop(fill.id, None)
-        if made is not None and made[0] is fill:
-            return made[1]
-        return rows.fill_row(fill, self._market(fill.symbol), self._mode)
+    def _fill_row(self, fill: Fill) -> Written:
+        row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
+        return Written(row, dumps(row))
 
     def _show_orders(self, orders: Collection[Order]) -> None:
-        ended: list[Mapping[str, object]] = []
+        ended: dict[str, Make | Written] = {}
         working: dict[str, Make] = {}
         for order in orders:
             if order.status.ended:
-                # Made for the journal; of those that may pile up none is left for the first who reads.
-                ended.append(self.order_row(order))
+                # Written for the journal; of those that may pile up none is left for the first who reads.
+                ended[order.id] = self._ended_row(order)
                 self._ended.append((order.updated_ts + SHOWN_NS, order.id))
             else:
                 working[order.id] = partial(self.order_row, order)
-            made = self._made.get(order.id)
-            if made is not None and made[0] is order:
-                del self._made[order.id]
         asof = max([order.updated_ts for order in orders]) // MS
-        self._table("orders", working, rows=ended, asof=asof)
+        self._table("orders", ended | working, asof=asof)
+
+    def _ended_row(self, order: Order) -> Written:
+        made = self._made.get(order.id)
+        if made is not None and made[0] is order:
+            del self._made[order.id]
+            return made[1]
+        row = self.order_row(order)
+        return Written(row, dumps(row))
 
     def _show_positions(self, positions: Iterable[Position]) -> None:
         held: dict[str, Make] = {}
@@ -275,13 +282,12 @@ class Outlet:
     def _table(
         self,
         name: str,
-        later: Mapping[str, Make],
+        later: Mapping[str, Make | Written],
         *,
-        rows: Sequence[Mapping[str, object]] = (),
         gone: Sequence[str] = (),
         asof: int | None = None,
     ) -> None:
-        self._hub.table(self._channels[name], rows=rows, later=later, gone=gone, asof=asof)
+        self._hub.table(self._channels[name], later=later, gone=gone, asof=asof)
         self._at = None
 
     def _look(self) -> None:
@@ -304,13 +310,13 @@ class Outlet:
         """Make the row of a balance at the price now."""
         return rows.balance_row(self._engine.value_balance(balance), self._mode)
 
-    def event(self, entry: Entry) -> None:
+    def event(self, entry: Written) -> None:
         """Publish an entry of `events`."""
-        self._hub.append(self._channels["events"], entry)
+        self._hub.enter(self._channels["events"], entry)
 
-    def alert(self, entry: Entry) -> None:
+    def alert(self, entry: Written) -> None:
         """Publish an entry of `alerts`."""
-        self._hub.append(self._channels["alerts"], entry)
+        self._hub.enter(self._channels["alerts"], entry)
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -398,7 +404,7 @@ class Outlet:
     def positions(self) -> dict[str, object]:
         """Where the streams of orders and account stand now; not to be changed."""
         if self._at is None:
-            self._at = self.named(NAMED)
+            self._at = {name: self._hub.position(name) for name in self._named}
         return self._at
 
     def named(self, names: Sequence[str]) -> dict[str, object]:

@@ -21,13 +21,13 @@ from realtime.desk.codec import dumps
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
 from realtime.desk.fit import SIZES, fit
-from realtime.desk.trading import Placing, Trading
+from realtime.desk.trading import Trading
 from realtime.engine.allocation import Change, Holding
 from realtime.engine.engine import Engine
 from realtime.engine.market import text
 from realtime.engine.rows import money
 from realtime.model.errors import Code, Refused
-from realtime.model.events import Who
+from realtime.model.events import Place, Who
 from realtime.model.market import MONEY, MS, SECOND, ZERO
 from realtime.model.orders import Order, OrderType, Role, Side, Status
 from realtime.store.rows import Projection
@@ -346,7 +346,7 @@ class Plans:
                 self._put(plan.id, number, self._cut(row, placing.order.amount, cut.rules))
         self._trading.place(placing, _nothing, _nothing)
 
-    def _placing(self, plan: Plan, number: int, row: Row) -> Placing:
+    def _placing(self, plan: Plan, number: int, row: Row) -> Place:
         """Make the draft of a row.
 
         Raises:
@@ -372,9 +372,10 @@ class Plans:
         order = self._trading.draft(
             who=plan.who, client_order_id=row.client_order_id, fields=fields
         )
-        return Placing(
+        return Place(
             order=order,
             who=plan.who,
+            ts=order.created_ts,
             content={"plan": plan.id, "row": str(number)},
             allow_duplicate=True,
         )

@@ -29,45 +29,13 @@ from realtime.model.events import (
     Submit,
     Who,
 )
-from realtime.model.frozen import frozen
 from realtime.model.orders import Order, OrderType, Role, Side, Status, venue_client_id
-from realtime.model.risk import Backing, TradingState
+from realtime.model.risk import TradingState
 
 
 T = TypeVar("T")
 
 ALL: Final = "all"
-
-
-@frozen(kw_only=True)
-class Placing:
-    """A placement as its sender meant it.
-
-    Attributes:
-        order: The draft; its id is given when it is placed.
-        content: For the comparison with resends (I1).
-        closing: It closes a position: an admin's passes a halt.
-        backing: The signal it is placed on.
-    """
-
-    order: Order
-    who: Who
-    content: Mapping[str, str] = field(default_factory=dict)
-    allow_duplicate: bool = False
-    closing: bool = False
-    backing: Backing | None = None
-
-    def wish(self, ts: int, order: Order | None = None) -> Place:
-        """Give what the engine is told, or asked, of it at a time [ns]; of `order` where that has an id by now."""
-        return Place(
-            order=order or self.order,
-            who=self.who,
-            ts=ts,
-            content=self.content,
-            allow_duplicate=self.allow_duplicate,
-            closing=self.closing,
-            backing=self.backing,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,14 +145,14 @@ class Trading:
 
     def place(
         self,
-        placing: Placing,
+        placing: Place,
         answer: Callable[[Outcome], T],
         again: Callable[[Order], T],
     ) -> "asyncio.Future[T] | T":
         """Place a draft; the gate has judged it when this returns.
 
         Args:
-            placing: The draft and who wants it.
+            placing: The draft and who wants it; with an id it was made in this step, else it gets one and the time.
             answer: Makes the answer of the committed outcome.
             again: Makes the answer to a repetition, of the order as it is now.
 
@@ -193,18 +161,18 @@ class Trading:
         """
         self._desk.check_room()
         order = placing.order
-        # A resend is answered by what was sent, whatever the budget says by now.
-        if self._desk.engine.orders.by_client_id(order.client_order_id) is None:
-            try:
-                self.guard(order, placing.who)
-            except Refused:
-                if not self._desk.engine.forgot(order.client_order_id):
-                    raise
+        try:
+            self.guard(order, placing.who)
+        except Refused:
+            # A resend is answered by what was sent, whatever the budget says by now.
+            engine, name = self._desk.engine, order.client_order_id
+            if engine.orders.by_client_id(name) is None and not engine.forgot(name):
+                raise
         return self.place_always(placing, answer, again)
 
     def place_always(
         self,
-        placing: Placing,
+        placing: Place,
         answer: Callable[[Outcome], T],
         again: Callable[[Order], T],
     ) -> "asyncio.Future[T] | T":
@@ -213,12 +181,13 @@ class Trading:
         order = placing.order
         if not order.id:
             order = evolve(order, id=desk.order_id())
-        effects = desk.post(placing.wish(desk.now(), order))
-        for effect in effects:
-            if isinstance(effect, Duplicate):
-                return self._again(effect.order, answer, again)
-            if isinstance(effect, Submit) and effect.approved.warnings:
-                answer = partial(_warned, answer, effect.approved.warnings)
+            placing = replace(placing, order=order, ts=desk.now())
+        # What a placement comes to stands last.
+        end = desk.post(placing)[-1]
+        if isinstance(end, Duplicate):
+            return self._again(end.order, answer, again)
+        if isinstance(end, Submit) and end.approved.warnings:
+            answer = partial(_warned, answer, end.approved.warnings)
         return desk.answers.wait(order.id, Asked.PLACE, answer)
 
     def _again(
@@ -477,7 +446,7 @@ class Trading:
         client_order_id: str | None = None,
         source: str | None = None,
         fields: Mapping[str, object] | None = None,
-    ) -> Placing:
+    ) -> Place:
         """Make the order that closes a position, all of it at the market unless `fields` say else.
 
         Fees in base leave less than a lot now and then: what cannot be sold stays.
@@ -497,7 +466,7 @@ class Trading:
         order = self.draft(
             who=who, client_order_id=client_order_id, fields=given | dict(fields or {})
         )
-        return Placing(order=order, who=who, closing=True, allow_duplicate=True)
+        return Place(order=order, who=who, ts=order.created_ts, closing=True, allow_duplicate=True)
 
     def resume(self, scope: str, reason: str, who: Who, *, force: bool) -> bool:
         """Let a scope trade again; False when it did already.
@@ -572,4 +541,4 @@ def _unchanged(order: Order) -> Order:
     return order
 
 
-__all__ = ["ALL", "Canceled", "Placing", "Stop", "Stopped", "Trading", "in_scope", "scope_has"]
+__all__ = ["ALL", "Canceled", "Stop", "Stopped", "Trading", "in_scope", "scope_has"]

@@ -10,14 +10,14 @@ Rules of this file:
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from realtime.engine.evolve import evolve_day, evolve_fill, evolve_position
+from realtime.engine.evolve import evolve_day, evolve_position, trade_position
 from realtime.engine.executions import Execution, Executions, share, traded
 from realtime.engine.shares import Shares
 from realtime.model.account import Balance, Day, Position
-from realtime.model.events import Transferred
+from realtime.model.events import Filled, Transferred
 from realtime.model.frozen import frozen
 from realtime.model.market import SECOND, ZERO, Market
-from realtime.model.orders import Fill, Side
+from realtime.model.orders import Fill, Order, Side
 
 
 NOISE = Decimal("0.00000001")
@@ -30,6 +30,9 @@ STREAK_ENDS = 3600 * SECOND
 """After this long without a loss a streak counts from zero [ns]."""
 
 Sums = dict[str, Decimal]
+
+Changed = tuple[tuple[Position, Position], ...]
+"""Positions before and after, that of the market first."""
 
 
 @frozen
@@ -58,8 +61,12 @@ class Booked:
     """
 
     fill: Fill
-    positions: tuple[tuple[Position, Position], ...]
+    positions: Changed
     closed: Decimal | None
+
+
+Moved = tuple[Changed, Decimal | None, Booking | None]
+"""What an execution did: to positions, what it realized [cash], and how to take it back where that may come."""
 
 
 class Account:
@@ -268,34 +275,51 @@ class Account:
 
     # -- fills ---------------------------------------------------------------------------------
 
-    def book(self, fill: Fill, owner: str, *, keep: bool) -> Booked:
-        """Book a fill into cash and position.
-
-        Args:
-            fill: Without `realized_pnl`.
-            owner: Whose loss streak a closed trade belongs to.
-            keep: Whether it may be taken back later (inferred fills).
-        """
-        market = self._markets[fill.symbol]
+    def book(self, seen: Filled, order: Order) -> Booked:
+        """Book an execution of an order into cash and position; an inferred one may be taken back later."""
+        symbol, bot_id = seen.symbol, order.bot_id
+        market = self._markets[symbol]
+        cost = abs(market.value(seen.price)) * seen.amount
         if market.contract:
-            booked, booking = self._book_contract(fill, market, keep=keep)
+            changed, realized, booking = self._book_contract(seen, market)
         else:
-            booked, booking = self._book_spot(fill, market, keep=keep)
-        symbol, realized = booked.positions[0][1].symbol, booked.fill.realized_pnl
-        if fill.bot_id is not None:
-            self.bots.setdefault(symbol, set()).add(fill.bot_id)
-            self.shares.book(fill, market, keep=keep)
-        if not self.positions[symbol].amount:
-            self.bots.pop(symbol, None)
+            changed, realized, booking = self._book_spot(seen, market, cost)
+        fill = Fill(
+            id=seen.trade_id,
+            order_id=order.id,
+            client_order_id=order.client_order_id,
+            venue=seen.venue,
+            symbol=symbol,
+            side=seen.side,
+            amount=seen.amount,
+            price=seen.price,
+            cost=cost,
+            fee=seen.fee,
+            fee_currency=seen.fee_currency,
+            maker=seen.maker,
+            realized_pnl=realized,
+            bot_id=bot_id,
+            inferred=seen.inferred,
+            ts=seen.ts,
+        )
+        old, new = changed[0]
+        if bot_id is not None:
+            self.bots.setdefault(new.symbol, set()).add(bot_id)
+            self.shares.book(fill, market, keep=seen.inferred)
+        if not new.amount:
+            self.bots.pop(new.symbol, None)
         if booking is not None:
-            self._bookings[fill.symbol, fill.id] = booking
+            self._bookings[symbol, fill.id] = booking
         if realized is not None:
-            self._count(self.day_realized, market.cash, realized)
-        if fill.fee:
-            self._count(self.day_fees, fill.fee_currency, fill.fee)
-        if booked.closed is not None:
-            self._close(booked.closed, fill.ts, owner)
-        return booked
+            sums, currency = self.day_realized, market.cash
+            sums[currency] = sums.get(currency, ZERO) + realized
+        if seen.fee:
+            sums, currency = self.day_fees, seen.fee_currency
+            sums[currency] = sums.get(currency, ZERO) + seen.fee
+        closed = self._end_of_trade(old, new, realized, market)
+        if closed is not None:
+            self._close(closed, seen.ts, order.owner)
+        return Booked(fill, changed, closed)
 
     def unbook(self, fill: Fill) -> tuple[Position, Position]:
         """Take an inferred fill back: what it had changed, and what others had realized because it was among them."""
@@ -340,42 +364,37 @@ class Account:
         right = self._executions[symbol].come_to()
         return right - cost if right is not None else ZERO
 
-    def _book_spot(
-        self, fill: Fill, market: Market, *, keep: bool
-    ) -> tuple[Booked, Booking | None]:
-        base, quote, fee = market.base, market.quote, fill.fee
-        buy = fill.side is Side.BUY
-        got, paid = (fill.amount, -fill.cost) if buy else (-fill.amount, fill.cost)
-        fee_base = fee if fill.fee_currency == base else ZERO
-        fee_quote = fee if fill.fee_currency == quote else ZERO
+    def _book_spot(self, seen: Filled, market: Market, cost: Decimal) -> Moved:
+        """Coins come or go, and cash with them; `cost` is what was paid or got, without the fee [quote]."""
+        base, quote, fee, charged = market.base, market.quote, seen.fee, seen.fee_currency
+        got, paid = (seen.amount, -cost) if seen.side is Side.BUY else (-seen.amount, cost)
+        fee_base = fee if charged == base else ZERO
+        fee_quote = fee if charged == quote else ZERO
         got -= fee_base
         paid -= fee_quote
-        cash = [(base, got), (quote, paid)]
-        if fee and not fee_base and not fee_quote:
-            cash.append((fill.fee_currency, -fee))
-        books = self.books
-        for currency, change in cash:
-            books[currency] = books.get(currency, ZERO) + change
-        symbol = self.homes.get(base) or market.symbol
-        fees = fee_quote + fee_base * fill.price
-        if symbol == market.symbol:
-            old, new, realized = self._weigh(symbol, got, -paid, fees, fill.ts)
+        books, home = self.books, self.homes.get(base) or market.symbol
+        books[base] = books.get(base, ZERO) + got
+        books[quote] = books.get(quote, ZERO) + paid
+        elsewhere = fee and charged not in {base, quote}
+        if elsewhere:
+            books[charged] = books.get(charged, ZERO) - fee
+        fees = fee_quote + fee_base * seen.price
+        if home == market.symbol:
+            old, new, realized = self._weigh(home, got, -paid, fees, seen.ts)
         else:
             # Bought or sold against another currency than the one its cost is counted in.
-            old, new, realized = self._weigh(symbol, got, None, ZERO, fill.ts)
-        changed: tuple[tuple[Position, Position], ...] = ((old, new),)
+            old, new, realized = self._weigh(home, got, None, ZERO, seen.ts)
+        changed: Changed = ((old, new),)
         other = self.homes.get(quote)
         if other is not None:
             # What paid for it was itself a holding: it is given away (or got) at an unknown profit.
-            before, after, _ = self._weigh(other, paid, None, ZERO, fill.ts)
-            changed = (*changed, (before, after))
-        done = evolve_fill(fill, realized_pnl=realized)
-        closed = self._end_of_trade(symbol, old, new, realized, market)
-        booked = Booked(done, changed, closed)
-        if not keep:
-            return booked, None
-        cost = None if old.cost is None or new.cost is None else new.cost - old.cost
-        return booked, Booking(tuple(cash), symbol, got, cost, realized, fees)
+            before, after, _ = self._weigh(other, paid, None, ZERO, seen.ts)
+            changed = ((old, new), (before, after))
+        if not seen.inferred:
+            return changed, realized, None
+        moved = None if old.cost is None or new.cost is None else new.cost - old.cost
+        cash = ((base, got), (quote, paid), *(((charged, -fee),) if elsewhere else ()))
+        return changed, realized, Booking(cash, home, got, moved, realized, fees)
 
     def _weigh(
         self, symbol: str, got: Decimal, paid: Decimal | None, fees: Decimal, ts: int
@@ -398,72 +417,55 @@ class Account:
             cost = ZERO
         elif amount < 0:
             cost = None
-        new = evolve_position(
-            old,
-            amount=amount,
-            cost=cost,
-            realized_pnl=old.realized_pnl + (realized or ZERO),
-            fees_paid=old.fees_paid + fees,
-            opened_ts=old.opened_ts if old.amount else ts,
-            ts=ts,
-        )
+        profit = old.realized_pnl + (realized or ZERO)
+        opened_ts = old.opened_ts if old.amount else ts
+        new = trade_position(old, amount, cost, profit, old.fees_paid + fees, opened_ts, ts)
         self.positions[symbol] = new
         return old, new, realized
 
-    def _book_contract(
-        self, fill: Fill, market: Market, *, keep: bool
-    ) -> tuple[Booked, Booking | None]:
-        symbol, value = fill.symbol, market.value(fill.price)
+    def _book_contract(self, seen: Filled, market: Market) -> Moved:
+        symbol, value, ts = seen.symbol, market.value(seen.price), seen.ts
         old = self.positions.get(symbol) or self._fresh(symbol)
-        change = fill.amount if fill.side is Side.BUY else -fill.amount
+        change = seen.amount if seen.side is Side.BUY else -seen.amount
         amount, cost, realized = traded(old.amount, old.cost, change, value)
         if old.amount * change < 0:
-            self.exits[symbol] = max(fill.ts, self.exits.get(symbol, 0))
+            self.exits[symbol] = max(ts, self.exits.get(symbol, 0))
         kept = self._executions.setdefault(symbol, Executions(old.amount, old.cost))
-        late = kept.add(Execution(fill.id, change, value, fill.ts))
+        late = kept.add(Execution(seen.trade_id, change, value, ts))
         if late and cost is not None and realized is not None:
             # What those after it have realized was another amount: the one that is late sets it right.
             shift = self._shift(symbol, cost)
             realized, cost = realized + shift, cost + shift
-        fee_cash = fill.fee if fill.fee_currency == market.cash else ZERO
+        fee_cash = seen.fee if seen.fee_currency == market.cash else ZERO
         gross = realized
         if realized is not None:
             realized -= fee_cash
         cash = [(market.cash, (gross or ZERO) - fee_cash)]
-        if fill.fee and not fee_cash:
-            cash.append((fill.fee_currency, -fill.fee))
+        if seen.fee and not fee_cash:
+            cash.append((seen.fee_currency, -seen.fee))
         for currency, moved in cash:
             self._count(self.books, currency, moved)
         flipped = bool(old.amount) and bool(amount) and (old.amount > 0) is not (amount > 0)
-        new = evolve_position(
-            old,
-            amount=amount,
-            cost=cost,
-            realized_pnl=old.realized_pnl + (realized or ZERO),
-            fees_paid=old.fees_paid + fee_cash,
-            opened_ts=fill.ts if flipped or not old.amount else old.opened_ts,
-            ts=fill.ts,
-        )
+        profit, fees = old.realized_pnl + (realized or ZERO), old.fees_paid + fee_cash
+        opened_ts = ts if flipped or not old.amount else old.opened_ts
+        new = trade_position(old, amount, cost, profit, fees, opened_ts, ts)
         self.positions[symbol] = new
-        done = evolve_fill(fill, realized_pnl=realized)
-        closed = self._end_of_trade(symbol, old, new, realized, market)
-        booked = Booked(done, ((old, new),), closed)
-        if not keep:
-            return booked, None
+        if not seen.inferred:
+            return ((old, new),), realized, None
         delta = None if old.cost is None or cost is None else cost - old.cost
-        return booked, Booking(tuple(cash), symbol, change, delta, realized, fee_cash)
+        booking = Booking(tuple(cash), symbol, change, delta, realized, fee_cash)
+        return ((old, new),), realized, booking
 
     def _end_of_trade(
-        self, symbol: str, old: Position, new: Position, realized: Decimal | None, market: Market
+        self, old: Position, new: Position, realized: Decimal | None, market: Market
     ) -> Decimal | None:
         """Sum up the trade that this fill may have ended; dust below a lot counts as ended."""
-        self._count(self._trade_pnl, symbol, realized or ZERO)
-        lot = market.amount_step
-        ended = abs(new.amount) < lot <= abs(old.amount)
-        flipped = old.amount * new.amount < 0
-        if not ended and not flipped:
+        sums, symbol = self._trade_pnl, new.symbol
+        sums[symbol] = net = sums.get(symbol, ZERO) + (realized or ZERO)
+        before, amount, lot = old.amount, new.amount, market.amount_step
+        if not abs(amount) < lot <= abs(before) and not before * amount < 0:
             return None
-        net = self._trade_pnl.pop(symbol)
+        del sums[symbol]
         return net if realized is not None else None
 
     def _close(self, net: Decimal, ts: int, owner: str) -> None:

@@ -1,6 +1,7 @@
 """Facts of our own making: placements, calls and their answers, operators (2.1, 2.2)."""
 
 from decimal import Decimal
+from typing import Final
 
 from realtime.engine.core import NO_AMEND, Core, Out
 from realtime.engine.decide import flatten
@@ -41,6 +42,9 @@ from realtime.model.orders import (
 )
 
 
+UNANSWERED: Final = frozenset({Status.PENDING, Status.UNKNOWN})
+"""Of an order of which the venue has not told anything."""
+
 RECENT_KEPT = 1024
 """Placements remembered for `duplicate_order` before old ones are dropped."""
 
@@ -48,11 +52,13 @@ RECENT_KEPT = 1024
 def placed(core: Core, fact: Placed, out: Out) -> None:
     """Take in an order that passed the gate; what it needs is reserved."""
     state, order = core.state, fact.order
-    state.orders.add(order, dict(fact.content))
+    state.orders.add(order, fact.content)
     market = state.markets[order.symbol]
     sells_coins = not market.contract and order.side is Side.SELL
     state.reservations.hold(order.id, market.base if sells_coins else market.cash, fact.cost)
     pace(core, order, fact.ts)
+    if state.stood is not None and not order.exit:
+        state.stood.entered.append(order.symbol)
     out += [Record(fact), OrderChanged(order)]
     if order.protective:
         core.watched.add(order.symbol)
@@ -67,12 +73,11 @@ def pace(core: Core, order: Order, ts: int) -> None:
     limits, owner = state.limits, order.owner
     per_owner, burst = limits.order_rate, limits.order_burst
     rate, size = minute(limits.order_rate_minute)
-    full = max(
+    # Only an exit gets this far with an empty bucket: it takes from the exits' own fifth.
+    if order.exit and max(
         wait(pace.owners.get(owner, 0), per_owner, burst, ts),
         wait(pace.account, rate, size, ts),
-    )
-    if full:
-        # Only an exit gets this far with an empty bucket: it takes from the exits' own fifth.
+    ):
         pace.exits[owner] = spend(pace.exits.get(owner, 0), fifth(per_owner), ts)
         rate, _ = minute(fifth(limits.order_rate_minute))
         pace.account_exits = spend(pace.account_exits, rate, ts)
@@ -102,14 +107,20 @@ def withheld(core: Core, fact: Withheld, out: Out) -> None:
         core.plan(order.symbol, fact.ts, out)
 
 
+def known(core: Core, fact: Accepted) -> bool:
+    """Whether rows or fills have told already what an answer to a placement tells: it is no fact then."""
+    order = core.order(fact.order_id)
+    return order.exchange_order_id is not None and order.status not in UNANSWERED
+
+
 def accepted(core: Core, fact: Accepted, out: Out) -> None:
-    """The venue answered a placement; later rows and fills outrank the answer."""
+    """The venue answered a placement, and not all of it is `known`; later rows and fills outrank the answer."""
     order, ack = core.order(fact.order_id), fact.ack
     out.append(Record(fact))
     changes: dict[str, object] = {}
     if order.exchange_order_id is None:
         changes["exchange_order_id"] = ack.exchange_order_id
-    if order.status in {Status.PENDING, Status.UNKNOWN}:
+    if order.status in UNANSWERED:
         # Later rows and fills have outranked an answer to any other order.
         if ack.status is None:
             out.append(Ask(order.id))

@@ -43,17 +43,20 @@ class Applier(Core):
 
     def apply(self, fact: Fact, out: Out) -> None:
         """Take one fact."""
+        if type(fact) is not Placed:
+            self.state.stood = None
         match fact:
+            # Those that come most often stand first.
+            case Filled():
+                fills.filled(self, fact, out)
             case Placed():
                 acts.placed(self, fact, out)
             case Accepted():
                 acts.accepted(self, fact, out)
-            case OrderSeen():
-                evidence.seen(self, fact, out)
-            case Filled():
-                fills.filled(self, fact, out)
             case BalanceSeen():
                 money.balance(self, fact, out)
+            case OrderSeen():
+                evidence.seen(self, fact, out)
             case PositionSeen():
                 money.position(self, fact, out)
             case Withheld():
@@ -81,7 +84,7 @@ class Applier(Core):
             case StateSet():
                 money.state_set(self, fact, out)
             case Configured():
-                self.state.limits = fact.limits
+                self.state.configure(fact.limits)
                 # The book of the configuration tells of it, with old and new values.
                 out += [Record(fact), RiskChanged()]
             case Resolved():

@@ -15,7 +15,7 @@ from realtime.engine.case import reference_price
 from realtime.engine.market import plain
 from realtime.engine.orders import is_entry
 from realtime.engine.portfolio import held_positions, in_valuation, mark_position
-from realtime.engine.rules import loss_and_fall, minute, spent
+from realtime.engine.rules import minute, spent
 from realtime.engine.state import ALL, State
 from realtime.model.account import Marked
 from realtime.model.market import ZERO
@@ -170,7 +170,7 @@ def risk_level(state: State, ts: int) -> str:
         largest = None if notional is None or largest is None else max(largest, notional)
     e = equity.value if equity.value is not None and equity.value > 0 else None
     concentration = None if largest is None or e is None else largest / e
-    loss, _ = loss_and_fall(state, equity.value)
+    loss, _ = state.loss_and_fall(equity.value)
     used = _used(loss, limits.max_daily_loss)
     count = points(concentration, len(marked), limits.max_open_positions, used)
     return _level(state.halts.get(ALL), limits.max_daily_loss, loss, count)
@@ -205,7 +205,7 @@ def risk_view(state: State, ts: int) -> RiskView:
     total = None if gross is None or open_exposure is None else gross + open_exposure
     largest = max(known, default=ZERO) if whole else None
     hhi = herfindahl([notional / gross for notional in known] if gross else [])
-    loss, fall = loss_and_fall(state, equity.value)
+    loss, fall = state.loss_and_fall(equity.value)
     info = state.account.day_info
     pnl = None if equity.value is None else state.daily_pnl(equity.value)
     leverage = None if total is None or e is None else total / e

@@ -1,16 +1,16 @@
 """One order before the gate: the figures every rule reads, worked out once, and the verdict."""
 
-from collections.abc import Mapping
 from decimal import Decimal
 
 from realtime.engine.market import brief, down, plain
 from realtime.engine.orders import evolve
 from realtime.engine.quotes import Walk
-from realtime.engine.state import Equity, State
+from realtime.engine.state import Standing, State
+from realtime.model.events import Place
 from realtime.model.frozen import frozen
 from realtime.model.market import ZERO, Market
 from realtime.model.orders import Order, OrderType, Side
-from realtime.model.risk import Backing, RuleResult
+from realtime.model.risk import RuleResult
 
 
 MARKET_MARGIN = Decimal("1.005")
@@ -22,66 +22,56 @@ class Case:
     """An order as the gate sees it.
 
     Attributes:
+        wish: The placement; of an amend, the one of what it makes.
         order: With its amount, also for a buy by cost (estimated from the best ask).
         old: The version it replaces (amend), None for a placement.
         exit: Whether it can only make a position smaller (G9, R3).
         capacity: What an exit of this side may ask for [base, contracts].
         adds: What it may still fill, hence adds to exposure [base, contracts].
         mark: The market's price [quote]; None when unknown.
-        fresh: Whether the mark is young enough to decide with; age_ms: None without any price.
+        fresh: Whether the mark is young enough to decide with.
         walk: What a market order would get; None for others.
         reference: Price the order is judged at [quote]; None when unknown.
-        notional, exposure, exposure_before: Of the order and the symbol at worst, after and before
-            [valuation currency]; None when unknown.
+        notional: Of the order [valuation currency]; None when unknown.
+        exposure: Of the symbol at worst afterwards [valuation currency]; None when unknown.
         total: Worst-case exposure of the account afterwards [valuation currency].
-        backing: The signal it is placed on; None without one.
-        engaged: Worst-case holdings of symbols that are held or being entered, without this order.
+        standing: How the account stands without this order.
         place: The symbol under which what it buys is shown.
-        currency: What it reserves: cash, or the base currency for a spot sell.
-        needs: How much of that at worst, beyond what its older version did; None without a price.
+        needs: How much of `currency` it reserves at worst, beyond what its older version did; None without a price.
         met: Own resting orders that it would trade with.
     """
 
+    wish: Place
     order: Order
     old: Order | None
     market: Market
-    ts: int
-    admin: bool
-    closing: bool
-    allow_duplicate: bool
     exit: bool
     capacity: Decimal
     adds: Decimal
     mark: Decimal | None
     fresh: bool
-    age_ms: int | None
     walk: Walk | None
     reference: Decimal | None
     notional: Decimal | None
     exposure: Decimal | None
     total: Decimal | None
-    equity: Equity
-    backing: Backing | None
-    engaged: Mapping[str, Decimal]
+    standing: Standing
     place: str
-    currency: str
     needs: Decimal | None
     met: list[Order]
 
+    @property
+    def currency(self) -> str:
+        """What it reserves: cash, or the base currency for a spot sell."""
+        market = self.market
+        sells_coins = self.order.side is Side.SELL and not market.contract
+        return market.base if sells_coins else market.cash
 
-def make(
-    state: State,
-    order: Order,
-    *,
-    ts: int,
-    old: Order | None = None,
-    admin: bool = False,
-    closing: bool = False,
-    allow_duplicate: bool = False,
-    backing: Backing | None = None,
-) -> Case:
-    """Work out the figures. The symbol must be one of the markets."""
-    symbol, quotes = order.symbol, state.quotes
+
+def make(state: State, wish: Place, old: Order | None = None) -> Case:
+    """Work out the figures of a placement, or of an amend of `old`. The symbol must be one of the markets."""
+    order, ts, quotes = wish.order, wish.ts, state.quotes
+    symbol = order.symbol
     market = state.markets[symbol]
     found = quotes.mark(symbol)
     mark = found[0] if found is not None else None
@@ -90,7 +80,7 @@ def make(
         mark is not None
         and age_ms is not None
         and age_ms <= state.limits.max_price_age_ms
-        and not quotes.is_stale(symbol)
+        and not (quotes.stale and quotes.is_stale(symbol))
     )
     walk = None
     amount = order.amount
@@ -105,46 +95,41 @@ def make(
         else:
             walk = quotes.walk(symbol, order.side, amount=amount)
     adds = amount - (old.filled if old is not None else ZERO)
-    capacity = state.capacity(order, old)
-    sells_coins = not market.contract and order.side is Side.SELL
+    held, sells = state.account.amount(symbol), order.side is Side.SELL
+    closes = held > 0 if sells else held < 0
+    capacity = state.capacity(order, old) if closes or old is not None else ZERO
+    sells_coins = sells and not market.contract
     is_exit = order.exit or (sells_coins and adds <= capacity) or (old is not None and old.exit)
     reference = reference_price(order, mark, walk)
     worth = quotes.worth(market.cash)
     size = None if worth is None else market.contract_size * worth
-    engaged, place = state.engaged(), state.place_of(symbol)
+    standing, place = state.standing(ts), state.place_of(symbol)
     notional = exposure = total = None
     if reference is not None and size is not None:
         notional = amount * reference * size
         if order.cost_limit is not None and worth is not None:
             notional = order.cost_limit * worth
-        exposure = exposure_after(state, order, old, adds, is_exit=is_exit) * reference * size
-        total = others(state, place, engaged)
+        exposure = exposure_after(state, order, old, held, adds, is_exit=is_exit) * reference * size
+        total = standing.besides(place)
         if total is not None:
             total += exposure
     return Case(
+        wish,
         order,
         old,
         market,
-        ts,
-        admin,
-        closing,
-        allow_duplicate,
         is_exit,
         capacity,
         adds,
         mark,
         fresh,
-        age_ms,
         walk,
         reference,
         notional,
         exposure,
         total,
-        state.equity(ts),
-        backing,
-        engaged,
+        standing,
         place,
-        market.base if sells_coins else market.cash,
         needs(state, market, order, old, adds, reference, is_exit=is_exit),
         crossing(state, order, walk),
     )
@@ -167,10 +152,9 @@ def reference_price(order: Order, mark: Decimal | None, walk: Walk | None) -> De
 
 
 def exposure_after(
-    state: State, order: Order, old: Order | None, adds: Decimal, *, is_exit: bool
+    state: State, order: Order, old: Order | None, held: Decimal, adds: Decimal, *, is_exit: bool
 ) -> Decimal:
-    """Worst-case holding of the symbol with this order in place [base, contracts]."""
-    held = state.account.amount(order.symbol)
+    """Worst-case holding of the symbol, of which `held` is there, with this order in place [base, contracts]."""
     load = state.orders.loads.get(order.symbol)
     buys, sells = (load.buys, load.sells) if load is not None else (ZERO, ZERO)
     if not is_exit:
@@ -180,20 +164,6 @@ def exposure_after(
         else:
             sells += change
     return max(abs(held + buys), abs(held - sells))
-
-
-def others(state: State, place: str, engaged: Mapping[str, Decimal]) -> Decimal | None:
-    """Worst-case exposure of all symbols but one [valuation currency]; None when one has no price."""
-    total = ZERO
-    for symbol, exposure in engaged.items():
-        if symbol == place:
-            continue
-        found = state.quotes.mark(symbol)
-        value = None if found is None else state.notional(symbol, exposure, found[0])
-        if value is None:
-            return None
-        total += value
-    return total
 
 
 def needs(

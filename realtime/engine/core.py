@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from realtime.engine.evolve import alter_order
 from realtime.engine.legs import Drop, Follow, Legs, Step
 from realtime.engine.state import ALL, State
 from realtime.model.account import Position
@@ -81,31 +82,44 @@ class Core(ABC):
         *,
         ts: int,
         evidence: str = "found",
-        booked: Decimal | None = None,
     ) -> Order:
-        """Change an order by name; `booked` is the new sum of its fills, where that changes."""
+        """Change an order by name, publish it, and tell what it settles."""
         status = changes.get("status", old.status)
         assert isinstance(status, Status)
-        state, ended = self.state, status.ended
-        ends = ended and not old.status.ended
-        changes = {"updated_ts": max(ts, old.updated_ts), **changes}
-        if ends and not (old.cancel_state is Asked.NONE and old.amend_state is Asked.NONE):
+        if status.ended and not old.status.ended:
             # Nothing is under way on an order that is over.
             changes = {**IDLE, **changes}
-        new = state.orders.alter(old, changes, booked)
-        out.append(OrderChanged(new))
-        if old.id in state.orders.owed:
-            self.settle(old, new, evidence, out)
-        if new.exchange_order_id is not None or ended:
-            state.reservations.tell(new.id)
-        if ended:
-            state.released.discard(new.id)
-            state.privileged.discard(new.id)
-            if status is not Status.FILLED and not new.filled:
-                state.reservations.release(new.id)
-        if ends and new.protective:
-            self.legs.on_end(new, asked=old.cancel_state is not Asked.NONE, ts=new.updated_ts)
+        stamps = {"updated_ts": max(ts, old.updated_ts), "version": old.version + 1}
+        new = alter_order(old, {**changes, **stamps})
+        self.turn(old, new, out, evidence)
         return new
+
+    def turn(
+        self, old: Order, new: Order, out: Out, evidence: str, booked: Decimal | None = None
+    ) -> None:
+        """Let an order be what it has become, publish it, and tell what it settles.
+
+        Args:
+            old: As it was.
+            new: As it is, one version later.
+            out: Takes the effects.
+            evidence: What says so.
+            booked: The new sum of its fills, where that changes.
+        """
+        state, orders, order_id, ended = self.state, self.state.orders, new.id, new.status.ended
+        orders.replace(old, new, booked)
+        out.append(OrderChanged(new))
+        if order_id in orders.owed:
+            self.settle(old, new, evidence, out)
+        if ended or new.exchange_order_id is not None:
+            state.reservations.tell(order_id)
+        if ended:
+            state.released.discard(order_id)
+            state.privileged.discard(order_id)
+            if not new.filled and new.status is not Status.FILLED:
+                state.reservations.release(order_id)
+            if new.role.protective and not old.status.ended:
+                self.legs.on_end(new, asked=old.cancel_state is not Asked.NONE, ts=new.updated_ts)
 
     def settle(self, old: Order, new: Order, evidence: str, out: Out) -> None:
         """Tell everybody who was answered `outcome_unknown` what came of it, exactly once (8.5)."""

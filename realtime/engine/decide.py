@@ -24,7 +24,6 @@ from realtime.engine.risk import (
     privileged,
     still_held,
 )
-from realtime.engine.rules import loss_and_fall
 from realtime.engine.shape import check_shape
 from realtime.engine.state import ALL, State
 from realtime.model.account import Position
@@ -96,7 +95,7 @@ def decide(state: State, applier: Core, wish: Wish, out: Out) -> None:
         case Place():
             _place(state, applier, wish, out)
         case Release():
-            _release(state, wish)
+            release(state, wish)
         case ReleaseAmend(approved=approved, ts=ts):
             door_amend(state, _known(state, approved.order.id), approved, ts)
         case Cancel():
@@ -161,16 +160,17 @@ def repeated(state: State, wish: Place) -> Order | None:
         Refused: `conflict`: it was made with other content.
         Forgotten: It has made one that is forgotten.
     """
-    order = wish.order
-    known = state.orders.by_client_id(order.client_order_id)
+    order, orders = wish.order, state.orders
+    if orders.is_new(order.client_order_id, order.venue_client_id):
+        return None
+    known = orders.by_client_id(order.client_order_id)
     if known is not None:
         differing = _differing(state.orders.content(known.id), wish.content)
     elif _forgot(state, order.client_order_id, order.venue_client_id, wish.content):
         raise Forgotten(order.client_order_id)
     else:
-        known = state.orders.by_venue_client_id(order.venue_client_id)
-        if known is None:
-            return None
+        known = orders.by_venue_client_id(order.venue_client_id)
+        assert known is not None
         differing = [
             name
             for name, there, here in (
@@ -247,7 +247,8 @@ def _adopt_resent(applier: Core, stranger: Order, wish: Place, out: Out) -> Orde
     return applier.order(stranger.id)
 
 
-def _release(state: State, wish: Release) -> None:
+def release(state: State, wish: Release) -> None:
+    """Let an order through the door, or refuse it; without one that has waited nothing is worked out."""
     order = _known(state, wish.order_id)
     door(state, order, wish.ts)
     if wish.waited:
@@ -319,7 +320,7 @@ def judge_amend(
             f"an amend or cancel of {order.client_order_id} is under way",
             {"amend_state": order.amend_state.value, "cancel_state": order.cancel_state.value},
         )
-    approved, _, cost = check_amend(state, order, wish)
+    approved, cost = check_amend(state, order, wish)
     asked = AmendAsked(
         order_id=order.id,
         amount=wish.amount,
@@ -412,7 +413,7 @@ def _check_resume(state: State, wish: SetState, now: Halt) -> None:
             {"unknown": unknown},
         )
     if now.by in FREED_BY_RESET:
-        loss, _ = loss_and_fall(state, state.equity(wish.ts).value)
+        loss, _ = state.loss_and_fall(state.equity(wish.ts).value)
         limit = state.limits.max_daily_loss
         if loss is not None and limit is not None and loss > limit:
             raise Refused(

@@ -16,7 +16,7 @@ from decimal import Decimal, localcontext
 from hashlib import sha256
 from typing import Final, assert_never, cast, get_args
 
-from realtime.engine import absence, assessment, decide, portfolio
+from realtime.engine import absence, acts, assessment, decide, portfolio
 from realtime.engine.apply import Applier
 from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.legs import suspended
@@ -28,6 +28,7 @@ from realtime.engine.state import ALL, EQUITY_FOR, State
 from realtime.engine.watch import watch_price, watch_time
 from realtime.model.account import Balance, Day, Marked, Portfolio, Position, Valued
 from realtime.model.events import (
+    Accepted,
     Amend,
     BookChanged,
     Effect,
@@ -35,6 +36,7 @@ from realtime.model.events import (
     Fact,
     Gap,
     Place,
+    Release,
     StaleChanged,
     Tick,
     TickerChanged,
@@ -121,7 +123,8 @@ class Engine:
 
         Returns:
             Effects in order; what follows a `Record` waits for its commit. A resent placement gives
-            the single effect `Duplicate`; a wish that changes nothing gives none.
+            the single effect `Duplicate`; a wish that changes nothing gives none, nor does an answer to a
+            placement that says only what is known.
 
         Raises:
             Refused: A wish is refused; the state is what it was.
@@ -129,10 +132,16 @@ class Engine:
         out: list[Effect] = []
         # By its class: comparing it with two dozen others would take as long as some facts do.
         if type(event) in FACTS:
+            if type(event) is Accepted and acts.known(self._applier, event):
+                return out
             with localcontext(MONEY):
                 self._applier.apply(cast("Fact", event), out)
             return out
         if not isinstance(event, OF_MARKETS):
+            if type(event) is Release and not event.waited:
+                # It compares and works nothing out: entering MONEY would take as long again.
+                decide.release(self._state, event)
+                return out
             with localcontext(MONEY):
                 decide.decide(self._state, self._applier, cast("Wish", event), out)
             return out

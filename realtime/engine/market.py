@@ -79,7 +79,10 @@ def text(value: Decimal, step: Decimal) -> str:
     """Write a price or amount padded to the market's precision; a finer value keeps its digits."""
     if not value:
         return "0"
-    written, places = _fixed(value), decimals(step)
+    # All digits, ten times an order: `str` takes a third of the time of a format, and a call as long as `str`.
+    written, places = str(value), decimals(step)
+    if "E" in written:
+        written = f"{value:f}"
     if places and written[-places - 1 : -places] == ".":
         return written  # as the grid has it, like most
     whole, _, part = written.partition(".")
@@ -90,21 +93,20 @@ def text(value: Decimal, step: Decimal) -> str:
 
 def average_text(value: Decimal, tick: Decimal) -> str:
     """Write an average price: at most four digits finer than the tick, at least the tick's."""
+    written, places = str(value), decimals(tick)
+    if places and written[-places - 1 : -places] == "." and "E" not in written and value:
+        return written  # as fine as the tick, like the price of a single fill
     return text(shown(value, tick.scaleb(-4)), tick)
 
 
 def plain(value: Decimal) -> str:
     """Write any other number: no exponent, no trailing zeros, no minus zero."""
-    written = _fixed(value)
+    written = str(value)
+    if "E" in written:
+        written = f"{value:f}"
     if "." in written:
         written = written.rstrip("0").rstrip(".")
     return "0" if written == "-0" else written
-
-
-def _fixed(value: Decimal) -> str:
-    """Write all digits without an exponent, fifteen times an order: `str` takes a third of the time of a format."""
-    written = str(value)
-    return written if "E" not in written else f"{value:f}"
 
 
 def figure(value: Decimal | None) -> str | None:

@@ -53,11 +53,14 @@ def balance(core: Core, fact: BalanceSeen, out: Out) -> None:
 
 def clear_reservations(core: Core, currency: str, ts: int) -> None:
     """The venue tells a balance after it told the order: from now on its word includes it."""
-    state = core.state
-    for order_id in tuple(state.reservations.known.get(currency, ())):
-        order = core.order(order_id)
-        if order.amend_state is Asked.NONE and (not ts or ts >= order.created_ts):
-            state.reservations.release(order_id)
+    reservations, none = core.state.reservations, Asked.NONE
+    shown = [
+        order.id
+        for order in map(core.order, reservations.known.get(currency, ()))
+        if order.amend_state is none and (not ts or ts >= order.created_ts)
+    ]
+    if shown:
+        reservations.leave(currency, shown)
 
 
 def position(core: Core, fact: PositionSeen, out: Out) -> None:

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1 `step` owns the table of transitions. What it does not list changes nothing and is reported.
-2 `put` is the only way an order changes; it keeps every index and every sum in step with the order.
+2 `replace` is the only way an order changes; it keeps every index and every sum in step with the order.
 3 `filled` never falls, and a fill is booked once per (symbol, trade id).
 4 What counts in risk is what may still be *booked*: a row that shows more filled than our fills do
   keeps its exposure until those fills are here.
@@ -13,6 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Final
 
 from realtime.engine.evolve import alter_order, evolve_order
 from realtime.engine.forgotten import SIZES, Keys, Sizes, content_key, key
@@ -35,8 +36,11 @@ STRANGE = "x-"
 RECENT = 300 * SECOND
 """How long an ended order stays in `recent` [ns]."""
 
+UNKNOWN: Final = Status.UNKNOWN
+"""Asked for with every order: a name of the module is read in a tenth of the time that one of a class takes."""
+
 evolve = evolve_order
-"""Copy an order with other values. The version is not raised: only `Ledger.put` does that."""
+"""Copy an order with other values. The version is not raised: what `Ledger.replace` takes is one later."""
 
 
 def step(order: Order, word: str, to: Status) -> bool:
@@ -65,6 +69,19 @@ class Load:
     def exits(self, side: Side) -> Decimal:
         """What exits of a side that are no legs may still book."""
         return self.exit_buys if side is Side.BUY else self.exit_sells
+
+    def add(self, order: Order, more: Decimal) -> None:
+        """Let an order that is no leg count for so much more."""
+        buy = order.side is Side.BUY
+        if order.reduce_only or order.role.closes:
+            if buy:
+                self.exit_buys += more
+            else:
+                self.exit_sells += more
+        elif buy:
+            self.buys += more
+        else:
+            self.sells += more
 
     def protective(self, side: Side, besides: str | None = None) -> Decimal:
         """What legs of a side may still book, one of each group; without the group `besides`."""
@@ -112,6 +129,7 @@ class Ledger:
         "_former",
         "_legs",
         "_orders",
+        "_rests",
         "_roots",
         "_seen",
         "_unbooked",
@@ -131,12 +149,14 @@ class Ledger:
         self._by_client_id: dict[str, str] = {}
         self._by_venue_client_id: dict[str, str] = {}
         self._by_exchange_id: dict[tuple[str, str], str] = {}
-        self._content: dict[str, dict[str, str]] = {}
+        self._content: dict[str, Mapping[str, str]] = {}
         self._working: dict[str, dict[str, Order]] = {}
         self._unknown: dict[tuple[str, str], int] = {}
         self._legs: dict[str, list[str]] = {}
         self._booked: dict[str, Decimal] = {}
-        self._fills: dict[str, list[Fill]] = {}
+        # What each order that is no leg counts for in the sums of its symbol now; none that counts for nothing.
+        self._rests: dict[str, Decimal] = {}
+        self._fills: dict[str, tuple[Fill, ...]] = {}
         self._seen: set[tuple[str, str]] = set()
         self._asof: dict[str, int] = {}
         self._ended: deque[tuple[int, str]] = deque()
@@ -175,6 +195,14 @@ class Ledger:
         found = self._by_venue_client_id.get(venue_client_id)
         return self._orders[found] if found is not None else None
 
+    def is_new(self, client_order_id: str, venue_client_id: str) -> bool:
+        """Whether no order ever had one of these ids, the client's or as it reads at the venue."""
+        return (
+            client_order_id not in self._by_client_id
+            and venue_client_id not in self._by_venue_client_id
+            and not self.forgot_client(venue_client_id)
+        )
+
     def by_exchange_id(self, symbol: str, exchange_order_id: str) -> Order | None:
         """By the venue's own id."""
         found = self._by_exchange_id.get((symbol, exchange_order_id))
@@ -187,7 +215,7 @@ class Ledger:
             found = self._by_venue_client_id.get(seen.venue_client_id)
         return None if found is None else self._orders[found]
 
-    def content(self, order_id: str) -> dict[str, str]:
+    def content(self, order_id: str) -> Mapping[str, str]:
         """What the client had sent, for the comparison of resends."""
         return self._content.get(order_id, {})
 
@@ -235,7 +263,7 @@ class Ledger:
 
     def fills_of(self, order_id: str) -> tuple[Fill, ...]:
         """Fills of one order, as booked."""
-        return tuple(self._fills.get(order_id, ()))
+        return self._fills.get(order_id, ())
 
     def booked(self, order_id: str) -> Decimal:
         """Sum of the booked fills of an order [base, contracts]."""
@@ -296,6 +324,8 @@ class Ledger:
         """
         sizes, roots = self.sizes, self._roots
         gone: list[tuple[Order, list[Order]]] = []
+        if len(roots) <= sizes.ended:
+            return gone
         before = ts - sizes.age
         for _ in range(sizes.a_call):
             if len(roots) <= sizes.ended:
@@ -351,11 +381,12 @@ class Ledger:
             self._seen.discard((order.symbol, trade_id))
         self._legs.pop(order_id, None)
         self._booked.pop(order_id, None)
+        self._rests.pop(order_id, None)
         self._asof.pop(order_id, None)
 
     # -- changes -------------------------------------------------------------------------------
 
-    def add(self, order: Order, content: dict[str, str], booked: Decimal = ZERO) -> None:
+    def add(self, order: Order, content: Mapping[str, str], booked: Decimal = ZERO) -> None:
         """Take in a new order.
 
         Args:
@@ -371,7 +402,7 @@ class Ledger:
             self._legs.setdefault(order.parent_id, []).append(order.id)
         if booked:
             self._booked[order.id] = booked
-        self._enter(order)
+        self._enter(order, None, booked)
 
     def put(self, old: Order, booked: Decimal | None = None, /, **changes: object) -> Order:
         """Change an order; its version rises by one.
@@ -381,21 +412,21 @@ class Ledger:
             booked: The new sum of its fills, where that is what changes.
             changes: Fields of the order.
         """
-        return self.alter(old, changes, booked)
-
-    def alter(
-        self, old: Order, changes: Mapping[str, object], booked: Decimal | None = None
-    ) -> Order:
-        """Change an order as `put` does, by a mapping."""
         new = alter_order(old, {**changes, "version": old.version + 1})
+        self.replace(old, new, booked)
+        return new
+
+    def replace(self, old: Order, new: Order, booked: Decimal | None = None) -> None:
+        """Put the next version of an order in the place of the last one; `booked` as in `put`."""
+        assert new.version == old.version + 1
         before = old.exchange_order_id
         if before is not None and before != new.exchange_order_id:
             self._former.setdefault(old.id, []).append(before)
-        self._leave(old)
-        if booked is not None:
+        if booked is None:
+            booked = self._booked.get(old.id, ZERO)
+        else:
             self._booked[old.id] = booked
-        self._enter(new)
-        return new
+        self._enter(new, old, booked)
 
     def rename(self, order: Order, client_order_id: str, content: dict[str, str]) -> None:
         """Let an adopted order be found by the id its owner gave it; `put` must follow."""
@@ -408,66 +439,66 @@ class Ledger:
         self._asof[order_id] = asof
 
     def book(self, fill: Fill) -> Decimal:
-        """Note a fill under its order; `put` must follow with the sum that is returned."""
+        """Note a fill under its order; `replace` must follow with the sum that is returned."""
+        order_id = fill.order_id
         self._seen.add((fill.symbol, fill.id))
         self.last_fill_ts = max(self.last_fill_ts, fill.ts)
-        self._fills.setdefault(fill.order_id, []).append(fill)
-        return self._booked.get(fill.order_id, ZERO) + fill.amount
+        self._fills[order_id] = (*self._fills.get(order_id, ()), fill)
+        return self._booked.get(order_id, ZERO) + fill.amount
 
     def unbook(self, fill: Fill) -> Decimal:
         """Take an inferred fill back; `put` must follow with the sum. Its id stays seen."""
-        self._fills[fill.order_id].remove(fill)
+        kept = list(self._fills[fill.order_id])
+        kept.remove(fill)
+        self._fills[fill.order_id] = tuple(kept)
         self._unbooked.setdefault(fill.order_id, []).append(fill.id)
         return self.booked(fill.order_id) - fill.amount
 
-    def _enter(self, order: Order) -> None:
-        self._orders[order.id] = order
-        if order.exchange_order_id is not None:
-            self._by_exchange_id[order.symbol, order.exchange_order_id] = order.id
-        self._sum(order, 1)
-        if order.status.ended:
-            end = (order.updated_ts, order.id)
-            if not self._ended or self._ended[-1] != end:
-                self._ended.append(end)
-                while self._ended[0][0] < order.updated_ts - RECENT:
-                    self._ended.popleft()
-            if order.parent_id is None:
-                self._roots.setdefault(order.id, order.updated_ts)
-            return
-        self._working.setdefault(order.symbol, {})[order.id] = order
-
-    def _leave(self, order: Order) -> None:
-        self._sum(order, -1)
-        if not order.status.ended:
-            del self._working[order.symbol][order.id]
-
-    def _sum(self, order: Order, sign: int) -> None:
-        """Add an order to the sums of its symbol, or take it out."""
-        load, status = self.loads.get(order.symbol), order.status
+    def _enter(self, new: Order, old: Order | None, booked: Decimal) -> None:
+        """Keep indices and sums in step with an order that is new, or not what it was."""
+        order_id, symbol, status, role = new.id, new.symbol, new.status, new.role
+        self._orders[order_id] = new
+        if new.exchange_order_id is not None:
+            self._by_exchange_id[symbol, new.exchange_order_id] = order_id
+        load = self.loads.get(symbol)
         if load is None:
-            load = self.load(order.symbol)
-        if not status.ended:
-            load.orders += sign
-            self.count += sign
-            if status is Status.UNKNOWN:
-                key = (order.owner, order.symbol)
-                self._unknown[key] = self._unknown.get(key, 0) + sign
-        rest = worst(order, self._booked.get(order.id, ZERO))
-        role = order.role
+            load = self.load(symbol)
+        if old is not None and not old.status.ended:
+            load.orders -= 1
+            self.count -= 1
+            del self._working[symbol][order_id]
+            if old.status is UNKNOWN:
+                self._unknown[old.owner, symbol] -= 1
+        # What it may still book instead of what it counted for.
+        rest, before = worst(new, booked), self._rests.get(order_id, ZERO)
         if role.protective:
-            self._sum_leg(order, load, rest if sign > 0 else ZERO)
-        elif rest:
-            if sign < 0:
-                rest = -rest
-            if order.reduce_only or role.closes:
-                if order.side is Side.BUY:
-                    load.exit_buys += rest
-                else:
-                    load.exit_sells += rest
-            elif order.side is Side.BUY:
-                load.buys += rest
+            self._sum_leg(new, load, rest)
+        elif rest != before:
+            if rest:
+                self._rests[order_id] = rest
             else:
-                load.sells += rest
+                del self._rests[order_id]
+            load.add(new, rest - before)
+        if status.ended:
+            self._end(new)
+            return
+        load.orders += 1
+        self.count += 1
+        self._working.setdefault(symbol, {})[order_id] = new
+        if status is UNKNOWN:
+            key = (new.owner, symbol)
+            self._unknown[key] = self._unknown.get(key, 0) + 1
+
+    def _end(self, order: Order) -> None:
+        """Note when an order was put there that has ended."""
+        ended, ts = self._ended, order.updated_ts
+        end = (ts, order.id)
+        if not ended or ended[-1] != end:
+            ended.append(end)
+            while ended[0][0] < ts - RECENT:
+                ended.popleft()
+        if order.parent_id is None:
+            self._roots.setdefault(order.id, ts)
 
     @staticmethod
     def _sum_leg(order: Order, load: Load, rest: Decimal) -> None:
@@ -506,7 +537,7 @@ class Ledger:
 
 def largest(order: Order) -> Decimal:
     """The amount of the larger version of an order; there are two while an amend is under way."""
-    if order.amend_state is Asked.NONE or order.amend_amount is None:
+    if order.amend_amount is None or order.amend_state is Asked.NONE:
         return order.amount
     return max(order.amount, order.amend_amount)
 

@@ -3,7 +3,7 @@
 Nothing here is journaled. Prices arrive as the venue's strings and become Decimal when they are used (M6).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from realtime.engine.orderbook import OrderBook
@@ -13,6 +13,7 @@ from realtime.model.market import (
     ZERO,
     BookDelta,
     BookSnapshot,
+    Level,
     Mark,
     Market,
     Stale,
@@ -47,6 +48,9 @@ class Walk:
     mid: Decimal | None
 
 
+Front = tuple[Level, Level, Decimal, Decimal, Decimal]
+"""The best level of either side, the two prices as numbers, and their middle [quote]."""
+
 NOTHING = Walk(ZERO, ZERO, None, None, None, None)
 """What there is to take without a book."""
 
@@ -56,7 +60,9 @@ class Quotes:
 
     __slots__ = (
         "_currency",
+        "_fronts",
         "_marks_now",
+        "_pairs",
         "_routes",
         "_shared",
         "books",
@@ -66,6 +72,7 @@ class Quotes:
         "stale",
         "tickers",
         "touched",
+        "version",
     )
 
     def __init__(self, markets: Mapping[str, Market], currency: str) -> None:
@@ -79,8 +86,12 @@ class Quotes:
         # When the newest price of a symbol came in [ns].
         self.touched: dict[str, int] = {}
         self.stale: dict[str | None, Stale] = {}
+        self._fronts: dict[str, Front] = {}
         self._marks_now: dict[str, tuple[Decimal, str] | None] = {}
         self._routes = routes(markets.values(), currency)
+        self._pairs = pairs(self._routes)
+        # Raised by whatever may change a mark or the worth of a currency.
+        self.version = 0
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -94,6 +105,7 @@ class Quotes:
         self.tickers[symbol] = ticker
         self.touched[symbol] = ticker.recv_ts
         self._marks_now.pop(symbol, None)
+        self.version += 1
 
     def take_trade(self, trade: Trade) -> None:
         """Keep the newest trade's price."""
@@ -101,6 +113,7 @@ class Quotes:
         self.last[symbol] = trade.price
         self.touched[symbol] = trade.recv_ts
         self._marks_now.pop(symbol, None)
+        self.version += 1
 
     def take_snapshot(self, snapshot: BookSnapshot) -> OrderBook:
         """Start a book afresh."""
@@ -112,6 +125,7 @@ class Quotes:
         self.books[symbol] = book
         self.touched[symbol] = snapshot.recv_ts
         self._marks_now.pop(symbol, None)
+        self.version += 1
         return book
 
     def forget_book(self, symbol: str) -> None:
@@ -119,10 +133,13 @@ class Quotes:
         if symbol not in self._shared:
             self.books.pop(symbol, None)
             self._marks_now.pop(symbol, None)
+            self.version += 1
 
     def relist(self) -> None:
         """Find the ways to value currencies anew: `markets` has others now."""
         self._routes = routes(self.markets.values(), self._currency)
+        self._pairs = pairs(self._routes)
+        self.version += 1
 
     def take_delta(self, delta: BookDelta) -> OrderBook | None:
         """Change a book; None (and nothing) without the snapshot it belongs to."""
@@ -134,6 +151,7 @@ class Quotes:
             book.apply_delta(delta)
         self.touched[symbol] = delta.recv_ts
         self._marks_now.pop(symbol, None)
+        self.version += 1
         return book
 
     def take_mark(self, mark: Mark) -> None:
@@ -141,6 +159,7 @@ class Quotes:
         self.marks[mark.symbol] = mark
         self.touched[mark.symbol] = max(mark.ts, self.touched.get(mark.symbol, 0))
         self._marks_now.pop(mark.symbol, None)
+        self.version += 1
 
     def take_stale(self, stale: Stale) -> None:
         """Remember that a source is silent, or that it is back."""
@@ -172,25 +191,27 @@ class Quotes:
         last = self.last.get(symbol) or (ticker.daily.last if ticker else None)
         return (Decimal(last), "last") if last is not None else None
 
-    def touch(self, symbol: str) -> tuple[Decimal | None, Decimal | None]:
-        """Best bid and ask [quote]: of the book, else of the ticker; a crossed book counts as none."""
-        book = self.books.get(symbol)
-        touch = book.touch if book is not None else None
-        if touch is not None:
-            bid, ask = touch
-            return Decimal(bid[0]), Decimal(ask[0])
-        ticker = self.tickers.get(symbol)
-        if ticker is None:
-            return None, None
-        return (
-            Decimal(ticker.bid) if ticker.bid is not None else None,
-            Decimal(ticker.ask) if ticker.ask is not None else None,
-        )
-
     def mid(self, symbol: str) -> Decimal | None:
-        """Middle of best bid and ask [quote]; None unless both are there."""
-        bid, ask = self.touch(symbol)
-        return None if bid is None or ask is None else (bid + ask) / 2
+        """Middle of best bid and ask [quote]: of the book, else of the ticker; a crossed book counts as none."""
+        book = self.books.get(symbol)
+        front = None if book is None else self._front(book)
+        if front is not None:
+            return front[4]
+        ticker = self.tickers.get(symbol)
+        if ticker is None or ticker.bid is None or ticker.ask is None:
+            return None
+        return (Decimal(ticker.bid) + Decimal(ticker.ask)) / 2
+
+    def _front(self, book: OrderBook) -> Front | None:
+        """Read the touch of a book; None without one. It is read again when one of its rows is another one."""
+        rows = book.touch
+        if rows is None:
+            return None
+        front = self._fronts.get(book.symbol)
+        if front is None or front[0] is not rows[0] or front[1] is not rows[1]:
+            bid, ask = Decimal(rows[0][0]), Decimal(rows[1][0])
+            front = self._fronts[book.symbol] = (*rows, bid, ask, (bid + ask) / 2)
+        return front
 
     def trigger_price(self, symbol: str, by: str) -> Decimal | None:
         """The price that fires triggers of kind `last`, `mark` or (as the mid) `bid_ask`."""
@@ -227,15 +248,14 @@ class Quotes:
             limit: Worst price to take [quote]; None takes any.
         """
         book = self.books.get(symbol)
-        touch = book.touch if book is not None else None
-        if book is None or (touch is None and book.crossed):
+        front = None if book is None else self._front(book)
+        if book is None or (front is None and book.crossed):
             return NOTHING
         buy, mid = side is Side.BUY, None
-        if touch is not None:
-            bid, ask = Decimal(touch[0][0]), Decimal(touch[1][0])
-            mid = (bid + ask) / 2
-            price, shown = (ask, touch[1][1]) if buy else (bid, touch[0][1])
-            if amount is not None and limit is None and amount <= Decimal(shown):
+        if front is not None:
+            bid_row, ask_row, bid, ask, mid = front
+            price, row = (ask, ask_row) if buy else (bid, bid_row)
+            if amount is not None and limit is None and amount <= Decimal(row[1]):
                 # Most orders are met by the best level alone.
                 average = price if amount else None
                 return Walk(amount, amount * price, price, price, average, mid)
@@ -260,6 +280,15 @@ class Quotes:
             if filled == amount:
                 break
         return Walk(filled, spent, best, worst, spent / filled if filled else None, mid)
+
+    def valued(self, currency: str) -> tuple[Decimal | None, int]:
+        """Give `worth` and `newest` of a currency, by one look where one pair tells both."""
+        pair = self._pairs.get(currency)
+        if pair is not None:
+            found, touched = self.mark(pair), self.touched.get(pair, 0)
+            if touched and found is not None and found[0]:
+                return found[0], touched
+        return self.worth(currency), self.newest(currency)
 
     def routed(self, currency: str) -> bool:
         """Whether there is a way at all to value a currency."""
@@ -302,18 +331,27 @@ def routes(markets: Iterable[Market], currency: str) -> dict[str, tuple[Route, .
 
     A step is (symbol, inverse): inverse divides by the pair's price.
     """
-    pairs: dict[tuple[str, str], tuple[str, bool]] = {}
+    told: dict[tuple[str, str], tuple[str, bool]] = {}
     for market in markets:
         if not market.contract:
-            pairs.setdefault((market.base, market.quote), (market.symbol, False))
-            pairs.setdefault((market.quote, market.base), (market.symbol, True))
+            told.setdefault((market.base, market.quote), (market.symbol, False))
+            told.setdefault((market.quote, market.base), (market.symbol, True))
     found: dict[str, tuple[Route, ...]] = {currency: ((),)}
-    for held in sorted({base for base, _ in pairs} - {currency}):
+    for held in sorted({base for base, _ in told} - {currency}):
         ways: list[Route] = []
-        if (direct := pairs.get((held, currency))) is not None:
+        if (direct := told.get((held, currency))) is not None:
             ways.append((direct,))
-        ways.extend(_hops(pairs, held, currency))
+        ways.extend(_hops(told, held, currency))
         found[held] = tuple(ways)
+    return found
+
+
+def pairs(ways: Mapping[str, Sequence[Route]]) -> dict[str, str]:
+    """The symbol that tells a currency's price by itself, where that is the best way."""
+    found: dict[str, str] = {}
+    for currency, routes_of in ways.items():
+        if routes_of and len(routes_of[0]) == 1 and not routes_of[0][0][1]:
+            found[currency] = routes_of[0][0][0]
     return found
 
 

@@ -2,7 +2,8 @@
 
 Rules of this file:
 1 `Approved` and `ApprovedAmend` are made here and nowhere else in the package.
-2 Every rule is evaluated; the first failure names the refusal, all of them stand in its details (R1).
+2 Every rule that has something to say is asked; the first failure names the refusal, all of them stand in its
+  details (R1).
 3 A preview is the same code at the same state: it judges, and nothing is kept.
 """
 
@@ -15,6 +16,8 @@ from realtime.engine.orders import evolve
 from realtime.engine.rules import (
     CODES,
     RULES,
+    asked,
+    kind_of,
     passes_halt,
     rate_wait,
 )
@@ -44,12 +47,11 @@ class Permission:
 
     Attributes:
         approved: For the venue.
-        cost: Reserved at worst, of `currency`.
+        cost: Reserved at worst: cash, or of the base currency for a spot sell.
         first: Own orders to be cancelled before it goes out (G22, legs that give way).
     """
 
     approved: Approved
-    currency: str
     cost: Decimal
     first: tuple[Order, ...]
 
@@ -92,7 +94,7 @@ def check(state: State, place: Place) -> Permission:
         limits_version=state.limits.version,
         warnings=tuple(verdict.warnings),
     )
-    return Permission(approved, case.currency, case.needs or ZERO, tuple(first))
+    return Permission(approved, case.needs or ZERO, tuple(first))
 
 
 def _giving_way(state: State, order: Order) -> list[Order]:
@@ -135,27 +137,20 @@ def _age(state: State, order_id: str) -> tuple[int, int, str]:
     return (order.created_ts if order is not None else 0, len(order_id), order_id)
 
 
-def _judge(state: State, place: Place, *, whole: bool) -> tuple[Case, Verdict]:
-    case = make(
-        state,
-        place.order,
-        ts=place.ts,
-        admin=place.who.admin,
-        closing=place.closing,
-        allow_duplicate=place.allow_duplicate,
-        backing=place.backing,
-    )
-    verdict = Verdict(whole=whole)
-    for rule in RULES:
+def _judge(
+    state: State, place: Place, old: Order | None = None, *, whole: bool
+) -> tuple[Case, Verdict]:
+    case, verdict = make(state, place, old), Verdict(whole=whole)
+    for rule in RULES if whole else asked(kind_of(case, state), state.off):
         rule(case, state, verdict)
     return case, verdict
 
 
-def check_amend(state: State, old: Order, amend: Amend) -> tuple[ApprovedAmend, str, Decimal]:
+def check_amend(state: State, old: Order, amend: Amend) -> tuple[ApprovedAmend, Decimal]:
     """Judge an amend as the replacement it is (R5).
 
     Returns:
-        Permission, the currency and how much more of it the new version reserves.
+        Permission, and how much more the new version reserves.
 
     Raises:
         Refused: `invalid` below what has filled, else as for a placement.
@@ -166,10 +161,8 @@ def check_amend(state: State, old: Order, amend: Amend) -> tuple[ApprovedAmend, 
     if new.amount <= old.filled:
         text = f"amount {plain(new.amount)} {market.base} is not above what has filled, {plain(old.filled)}"
         raise Refused(Code.INVALID, text, {"fields": [{"field": "amount", "message": text}]})
-    case = make(state, new, ts=amend.ts, old=old, admin=amend.who.admin)
-    verdict = Verdict(whole=False)
-    for rule in RULES:
-        rule(case, state, verdict)
+    place = Place(order=new, who=amend.who, ts=amend.ts)
+    case, verdict = _judge(state, place, old, whole=False)
     if verdict.failed and not _gives_back(old, new):
         raise refusal(state, case, verdict)
     if verdict.failed and (
@@ -185,7 +178,7 @@ def check_amend(state: State, old: Order, amend: Amend) -> tuple[ApprovedAmend, 
         limits_version=state.limits.version,
         expires_at=amend.expires_at,
     )
-    return approved, case.currency, case.needs or ZERO
+    return approved, case.needs or ZERO
 
 
 def _amended(old: Order, to: Amend | ApprovedAmend) -> Order:
@@ -318,8 +311,7 @@ def _door_open(state: State, order: Order, trading: TradingState) -> bool:
 
 def privileged(state: State, place: Place, order: Order) -> bool:
     """Whether an order may pass a halt because an admin closes a position with it."""
-    case = make(state, order, ts=place.ts, admin=place.who.admin, closing=place.closing)
-    return passes_halt(case, order)
+    return passes_halt(make(state, replace(place, order=order)), order)
 
 
 def refusal(state: State, case: Case, verdict: Verdict) -> Refused:
@@ -407,7 +399,7 @@ def preview(state: State, place: Place) -> Preview:
     slippage = None
     if average is not None and taken.best:
         slippage = abs(average / taken.best - 1)
-    equity = case.equity.value
+    equity = case.standing.equity.value
     stop, target = recommended(state, order, price, place.backing)
     return Preview(
         valid=refused is None,

@@ -7,6 +7,8 @@ whose distance, pace and owner were judged with its parent, so G11 and G20 to G2
 
 from collections.abc import Callable, Sequence
 from decimal import ROUND_FLOOR, Decimal
+from functools import cache
+from typing import Final
 
 from realtime.engine.account import STREAK_ENDS
 from realtime.engine.case import Case, Verdict
@@ -56,9 +58,8 @@ def trading_state(case: Case, state: State, verdict: Verdict) -> None:
     order = case.order
     halt = state.halt_of(order.symbol, order.bot_id)
     if halt is None:
-        if verdict.whole:
-            verdict.judge("halted", ok=True)
-            verdict.judge("trading_reducing", ok=True)
+        verdict.judge("halted", ok=True)
+        verdict.judge("trading_reducing", ok=True)
         return
     halted = halt.state is TradingState.HALTED
     verdict.judge(
@@ -78,14 +79,14 @@ def passes_halt(case: Case, order: Order) -> bool:
     return (
         order.protective
         or (order.source == "flatten" and case.exit)
-        or (case.closing and case.admin and case.exit)
+        or (case.wish.closing and case.wish.who.admin and case.exit)
     )
 
 
 def readiness(case: Case, state: State, verdict: Verdict) -> None:
     """G3."""
     stale = state.quotes.stale.get(None)
-    age_ms = (case.ts - stale.asof) // MS if stale is not None else 0
+    age_ms = (case.wish.ts - stale.asof) // MS if stale is not None else 0
     ready = state.ready and age_ms <= PRIVATE_AGE_MS
     if ready and not verdict.whole:
         return
@@ -238,8 +239,7 @@ def reduces(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001
     """G9."""
     order, unit = case.order, case.market.base
     if not case.exit:
-        if verdict.whole:
-            verdict.judge("reduce_only_violation", ok=True, unit=unit)
+        verdict.judge("reduce_only_violation", ok=True, unit=unit)
         return
     adds, capacity = case.adds, case.capacity
     ok = adds <= capacity
@@ -254,24 +254,23 @@ def reduces(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001
 
 def freshness(case: Case, state: State, verdict: Verdict) -> None:
     """G10."""
-    if case.fresh and not verdict.whole:
-        return
     limit = Decimal(state.limits.max_price_age_ms)
-    if case.fresh:
-        verdict.judge("stale_market_data", True, limit, Decimal(case.age_ms or 0), "ms")
-    elif case.mark is None or case.age_ms is None:
+    age_ms = state.quotes.age_ms(case.order.symbol, case.wish.ts)
+    if case.mark is None or age_ms is None:
         verdict.missing("stale_market_data", limit, "ms", "there is no price", exempt=case.exit)
+    elif case.fresh:
+        verdict.judge("stale_market_data", True, limit, Decimal(age_ms), "ms")
     elif case.exit:
-        why = f"the price is {case.age_ms} ms old or its source is silent"
+        why = f"the price is {age_ms} ms old or its source is silent"
         verdict.missing("stale_market_data", limit, "ms", why, exempt=True)
     else:
         verdict.judge(
             "stale_market_data",
             ok=False,
             limit=limit,
-            value=Decimal(case.age_ms),
+            value=Decimal(age_ms),
             unit="ms",
-            message=f"price of {case.order.symbol} is {case.age_ms} ms old or its source is silent, "
+            message=f"price of {case.order.symbol} is {age_ms} ms old or its source is silent, "
             f"above max_price_age_ms {plain(limit)} ms",
         )
 
@@ -372,7 +371,7 @@ def order_sizes(case: Case, state: State, verdict: Verdict) -> None:
 
 def positions(case: Case, state: State, verdict: Verdict) -> None:
     """G15 and G16."""
-    limits, equity, exempt = state.limits, case.equity, case.exit
+    limits, equity, exempt = state.limits, case.standing.equity, case.exit
     value = None
     if case.exposure is not None and equity.value is not None and equity.value > 0:
         value = case.exposure / equity.value
@@ -398,7 +397,7 @@ def positions(case: Case, state: State, verdict: Verdict) -> None:
 
 def leverage(case: Case, state: State, verdict: Verdict) -> None:
     """G17."""
-    limit, equity = state.limits.max_leverage, case.equity
+    limit, equity = state.limits.max_leverage, case.standing.equity
     value = None
     if case.total is not None and equity.value is not None and equity.value > 0:
         value = max(case.total / equity.value, case.order.leverage or ZERO)
@@ -417,7 +416,7 @@ def counts(case: Case, state: State, verdict: Verdict) -> None:
     """G18 and G19."""
     limits, exempt = state.limits, case.exit
     if limits.max_open_positions is not None:
-        engaged = case.engaged
+        engaged = case.standing.engaged
         known = case.place in engaged
         if verdict.whole or not (known or exempt):
             verdict.most(
@@ -468,7 +467,7 @@ def rate(case: Case, state: State, verdict: Verdict) -> None:
 
 def rate_wait(case: Case, state: State) -> int:
     """How long the owner has to wait for a token [ns]."""
-    limits, pace, ts = state.limits, state.pace, case.ts
+    limits, pace, ts = state.limits, state.pace, case.wish.ts
     if case.old is not None or case.order.protective or case.order.source == "flatten":
         return 0
     owner = case.order.owner
@@ -522,12 +521,12 @@ def spend(full_at: int, per_second: float | None, ts: int) -> int:
 def duplicates(case: Case, state: State, verdict: Verdict) -> None:
     """G21."""
     window = state.limits.duplicate_order_ms
-    if case.old is not None or case.order.protective or case.allow_duplicate or window is None:
+    if case.old is not None or case.order.protective or case.wish.allow_duplicate or window is None:
         if verdict.whole:
             verdict.judge("duplicate_order", ok=True, unit="ms")
         return
     last = state.pace.recent.get(fingerprint(case.order))
-    age_ms = None if last is None else (case.ts - last) // MS
+    age_ms = None if last is None else (case.wish.ts - last) // MS
     fine = age_ms is None or age_ms >= window
     if fine and not verdict.whole:
         return
@@ -597,38 +596,31 @@ def unknowns(case: Case, state: State, verdict: Verdict) -> None:
 
 def losses(case: Case, state: State, verdict: Verdict) -> None:
     """G25 and G26."""
-    limits, equity = state.limits, case.equity
-    loss, fall = loss_and_fall(state, equity.value)
-    why, exempt = equity.reason or "the day has not begun", case.exit
+    limits, standing = state.limits, case.standing
+    why, exempt = standing.equity.reason or "the day has not begun", case.exit
     verdict.most(
         "max_daily_loss",
         limits.max_daily_loss,
-        loss,
+        standing.loss,
         "fraction",
         "daily_loss",
         exempt=exempt,
         why=why,
     )
     verdict.most(
-        "max_drawdown", limits.max_drawdown, fall, "fraction", "drawdown", exempt=exempt, why=why
+        "max_drawdown",
+        limits.max_drawdown,
+        standing.fall,
+        "fraction",
+        "drawdown",
+        exempt=exempt,
+        why=why,
     )
-
-
-def loss_and_fall(state: State, equity: Decimal | None) -> tuple[Decimal | None, Decimal | None]:
-    """The day's loss and the fall from the peak [fractions, above zero is bad]; None when unknown."""
-    day = state.account.day_info
-    if equity is None or day.equity_start is None or day.equity_start <= 0:
-        return None, None
-    pnl = state.daily_pnl(equity)
-    assert pnl is not None
-    peak = day.peak_equity or day.equity_start
-    # Transfers are removed: what is compared with the peak is the day's start and its profit.
-    return -pnl / day.equity_start, 1 - (day.equity_start + pnl) / peak
 
 
 def streaks(case: Case, state: State, verdict: Verdict) -> None:
     """G27."""
-    limits, ts, exempt = state.limits, case.ts, case.exit
+    limits, ts, exempt = state.limits, case.wish.ts, case.exit
     if exempt and not verdict.whole:
         return
     count, last = state.account.streaks.get(case.order.owner, (0, 0))
@@ -664,7 +656,7 @@ def executions(case: Case, state: State, verdict: Verdict) -> None:
     limit, strategy = state.limits.repeated_execution, case.order.strategy_id
     if limit is None or strategy is None:
         return
-    since = case.ts - EXECUTIONS_IN
+    since = case.wish.ts - EXECUTIONS_IN
     count = sum(1 for ts in state.pace.executions.get(strategy, ()) if ts > since)
     verdict.most(
         "repeated_execution",
@@ -678,7 +670,7 @@ def executions(case: Case, state: State, verdict: Verdict) -> None:
 
 def signals(case: Case, state: State, verdict: Verdict) -> None:
     """G29, for entries that are placed on a signal; the last two for bots."""
-    backing, limits, exempt = case.backing, state.limits, case.exit
+    backing, limits, exempt = case.wish.backing, state.limits, case.exit
     if backing is None:
         return
     side = case.order.side
@@ -691,7 +683,7 @@ def signals(case: Case, state: State, verdict: Verdict) -> None:
     most = None
     if risky and limits.max_position_size is not None:
         most = LARGE * limits.max_position_size
-    value, equity = None, case.equity
+    value, equity = None, case.standing.equity
     if case.notional is not None and equity.value is not None and equity.value > 0:
         value = case.notional / equity.value
     verdict.most(
@@ -773,3 +765,60 @@ RULES: tuple[Rule, ...] = (
     signals,
 )
 """In the order of the table: the first failure names the refusal."""
+
+EXEMPTING: Final[frozenset[Rule]] = frozenset(
+    {order_sizes, positions, leverage, counts, unknowns, executions, losses, streaks, signals}
+)
+"""Those that say nothing to an exit but what data they miss (X of the table, R4)."""
+
+
+Kind = tuple[bool, bool, bool, bool, bool, bool, bool, bool]
+"""What decides which rules may have something to say to an order, see `kind_of`."""
+
+
+def kind_of(case: Case, state: State) -> Kind:
+    """Tell the kind of an order, as the gate meets it now."""
+    order = case.order
+    return (
+        not state.halts and state.ready and None not in state.quotes.stale,
+        case.exit,
+        case.total is not None and case.standing.sound,
+        case.fresh,
+        case.walk is not None,
+        order.price is not None or order.stop_price is not None,
+        order.strategy_id is not None,
+        case.wish.backing is not None,
+    )
+
+
+@cache
+def asked(kind: Kind, off: frozenset[str]) -> tuple[Rule, ...]:
+    """The rules that may have something to say to orders of a kind, in their order.
+
+    Args:
+        kind: See `kind_of`.
+        off: Names of the limits that are switched off.
+    """
+    calm, exits, known, fresh, walked, priced, named, backed = kind
+    says_nothing: dict[Rule, bool] = {
+        trading_state: calm,
+        readiness: calm,
+        reduces: not exits,
+        freshness: fresh,
+        band: not priced,
+        slippage: not walked,
+        order_sizes: off.issuperset(("max_order_amount", "max_order_notional")),
+        positions: off.issuperset(("max_position_size", "max_position_notional")),
+        leverage: "max_leverage" in off,
+        duplicates: "duplicate_order_ms" in off,
+        self_trade: "self_trade" in off,
+        unknowns: "max_unknown" in off,
+        executions: not named,
+        losses: off.issuperset(("max_daily_loss", "max_drawdown")),
+        streaks: off.issuperset(("loss_streak", "cooldown_minutes")),
+        signals: not backed,
+    }
+    silent = {rule for rule, nothing in says_nothing.items() if nothing}
+    if exits and known:
+        silent |= EXEMPTING
+    return tuple(rule for rule in RULES if rule not in silent)

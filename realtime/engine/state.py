@@ -3,7 +3,7 @@
 `engine.py` is the only writer. The gate, the legs and the portfolio read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -14,7 +14,7 @@ from realtime.engine.quotes import Quotes
 from realtime.model.frozen import frozen
 from realtime.model.market import MS, SECOND, ZERO, Market
 from realtime.model.orders import Order, Role, Side
-from realtime.model.risk import Halt, Limits, TradingState
+from realtime.model.risk import Halt, Limits, TradingState, switched_off
 
 
 EQUITY_FOR = 250 * MS
@@ -33,6 +33,43 @@ class Equity:
     value: Decimal | None
     reason: str | None
     ts: int
+
+
+@frozen
+class Standing:
+    """How an account stands before its next order: what every rule about all of it reads.
+
+    Attributes:
+        loss, fall: See `State.loss_and_fall`.
+        sound: Whether they are known and the equity is above zero.
+        engaged: Worst-case exposures of symbols held or being entered, by where they are shown [valuation
+            currency]; zero for those that are `unpriced`.
+        prices: The version of the prices it was worked out at.
+        entered: Symbols of the entries that were placed since.
+    """
+
+    equity: Equity
+    loss: Decimal | None
+    fall: Decimal | None
+    sound: bool
+    engaged: dict[str, Decimal]
+    unpriced: set[str]
+    prices: int
+    entered: list[str]
+
+    def besides(self, place: str) -> Decimal | None:
+        """Worst-case exposure of all symbols but one [valuation currency]; None when one has no price."""
+        if self.unpriced and self.unpriced != {place}:
+            return None
+        others = self.engaged.copy()
+        others.pop(place, None)
+        return sum(others.values(), ZERO)
+
+    def engage(self, place: str, exposure: Decimal | None) -> None:
+        """Take the worst-case exposure of a symbol."""
+        self.engaged[place] = exposure or ZERO
+        if exposure is None:
+            self.unpriced.add(place)
 
 
 @dataclass(slots=True)
@@ -93,6 +130,17 @@ class Reservations:
             else:
                 del self.sums[currency]
 
+    def leave(self, currency: str, order_ids: Iterable[str]) -> None:
+        """Leave those of these orders, which the venue has told, to its balance of a currency."""
+        held, known, rest = self.held, self.known[currency], self.sums[currency]
+        for order_id in order_ids:
+            del known[order_id]
+            rest -= held.pop(order_id)[1]
+        if rest:
+            self.sums[currency] = rest
+        else:
+            del self.sums[currency]
+
     def sum(self, currency: str) -> Decimal:
         """Reserved and not shown yet [currency]."""
         return self.sums.get(currency, ZERO)
@@ -113,6 +161,7 @@ class State:
         "limits",
         "markets",
         "mode",
+        "off",
         "orders",
         "pace",
         "privileged",
@@ -122,6 +171,7 @@ class State:
         "released",
         "reservations",
         "scores",
+        "stood",
         "venue",
     )
 
@@ -138,7 +188,7 @@ class State:
         self.venue = venue
         self.mode = mode
         self.markets = markets
-        self.limits = limits
+        self.configure(limits)
         self.currency = currency
         self.orders = Ledger(sizes)
         self.account = Account(venue, markets, currency)
@@ -156,8 +206,15 @@ class State:
         self.scores: dict[str, Decimal] = {}
         self.daily: dict[str, Mapping[int, float]] = {}
         self._equity: Equity | None = None
+        # See `standing`; every fact but a placement ends it.
+        self.stood: Standing | None = None
         self._siblings = siblings(markets)
         self._places = places(markets, self.account.homes)
+
+    def configure(self, limits: Limits) -> None:
+        """Put limits in force; `off` names those that are switched off."""
+        self.limits = limits
+        self.off = switched_off(limits)
 
     @property
     def given(self) -> Mapping[str, object]:
@@ -172,6 +229,7 @@ class State:
 
     def relist(self) -> None:
         """Take note that `markets` has markets that it had not; what is held stays shown where it is."""
+        self.stood = None
         if all(symbol in self._siblings for symbol in self.markets):
             return
         self._siblings.update(siblings(self.markets))
@@ -264,6 +322,26 @@ class State:
         """The symbol under which what it buys is shown."""
         return self._places.get(symbol, symbol)
 
+    def standing(self, ts: int) -> Standing:
+        """How the account stands; worked out anew after a fact, a price, or a new valuation.
+
+        Many orders are judged between two of those. A placement changes the exposure of its own symbol alone.
+        """
+        found, equity = self.stood, self.equity(ts)
+        if found is None or found.prices != self.quotes.version or found.equity is not equity:
+            loss, fall = self.loss_and_fall(equity.value)
+            sound = loss is not None and equity.value is not None and equity.value > 0
+            found = Standing(equity, loss, fall, sound, {}, set(), self.quotes.version, [])
+            for place, held in self.engaged().items():
+                found.engage(place, self.at_mark(place, held))
+            self.stood = found
+        elif found.entered:
+            for symbol in found.entered:
+                place = self.place_of(symbol)
+                found.engage(place, self.at_mark(place, self.exposure(place)))
+            found.entered.clear()
+        return found
+
     # -- money ---------------------------------------------------------------------------------
 
     def free(self, currency: str) -> Decimal | None:
@@ -278,6 +356,14 @@ class State:
         market = self.markets[symbol]
         worth = self.quotes.worth(market.cash)
         return None if worth is None else amount * abs(market.value(price)) * worth
+
+    def at_mark(self, symbol: str, amount: Decimal) -> Decimal | None:
+        """Value of an amount at the mark [valuation currency]; None without a price of it or its cash."""
+        quotes, market = self.quotes, self.markets[symbol]
+        found, worth = quotes.mark(symbol), quotes.worth(market.cash)
+        if found is None or worth is None:
+            return None
+        return amount * abs(market.value(found[0])) * worth
 
     def unrealized(self, symbol: str) -> Decimal | None:
         """Profit of an open position at the mark [cash currency]; None without price or basis."""
@@ -315,12 +401,15 @@ class State:
         for currency, amount in self.account.books.items():
             if not amount:
                 continue
-            worth = quotes.worth(currency)
+            if currency == self.currency:
+                total += amount
+                continue
+            worth, newest = quotes.valued(currency)
             if worth is None:
                 if not quotes.routed(currency):
                     continue
                 return Equity(None, f"{currency} has no price", ts)
-            if currency != self.currency and quotes.newest(currency) < oldest:
+            if newest < oldest:
                 return Equity(None, f"the price of {currency} is too old", ts)
             total += amount * worth
         for symbol, position in self.account.positions.items():
@@ -347,6 +436,17 @@ class State:
                 continue
             moved += amount * worth
         return equity - start - moved
+
+    def loss_and_fall(self, equity: Decimal | None) -> tuple[Decimal | None, Decimal | None]:
+        """The day's loss and the fall from the peak [fractions, above zero is bad]; None when unknown."""
+        day = self.account.day_info
+        if equity is None or day.equity_start is None or day.equity_start <= 0:
+            return None, None
+        pnl = self.daily_pnl(equity)
+        assert pnl is not None
+        peak = day.peak_equity or day.equity_start
+        # Transfers are removed: what is compared with the peak is the day's start and its profit.
+        return -pnl / day.equity_start, 1 - (day.equity_start + pnl) / peak
 
     def leg_price(self, symbol: str, role: Role) -> Decimal | None:
         """The nearest price at which a working protective leg of this role acts, None without one."""

@@ -9,7 +9,6 @@ from decimal import Decimal
 from realtime.engine.core import Core, Out
 from realtime.engine.decide import flatten, lift, roll_day
 from realtime.engine.market import plain
-from realtime.engine.rules import loss_and_fall
 from realtime.engine.state import ALL, EQUITY_FOR, State
 from realtime.model.events import (
     Alert,
@@ -98,7 +97,7 @@ def _peak(state: State, applier: Core, ts: int, out: Out) -> None:
 
 def _protect(state: State, applier: Core, ts: int, out: Out) -> None:
     """Judge the account's protections."""
-    loss, fall = loss_and_fall(state, state.equity(ts).value)
+    loss, fall = state.loss_and_fall(state.equity(ts).value)
     limits = state.limits
     for rule, limit, value in (
         ("max_daily_loss", limits.max_daily_loss, loss),

@@ -65,6 +65,7 @@ class Connection:
         principal: None before authentication.
         in_flight: Commands that were not answered yet, those of the safety lane apart.
         closed: The code it was closed with by us; None while open.
+        floods: By lane, refusals as `rate_limited` that are not forgiven yet; to read.
     """
 
     __slots__ = (
@@ -72,7 +73,6 @@ class Connection:
         "_bad",
         "_beat_at",
         "_expire_at",
-        "_floods",
         "_stamp",
         "_waiting",
         "_waiting_bytes",
@@ -81,6 +81,7 @@ class Connection:
         "bounds",
         "client",
         "closed",
+        "floods",
         "in_flight",
         "options",
         "principal",
@@ -114,7 +115,7 @@ class Connection:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._bad: list[float] = []  # never more than `unreadable`
-        self._floods: dict[str, _Flood] = {}
+        self.floods: dict[str, _Flood] = {}
         self._beat_at = now + options.heartbeat
         self._auth_at: float | None = now + bounds.auth_s
         self._warn_at: float | None = None
@@ -227,9 +228,9 @@ class Connection:
             retry_after: What it is told [s].
         """
         self.waited(lane, now)
-        flood = self._floods.get(lane)
+        flood = self.floods.get(lane)
         if flood is None:
-            self._floods[lane] = _Flood(told_at=now, since=now, until=now + retry_after, last=now)
+            self.floods[lane] = _Flood(told_at=now, since=now, until=now + retry_after, last=now)
             return
         flood.refused += 1
         flood.last = now
@@ -250,11 +251,11 @@ class Connection:
         Being admitted is no merit of its own: under a flood a token falls to somebody every few ms. Nor
         is coming late, right behind others that did not wait.
         """
-        flood = self._floods.get(lane)
+        flood = self.floods.get(lane)
         if flood is None or now < flood.until:
             return
         if not flood.early or now - flood.last >= flood.until - flood.since:
-            del self._floods[lane]
+            del self.floods[lane]
 
     # --- identity ----------------------------------------------------------------------------------
 

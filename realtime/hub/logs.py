@@ -7,10 +7,10 @@ Rules of this file:
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice, product
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
-from realtime.hub.channels import LEVELS, Channel, Form, Options, Topic
+from realtime.hub.channels import Channel, Topic
 from realtime.hub.stream import (
     Board,
     Data,
@@ -19,6 +19,7 @@ from realtime.hub.stream import (
     RingStream,
     Tags,
     Viewed,
+    Written,
     tail,
 )
 
@@ -57,11 +58,14 @@ class LogFeed(Viewed["LogStream"]):
 
     def put(self, entry: Data | Callable[[], Data], asof: int | None) -> None:
         """Append an entry; a function is called when somebody reads it, or at once to see its fields."""
-        if self.fields and callable(entry):
-            entry = entry()
-        item = Item(entry, () if callable(entry) else self.tags(entry))
+        tags: Tags = ()
+        if self.fields:
+            entry = entry() if callable(entry) else entry
+            tags = self.tags(entry)
+        item = Item(entry, tags)
         self.history.append(item)
-        self.asof = asof if asof is not None else self.asof
+        if asof is not None:
+            self.asof = asof
         for stream in self.streams:
             stream.take(item)
 
@@ -120,76 +124,52 @@ class LogStream(RingStream):
         return b"[%b]" % b",".join([item.data(self.board) for item in self._recent])
 
 
-def selections(topic: Topic, tags: Tags) -> Iterator[Options]:
-    """List the options of all streams of a topic to which an entry with these tags belongs."""
-    options = {option.name: option for option in topic.options}
-    choices: list[list[Options]] = []
-    for field, tag in zip(topic.filters, tags, strict=True):
-        option = options[field]
-        if option.form is not Form.LEVEL:
-            values = [tag] if tag else []
-        elif tag in LEVELS:
-            values = [v for v in LEVELS[: LEVELS.index(tag) + 1] if v != option.default]
-        else:
-            values = []
-        choices.append([(), *[((field, value),) for value in values]])
-    for chosen in product(*choices):
-        yield tuple(chain.from_iterable(chosen))
-
-
 class JournalFeed(Viewed["JournalStream"]):
-    """A journaled log: how many entries there ever were, by every selection, and the newest of them."""
+    """A journaled log: how many entries there ever were, by what filters choose by, and the newest of them."""
 
-    __slots__ = ("_counts", "_open", "_selections")
+    __slots__ = ("_counts", "_open")
 
     def __init__(self, name: str, topic: Topic, board: Board) -> None:
         super().__init__(name, topic, board)
-        self._counts: Counter[Options] = Counter()
-        # By tags, what `selections` gives: there are fewer of them than of what is counted.
-        self._selections: dict[Tags, tuple[Options, ...]] = {}
+        self._counts: Counter[Tags] = Counter()
         self._open: dict[str, tuple[Tags, bytes]] = {}
 
-    def put(self, entry: Data, asof: int | None) -> None:
+    def put(self, entry: Written, asof: int | None) -> None:
         """Publish an entry; it has been committed."""
-        tags = self.tags(entry)
-        data = self.board.encode(entry)
+        tags = self.tags(entry.data)
         self.asof = asof if asof is not None else self.asof
-        rest = tail(self.board.now(), asof, b"[%b]" % data)
-        chosen = self._selections.get(tags)
-        if chosen is None:
-            chosen = self._selections[tags] = tuple(selections(self.topic, tags))
-        for options in chosen:
-            self._counts[options] += 1
-        self._note(entry, tags, data)
+        rest = tail(self.board.now(), asof, b"[%b]" % entry.json)
+        self._counts[tags] += 1
+        if self.topic.open_field is not None:
+            self._note(self.topic.open_field, entry, tags)
         for stream in self.streams:
             stream.take(rest, tags)
 
     def count(self, entries: Iterable[Data]) -> None:
         """Count entries older than those that are seeded, for the filtered streams."""
-        for entry in entries:
-            self._counts.update(o for o in selections(self.topic, self.tags(entry)) if o)
+        self._counts.update(map(self.tags, entries))
 
     def seed(self, count: int, entries: Sequence[Old]) -> None:
         """Start with a log that has `count` entries, of which these are the newest."""
         whole = self.streams[0]
         assert not whole.seq, "a log is seeded once, before anything is appended"
         self.count(entry for _, _, entry in entries)
-        self._counts[()] = whole.seq = count
+        whole.seq = count
         for seq, ts, entry in entries:
             tags = self.tags(entry)
             data = self.board.encode(entry)
-            self._note(entry, tags, data)
+            if self.topic.open_field is not None:
+                self._note(self.topic.open_field, Written(entry, data), tags)
             whole.ring.append(whole.update(seq, tail(ts, None, b"[%b]" % data), tags))
 
-    def _note(self, entry: Data, tags: Tags, data: bytes) -> None:
-        """Remember entries that are still open, where the topic tells which (alerts)."""
-        if self.topic.open_field is not None:
-            key = str(entry["id"])
-            self._open.pop(key, None)
-            if not entry.get(self.topic.open_field):
-                self._open[key] = (tags, data)
-                if len(self._open) > self.topic.newest:
-                    del self._open[next(iter(self._open))]
+    def _note(self, field: str, entry: Written, tags: Tags) -> None:
+        """Remember entries that are still open, where the topic has a field that tells which (alerts)."""
+        key = str(entry.data["id"])
+        self._open.pop(key, None)
+        if not entry.data.get(field):
+            self._open[key] = (tags, entry.json)
+            if len(self._open) > self.topic.newest:
+                del self._open[next(iter(self._open))]
 
     def newest(self, stream: "JournalStream") -> list[bytes]:
         """Entries of a snapshot, oldest first."""
@@ -201,7 +181,8 @@ class JournalFeed(Viewed["JournalStream"]):
     def view(self, channel: Channel, epoch: str) -> "JournalStream":
         """Make a stream, with the count it would have if it had always been there."""
         stream = JournalStream(channel, self, epoch)
-        stream.seq = seq = self._counts[channel.options]
+        counts = self._counts.items()
+        stream.seq = seq = sum([n for tags, n in counts if stream.wanted(tags)])
         if self.streams:
             for message in reversed(self.streams[0].ring):
                 if stream.wanted(message.tags):
@@ -234,7 +215,7 @@ class JournalStream(RingStream):
 
     def take(self, rest: bytes, tags: Tags) -> None:
         """Publish an entry, if it belongs here."""
-        if self.wanted(tags):
+        if self.wanted.whole or self.wanted(tags):
             self.push(rest, tags)
 
     def older(self, seq: int, ts: int, entry: Data) -> Message:

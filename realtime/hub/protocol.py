@@ -214,14 +214,9 @@ def load(text: str | bytes) -> dict[str, object]:
     Raises:
         Refused: `bad_request`: not JSON, not an object, nested too deep.
     """
-    try:
-        frame: object = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise Refused(Code.BAD_REQUEST, _not_json(error)) from None
-    if not isinstance(frame, dict):
-        raise Refused(Code.BAD_REQUEST, f"not an object; {HELP}")
-    if not _is_simple(frame) and _many(text) and _too_deep(frame):
-        raise Refused(Code.BAD_REQUEST, f"nested deeper than {DEPTH}")
+    frame = _object(text)
+    if not _is_simple(frame):
+        _check_depth(text, frame)
     return frame
 
 
@@ -240,7 +235,10 @@ def decode(text: str) -> Request:
     Raises:
         Refused: `bad_request`, for what is not an object with a usable `op` and `id`.
     """
-    frame = load(text)
+    frame = _object(text)
+    simple = _is_simple(frame)
+    if not simple:
+        _check_depth(text, frame)
     mark = frame.pop("id", None)
     if not _is_id(mark):
         raise Refused(
@@ -252,8 +250,24 @@ def decode(text: str) -> Request:
     if len(op) > NAME:
         raise Refused(Code.BAD_REQUEST, f"op is longer than {NAME} characters; {HELP}")
     # Most frames have texts alone; looking for long numbers in the text first spares most others the walk.
-    searched = not _is_simple(frame) and _LONG_NUMBER.search(text) is not None
-    return Request(id=mark, op=op, args=frame, problem=inexact(frame) if searched else None)
+    if simple or _is_simple(frame) or _LONG_NUMBER.search(text) is None:
+        return Request(id=mark, op=op, args=frame)
+    return Request(id=mark, op=op, args=frame, problem=inexact(frame))
+
+
+def _object(text: str | bytes) -> dict[str, object]:
+    try:
+        frame: object = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Refused(Code.BAD_REQUEST, _not_json(error)) from None
+    if not isinstance(frame, dict):
+        raise Refused(Code.BAD_REQUEST, f"not an object; {HELP}")
+    return frame
+
+
+def _check_depth(text: str | bytes, frame: dict[str, object]) -> None:
+    if _many(text) and _too_deep(frame):
+        raise Refused(Code.BAD_REQUEST, f"nested deeper than {DEPTH}")
 
 
 def _is_simple(frame: Mapping[str, object]) -> bool:
@@ -354,19 +368,20 @@ def reply(
         made["id"] = mark
     if op is not None:
         made["op"] = op
-    made |= outcome(ts=ts, result=result, error=error, at=at)
-    return orjson.dumps(made)
+    return orjson.dumps(outcome(made, ts=ts, result=result, error=error, at=at))
 
 
 def outcome(
+    made: dict[str, object],
     *,
     ts: int,
     result: Mapping[str, object] | None,
     error: Mapping[str, object] | None,
     at: Mapping[str, object] | None,
 ) -> dict[str, object]:
-    """Make the part of a reply that socket and HTTP have in common."""
-    made: dict[str, object] = {"ok": error is None, "ts": ts}
+    """Add to a reply what those over a socket and over HTTP have in common."""
+    made["ok"] = error is None
+    made["ts"] = ts
     if error is None:
         made["result"] = {} if result is None else result
     else:

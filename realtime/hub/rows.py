@@ -21,14 +21,16 @@ from realtime.hub.stream import (
     RingStream,
     Tags,
     Viewed,
+    Written,
     tail,
 )
-from realtime.model.frozen import frozen
 
 
 Make = Callable[[], Data]
 """Makes a row when somebody reads it."""
-NO_ROWS: Final[Mapping[str, Make]] = MappingProxyType({})
+Told = Data | Make | Written
+"""A row, what makes it, or what the journal has of it."""
+NO_ROWS: Final[Mapping[str, Make | Written]] = MappingProxyType({})
 
 
 class Row:
@@ -36,10 +38,13 @@ class Row:
 
     __slots__ = ("_data", "_feed", "_make", "_tags")
 
-    def __init__(self, feed: "RowFeed", row: Data | Make) -> None:
+    def __init__(self, feed: "RowFeed", row: Told) -> None:
         self._feed = feed
         self._make: Make | None = None
-        if callable(row):
+        if isinstance(row, Written):
+            self._tags: Tags = feed.tags(row.data)
+            self._data = row.json
+        elif callable(row):
             self._make = row
         else:
             self._take(row)
@@ -59,18 +64,13 @@ class Row:
         return self._data
 
     def _take(self, row: Data) -> None:
-        self._tags: Tags = self._feed.tags(row)
+        self._tags = self._feed.tags(row)
         self._data = self._feed.board.encode(row)
         self._make = None
 
 
-@frozen
-class Change:
-    """What happened to a key; None = there was, or is, no such row."""
-
-    key: str
-    old: Row | None
-    new: Row | None
+Change = tuple[str, Row | None, Row | None]
+"""A key, the row it had and the row it has; None = there was, or is, no such row."""
 
 
 class Unread(Message):
@@ -79,7 +79,11 @@ class Unread(Message):
     __slots__ = ("asof", "changes", "ts")
 
     def __init__(self, seq: int, changes: Sequence[Change], ts: int, asof: int | None) -> None:
-        super().__init__(seq, b"")
+        # Without the call of the one above: most updates of rows are one of these.
+        self.seq = seq
+        self.body = self.frame = b""
+        self.cut = 0
+        self.tags = ()
         self.changes = changes
         self.ts = ts
         self.asof = asof
@@ -95,27 +99,25 @@ class RowFeed(Viewed["RowStream"]):
         self.key = topic.row_key or "id"
         self.rows: dict[str, Row] = {}
 
-    def put(
-        self,
-        rows: Sequence[Data],
-        later: Mapping[str, Make],
-        gone: Sequence[str],
-        asof: int | None,
-    ) -> None:
-        """Set rows, and those that are made later by key, and delete keys.
+    def keyed(self, rows: Sequence[Data]) -> dict[str, Told]:
+        """Give rows by key; of several with one key the last."""
+        return {str(row[self.key]): row for row in rows}
+
+    def put(self, told: Mapping[str, Told], gone: Sequence[str], asof: int | None) -> None:
+        """Set rows by key, and delete keys.
 
         A key that is set and deleted is deleted, an unknown one is left out.
         """
-        self.asof = asof if asof is not None else self.asof
-        changes = []
-        told: dict[str, Data | Make] = {str(row[self.key]): row for row in rows}
-        told |= later
+        if asof is not None:
+            self.asof = asof
+        held = self.rows
+        changes: list[Change] = []
         for key, row in told.items():
             if key not in gone:
                 new = Row(self, row)
-                changes.append(Change(key, self.rows.get(key), new))
-                self.rows[key] = new
-        changes += [Change(key, self.rows.pop(key), None) for key in gone if key in self.rows]
+                changes.append((key, held.get(key), new))
+                held[key] = new
+        changes += [(key, held.pop(key), None) for key in gone if key in held]
         if changes:
             for stream in self.streams:
                 stream.take(changes)
@@ -174,11 +176,11 @@ class RowStream(RingStream):
         wanted = self._filter
         rows = []
         gone = []
-        for change in changes:
-            if change.new is not None and wanted(change.new.tags):
-                rows.append(change.new.data)
-            elif change.old is not None and wanted(change.old.tags):
-                gone.append(change.key)
+        for key, old, new in changes:
+            if new is not None and wanted(new.tags):
+                rows.append(new.data)
+            elif old is not None and wanted(old.tags):
+                gone.append(key)
         if not rows and not gone:
             return b""
         data = b'{"set":[%b]' % b",".join(rows)

@@ -19,7 +19,7 @@ from realtime.hub.channels import (
 )
 from realtime.hub.logs import JournalFeed, LogFeed, Old
 from realtime.hub.rows import NO_ROWS, Make, RowFeed
-from realtime.hub.stream import Board, Counts, Data, Reason, Sizes, Stream
+from realtime.hub.stream import Board, Counts, Data, Reason, Sizes, Stream, Written
 from realtime.hub.values import ValueFeed
 from realtime.model.errors import Code, Refused
 
@@ -193,7 +193,7 @@ class Sources:
         name: str,
         *,
         rows: Sequence[Data] = (),
-        later: Mapping[str, Make] = NO_ROWS,
+        later: Mapping[str, Make | Written] = NO_ROWS,
         gone: Sequence[str] = (),
         asof: int | None = None,
     ) -> None:
@@ -202,11 +202,12 @@ class Sources:
         Args:
             name: Base name.
             rows: Whole rows; the table's key identifies them.
-            later: By key, functions that make rows, each called once when somebody reads it.
+            later: By key, functions that make rows, each called once when somebody reads it, or rows that the journal has.
             gone: Keys; unknown ones are left out, and a key that is in both is gone.
             asof: Newest source time they reflect [wire ms].
         """
-        self._tables[name].put(rows, later, gone, asof)
+        table = self._tables[name]
+        table.put({**table.keyed(rows), **later} if rows else later, gone, asof)
 
     def replace(
         self,
@@ -229,14 +230,19 @@ class Sources:
             entry: Not changed afterwards, or a function that makes it, for a public log when it is read.
             asof: Newest source time it reflects [wire ms].
         """
-        journal = self._journals.get(name)
-        if journal is not None:
-            journal.put(entry() if callable(entry) else entry, asof)
-            return
         feed = self._logs.get(name)
         if feed is None:
+            journal = self._journals.get(name)
+            if journal is not None:
+                data = entry() if callable(entry) else entry
+                journal.put(Written(data, self._board.encode(data)), asof)
+                return
             feed = self._log_feed(name)
         feed.put(entry, asof)
+
+    def enter(self, name: str, entry: Written, *, asof: int | None = None) -> None:
+        """Publish an entry of a journaled log as its commit has it; arguments as for `append`."""
+        self._journals[name].put(entry, asof)
 
     def book(self, name: str, book: BookView, *, asof: int, repaired: bool = False) -> None:
         """Take note that an order book has changed; it is read when a stream publishes.

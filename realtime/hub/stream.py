@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import orjson
 
@@ -25,6 +25,13 @@ from realtime.hub.tiers import Tiers, Waiting
 Data = Mapping[str, object]
 Tags = tuple[str, ...]
 """The fields of a row or entry by which filters choose, in the order of `Topic.filters`."""
+
+
+class Written(NamedTuple):
+    """A row or an entry, and its JSON: what the journal has holds the very bytes that readers get."""
+
+    data: Data
+    json: bytes
 
 
 class Reason(StrEnum):
@@ -196,9 +203,13 @@ class Viewed(Feed, Generic[S]):
 
 
 class Filter:
-    """Which rows or entries belong to a filtered stream."""
+    """Which rows or entries belong to a filtered stream.
 
-    __slots__ = ("_allowed",)
+    Attributes:
+        whole: Whether everything belongs.
+    """
+
+    __slots__ = ("_allowed", "whole")
 
     def __init__(self, channel: Channel) -> None:
         topic = channel.spec
@@ -211,15 +222,11 @@ class Filter:
                 values = LEVELS[LEVELS.index(value) :] if option.form is Form.LEVEL else (value,)
                 allowed.append((topic.filters.index(option.name), frozenset(values)))
         self._allowed = allowed
-
-    @property
-    def whole(self) -> bool:
-        """Whether everything belongs."""
-        return not self._allowed
+        self.whole = not allowed
 
     def __call__(self, tags: Tags) -> bool:
         """Tell whether a row or entry with these tags belongs."""
-        return not self._allowed or all(tags[index] in values for index, values in self._allowed)
+        return self.whole or all(tags[index] in values for index, values in self._allowed)
 
 
 class Stream(ABC):

@@ -584,6 +584,9 @@ Fact = (
 VenueEvent = OrderSeen | Filled | BalanceSeen | PositionSeen | Transferred
 """What a venue tells about the account, in its order."""
 
+Told = MarketEvent | VenueEvent | Accepted
+"""What a venue tells at a time; at the end of it may stand its answer to the placement that all the rest came of."""
+
 
 @frozen(kw_only=True)
 class Tick:

@@ -175,6 +175,10 @@ TRANSITIONS: dict[Status, dict[str, frozenset[Status]]] = {
 """From, by whose word, to (trading document 2.2). Any other pair changes nothing and raises an alert."""
 
 
+Fees = tuple[tuple[str, Decimal], ...]
+"""Fees by currency [currency units]."""
+
+
 @frozen(kw_only=True)
 class Trigger:
     """An attached stop or target: a trigger price and, for a stop-limit, the limit."""
@@ -232,7 +236,7 @@ class Order:
     status: Status = Status.PENDING
     filled: Decimal = ZERO
     cost: Decimal = ZERO
-    fees: tuple[tuple[str, Decimal], ...] = ()
+    fees: Fees = ()
     cancel_state: Asked = Asked.NONE
     amend_state: Asked = Asked.NONE
     amend_amount: Decimal | None = None

@@ -1,6 +1,6 @@
 """Limits of the pre-trade gate, trading states, and how a rule reports itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from enum import StrEnum
 
@@ -80,6 +80,13 @@ class Limits:
     high_risk_size: Decimal | None = Decimal("0.7")
     risk_score_threshold: Decimal | None = Decimal("0.8")
     confidence_threshold: Decimal | None = Decimal("0.7")
+
+
+def switched_off(limits: Limits) -> frozenset[str]:
+    """Name the limits that limit nothing."""
+    named = ((field.name, getattr(limits, field.name)) for field in fields(limits))
+    off = {name for name, value in named if value is None or value is False}
+    return frozenset(off if limits.cooldown_minutes else {*off, "cooldown_minutes"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -220,7 +220,7 @@ class Http:
             ),
         )
         reply = await got.wait() if isinstance(got, Pending) else got
-        return self._reply(reply, secure=scope.get("scheme") == "https")
+        return self._reply(name, reply, secure=scope.get("scheme") == "https")
 
     def _snapshot(self, scope: Scope) -> Response:
         query = _query(scope)
@@ -263,11 +263,14 @@ class Http:
 
     # --- answers -----------------------------------------------------------------------------------
 
-    def _reply(self, reply: Reply, *, secure: bool) -> Response:
-        made = {
-            "op": reply.op,
-            **protocol.outcome(ts=self._now(), result=reply.result, error=reply.error, at=reply.at),
-        }
+    def _reply(self, op: str, reply: Reply, *, secure: bool) -> Response:
+        made = protocol.outcome(
+            {"op": op},
+            ts=self._now(),
+            result=reply.result,
+            error=reply.error,
+            at=reply.at,
+        )
         headers = _retry(reply.retry_after)
         if reply.cookie is not None:
             headers["set-cookie"] = cookie_header(reply.cookie, secure=secure)
@@ -275,7 +278,7 @@ class Http:
 
     def _refusal(self, refused: Refused) -> Response:
         made = protocol.outcome(
-            ts=self._now(), result=None, error=protocol.refusal(refused), at=None
+            {}, ts=self._now(), result=None, error=protocol.refusal(refused), at=None
         )
         too_big = (refused.details or {}).get("what") == "body"
         return _json(made, 413 if too_big else refused.code.http, _retry(refused.retry_after))
@@ -285,7 +288,7 @@ class Http:
         error = protocol.refusal(
             Refused(Code.BAD_REQUEST, f"{method} is not possible here; use {methods}")
         )
-        made = protocol.outcome(ts=self._now(), result=None, error=error, at=None)
+        made = protocol.outcome({}, ts=self._now(), result=None, error=error, at=None)
         return _json(made, 405, {"allow": methods})
 
 

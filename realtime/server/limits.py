@@ -48,10 +48,13 @@ class Bucket:
         Returns:
             0 when they were there; else nothing was taken, and this many seconds are to wait [s].
         """
-        self._grow(now)
-        if self._tokens < cost:
+        rate = self._rate
+        tokens = min(rate.burst, self._tokens + (now - self._at) * rate.per_s)
+        self._at = now
+        if tokens < cost:
+            self._tokens = tokens
             return self._missing(cost)
-        self._tokens -= cost
+        self._tokens = tokens - cost
         return 0.0
 
     def wait(self, now: float, cost: float = 1.0) -> float:

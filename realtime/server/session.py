@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
-from realtime.commands.registry import Answer, Asked, Peer, Pending, Registry, Reply, failure, may
+from realtime.commands.registry import (
+    Answer,
+    Asked,
+    ErrorReply,
+    Peer,
+    Pending,
+    Registry,
+    Reply,
+    failure,
+    may,
+)
 from realtime.hub import protocol
 from realtime.hub.channels import Channel
 from realtime.hub.connection import Connection, Line
@@ -122,12 +132,17 @@ class Socket:
             connection.close(Close.PROTOCOL_ERROR)
             return
         received = self._all.now()
-        request = connection.receive(text, self._loop.time())
-        if request is None:
-            if self.wire.paused:  # the reply about it may have filled the wire
+        fine = False
+        try:
+            request = connection.receive(text, self._loop.time())
+            if request is not None:
+                self._dispatch(request, received)
+            elif self.wire.paused:  # the reply about it may have filled the wire
                 self._note_full()
-        else:
-            self._dispatch(request, received)
+            fine = True
+        finally:
+            if not fine:  # a mistake of ours, on its way to the log
+                connection.close(Close.INTERNAL)
 
     def _dispatch(self, request: Request, received: int) -> None:
         connection = self.connection
@@ -138,7 +153,7 @@ class Socket:
             busy = Refused(
                 Code.BUSY, f"{limit} commands are in flight already", retry_after=BUSY_RETRY_S
             )
-            self._reply(request, error=protocol.refusal(busy))
+            self._answer(request, ErrorReply(error=protocol.refusal(busy), code=busy.code))
             return
         got = self._registry.dispatch(
             request.op,
@@ -151,17 +166,16 @@ class Socket:
             received=received,
             peer=self.peer,
         )
-        now = self._loop.time()
-        if isinstance(got, Reply):
+        if not isinstance(got, Pending):
             self._answer(request, got)
             if got.code is not Code.RATE_LIMITED:
-                connection.waited(lane, now)
+                connection.waited(lane, self._loop.time())
             elif _lane_of(got) == lane:
-                connection.limited(lane, now, got.retry_after or 0.0)
+                connection.limited(lane, self._loop.time(), got.retry_after or 0.0)
             return
-        connection.waited(lane, now)
-        counted = lane != "safety"
-        connection.in_flight += counted
+        if connection.floods:
+            connection.waited(lane, self._loop.time())
+        connection.in_flight += lane != "safety"
         if isinstance(got.awaitable, asyncio.Future):
             got.awaitable.add_done_callback(partial(self._settled, request, lane, got))
         else:
@@ -180,31 +194,24 @@ class Socket:
         self._answer(request, reply)
 
     def _answer(self, request: Request, reply: Reply) -> None:
+        connection = self.connection
+        at = reply.at
+        if at and self.reader.subscriptions:
+            at = self._at(at)
         try:
-            self._reply(request, result=reply.result, error=reply.error, at=self._at(reply.at))
+            takes = connection.reply(request, result=reply.result, error=reply.error, at=at)
         except TypeError as error:  # a result that JSON has no form for is our mistake
             broken = failure(
                 request.op, self._registry.names.get(request.op), error, self._all.secret
             )
-            self._reply(request, error=broken.error)
-        if self.connection.said_bye:
-            self.connection.close(Close.NORMAL)
-
-    def _reply(
-        self,
-        request: Request,
-        *,
-        result: Mapping[str, object] | None = None,
-        error: Mapping[str, object] | None = None,
-        at: Mapping[str, object] | None = None,
-    ) -> None:
-        if not self.connection.reply(request, result=result, error=error, at=at):
+            takes = connection.reply(request, error=broken.error)
+        if not takes:
             self._note_full()
+        if connection.said_bye:
+            connection.close(Close.NORMAL)
 
-    def _at(self, at: Mapping[str, object] | None) -> Mapping[str, object] | None:
+    def _at(self, at: Mapping[str, object]) -> Mapping[str, object]:
         """Name the filtered streams of this connection beside the unfiltered ones (8.1)."""
-        if not at or not self.reader.subscriptions:
-            return at
         named = dict(at)
         for name in self.reader.subscriptions:
             base, mark, _ = name.partition("?")

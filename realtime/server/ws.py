@@ -187,21 +187,11 @@ class Sockets:
         self._all[socket] = None
         self.opened += 1
         ended = False
-
-        def take(text: str | None) -> None:
-            fine = False
-            try:
-                socket.take(text)
-                fine = True
-            finally:
-                if not fine:  # a mistake of ours, on its way to the log
-                    connection.close(Close.INTERNAL)
-
         try:
             if principal is None or self._let_in(socket, principal):
                 self._welcome(socket)
                 self.pump.watch(socket)
-            wire.listen(take)
+            wire.listen(socket.take)
             while (message := await receive())["type"] != "websocket.disconnect":
                 socket.take(message.get("text"))
             ended = True

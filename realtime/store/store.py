@@ -176,12 +176,12 @@ class Store:
     @property
     def waiting(self) -> int:
         """Rows handed over and not yet durable."""
-        return self._writer.waiting
+        return self._seq - self._journal.seq
 
     @property
     def crowded(self) -> bool:
         """Whether hardly anything more can be taken, not even what venues report."""
-        return self._writer.waiting >= 2 * self._sizes.queue - MARGIN
+        return self.waiting >= 2 * self._sizes.queue - MARGIN
 
     @property
     def busy(self) -> bool:
@@ -192,7 +192,7 @@ class Store:
         self,
         kind: str,
         key: str,
-        body: bytes,
+        body: bytes | Callable[[], bytes],
         then: Then | None = None,
         project: Sequence[Projection] = (),
         *,
@@ -203,7 +203,8 @@ class Store:
         Args:
             kind: What it records.
             key: What it is about.
-            body: JSON, with all that its projections are made of.
+            body: JSON, with all that its projections are made of. Or what makes it when this step of the loop is over: so
+                a row can say what comes behind it.
             then: Called on the loop with the row's `seq` once it is durable, strictly in the order of appends; all
                 rows of one commit in one step of the loop. Not called for a row that never became durable.
             project: Rows to write with it, in the same transaction.
@@ -217,21 +218,24 @@ class Store:
             Refused: `busy`, when too many rows wait; without `safety` also while the journal cannot be written.
         """
         assert body, kind  # SQLite would make it NULL, and refuse the whole commit
-        writer = self._writer
+        writer, seq, most = self._writer, self._seq, self._sizes.queue
         if self._closing or writer.state is not _OK:
             self._refuse_unwritable(safety=safety)
         # What stops trading must not be refused because trading is fast: twice the room.
-        if writer.waiting >= (2 * self._sizes.queue if safety else self._sizes.queue):
+        waiting = seq - self._journal.seq
+        if waiting >= (2 * most if safety else most):
             raise Refused(
                 Code.BUSY,
-                f"the journal is {writer.waiting} rows behind, the most is {self._sizes.queue}",
+                f"the journal is {waiting} rows behind, the most is {most}",
                 retry_after=1.0,
             )
         # The clock may step back; the journal's time does not.
-        now = self._now()
-        self._ts = max(self._ts, now)
-        self._seq = seq = self._seq + 1
-        writer.put(Pending(seq, self._ts, kind, key, body, then, project))
+        self._ts = max(self._ts, self._now())
+        self._seq = seq = seq + 1
+        if isinstance(body, bytes):
+            writer.put(Pending(seq, self._ts, kind, key, body, then, project))
+        else:
+            writer.put(Pending(seq, self._ts, kind, key, b"", then, project), body)
         return seq
 
     def _refuse_unwritable(self, *, safety: bool) -> None:

@@ -2,8 +2,8 @@
 
 Rules of this file: (1) the loop never waits for the disk and the thread never calls the program; (2) rows reach the
 disk in the order of `put`, none is left out: a row that cannot be written is kept and tried again; (3) one
-`call_soon_threadsafe` per commit; (4) shared between the threads are two deques, one flag and one state, each written
-in a way that needs no lock (noted at the place).
+`call_soon_threadsafe` per commit; (4) shared between the threads are three deques, one flag, one state and a bell, each
+used in a way that needs no lock (noted at the place).
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from enum import StrEnum
-from queue import Empty, SimpleQueue
+from socket import socketpair
 from threading import Thread
 from types import TracebackType
 from typing import Generic, NamedTuple, TypeVar
@@ -115,8 +115,13 @@ class Writer:
         self._roomy = roomy
         self._opened: _Delivered[Journal] = _Delivered()
         self._ended: _Delivered[int] = _Delivered()
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        # Appended by the loop, taken by the thread; `append` and `popleft` of a deque are atomic.
+        # The loop rings, the thread listens. A queue or an event would wake the thread while the loop holds the
+        # interpreter, to go back to sleep at once: three times the switches between the two.
+        self._ear, self._bell = socketpair()
+        # The loop's: what this step of it has put, with what makes the body of a row when the step is over.
+        self._new: list[tuple[Pending, Callable[[], bytes] | None]] = []
+        self._making = False
+        # Appended by the loop, taken by the thread; `extend` and `popleft` of a deque are atomic.
         self._rows: deque[Pending] = deque()
         self._requests: deque[Request] = deque()
         # Appended by the thread, taken by the loop.
@@ -134,7 +139,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Rows not yet committed."""
-        return len(self._rows) + len(self._held)
+        return len(self._new) + len(self._rows) + len(self._held)
 
     @property
     def questions(self) -> int:
@@ -162,35 +167,66 @@ class Writer:
         """Give the future of the thread's end: the number of rows that could not be written."""
         return asyncio.wrap_future(self._ended.result, loop=self._loop)
 
-    def put(self, row: Pending) -> None:
-        """Hand over a row. Loop only."""
-        self._rows.append(row)
-        if not self._awake:
-            self._awake = True
-            # Behind this step of the loop and the next: what both append becomes one commit, whose pages cost as much as
-            # ten rows. A busy loop takes in by then what has come meanwhile; an idle one has its next step at once.
-            self._loop.call_soon(self._wake_behind)
+    def put(self, row: Pending, body: Callable[[], bytes] | None = None) -> None:
+        """Hand over a row. Loop only.
 
-    def _wake_behind(self) -> None:
-        self._loop.call_soon(self._wake.put, None)
+        Args:
+            row: The row.
+            body: Makes its body when this step of the loop is over.
+        """
+        if not self._new:
+            self._loop.call_soon(self._hand_over)
+        self._new.append((row, body))
+
+    def _hand_over(self) -> None:
+        """Give the thread what this step has put, and wake it behind the next one.
+
+        What both put becomes one commit, whose pages cost as much as ten rows. A busy loop takes in by then what has come
+        meanwhile; an idle one has its next step at once.
+        """
+        if self._new:
+            # Stays so where a body cannot be made: behind a row that is missing the journal takes none.
+            assert not self._making, "a row of the journal could not be made"
+            self._making = True
+            made = [row if body is None else row._replace(body=body()) for row, body in self._new]
+            self._making = False
+            self._new = []
+            self._rows.extend(made)
+            if not self._awake:
+                self._awake = True
+                self._loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._hand_over()
+        self._ring()
+
+    def _ring(self) -> None:
+        """Wake the thread, which begins at once; the bell is closed when it has ended."""
+        try:  # noqa: SIM105 - twice a lone order, and to enter a context takes as long as this
+            self._bell.send(b"\0")
+        except OSError:
+            pass
 
     def ask(self, request: Request) -> None:
-        """Hand over a question. Loop only."""
+        """Hand over a question; the answer knows the rows put before, unless more wait than a batch has. Loop only."""
+        self._hand_over()
         self._requests.append(request)
         self._asked += 1
         if not self._awake:
             self._awake = True
-            self._wake.put(None)
+            self._ring()
 
     def stop(self) -> None:
         """Let the thread write and answer what waits and end. Loop only."""
+        if not self._making:
+            self._hand_over()
         self._stopping = True
-        self._wake.put(None)
+        self._ring()
 
     # -- in the thread -----------------------------------------------------------------------------
 
     def _main(self, make: Callable[[], Journal]) -> None:
-        with self._opened as opened:
+        with self._ear, self._bell, self._opened as opened:
             journal = make()
             opened.set_result(journal)
             with self._ended as ended:
@@ -198,9 +234,14 @@ class Writer:
 
     def _run(self, journal: Journal) -> int:
         while not self._stopping or self._rows or self._requests:
-            # Empty: nobody called, but it is time to try the held rows again.
-            with suppress(Empty):
-                self._wake.get(timeout=self._sizes.retry_s if self._held else None)
+            if self._held:
+                # Nobody may ring, but it is time to try the held rows again.
+                self._ear.settimeout(self._sizes.retry_s)
+                with suppress(TimeoutError):
+                    self._ear.recv(64)
+                self._ear.settimeout(None)
+            else:
+                self._ear.recv(64)
             self._awake = False
             self._work(journal)
             if self._stopping and self._held:
@@ -213,11 +254,13 @@ class Writer:
     def _work(self, journal: Journal) -> None:
         """Commit and answer until nothing waits, or nothing can be written, or the loop is about to wake us for more."""
         while self._rows or self._requests or self._held:
+            # Looked at before the rows: the loop may hand over both in between, and the answer knows the rows.
+            asked = bool(self._requests)
             if (self._rows or self._held) and not self.write(journal):
                 while self._requests:
                     self._serve(journal)
                 return
-            if self._requests:
+            if asked:
                 # One between two commits: a row waits for at most one question.
                 self._serve(journal)
             self._prune(journal)
@@ -249,10 +292,11 @@ class Writer:
             whole = self._roomy() and (self._ballast is None or self._ballast.make())
             self.state = State.OK if whole else State.FULL
         done = [(row.then, row.seq) for row in held if row.then is not None]
-        if done:
-            self._answers.extend(done)
-            self._call()
+        self._answers.extend(done)
         held.clear()
+        if done:
+            # Last: the loop that it wakes waits until this thread gives up the interpreter.
+            self._call()
         return True
 
     def _commit(self, journal: Journal, batch: list[Pending]) -> bool:

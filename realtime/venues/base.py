@@ -157,8 +157,8 @@ class Prompt(Protocol):
         """Whether it does so now."""
         ...
 
-    def submit_now(self, approved: Approved) -> Ack:
-        """Place an order as `submit` does, while it is `prompt`."""
+    def submit_now(self, approved: Approved) -> tuple[Sequence[VenueEvent], Ack]:
+        """Place an order, while it is `prompt`, and give what came of it at once, which is not posted, and the answer."""
         ...
 
 
@@ -172,6 +172,10 @@ class VenueLog(Protocol):
 
     def append(self, body: bytes) -> Awaitable[None]:
         """Queue one entry, in order; the returned awaitable resolves once it is on disk."""
+        ...
+
+    def lead(self, body: Callable[[], bytes]) -> None:
+        """Queue one entry, in order, that is asked for when this step of the loop is over; only while the log `leads`."""
         ...
 
 

@@ -237,7 +237,7 @@ class ChaosVenue:
         """As the venue behind it, while nothing is to go wrong."""
         return self._prompt is not None and not self._switches and self._prompt.prompt
 
-    def submit_now(self, approved: Approved) -> Ack:
+    def submit_now(self, approved: Approved) -> tuple[Sequence[VenueEvent], Ack]:
         """Pass on; only while `prompt`."""
         assert self._prompt is not None
         return self._prompt.submit_now(approved)

@@ -94,18 +94,21 @@ class EmbeddedMarket:
         for account in (*MAKERS, *TAKERS):
             floor.exchange.open_account(account, {}, credit=True)
         common = Walk(COMMON_SIGMA, self._seed, "common")
+        paths: dict[str, Path] = {}
         for symbol, market in self._markets.items():
             listing = listing_of(symbol)
             # The perpetual follows its spot market: same path, its own flow.
             base = symbol.partition(":")[0]
-            path = Path(
-                base=listing.price,
-                beta=listing.beta,
-                sigma=listing.sigma,
-                turnover=self._rate * 0.2 * NOTIONAL * 1.8 / listing.price,
-                common=common,
-                names=(self._seed, base),
-            )
+            path = paths.get(base)
+            if path is None:
+                path = paths[base] = Path(
+                    base=listing.price,
+                    beta=listing.beta,
+                    sigma=listing.sigma,
+                    turnover=self._rate * 0.2 * NOTIONAL * 1.8 / listing.price,
+                    common=common,
+                    names=(self._seed, base),
+                )
             flow = Flow(
                 floor.exchange,
                 market,

@@ -2,14 +2,16 @@
 
 Rules of this file:
 1 An answer is given after the log entry of what it says is durable, or at once where the desk's own entry stands behind
-  it in the same log: nobody is told of that one before it is durable, and then the first one is.
+  it in the same log: nobody is told of that one before it is durable, and then the first one is. Orders that are answered
+  in the step in which they are placed share an entry, which keeps its place in the log and is made when the step is over.
 2 With latency 0 everything an order causes at once is posted before its call returns. Of orders that are answered in the
-  step in which they are placed, balances, positions and what the world sees follow at the end of the turn of the loop,
-  for all of them together.
+  step in which they are placed it is given with the answer; balances, positions and what the world sees follow at the end
+  of the turn of the loop, for all of them together.
 3 After a restart the log alone decides: orders, fills, sums and positions are as they were.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
@@ -17,6 +19,7 @@ from decimal import Decimal, localcontext
 import orjson
 
 from realtime.engine.matching import Exchange, Tier, Working
+from realtime.engine.matching.clearing import Told
 from realtime.engine.matching.pit import trail
 from realtime.engine.matching.state import Entry, adopt, entry_out
 from realtime.engine.orderbook import OrderBook
@@ -104,9 +107,11 @@ class PaperVenue:
         # What is not yet known to be on disk, and what has to happen later: both end in `run`.
         self._undurable: list[Awaitable[None]] = []
         self._later: asyncio.Queue[tuple[float, Callable[[], None]]] = asyncio.Queue()
-        # Whether this turn of the loop has an end at which something is told, and the trades that are told then.
+        # What prompt orders came to that the log has not been given yet, and entries that it has still to ask for.
+        self._unlogged: list[Told] = []
+        self._entries: deque[bytes] = deque()
+        # Whether this turn of the loop has an end at which something is told.
         self._ends = False
-        self._prints: list[Trade] = []
 
     @property
     def markets(self) -> Mapping[str, Market]:
@@ -195,14 +200,23 @@ class PaperVenue:
     @property
     def prompt(self) -> bool:
         """Whether an order is answered in the step in which it is placed."""
-        return self._latency_s <= 0 and self._leads
+        return self._latency_s <= 0 and self._log is not None and self._log.leads
 
-    def submit_now(self, approved: Approved) -> Ack:
+    def submit_now(self, approved: Approved) -> tuple[Sequence[VenueEvent], Ack]:
         """Place an order, while `prompt`."""
-        work = self.exchange.place(ACCOUNT, approved.order, self._now(), sums=False)
-        ack = self._ack(work)
-        self._tell_owner()
-        return ack
+        exchange, log, ts = self.exchange, self._log, self._now()
+        assert log is not None, "who is prompt has a log that leads"
+        work = exchange.place(ACCOUNT, approved.order, ts, prompt=True)
+        told = exchange.take_told()
+        if not self._unlogged:
+            log.lead(self._entry)
+        self._unlogged += told
+        # An order moves two balances and the book and the ticker of its symbol, and orders come many in a turn of the loop:
+        # everybody is told where those stand after all of them, as a venue tells it every few milliseconds.
+        if not self._ends:
+            self._ends = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        return [item.event for item in told], _ack(work, ts)
 
     async def submit(self, approved: Approved) -> Ack:
         """Place an order."""
@@ -261,20 +275,11 @@ class PaperVenue:
         return known or order.exchange_order_id or ""
 
     async def _answer(self, work: Working) -> Ack:
-        ack = self._ack(work)
+        ack = _ack(work, self._now())
         self.tell(awaited=True)
         if not self._leads:
             await self._durable()
         return ack
-
-    def _ack(self, work: Working) -> Ack:
-        return Ack(
-            exchange_order_id=work.id,
-            status=work.status,
-            filled=work.filled,
-            cost=work.cost,
-            ts=self._now(),
-        )
 
     async def _travel(self) -> None:
         if self._latency_s > 0:
@@ -376,38 +381,43 @@ class PaperVenue:
             awaited: Whether the caller waits for the log; else `run` does.
         """
         own, prints = self._taken(awaited=awaited)
-        if self._prints:
-            prints, self._prints = [*self._prints, *prints], []
-        events = [*own, *self._source.public(prints, self._now())]
+        events: list[MarketEvent | VenueEvent] = [*own, *self._source.public(prints, self._now())]
         if events:
             self._post(events)
 
-    def _tell_owner(self) -> None:
-        """Log and publish what happened to orders; sums and the world's events follow at the end of this turn.
-
-        An order moves two balances and the book and the ticker of its symbol, and orders come many in a turn of the loop:
-        everybody is told where those stand after all of them, as a venue tells it every few milliseconds.
-        """
-        own, prints = self._taken(awaited=True)
-        self._prints += prints
-        if not self._ends:
-            self._ends = True
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        self._post(own)
-
     def _end_turn(self) -> None:
         self._ends = False
-        self.exchange.settle(self._now())
-        self.tell(awaited=True)
+        ts = self._now()
+        self.exchange.settle(ts)
+        own, prints = self.exchange.take()
+        if self._unlogged:
+            self._unlogged += own  # else the log has it already, with the orders that it comes of
+        events = [*(item.event for item in own), *self._source.public(prints, ts)]
+        if events:
+            self._post(events)
 
-    def _taken(self, *, awaited: bool) -> tuple[list[MarketEvent | VenueEvent], Sequence[Trade]]:
+    def _entry(self) -> bytes:
+        """Give the log what it has been promised, in order."""
+        if not self._entries:
+            self._fix()
+        return self._entries.popleft()
+
+    def _fix(self) -> None:
+        told, self._unlogged = self._unlogged, []
+        self._entries.append(orjson.dumps(entry_out(self.exchange, ACCOUNT, told)))
+
+    def _taken(self, *, awaited: bool) -> tuple[list[VenueEvent], Sequence[Trade]]:
         """What the exchange did since it was last asked: logged events of the account, and trades."""
-        exchange = self.exchange
-        told, prints = exchange.take()
-        own = [item for item in told if item.account == ACCOUNT]
+        # Nobody else is told anything: the market's accounts have credit.
+        own, prints = self.exchange.take()
         if own and self._log is not None:
-            body = orjson.dumps(entry_out(exchange, ACCOUNT, own))
-            written = self._log.append(body)
+            fresh: Sequence[Told] = own
+            if self._unlogged:
+                # The entry of this turn stands before this one, so it must not be newer; and a fill is in one of them.
+                self._unlogged += own
+                self._fix()
+                fresh = []
+            written = self._log.append(orjson.dumps(entry_out(self.exchange, ACCOUNT, fresh)))
             if not (awaited and self._leads):
                 self._undurable.append(written)
                 if len(self._undurable) == 1 and not awaited:
@@ -431,6 +441,16 @@ class PaperVenue:
             *(BalanceSeen(balance=row) for row in exchange.balances(ACCOUNT, ts)),
             *(PositionSeen(position=row) for row in exchange.positions(ACCOUNT, ts)),
         ]
+
+
+def _ack(work: Working, ts: int) -> Ack:
+    return Ack(
+        exchange_order_id=work.id,
+        status=work.status,
+        filled=work.filled,
+        cost=work.cost,
+        ts=ts,
+    )
 
 
 def _nowhere(events: Sequence[MarketEvent | VenueEvent]) -> None:

@@ -42,7 +42,17 @@ def wave(key: int, octave: int, at: float) -> float:
 class Walk:
     """One log-price without a base, e.g. what all symbols have in common."""
 
-    __slots__ = ("_bits", "_days", "_key", "_pins", "_regime", "_sigma", "_stack", "_wild")
+    __slots__ = (
+        "_bits",
+        "_days",
+        "_key",
+        "_newest",
+        "_pins",
+        "_regime",
+        "_sigma",
+        "_stack",
+        "_wild",
+    )
 
     def __init__(self, sigma: float, *names: object) -> None:
         """Make the walk.
@@ -53,6 +63,8 @@ class Walk:
         """
         self._key = key_of(*names)
         self._sigma = sigma
+        # What was asked for last, and the answer: all symbols ask for the common walk at the same times.
+        self._newest = (-1, 0, 0.0)
         # The intervals down to the newest time asked for: the next one shares most of them.
         self._stack: list[tuple[int, float, float]] = []
         # Days share the points of their waves, and history asks for each day from both its sides.
@@ -99,6 +111,12 @@ class Walk:
 
     def at(self, ts: int, halvings: int = HALVINGS) -> float:
         """The value at `ts` [ns]; with fewer `halvings` a straight line between coarser points."""
+        newest = self._newest
+        if newest[0] != ts or newest[1] != halvings:
+            newest = self._newest = (ts, halvings, self._find(ts, halvings))
+        return newest[2]
+
+    def _find(self, ts: int, halvings: int) -> float:
         day, inside = divmod(ts, DAY)
         if not inside:
             return self.level(day) + self._jump(ts)

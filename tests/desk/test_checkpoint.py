@@ -502,11 +502,11 @@ async def test_a_checkpoint_that_cannot_be_opened_means_a_whole_replay(past: Pas
 async def test_a_long_replay_is_written_down_at_the_start(
     past: Past, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "MANY", 50)
+    monkeypatch.setattr(checkpoint, "MANY", 40)
     first, second = await started(past), await started(past)
 
     assert first[0] == 0
-    assert second[0] > 50
+    assert second[0] > 40
     assert first[1] == second[1]
 
 

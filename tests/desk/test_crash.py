@@ -13,7 +13,16 @@ import pytest
 from realtime.commands.registry import Reply
 from realtime.model.errors import Code
 from realtime.model.orders import Status
-from tests.fakes import BTC, BUY, Killed, MortalStore, World, until
+from tests.fakes import (
+    BTC,
+    BUY,
+    Killed,
+    MortalStore,
+    PromptVenue,
+    ScriptedVenue,
+    World,
+    until,
+)
 
 
 Step = tuple[str, dict[str, Any]]
@@ -88,8 +97,9 @@ async def live(world: World, reaper: Reaper) -> dict[str, Reply]:
     return answers
 
 
-async def boundaries(path: Path) -> list[str]:
+async def boundaries(path: Path, venue: type[ScriptedVenue] = ScriptedVenue) -> list[str]:
     world = World(path / "dry.db")
+    world.venue = venue()
     world.store = MortalStore
     reaper = Reaper(None)
     await live(world, reaper)
@@ -99,23 +109,27 @@ async def boundaries(path: Path) -> list[str]:
 @pytest.mark.promise("O3")
 @pytest.mark.promise("O5")
 @pytest.mark.promise("O6")
+@pytest.mark.parametrize(
+    "venue", [ScriptedVenue, pytest.param(PromptVenue, marks=pytest.mark.slow)]
+)
 async def test_killed_at_every_boundary_nothing_acknowledged_is_lost_and_nothing_doubled(
-    tmp_path: Path,
+    tmp_path: Path, venue: type[ScriptedVenue]
 ) -> None:
-    names = await boundaries(tmp_path)
+    names = await boundaries(tmp_path, venue)
     kinds = {name for name in names if not name.endswith(("BalanceSeen", "StateSet"))}
 
     assert len(kinds) >= 20
     for number, name in enumerate(names):
         try:
-            await die_and_recover(tmp_path / f"{number}.db", number)
+            await die_and_recover(tmp_path / f"{number}.db", number, venue)
         except AssertionError as error:
             error.add_note(f"killed at boundary {number}: {name}")
             raise
 
 
-async def die_and_recover(path: Path, number: int) -> None:
+async def die_and_recover(path: Path, number: int, venue: type[ScriptedVenue]) -> None:
     world = World(path)
+    world.venue = venue()
     world.store = MortalStore
     answers = await live(world, Reaper(number))
 

@@ -14,6 +14,7 @@ import pytest
 from realtime.desk import codec
 from realtime.desk.recovery import EQUITY
 from realtime.engine.bars import DAY
+from realtime.hub.stream import Written
 from realtime.model.errors import Code, Refused
 from realtime.model.events import CancelAsked, Placed
 from realtime.model.orders import Order, OrderType, Side, Status, Trigger
@@ -189,7 +190,8 @@ ORDER = Order(
     ids=lambda fact: type(fact).__name__,
 )
 def test_a_fact_comes_back_as_it_was(fact: Any) -> None:
-    body = codec.encode(fact, [{"id": "e-1"}], [{"id": "a-1"}])
+    events = [Written({}, b'{"id":"e-1"}')]
+    body = codec.encode(fact, events, [Written({}, b'{"id":"a-1"}')])
     raw = orjson.loads(body)
 
     assert codec.decode(type(fact).__name__, raw["fact"]) == fact
@@ -271,7 +273,7 @@ async def test_the_clock_cannot_end_a_hub_whose_journal_is_full(
     async with world.life() as system:
         day = system.desk.engine.day.day
         waiting = 2 * system.store._sizes.queue
-        monkeypatch.setattr(type(system.store._writer), "waiting", property(lambda _: waiting))
+        monkeypatch.setattr(system.store._journal, "seq", system.store.seq - waiting)
         tomorrow = system.clock.now() + DAY
         system.routine.tick(tomorrow)
         still = system.desk.engine.day.day

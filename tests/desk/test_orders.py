@@ -113,7 +113,7 @@ async def test_the_same_id_with_other_content_is_a_conflict_also_after_a_restart
 ) -> None:
     """Conformance 38."""
     world = World(tmp_path / "j.db")
-    other = BUY | {"side": "sell", "type": "limit"}
+    other = BUY | {"side": "sell", "type": "limit", "strategy_id": "GTC"}
     async with world.life():
         await world.call("order.place", **BUY, client_order_id="g-1", post_only=True)
         reply = await world.call("order.place", **other, client_order_id="g-1")
@@ -122,7 +122,7 @@ async def test_the_same_id_with_other_content_is_a_conflict_also_after_a_restart
         assert reply.error is not None
         details = reply.error["details"]
         assert isinstance(details, dict)
-        assert details["fields"] == ["post_only", "side"]
+        assert details["fields"] == ["post_only", "side", "strategy_id"]
         await world.call("order.cancel", client_order_id="g-1")
 
     world.wall += 23 * 3600 * SECOND

@@ -96,6 +96,22 @@ WHO = Who(subject="alice", client="page")
 ADMIN = Who(subject="root", client="cli", admin=True)
 
 
+ORDER = Order(
+    id="o-1",
+    client_order_id="c-1",
+    venue_client_id="c-1",
+    venue="paper",
+    symbol=PERP,
+    type=OrderType.MARKET,
+    side=Side.BUY,
+    amount=D(100),
+    subject="alice",
+    created_ts=T0,
+    updated_ts=T0,
+)
+"""Whose executions are booked where no engine is."""
+
+
 class Kit:
     """An engine, a clock, and what has been journaled."""
 

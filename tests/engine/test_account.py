@@ -14,6 +14,7 @@ from realtime.model.events import (
     BalanceChanged,
     BalanceSeen,
     FillBooked,
+    Filled,
     Note,
     PositionChanged,
     Ready,
@@ -21,8 +22,8 @@ from realtime.model.events import (
     Transferred,
 )
 from realtime.model.market import MONEY, SECOND, ZERO
-from realtime.model.orders import Fill, Side
-from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, PERP, WHO, D, Kit, of
+from realtime.model.orders import Side
+from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, ORDER, PERP, WHO, D, Kit, of
 
 
 def pnl(kit: Kit) -> Decimal | None:
@@ -576,22 +577,21 @@ def test_fills_positions_fees_and_cash_are_one_sum(
                     continue
             cost = price * amount * market.contract_size
             charged = Decimal(fee) / 10000
-            fill = Fill(
-                id=str(number),
-                order_id="o",
-                client_order_id="c",
+            fill = Filled(
                 venue="paper",
                 symbol=symbol,
+                trade_id=str(number),
+                exchange_order_id="v",
+                venue_client_id=None,
                 side=Side.BUY if buy else Side.SELL,
                 amount=amount,
                 price=price,
-                cost=cost,
                 fee=charged,
                 fee_currency="USDT",
                 maker=False,
                 ts=number,
             )
-            account.book(fill, "alice", keep=False)
+            account.book(fill, ORDER)
             held[symbol] += amount if buy else -amount
             fees += charged
             paid -= charged

@@ -11,22 +11,20 @@ from realtime.engine.account import Account
 from realtime.engine.executions import KEPT, Execution, Executions
 from realtime.model.events import Filled, Transferred
 from realtime.model.market import SECOND, ZERO
-from realtime.model.orders import Fill, Side
-from tests.engine.kit import BTC, MARKETS, PERP, T0, D, Kit
+from realtime.model.orders import Side
+from tests.engine.kit import BTC, MARKETS, ORDER, PERP, T0, D, Kit
 
 
-def fill(number: int, change: Decimal, price: Decimal, fee: Decimal = ZERO) -> Fill:
-    size = MARKETS[PERP].contract_size
-    return Fill(
-        id=f"t-{number}",
-        order_id=f"o-{number}",
-        client_order_id=f"c-{number}",
+def fill(number: int, change: Decimal, price: Decimal, fee: Decimal = ZERO) -> Filled:
+    return Filled(
         venue="paper",
         symbol=PERP,
+        trade_id=f"t-{number}",
+        exchange_order_id="v-1",
+        venue_client_id=None,
         side=Side.BUY if change > 0 else Side.SELL,
         amount=abs(change),
         price=price,
-        cost=price * abs(change) * size,
         fee=fee,
         fee_currency="USDT",
         maker=False,
@@ -44,10 +42,10 @@ def sums(account: Account, symbol: str = PERP) -> tuple[object, ...]:
     )
 
 
-def booked(fills: list[Fill]) -> Account:
+def booked(fills: list[Filled]) -> Account:
     account = Account("paper", MARKETS, "USDT")
     for each in fills:
-        account.book(each, "alice", keep=False)
+        account.book(each, ORDER)
     return account
 
 
@@ -81,23 +79,21 @@ def test_guesses_that_are_taken_back_leave_nothing_behind(
     later = []
     for at, each in enumerate(told):
         if at not in guessed:
-            account.book(each, "alice", keep=False)
+            account.book(each, ORDER)
             continue
         off = data.draw(PRICES)
         guess = replace(
             each,
-            id=f"inferred:{each.id}",
+            trade_id=f"inferred:{each.trade_id}",
             price=off,
-            cost=off * each.amount * MARKETS[PERP].contract_size,
             fee=ZERO,
             inferred=True,
             ts=T0 + data.draw(st.integers(0, 20)) * SECOND,
         )
-        account.book(guess, "alice", keep=True)
-        later.append((guess, each))
-    for guess, real in later:
-        account.unbook(guess)
-        account.book(real, "alice", keep=False)
+        later.append((account.book(guess, ORDER).fill, each))
+    for taken, real in later:
+        account.unbook(taken)
+        account.book(real, ORDER)
 
     assert sums(account) == sums(booked(fills))
 
@@ -200,10 +196,10 @@ def test_what_is_late_to_an_unknown_cost_moves_nothing_else() -> None:
         venue="paper", currency="USDT", amount=D(2), kind="position", symbol=PERP, id="p", ts=T0
     )
     account.transfer(opening)
-    account.book(fill(2, D(-2), D(64000)), "alice", keep=False)
-    account.book(fill(3, D(1), D(64000)), "alice", keep=False)
+    account.book(fill(2, D(-2), D(64000)), ORDER)
+    account.book(fill(3, D(1), D(64000)), ORDER)
 
-    account.book(fill(1, D(1), D(63000)), "alice", keep=False)
+    account.book(fill(1, D(1), D(63000)), ORDER)
 
     assert account.positions[PERP].cost == 1270
     assert not account.books["USDT"]
@@ -221,12 +217,12 @@ def test_an_unknown_cost_stays_unknown_and_moves_nothing() -> None:
         ts=T0,
     )
     account.transfer(opening)
-    account.book(fill(2, D("0.01"), D(64000)), "alice", keep=False)
+    account.book(fill(2, D("0.01"), D(64000)), ORDER)
     guess = replace(fill(3, D("0.01"), D(64100)), inferred=True)
-    account.book(guess, "alice", keep=True)
-    account.book(fill(1, D("0.01"), D(63000)), "alice", keep=False)
+    taken = account.book(guess, ORDER).fill
+    account.book(fill(1, D("0.01"), D(63000)), ORDER)
 
-    account.unbook(guess)
+    account.unbook(taken)
 
     assert account.positions[PERP].cost is None
     assert not account.books["USDT"]
@@ -236,9 +232,9 @@ def test_an_unknown_cost_stays_unknown_and_moves_nothing() -> None:
 def test_a_guess_from_before_a_correction_is_taken_back_as_it_was_booked() -> None:
     account = booked([fill(1, D("0.01"), D(64000))])
     guess = replace(fill(2, D("0.01"), D(64100)), inferred=True)
-    account.book(guess, "alice", keep=True)
+    taken = account.book(guess, ORDER).fill
     account.set_cost_basis(PERP, D(60000), T0)
 
-    account.unbook(guess)
+    account.unbook(taken)
 
     assert account.positions[PERP].amount == D("0.01")

@@ -547,6 +547,32 @@ def test_a_bucket_tells_how_many_tokens_it_lacks(
     assert spent(T0 + full_in_ms * MS, per_second, T0) == lacking
 
 
+@pytest.mark.parametrize("unknown", ["a price elsewhere", "the day"])
+def test_an_exit_is_told_what_is_not_known_of_the_account(unknown: str) -> None:
+    """trading:R4: placed as in a preview, although no rule of the account could refuse it."""
+    rare = replace(MARKETS[ETH], symbol="XYZ/EUR", id="XYZEUR", base="XYZ", quote="EUR")
+    kit = Kit(
+        limits(max_leverage=D(3), max_daily_loss=D("0.02")), markets=MARKETS | {"XYZ/EUR": rare}
+    )
+    balances = {"USDT": "1000", "BTC": "1"}
+    if unknown == "the day":
+        for currency, total in balances.items():
+            kit.balance(currency, total)
+        kit.prices()
+        kit.post(Ready(venue="paper", ready=True, reason="reconciled", ts=kit.ts))
+    else:
+        kit.open(**balances, XYZ="5")
+    order = kit.draft(BTC, "sell", "0.1", reduce_only=True)
+    wish = Place(order=order, who=WHO, ts=kit.ts)
+    warned = kit.engine.preview(wish).warnings
+    [submit] = of(kit.post(wish), Submit)
+
+    assert isinstance(submit, Submit)
+    assert submit.approved.warnings == warned
+    [rule] = {text.split()[0] for text in warned}
+    assert rule == ("max_daily_loss" if unknown == "the day" else "max_leverage")
+
+
 # --- doubles and crossings ------------------------------------------------------------------------
 
 

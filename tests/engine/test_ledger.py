@@ -126,7 +126,7 @@ def test_an_answer_after_the_fill_changes_nothing() -> None:
     kit.accept(order)
 
     assert kit.order(order.id) == before
-    assert of(kit.effects, Record)
+    assert kit.effects == []
 
 
 def test_an_answer_may_tell_what_has_filled() -> None:
@@ -141,6 +141,39 @@ def test_an_answer_may_tell_what_has_filled() -> None:
     bare = Ack(exchange_order_id="w", status=Status.OPEN, filled=D("0.004"))
     kit.post(Accepted(order_id=other.id, ack=bare, ts=kit.ts))
     assert kit.order(other.id).cost == 0
+
+
+def test_an_answer_that_comes_twice_leaves_an_order_to_its_rows_until_it_tells_a_status() -> None:
+    kit = Kit().open()
+    order = kit.place(BTC, "buy", "0.01", price="64000")
+    kit.accept(order, status=None)
+    named = kit.order(order.id)
+
+    kit.accept(order, status=None)
+
+    assert [type(effect) for effect in kit.effects] == [Record, Ask]
+    assert kit.order(order.id) == named
+    assert kit.accept(order).status is Status.OPEN
+
+
+def test_an_answer_after_an_operator_s_decision_only_gives_the_order_its_name() -> None:
+    kit = Kit().open()
+    order = kit.place(BTC, "buy", "0.01", price="64000")
+    kit.post(Unknown(order_id=order.id, command="m-1", ts=kit.ts))
+    kit.post(
+        Resolve(
+            order_id=order.id,
+            status=Status.CANCELED,
+            filled=None,
+            reason="asked",
+            who=ADMIN,
+            ts=kit.ts,
+        )
+    )
+
+    late = kit.accept(order)
+
+    assert (late.exchange_order_id, late.status) == (f"v-{order.id}", Status.CANCELED)
 
 
 def test_a_refusal_of_the_venue_ends_an_order_with_its_code() -> None:

@@ -1,7 +1,7 @@
 """H4 and H13: limits under interleaving, protections over paths of equity; sums against brute force."""
 
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import pytest
 from hypothesis import settings, strategies as st
@@ -29,7 +29,7 @@ from realtime.model.events import (
     Transferred,
     Unknown,
 )
-from realtime.model.market import SECOND, ZERO
+from realtime.model.market import MONEY, SECOND, ZERO
 from realtime.model.orders import Asked, Order, Side, Status
 from tests.engine.kit import ADMIN, BTC, OFF, PERP, WHO, D, Kit
 
@@ -196,6 +196,15 @@ class Gate(RuleBasedStateMachine):
             for owner in ("alice", "a", "b")
             for symbol in (BTC, PERP)
         )
+
+    @invariant()
+    def as_kept_is_as_worked_out_anew(self) -> None:
+        """What is kept for the next order of how the account stands; named to be asked before the one that prices."""
+        state, ts = self.kit.engine._state, self.kit.ts
+        with localcontext(MONEY):
+            kept = state.standing(ts)
+            state.stood = None
+            assert kept == state.standing(ts)
 
     @invariant()
     def exposure_stays_within_the_limit(self) -> None:

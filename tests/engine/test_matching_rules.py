@@ -226,6 +226,14 @@ def test_fees_fall_with_the_traded_volume() -> None:
     assert shares == [D("0.001"), D("0.001"), D("0.0005")]
 
 
+def test_a_rebate_is_whole_whatever_was_traded() -> None:
+    tiers = (Tier(volume=D(0), share=D("0.5")),)
+    made = Floor(replace(SPOT, taker=D("-0.001")), tiers=tiers).outside([], [("100.00", "10")])
+    made.buy("1")
+
+    assert fee_of(made) == (D("-0.001"), "BTC")
+
+
 def test_a_market_without_a_fee_charges_none() -> None:
     made = floor(replace(SPOT, taker=D(0)))
     made.buy("1")

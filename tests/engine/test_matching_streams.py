@@ -85,15 +85,30 @@ def test_sums_that_wait_are_in_the_log_at_once_and_told_together() -> None:
     made = Floor(PERP).outside([("99.0", "9")], [("101.0", "9")])
     made.told()
     for name in ("a", "b"):
-        made.exchange.place("me", order(name, Side.BUY, symbol=PERP.symbol), 1, sums=False)
+        made.exchange.place("me", order(name, Side.BUY, symbol=PERP.symbol), 1, prompt=True)
     told, _ = made.everything()
     entry = entry_out(made.exchange, "me", [item for item in told if item.account == "me"])
     made.exchange.settle(2)
 
-    assert kinds([item.event for item in told]) == ["OrderSeen", "Filled", "OrderSeen"] * 2
+    assert kinds([item.event for item in told]) == ["Filled"] * 2
     assert entry["wallets"] == {"USDT": str(made.total("USDT"))}
     assert list(entry["holdings"]) == [PERP.symbol]  # type: ignore[call-overload]
     assert kinds(made.told()) == ["BalanceSeen", "PositionSeen"]
+
+
+def test_the_end_of_a_prompt_order_that_was_cut_is_told_besides_its_fills() -> None:
+    """Its fills do not come to what its owner asked for."""
+    made = Floor(PERP).outside([("99.0", "9")], [("101.0", "9")])
+    made.buy("1")
+    made.told()
+    wish = order("a", Side.SELL, "1.5", symbol=PERP.symbol, reduce_only=True)
+    made.exchange.place("me", wish, 2, prompt=True)
+    fill, row = (item.event for item in made.exchange.take_told())
+
+    assert isinstance(fill, Filled)
+    assert fill.amount == D(1)
+    assert isinstance(row, OrderSeen)
+    assert (row.status, row.amount) == (Status.FILLED, D(1))
 
 
 def test_both_sides_of_a_trade_carry_the_id_of_the_public_print() -> None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from realtime.hub.channels import TOPICS
 from realtime.hub.hub import Since, Wanted
-from realtime.hub.logs import selections
+from realtime.hub.stream import Written
 from tests.hub.world import BTC, ETH, FakeWire, Json, Rig
 
 
@@ -358,16 +357,36 @@ def test_open_alerts_are_bounded() -> None:
 
 
 def test_an_entry_is_counted_for_every_selection_it_belongs_to() -> None:
-    events = set(selections(TOPICS["events"], ("x", "halt")))
-    nobody = set(selections(TOPICS["events"], ("", "halt")))
+    rig = Rig()
+    rig.hub.ids = {"bot_id": {"x", "y"}}
+    rig.hub.append("events", {"id": "e-1", "bot_id": "x", "type": "halt"})
+    rig.hub.append("events", {"id": "e-2", "bot_id": None, "type": "halt"})
+    rig.hub.append("events", {"id": "e-3", "bot_id": "x", "type": "start"})
+    for n, level in enumerate(("info", "warning", "error", "other")):
+        rig.hub.append("alerts", {"id": f"a-{n}", "level": level})
 
-    assert events == {
-        (),
-        (("bot_id", "x"),),
-        (("type", "halt"),),
-        (("bot_id", "x"), ("type", "halt")),
-    }
-    assert nobody == {(), (("type", "halt"),)}
+    def count(name: str) -> int:
+        (entry,) = rig.subscribe(rig.reader()[1], name)
+        seq = entry["seq"]
+        assert isinstance(seq, int)
+        return seq
+
+    events = ("", "?bot_id=x", "?type=halt", "?bot_id=x&type=halt", "?bot_id=y")
+    assert [count("events" + options) for options in events] == [3, 2, 2, 1, 0]
+    alerts = ("", "?level=warning", "?level=error")
+    assert [count("alerts" + options) for options in alerts] == [4, 2, 1]
+
+
+def test_an_entry_of_the_journal_goes_out_as_its_bytes_are() -> None:
+    rig = Rig()
+    wire, _ = rig.reader("fills")
+    rig.hub.enter("fills", Written(fill(1), b'{"id":"t-1","of":"the journal"}'), asof=5)
+    rig.flush()
+
+    (message,) = wire.take()
+
+    assert (message["data"], message["asof"]) == ([{"id": "t-1", "of": "the journal"}], 5)
+    assert rig.hub.counts.encodings == 0
 
 
 def test_a_wire_is_only_a_protocol() -> None:

@@ -3,6 +3,7 @@
 from functools import partial
 
 from realtime.hub.rows import Make
+from realtime.hub.stream import Written
 from tests.hub.world import BTC, ETH, Json, Rig
 
 
@@ -35,6 +36,19 @@ def test_the_snapshot_has_all_rows_and_every_row_is_encoded_once() -> None:
 
     assert [m["data"]["set"] for m in wire.take()] == [[row("b", ETH)], [], [row("b", ETH)]]
     assert rig.hub.counts.encodings == 2
+
+
+def test_a_row_of_the_journal_goes_out_as_its_bytes_are() -> None:
+    rig = Rig()
+    wire, _ = rig.reader(f"orders?symbol={BTC}")
+    rig.hub.table("orders", later={"a": Written(row("a"), b'{"id":"a","of":"the journal"}')})
+    rig.hub.table("orders", later={"b": Written(row("b", ETH), b"{}")})
+    rig.flush()
+
+    (message,) = wire.take()
+
+    assert message["data"] == {"set": [{"id": "a", "of": "the journal"}]}
+    assert rig.hub.counts.encodings == 0
 
 
 def test_a_part_of_a_table_hears_only_of_its_rows_also_when_one_moves() -> None:

@@ -160,6 +160,58 @@ async def test_the_end_of_a_commit_is_told_behind_all_its_rows(tmp_path: Path) -
     assert told == [1, 2, 3, "all", 4, "all"]
 
 
+async def test_a_row_whose_body_comes_later_keeps_its_place(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db")
+    told: list[int] = []
+    numbers = [1]
+    for _ in range(2):
+        store.append("late", "", lambda: b"%d" % len(numbers))
+        store.append("state", "", fact(0), told.append)
+        numbers.append(2)
+    waiting = store.waiting
+    await until(lambda: len(told) == 2)
+    rows = [row async for page in store.replay() for row in page]
+    store.append("late", "", lambda: b"9")
+    await store.close()
+    again = await opened(tmp_path / "j.db")
+    last = [row async for page in again.replay(rows[-1].seq) for row in page]
+    await again.close()
+
+    assert waiting == 4
+    assert told == [2, 4]
+    assert [row.body for row in rows] == [b"3", fact(0)] * 2
+    assert [row.body for row in last] == [b"9"]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_behind_a_row_whose_body_cannot_be_made_the_journal_takes_none(
+    tmp_path: Path, *, asked: bool
+) -> None:
+    """It would be damaged; so the loop hears of it, and the next start finds it as after a power cut."""
+    store = await opened(tmp_path / "j.db")
+    broken: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: broken.append(context["exception"])
+    )
+    store.append("state", "", fact(0))
+    await settled(store)
+    store.append("late", "", lambda: b"%d" % (1 // 0))
+    store.append("state", "", fact(1))
+    if asked:
+        with pytest.raises(ZeroDivisionError):
+            await store.rows("tokens")
+    await until(lambda: bool(broken))
+    store.append("state", "", fact(2))
+    lost = await store.close()
+    again = await opened(tmp_path / "j.db")
+    rows = [row async for page in again.replay() for row in page]
+    await again.close()
+
+    assert [type(error) for error in broken] == [AssertionError if asked else ZeroDivisionError]
+    assert lost == 3
+    assert [row.body for row in rows] == [fact(0)]
+
+
 async def test_a_full_queue_refuses_placements_and_keeps_room_for_what_stops_trading(
     tmp_path: Path,
 ) -> None:

@@ -1,7 +1,7 @@
 """What venue tests share: a clock moved by hand, a listener, a log in memory, orders in short words."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar, overload
@@ -74,8 +74,10 @@ class MemoryLog:
         self.slow = slow
         self.leads = leads
         self.waiting: list[asyncio.Future[None]] = []
+        self._late: list[Callable[[], bytes]] = []
 
     def append(self, body: bytes) -> Awaitable[None]:
+        self._make()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.entries.append(body)
         if self.slow:
@@ -83,6 +85,14 @@ class MemoryLog:
         else:
             future.set_result(None)
         return future
+
+    def lead(self, body: Callable[[], bytes]) -> None:
+        self._late.append(body)
+        asyncio.get_running_loop().call_soon(self._make)
+
+    def _make(self) -> None:
+        late, self._late = self._late, []
+        self.entries += [body() for body in late]
 
     def sync(self) -> None:
         """Everything is on disk now."""

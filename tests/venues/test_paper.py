@@ -1,6 +1,7 @@
 """The paper venue: answers and events, latency, and what a restart remembers."""
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 
 import orjson
@@ -185,20 +186,65 @@ async def test_an_answer_waits_for_no_entry_that_the_desks_own_stands_behind() -
 
 
 async def test_orders_of_one_turn_are_told_at_once_and_the_rest_of_it_together_at_its_end() -> None:
-    shop = await opened(log=MemoryLog(leads=True))
+    log = MemoryLog(leads=True)
+    shop = await opened(log=log)
     shop.heard.clear()
-    acks = [shop.paper.submit_now(approved(wish(name))) for name in "ab"]
-    told = [type(event).__name__ for event in shop.heard.events]
-    killed = await shop.reopened()
-    batches = shop.heard.batches
+    answers = [shop.paper.submit_now(approved(wish(name))) for name in "ab"]
+    told = [[type(event).__name__ for event in events] for events, _ in answers]
+    silent = list(shop.heard.events)
+    entries, batches = len(log.entries), shop.heard.batches
     await asyncio.sleep(0)
+    killed = await shop.reopened()
 
-    assert [ack.status for ack in acks] == [Status.FILLED] * 2
-    assert told == ["OrderSeen", "Filled", "OrderSeen"] * 2
+    assert [ack.status for _, ack in answers] == [Status.FILLED] * 2
+    assert told == [["Filled"]] * 2
+    assert silent == []
+    assert len(log.entries) == entries + 1
     assert shop.heard.batches == batches + 1
-    assert [type(event).__name__ for event in shop.heard.events[len(told) :]] == [
+    assert [type(event).__name__ for event in shop.heard.events] == [
         *("BalanceSeen", "BalanceSeen", "Trade", "Trade", "Ticker"),
     ]
+    assert await killed.venue.balances() == await shop.venue.balances()
+
+
+async def test_entries_of_one_turn_are_adopted_as_if_each_order_had_its_own() -> None:
+    log = MemoryLog(leads=True)
+    shop = await opened(log=log)
+    resting = await shop.place("r", price="60000.00", amount="0.05")
+    entries = len(log.entries)
+    orders = [wish("a"), wish("b", Side.SELL, "0.004"), wish("c", price="61000.00")]
+    for order in orders[:2]:
+        shop.paper.submit_now(approved(order))
+    await shop.venue.cancel(resting)  # it is logged at once, and what was before it first
+    shop.paper.submit_now(approved(orders[2]))
+    await asyncio.sleep(0)
+    killed = await shop.reopened()
+
+    assert len(log.entries) == entries + 3
+    for order in (resting, *orders):
+        found, expected = await killed.venue.find(order), await shop.venue.find(order)
+        assert found is not None
+        assert expected is not None
+        assert (found.status, found.filled) == (expected.status, expected.filled)
+    assert await killed.venue.balances() == await shop.venue.balances()
+    assert await killed.venue.fills(0) == await shop.venue.fills(0)
+
+
+async def test_an_entry_that_is_asked_for_late_has_the_sums_that_were_told_meanwhile() -> None:
+    class Late(MemoryLog):
+        def lead(self, body: Callable[[], bytes]) -> None:
+            asked.append(body)
+
+    asked: list[Callable[[], bytes]] = []
+    log = Late(leads=True)
+    shop = await opened(log=log)
+    shop.paper.submit_now(approved(wish("a")))
+    await asyncio.sleep(0)
+    told = len(shop.heard.of(BalanceSeen))
+    log.entries += [body() for body in asked]
+    killed = await shop.reopened()
+
+    assert told >= 2
     assert await killed.venue.balances() == await shop.venue.balances()
 
 
@@ -220,9 +266,15 @@ async def test_the_journal_leads_while_it_can_be_written(anyio_backend: str) -> 
     store = await Store.open(None, now=lambda: 1, new_id=lambda: "j")
     log = JournalLog(store, asyncio.get_running_loop())
     before = log.leads
+    said = b"1"
+    log.lead(lambda: said)
+    store.append("Fact", "", b"2")
+    said = b"3"
+    rows = [row async for page in store.replay() for row in page]
     await store.close()
 
     assert (before, log.leads) == (True, False)
+    assert [(row.kind, row.body) for row in rows[-2:]] == [("venue", b"3"), ("Fact", b"2")]
 
 
 async def test_after_a_kill_the_log_tells_orders_fills_and_balances() -> None:

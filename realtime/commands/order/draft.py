@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from realtime.commands import naming
 from realtime.commands.order.params import (
@@ -14,21 +14,27 @@ from realtime.commands.order.params import (
 )
 from realtime.commands.params import invalid
 from realtime.commands.registry import Call
-from realtime.desk.trading import Placing, Trading
+from realtime.desk.trading import Trading
 from realtime.engine.combine import check_probabilities
 from realtime.engine.market import plain
-from realtime.model.market import Market
+from realtime.model.events import Place
+from realtime.model.market import ZERO, Market
 from realtime.model.orders import OrderType, Role, Side, TimeInForce, Trigger, TriggerBy
 from realtime.model.risk import Backing
 from realtime.model.signals import Probabilities
 
 
-# `PO` is a word of the wire only.
-TIFS: Final = {tif.value: tif for tif in TimeInForce} | {"PO": TimeInForce.GTC}
 # What a resend may differ in (I1).
 NOT_CONTENT: Final = frozenset(
     {"mode", "expires_at", "confirm", "dry_run", "client_order_id", "do", "symbol"}
 )
+# What makes a market order of an amount something that `check_shape` has to look at.
+SHAPING: Final = frozenset(
+    {
+        "cost", "price", "stop_price", "trailing_amount", "trailing_rate", "trailing_fraction",
+        "time_in_force", "good_till_ts", "position_type",
+    }
+)  # fmt: skip
 
 
 def placing_of(
@@ -36,7 +42,7 @@ def placing_of(
     trading: Trading,
     markets: Mapping[str, Market],
     new_id: Callable[[], str] = str,
-) -> Placing:
+) -> Place:
     """Make the draft of a placement; the engine judges the rest.
 
     Args:
@@ -52,16 +58,14 @@ def placing_of(
     market = naming.market_of(markets, params.symbol)
     check_shape(params, market)
     who = naming.who_of(call, bot_id=params.bot_id, strategy_id=params.strategy_id)
+    fields, content = given_of(params, market)
     order = trading.draft(
-        who=who,
-        client_order_id=params.client_order_id,
-        fields=fields_of(params, market),
-        order_id=new_id(),
+        who=who, client_order_id=params.client_order_id, fields=fields, order_id=new_id()
     )
-    content = content_of(params, market)
-    return Placing(
+    return Place(
         order=order,
         who=who,
+        ts=order.created_ts,
         content=content,
         allow_duplicate=params.allow_duplicate,
         backing=backing_of(params.probabilities, params.confidence),
@@ -75,6 +79,9 @@ def check_shape(params: PlaceParams, market: Market) -> None:
         Refused: `invalid`.
     """
     kind = params.type
+    plain_one = kind is OrderType.MARKET and params.amount is not None
+    if plain_one and SHAPING.isdisjoint(params.__pydantic_fields_set__):
+        return  # most orders: nothing is said that could not be combined
     if (params.amount is None) == (params.cost is None):
         raise invalid("amount", "or cost is required, and only one of them")
     if params.cost is not None and (kind is not OrderType.MARKET or params.side is not Side.BUY):
@@ -136,45 +143,37 @@ def backing_of(
     return Backing(probabilities=read, confidence=sure)
 
 
-def fields_of(params: PlaceParams, market: Market) -> Fields:
-    """Name the fields of the order that the client decides, of a shape that has been checked."""
-    default_trigger = TriggerBy.MARK if market.contract else TriggerBy.LAST
-    tif = params.time_in_force
-    return {
-        "symbol": market.symbol,
-        "type": params.type,
-        "side": params.side,
-        "amount": params.amount or Decimal(0),
-        "cost_limit": params.cost,
-        "price": params.price,
-        "stop_price": params.stop_price,
-        "trailing_amount": params.trailing_amount,
-        "trailing_rate": params.trailing_rate or params.trailing_fraction,
-        "trigger_by": params.trigger_by or default_trigger,
-        "time_in_force": TIFS[tif],
-        "good_till_ts": naming.ns(params.good_till_ts),
-        "post_only": params.post_only or tif == "PO",
-        "reduce_only": params.reduce_only,
-        "role": Role.EXIT if params.reduce_only else Role.ENTRY,
-        "position_type": "swap" if market.contract else "spot",
-        "leverage": params.leverage,
-        "stop_loss": trigger_of(params.stop_loss),
-        "take_profit": trigger_of(params.take_profit),
-        "expires_at": naming.ns(params.expires_at),
-    }
+def given_of(params: PlaceParams, market: Market) -> tuple[Fields, dict[str, str]]:
+    """Read what was sent, of a shape that has been checked; what was left out is not looked at.
 
-
-def content_of(params: PlaceParams, market: Market) -> dict[str, str]:
-    """Normalise what was sent, for the comparison of resends: defaults and number formats do not count."""
+    Returns:
+        The fields of the order that the client decides, but those that are as on every order; and what was said,
+        normalised for the comparison of resends: defaults and number formats do not count.
+    """
+    fields: Fields = {"symbol": market.symbol, "amount": ZERO}
     content = {"symbol": market.symbol}
-    for name in params.model_fields_set:
+    if market.contract:
+        fields["trigger_by"], fields["position_type"] = TriggerBy.MARK, "swap"
+    for name in params.__pydantic_fields_set__:  # `model_fields_set`, which is a call
         value = getattr(params, name)
-        if name in NOT_CONTENT or value is None or value is False:
+        if value is None or value is False:
             continue
-        if name == "time_in_force" and value == "GTC":
+        if name in SAME:
+            fields[name] = value
+            content[name] = _text(value)
             continue
-        content[name] = _text(value)
-    return content
+        if name in READ:
+            fields.update(READ[name](value))
+        if name not in NOT_CONTENT and not (name == "time_in_force" and value == "GTC"):
+            content[name] = _text(value)
+    return fields, content
+
+
+def _time_in_force(word: str) -> Fields:
+    """Read how long it rests; `PO` is a word of the wire only."""
+    if word == "PO":
+        return {"post_only": True}
+    return {"time_in_force": TimeInForce(word)}
 
 
 def _text(value: object) -> str:
@@ -191,3 +190,22 @@ def _text(value: object) -> str:
             return "true"
         case _:
             return str(value)
+
+
+# Arguments that are fields of the order as they are, and how the others are read.
+SAME: Final = frozenset(
+    {
+        "type", "side", "amount", "price", "stop_price", "trailing_amount", "trailing_rate",
+        "trigger_by", "post_only", "leverage",
+    }
+)  # fmt: skip
+READ: Final[Mapping[str, Callable[[Any], Fields]]] = {
+    "cost": lambda value: {"cost_limit": value},
+    "trailing_fraction": lambda value: {"trailing_rate": value},
+    "time_in_force": _time_in_force,
+    "good_till_ts": lambda value: {"good_till_ts": naming.ns(value)},
+    "expires_at": lambda value: {"expires_at": naming.ns(value)},
+    "reduce_only": lambda value: {"reduce_only": value, "role": Role.EXIT},
+    "stop_loss": lambda value: {"stop_loss": trigger_of(value)},
+    "take_profit": lambda value: {"take_profit": trigger_of(value)},
+}

@@ -14,11 +14,10 @@ from realtime.commands.order.known import Known, details_of
 from realtime.commands.order.params import Fields, Given, PlaceParams
 from realtime.commands.registry import Answer, Call, Failed
 from realtime.desk.answers import Outcome
-from realtime.desk.trading import Placing
 from realtime.engine import rows
 from realtime.engine.decide import Forgotten
 from realtime.model.errors import Code, Refused
-from realtime.model.events import Rejected, Unknown, Withheld
+from realtime.model.events import Place, Rejected, Unknown, Withheld
 from realtime.model.orders import Order, Status, venue_client_id
 
 
@@ -40,7 +39,7 @@ class Orders(Known):
             return Answer(result=shown | {"dry_run": True, "effect": effect})
         return self.send(placing_of(call, self._trading, markets, self._desk.order_id))
 
-    def send(self, placing: Placing) -> Given:
+    def send(self, placing: Place) -> Given:
         """Place a draft and make its answer."""
         before = self._desk.outlet.positions()
         try:
@@ -66,7 +65,8 @@ class Orders(Known):
         return replace(answer, result={**answer.result, "duplicate": True})
 
     def _placed(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
-        order, at = outcome.order, naming.changed(before, outcome.at)
+        order = outcome.order
+        at = naming.changed(before, outcome.at)
         match outcome.fact:
             case Unknown(command=command) if order.status is Status.UNKNOWN:
                 raise Failed(
@@ -86,7 +86,8 @@ class Orders(Known):
                 # Evidence came before the time-out: what it shows is the answer.
                 return replace(self._as_it_is(order), at=at)
             case _:
-                result = self._summary(order)
+                engine = self._desk.engine
+                result = rows.summary(order, engine.markets[order.symbol], engine.mode)
                 if outcome.warnings:
                     result["warnings"] = list(outcome.warnings)
                 return Answer(result=result, at=at)
@@ -118,10 +119,6 @@ class Orders(Known):
             raise Failed(code, reason, details)
         return Answer(result={name: row[name] for name in SUMMARY})
 
-    def _summary(self, order: Order) -> Fields:
-        market = self._desk.engine.markets[order.symbol]
-        return dict(rows.summary(order, market, self._desk.engine.mode))
-
     # -- preview -------------------------------------------------------------------------------
 
     def preview(self, call: Call[PlaceParams]) -> Answer:
@@ -129,15 +126,14 @@ class Orders(Known):
         placing = placing_of(call, self._trading, self._desk.engine.markets)
         return Answer(result=self.judged(placing))
 
-    def judged(self, placing: Placing) -> Fields:
+    def judged(self, placing: Place) -> Fields:
         """Show what the gate says about a draft."""
         engine = self._desk.engine
-        place = placing.wish(self._desk.now())
         market = engine.markets[placing.order.symbol]
-        shown = dict(rows.preview_row(engine.preview(place), market))
+        shown = dict(rows.preview_row(engine.preview(placing), market))
         shown["basis"] = self._desk.outlet.positions()
         try:
-            duplicate = engine.repeated(place) is not None
+            duplicate = engine.repeated(placing) is not None
         except Forgotten:
             duplicate = True
         except Refused as refused:

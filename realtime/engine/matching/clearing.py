@@ -11,7 +11,7 @@ from realtime.engine.matching.account import Account, Holding, SelfTrade
 from realtime.engine.matching.orders import Working
 from realtime.engine.matching.perpetuals import liquidation_price, maintenance
 from realtime.engine.matching.pit import Pit
-from realtime.engine.matching.rules import Tier, fee_of, rate
+from realtime.engine.matching.rules import Tier, fee_of, tiered
 from realtime.model.account import Balance, Position
 from realtime.model.events import (
     BalanceSeen,
@@ -23,7 +23,11 @@ from realtime.model.events import (
 )
 from realtime.model.frozen import frozen
 from realtime.model.market import ZERO, Market
-from realtime.model.orders import Side
+from realtime.model.orders import Side, Status
+
+
+# Read off its enum's class a member costs ten times as much, and an order reads twenty of them.
+_FILLED = Status.FILLED
 
 
 @frozen
@@ -85,10 +89,12 @@ class Clearing:
         ts: int,
     ) -> None:
         """Book one side of a trade and tell its owner; `value` is what price and amount come to [cash currency]."""
-        account, market = self.accounts[order.account], pit.market
-        fee_rate = rate(market, self.tiers, account.volume, maker=maker)
-        fee, currency = fee_of(market, order.side, price, amount, fee_rate)
-        account.settle(market, order.side, price, amount, value, fee, ts)
+        account, market, side = self.accounts[order.account], pit.market, order.side
+        fee_rate = market.maker if maker else market.taker
+        if self.tiers:
+            fee_rate = tiered(fee_rate, self.tiers, account.volume)
+        fee, currency = fee_of(market, side, price, amount, fee_rate)
+        account.settle(market, side, price, amount, value, fee, ts)
         _move(self.fees, currency, fee)
         event = Filled(
             venue=self.venue,
@@ -96,7 +102,7 @@ class Clearing:
             trade_id=trade_id,
             exchange_order_id=order.id,
             venue_client_id=order.client_id,
-            side=order.side,
+            side=side,
             amount=amount,
             price=price,
             fee=fee,
@@ -179,13 +185,19 @@ class Clearing:
         """Remember to tell how `order` stands."""
         self._touched[order.id] = order
 
-    def flush(self, ts: int, *, sums: bool = True) -> None:
-        """Tell orders, balances and positions that changed; without `sums` the last two wait for the next call."""
+    def flush(self, ts: int, *, prompt: bool = False) -> None:
+        """Tell orders, balances and positions that changed.
+
+        Args:
+            ts: [ns]
+            prompt: Leave out orders that nothing was told of but the fills that fill them, and sums to the next call.
+        """
         if self._touched:
             for order in self._touched.values():
-                self.tell(self.accounts[order.account], self.seen(order, ts))
+                if not (prompt and _said(order)):
+                    self.tell(self.accounts[order.account], self.seen(order, ts))
             self._touched.clear()
-        if not sums:
+        if prompt:
             return
         for account in self.owners:
             if account.changed_wallets:
@@ -255,6 +267,13 @@ class Clearing:
             opened_ts=held.opened_ts,
             ts=ts,
         )
+
+
+def _said(order: Working) -> bool:
+    """Whether the fills of an order that came with them tell its end: they do not where its amount may have been cut."""
+    filled = order.status is _FILLED and order.cost_limit is None
+    cut = order.reduce_only or order.oco_group is not None
+    return filled and not cut and not order.type.triggered
 
 
 def _collateral(held: Holding) -> Decimal:

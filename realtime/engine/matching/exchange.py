@@ -46,6 +46,17 @@ from realtime.model.market import (
 from realtime.model.orders import Order, OrderType, Side, Status, TimeInForce
 
 
+# Read off its enum's class a member costs ten times as much, and an order reads twenty of them.
+_BUY, _SELL, _MARKET, _LIMIT, _FILLED, _CANCEL_OLDEST, _FOK = (
+    Side.BUY,
+    Side.SELL,
+    OrderType.MARKET,
+    OrderType.LIMIT,
+    Status.FILLED,
+    SelfTrade.CANCEL_OLDEST,
+    TimeInForce.FOK,
+)
+
 Plan = list[Step]
 """What an order would trade now, best price first."""
 
@@ -158,7 +169,7 @@ class Exchange:
         ts: int,
         *,
         live: bool = True,
-        sums: bool = True,
+        prompt: bool = False,
     ) -> Working:
         """Take an order in.
 
@@ -167,48 +178,54 @@ class Exchange:
             order: As approved; `venue_client_id` is what we know it by.
             ts: [ns]
             live: False only accepts it; `release` hands it to matching (latency).
-            sums: False leaves it to the next call to tell the balances and the position that it changes.
+            prompt: Tell an order that waits for no trigger once, as this call leaves it, and not at all where its fills
+                say all of it; leave its balances and its position to `settle`.
 
         Raises:
             VenueRejected: With ccxt's class in `details`; nothing has changed then.
         """
         with localcontext(MONEY):
-            account, pit = self.clearing.accounts[account_id], self._pit(order.symbol)
-            if order.venue_client_id in account.client_ids:
+            clearing, client_id = self.clearing, order.venue_client_id
+            account, pit = clearing.accounts[account_id], self._pit(order.symbol)
+            if client_id in account.client_ids:
                 raise refusal(
                     "DuplicateOrderId",
                     "duplicate_client_id",
-                    f"client id {order.venue_client_id} was used",
-                    order_id=account.client_ids[order.venue_client_id],
+                    f"client id {client_id} was used",
+                    order_id=account.client_ids[client_id],
                 )
-            if account.forgot("client", order.venue_client_id):
+            if account.forgotten and account.forgot("client", client_id):
                 raise refusal(
                     "DuplicateOrderId",
                     "duplicate_client_id",
-                    f"client id {order.venue_client_id} was used long ago",
+                    f"client id {client_id} was used long ago",
                 )
             work = working(order, f"x-{self.orders_made + 1}", account_id, ts)
             reference = pit.reference
             check_order(account, pit, work, order.leverage, reference)
             limit = _limit(pit.market, work, reference)
-            plan = self._reserve(account, pit, work, order.leverage, limit)
+            plan = self._reserve(account, pit, work, order.leverage, limit, live=live)
             self.orders_made += 1
-            account.client_ids[order.venue_client_id] = work.id
+            account.client_ids[client_id] = work.id
             if work.good_till_ts is not None:
                 heappush(self.deadlines, (work.good_till_ts, account_id, work.id))
-            self.clearing.tell(account, self.clearing.seen(work, ts))
-            if work.type.triggered:
+            triggered = work.type.triggered
+            if triggered or not prompt:
+                clearing.tell(account, clearing.seen(work, ts))
+            if triggered:
                 pit.waiting[work.id] = work
                 self._moved[order.symbol] = None
             elif live:
                 self._go_live(pit, work, ts, limit, plan)
             else:
                 work.dormant = True
-            self._after(ts, sums=sums)
+            if prompt and not (triggered or work.status.ended):
+                clearing.touch(work)
+            self._after(ts, prompt=prompt)
             return work
 
     def settle(self, ts: int) -> None:
-        """Tell the balances and positions that earlier calls have left."""
+        """Tell the balances and positions that prompt orders have left."""
         with localcontext(MONEY):
             self.clearing.flush(ts)
 
@@ -328,16 +345,21 @@ class Exchange:
                 client_id=None,
                 symbol=symbol,
                 side=side,
-                type=OrderType.MARKET if price is None else OrderType.LIMIT,
+                type=_MARKET if price is None else _LIMIT,
                 amount=amount,
                 price=price,
                 live=True,
                 created_ts=ts,
                 updated_ts=ts,
             )
-            self._take(pit, work, price, ts)
-            if price is not None and not work.status.ended:
-                pit.own(side).add(work, price)
+            if price is None:
+                self._take(pit, work, None, ts)
+            else:
+                rest, other = (pit.bids, pit.asks) if side is _BUY else (pit.asks, pit.bids)
+                if other.reach(-rest.sign * float(price)):
+                    self._take(pit, work, price, ts)
+                if not work.status.ended:
+                    rest.add(work, price)
             self._moved[symbol] = None
             self._after(ts)
             return work if work.resting else None
@@ -452,9 +474,13 @@ class Exchange:
 
     def take(self) -> tuple[Sequence[Told], Sequence[Trade]]:
         """Private events and prints since the last call."""
-        told, self.clearing.told = self.clearing.told, []
         prints, self.prints = self.prints, []
-        return told, prints
+        return self.take_told(), prints
+
+    def take_told(self) -> Sequence[Told]:
+        """Private events since the last call; prints wait for `take`."""
+        told, self.clearing.told = self.clearing.told, []
+        return told
 
     def find(
         self, account_id: str, client_id: str | None, order_id: str | None, ts: int
@@ -553,6 +579,8 @@ class Exchange:
         work: Working,
         leverage: Decimal | None,
         limit: Decimal | None,
+        *,
+        live: bool,
     ) -> Plan | None:
         """Hold the funds of a new order, or leave everything as it was; gives what a market order would trade."""
         market, plan = pit.market, None
@@ -561,16 +589,18 @@ class Exchange:
             self._lever(account, market, leverage)
         account.orders[work.id] = work
         try:
-            if work.type is OrderType.MARKET:
+            if work.type is _MARKET:
                 work.live = True
                 plan = self._afford(account, pit, work, limit)
-            if (
-                work.post_only
-                and work.type is OrderType.LIMIT
-                and self._look(pit, work, work.price)
-            ):
+            if work.post_only and work.type is _LIMIT and self._look(pit, work, work.price):
                 raise _would_take()
-            account.hold(market, work, check=True)
+            alone = work.oco_group is None and not market.contract
+            if alone and live and work.type is _MARKET:
+                # Over in this very step: nothing has to be held. What a buy needs the book has told.
+                if work.side is _SELL:
+                    account.afford(market.base, work.amount)
+            else:
+                account.hold(market, work, check=True)
         except VenueRejected:
             del account.orders[work.id]
             if before is not None and account.holding(market.symbol).leverage != before:
@@ -582,7 +612,7 @@ class Exchange:
         self, account: Account, pit: Pit, work: Working, limit: Decimal | None
     ) -> Plan | None:
         """Check the funds of a market order against what the book would charge; gives that, where it was looked at."""
-        if not pit.market.contract and work.side is Side.SELL:
+        if not pit.market.contract and work.side is _SELL:
             return None  # what it pays with is counted in the base, whatever the book is
         plan = self._look(pit, work, limit)
         if pit.market.contract:
@@ -607,7 +637,7 @@ class Exchange:
 
     def _look(self, pit: Pit, work: Working, bound: Decimal | None) -> Plan:
         account = self.clearing.accounts[work.account]
-        past_own = account.self_trade is SelfTrade.CANCEL_OLDEST
+        past_own = account.self_trade is _CANCEL_OLDEST
         return pit.plan(work, bound, past_own=past_own, credit=account.credit)
 
     def _go_live(
@@ -631,7 +661,7 @@ class Exchange:
         if work.post_only and self._look(pit, work, limit):
             self._end(work, Status.REJECTED, "post_only", ts, Code.VENUE_REJECTED)
             return
-        if work.time_in_force is TimeInForce.FOK and work.remaining > sum(
+        if work.time_in_force is _FOK and work.remaining > sum(
             (step.amount for step in self._look(pit, work, limit)), ZERO
         ):
             self._end(work, Status.CANCELED, "fill_or_kill", ts)
@@ -641,7 +671,7 @@ class Exchange:
             return
         if not work.type.priced:
             done = work.cost_limit is not None and work.filled > 0
-            status = Status.FILLED if done else Status.CANCELED
+            status = _FILLED if done else Status.CANCELED
             self._end(work, status, None if done else "no_liquidity", ts)
         elif work.time_in_force is TimeInForce.IOC:
             self._end(work, Status.CANCELED, "immediate_or_cancel", ts)
@@ -677,16 +707,16 @@ class Exchange:
                     break
 
     def _trade(self, pit: Pit, work: Working, step: Step, ts: int) -> None:
-        trade_id = self._print(pit, work.side, step.price, step.amount, ts)
-        maker = step.maker
+        price, amount, key, maker, _ = step
+        trade_id = self._print(pit, work.side, price, amount, ts)
         if maker is None:
             taken = pit.consumed[work.side]
-            taken[step.key] = taken.get(step.key, ZERO) + step.amount
-            self.clearing.export(pit.market, work.side, step.price, step.amount)
-        self._fill(pit, work, step.price, step.amount, trade_id, maker=False, ts=ts)
+            taken[key] = taken.get(key, ZERO) + amount
+            self.clearing.export(pit.market, work.side, price, amount)
+        self._fill(pit, work, price, amount, trade_id, maker=False, ts=ts)
         if maker is not None:
-            pit.against(work.side).shrink(maker, step.amount)
-            self._fill(pit, maker, step.price, step.amount, trade_id, maker=True, ts=ts)
+            pit.own(maker.side).shrink(maker, amount)
+            self._fill(pit, maker, price, amount, trade_id, maker=True, ts=ts)
 
     def _print(self, pit: Pit, taker: Side, price: Decimal, amount: Decimal, ts: int) -> str:
         self.trades_made += 1
@@ -718,13 +748,13 @@ class Exchange:
         if account.credit:
             account.settle(market, work.side, price, amount, value, FREE, ts)
             if work.filled == work.amount:
-                self._end(work, Status.FILLED, None, ts)
+                self._end(work, _FILLED, None, ts)
             return
         if work.cost_limit is not None:
             work.amount = work.filled
         self.clearing.fill(pit, work, price, amount, value, trade_id, maker=maker, ts=ts)
         if work.cost_limit is None and work.filled == work.amount:
-            self._end(work, Status.FILLED, None, ts)
+            self._end(work, _FILLED, None, ts)
         else:
             account.hold(market, work)
             self.clearing.touch(work)
@@ -746,7 +776,8 @@ class Exchange:
             return
         account.orders.pop(work.id, None)
         account.ended[work.id] = work
-        account.hold(pit.market, work)
+        if work.held or work.oco_group is not None or pit.market.contract:
+            account.hold(pit.market, work)
         self.clearing.touch(work)
         if len(account.ended) > self.sizes.ended:
             self.clearing.forget(account, self.sizes, ts)
@@ -869,7 +900,7 @@ class Exchange:
 
     # --- what follows -------------------------------------------------------------------------
 
-    def _after(self, ts: int, *, sums: bool = True) -> None:
+    def _after(self, ts: int, *, prompt: bool = False) -> None:
         """Fire triggers and liquidate until nothing moves any more, then tell."""
         while self._moved:
             symbol = next(iter(self._moved))
@@ -881,7 +912,7 @@ class Exchange:
                 for account in self.clearing.owners:
                     if account.holdings[symbol].amount:
                         self._judge(account, pit, ts)
-        self.clearing.flush(ts, sums=sums)
+        self.clearing.flush(ts, prompt=prompt)
 
     def _fire(self, pit: Pit, ts: int) -> None:
         for work in list(pit.waiting.values()):

@@ -233,6 +233,10 @@ class Rest:
             del self.queues[order.key]
             del self.keys[bisect_left(self.keys, order.key)]
 
+    def reach(self, edge: float) -> bool:
+        """Whether anything rests up to `edge`, a key."""
+        return bool(self.keys) and self.keys[0] <= edge
+
     @property
     def best(self) -> Level | None:
         """The level at the touch, as the public book writes it."""

@@ -278,13 +278,13 @@ def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entr
     holdings: Json = {}
     for item in told:
         event = item.event
-        if isinstance(event, OrderSeen):
+        if isinstance(event, Filled | OrderSeen):
             order_id = event.exchange_order_id
             if order_id not in orders:
                 work = account.orders.get(order_id) or account.ended[order_id]
                 orders[order_id] = order_out(work)
-        elif isinstance(event, Filled):
-            fills.append(fill_out(event))
+            if isinstance(event, Filled):
+                fills.append(fill_out(event))
         elif isinstance(event, BalanceSeen):
             currency = event.balance.currency
             wallets[currency] = str(account.wallet(currency).total)
