@@ -436,6 +436,8 @@ class Desk:
 
     def _carry(self, effects: Sequence[Effect]) -> None:
         """Carry out the effects of one event."""
+        if len(effects) == 1 and self._shown(effects[0]):
+            return
         if COMMITTED.issuperset(map(type, effects)):
             self._tell([effects])
             return
