@@ -177,7 +177,7 @@ UPDATED: Final[Mapping[str, tuple[str, ...]]] = {
 TRADE_CLIENT_IDS: Final = ("orderLinkId", "clOrdId", "clientOrderId", "cl_ord_id", "clOid", "c")
 """Where the venue's own row of a fill has the order's client id; ccxt leaves it out."""
 
-SEQUENCES: Final[Mapping[str, tuple[str, ...]]] = {"bybit": ("seq",)}
+SEQUENCES: Final[Mapping[str, tuple[str, ...]]] = {"bybit": ("seq",), "kraken": ("trade_id",)}
 """Where the venue's own row of a fill has a number that rises from one to the next; an id is none, or is drawn by lot."""
 
 FEES_TURNED: Final = frozenset({"bitfinex"})

@@ -631,6 +631,8 @@ class Trading:
         made: list[Filled | Transferred] = []
         for row in sorted(found.values(), key=lambda row: row.get("timestamp") or 0):
             made += self.rows.fill(row, now=now)
+        # Of one millisecond ccxt sorts them by their ids, which some venues draw by lot.
+        made.sort(key=lambda fact: fact.ts)
         return made
 
     async def _pages(

@@ -307,10 +307,13 @@ def test_a_fill_keeps_its_fee_in_base() -> None:
     assert fill.ts == 1_790_000_000_123 * MS
 
 
-def test_of_fills_in_one_millisecond_the_venue_says_which_came_first() -> None:
+@pytest.mark.parametrize(("exchange", "name"), [("bybit", "seq"), ("kraken", "trade_id")])
+def test_of_fills_in_one_millisecond_the_venue_says_which_came_first(
+    exchange: str, name: str
+) -> None:
     """trading:2.5: told the other way round, a flip of a position left cash that no fill explained."""
-    told = [TRADE | {"info": {"seq": seq}} for seq in (9_515_624_038, "9515624037", None)]
-    second, first, unknown = (rows().fill(row, now=NOW)[0].ts for row in told)
+    told = [TRADE | {"info": {name: number}} for number in (9_515_624_038, "9515624037", None)]
+    second, first, unknown = (rows(exchange=exchange).fill(row, now=NOW)[0].ts for row in told)
 
     assert unknown <= first < second < unknown + MS
 
