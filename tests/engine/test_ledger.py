@@ -160,16 +160,7 @@ def test_an_answer_after_an_operator_s_decision_only_gives_the_order_its_name() 
     kit = Kit().open()
     order = kit.place(BTC, "buy", "0.01", price="64000")
     kit.post(Unknown(order_id=order.id, command="m-1", ts=kit.ts))
-    kit.post(
-        Resolve(
-            order_id=order.id,
-            status=Status.CANCELED,
-            filled=None,
-            reason="asked",
-            who=ADMIN,
-            ts=kit.ts,
-        )
-    )
+    resolve(kit, order, Status.CANCELED)
 
     late = kit.accept(order)
 
@@ -517,16 +508,7 @@ def test_an_operator_decides_and_is_overruled_by_later_evidence() -> None:
     """trading:2.2."""
     kit = Kit().open()
     order = lost(kit)
-    kit.post(
-        Resolve(
-            order_id=order.id,
-            status=Status.CANCELED,
-            filled=None,
-            reason="asked",
-            who=ADMIN,
-            ts=kit.ts,
-        )
-    )
+    resolve(kit, order, Status.CANCELED)
     assert kit.order(order.id).status is Status.CANCELED
     assert resolutions(kit) == [("m-1", "order.place", "operator")]
     kit.ts += 1
