@@ -132,7 +132,11 @@ class WayOut(Protocol):
     handed: set[str]
 
     def submit(self, approved: Approved) -> None:
-        """Send one order whose intent is on disk."""
+        """Send one order whose intent is on disk, at the latest with the next `go`."""
+        ...
+
+    def go(self, *, behind: bool) -> None:
+        """Send what is due; `behind` the answers that were given in this step."""
         ...
 
     def amend(self, approved: ApprovedAmend) -> None:
@@ -691,13 +695,14 @@ class Desk:
             self.answers.settle(order.id, asked, outcome)
 
     def _show(self) -> None:
-        """Show what the last commits came to, then answer those who waited for it."""
+        """Show what the last commits came to, answer those who waited for it, then let go what they approved."""
         self.outlet.show()
-        if self._outcomes:
-            outcomes, self._outcomes = self._outcomes, []
+        outcomes, self._outcomes = self._outcomes, []
+        if outcomes:
             at = self.outlet.positions()
             for asked, fact, order in outcomes:
                 self.answers.settle(order.id, asked, Outcome(fact=fact, order=order, at=at))
+        self.gate.go(behind=bool(outcomes))
 
     def _doubt(self, alert: Alert) -> None:
         """What no fill explains, money or position, stops entries (2.6)."""

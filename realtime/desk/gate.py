@@ -105,8 +105,9 @@ class Gate:
         self.handed: set[str] = set()
         # Placements that have not left, and who carries them.
         self._waiting: dict[str, tuple[Order, asyncio.Task[None]]] = {}
-        # Placements at a prompt venue, which all leave in the next step of the loop.
+        # Placements at a prompt venue, which all leave in one step of the loop, and whether that is scheduled.
         self._due: deque[Approved] = deque()
+        self._going = False
         # Of placements behind others: what has to end, and what is set then.
         self._behind: dict[str, tuple[set[str], asyncio.Event]] = {}
         # A venue with limits of its own says when an order really leaves.
@@ -121,13 +122,18 @@ class Gate:
         return self._lanes.quiet and not self._behind and not self._due
 
     def submit(self, approved: Approved) -> None:
-        """Send one order whose intent is on disk."""
+        """Send one order whose intent is on disk; where the venue is prompt, with the next `go`."""
         if self._prompt is not None and not approved.after:
             self._due.append(approved)
-            if len(self._due) == 1 and self._crew.spawn(self._submit_due(), "submit") is None:
+        else:
+            self._start(approved)
+
+    def go(self, *, behind: bool) -> None:
+        """Place what is due in the next step of the loop, or behind the answers that the next one brings."""
+        if self._due and not self._going:
+            self._going = self._crew.spawn(self._submit_due(behind=behind), "submit") is not None
+            if not self._going:
                 self._due.clear()
-            return
-        self._start(approved)
 
     def _start(self, approved: Approved) -> None:
         """Let a task carry an order, which may wait for its turn and for the answer."""
@@ -176,8 +182,11 @@ class Gate:
         """Send one cancel; it waits for nothing but its turn."""
         self._crew.spawn(self._cancel(order), f"cancel {order.id}")
 
-    async def _submit_due(self) -> None:
+    async def _submit_due(self, *, behind: bool) -> None:
         """Place what is due, each order for itself; one after whose answer the venue is not prompt any more gets a task."""
+        if behind:
+            await asyncio.sleep(0)
+        self._going = False
         due = self._due
         while due:
             approved = due.popleft()

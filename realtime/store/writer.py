@@ -2,8 +2,9 @@
 
 Rules of this file: (1) the loop never waits for the disk and the thread never calls the program; (2) rows reach the
 disk in the order of `put`, none is left out: a row that cannot be written is kept and tried again; (3) one
-`call_soon_threadsafe` per commit; (4) shared between the threads are three deques, one flag, one state and a bell, each
-used in a way that needs no lock (noted at the place).
+`call_soon_threadsafe` per commit; (4) shared between the threads are three deques, one state and a bell, each used in a
+way that needs no lock (noted at the place); (5) one commit is under way at a time, and what is put meanwhile goes with
+what it leads to: a loop at full load would else pay for twice as many commits, and each order wait for four of them.
 """
 
 import asyncio
@@ -121,14 +122,13 @@ class Writer:
         # The loop's: what this step of it has put, with what makes the body of a row when the step is over.
         self._new: list[tuple[Pending, Callable[[], bytes] | None]] = []
         self._making = False
+        # The loop's: whether rows have been rung for and their commit is not answered.
+        self._flying = False
         # Appended by the loop, taken by the thread; `extend` and `popleft` of a deque are atomic.
         self._rows: deque[Pending] = deque()
         self._requests: deque[Request] = deque()
         # Appended by the thread, taken by the loop.
         self._answers: deque[Answer] = deque()
-        # The loop sets it when it wakes the thread, the thread clears it BEFORE it looks at the deques:
-        # a row put before that is seen, one put after wakes again.
-        self._awake = False
         self._stopping = False
         self._asked = 0  # the loop's
         self._answered = 0  # the thread's
@@ -174,7 +174,7 @@ class Writer:
             row: The row.
             body: Makes its body when this step of the loop is over.
         """
-        if not self._new:
+        if not self._new and not self._flying:
             self._loop.call_soon(self._hand_over)
         self._new.append((row, body))
 
@@ -192,8 +192,8 @@ class Writer:
             self._making = False
             self._new = []
             self._rows.extend(made)
-            if not self._awake:
-                self._awake = True
+            if not self._flying:
+                self._flying = True
                 self._loop.call_soon(self._wake)
 
     def _wake(self) -> None:
@@ -212,9 +212,7 @@ class Writer:
         self._hand_over()
         self._requests.append(request)
         self._asked += 1
-        if not self._awake:
-            self._awake = True
-            self._ring()
+        self._ring()
 
     def stop(self) -> None:
         """Let the thread write and answer what waits and end. Loop only."""
@@ -242,7 +240,6 @@ class Writer:
                 self._ear.settimeout(None)
             else:
                 self._ear.recv(64)
-            self._awake = False
             self._work(journal)
             if self._stopping and self._held:
                 break
@@ -252,7 +249,7 @@ class Writer:
         return lost
 
     def _work(self, journal: Journal) -> None:
-        """Commit and answer until nothing waits, or nothing can be written, or the loop is about to wake us for more."""
+        """Commit and answer until nothing waits, or nothing can be written."""
         while self._rows or self._requests or self._held:
             # Looked at before the rows: the loop may hand over both in between, and the answer knows the rows.
             asked = bool(self._requests)
@@ -264,8 +261,6 @@ class Writer:
                 # One between two commits: a row waits for at most one question.
                 self._serve(journal)
             self._prune(journal)
-            if self._awake and not self._stopping:
-                return
 
     def _prune(self, journal: Journal) -> None:
         """Delete what is too old of tables that grow without end, a little at a time."""
@@ -292,11 +287,10 @@ class Writer:
             whole = self._roomy() and (self._ballast is None or self._ballast.make())
             self.state = State.OK if whole else State.FULL
         done = [(row.then, row.seq) for row in held if row.then is not None]
-        self._answers.extend(done)
+        self._answers.extend([*done, (self._landed, 0)])
         held.clear()
-        if done:
-            # Last: the loop that it wakes waits until this thread gives up the interpreter.
-            self._call()
+        # Last: the loop that it wakes waits until this thread gives up the interpreter.
+        self._call()
         return True
 
     def _commit(self, journal: Journal, batch: list[Pending]) -> bool:
@@ -355,4 +349,17 @@ class Writer:
         finally:
             if self._answers:
                 self._loop.call_soon(self._drain)
+            self._told()
+
+    def _landed(self, _: int) -> None:
+        """Note, behind the answers of a commit, that none is under way."""
+        self._flying = False
+
+    def _told(self) -> None:
+        """Say that all is told; what was put meanwhile is next."""
+        try:
             self.on_told()
+        finally:
+            if self._new and not self._flying:
+                # Not at once: the orders that this commit lets go come to something first, in the next two steps.
+                self._loop.call_soon(self._hand_over)

@@ -103,6 +103,33 @@ class Slow(PromptVenue):
         return await super().cancel(order)
 
 
+async def test_a_reply_is_on_its_way_before_the_next_order_is_placed() -> None:
+    """Of two that share a commit, one with its outcome and one with its intent."""
+    done: list[str] = []
+
+    class Watched(PromptVenue):
+        def submit_now(self, approved: Approved) -> tuple[Sequence[VenueEvent], Ack]:
+            done.append("placed")
+            return super().submit_now(approved)
+
+    def replied(_reply: object) -> None:
+        # As a session does: the pump writes it in the next step.
+        asyncio.get_running_loop().call_soon(done.append, "written")
+
+    world = World()
+    world.venue = Watched()
+    async with world.life():
+        for _ in range(2):
+            placing = world.ask("order.place", **BUY)
+            placing.awaitable.add_done_callback(replied)
+            while "placed" not in done:  # noqa: ASYNC110 - its outcome is put in this very step
+                await asyncio.sleep(0)
+        await placing.wait()
+        await asyncio.sleep(0)
+
+        assert done == ["placed", "written", "placed", "written"]
+
+
 @pytest.mark.parametrize("sold", [False, True])
 async def test_an_exit_behind_legs_is_placed_at_once_when_they_have_ended(*, sold: bool) -> None:
     """trading:4. It was there before the orders that came while it waited; what a leg has sold is not sold again."""

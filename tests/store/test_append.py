@@ -108,6 +108,28 @@ async def test_what_a_step_appends_while_a_commit_ends_is_one_commit() -> None:
     assert disk.commits == 2
 
 
+async def test_what_comes_while_a_commit_is_under_way_goes_with_what_it_leads_to() -> None:
+    disk = Gate()
+    store = await opened(None, driver=disk)
+    loop = asyncio.get_running_loop()
+    rows = iter(range(1, 10))
+
+    def append(_seq: int = 0) -> None:
+        store.append("state", "", fact(next(rows)))
+
+    store.append("state", "", fact(0), lambda _: loop.call_soon(loop.call_soon, append))
+    await until(disk.reached.is_set)
+    append()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    disk.open.set()
+    await settled(store)
+    await store.close()
+
+    assert next(rows) == 3
+    assert disk.commits == 2
+
+
 async def test_a_store_in_memory_answers_like_a_file() -> None:
     store = await opened(None)
     made = await life(store, 30)
