@@ -114,10 +114,13 @@ async def test_what_comes_while_a_commit_is_under_way_goes_with_what_it_leads_to
     loop = asyncio.get_running_loop()
     rows = iter(range(1, 10))
 
-    def append(_seq: int = 0) -> None:
+    def append() -> None:
         store.append("state", "", fact(next(rows)))
 
-    store.append("state", "", fact(0), lambda _: loop.call_soon(loop.call_soon, append))
+    def then(_: int) -> None:
+        loop.call_soon(lambda: loop.call_soon(append))
+
+    store.append("state", "", fact(0), then)
     await until(disk.reached.is_set)
     append()
     for _ in range(5):
