@@ -230,6 +230,8 @@ class Desk:
             Refused: The event was a wish, and is refused; nothing changed.
         """
         effects = self.engine.process(event)
+        if len(effects) == 1 and self._shown(effects[0]):
+            return effects
         if effects:
             self.audit.asked(event)
             self._carry(effects)
@@ -440,8 +442,6 @@ class Desk:
 
     def _carry(self, effects: Sequence[Effect]) -> None:
         """Carry out the effects of one event."""
-        if len(effects) == 1 and self._shown(effects[0]):
-            return
         if COMMITTED.issuperset(map(type, effects)):
             self._tell([effects])
             return

@@ -68,7 +68,8 @@ class Outlet:
         self._channels = {name: name if name in WHOLE else name + mark for name in TOPICS}
         self._mark = mark
         self._books: dict[str, str] = {}
-        self._tickers: dict[str, str] = {}
+        # By symbol, for a ticker is published far oftener than it is read: its channel, and what makes the row.
+        self._tickers: dict[str, tuple[str, Make]] = {}
         self._trades: dict[str, str] = {}
         self._name(engine.markets)
         self._ended: deque[tuple[int, str]] = deque()
@@ -94,7 +95,10 @@ class Outlet:
     def _name(self, symbols: Iterable[str]) -> None:
         for symbol in symbols:
             self._books[symbol] = f"orderbook:{symbol}{self._mark}"
-            self._tickers[symbol] = f"ticker:{symbol}{self._mark}"
+            self._tickers[symbol] = (
+                f"ticker:{symbol}{self._mark}",
+                partial(self._ticker_row, symbol),
+            )
             self._trades[symbol] = f"trades:{symbol}{self._mark}"
 
     # -- market data, at once --------------------------------------------------------------------
@@ -123,8 +127,11 @@ class Outlet:
         """Publish a ticker."""
         symbol = ticker.symbol
         self._moved.add(symbol)
-        make = partial(rows.ticker_row, ticker, self._engine.markets[symbol])
-        self._hub.value(self._tickers[symbol], make, asof=ticker.ts // MS)
+        name, make = self._tickers[symbol]
+        self._hub.value(name, make, asof=ticker.ts // MS)
+
+    def _ticker_row(self, symbol: str) -> Mapping[str, object]:
+        return rows.ticker_row(self._engine.tickers[symbol], self._market(symbol))
 
     def trade(self, trade: Trade) -> None:
         """Publish a public trade and fold it into bars."""
@@ -145,7 +152,7 @@ class Outlet:
         """Publish that a source went silent or came back, and what depends on it."""
         symbols = self._engine.markets if stale.symbol is None else (stale.symbol,)
         for symbol in symbols:
-            for base in (self._tickers[symbol], self._books[symbol], self._trades[symbol]):
+            for base in (self._tickers[symbol][0], self._books[symbol], self._trades[symbol]):
                 self._hub.set_stale(
                     base,
                     stale.stale,

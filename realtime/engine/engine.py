@@ -198,9 +198,10 @@ class Engine:
     def _priced(self, symbol: str, ts: int, effect: Effect | None) -> list[Effect]:
         out: list[Effect] = [] if effect is None else [effect]
         applier = self._applier
-        # Most prices of what is held come when all was looked at a moment ago.
-        due = ts - applier.checked_ts >= EQUITY_FOR or symbol in applier.legs.watches
-        if due and symbol in applier.watched:
+        # Most prices are of what nobody holds, the others come when all was looked at a moment ago.
+        if symbol in applier.watched and (
+            ts - applier.checked_ts >= EQUITY_FOR or symbol in applier.legs.watches
+        ):
             with localcontext(MONEY):
                 watch_price(self._state, applier, symbol, ts, out)
         return out

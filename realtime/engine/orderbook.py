@@ -29,12 +29,20 @@ def numbers_of(rows: Sequence[Level]) -> Numbers:
     Raises:
         ValueError: One of them is no number, below zero or without bound.
     """
-    text = ",".join(chain.from_iterable(rows))
+    return numbers_in(",".join(chain.from_iterable(rows)))
+
+
+def numbers_in(text: str) -> Numbers:
+    """Read numbers that a comma parts, all of them one after the other, as floats.
+
+    Raises:
+        ValueError: One of them is no number, below zero or without bound.
+    """
     # At once, because `float` takes eight times as long for each; it knows more ways to write a number.
     try:
         numbers: list[float] = orjson.loads(f"[{text}]")
     except orjson.JSONDecodeError:
-        numbers = [float(number) for row in rows for number in row]
+        numbers = [float(number) for number in text.split(",")]
         if not all(map(isfinite, numbers)):
             raise ValueError("a level without bound") from None
     if "-" in text and min(numbers) < 0:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, TypeAlias
 
-from realtime.engine.orderbook import numbers_of
+from realtime.engine.orderbook import numbers_in, numbers_of
 from realtime.model.frozen import frozen
 from realtime.model.market import BookDelta, BookSnapshot, Level, Stale, Trade
 
@@ -165,13 +165,15 @@ class Parser:
         symbol, kind = self._symbol, stream.partition("@")[2]
         if kind == "bookTicker":
             bid, ask = (data["b"], data["B"]), (data["a"], data["A"])
-            _numbers((bid, ask))
+            if len(numbers_in(",".join(bid + ask))) != 4:
+                raise ValueError("a quote is not two prices and two amounts")
             return (Quote(data["u"], bid, ask, ts, recv_ts),)
         if kind == "trade":
             price, amount = data["p"], data["q"]
-            if not (float(amount) > 0 and float(price) > 0):
+            traded = float(amount)
+            if not (traded > 0 and (level := float(price)) > 0):
                 return ()
-            if inf in {float(amount), float(price)}:
+            if inf in (traded, level):
                 raise ValueError("a trade without bound")
             side = "sell" if data["m"] else "buy"  # m: the buyer was the maker
             return (Trade(str(data["t"]), symbol, side, price, amount, ts, recv_ts),)
