@@ -696,13 +696,16 @@ class Desk:
 
     def _show(self) -> None:
         """Show what the last commits came to, answer those who waited for it, then let go what they approved."""
-        self.outlet.show()
         outcomes, self._outcomes = self._outcomes, []
-        if outcomes:
-            at = self.outlet.positions()
-            for asked, fact, order in outcomes:
-                self.answers.settle(order.id, asked, Outcome(fact=fact, order=order, at=at))
-        self.gate.go(behind=bool(outcomes))
+        try:
+            self.outlet.show()
+            if outcomes:
+                at = self.outlet.positions()
+                for asked, fact, order in outcomes:
+                    outcome = Outcome(fact=fact, order=order, at=at)
+                    self.answers.settle(order.id, asked, outcome)
+        finally:
+            self.gate.go(behind=bool(outcomes))
 
     def _doubt(self, alert: Alert) -> None:
         """What no fill explains, money or position, stops entries (2.6)."""

@@ -203,8 +203,8 @@ class Store:
         Args:
             kind: What it records.
             key: What it is about.
-            body: JSON, with all that its projections are made of. Or what makes it when this step of the loop is over: so
-                a row can say what comes behind it.
+            body: JSON, with all that its projections are made of. Or what makes it behind this step of the loop, or behind
+                the commit under way: so a row can say what comes behind it.
             then: Called on the loop with the row's `seq` once it is durable, strictly in the order of appends; all
                 rows of one commit in one step of the loop. Not called for a row that never became durable.
             project: Rows to write with it, in the same transaction.

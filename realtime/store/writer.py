@@ -119,7 +119,9 @@ class Writer:
         # The loop rings, the thread listens. A queue or an event would wake the thread while the loop holds the
         # interpreter, to go back to sleep at once: three times the switches between the two.
         self._ear, self._bell = socketpair()
-        # The loop's: what this step of it has put, with what makes the body of a row when the step is over.
+        # Full of rings that the thread has not heard it wakes as well, and the loop must not wait for that.
+        self._bell.setblocking(False)
+        # The loop's: what it has put and not handed over, with what makes the body of a row then.
         self._new: list[tuple[Pending, Callable[[], bytes] | None]] = []
         self._making = False
         # The loop's: whether rows have been rung for and their commit is not answered.
@@ -172,7 +174,7 @@ class Writer:
 
         Args:
             row: The row.
-            body: Makes its body when this step of the loop is over.
+            body: Makes its body when it is handed over: behind this step of the loop, and behind a commit under way.
         """
         if not self._new and not self._flying:
             self._loop.call_soon(self._hand_over)
@@ -204,7 +206,7 @@ class Writer:
         """Wake the thread, which begins at once; the bell is closed when it has ended."""
         try:  # noqa: SIM105 - twice a lone order, and to enter a context takes as long as this
             self._bell.send(b"\0")
-        except OSError:
+        except OSError:  # closed, or full
             pass
 
     def ask(self, request: Request) -> None:
@@ -281,17 +283,18 @@ class Writer:
             held.append(rows.popleft())
         if not held:
             return True
-        if not self._commit(journal, held):
-            return False
-        if self.state is not State.OK:
-            whole = self._roomy() and (self._ballast is None or self._ballast.make())
-            self.state = State.OK if whole else State.FULL
-        done = [(row.then, row.seq) for row in held if row.then is not None]
-        self._answers.extend([*done, (self._landed, 0)])
-        held.clear()
+        done = self._commit(journal, held)
+        if done:
+            if self.state is not State.OK:
+                whole = self._roomy() and (self._ballast is None or self._ballast.make())
+                self.state = State.OK if whole else State.FULL
+            self._answers.extend([(row.then, row.seq) for row in held if row.then is not None])
+            held.clear()
+        # Also when nothing came of it: who puts a row then has it tried again at once.
+        self._answers.append((self._landed, 0))
         # Last: the loop that it wakes waits until this thread gives up the interpreter.
         self._call()
-        return True
+        return done
 
     def _commit(self, journal: Journal, batch: list[Pending]) -> bool:
         try:
@@ -352,7 +355,7 @@ class Writer:
             self._told()
 
     def _landed(self, _: int) -> None:
-        """Note, behind the answers of a commit, that none is under way."""
+        """Note, behind the answers of a commit, that none is under way; a question's may be, which is one more."""
         self._flying = False
 
     def _told(self) -> None:

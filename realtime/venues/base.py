@@ -175,7 +175,7 @@ class VenueLog(Protocol):
         ...
 
     def lead(self, body: Callable[[], bytes]) -> None:
-        """Queue one entry, in order, that is asked for when this step of the loop is over; only while the log `leads`."""
+        """Queue one entry, in order, that is asked for behind this step of the loop or a commit under way; only while the log `leads`."""
         ...
 
 

@@ -3,7 +3,7 @@
 Rules of this file:
 1 An answer is given after the log entry of what it says is durable, or at once where the desk's own entry stands behind
   it in the same log: nobody is told of that one before it is durable, and then the first one is. Orders that are answered
-  in the step in which they are placed share an entry, which keeps its place in the log and is made when the step is over.
+  in the step in which they are placed share an entry, which keeps its place in the log and is made behind the step.
 2 With latency 0 everything an order causes at once is posted before its call returns. Of orders that are answered in the
   step in which they are placed it is given with the answer; balances, positions and what the world sees follow at the end
   of the turn of the loop, for all of them together.

@@ -131,6 +131,29 @@ async def test_a_reply_is_on_its_way_before_the_next_order_is_placed() -> None:
         assert done == ["placed", "written", "placed", "written"]
 
 
+async def test_an_approved_order_is_placed_though_what_it_shares_a_commit_with_cannot_be_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    world.venue = PromptVenue()
+    async with world.life() as system:
+        loop, outlet = asyncio.get_running_loop(), system.desk.outlet
+        failed: list[object] = []
+        loop.set_exception_handler(lambda _, context: failed.append(context["exception"]))
+        show, began = outlet.show, loop.time()
+
+        def once() -> None:
+            monkeypatch.setattr(outlet, "show", show)
+            raise RuntimeError("a row that cannot be made")
+
+        monkeypatch.setattr(outlet, "show", once)
+        reply = await world.call("order.place", **BUY)
+
+        assert reply.ok
+        assert loop.time() - began < 1
+        assert [str(error) for error in failed] == ["a row that cannot be made"]
+
+
 @pytest.mark.parametrize("sold", [False, True])
 async def test_an_exit_behind_legs_is_placed_at_once_when_they_have_ended(*, sold: bool) -> None:
     """trading:4. It was there before the orders that came while it waited; what a leg has sold is not sold again."""

@@ -64,7 +64,9 @@ def test_numbers_may_be_written_in_any_way_that_a_float_is() -> None:
     assert made.top(3)[0] == (("007", "2"), ("6", ".1"))
 
 
-@pytest.mark.parametrize("amount", ["nan", "inf", "-5", "-1e-7"])
+@pytest.mark.parametrize(
+    "amount", ["nan", "inf", "-5", "-1e-7", "1e400", "1,5", "null", "[]", "true"]
+)
 def test_a_level_that_cannot_be_is_refused_and_changes_nothing(amount: str) -> None:
     made = book()
     before = made.top(9)

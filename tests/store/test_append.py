@@ -133,6 +133,22 @@ async def test_what_comes_while_a_commit_is_under_way_goes_with_what_it_leads_to
     assert disk.commits == 2
 
 
+async def test_the_loop_never_waits_for_a_thread_at_work() -> None:
+    """However often it rings: a thread that commits hears nothing."""
+    disk = Gate()
+    store = await opened(None, driver=disk, sizes=Sizes(ballast=4096, requests=2_000))
+    store.append("state", "", fact(0))
+    await until(disk.reached.is_set)
+    asked = [asyncio.ensure_future(store.count("fills")) for _ in range(1_500)]
+    await asyncio.sleep(0)
+    disk.open.set()
+    async with asyncio.timeout(20):
+        told = await asyncio.gather(*asked)
+
+    assert set(told) == {0}
+    assert await store.close() == 0
+
+
 async def test_a_store_in_memory_answers_like_a_file() -> None:
     store = await opened(None)
     made = await life(store, 30)

@@ -145,6 +145,20 @@ async def test_an_io_error_fails_and_the_same_rows_are_tried_again(tmp_path: Pat
     assert (walked.ok, walked.rows) == (True, 3)
 
 
+async def test_a_row_that_comes_behind_a_failed_commit_has_it_tried_at_once(tmp_path: Path) -> None:
+    patient = Patient(tmp_path / "j.db")
+    store = await patient.start(Sizes(ballast=1_000, retry_s=600, warn=0, reducing=0))
+    faults = [apsw.IOError("bad sector")]
+    patient.fail(lambda: faults.pop() if faults else None)
+    store.append("intent", "o-1", fact(1))
+    await until(lambda: store.state is State.FAILED)
+    store.append("cancel", "o-1", fact(2), safety=True)
+    async with asyncio.timeout(10):
+        await until(lambda: store.state is State.OK and not store.waiting)
+
+    assert await store.close() == 0
+
+
 async def test_close_tells_how_many_rows_could_not_be_written(tmp_path: Path) -> None:
     patient = Patient(tmp_path / "j.db")
     store = await patient.start()

@@ -513,6 +513,7 @@ async def test_lines_that_cannot_be_read_are_passed_over_and_told(
         b'1 {"stream":"s@bookTicker","data":{"u":1,"b":"x","B":"1","a":"2","A":"1"}}\n',
         b'1 {"stream":"s@bookTicker","data":{"u":1,"b":"1,5","B":"1","a":"2","A":"1"}}\n',
         b'1 {"stream":"s@depth","data":{"U":1,"u":2,"b":[["61x","1"]],"a":[]}}\n',
+        b'1 {"stream":"s@depth","data":{"U":1,"u":2,"b":[["062,5"]],"a":[["62,5"]]}}\n',
         b'1 {"stream":"s@depth","data":{"U":1,"u":2,"b":[],"a":[["61","nan"]]}}\n',
         b'1 {"stream":"s@depth","data":{"U":1,"u":2,"b":[["61","-5"]],"a":[]}}\n',
         b'1 {"lastUpdateId":7,"bids":[["inf","1"]],"asks":[]}\n',
