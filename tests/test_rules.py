@@ -2,9 +2,11 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,13 @@ from realtime.model.orders import TRANSITIONS, Status
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "realtime").rglob("*.py"))
+AT_THE_MARKET = re.compile(
+    r"flows\.process import .*\bProcess\b|flows\.plain import|web\.serving import|real: Desk|open_system\(|RealServer"
+)
+"""In a file with orders at the embedded market, whose price is another one on another day."""
+STANDS_STILL = re.compile(r"\bemulated\(|exchange_at\(|ScriptedVenue")
+"""In a file whose market has the price that the test gives it."""
+A_PRICE = re.compile(r"(price|stop_loss|take_profit)\]?$")
 
 
 def calls(path: Path, *names: str) -> Iterator[str]:
@@ -118,3 +127,50 @@ def test_no_file_is_named_for_what_it_is_not() -> None:
     names = {path.stem for path in SOURCES}
 
     assert not names & {"utils", "util", "common", "misc", "manager", "service", "helpers"}
+
+
+def named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """What has a name in a file: keywords, variables, values of dicts, and what follows on a text in a call."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.keyword(arg=str(name), value=value):
+                yield name, value
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                yield name.lower(), value
+            case ast.Dict(keys=names, values=values):
+                yield from texts(names, values)
+            case ast.Call(args=[_, *values]):
+                yield from texts(node.args, values)
+            case _:
+                pass
+
+
+def texts(
+    names: Sequence[ast.expr | None], values: Sequence[ast.expr]
+) -> Iterator[tuple[str, ast.expr]]:
+    """Those of these pairs whose name is a text."""
+    for name, value in zip(names, values, strict=False):
+        if isinstance(name, ast.Constant):
+            yield str(name.value), value
+
+
+def numbers(value: ast.expr) -> Iterator[float]:
+    """Numbers in an expression, those in texts as well."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.Constant):
+            with suppress(ValueError):
+                yield float(str(node.value))
+
+
+def test_no_test_names_a_price_at_a_market_whose_price_is_another_one_on_another_day() -> None:
+    asking = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "realtime" / "bench").glob("*.py")]
+    named_prices = {
+        f"{path.relative_to(ROOT).as_posix()}:{value.lineno}"
+        for path in asking
+        if AT_THE_MARKET.search(text := path.read_text()) and not STANDS_STILL.search(text)
+        for name, value in named(ast.parse(text))
+        if A_PRICE.search(name) and any(number >= 2 for number in numbers(value))
+    }
+
+    # A factor is less, and so is the price of what is nowhere listed.
+    assert named_prices == set()

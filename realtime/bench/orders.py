@@ -34,9 +34,9 @@ AMOUNTS: Final = {
     "LTC/USDT": "0.2",
     "XRP/USDT": "20",
     "ADA/USDT": "30",
-    "SOL/USDT": "0.1",
+    "SOL/USDT": "0.2",
 }
-"""About ten dollars each: what is measured is the path, not the depth of the book."""
+"""Ten to thirty dollars each, above the least an order may cost at any date: the path is measured, not the depth of the book."""
 LIMITS: Final = {
     # The gate judges every order by all its rules; only those that a person's pace trips are wider.
     "order_rate": 1_000_000,

@@ -22,7 +22,7 @@ ORDERS: Final = 100_000
 DAYS: Final = 10.0
 """What they are stretched over: memory lets go of what ended more than an hour ago."""
 PAGE: Final = 2_000
-TIME: Final = re.compile(rb"\b1[5-9]\d{17}\b")
+TIME: Final = re.compile(rb"\b(?:1[5-9]|2\d)\d{17}\b")
 """A time in ns in a row."""
 WINDOW: Final = 64
 """Orders under way while the past is made."""

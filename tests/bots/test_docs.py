@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from realtime import cli
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 MANUAL = ROOT / "docs" / "strategies.md"
 README = ROOT / "README.md"
 EXAMPLE = re.search(r"```python\n(.*?)```", MANUAL.read_text(), re.DOTALL)
+TOUR = re.compile(r'^{"op":.*}$', re.MULTILINE)
 COMMAND = re.compile(r"^(?:\.venv/bin/)?realtime call (.*)$", re.MULTILINE)
 
 
@@ -141,3 +143,16 @@ def test_every_command_of_the_readme_works(plain: Plain) -> None:
         typed(plain, line)
 
     assert len(lines) >= 5
+
+
+def test_the_tour_of_the_readme_goes_as_it_says(plain: Plain) -> None:
+    *lines, last = (orjson.loads(line) for line in TOUR.findall(README.read_text()))
+
+    told = [plain.call(line.pop("op"), **line) for line in lines]
+
+    bought, again, refused = (reply for reply in told if reply["op"] == "order.place")
+    assert bought["result"]["status"] == "filled"
+    assert again["result"] == bought["result"] | {"duplicate": True}
+    assert refused["error"]["details"]["rule"] == "max_position_size"
+    assert all(reply["ok"] for reply in told if reply is not refused)
+    assert last == {"op": "bye"}

@@ -46,10 +46,12 @@ from realtime.store import Store, StoreCorrupt
 from tests.engine.adversary import Trader
 from tests.engine.kit import OFF, Kit
 from tests.fakes import BUY, FREE, LOCAL, D, WatchedStore, World, finished, no_page, until
+from tests.prices import price
 from tests.test_accounts import Away, outside, settings
 
 
 NAMES = ("a", "b")
+SYMBOLS = ("BTC/USDT", "ETH/USDT")
 
 
 def picture(value: object, given: Mapping[int, str]) -> object:
@@ -152,37 +154,40 @@ async def lived(folder: Path, seed: int, steps: int = 30) -> list[Past]:
             "latency_ms": 0,
             "flow_per_s": 0.01,
             "seed": seed,
-            "symbols": ["BTC/USDT", "ETH/USDT"],
+            "symbols": SYMBOLS,
         },
     )
     async with open_system(made, Outside(store=WatchedStore, page=no_page)) as system:
         await until(system.ready.is_set)
 
-        async def call(op: str, **args: Any) -> None:
-            await finished(
+        async def call(op: str, **args: Any) -> Any:
+            return await finished(
                 system.registry.dispatch(op, args, principal=LOCAL, client="c", source="socket")
             )
 
+        told = [(await call("market.ticker", symbol=symbol)).result for symbol in SYMBOLS]
         for number in range(steps):
-            await step(call, number, chance)
+            await step(call, number, chance, dict(zip(SYMBOLS, told, strict=True)))
         return [
             Past(path=p.store.path, terms=p.branch.terms) for p in system.places if p.store.path
         ]
 
 
-async def step(call: Any, number: int, chance: random.Random) -> None:
+async def step(
+    call: Any, number: int, chance: random.Random, tickers: Mapping[str, Mapping[str, Any]]
+) -> None:
     venue, name = chance.choice(NAMES), f"n{number}"
-    symbol = chance.choice(["BTC/USDT", "ETH/USDT"])
-    price = {"BTC/USDT": "50000", "ETH/USDT": "1500"}[symbol]
+    symbol = chance.choice(SYMBOLS)
     order = {"venue": venue, "symbol": symbol, "side": "buy", "client_order_id": name}
     match chance.randrange(8):
         case 0 | 1:
             await call("order.place", **order, type="market", amount="0.01")
         case 2:
-            low = str(D(price) / 2)
+            low = price(tickers[symbol], "-0.5")
             await call("order.place", **order, type="market", amount="0.02", stop_loss=low)
         case 3:
-            await call("order.place", **order, type="limit", amount="0.1", price=price)
+            far = price(tickers[symbol])
+            await call("order.place", **order, type="limit", amount="0.1", price=far)
         case 4:
             await call("order.place", **order | {"side": "sell"}, type="market", amount="0.005")
         case 5:

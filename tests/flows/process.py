@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -38,6 +39,13 @@ QUICK: Mapping[str, str] = {
     ).decode(),
 }
 START_S = 90.0  # of a machine that is busy with much else
+
+
+def within_one_hour(seconds: float) -> None:
+    """Wait until so many seconds are left of the hour: at its end bars close, bots decide, and once a day the day rolls."""
+    left = 3_600 - time.time() % 3_600
+    if left < seconds:
+        time.sleep(left)
 
 
 @contextmanager

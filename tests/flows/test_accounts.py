@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.flows.process import Process, Talk, talk
+from tests.prices import price
 from tests.server.test_telemetry import parse
 
 
@@ -19,13 +20,6 @@ id = "paper"
 id = "second"
 exchange = "paper"
 """
-FAR: dict[str, Any] = {
-    "symbol": "BTC/USDT",
-    "side": "buy",
-    "type": "limit",
-    "amount": "0.001",
-    "price": "60000",
-}
 BUY: dict[str, Any] = {"symbol": "BTC/USDT", "side": "buy", "type": "market", "amount": "0.001"}
 
 
@@ -68,12 +62,14 @@ async def test_two_accounts_trade_apart_and_come_back_apart(tmp_path: Path, conf
             assert names == ["orders", "orders@second", "orders", "fills@second"]
             assert reply["result"]["failed"][0]["code"] == "unknown_channel"
 
+            ticker = await client.result("market.ticker", symbol="BTC/USDT")
+            far = BUY | {"type": "limit", "price": price(ticker)}
             # One client id in each: an account knows nothing of the other's.
-            await client.result("order.place", **FAR, client_order_id="a")
-            there = await client.call("order.place", **FAR, client_order_id="a", venue="second")
+            await client.result("order.place", **far, client_order_id="a")
+            there = await client.call("order.place", **far, client_order_id="a", venue="second")
             bought = await client.call("order.place", **BUY, client_order_id="b", venue="second")
-            again = await client.result("order.place", **FAR, client_order_id="a", venue="paper")
-            nowhere = await client.call("order.place", **FAR, venue="third")
+            again = await client.result("order.place", **far, client_order_id="a", venue="paper")
+            nowhere = await client.call("order.place", **far, venue="third")
 
             assert again["duplicate"]
             assert nowhere["error"]["code"] == "not_found"
@@ -110,8 +106,9 @@ async def test_two_accounts_trade_apart_and_come_back_apart(tmp_path: Path, conf
             assert found["venue"] == "second"
 
             await client.result("trading.halt", venue="second", cancel=False, reason="drill")
-            refused = await client.call("order.place", **FAR, client_order_id="c", venue="second")
-            await client.result("order.place", **(FAR | {"price": "60001"}), client_order_id="c")
+            refused = await client.call("order.place", **far, client_order_id="c", venue="second")
+            other = far | {"price": price(ticker, "-0.09")}
+            await client.result("order.place", **other, client_order_id="c")
 
             assert refused["error"]["code"] == "halted"
             status = await client.result("system.status")
@@ -130,7 +127,7 @@ async def test_two_accounts_trade_apart_and_come_back_apart(tmp_path: Path, conf
             assert mine[0] == "o-1"
             assert await working(client, venue="second") == ["o-second-1"]
             assert await coins(client, venue="second") == owned
-            refused = await client.call("order.place", **FAR, venue="second")
+            refused = await client.call("order.place", **far, venue="second")
             assert refused["error"]["code"] == "halted"
             async with httpx.AsyncClient() as http:
                 assert (await http.get(f"{server.http}/readyz")).status_code == 200
@@ -141,9 +138,9 @@ async def test_two_accounts_trade_apart_and_come_back_apart(tmp_path: Path, conf
             # A kill switch that names nobody means everybody.
             halted = await client.result("trading.halt", reason="all")
             assert sorted(halted["canceled"]) == ["a", "a", "c"]
-            assert (await client.call("order.place", **FAR))["error"]["code"] == "halted"
+            assert (await client.call("order.place", **far))["error"]["code"] == "halted"
             resumed = await client.result("trading.resume", reason="over")
             assert resumed["changed"]
-            placed = await client.result("order.place", **FAR)
+            placed = await client.result("order.place", **far)
             assert placed["id"] not in mine
         assert server.terminate() == 0

@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.flows.process import Process, talk
+from tests.flows.process import Process, talk, within_one_hour
+from tests.prices import price
 
 
 @pytest.fixture
@@ -14,6 +15,7 @@ def anyio_backend() -> str:
 
 
 async def test_a_bot_is_started_watched_and_stopped_and_a_silent_program_loses_its_orders() -> None:
+    within_one_hour(15)
     with Process.serve("") as server:
         async with (
             talk(server.socket) as page,
@@ -46,7 +48,7 @@ async def test_a_bot_is_started_watched_and_stopped_and_a_silent_program_loses_i
                 "side": "buy",
                 "type": "limit",
                 "amount": "0.001",
-                "price": f"{int(float(ticker['bid']) * 0.97)}.00",
+                "price": price(ticker),
                 "bot_id": "r",
             }
             placed = await prog.call("order.place", **order, client_order_id="g-1")

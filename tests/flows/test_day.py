@@ -7,16 +7,10 @@ import httpx
 import pytest
 
 from tests.flows.process import Process, talk
+from tests.prices import price
 
 
 BUY: dict[str, Any] = {"symbol": "BTC/USDT", "side": "buy", "type": "market", "amount": "0.001"}
-REST: dict[str, Any] = {
-    "symbol": "BTC/USDT",
-    "side": "buy",
-    "type": "limit",
-    "amount": "0.001",
-    "price": "60000.00",
-}
 
 
 @pytest.fixture
@@ -24,9 +18,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def below(ticker: dict[str, Any]) -> dict[str, Any]:
-    """A buy that rests: three per cent under the market, on the grid."""
-    return REST | {"price": f"{int(float(ticker['bid']) * 0.97)}.00"}
+def below(ticker: dict[str, Any]) -> dict[str, Any]:
+    """A buy that rests."""
+    return BUY | {"type": "limit", "price": price(ticker)}
 
 
 async def test_an_order_fills_on_every_socket_and_all_is_there_after_a_kill(
@@ -49,7 +43,7 @@ async def test_an_order_fills_on_every_socket_and_all_is_there_after_a_kill(
                 fill["data"]
             )
             ticker = await one.result("market.ticker", symbol="BTC/USDT")
-            rest = await below(ticker)
+            rest = below(ticker)
             working = await one.result("order.place", **rest, client_order_id="g-2")
             position = (await one.result("position.list"))["positions"]
             balances = (await one.result("balance.list"))["balances"]
@@ -117,7 +111,7 @@ async def test_a_halt_and_a_deadman_survive_a_kill(tmp_path: Path) -> None:
     data = tmp_path / "j.db"
     with Process.serve(data) as server:
         async with talk(f"{server.socket}?client=bot") as one:
-            rest = await below(await one.result("market.ticker", symbol="BTC/USDT"))
+            rest = below(await one.result("market.ticker", symbol="BTC/USDT"))
             await one.result("order.place", **rest, client_order_id="g-1")
             await one.result("deadman", timeout=60, grace=1)
         server.kill()
@@ -177,7 +171,7 @@ async def test_on_stop_cancel_takes_resting_orders_along(tmp_path: Path) -> None
     data = tmp_path / "j.db"
     with Process.serve(data, REALTIME_ON_STOP="cancel") as server:
         async with talk(server.socket) as one:
-            rest = await below(await one.result("market.ticker", symbol="BTC/USDT"))
+            rest = below(await one.result("market.ticker", symbol="BTC/USDT"))
             await one.result("order.place", **rest, client_order_id="g-1")
         assert server.terminate() == 0
 

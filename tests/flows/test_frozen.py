@@ -11,23 +11,27 @@ from typing import Any
 import pytest
 
 from tests.flows.process import Process, Talk, talk
+from tests.prices import price
 
 
 BTC = "BTC/USDT"
 BUY: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.002"}
 EXIT: dict[str, Any] = BUY | {"side": "sell", "amount": "0.001"}
-NEAR, WILD = {"type": "limit", "price": "60000"}, {"type": "limit", "price": "100000"}
-EXITS: tuple[dict[str, Any], ...] = (
-    EXIT,
-    EXIT | {"type": "stop", "stop_price": "50000"},
-    EXIT | {"type": "limit", "price": "90000"},
-    EXIT | {"type": "limit", "price": "10000"},  # far below the band, which no price tells
-)
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def exits_at(ticker: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """At the market, by a stop below it, above it, and far below the band, which no price tells."""
+    return (
+        EXIT,
+        EXIT | {"type": "stop", "stop_price": price(ticker, "-0.2")},
+        EXIT | {"type": "limit", "price": price(ticker, "0.4")},
+        EXIT | {"type": "limit", "price": price(ticker, "-0.85")},
+    )
 
 
 def account(tmp_path: Path, exchange: Process, mode: str) -> tuple[str, ...]:
@@ -85,15 +89,20 @@ async def test_a_frozen_exchange_stops_entries_after_five_seconds_and_no_exit(
                 await bought(line, "first")
                 while not (await preview(line, EXIT))["valid"]:  # noqa: ASYNC110 - its fill is on its way
                     await asyncio.sleep(0.05)
-                assert (await preview(line, EXITS[-1]))["failed"] == ["price_band"]
+                ticker = await line.result("market.ticker", symbol=BTC)
+                near, wild = (
+                    {"type": "limit", "price": price(ticker, away)} for away in ("-0.06", "0.55")
+                )
+                exits = exits_at(ticker)
+                assert (await preview(line, exits[-1]))["failed"] == ["price_band"]
                 exchange.process.send_signal(signal.SIGSTOP)
                 while "stale_market_data" not in (await preview(line, BUY))["failed"]:  # noqa: ASYNC110 - a clock says it
                     await asyncio.sleep(0.05)
                 refused = [
                     (await line.call("order.place", **BUY | changed))["error"]["details"]
-                    for changed in ({}, NEAR, WILD)
+                    for changed in ({}, near, wild)
                 ]
-                exits = [await preview(line, exit_order) for exit_order in EXITS]
+                shown = [await preview(line, exit_order) for exit_order in exits]
                 late = asyncio.ensure_future(
                     line.call("order.place", **EXIT, client_order_id="exit")
                 )
@@ -115,9 +124,9 @@ async def test_a_frozen_exchange_stops_entries_after_five_seconds_and_no_exit(
         ["stale_market_data"],
         ["stale_market_data", "price_band"],
     ]
-    for shown in exits:
-        assert shown["valid"], shown["failed"]
-        assert any(told.startswith("stale_market_data") for told in shown["warnings"])
+    for row in shown:
+        assert row["valid"], row["failed"]
+        assert any(told.startswith("stale_market_data") for told in row["warnings"])
     assert reply["ok"] or reply["error"]["code"] == "outcome_unknown"
     assert len({fill["id"] for fill in fills}) == len(fills)
     assert {fill["client_order_id"] for fill in fills} == {"first", "exit", "second"}

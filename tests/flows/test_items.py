@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.flows.plain import Plain, plainly
-from tests.flows.process import Process
+from tests.flows.process import Process, within_one_hour
 
 
 D = Decimal
@@ -38,6 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(files: Path) -> Iterator[Process]:
+    within_one_hour(45)
     with Process.serve(
         "",
         REALTIME_CONFIG__PATH=str(files / "config.toml"),

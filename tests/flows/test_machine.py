@@ -14,18 +14,27 @@ import pytest
 
 from realtime.store import verify
 from tests.flows.process import Process, Talk, apart, talk
+from tests.prices import price
 
 
 DISK = "48m"
 ROOM = {"REALTIME_STORE__WARN_FREE_MB": "8", "REALTIME_STORE__REDUCING_FREE_MB": "4"}
 PATIENCE_S = 60.0
 BUY: dict[str, Any] = {"symbol": "BTC/USDT", "side": "buy", "type": "market", "amount": "0.001"}
-REST: dict[str, Any] = BUY | {"type": "limit", "price": "59000.00"}
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+async def resting(line: Talk, *names: str) -> None:
+    """Place orders that rest."""
+    far = price(await line.result("market.ticker", symbol="BTC/USDT"))
+    for name in names:
+        await line.result(
+            "order.place", **BUY | {"type": "limit", "price": far}, client_order_id=name
+        )
 
 
 async def refused(line: Talk, named: str) -> tuple[dict[str, Any], list[str]]:
@@ -78,8 +87,7 @@ async def test_on_a_full_disk_entries_stop_and_cancels_are_journaled(tmp_path: P
 
         with Inside.serve(data, **ROOM) as server:
             async with talk(server.socket) as line:
-                for number in range(3):
-                    await line.result("order.place", **REST, client_order_id=f"rest-{number}")
+                await resting(line, "rest-0", "rest-1", "rest-2")
                 run("dd", "if=/dev/zero", f"of={filler}", "bs=64k")
                 error, bought = await refused(line, "full")
                 canceled = await line.call("order.cancel", client_order_id="rest-0")
@@ -168,7 +176,7 @@ async def test_a_step_of_the_wall_clock_by_an_hour_ends_nothing_and_doubles_noth
     step.write_text("+0\n")
     with Process.serve(data, **stepped) as server:
         async with talk(f"{server.socket}?client=c") as line:
-            await line.result("order.place", **REST, client_order_id="rest")
+            await resting(line, "rest")
             await line.result("deadman", timeout=120)
             for number, hours in enumerate((1, -1)):
                 step.write_text(f"{hours * HOUR_S:+d}\n")

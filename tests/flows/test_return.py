@@ -75,7 +75,7 @@ async def buy(line: Talk, name: str) -> dict[str, Any]:
         symbol="BTC/USDT",
         side="buy",
         type="market",
-        amount="0.0001",
+        amount="0.0002",
         client_order_id=name,
     )
 

@@ -7,6 +7,7 @@ from realtime.app import Outside, System, open_system
 from realtime.commands.registry import Reply
 from realtime.settings import Settings
 from tests.fakes import LOCAL, WatchedStore, finished, no_page, until
+from tests.prices import price
 
 
 ETH: Any = "ETH/USDT"
@@ -37,9 +38,10 @@ async def test_a_market_taken_off_the_list_keeps_its_position_and_its_orders(
         await until(system.branch.ready.is_set)
         bought = await call(system, "order.place", type="market", client_order_id="b", **order)
         assert bought.ok, bought
-        rests = await call(
-            system, "order.place", type="limit", price="1500", client_order_id="r", **order
-        )
+        ticker = (await call(system, "market.ticker", symbol=ETH)).result
+        assert isinstance(ticker, dict)
+        far = {"type": "limit", "price": price(ticker)}
+        rests = await call(system, "order.place", client_order_id="r", **far, **order)
         assert rests.ok, rests
 
     async with open_system(

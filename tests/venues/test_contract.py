@@ -146,9 +146,9 @@ CANNOT = {
 """Cards that a venue cannot pass, by its name and the card's number."""
 REFUSED: dict[tuple[str, str], dict[str, Any]] = {
     ("bybit", "c15"): {"type": OrderType.TRAILING_STOP, "trailing_amount": "600"},
-    ("bybit", "c18"): {"price": "50000", "time_in_force": TimeInForce.GTD, "good_till_ts": 2 * 10**18},
+    ("bybit", "c18"): {"price": "50000", "time_in_force": TimeInForce.GTD, "good_till_ts": 4 * 10**18},
     ("bitfinex", "c14"): {"type": OrderType.TAKE_PROFIT, "stop_price": "63000"},
-    ("bitfinex", "c18"): {"price": "50000", "time_in_force": TimeInForce.GTD, "good_till_ts": 2 * 10**18},
+    ("bitfinex", "c18"): {"price": "50000", "time_in_force": TimeInForce.GTD, "good_till_ts": 4 * 10**18},
 }  # fmt: skip
 """Orders that show it: refused before anything is sent."""
 MARKET_DATA_ONLY = ("embedded", "replay", "binance")

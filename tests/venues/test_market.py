@@ -15,12 +15,14 @@ from realtime.model.errors import Refused
 from realtime.model.events import Filled, Transferred
 from realtime.model.market import SECOND, BookDelta, BookSnapshot, Daily, Mark, Ticker, Trade
 from realtime.model.orders import OrderType, Side, Status
+from realtime.model.risk import Limits
 from realtime.venues.chance import Chance
 from realtime.venues.listing import SYMBOLS, Fees, listing_of, market_of
 from realtime.venues.market import EmbeddedMarket
 from realtime.venues.paper import PaperVenue
 from realtime.venues.paths import Path, Walk
 from realtime.venues.tape import Tape, text
+from tests.prices import price
 from tests.venues.kit import START, Clock, Listener, MemoryLog, approved, wish
 
 
@@ -94,6 +96,23 @@ async def test_it_lists_at_least_ten_symbols_and_all_of_them_move() -> None:
 
     assert len(SYMBOLS) >= 10
     assert traded == moved == set(SYMBOLS) == set(market.venue.markets)
+
+
+async def test_a_price_far_below_the_market_is_in_the_bands_and_not_reached_at_any_date() -> None:
+    """What tests at a real server place their resting orders with, whatever day it is."""
+    passive = Limits().price_band_passive
+    assert passive is not None
+    for symbol, state in (await Living(symbols=SYMBOLS).open()).source._symbols.items():
+        tick, band = state.market.price_tick, state.market.price_band
+        assert band is not None
+        for day in range(0, 3_000, 60):
+            times = range(START + day * DAY, START + day * DAY + HOUR, HOUR // 4)
+            now, *later = (state.path.price(ts) for ts in times)
+            far = D(price({"bid": text(now, tick)}))
+
+            assert far % tick == 0
+            assert 1 - min(passive, band) <= far / D(now) < 1 - D("0.07"), symbol
+            assert min(later) > far, symbol
 
 
 async def test_no_published_book_is_ever_crossed_or_empty() -> None:

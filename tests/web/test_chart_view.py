@@ -23,6 +23,13 @@ def overlaid(page: Page, *names: str) -> Page:
     return page
 
 
+def hourly(page: Page) -> Page:
+    """The page with bars that reach so wide that a price near the market is on the chart, however calm it was lately."""
+    page.click("[data-frame='1h']")
+    expect(page.locator("#price .hidden p")).to_contain_text("1h bars")
+    return page
+
+
 def ink(page: Page) -> float:
     """How bright the chart is, all in all: what is drawn on it, as a screenshot has it."""
     shot = page.locator(".chart-box").screenshot()
@@ -74,7 +81,7 @@ def test_averages_and_gaps_switch_on_and_off_and_are_the_servers(
 def test_an_order_line_is_dragged_to_amend_and_goes_back_when_it_is_left_or_refused(
     real: Desk, server: Server
 ) -> None:
-    page = real.open()
+    page = hourly(real.open())
     place(page, "buy", "limit", "0.002", 0.999)
     grip = page.locator(".grip")
     expect(grip).to_have_text("buy 0.00200")
@@ -151,7 +158,7 @@ def test_the_plain_chart_shows_the_same_averages_lines_and_grips(real: Desk) -> 
     page.reload()
     page.locator(".dot.live").wait_for()
     expect(page.locator(".chart-note")).to_contain_text("Plain chart")
-    overlaid(page, "ema")
+    overlaid(hourly(page), "ema")
     expect(page.locator(".averages")).to_contain_text("EMA 26")
     place(page, "buy", "limit", "0.002", 0.998)
     expect(page.locator(".grip:visible")).to_have_count(1)

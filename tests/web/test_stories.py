@@ -93,7 +93,10 @@ def test_2_3_everything_moves_without_a_request_and_no_number_changes_its_width(
     widths = {name: width for name, _, width in first}
     texts = {name: text for name, text, _ in first}
     moved: set[str] = set()
-    for _ in range(12):
+    wanted = {".last", ".tape td", ".market-last"}
+    for number in range(120):
+        if number >= 12 and wanted <= moved:
+            break  # a market may trade at one price for seconds
         page.wait_for_timeout(90)  # looks again and again, while the market moves
         for name, text, width in page.evaluate(WIDTHS, NUMBERS):
             if name in widths:
@@ -101,7 +104,7 @@ def test_2_3_everything_moves_without_a_request_and_no_number_changes_its_width(
                 if text != texts[name]:
                     moved.add(name.rsplit(" ", 1)[0])
     assert len(real.watch.requests) == requests
-    assert {".last", ".tape td", ".market-last"} <= moved
+    assert wanted <= moved
     assert any("book-row" in name for name in moved)
     flat(page, server)
 
@@ -112,13 +115,13 @@ def test_9_38_a_part_fills_the_rest_is_canceled_and_no_sound_is_made(
     page = real.open(script=HEARD)
     page.click("#tab-orders")
     order = page.locator("#pane-orders tbody tr").first
-    partly = re.compile(r"0\.\d+ of 0\.15000")
-    page.fill("#ticket-amount", "0.15")
+    partly = re.compile(r"0\.\d+ of 0\.10000")
+    page.fill("#ticket-amount", "0.1")
     # At the head of the bids, where somebody sells a part. The market may run away from it, or through it: then again.
     for _ in range(20):
         bid = page.locator(".bids .book-row[data-price]").first.get_attribute("data-price")
         page.fill("#ticket-price", str(Decimal(bid or "0") + Decimal("0.01")))
-        page.fill("#ticket-amount", "0.15")
+        page.fill("#ticket-amount", "0.1")
         page.click("button.submit")
         expect(page.locator("#ticket-amount")).to_have_value("")
         for _ in range(40):
@@ -135,7 +138,7 @@ def test_9_38_a_part_fills_the_rest_is_canceled_and_no_sound_is_made(
     told = server.rows("orders")[order.get_attribute("data-key") or ""]
     assert told["status"] == "canceled"
     assert 0 < Decimal(told["filled"]) < Decimal(told["amount"])
-    expect(order).to_contain_text(f"{told['filled']} of 0.15000")
+    expect(order).to_contain_text(f"{told['filled']} of 0.10000")
     expect(order.locator("button:visible")).to_have_count(0)
     (held,) = server.rows("positions").values()
     expect(row(page, "positions", "BTC/USDT")).to_contain_text(held["amount"])

@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 from tests.web.conftest import Desk, drawn, until
 from tests.web.fake import Fake
 from tests.web.serving import Server, rich
+from tests.web.test_chart_view import hourly
 from tests.web.test_link import show_hidden
 from tests.web.test_look import WIDER, findings
 from tests.web.test_real import place
@@ -78,9 +79,9 @@ def label(page: Page) -> str:
 
 
 def change_of_clocks() -> datetime:
-    """The last one in Stockholm, UTC, to the hour."""
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    """The last one in Stockholm that days have followed on, UTC, to the hour."""
     hour = timedelta(hours=1)
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 72 * hour
     while now.astimezone(STOCKHOLM).utcoffset() == (now - hour).astimezone(STOCKHOLM).utcoffset():
         now -= hour
     return now
@@ -125,9 +126,9 @@ def test_23_history_comes_on_pan_and_axis_and_crosshair_tell_one_time_over_a_cha
         pan(440)
         if page.evaluate("window.asked.length") > 1:
             break
-    for _ in range(30):
-        if at(left) > changed - timedelta(days=1):
-            pan(220)
+    for _ in range(90):  # half a year at most, most of which is asked for on the way
+        if (far := at(left) - changed) > -timedelta(days=1):
+            pan(440 if far > timedelta(days=40) else 220)
         elif at(right) < changed + timedelta(days=1):
             pan(-220)
         else:
@@ -204,7 +205,7 @@ def test_signals_of_bots_are_dots_on_the_chart_while_switched_on(
 def test_an_order_line_that_the_server_refuses_to_move_goes_back(
     real: Desk, server: Server
 ) -> None:
-    page = real.open()
+    page = hourly(real.open())
     last = Decimal(page.locator(".last").inner_text().replace(",", ""))
     price = (last * Decimal("0.9975")).quantize(Decimal("0.01"))
     page.check("#ticket-post")
@@ -252,9 +253,12 @@ def test_the_risk_view_tells_the_days_what_was_refused_and_which_limits_changed(
     expect(happened.nth(1)).to_contain_text("max order notional 10000 → 9000")
     today = server.call("risk.daily_pnl")
     day = page.locator("[aria-label='Trading days'] tbody tr")
-    expect(day).to_have_count(1)
-    expect(day).to_contain_text(today["day"])
-    expect(day).to_contain_text(f"{Decimal(today['equity_start']):,.2f}")
+    rolled = server.call("event.list", type="day_rolled")["events"]
+    expect(day).to_have_count(
+        len({event["data"]["day"] for event in rolled})
+    )  # more than one where it lived over midnight
+    expect(day.first).to_contain_text(today["day"])
+    expect(day.first).to_contain_text(f"{Decimal(today['equity_start']):,.2f}")
     server.call("trading.halt", reason="a look at the market")
     expect(happened.nth(0)).to_contain_text("Trading of all: a look at the market")
     server.call("trading.resume", reason="seen")
