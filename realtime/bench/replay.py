@@ -13,11 +13,8 @@ import realtime
 from realtime.bench.fanout import Scale
 from realtime.bench.figures import Figure, median
 from realtime.bench.processes import SERVER_CPU, pin
-from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
 from realtime.desk.entries import Entries
-from realtime.desk.gate import Gate
-from realtime.desk.lanes import Budget, Lanes
 from realtime.desk.outlet import Outlet
 from realtime.engine.engine import Engine
 from realtime.hub.channels import parse
@@ -94,11 +91,6 @@ class Played:
 
 async def play(lines: Sequence[bytes]) -> Played:
     """Play lines into exchange, desk, engine and hub, with one reader; the journal is in memory."""
-    async with asyncio.TaskGroup() as group:
-        return await _played(lines, Crew(group))
-
-
-async def _played(lines: Sequence[bytes], crew: Crew) -> Played:
     loop = asyncio.get_running_loop()
     failed: list[object] = []
     loop.set_exception_handler(lambda _, context: failed.append(context))
@@ -126,19 +118,6 @@ async def _played(lines: Sequence[bytes], crew: Crew) -> Played:
         outlet = Outlet(engine=engine, hub=hub, mode="paper", zone=lambda: "UTC", now=now)
         entries = Entries(events=0, alerts=0)
         desk = Desk(engine=engine, store=store, outlet=outlet, entries=entries, now=now, loop=loop)
-        desk.gate = Gate(
-            venue=venue,
-            lanes=Lanes(Budget(), loop),
-            crew=crew,
-            post=desk.post,
-            take=desk.take,
-            canceled=desk.canceled,
-            command=desk.command,
-            tally=desk.tally,
-            runaway=desk.runaway,
-            now=now,
-            timeout_s=10.0,
-        )
 
         def want(base: str, wanted: bool) -> None:  # noqa: FBT001 - the hub's callback
             topic, _, symbol = base.partition(":")

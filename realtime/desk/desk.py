@@ -213,6 +213,8 @@ class Desk:
         self.acked: dict[str, str] = {}
         # Who waits for an outcome that is on disk: answered once all that its commit changed is shown.
         self._outcomes: list[tuple[Asked, Fact, Order]] = []
+        # Whether the gate has orders to let go, behind these answers.
+        self._due = False
         store.on_told = self._show
         self._durable = self._newest = store.seq
         self._behind: deque[tuple[int, Callable[[], None]]] = deque()
@@ -649,6 +651,7 @@ class Desk:
                 self.outlet.balance(effect.balance)
             elif type(effect) is Submit:
                 self.gate.submit(effect.approved)
+                self._due = True
             elif type(effect) is SubmitAmend:
                 self.gate.amend(effect.approved)
             elif type(effect) is RiskChanged:
@@ -696,16 +699,19 @@ class Desk:
 
     def _show(self) -> None:
         """Show what the last commits came to, answer those who waited for it, then let go what they approved."""
-        outcomes, self._outcomes = self._outcomes, []
+        answered = bool(self._outcomes)
         try:
             self.outlet.show()
-            if outcomes:
+            if answered:
+                outcomes, self._outcomes = self._outcomes, []
                 at = self.outlet.positions()
                 for asked, fact, order in outcomes:
                     outcome = Outcome(fact=fact, order=order, at=at)
                     self.answers.settle(order.id, asked, outcome)
         finally:
-            self.gate.go(behind=bool(outcomes))
+            if self._due:
+                self._due = False
+                self.gate.go(behind=answered)
 
     def _doubt(self, alert: Alert) -> None:
         """What no fill explains, money or position, stops entries (2.6)."""

@@ -181,7 +181,7 @@ class Writer:
         self._new.append((row, body))
 
     def _hand_over(self) -> None:
-        """Give the thread what this step has put, and wake it behind the next one.
+        """Give the thread what was put, and wake it behind the next step.
 
         What both put becomes one commit, whose pages cost as much as ten rows. A busy loop takes in by then what has come
         meanwhile; an idle one has its next step at once.
@@ -355,7 +355,10 @@ class Writer:
             self._told()
 
     def _landed(self, _: int) -> None:
-        """Note, behind the answers of a commit, that none is under way; a question's may be, which is one more."""
+        """Note, behind the answers of a commit, that none is under way.
+
+        Where a question made the thread take rows meanwhile one still is: then there is a commit more.
+        """
         self._flying = False
 
     def _told(self) -> None:

@@ -1,6 +1,7 @@
 """Orders in equal orders out (trading 2.7): counted, shown, and a runaway is stopped before it calls."""
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -131,26 +132,31 @@ async def test_a_reply_is_on_its_way_before_the_next_order_is_placed() -> None:
         assert done == ["placed", "written", "placed", "written"]
 
 
-async def test_an_approved_order_is_placed_though_what_it_shares_a_commit_with_cannot_be_shown(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("fails", [1, 2])
+async def test_an_order_is_placed_and_answered_though_a_commit_of_its_cannot_be_shown(
+    monkeypatch: pytest.MonkeyPatch, fails: int
 ) -> None:
+    """Its intent's, or its outcome's: then it is answered with what is shown next."""
     world = World()
-    world.venue = PromptVenue()
+    venue = world.venue = PromptVenue()
     async with world.life() as system:
         loop, outlet = asyncio.get_running_loop(), system.desk.outlet
-        failed: list[object] = []
+        show, shown, failed = outlet.show, itertools.count(1), list[object]()
         loop.set_exception_handler(lambda _, context: failed.append(context["exception"]))
-        show, began = outlet.show, loop.time()
 
         def once() -> None:
-            monkeypatch.setattr(outlet, "show", show)
-            raise RuntimeError("a row that cannot be made")
+            if next(shown) == fails:
+                raise RuntimeError("a row that cannot be made")
+            show()
 
         monkeypatch.setattr(outlet, "show", once)
-        reply = await world.call("order.place", **BUY)
+        first = world.start("order.place", **BUY)
+        await until(lambda: len(venue.submitted) == 1, within=1)
+        second = world.start("order.place", **BUY)
+        await until(lambda: first.done() and second.done(), within=5)
 
-        assert reply.ok
-        assert loop.time() - began < 1
+        assert first.result().ok
+        assert second.result().ok
         assert [str(error) for error in failed] == ["a row that cannot be made"]
 
 
