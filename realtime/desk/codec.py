@@ -19,7 +19,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 import orjson
 
-from realtime.hub.stream import Written
+from realtime.hub.stream import Written, fitted
 from realtime.model.events import Fact, Placed
 from realtime.model.market import Market
 from realtime.model.orders import Order
@@ -42,7 +42,7 @@ def text(value: object) -> str:
 
 def dumps(value: object) -> bytes:
     """Encode plain values, dataclasses and decimals."""
-    return orjson.dumps(value, default=text)
+    return fitted(orjson.dumps(value, default=text))
 
 
 def encode(fact: Fact, events: Sequence[Written] = (), alerts: Sequence[Written] = ()) -> bytes:
@@ -52,7 +52,7 @@ def encode(fact: Fact, events: Sequence[Written] = (), alerts: Sequence[Written]
         body["events"] = _copied(events)
     if alerts:
         body["alerts"] = _copied(alerts)
-    return orjson.dumps(body, default=text)
+    return fitted(orjson.dumps(body, default=text))
 
 
 def encode_entries(events: Sequence[Written], alerts: Sequence[Written]) -> bytes:

@@ -31,6 +31,8 @@ LEVEL_NS: Final = 20 * MS
 """Least time between two looks at the level of risk: with thousands of fills a second each would cost an order."""
 SHOWN_NS: Final = 300 * SECOND
 """How long an ended order stays in the channel `orders`."""
+SHOWN: Final = 1_000
+"""Ended orders in it at most: five minutes of 2,000 orders/s would be a snapshot of half a gigabyte."""
 NAMED: Final = ("orders", "fills", "positions", "balances")
 """Streams that a command's `at` can name."""
 
@@ -362,7 +364,8 @@ class Outlet:
             self._channels["markets"], rows=[rows.market_row(m) for m in engine.markets.values()]
         )
         now = self._now()
-        for order in engine.orders.recent(now):
+        # Oldest first, as they leave.
+        for order in reversed(engine.orders.recent(now)):
             self.order(order)
         for balance in engine.balances.values():
             self.balance(balance)
@@ -373,7 +376,8 @@ class Outlet:
         self._hub.value(self._channels["portfolio"], self.portfolio_row)
 
     def quarter(self) -> None:
-        """Publish positions whose price moved; called four times a second."""
+        """Publish positions whose price moved, and let ended orders leave; called four times a second."""
+        self._leave()
         moved: dict[str, Make] = {
             position.id: partial(self.position_row, position)
             for symbol, position in self._positions.items()
@@ -386,17 +390,21 @@ class Outlet:
             self._table("positions", moved)
         self._look()
 
-    def second(self) -> None:
-        """Publish balances at new prices, `risk` and `portfolio`; called once a second."""
-        now = self._now()
+    def _leave(self) -> None:
+        """Take the oldest ended orders out of `orders`: after their time, or sooner where too many are shown."""
+        now, ended = self._now(), self._ended
         gone: list[str] = []
-        while self._ended and self._ended[0][0] <= now:
-            _, order_id = self._ended.popleft()
+        while ended and (ended[0][0] <= now or len(ended) > SHOWN):
+            until, order_id = ended.popleft()
             order = self._engine.orders.get(order_id)
-            if order is None or (order.status.ended and order.updated_ts + SHOWN_NS <= now):
+            # One that has changed since stands once more behind.
+            if order is None or (order.status.ended and order.updated_ts + SHOWN_NS <= until):
                 gone.append(order_id)
         if gone:
             self._table("orders", {}, gone=gone)
+
+    def second(self) -> None:
+        """Publish balances at new prices, `risk` and `portfolio`; called once a second."""
         if self._priced:
             self._priced = False
             if self._balances:
@@ -404,7 +412,7 @@ class Outlet:
         self._hub.value(self._channels["risk"], self.risk_row)
         self._hub.value(self._channels["portfolio"], self.portfolio_row)
         if self.charts is not None:
-            self.charts.advance(now)
+            self.charts.advance(self._now())
 
     # -- positions of streams --------------------------------------------------------------------
 

@@ -24,17 +24,23 @@ IGNORED: Final = frozenset({"id", "expires_at", "mode", "confirm", "dry_run"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How many ended orders are kept in memory, and for how long: whichever is more.
+    """How many ended orders are kept in memory, and for how long: whichever is more, up to `most`.
 
     Attributes:
         ended: The newest of them that are kept.
-        age: How long one is kept at least [ns].
+        age: How long one is kept at least, while there are not too many [ns].
         a_call: Orders that are let go at a time, so that none of the calls is long.
+        most: Of more than these the oldest go, however young: an hour of 2,000 orders/s fits in no memory.
     """
 
     ended: int = 10_000
     age: int = 3600 * SECOND
     a_call: int = 4
+    most: int = 50_000
+
+    def before(self, count: int, ts: int) -> int:
+        """Give the time before which one must have ended to be let go, where `count` are kept now [ns]."""
+        return ts if count > self.most else ts - self.age
 
 
 SIZES: Final = Sizes()

@@ -326,10 +326,10 @@ class Ledger:
         gone: list[tuple[Order, list[Order]]] = []
         if len(roots) <= sizes.ended:
             return gone
-        before = ts - sizes.age
         for _ in range(sizes.a_call):
             if len(roots) <= sizes.ended:
                 break
+            before = sizes.before(len(roots), ts)
             order_id = next(iter(roots))
             if roots[order_id] >= before:
                 break

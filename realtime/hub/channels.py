@@ -259,7 +259,7 @@ TOPICS: Mapping[str, Topic] = {
             row_key="id",
             kept=True,
             options=(_SYMBOL, _BOT),
-            snapshot="not ended, or ended in the last 5 min",
+            snapshot="not ended, or ended in the last 5 min (newest 1,000)",
             pace="at once",
             about="orders of the account",
             example="orders?symbol=BTC/USDT",

@@ -117,8 +117,9 @@ def test_the_key_of_a_content_knows_what_a_resend_may_change() -> None:
     assert key("trade", "a", "b") != key("venue", "a", "b")
 
 
-def test_an_hour_and_ten_thousand_are_kept() -> None:
+def test_an_hour_and_ten_thousand_are_kept_and_never_more_than_fifty_thousand() -> None:
     assert (SIZES.ended, SIZES.age, SIZES.a_call) == (10_000, 3600 * SECOND, 4)
+    assert SIZES.most == 50_000
     assert Kit().engine.orders.sizes is SIZES
 
 
@@ -141,6 +142,21 @@ def test_orders_go_by_age_and_number_the_oldest_first_and_few_at_a_time() -> Non
     assert kit.engine.orders.get(orders[0]) is None
     assert kit.engine.orders.by_client_id("c-1") is None
     assert kit.engine.orders.recent(0) != []
+    assert same(kit)
+
+
+def test_of_too_many_the_oldest_go_however_young() -> None:
+    kit = short()
+    few(kit, Sizes(ended=2, age=3600 * SECOND, a_call=2, most=4))
+    orders = [order.id for order in ended(kit, 4)]
+    kit.place(BTC, "buy", "0.001", price="50000")
+    assert there(kit) == set(orders), "as many as may be"
+
+    orders += [order.id for order in ended(kit, 3)]
+    for _ in range(2):
+        kit.place(BTC, "buy", "0.001", price="50000")
+
+    assert there(kit) == set(orders[-4:])
     assert same(kit)
 
 
@@ -615,7 +631,7 @@ class Crowded(Trader):
 
     def __init__(self) -> None:
         super().__init__()
-        few(self.kit, Sizes(ended=0, age=2 * SECOND, a_call=3))
+        few(self.kit, Sizes(ended=0, age=2 * SECOND, a_call=3, most=6))
 
     @rule(number=st.integers(0, 30))
     def place(self, number: int) -> None:
@@ -750,7 +766,7 @@ class CrowdedBrackets(Brackets):
 
     def __init__(self) -> None:
         super().__init__()
-        few(self.kit, Sizes(ended=0, age=2 * SECOND, a_call=3))
+        few(self.kit, Sizes(ended=0, age=2 * SECOND, a_call=3, most=6))
 
     @rule(seconds=st.sampled_from([1, 7]))
     def age(self, seconds: int) -> None:

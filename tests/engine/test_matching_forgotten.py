@@ -48,6 +48,16 @@ def test_orders_go_by_age_and_number_with_their_client_ids() -> None:
     ]
 
 
+def test_of_too_many_the_oldest_go_however_young() -> None:
+    made = crowded(0)
+    made.exchange.sizes = Sizes(ended=1, age=1_000, a_call=2, most=3)
+    orders = [made.buy("1").id for _ in range(9)]
+
+    assert len(known(made)) <= 4
+    assert orders[-1] in known(made)
+    assert made.exchange.clearing.accounts["me"].forgot("venue", orders[0])
+
+
 def test_fills_go_with_their_orders_and_those_of_a_working_one_stay() -> None:
     made = crowded(0)
     part = made.buy("5", price="95.00")

@@ -144,7 +144,7 @@ class Account:
             if len(ended) <= sizes.ended:
                 return count
             work = next(iter(ended.values()))
-            if work.updated_ts >= ts - sizes.age:
+            if work.updated_ts >= sizes.before(len(ended), ts):
                 return count
             del ended[work.id]
             self.forgotten.add(key("venue", work.id))
