@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import realtime
@@ -232,6 +233,7 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
         StoreLocked, StoreNewer, StoreCorrupt: The journal cannot be used.
     """
     check(settings)
+    _journal_is_a_file(settings)
     outside = outside or Outside()
     loop = asyncio.get_running_loop()
     clock = (
@@ -243,8 +245,10 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
     stores: list[Store] = []
     try:
         for plan in planned:
-            store = await open_store(settings, outside, clock, plan)
-            stores.append(store)
+            try:
+                stores.append(await open_store(settings, outside, clock, plan))
+            except OSError as error:
+                raise RefusedStart(f"store.path: {settings.store.path}: {error}") from error
         async with asyncio.TaskGroup() as tasks:
             system = await compose(settings, outside, clock, planned, stores, tasks)
             fatal = loop.create_future()
@@ -272,6 +276,12 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
             lost = await store.close()
             if lost:
                 logger.error("rows lost", extra={"rows": lost})
+
+
+def _journal_is_a_file(settings: Settings) -> None:
+    path = settings.store.path
+    if path and Path(path).is_dir():
+        raise RefusedStart(f"store.path: {path} is a folder; name a file in it")
 
 
 def _broken(

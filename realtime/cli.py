@@ -6,7 +6,7 @@ One function per command; what a command needs is imported inside it, so that `r
 
 import gc
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from time import monotonic
@@ -18,9 +18,10 @@ import typer
 if TYPE_CHECKING:  # what only signatures name must not slow down `--help`
     from typing import TypeGuard
 
-    from rich.console import RenderableType
+    import pydantic
+    from rich.console import Console, ConsoleOptions, RenderableType
 
-    from realtime.client import Book, Stream
+    from realtime.client import Book, Client, Stream
     from realtime.doctor import Finding
     from realtime.settings import Settings
     from realtime.venues.ccxt.account import Account
@@ -66,6 +67,11 @@ app.add_typer(config_files, name="config")
 _ROWS: Final = 20
 _LEVELS: Final = 10
 _COLUMNS: Final = 10
+_LAST_MS: Final = 253_402_300_800_000  # the year 10000, which no clock time of Python reaches
+_CELL: Final = 40
+_LEAST: Final = 6
+_LOOK_S: Final = 1.0
+_NAMES: Final = frozenset({"id", "name"})
 _SILENT: Final[tuple[object, ...]] = (None, "", [], {}, "none", False)
 
 
@@ -131,11 +137,13 @@ def record(
     streams: Annotated[
         str, typer.Option(help="Of orderbook, trades and ticker.")
     ] = "orderbook,trades,ticker",
-    seconds: Annotated[float | None, typer.Option(help="How long; else until Ctrl-C.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="How long; else until Ctrl-C.")
+    ] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="Address instead of the exchange's, http://host:port.")
     ] = None,
-    part_mb: Annotated[int, typer.Option(help="Size at which the next file begins.")] = 256,
+    part_mb: Annotated[int, typer.Option(min=1, help="Size at which the next file begins.")] = 256,
 ) -> None:
     """Write down what an exchange sends, to be played by `realtime replay`; no key is needed."""
     import asyncio  # noqa: PLC0415
@@ -258,13 +266,34 @@ def _settings(config: Path, flags: Mapping[str, object], venue: str | None = Non
     from realtime import settings  # noqa: PLC0415
 
     try:
+        if config != settings.FILE and not config.exists():
+            _refuse(f"--config: there is no file {config}")
         read = settings.load(config, **flags)
-        return read if venue is None else settings.only(read, venue)
     except pydantic.ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        _refuse("the settings are wrong:\n  " + "\n  ".join(lines))
+        _refuse("the settings are wrong:\n  " + "\n  ".join(_wrong(error)))
+    except settings.WrongName as error:
+        _refuse(f"the settings are wrong:\n  {error}")
     except (OSError, ValueError) as error:
         _refuse(f"{config} cannot be read: {error}")
+    try:
+        return read if venue is None else settings.only(read, venue)
+    except pydantic.ValidationError as error:
+        _refuse("the settings are wrong:\n  " + "\n  ".join(f"--venue: {e}" for e in _wrong(error)))
+
+
+def _wrong(error: "pydantic.ValidationError") -> list[str]:
+    """Say of each mistake where it stands and what is wanted there."""
+    lines = []
+    for one in error.errors():
+        said = one["msg"].removeprefix("Value error, ")
+        if one["type"] in {"tuple_type", "dict_type", "model_type"} and isinstance(
+            one["input"], str
+        ):
+            said += "; in the environment as JSON, such as " + (
+                '["a","b"]' if one["type"] == "tuple_type" else '{"a":"b"}'
+            )
+        lines.append(": ".join(part for part in (".".join(map(str, one["loc"])), said) if part))
+    return lines
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -284,7 +313,7 @@ def tail(
     channels: Annotated[list[str], typer.Argument(help="Such as ticker:BTC/USDT, or orders.")],
     url: Url = LOCAL,
     token: Token = None,
-    count: Annotated[int, typer.Option(help="Stop after so many messages; 0 goes on.")] = 0,
+    count: Annotated[int, typer.Option(min=0, help="Stop after so many messages; 0 goes on.")] = 0,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
     """Watch channels live, as tables; as lines of JSON with --json or into a pipe."""
@@ -299,17 +328,25 @@ def call(
     op: Annotated[str, typer.Argument(help="Such as order.place; `help` lists all.")],
     args: Annotated[
         list[str] | None,
-        typer.Argument(help="key=value; JSON where it is JSON, id='\"7\"' for a text of digits."),
+        typer.Argument(
+            help="key=value; JSON where it is JSON, order_id='\"7\"' for a text of digits."
+        ),
     ] = None,
     url: Url = LOCAL,
     token: Token = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 15.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.01, help="Seconds to wait for the answer.")
+    ] = 15.0,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
     """Send one command and show its answer; exit code 1 when the server says no."""
     import asyncio  # noqa: PLC0415
 
-    given = dict(_argument(text) for text in args or ())
+    given: dict[str, object] = {}
+    for name, value in map(_argument, args or ()):
+        if name in given:
+            raise typer.BadParameter(f"{name} is given twice", param_hint="ARGS")
+        given[name] = value
     _answering(asyncio.run(_call(op, given, url, token, timeout, plain=as_json)))
 
 
@@ -453,7 +490,8 @@ def verify(path: Journal) -> None:
     from realtime import store  # noqa: PLC0415
 
     with _store_errors():
-        verdict = store.verify(path)
+        with _counting() as progress:
+            verdict = store.verify(path, progress=progress)
         if verdict.ok:
             print(f"whole: {verdict.rows} rows, head {verdict.head}")
             return
@@ -482,20 +520,12 @@ def recover(
     """Salvage what can be read of a damaged journal into a new file."""
     from uuid import uuid4  # noqa: PLC0415
 
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
-
     from realtime import store  # noqa: PLC0415
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed} rows"))
     with _store_errors():
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("", total=None)
+        with _counting() as progress:
             found = store.recover(
-                path,
-                target,
-                new_id=lambda: f"j-{uuid4().hex[:12]}",
-                progress=lambda rows: progress.update(task, completed=rows),
+                path, target, new_id=lambda: f"j-{uuid4().hex[:12]}", progress=progress
             )
         print(f"{found.rows} rows and {found.entries} entries of projections are in {target}")
         for first, last in found.missing:
@@ -503,6 +533,20 @@ def recover(
         for seq in found.altered:
             print(f"altered: row {seq}")
         print("start the server on it: it reconciles everything with the venues first")
+
+
+@contextmanager
+def _counting() -> Iterator[Callable[[int], None]]:
+    """Show a person how many rows are done, as far as the caller tells."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed} rows"))
+    console = Console(stderr=True)
+    disable = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=disable) as shown:
+        task = shown.add_task("", total=None)
+        yield lambda rows: shown.update(task, completed=rows)
 
 
 @contextmanager
@@ -585,10 +629,11 @@ async def _call(
 
     import orjson  # noqa: PLC0415
 
-    from realtime.client import Client, Closed, CommandError  # noqa: PLC0415
+    from realtime.client import Closed, CommandError  # noqa: PLC0415
 
+    me = _client(url, token)
     try:
-        async with asyncio.timeout(patience), Client(url, token=token) as client:
+        async with asyncio.timeout(patience), me as client:
             reply = await client.call(op, **args)
     except CommandError as error:
         details = orjson.dumps(error.details).decode() if error.details else ""
@@ -597,8 +642,8 @@ async def _call(
         )
         return 1
     except (TimeoutError, Closed) as error:
-        said = str(error) or f"no answer from {url} in {patience:g} s"
-        print(f"realtime: {said}", file=sys.stderr)
+        said = str(error) or f"no answer from {url} in {patience:g} s: {me.trouble}"
+        print(f"realtime: {said.removesuffix(': ')}", file=sys.stderr)
         return 1
     if plain:
         print(orjson.dumps({"result": reply.result, "at": reply.at}).decode())
@@ -613,20 +658,55 @@ async def _call(
     return 0
 
 
+def _client(url: str, token: str | None) -> "Client":
+    from realtime.client import Client  # noqa: PLC0415
+
+    try:
+        return Client(url, token=token)
+    except ValueError as error:
+        _refuse(f"--url: {error}")
+
+
+async def _told(client: "Client", url: str, paint: Callable[[], object]) -> None:
+    """Say when there is no connection, and when there is one again; nothing comes to say so meanwhile."""
+    import asyncio  # noqa: PLC0415
+
+    away = False
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if client.connected == away:
+            away = not client.connected
+            said = (
+                f"no connection to {url}, trying again: {client.trouble}" if away else "connected"
+            )
+            print(f"realtime: {said.removesuffix(': ')}", file=sys.stderr, flush=True)
+            paint()
+
+
 async def _tail(
     channels: "list[str]", url: str, token: str | None, count: int, *, plain: bool
 ) -> int:
+    import asyncio  # noqa: PLC0415
+
     import orjson  # noqa: PLC0415
     from rich.console import Console, Group  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
 
-    from realtime.client import Client, Closed, CommandError  # noqa: PLC0415
+    from realtime.client import Closed, CommandError  # noqa: PLC0415
 
     console = Console()
     quiet = plain or not console.is_terminal
+    names: dict[str, None] = {}
+    live: Live | None = None
+    me = _client(url, token)
+
+    def paint() -> None:
+        if live is not None:
+            live.update(Group(*(_panel(name, me.stream(name)) for name in names)), refresh=True)
+
+    watch = asyncio.create_task(_told(me, url, paint))
     try:
-        async with Client(url, token=token) as client, await client.subscribe(*channels) as events:
-            names: dict[str, None] = {}
+        async with me as client, await client.subscribe(*channels) as events:
             left = count
             with nullcontext() if quiet else Live(console=console, auto_refresh=False) as live:
                 painted = 0.0
@@ -639,10 +719,7 @@ async def _tail(
                     # A person reads ten pictures a second at most; the last one before a pause is always painted.
                     elif live is not None and (not events.waiting or monotonic() - painted > 0.1):
                         painted = monotonic()
-                        live.update(
-                            Group(*(_panel(name, client.stream(name)) for name in names)),
-                            refresh=True,
-                        )
+                        paint()
                     left -= 1
                     if left == 0:
                         break
@@ -652,6 +729,8 @@ async def _tail(
     except Closed as error:
         print(f"realtime: {error}", file=sys.stderr)
         return 1
+    finally:
+        watch.cancel()
     return 0
 
 
@@ -689,9 +768,10 @@ def _book(book: "Book") -> "RenderableType":
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None)
-    for heading in ("amount", "bid", "ask", "amount"):
-        table.add_column(heading, justify="right")
     bids, asks = book.top(_LEVELS)
+    for heading in ("amount", "bid", "ask", "amount"):
+        # On a narrow terminal rather the amounts are cut than the prices.
+        table.add_column(heading, justify="right", no_wrap=heading != "amount")
     for place in range(max(len(bids), len(asks))):
         bid = bids[place] if place < len(bids) else ("", "")
         ask = asks[place] if place < len(asks) else ("", "")
@@ -701,24 +781,57 @@ def _book(book: "Book") -> "RenderableType":
 
 def _table(title: str, rows: "Sequence[object]") -> "RenderableType":
     """Show rows with the columns that say something; the first ones where there are too many."""
-    from rich.table import Table  # noqa: PLC0415
+    return _Rows(title, [row for row in rows if isinstance(row, Mapping)])
 
-    shown = [row for row in rows if isinstance(row, Mapping)]
-    names = list(
-        dict.fromkeys(name for row in shown for name, value in row.items() if value not in _SILENT)
-    )
-    table = Table(box=None, title=title or None, title_justify="left")
-    for name in names[:_COLUMNS]:
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    for row in shown:
-        table.add_row(*(_text(name, row.get(name)) for name in names[:_COLUMNS]))
-    return table
+
+class _Rows:
+    """A table that leaves out columns which have no place, instead of cutting all of them short."""
+
+    def __init__(self, title: str, rows: "Sequence[Mapping[str, object]]") -> None:
+        self._title = title
+        self._rows = rows
+
+    def __rich_console__(
+        self, console: "Console", options: "ConsoleOptions"
+    ) -> "Iterator[RenderableType]":
+        from rich.table import Table  # noqa: PLC0415
+
+        table = Table(box=None, title=self._title or None, title_justify="left")
+        room = options.max_width
+        names: list[str] = []
+        for name in self._names()[:_COLUMNS]:
+            width = max(len(name), *(len(_text(name, row.get(name))) for row in self._rows))
+            whole = name in _NAMES or name.endswith("_id")
+            width = min(width if whole else min(width, _CELL), max(room - 2, 0))
+            if names and width < min(_LEAST, len(name)):
+                break
+            names.append(name)
+            table.add_column(name, overflow="ellipsis", no_wrap=True, width=width)
+            room -= width + 2
+        for row in self._rows:
+            table.add_row(*(_text(name, row.get(name)) for name in names))
+        yield table
+
+    def _names(self) -> list[str]:
+        """Put names first, because a person types them next, and what has parts of its own last."""
+        found = dict.fromkeys(
+            name for row in self._rows for name, value in row.items() if value not in _SILENT
+        )
+        nested = {
+            name
+            for row in self._rows
+            for name, value in row.items()
+            if isinstance(value, dict | list)
+        }
+        return sorted(found, key=lambda name: (name in nested, name not in _NAMES))
 
 
 def _fields(values: "Mapping[str, object]") -> "RenderableType":
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in values.items():
         table.add_row(name, _text(name, value))
     return table
@@ -733,7 +846,8 @@ def _text(name: str, value: object) -> str:
 
     if value is None:
         return ""
-    if isinstance(value, int) and (name in {"ts", "asof"} or name.endswith(("_ts", "_at"))):
+    is_time = name in {"ts", "asof"} or name.endswith(("_ts", "_at"))
+    if is_time and isinstance(value, int) and 0 <= value < _LAST_MS:
         stamp = datetime.fromtimestamp(value / 1_000, UTC)
         return stamp.strftime("%Y-%m-%d %H:%M:%S.") + f"{value % 1_000:03d}"
     return escape(value if isinstance(value, str) else orjson.dumps(value).decode())

@@ -67,6 +67,8 @@ PATIENCE_S: Final = 20.0
 SLOW_MS: Final = 1_000.0
 T = TypeVar("T")
 Found = Callable[[Finding], None]
+_MAGIC: Final = b"SQLite format 3\0"
+"""How a journal begins."""
 SERVER: Final = "server"
 
 
@@ -131,7 +133,7 @@ def journal(settings: Settings, found: Found) -> None:
     folder = path.parent
     if not folder.exists():
         nearest = next(parent for parent in folder.absolute().parents if parent.exists())
-        if os.access(nearest, os.W_OK):
+        if nearest.is_dir() and os.access(nearest, os.W_OK):
             found(_good(SERVER, "journal", f"{folder} will be made"))
         else:
             do = f"make it, or set store.path; {nearest} cannot be written to"
@@ -144,6 +146,9 @@ def journal(settings: Settings, found: Found) -> None:
     if not path.exists():
         found(_good(SERVER, "journal", f"{path} is new"))
         return
+    if path.is_dir():
+        found(_bad(SERVER, "journal", f"{path} is a folder", "name a file in it with store.path"))
+        return
     try:
         FileLock(path).release()
     except StoreLocked as error:
@@ -152,6 +157,17 @@ def journal(settings: Settings, found: Found) -> None:
         do = "give the server's user the right to it"
         found(_bad(SERVER, "journal", f"{path} cannot be locked: {error.strerror}", do))
     else:
+        try:
+            with path.open("rb") as file:
+                head = file.read(len(_MAGIC))
+        except OSError as error:
+            do = "give the server's user the right to it"
+            found(_bad(SERVER, "journal", f"{path} cannot be read: {error.strerror}", do))
+            return
+        if head and head != _MAGIC:
+            do = "set store.path to a new file, or salvage it with `realtime journal recover`"
+            found(_bad(SERVER, "journal", f"{path} is no journal", do))
+            return
         found(_good(SERVER, "journal", f"{path} is free, {path.stat().st_size / 1e6:.1f} MB"))
 
 

@@ -5,12 +5,14 @@ is named by its id: `REALTIME_VENUES__KRAKEN__KEY`. Sections of the runtime
 configuration may stand in the same file; they are passed over here (`desk/config` reads them).
 """
 
+import os
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
+from zoneinfo import ZoneInfo
 
 import orjson
 from pydantic import (
@@ -22,8 +24,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -45,6 +49,7 @@ SYMBOLS = (
 """Markets of the embedded exchange: ten, as trading document 5.2 wants."""
 
 FILE = Path("realtime.toml")
+PREFIX: Final = "REALTIME_"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 RUNTIME: Final = frozenset(
     {
@@ -214,6 +219,17 @@ class RiskSettings(Section):
     timezone: str = "UTC"
     limits: dict[str, int | bool | str | tuple[str, ...] | None] = Field(default_factory=dict)
 
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (OSError, ValueError, LookupError):
+            raise ValueError(
+                f"no time zone {name!r}; it is UTC or a name such as Europe/Berlin"
+            ) from None
+        return name
+
 
 class StrategiesSettings(Section):
     """Folder of the operator's own strategies; an empty path has none."""
@@ -329,6 +345,45 @@ class ConfigSettings(Section):
     path: str = ""
 
 
+class Environment(EnvSettingsSource):
+    """The settings of the environment.
+
+    What is not JSON where JSON is wanted goes on as text, so that the check of the settings names its place.
+    """
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Read JSON, or leave the text as it is."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+    def __call__(self) -> dict[str, Any]:
+        """Read them.
+
+        Raises:
+            WrongName: One names a section that is none.
+        """
+        for name in os.environ:
+            section, mark, _ = name.upper().removeprefix(PREFIX).partition("__")
+            if mark and name.upper().startswith(PREFIX):
+                known = sorted(self.settings_cls.model_fields)
+                if section.lower() in RUNTIME:
+                    raise WrongName(
+                        f"{name}: {section.lower()} is runtime configuration; it stands in the file, or config.update "
+                        "changes it"
+                    )
+                if section.lower() not in known:
+                    raise WrongName(
+                        f"{name}: there is no section {section.lower()}; there are {', '.join(known)}"
+                    )
+        return super().__call__()
+
+
+class WrongName(ValueError):
+    """A variable of the environment that looks like a setting and is none."""
+
+
 class StartUp(TomlConfigSettingsSource):
     """The settings of a file, without the runtime configuration that stands there, too."""
 
@@ -371,7 +426,7 @@ class Settings(BaseSettings):
     """The whole of `realtime.toml` but for the runtime configuration."""
 
     model_config = SettingsConfigDict(
-        env_prefix="REALTIME_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         toml_file=FILE,
         extra="forbid",
@@ -405,12 +460,12 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours takes its place
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line over environment over file."""
-        return (init_settings, env_settings, StartUp(settings_cls))
+        return (init_settings, Environment(settings_cls), StartUp(settings_cls))
 
     @field_validator("venues", mode="before")
     @classmethod
@@ -458,6 +513,7 @@ def load(file: Path = FILE, **flags: object) -> Settings:
 
     Raises:
         pydantic.ValidationError: With the path of each wrong key.
+        WrongName: The environment names a section that is none.
         ValueError: The file has a secret and others than its owner can read it.
     """
     private(file)

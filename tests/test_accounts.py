@@ -194,6 +194,69 @@ async def test_a_halt_reaches_an_account_that_opens_later(
         assert (await call(system, "order.place", **BUY)).code is Code.HALTED
 
 
+async def test_what_is_told_to_all_and_forgotten_by_one_that_is_shut_is_said() -> None:
+    """Symptom: the halt of a shut account was lifted without asking back, by a reply that said nothing had changed."""
+    away, other = Away(VenueRejected(Code.VENUE_UNAVAILABLE, "no answer"), 1_000), ScriptedVenue()
+    other.id = "other"
+    given = LIVE | {"venues": [{"id": name, **KEYS} for name in ("other", "kraken")]}
+    async with open_system(settings(**given), outside(kraken=away, other=other)) as system:
+        await until(lambda: system.places[0].branch.reconciler.ready)
+        kept = system.places[1].ops.kept
+        await call(system, "trading.halt", reason="drill", venue="kraken")
+        asked = await call(system, "trading.resume", reason="over")
+        still = len(kept)
+        assert asked.error is not None
+        token: Any = asked.error["details"]
+        done = await call(system, "trading.resume", reason="over", confirm=token["confirm"])
+
+        assert (asked.code, still) == (Code.CONFIRM_REQUIRED, 1)
+        assert token["effect"] == {"forgets": ["kraken"]}
+        assert done.result is not None
+        assert done.result["changed"] is True
+        assert not kept
+
+
+async def test_an_emergency_stop_of_all_bots_stops_trading_at_every_account() -> None:
+    """Symptom: the second account went on trading, and with the first one shut nothing was stopped at all."""
+    for first in (False, True):
+        away = Away(VenueRejected(Code.VENUE_UNAVAILABLE, "no answer"), 2 if first else 0)
+        other = ScriptedVenue()
+        other.id = "other"
+        given = LIVE | {"venues": [{"id": name, **KEYS} for name in ("kraken", "other")]}
+        async with open_system(settings(**given), outside(kraken=away, other=other)) as system:
+            await until(lambda: system.places[1].branch.reconciler.ready)
+            if not first:
+                await until(system.ready.is_set)
+            stopped = await call(system, "bot.emergency_stop", reason="drill")
+            halted = system.places[1].branch.engine.halts
+            await until(system.ready.is_set, within=120)
+
+            assert stopped.ok, stopped.error
+            assert [halt.reason for halt in halted.values()] == ["drill"]
+            assert {halt.scope for halt in system.desk.engine.halts.values()} == {"all"}
+            for name in ("kraken", "other"):
+                placed = await call(system, "order.place", **BUY, venue=name)
+                assert placed.code is Code.HALTED
+
+
+async def test_what_only_the_first_account_has_refuses_another_one() -> None:
+    """Symptom: `internal`, and of a command that its outcome is unknown."""
+    first, other = ScriptedVenue(), ScriptedVenue()
+    first.id, other.id = "kraken", "other"
+    given = LIVE | {"venues": [{"id": name, **KEYS} for name in ("kraken", "other")]}
+    async with open_system(settings(**given), outside(kraken=first, other=other)) as system:
+        await until(system.ready.is_set)
+        for op, args in (
+            ("bot.start", {}),
+            ("config.get", {}),
+            ("config.rollback", {"version": 1}),
+        ):
+            told = await call(system, op, **args, venue="other")
+            assert told.code is Code.INVALID, (op, told)
+            assert "must be kraken" in str(told.error)
+        assert (await call(system, "bot.status", venue="kraken")).ok
+
+
 async def test_a_halt_told_to_a_shut_account_outlives_restarts_until_it_is_resumed(
     tmp_path: Path,
 ) -> None:

@@ -13,8 +13,9 @@ import httpx
 import orjson
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
-from realtime import settings
+from realtime import cli, settings
 from realtime.app import Making, Outside
 from realtime.logs import JsonLines, TextLines
 from realtime.model.events import MarketEvent, VenueEvent
@@ -138,6 +139,57 @@ def test_a_symbol_or_a_recording_that_is_none_is_a_refusal(tmp_path: Path) -> No
 
         assert code == REFUSED
         assert says in reason
+
+
+def test_a_journal_that_cannot_be_made_is_a_refusal_with_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "j.db"):
+        code, reason = run(
+            given(tmp_path, store={"path": str(path)}), outside(ScriptedVenue()), Running()
+        )
+
+        assert code == REFUSED
+        assert reason.startswith(f"store.path: {path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("REALTIME_SEVER__PORT", "1", "REALTIME_SEVER__PORT: there is no section sever"),
+        ("REALTIME_STRATEGY__SYMBOL", "A/B", "strategy is runtime configuration"),
+        ("REALTIME_PAPER__SYMBOLS", "BTC/USDT", "paper.symbols: Input should be a valid tuple"),
+        ("REALTIME_PAPER__BALANCES", "USDT=5", "paper.balances: Input should be a valid dict"),
+        ("REALTIME_VENUES", "kraken", "venues: Input should be a valid tuple"),
+        ("REALTIME_RISK__TIMEZONE", "Mars/Base", "risk.timezone: no time zone 'Mars/Base'"),
+        ("REALTIME_SERVER__HOSTS", '["*"]', "server.hosts has the wildcard"),
+        ("REALTIME_MODE", "Live", "mode: Input should be 'paper' or 'live'"),
+    ],
+)
+def test_a_wrong_variable_of_the_environment_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, value)
+    refused = CliRunner().invoke(cli.app, ["serve", "--port", "0", "--data", ""])
+
+    assert refused.exit_code == REFUSED
+    assert "the settings are wrong" in refused.stderr
+    assert says in refused.stderr
+
+
+def test_a_settings_file_or_an_account_that_is_none_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, says in (
+        (("--config", "typo.toml"), "--config: there is no file typo.toml"),
+        (("--config", "x" * 300), "cannot be read: [Errno 36] File name too long"),
+        (("--venue", "KRAKEN"), "--venue: id: String should match"),
+    ):
+        refused = CliRunner().invoke(cli.app, ["serve", "--port", "0", "--data", "", *words])
+
+        assert refused.exit_code == REFUSED
+        assert says in refused.stderr
 
 
 def test_a_port_that_is_taken_is_a_refusal(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -150,6 +151,38 @@ def test_a_disk_that_fills_up_is_named(
     assert found["server", "disk"]["verdict"] == verdict
     assert "only exits" in found["server", "disk"]["do"]
     assert code == (verdict == "bad")
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [(".", "is a folder"), ("words.txt", "is no journal"), ("words.txt/sub/j.db", "is missing")],
+)
+def test_a_journal_that_cannot_be_one_is_bad(tmp_path: Path, path: str, says: str) -> None:
+    (tmp_path / "words.txt").write_text("no journal at all")
+    code, found, _ = doctor("--data", str(tmp_path / path))
+
+    assert code == 1
+    assert found["server", "journal"]["verdict"] == "bad"
+    assert says in found["server", "journal"]["says"]
+
+
+def test_a_journal_that_can_be_locked_and_not_read_is_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "j.db"
+    path.touch()
+    really = Path.open
+
+    def opened(self: Path, *args: Any, **more: Any) -> Any:
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+        return really(self, *args, **more)
+
+    monkeypatch.setattr(Path, "open", opened)
+    code, found, _ = doctor("--data", str(path))
+
+    assert (code, found["server", "journal"]["verdict"]) == (1, "bad")
+    assert "cannot be read: Permission denied" in found["server", "journal"]["says"]
 
 
 def test_a_journal_in_memory_is_worth_a_word(monkeypatch: pytest.MonkeyPatch) -> None:

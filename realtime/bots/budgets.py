@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
+from realtime.bots import holdings
 from realtime.engine.engine import Engine
 from realtime.engine.market import plain
 from realtime.model.bots import BotSpec
@@ -109,7 +110,7 @@ class Budgets:
 
     def reduces(self, bot_id: str, order: Order) -> bool:
         """Whether an order fits into the bot's own position, together with its other exits."""
-        held = self._engine.shares.of(bot_id, order.symbol).amount
+        held = holdings.held(self._engine, bot_id, order.symbol)
         own = max(held, ZERO) if order.side is Side.SELL else max(-held, ZERO)
         others = sum(
             (
@@ -125,7 +126,7 @@ class Budgets:
         market = self._engine.markets.get(order.symbol)
         if market is None or market.contract or order.side is Side.BUY:
             return  # the gate refuses an unknown symbol, and contracts may be sold short
-        held = max(self._engine.shares.of(bot_id, order.symbol).amount, ZERO)
+        held = max(holdings.held(self._engine, bot_id, order.symbol), ZERO)
         raise Refused(
             Code.RISK_REJECTED,
             f"bot {bot_id} holds {plain(held)} {market.base} with its working exits, "
@@ -157,11 +158,12 @@ class Budgets:
             working.append(order)
         shares = self._engine.shares.by_symbol(bot_id)
         total = ZERO
-        for symbol in {*shares, *(one.symbol for one in working)}:
+        filled = [one.symbol for one, _ in holdings.unbooked(self._engine) if one.bot_id == bot_id]
+        for symbol in {*shares, *filled, *(one.symbol for one in working)}:
             market = self._engine.markets.get(symbol)
             if market is None:
                 continue
-            held = self._engine.shares.of(bot_id, symbol).amount
+            held = holdings.held(self._engine, bot_id, symbol)
             load = self._load(market, [one for one in working if one.symbol == symbol])
             amount = max(abs(held + load.buys), abs(held - load.sells))
             if not amount:

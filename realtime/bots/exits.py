@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from realtime.bots import holdings
 from realtime.bots.runner import Row, leaving
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
@@ -65,21 +66,22 @@ class Exits:
         results: list[Row] = []
         waiting: dict[str, asyncio.Future[Order]] = {}
         for symbol, share in engine.shares.by_symbol(bot_id).items():
-            position, market = engine.positions.get(symbol), engine.markets.get(symbol)
+            market, position = engine.markets.get(symbol), holdings.position_of(engine, symbol)
             if market is None:
                 if share.amount:
                     error = f"no market {symbol} any more"
                     results.append({"symbol": symbol, "code": Code.NOT_FOUND, "error": error})
                 continue
-            owned = max(abs(share.amount) - leaving(self._desk, bot_id, symbol), ZERO)
+            own = holdings.held(engine, bot_id, symbol)
+            owned = max(abs(own) - leaving(self._desk, bot_id, symbol), ZERO)
             amount = down(owned, market.amount_step)
-            if position is None or not amount or (position.amount > 0) is not (share.amount > 0):
+            if position is None or not amount or (position.amount > 0) is not (own > 0):
                 continue
             amount = min(amount, down(abs(position.amount), market.amount_step))
             asked = replace(who, bot_id=bot_id)
             source = "flatten" if flat else "bot"
             placing = self._trading.closing(
-                position, asked, source=source, fields={"amount": amount}
+                position, asked, source=source, fields={"symbol": symbol, "amount": amount}
             )
             try:
                 given = self._trading.place_always(placing, lambda out: out.order, lambda o: o)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 
+from realtime.bots import holdings
 from realtime.bots.bot import Bot, spec_row
 from realtime.bots.budgets import Budgets
 from realtime.bots.leases import Leases
@@ -149,20 +150,23 @@ class Rows:
         engine = self._desk.engine
         found: list[Row] = []
         for symbol, share in engine.shares.by_symbol(bot_id).items():
-            if not share.amount:
-                continue
+            amount = holdings.held(engine, bot_id, symbol)
+            if not amount or not share.amount:
+                continue  # a fill is still to come
+            whole = amount == share.amount
+            cost = share.cost if whole else rounded(share.cost * amount / share.amount, 12)
             market = engine.markets.get(symbol)
             size = Decimal(1) if market is None else market.contract_size
             mark = None if market is None else engine.mark(symbol)
-            value = None if mark is None else share.amount * mark[0] * size
+            value = None if mark is None else amount * mark[0] * size
             found.append(
                 {
                     "symbol": symbol,
-                    "side": "long" if share.amount > 0 else "short",
-                    "amount": plain(abs(share.amount)),
+                    "side": "long" if amount > 0 else "short",
+                    "amount": plain(abs(amount)),
                     "entry_price": plain(rounded(share.cost / (share.amount * size), 12)),
                     "mark_price": None if mark is None else plain(mark[0]),
-                    "unrealized_pnl": None if value is None else plain(value - share.cost),
+                    "unrealized_pnl": None if value is None else plain(value - cost),
                     "realized_pnl": plain(share.realized),
                 }
             )

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
+from realtime.bots import holdings
 from realtime.bots.cycle import Decision, Intent, Look, Thresholds, decide
 from realtime.bots.minds import Mind
 from realtime.bots.strangers import STRANGERS
@@ -57,6 +58,8 @@ PAGE: Final = 1000
 """Bars asked for at a time."""
 ATR_LENGTH: Final = 14
 READY_S: Final = 0.5
+PRICED_S: Final = 5.0
+"""How long a single cycle waits for the first price of a symbol [s]."""
 FEWEST: Final = 30
 """Returns without which there is no yearly deviation."""
 FAILED: Final = (Status.REJECTED, Status.EXPIRED, Status.CANCELED)
@@ -117,6 +120,7 @@ class Tools:
 
     Attributes:
         follow: Tells bars as they close, see `Feeds.follow`.
+        hold: Keeps the prices of a symbol coming, see `Feeds.hold`.
         mind: Makes fresh strategies for one bot.
         foreign: Whether one of its strategies is not ours.
         rules: Reads the configuration for a bot.
@@ -130,6 +134,7 @@ class Tools:
     trading: Trading
     history: History
     follow: Callable[[str, str, Closed], Callable[[], None]]
+    hold: Callable[[str], Callable[[], None]]
     mind: Callable[[Rules], Mind]
     foreign: Callable[[Rules], bool]
     rules: Callable[[BotSpec], Rules]
@@ -163,10 +168,16 @@ class Runner:
         self._minds: dict[str, Mind] = {}
         self._ends: list[Callable[[], None]] = []
         self._due: dict[str, Bar | None] = {}
+        # Symbols whose cycle was due and has not come to a decision; it is made up for after what cut it.
+        self._owed: set[str] = set()
+        # Open of the newest bar that was decided about, or had closed before there was anybody to decide [ns].
+        self._judged: dict[str, int] = {}
         self._asked: list[asyncio.Future[list[Row]]] = []
         self._wake = asyncio.Event()
         self._renew = False
         self._failures = 0
+        # When what may fail now began: bars and strategies, or a cycle [s of the loop].
+        self._began = 0.0
         self._rules: Rules
 
     # -- from outside ----------------------------------------------------------------------------
@@ -202,7 +213,7 @@ class Runner:
         loop = asyncio.get_running_loop()
         try:
             while not self.stopping:
-                began = loop.time()
+                self._began = loop.time()
                 try:
                     await self._prepare()
                     self._reports.ready()
@@ -211,7 +222,7 @@ class Runner:
                     raise
                 except Exception as error:  # noqa: BLE001 - rule 1
                     self._minds.clear()
-                    await self._after(error, (loop.time() - began) * 1000)
+                    await self._after(error, (loop.time() - self._began) * 1000)
         finally:
             self._release()
             self._answer("the bot ended before")
@@ -235,6 +246,13 @@ class Runner:
 
     async def _still(self, symbol: str) -> Row:
         """Make a cycle unless it was stopped meanwhile."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PRICED_S
+        # An exchange tells prices only of what somebody reads, and that began a moment ago.
+        while not self.stopping and loop.time() < end:
+            if symbol in self._tools.desk.engine.tickers:
+                break
+            await self._rest(READY_S)
         if self.stopping:
             raise Broken("it was stopped")
         await asyncio.sleep(0)
@@ -277,13 +295,17 @@ class Runner:
         """Make fresh strategies and tell them what was before the next bar."""
         self._renew = False
         self._release()
+        before = self._rules.timeframe if self._judged else None
         rules = self._rules = self._tools.rules(self.spec)
+        self._begin(rules, anew=rules.timeframe != before)
         # Orders and positions are reconciled before the first cycle; nobody tells when.
         while not self._tools.desk.engine.ready and not self.stopping:
             await self._rest(READY_S)
         self._minds.clear()
+        owed = self._owed = {*self._owed, *self._due} & {*rules.symbols}
         self._due.clear()
         for symbol in rules.symbols:
+            self._ends.append(self._tools.hold(symbol))
             if follow:
                 self._ends.append(
                     self._tools.follow(symbol, rules.timeframe, self._closing(symbol))
@@ -293,8 +315,18 @@ class Runner:
             bars = await self._fetch(symbol, None, limit)
             await self._think(mind, bars)
             self._minds[symbol] = mind
+            passed = mind.last is not None and mind.last.ts > self._judged[symbol]
+            if symbol in owed or (passed and self.spec.trigger is Trigger.BAR_CLOSE):
+                # A bar that closed meanwhile is late, not lost.
+                self._due.setdefault(symbol, None)
         if self.spec.trigger is Trigger.INTERVAL and follow:
             self._schedule()
+
+    def _begin(self, rules: Rules, *, anew: bool) -> None:
+        """Note from which bar on each symbol is decided about."""
+        length, known = TIMEFRAMES[rules.timeframe], {} if anew else self._judged
+        closed = self._tools.desk.now() // length * length - length
+        self._judged = {symbol: known.get(symbol, closed) for symbol in rules.symbols}
 
     def _schedule(self) -> None:
         wait = int(self.spec.cycle_interval_s * 1_000_000_000)
@@ -302,7 +334,7 @@ class Runner:
 
     def _closing(self, symbol: str) -> Closed:
         def closed(bar: Bar) -> None:
-            if self.spec.trigger is Trigger.BAR_CLOSE:
+            if self.spec.trigger is Trigger.BAR_CLOSE and bar.ts > self._judged[symbol]:
                 self._due[symbol] = bar
                 self._wake.set()
 
@@ -318,8 +350,10 @@ class Runner:
         """Cycle until it is to stop, or to begin anew."""
         while not self.stopping and not self._renew:
             await self._wait()
+            self._began = asyncio.get_running_loop().time()
             asked, self._asked = self._asked, []
             due, self._due = self._due, {}
+            self._owed |= due.keys()
             if asked:
                 due = {symbol: due.get(symbol) for symbol in self._rules.symbols}
             rows: list[Row] = []
@@ -421,6 +455,9 @@ class Runner:
         rules = self._rules = self._tools.rules(self.spec)
         look = self._looked(symbol, mind, signals, rules)
         made = decide(look)
+        self._owed.discard(symbol)
+        if mind.last is not None:
+            self._judged[symbol] = mind.last.ts
         row = self._row(symbol, mind, look, made)
         if made.intent is not None and made.skip is None:
             await self._place(symbol, made, made.intent, row)
@@ -471,7 +508,7 @@ class Runner:
             warm=mind.seen >= mind.warmup,
             closed=None if shut is None else f"{shut.rule}: {shut.text}",
             paused=self.paused,
-            held=engine.shares.of(bot_id, symbol).amount,
+            held=holdings.held(engine, bot_id, symbol),
             level=view.risk_level,
             limits=engine.limits,
             account=account,
@@ -538,7 +575,7 @@ class Runner:
             "position_type": position_type,
         }
         if intent.exit:
-            position = desk.engine.positions.get(symbol)
+            position = holdings.position_of(desk.engine, symbol)
             held = ZERO if position is None else down(abs(position.amount), market.amount_step)
             fields |= {
                 "amount": min(intent.amount, held) or intent.amount,
@@ -626,14 +663,16 @@ def usage(desk: Desk, bot_id: str, schedule: Schedule) -> Usage:
 def claimed(desk: Desk, bot_id: str, schedule: Schedule) -> Usage:
     """Tell what a bot may have used of a trading window once all that is on its way has filled."""
     used = usage(desk, bot_id, schedule)
-    waiting = sum(not order.filled for order in entering(desk, bot_id))
+    booked = desk.engine.orders.booked
+    waiting = sum(not booked(order.id) for order in entering(desk, bot_id))
     return replace(used, trades=used.trades + waiting)
 
 
 def entering(desk: Desk, bot_id: str) -> list[Order]:
-    """List working entries of a bot."""
-    orders = desk.engine.orders.working()
-    return [order for order in orders if order.bot_id == bot_id and not order.exit]
+    """List entries of a bot that work, or whose fills are still to come."""
+    orders = {order.id: order for order in desk.engine.orders.working()}
+    orders |= {order.id: order for order, _ in holdings.unbooked(desk.engine)}
+    return [order for order in orders.values() if order.bot_id == bot_id and not order.exit]
 
 
 def leaving(desk: Desk, bot_id: str, symbol: str) -> Decimal:

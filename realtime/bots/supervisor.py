@@ -145,6 +145,7 @@ class Supervisor:
             trading=trading,
             history=history,
             follow=feeds.follow,
+            hold=feeds.hold,
             mind=self.made,
             foreign=lambda rules: any(
                 name in strategies.names() and strategies.get(name).source != OURS
@@ -322,6 +323,7 @@ class Supervisor:
         if bot.was_running and bot.spec.auto_resume and bot.spec.kind is Kind.STRATEGIES:
             self.start(bot.id, SYSTEM)
         elif lease is not None:
+            bot.was_running, bot.was_paused = False, False
             self.moved(bot, Move.START)
             self.moved(bot, Move.READY)
         if paused and bot.state.alive:

@@ -2,9 +2,9 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 from uuid import uuid4
 
 from realtime.client.commands import identified, repeatable
@@ -14,6 +14,11 @@ from realtime.client.reader import Reply, Subscription
 
 
 Number = Decimal | str | int
+_RESERVED: Final[Mapping[str, str]] = {
+    "op": "is the command itself",
+    "id": "is the request's own number; an order is named by order_id or client_order_id",
+}
+"""What a frame has besides the arguments: one of this name would take its place, and no reply be found again."""
 
 
 class Client(Link):
@@ -22,6 +27,7 @@ class Client(Link):
     Attributes:
         welcome: The server's last `welcome`; empty before the first.
         connected: Whether commands go out right now.
+        trouble: Why there is no connection just now, as far as that is known; empty while there is one.
         connections: Times a connection was made.
         resyncs: Times a channel was subscribed again because something was missing.
         on_notice: Called with every notice.
@@ -84,10 +90,13 @@ class Client(Link):
             args: Its arguments; decimals are sent as text, None is left out.
 
         Raises:
-            CommandError: The server said no; or, with `outcome` "unknown", the connection took the answer of a
+            CommandError: The server said no, or an argument is called `op` or `id`; or, with `outcome` "unknown", the connection took the answer of a
                 command that must not be sent twice.
             Closed: The client has ended.
         """
+        for name, says in _RESERVED.items():
+            if name in args:
+                raise CommandError("invalid", f"{name} {says}")
         sent = identified(op, args, self._new_id)
         return await self._request(op, sent, again=repeatable(op, sent))
 
@@ -191,7 +200,11 @@ class Client(Link):
         """
         reader = Subscription(self._bound, self.state, self.leave)
         asked: dict[str, object] = {"channels": list(channels)}
-        reply = await self._request("subscribe", asked, again=True, reader=reader)
+        try:
+            reply = await self._request("subscribe", asked, again=True, reader=reader)
+        except BaseException:
+            reader.close()
+            raise
         failed = reply.result.get("failed")
         if isinstance(failed, list) and failed:
             reader.close()

@@ -6,23 +6,34 @@ from typing import Final
 
 
 # Repeating these changes nothing more: queries, commands with absolute effect, and placements under a client's id.
+# Not bot.attach, bot.detach and bot.pause: done, they may answer `conflict` the next time, which reads as not done.
 _SAFE: Final = frozenset(
     {
         "help", "ping", "pace", "auth", "deadman",
         "order.place", "order.amend", "order.cancel", "order.cancel_all", "order.batch",
         "order.preview", "order.validate", "trading.halt", "trading.resume", "risk.halt", "risk.resume",
+        "bot.emergency_stop", "bot.stop",
     }
 )  # fmt: skip
 _READING: Final = frozenset(
-    {"get", "list", "history", "value", "tail", "status", "assessment", "limits", "summary"}
-)
-_READERS: Final = frozenset({"market", "indicator", "system"})
+    {
+        "allocate", "analyze", "assessment", "compare", "daily_pnl", "decisions", "diversification", "equity",
+        "equity_history", "get", "health", "history", "limits", "list", "performance", "position_size", "probability",
+        "schema", "score", "snapshot", "status", "stop_levels", "strategies", "summary", "tail", "trades", "validate",
+        "validate_order", "validate_trade", "value",
+    }
+)  # fmt: skip
+_READERS: Final = frozenset({"market", "indicator", "monitoring", "system"})
 
 
 def repeatable(op: str, args: Mapping[str, object]) -> bool:
     """Tell whether a command can be sent again without being done twice."""
     family, _, verb = op.partition(".")
-    safe = op in _SAFE or verb in _READING or (family in _READERS and "." not in verb)
+    safe = (
+        op in _SAFE
+        or verb.rpartition(".")[2] in _READING
+        or (family in _READERS and "." not in verb)
+    )
     return safe or "request_id" in args
 
 

@@ -17,7 +17,8 @@ from urllib.parse import urlencode
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from websockets.uri import parse_uri
 
 from realtime.client.errors import Closed, CommandError
 from realtime.client.reader import At, Event, Kind, Reply, Subscription
@@ -32,7 +33,8 @@ _SAMPLES: Final = 10
 _FAREWELL: Final = 1.0  # seconds that a `bye` may take
 _ANY: Final = "ticker:*"
 # Change something first: HTTP refusals that stay, our own oversize, and the band 44xx.
-_FINAL: Final = frozenset({400, 401, 403, 1009, *range(4400, 4500)})
+_ELSEWHERE: Final = 404  # from our server itself: the socket is at another path
+_FINAL: Final = frozenset({400, 401, 403, _ELSEWHERE, 1009, *range(4400, 4500)})
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +66,7 @@ class Link:
         connected: Whether commands go out right now.
         connections: Times a connection was made.
         resyncs: Times a channel was subscribed again because something was missing.
+        trouble: Why there is no connection just now, as far as that is known; empty while there is one.
     """
 
     def __init__(
@@ -89,6 +92,13 @@ class Link:
         if every:
             options["every"] = every
         self._url = f"{url}{'&' if '?' in url else '?'}{urlencode(options)}"
+        try:
+            parse_uri(self._url)
+        except (InvalidURI, ValueError) as error:
+            why = error.msg if isinstance(error, InvalidURI) else error
+            raise ValueError(
+                f"{url!r} is not the address of a socket, such as ws://127.0.0.1:8000/ws: {why}"
+            ) from None
         self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self._patience = 2.5 * heartbeat
         self._bye = bye
@@ -98,15 +108,15 @@ class Link:
         self._numbers = 0
         self._calls: dict[int, _Call] = {}
         self._streams: dict[str, Stream] = {}
-        self._concrete: dict[
-            str, str
-        ] = {}  # symbols' names that `ticker:*` brought, to its own name
         self._readers: dict[str, list[Subscription]] = {}
+        # Nobody reads them any more, and the server has not been told.
+        self._unread: set[str] = set()
         self._waiters: list[tuple[At, asyncio.Future[None]]] = []
         # What goes out, taken by the connection's second task. Its bound is the calls that wait for an answer.
         self._out: asyncio.Queue[_Call] = asyncio.Queue()
         self._stack = AsyncExitStack()
         self._ready = asyncio.Event()
+        self._begun = False
         self._ended: Closed | None = None
         self._leaving = False
         self._wait: float | None = None  # the slot that `shutdown` or `Retry-After` gave us [s]
@@ -118,6 +128,7 @@ class Link:
         self.connected = False
         self.connections = 0
         self.resyncs = 0
+        self.trouble = ""
         self.on_notice: Callable[[Mapping[str, object]], None] = _ignore
 
     async def __aenter__(self) -> Self:
@@ -126,6 +137,7 @@ class Link:
         Raises:
             Closed: The server refuses this client.
         """
+        self._begun = True
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             task = group.create_task(self._run(), name=f"realtime client {self._url}")
@@ -195,28 +207,41 @@ class Link:
 
     def leave(self, reader: Subscription) -> None:
         """Forget a reader; the server is told of channels that nobody reads any more."""
-        unread = []
         for channel, readers in list(self._readers.items()):
             if reader in readers:
                 readers.remove(reader)
                 if not readers:
-                    unread.append(channel)
-        for channel in unread:
-            self._forget(channel)
-        if unread and self.connected:
-            self._send("unsubscribe", {"channels": unread}, again=False, channels=())
+                    self._unread.add(channel)
+                    self._forget(channel)
+        self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
+        """Tell the server what nobody reads any more.
+
+        Not while a subscription is on its way: it may be to the same channel, and would be ended with it.
+        """
+        if not self.connected:
+            self._unread.clear()  # the next connection does not ask for them
+        if any(call.reader is not None for call in self._calls.values()):
+            return
+        unread = [channel for channel in self._unread if channel not in self._readers]
+        self._unread.clear()
+        for at in range(0, len(unread), _CHANNELS_PER_FRAME):
+            part = unread[at : at + _CHANNELS_PER_FRAME]
+            self._send("unsubscribe", {"channels": part}, again=False, channels=part)
 
     def _forget(self, channel: str) -> None:
-        self._streams.pop(channel, None)
         self._readers.pop(channel, None)
-        if channel.startswith(_ANY):
-            for concrete in [name for name, wild in self._concrete.items() if wild == channel]:
-                del self._concrete[concrete]
-                self._streams.pop(concrete, None)
+        for name in [name for name in self._streams if channel in {name, _all_of(name)}]:
+            if not self._read_by(name):
+                del self._streams[name]
+        self._wake()  # nobody can wait for what is not read
 
     # -- sending ---------------------------------------------------------------------------------
 
     def _alive(self) -> None:
+        if not self._begun:
+            raise RuntimeError("this client is not connected: use it with `async with`")
         if self._ended is not None:
             raise self._ended
 
@@ -253,18 +278,29 @@ class Link:
         try:
             return await call.answer
         finally:
-            self._calls.pop(number, None)
+            # The reply to a subscription that was given up says what there is to unsubscribe from.
+            if reader is None or not self.connected:
+                self._calls.pop(number, None)
 
     # -- the connection --------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        while True:
-            end = await self._live()
-            self._cut()
-            if self._leaving or (end is not None and end.code in _FINAL):
-                self._finish(end or Closed(1000, "left"))
-                return
-            await asyncio.sleep(self._pause())
+        try:
+            while True:
+                end = await self._live()
+                self._cut()
+                if self._leaving or (end is not None and end.code in _FINAL):
+                    self._finish(end or Closed(1000, "left"))
+                    return
+                self.trouble = str(end) if end is not None else self.trouble
+                await asyncio.sleep(self._pause())
+        except Exception as error:
+            # Such as one raised by `on_notice`: whoever waits in another task must hear of it, too.
+            first: BaseException = error
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            self._finish(Closed(1011, f"a fault in this program: {first!r}"))
+            raise
 
     def _pause(self) -> float:
         """How long to stay away [s]: the slot we were given, else full jitter, doubling."""
@@ -302,8 +338,14 @@ class Link:
             status = refused.response.status_code
             after = refused.response.headers.get("Retry-After", "")
             self._wait = float(after) if after.isdecimal() else None
-            return Closed(status, refused.response.reason_phrase)
-        except (OSError, TimeoutError, WebSocketException):
+            told = _told(refused)
+            reason = told or refused.response.reason_phrase
+            if status == _ELSEWHERE and told is None:
+                self.trouble = f"HTTP {status} {reason}"  # a proxy says so for a moment, too
+                return None
+            return Closed(status, reason)
+        except (OSError, TimeoutError, WebSocketException) as error:
+            self.trouble = str(error) or type(error).__name__
             return None
 
     async def _write(self, socket: ClientConnection) -> None:
@@ -333,12 +375,16 @@ class Link:
     def _cut(self) -> None:
         """The connection is gone: streams wait, commands that must not go out twice are declared unknown."""
         self.connected = False
+        self._unread.clear()
         while not self._out.empty():
             self._out.get_nowait()
         for stream in self._streams.values():
             stream.cut()
         for number, call in list(self._calls.items()):
-            if call.sent and not call.again:
+            if call.answer.done() or (call.channels is not None and not call.sent):
+                # Given up; or ours, and the next connection asks with newer positions.
+                del self._calls[number]
+            elif call.sent and not call.again:
                 del self._calls[number]
                 if call.channels is not None:
                     call.answer.cancel()
@@ -396,9 +442,10 @@ class Link:
         if isinstance(ts := message.get("ts"), int) and not self._offsets:
             self._offsets.append((float("inf"), ts - self._clock() * 1_000))
         self.connected = True
+        self.trouble = ""
         self.connections += 1
         waiting = list(self._calls.values())  # before ours come in
-        self._resubscribe([name for name in self._streams if name not in self._concrete])
+        self._resubscribe([name for name in self._streams if name in self._readers])
         for call in waiting:
             self._out.put_nowait(call)
         self._ready.set()
@@ -416,7 +463,16 @@ class Link:
     def _later(self, channels: Sequence[str]) -> None:
         """Subscribe once more to what the server had no time for."""
         if self.connected:
-            self._resubscribe([name for name in channels if name in self._streams])
+            self._resubscribe([name for name in channels if name in self._readers])
+
+    def _refused(self, op: object, channels: Sequence[str], error: Mapping[str, object]) -> None:
+        """Do once more what the server had no time for."""
+        after, loop = error.get("retry_after"), asyncio.get_running_loop()
+        if op != "unsubscribe":
+            loop.call_later(after if isinstance(after, int | float) else 1.0, self._later, channels)
+        elif isinstance(after, int | float):
+            self._unread.update(channels)
+            loop.call_later(after, self._unsubscribe)
 
     def _reply(self, message: Mapping[str, object]) -> None:
         number = message.get("id")
@@ -426,16 +482,16 @@ class Link:
         result = message.get("result")
         if message.get("op") == "subscribe" and isinstance(result, Mapping):
             self._subscribed(result, call.reader)
+        if call.reader is not None:
+            self._unsubscribe()
         if call.answer.done():
             return
         at, error = message.get("at"), message.get("error")
         positions: At = at if isinstance(at, Mapping) else {}
         if call.channels is not None:
             call.answer.cancel()
-            if isinstance(error, Mapping) and call.channels:
-                after = error.get("retry_after")
-                wait = after if isinstance(after, int | float) else 1.0
-                asyncio.get_running_loop().call_later(wait, self._later, call.channels)
+            if isinstance(error, Mapping):
+                self._refused(message.get("op"), call.channels, error)
         elif isinstance(error, Mapping):
             retry = error.get("retry_after")
             call.answer.set_exception(
@@ -462,13 +518,13 @@ class Link:
         entries, failed = result.get("channels"), result.get("failed")
         for entry in entries if isinstance(entries, list) else ():
             channel = entry["channel"]
-            readers = self._readers.setdefault(channel, [])
-            if reader is not None and reader not in readers:
-                readers.append(reader)
+            if reader is not None and reader.over:
+                self._unread.add(channel)  # given up while the reply was on its way
+            elif reader is not None and channel not in reader.channels:
+                self._readers.setdefault(channel, []).append(reader)
                 reader.channels.append(channel)
-            if not readers:
+            if channel not in self._readers:
                 # Unsubscribed while the reply was on its way.
-                del self._readers[channel]
                 continue
             self._streams.setdefault(channel, Stream(channel)).subscribed(entry)
         if reader is None:
@@ -503,7 +559,10 @@ class Link:
         self.on_notice(message)
 
     def _read_by(self, channel: str) -> Sequence[Subscription]:
-        return self._readers.get(self._concrete.get(channel, channel), ())
+        """Give the readers of a channel, and of the `ticker:*` that brings it; who reads both is told once."""
+        readers = self._readers.get(channel, ())
+        others = self._readers.get(_all_of(channel), ())
+        return tuple(dict.fromkeys((*readers, *others))) if others else readers
 
     def _data(self, message: Mapping[str, object]) -> None:
         channel = str(message["channel"])
@@ -513,7 +572,7 @@ class Link:
         step = stream.apply(message)
         if step is Step.GAP:
             self.resyncs += 1
-            self._resubscribe([self._concrete.get(channel, channel)])
+            self._resubscribe([channel])
         elif step is Step.APPLIED:
             kind: Kind = "snapshot" if message["type"] == "snapshot" else "update"
             event = Event(channel, kind, message, stream.state)
@@ -524,11 +583,8 @@ class Link:
 
     def _adopt(self, channel: str) -> Stream | None:
         """Make the stream of a symbol that `ticker:*` brings."""
-        _, _, options = channel.partition("?")
-        wild = f"{_ANY}{'?' if options else ''}{options}"
-        if not channel.startswith("ticker:") or wild not in self._streams:
+        if _all_of(channel) not in self._readers:
             return None
-        self._concrete[channel] = wild
         stream = self._streams[channel] = Stream(channel)
         stream.kind = "value"
         return stream
@@ -543,6 +599,26 @@ class Link:
             else:
                 still.append((at, future))
         self._waiters = still
+
+
+def _told(refused: InvalidStatus) -> str | None:
+    """Give our server's own words for a refused upgrade; None where somebody else refused it."""
+    try:
+        answer = orjson.loads(refused.response.body or b"")
+        error = answer["error"]
+        # Gateways have errors with a message, too, and a number for a code.
+        ours = answer["ok"] is False and isinstance(error["code"], str)
+        return str(error["message"]) if ours else None
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def _all_of(channel: str) -> str:
+    """Name the `ticker:*` that brings a ticker, with its options; empty for all other channels."""
+    if not channel.startswith("ticker:"):
+        return ""
+    _, mark, options = channel.partition("?")
+    return f"{_ANY}{mark}{options}"
 
 
 def _ignore(_: Mapping[str, object]) -> None:

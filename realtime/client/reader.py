@@ -106,6 +106,11 @@ class Subscription:
             self._leave(self)
 
     @property
+    def over(self) -> bool:
+        """Whether no more events will come."""
+        return self._over
+
+    @property
     def waiting(self) -> int:
         """Events that are there already."""
         return len(self._queue)

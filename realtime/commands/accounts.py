@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 from pydantic import BaseModel, create_model
 
-from realtime.commands.params import Name
+from realtime.commands.params import Name, invalid
 from realtime.commands.registry import Answer, Call, Op
 from realtime.commands.trading import HaltParams, check_scope
 from realtime.desk.desk import SETTLE_S
@@ -32,7 +32,7 @@ EVERYWHERE: Final = frozenset(
 """Ops that are for all accounts when they name none."""
 ALWAYS: Final = frozenset({"market.status"})
 """Ops that are answered while their account is not open."""
-HALT, RESUME = "trading.halt", "trading.resume"
+HALT, RESUME, EMERGENCY = "trading.halt", "trading.resume", "bot.emergency_stop"
 Scope: TypeAlias = tuple[str | None, str | None]
 MOST_KEPT: Final = 100
 """Halts of different scopes that are kept for an account that is not open; what goes beyond halts all of it."""
@@ -167,13 +167,17 @@ class Accounts:
         params = row.params
         if several and "venue" not in params.model_fields:
             params = with_venue(params)
-        wide = several and name in EVERYWHERE
+
+        def call_is_wide(call: Call[Any]) -> bool:
+            if not several or call.params.venue is not None:
+                return False
+            return name in EVERYWHERE or (name == EMERGENCY and call.params.bot_id is None)
 
         def handler(call: Call[Any]) -> Answer | Awaitable[Answer]:
-            if wide and call.params.venue is None:
+            if call_is_wide(call):
                 return self._everywhere(name, call)
             account = self._account(call) if several else self._first
-            op = account.ops[name]
+            op = self._op(account, name)
             plain = self._plain(op, call) if several else call
             if account.shut() is not None:
                 kept = account.keep(name, plain)
@@ -187,18 +191,20 @@ class Accounts:
             return op.handler(plain)
 
         def effect(call: Call[Any]) -> Mapping[str, object] | None:
-            if wide and call.params.venue is None:
+            if call_is_wide(call):
                 effects = [op.effect(self._plain(op, call)) for op in self._each(name) if op.effect]
                 shown = [one for one in effects if one is not None]
+                if name == RESUME and (forgets := self._forgets(call)):
+                    shown.append({"forgets": forgets})
                 return merged(shown) if shown else None
             account = self._account(call)
             self._check_open(account, name)
-            op = account.ops[name]
+            op = self._op(account, name)
             return None if op.effect is None else op.effect(self._plain(op, call))
 
         def repeated(call: Call[Any]) -> bool:
             account = self._account(call)
-            op = account.ops[name]
+            op = self._op(account, name)
             if op.repeated is None or account.shut() is not None:
                 return False
             return op.repeated(self._plain(op, call))
@@ -233,6 +239,17 @@ class Accounts:
             )
         return account
 
+    def _op(self, account: Account, name: str) -> Op:
+        """The row of an account.
+
+        Raises:
+            Refused: `invalid`, for what only the first account has.
+        """
+        op = account.ops.get(name)
+        if op is None:
+            raise invalid("venue", f"must be {self._first.id}, which {name} is of, or left out")
+        return op
+
     def _plain(self, op: Op, call: Call[Any]) -> Call[Any]:
         """The call as an account without others would have got it: resending is judged by its content."""
         if not self.several or "venue" in op.params.model_fields:
@@ -243,8 +260,17 @@ class Accounts:
     async def _kept(self, account: Account, name: str, kept: Sequence[Awaitable[object]]) -> Answer:
         """Refuse what is kept for later once a restart would know it, too."""
         await _on_disk(kept)
+        shut = account.shut()
+        if shut is not None and name == RESUME:
+            text = f"{shut.message}; it will not open halted by this"
+            raise Refused(shut.code, text, shut.details, retry_after=shut.retry_after)
         self._check_open(account, name)
         raise account.shut() or Refused(Code.CONFLICT, f"{account.id} has opened; ask again")
+
+    def _forgets(self, call: Call[Any]) -> list[str]:
+        """Name the accounts that are not open and would not open halted any more."""
+        scope = scope_of(call)
+        return [a.id for a in self._all.values() if a.shut() is not None and scope in a.kept]
 
     def _check_open(self, account: Account, name: str) -> None:
         shut = None if name in ALWAYS else account.shut()
@@ -268,25 +294,37 @@ class Accounts:
         """Begin everywhere in this very step; what one account does not know is for the others."""
         begun: list[Answer | Awaitable[Answer]] = []
         refused: list[Refused] = []
+        asked = [(account, *self._wide(account, name, call)) for account in self._all.values()]
         kept = [
             writing
-            for account in self._all.values()
-            if (writing := account.keep(name, self._plain(account.ops[name], call))) is not None
+            for account, op, plain in asked
+            if (writing := account.keep(op.name, plain)) is not None
         ]
-        rows = self._each(name)
+        rows = [(op, plain) for account, op, plain in asked if account.shut() is None]
+        said = asked[0][1].name
         if not rows and kept:
-            return self._kept(self._first, name, kept)
+            return self._kept(self._first, said, kept)
         if not rows:
-            self._check_open(self._first, name)
-        for op in rows:
+            self._check_open(self._first, said)
+        for op, plain in rows:
             try:
-                begun.append(op.handler(self._plain(op, call)))
+                begun.append(op.handler(plain))
             except Refused as error:
                 refused.append(error)
         if not begun:
             raise refused[0]
         failed = [error for error in refused if error.code is not Code.NOT_FOUND]
         return _all_of(name, begun, failed, kept)
+
+    def _wide(self, account: Account, name: str, call: Call[Any]) -> tuple[Op, Call[Any]]:
+        """What an account is asked where all are meant: one that has no bots, or does not run them, stops trading."""
+        if name == EMERGENCY and (account is not self._first or account.shut() is not None):
+            told = call.params
+            reason = told.reason or "emergency stop"
+            halt = HaltParams(flatten=told.flatten, reason=reason, dry_run=told.dry_run)
+            name, call = HALT, replace(call, params=halt)
+        op = account.ops[name]
+        return op, self._plain(op, call)
 
 
 def scope_of(call: Call[Any]) -> Scope:
@@ -356,6 +394,10 @@ async def _all_of(
     results = [answer.result for answer in answers]
     # Every account has the same switch; its times are not sums.
     result = results[0] if name == "deadman" else merged(results)
+    if name == EMERGENCY:
+        result = {key: result[key] for key in results[0]}
+    if name == RESUME and kept:
+        result = {**result, "changed": True}  # of an account that is not open a halt is forgotten
     return Answer(result=result, at=at or None)
 
 

@@ -1,6 +1,7 @@
 """Ops of the runtime configuration: read, change, judge, reload, go back."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, Final
 
 from pydantic import Field
@@ -356,8 +357,9 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def schema() -> Fields:
-    """Make the JSON schema of the sections that can be set."""
+@cache
+def schema() -> Mapping[str, object]:
+    """Make the JSON schema of the sections that can be set, once."""
     made = Config.model_json_schema()
     properties = made["properties"]
     profiles = properties.pop("profiles")

@@ -9,6 +9,7 @@ from realtime.commands import naming
 from realtime.commands.params import Instant, Name, Params, Symbol
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.desk import Desk
+from realtime.desk.history import stands
 from realtime.model.errors import Code
 
 
@@ -44,7 +45,8 @@ class Fills:
             cursor=params.cursor,
         )
         found = [orjson.loads(entry.body) for entry in page.rows]
-        return Answer(result={"fills": found, "next_cursor": page.next_cursor})
+        fills = [fill for fill in found if stands(self._desk.engine, fill)]
+        return Answer(result={"fills": fills, "next_cursor": page.next_cursor})
 
 
 def ops(desk: Desk) -> list[Op]:

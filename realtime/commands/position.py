@@ -160,7 +160,9 @@ class Positions:
             raise invalid("fraction", "and amount exclude each other")
         market = self._desk.engine.markets[position.symbol]
         amount = params.amount
-        if amount is None:
+        if amount is None and repeated is not None:
+            amount = abs(repeated.amount)  # the part that it was
+        elif amount is None:
             part = abs(position.amount) * Decimal(repr(params.fraction or 1))
             amount, reason = amount_down(part, market)
             if reason is not None:
@@ -222,7 +224,7 @@ class Positions:
         return self._closed(sent, before)
 
     def _matching(self, params: CloseAllParams) -> list[Position]:
-        held = self._held()
+        held = [position for position in self._held() if self._trading.closable(position)]
         if params.symbol is not None:
             symbol = naming.market_of(self._desk.engine.markets, params.symbol).symbol
             held = [p for p in held if p.symbol == symbol]

@@ -420,7 +420,7 @@ class Desk:
 
     async def durable(self, seq: int, timeout_s: float) -> bool:
         """Wait until a row of the journal is on disk; False when that did not happen in time."""
-        if self._durable >= seq:
+        if self.store.committed >= seq:
             return True
         # On a full disk rows still go into the ballast's room.
         if self.store.state not in (State.OK, State.FULL):
@@ -435,10 +435,6 @@ class Desk:
         self._durable = seq
         if self._behind:
             self._catch_up(seq)
-        while self._awaited and self._awaited[0][0] <= seq:
-            _, waiting = self._awaited.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
 
     # -- effects ---------------------------------------------------------------------------------
 
@@ -712,6 +708,15 @@ class Desk:
             if self._due:
                 self._due = False
                 self.gate.go(behind=answered)
+            self._wake()
+
+    def _wake(self) -> None:
+        """Tell those who wait for rows on disk; not all rows are the desk's own."""
+        committed = self.store.committed
+        while self._awaited and self._awaited[0][0] <= committed:
+            _, waiting = self._awaited.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
 
     def _doubt(self, alert: Alert) -> None:
         """What no fill explains, money or position, stops entries (2.6)."""

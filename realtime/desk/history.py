@@ -34,6 +34,14 @@ async def seed(store: Store, hub: Hub, mark: str = "") -> None:
             hub.count_filtered(log + mark, [entry for _, _, entry in page])
 
 
+def stands(engine: Engine, fill: Mapping[str, object]) -> bool:
+    """Whether no real fill has taken a journaled one's place; an order that still lacks one is not forgotten."""
+    if not fill["inferred"]:
+        return True
+    booked = engine.fills_of(str(fill["order_id"]))
+    return any(fill["id"] == one.id for one in booked)
+
+
 async def seed_scores(store: Store, engine: Engine) -> None:
     """Give the engine the risk score of the last signal of every symbol, as it was before the restart."""
     for entry in await store.rows("signals", limit=SIGNALS):

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
 from realtime.engine.content import match
+from realtime.model.account import Position
 from realtime.model.errors import Refused, VenueRejected, VenueUnknown
 from realtime.model.events import (
     Absent,
@@ -456,7 +457,9 @@ class Reconciler:
         return [
             PositionSeen(position=position, asked=asked)
             for position in (*found, *gone)
-            if (mine := known.get(position.symbol)) is None or mine.amount != position.amount
+            if (mine := known.get(position.symbol)) is None
+            or mine.amount != position.amount
+            or _other_terms(mine, position)
         ]
 
 
@@ -473,6 +476,15 @@ class Nothing:
 
 
 NOTHING: Final = Nothing()
+
+
+def _other_terms(mine: Position, told: Position) -> bool:
+    """Whether a venue tells of a position what fills do not: no fill brings it back after a restart."""
+    return (
+        (told.leverage, told.margin_mode) != (mine.leverage, mine.margin_mode)
+        or told.collateral not in {None, mine.collateral}
+        or told.liquidation_price not in {None, mine.liquidation_price}
+    )
 
 
 def _differs(order: Order, row: OrderSeen) -> bool:

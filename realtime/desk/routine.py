@@ -162,8 +162,8 @@ async def back_up(
         await asyncio.sleep(hours * 3600)
         try:
             made = await store.backup_into(directory)
-        except OSError as error:
-            logger.error("no backup", extra={"why": str(error)})  # noqa: TRY400 - a full disk, no mystery
+        except (OSError, Refused) as error:
+            logger.error("no backup", extra={"why": str(error)})  # noqa: TRY400 - a full disk or a busy journal, no mystery
         else:
             logger.info("backup made", extra={"file": made.name})
             await then(made)

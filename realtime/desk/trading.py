@@ -71,6 +71,7 @@ class Stopped:
 
     Attributes:
         state: In force in its scope: a halt that asks for less than there is changes nothing.
+        positions: What is held yet, as far as it could be closed.
     """
 
     state: TradingState
@@ -409,19 +410,27 @@ class Trading:
         )
 
     def _held(self) -> list[Position]:
-        return [p for p in self._desk.engine.positions.values() if p.amount]
+        return [p for p in self._desk.engine.positions.values() if self.closable(p)]
+
+    def closable(self, position: Position) -> bool:
+        """Whether there is at least a lot to close: fees in base leave less now and then, which stays."""
+        step = self._desk.engine.markets[position.symbol].amount_step
+        return abs(position.amount) >= step
 
     async def flatten(self, scope: str, who: Who) -> list[Failure | Order]:
         """Send one reduce-only market order per position of a scope, and wait for their outcomes."""
         waiting: list[asyncio.Future[Order]] = []
         results: list[Failure | Order] = []
-        for position in self._held():
+        engine = self._desk.engine
+        for wish in engine.flatten(self._desk.now(), scope):
+            position = engine.positions[wish.order.symbol]
             if not scope_has(scope, position, self.venue):
                 continue
+            placing = self.closing(
+                position, who, source="flatten", fields={"amount": wish.order.amount}
+            )
             try:
-                placed = self.place_always(
-                    self.closing(position, who, source="flatten"), _order_of, _unchanged
-                )
+                placed = self.place_always(placing, _order_of, _unchanged)
             except Refused as refused:
                 results.append(refused)
                 self._desk.alert(
@@ -447,10 +456,7 @@ class Trading:
         source: str | None = None,
         fields: Mapping[str, object] | None = None,
     ) -> Place:
-        """Make the order that closes a position, all of it at the market unless `fields` say else.
-
-        Fees in base leave less than a lot now and then: what cannot be sold stays.
-        """
+        """Make the order that closes a position, all of it at the market unless `fields` say else."""
         side = Side.SELL if position.amount > 0 else Side.BUY
         market = self._desk.engine.markets[position.symbol]
         given: dict[str, object] = {

@@ -12,6 +12,7 @@ import orjson
 from realtime.desk.config.book import ConfigBook
 from realtime.desk.crew import Crew
 from realtime.desk.desk import SETTLE_S, Desk
+from realtime.desk.history import stands
 from realtime.engine.combine import Weight, dynamic_weights, profit_factor
 from realtime.model.errors import Refused
 
@@ -106,7 +107,7 @@ async def closed_trades(desk: Desk, strategies: set[str]) -> dict[str, list[floa
     earned: dict[str, float] = {}
     for entry in reversed(page.rows):
         row = orjson.loads(entry.body)
-        if row["realized_pnl"] is not None:
+        if row["realized_pnl"] is not None and stands(desk.engine, row):
             order_id = str(row["order_id"])
             earned[order_id] = earned.get(order_id, 0.0) + float(row["realized_pnl"])
     found: dict[str, list[float]] = {}

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Final
 
 from realtime.engine.core import NO_AMEND, Core, Out
-from realtime.engine.decide import flatten
+from realtime.engine.decide import flatten_rest, stays_open
 from realtime.engine.orders import step
 from realtime.engine.rules import fifth, fingerprint, minute, spend, wait
 from realtime.model.errors import Code
@@ -70,6 +70,9 @@ def pace(core: Core, order: Order, ts: int) -> None:
     state, pace = core.state, core.state.pace
     if order.protective or order.source == "flatten":
         return
+    if ts < pace.ts:
+        pace.refill()
+    pace.ts = ts
     limits, owner = state.limits, order.owner
     per_owner, burst = limits.order_rate, limits.order_burst
     rate, size = minute(limits.order_rate_minute)
@@ -99,12 +102,17 @@ def withheld(core: Core, fact: Withheld, out: Out) -> None:
     out.append(Record(fact))
     core.legs.on_cancel(order, fact.by or "engine")
     core.change(order, out, ts=fact.ts, status=fact.status, code=fact.code, reason=fact.reason)
+    if fact.by:
+        core.legs.on_asked_end(order)
     if order.source == "flatten" and fact.code is Code.RISK_REJECTED:
-        # Others have closed a part of it while it waited. Flat is flat: the rest is closed before it is protected.
-        rest = flatten(core.state, f"symbol:{order.symbol}", fact.ts)
-        out.extend(PlaceNext(place) for place in rest)
-    else:
-        core.plan(order.symbol, fact.ts, out)
+        # Others have closed a part of it while it waited, or hold it yet.
+        rest = flatten_rest(core.state, order, fact.ts)
+        out += rest
+        if any(isinstance(step, PlaceNext) for step in rest):
+            return  # flat is flat: it is closed before it is protected
+    elif order.source == "flatten" and not fact.by:
+        out.append(stays_open(order, fact.reason))
+    core.plan(order.symbol, fact.ts, out)
 
 
 def known(core: Core, fact: Accepted) -> bool:
@@ -153,6 +161,8 @@ def rejected(core: Core, fact: Rejected, out: Out) -> None:
         code=fact.code,
         reason=fact.reason,
     )
+    if order.source == "flatten":
+        out.append(stays_open(order, fact.reason))
     core.plan(new.symbol, fact.ts, out)
 
 

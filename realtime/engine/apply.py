@@ -112,7 +112,10 @@ class Applier(Core):
                 out.append(RiskChanged())
                 if fact.ready and not self.state.ever_ready:
                     self.state.ever_ready = True
+                    planned: set[str] = set()
                     for symbol in list(self.legs.protected):
-                        self.plan(symbol, fact.ts, out)
+                        if symbol not in planned:
+                            planned.update(self.state.siblings(symbol))
+                            self.plan(symbol, fact.ts, out)
             case _:
                 assert_never(fact)

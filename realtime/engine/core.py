@@ -219,7 +219,7 @@ class Core(ABC):
         Not before the process has been ready once: a replay must not act, and what the venue has is
         read before anything is decided (B7). `Ready` then plans everything.
         """
-        if self.state.ever_ready and self.legs.concerns(symbol):
+        if self.state.ever_ready and self.legs.concerns(self.state, symbol):
             self.carry(self.legs.plan(self.state, symbol, ts), ts, out)
 
     def carry(self, steps: Iterable[Step], ts: int, out: Out) -> None:

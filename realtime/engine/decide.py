@@ -31,6 +31,7 @@ from realtime.model.errors import Code, Refused
 from realtime.model.events import (
     Adopt,
     Adopted,
+    Alert,
     Amend,
     AmendAsked,
     AmendFailed,
@@ -48,6 +49,7 @@ from realtime.model.events import (
     PeakSet,
     Place,
     Placed,
+    PlaceNext,
     Release,
     ReleaseAmend,
     ResetDaily,
@@ -81,6 +83,9 @@ from realtime.model.risk import Halt, TradingState
 
 PATIENCE = SECOND
 """After this long a repeated cancel goes to the venue again [ns]."""
+
+PEAK_STEP = Decimal("1E-12")
+"""A peak that is carried over is rounded down to this: a fall that stood at its limit must not pass it by the rounding."""
 
 FREED_BY_RESET = frozenset({"max_daily_loss"})
 
@@ -448,13 +453,16 @@ def _reset_daily(state: State, applier: Core, wish: ResetDaily, out: Out) -> Non
 
 
 def roll_day(state: State, day: str, equity: Decimal, ts: int, reset: str | None) -> DayRolled:
-    """The fact that begins a day: its equity is now's, the peak stays the peak."""
+    """The fact that begins a day: its equity is now's, and as far below the peak as it was."""
     pnl = state.daily_pnl(equity)
     info = state.account.day_info
     peak = info.peak_equity
     if peak is not None and pnl is not None and info.equity_start is not None:
-        # The peak was counted without the day's transfers; from now on they are part of the start.
-        peak += equity - info.equity_start - pnl
+        # The peak was counted without the day's transfers, which are part of the start from now on: who has taken
+        # most of an account out has not lost more of it.
+        reached = info.equity_start + pnl
+        if equity != reached and reached > 0:
+            peak = down(peak * equity / reached, PEAK_STEP)
     return DayRolled(
         day=day,
         equity_start=equity,
@@ -598,18 +606,65 @@ def _set_cost_basis(state: State, applier: Core, wish: SetCostBasis, out: Out) -
 
 
 def flatten(state: State, scope: str, ts: int) -> list[Place]:
-    """One reduce-only market order for every position of a scope (K7), less what rows show as closed already."""
+    """One reduce-only market order for every position of a scope (K7), less what others close.
+
+    They do so for certain, as rows show, or as far as anybody knows: exits that do not give way count as if filled.
+    """
+    # Where others have all of it, the gate says so to those who want to be flat.
+    return [
+        replace(wish, order=evolve(wish.order, amount=_closable(state, wish.order) or whole))
+        for wish in _closing(state, scope, ts)
+        if (whole := wish.order.amount)
+    ]
+
+
+def flatten_rest(state: State, order: Order, ts: int) -> list[PlaceNext | Alert]:
+    """Close what is left of what an order was to flatten when it had waited; of a bot its share, and nobody else's.
+
+    What others hold is told, and not asked for again: the rest is less each time, so this ends.
+    """
+    steps: list[PlaceNext | Alert] = []
+    for wish in _closing(state, f"symbol:{order.symbol}", ts):
+        rest = wish.order
+        if order.bot_id is not None:
+            share = state.account.shares.of(order.bot_id, order.symbol).amount
+            held = share if order.side is Side.SELL else -share
+            most = down(max(held, ZERO), state.markets[order.symbol].amount_step)
+            owner = {"bot_id": order.bot_id, "subject": order.subject, "client": order.client}
+            rest = evolve(rest, amount=min(rest.amount, most), **owner)
+        amount = _closable(state, rest, waited=True)
+        if amount:
+            steps.append(PlaceNext(replace(wish, order=evolve(rest, amount=amount))))
+        if amount < rest.amount:
+            kept = plain(rest.amount - amount)
+            steps.append(stays_open(order, f"other orders that still work hold {kept} of it"))
+    return steps
+
+
+def stays_open(order: Order, why: str) -> Alert:
+    """The alarm about a position, or a part of one, that was to be flat and is not."""
+    data = {"symbol": order.symbol, "order_id": order.id}
+    return Alert("critical", "flatten_refused", f"{order.symbol} stays open: {why}", data)
+
+
+def _closable(state: State, order: Order, *, waited: bool = False) -> Decimal:
+    """How much of an order that flattens the gate lets pass, in lots."""
+    capacity = state.capacity(order, waited=waited)
+    return down(min(order.amount, capacity), state.markets[order.symbol].amount_step)
+
+
+def _closing(state: State, scope: str, ts: int) -> list[Place]:
+    """For every position of a scope a wish to close all of it that no row shows as closed, in lots; none of nothing."""
     kind, _, name = scope.partition(":")
-    found, tradable = [], state.account.tradable()
-    for symbol, position in sorted(state.account.positions.items()):
-        if kind == "symbol" and symbol != name:
-            continue
-        if symbol in tradable and (place := _closing(state, position, ts)).order.amount > 0:
-            found.append(place)
-    return found
+    tradable = state.account.tradable()
+    return [
+        _closing_one(state, position, ts)
+        for symbol, position in sorted(state.account.positions.items())
+        if symbol in tradable and (kind != "symbol" or symbol == name)
+    ]
 
 
-def _closing(state: State, position: Position, ts: int) -> Place:
+def _closing_one(state: State, position: Position, ts: int) -> Place:
     market = state.markets[position.symbol]
     side = Side.SELL if position.amount > 0 else Side.BUY
     left = abs(position.amount) - state.unbooked(position.symbol, side)
@@ -623,7 +678,7 @@ def _closing(state: State, position: Position, ts: int) -> Place:
         symbol=position.symbol,
         type=OrderType.MARKET,
         side=side,
-        amount=down(left, market.amount_step),
+        amount=down(max(left, ZERO), market.amount_step),
         reduce_only=True,
         position_type="swap" if market.contract else "spot",
         role=Role.EXIT,

@@ -430,7 +430,7 @@ class Engine:
         yield f"halts {sorted(state.halts.items())}"
         pace = state.pace
         yield f"pace {sorted(pace.owners.items())} {sorted(pace.exits.items())}"
-        yield f"pace {pace.account} {pace.account_exits} {sorted(pace.executions.items())}"
+        yield f"pace {pace.ts} {pace.account} {pace.account_exits} {sorted(pace.executions.items())}"
         yield from state.orders.dump()
         yield from state.account.dump()
         yield from self._applier.legs.dump()

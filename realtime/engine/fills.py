@@ -89,7 +89,7 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
     publish_positions(core, done, out)
     if done.closed is not None:
         streak(core, order, out)
-    if core.legs.concerns(symbol) or new.stop_loss or new.take_profit or attached_to(new):
+    if core.legs.concerns(state, symbol) or new.stop_loss or new.take_profit or attached_to(new):
         core.legs.on_fill(state, new, fill, replaced)
         core.plan(symbol, seen.ts, out)
 

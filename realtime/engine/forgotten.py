@@ -18,6 +18,9 @@ from realtime.model.market import SECOND
 CHUNK: Final = 512
 """Keys of one array at most; a full one is halved."""
 
+FOREVER: Final = 2**63
+"""Later than any time [ns]."""
+
 IGNORED: Final = frozenset({"id", "expires_at", "mode", "confirm", "dry_run"})
 """Arguments in which a resend may differ (I1)."""
 
@@ -40,7 +43,7 @@ class Sizes:
 
     def before(self, count: int, ts: int) -> int:
         """Give the time before which one must have ended to be let go, where `count` are kept now [ns]."""
-        return ts if count > self.most else ts - self.age
+        return FOREVER if count > self.most else ts - self.age
 
 
 SIZES: Final = Sizes()

@@ -14,6 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
 
+from realtime.engine.evolve import evolve_order as evolve
 from realtime.engine.market import down, plain
 from realtime.engine.shape import attached, attached_trailing
 from realtime.engine.state import State
@@ -152,22 +153,42 @@ class Legs:
         self.trim(state, symbol)
 
     def trim(self, state: State, symbol: str) -> None:
-        """Protect no more than is held; what else closed a position closed its oldest part."""
-        for sibling in state.siblings(symbol):
-            held = self.protected.get(sibling)
-            if not held:
-                continue
-            amount = state.account.amount(sibling)
-            for side in Side:
-                parents = [key for key in held if parent_of(state, key).side is side]
-                there = max(amount if side is Side.BUY else -amount, ZERO)
-                excess = sum((held[key] for key in parents), ZERO) - there
-                for key in parents:
-                    if excess <= 0:
-                        break
-                    taken = min(held[key], excess)
-                    held[key] -= taken
-                    excess -= taken
+        """Protect no more than is held; what else closed a position closed its oldest part.
+
+        Nor more of a bot's than its share: what it has closed itself are its own coins, whoever else has some.
+        """
+        parents = self._parents(state, symbol)
+        amount = state.account.amount(symbol)
+        for side in Side:
+            own = [parent for parent in parents.values() if parent.side is side]
+            bots: dict[tuple[str, str], list[Order]] = {}
+            for parent in own:
+                if parent.bot_id is not None:
+                    bots.setdefault((parent.bot_id, parent.symbol), []).append(parent)
+            for (bot_id, traded), its in bots.items():
+                self._cut(its, side, state.account.shares.of(bot_id, traded).amount)
+            self._cut(own, side, amount)
+
+    def _cut(self, parents: Sequence[Order], side: Side, amount: Decimal) -> None:
+        """Protect of some parents of one side no more than a position; the oldest go first."""
+        excess = -max(amount if side is Side.BUY else -amount, ZERO)
+        excess += sum((self.protected[parent.symbol][parent.id] for parent in parents), ZERO)
+        for parent in parents:
+            if excess <= 0:
+                break
+            held = self.protected[parent.symbol]
+            taken = min(held[parent.id], excess)
+            held[parent.id] -= taken
+            excess -= taken
+
+    def _parents(self, state: State, symbol: str) -> dict[str, Order]:
+        """Parents whose legs act on the holding of a symbol, oldest first."""
+        groups = [self.protected[one] for one in state.siblings(symbol) if one in self.protected]
+        found = {key: parent_of(state, key) for held in groups for key in held}
+        if len(groups) < 2:
+            return found
+        age = {key: self.begun.get(key, parent.created_ts) for key, parent in found.items()}
+        return {key: found[key] for key in sorted(found, key=age.__getitem__)}
 
     def on_trail(self, fact: Trailed) -> None:
         """Remember how far the price has gone in favour of a trailing stop."""
@@ -188,10 +209,14 @@ class Legs:
         self._forget(parent.symbol, parent.id)
         if attached(parent):
             return
-        held = self.protected.setdefault(parent.symbol, {})
         side = parent.side
-        others = (own for key, own in held.items() if parent_of(state, key).side is side)
+        others = (
+            self.protected[other.symbol][key]
+            for key, other in self._parents(state, parent.symbol).items()
+            if other.side is side
+        )
         free = state.holding(parent.symbol, side.opposite) - sum(others, ZERO)
+        held = self.protected.setdefault(parent.symbol, {})
         market = state.markets[parent.symbol]
         received = sum((_received(f, market) for f in state.orders.fills_of(parent.id)), ZERO)
         held[parent.id] = max(min(received, free), ZERO)
@@ -201,6 +226,11 @@ class Legs:
         if order.parent_id is None or order.status is Status.FILLED or asked:
             return
         self.lost[order.parent_id, KINDS[order.role]] = ts
+
+    def on_asked_end(self, order: Order) -> None:
+        """A leg ended here before it had left, because somebody wanted it to: nobody has to look why."""
+        if order.parent_id is not None and order.protective:
+            self.lost.pop((order.parent_id, KINDS[order.role]), None)
 
     def protects(self, parent: Order) -> bool:
         """Whether anything of an order's fills is still to be protected."""
@@ -226,25 +256,26 @@ class Legs:
 
     # -- what to do ----------------------------------------------------------------------------
 
-    def concerns(self, symbol: str) -> bool:
-        """Whether anything in a symbol is protected, or was."""
-        return symbol in self.protected
+    def concerns(self, state: State, symbol: str) -> bool:
+        """Whether anything of a symbol's holding is protected, or was."""
+        protected = self.protected
+        return bool(protected) and any(one in protected for one in state.siblings(symbol))
 
     def plan(self, state: State, symbol: str, ts: int) -> Iterator[Step]:
-        """Say what makes the legs of a symbol fit: newest parents are served first."""
-        held = self.protected.get(symbol, {})
-        market = state.markets[symbol]
+        """Say what makes the legs of a symbol's holding fit: newest parents are served first."""
+        parents = self._parents(state, symbol)
         left: dict[Side, Decimal] = {}
         # Room that wishes of this very plan will have taken.
         promised = dict.fromkeys(Side, ZERO)
         for side in Side:
             left[side] = state.holding(symbol, side)
-            load = state.orders.loads.get(symbol)
-            if load is not None and not market.contract:
-                # Coins that another exit holds cannot be promised twice.
-                left[side] -= load.exits(side)
-        for parent_id in reversed(list(held)):
-            parent = parent_of(state, parent_id)
+            for one in state.siblings(symbol):
+                load = state.orders.loads.get(one)
+                if load is not None and not state.markets[one].contract:
+                    # Coins that another exit holds cannot be promised twice.
+                    left[side] -= load.exits(side)
+        for parent_id, parent in reversed(parents.items()):
+            held, market = self.protected[parent.symbol], state.markets[parent.symbol]
             side = parent.side.opposite
             due = held[parent_id] - _unbooked(state, parent_id)
             amount = down(max(min(due, left[side]), ZERO), market.amount_step)
@@ -265,9 +296,9 @@ class Legs:
             promised[side] += grown
             if not held[parent_id] and not alive and parent.status.ended:
                 del held[parent_id]
-                self._forget(symbol, parent_id)
-        if not held:
-            self.protected.pop(symbol, None)
+                self._forget(parent.symbol, parent_id)
+                if not held:
+                    del self.protected[parent.symbol]
 
     def _fit(
         self,
@@ -296,7 +327,7 @@ class Legs:
                 # It grows as far as other exits leave room; what they free is planned when they end.
                 amount = max(rest, min(amount, _room(state, leg) - promised))
             change = self._change(state, leg, trigger, amount, ts)
-            if change is not None and leg.id in self.refused:
+            if change is not None and (leg.id in self.refused or _shrinks_away(state, leg, change)):
                 yield Drop(leg)
             elif change is not None:
                 yield AmendNext(change)
@@ -307,9 +338,11 @@ class Legs:
             return
         room = _room(state, make_leg(state, parent, kind, amount, ts).order) - promised
         amount = min(amount, room)
-        if amount > 0 and not too_small(state, parent, amount):
+        if amount > 0:
             beyond = trails(parent, kind) and self._beyond(state, parent)
-            yield PlaceNext(make_leg(state, parent, kind, amount, ts, at_market=beyond))
+            place = make_leg(state, parent, kind, amount, ts, at_market=beyond)
+            if not too_small(state, place.order):
+                yield PlaceNext(place)
 
     def _beyond(self, state: State, parent: Order) -> bool:
         """Whether a trailing stop whose watermark is known would fire now."""
@@ -633,24 +666,32 @@ def holds(state: State, parent: Order, price: Decimal) -> bool:
     return now <= price if parent.side is Side.BUY else now >= price
 
 
-def too_small(state: State, parent: Order, amount: Decimal) -> bool:
-    """Whether the market would not take a leg of this amount."""
-    market = state.markets[parent.symbol]
+def too_small(state: State, leg: Order) -> bool:
+    """Whether the market would not take a leg of this amount (G6)."""
+    market, amount = state.markets[leg.symbol], leg.amount
     if market.min_amount is not None and amount < market.min_amount:
         return True
-    return _below_min_cost(state, market, parent, amount)
-
-
-def _below_min_cost(state: State, market: Market, parent: Order, amount: Decimal) -> bool:
-    whole = amount >= down(state.holding(parent.symbol, parent.side.opposite), market.amount_step)
+    whole = amount >= down(state.holding(leg.symbol, leg.side), market.amount_step)
     if market.min_cost is None or whole:
         return False
-    prices = [
-        trigger.price for trigger in (parent.stop_loss, parent.take_profit) if trigger is not None
-    ]
-    found = state.quotes.mark(parent.symbol)
-    price = min(prices) if prices else found[0] if found is not None else ZERO
+    found = state.quotes.mark(leg.symbol)
+    price = leg.price or leg.stop_price or (found[0] if found is not None else ZERO)
     return amount * price * market.contract_size < market.min_cost
+
+
+def _shrinks_away(state: State, leg: Order, change: Amend) -> bool:
+    """Whether an amend would leave of a leg what the market does not take: then nothing of it stays."""
+    amount = change.amount
+    assert amount is not None
+    return amount < leg.amount and too_small(
+        state,
+        evolve(
+            leg,
+            amount=amount,
+            price=leg.price if change.price is None else change.price,
+            stop_price=leg.stop_price if change.stop_price is None else change.stop_price,
+        ),
+    )
 
 
 def who_of(order: Order) -> Who:

@@ -48,7 +48,7 @@ class Permission:
     Attributes:
         approved: For the venue.
         cost: Reserved at worst: cash, or of the base currency for a spot sell.
-        first: Own orders to be cancelled before it goes out (G22, legs that give way).
+        first: Own orders to be cancelled before it goes out (G22, legs and resting exits that give way).
     """
 
     approved: Approved
@@ -86,8 +86,10 @@ def check(state: State, place: Place) -> Permission:
     if case.exit and order.role is Role.ENTRY:
         order = evolve(order, role=Role.EXIT)
     first = case.met if case.exit else []
-    if case.exit and not case.market.contract and order.type is OrderType.MARKET:
-        first = [*first, *_giving_way(state, order)]
+    if case.exit and order.type is OrderType.MARKET:
+        first = [*first, *state.giving_way(order)]
+        if not case.market.contract:
+            first = [*first, *_giving_way(state, order)]
     approved = Approved(
         order=order,
         reference_price=case.reference,
@@ -222,7 +224,7 @@ def still_held(state: State, order: Order) -> None:
     Raises:
         Refused: `risk_rejected`.
     """
-    left, base = state.capacity(order, order), state.markets[order.symbol].base
+    left, base = state.capacity(order, order, waited=True), state.markets[order.symbol].base
     for order_id in state.orders.gaps:
         other = state.orders.get(order_id)
         assert other is not None
@@ -234,8 +236,8 @@ def still_held(state: State, order: Order) -> None:
     there = f"only {plain(left)} {base} are left of them" if left else "nothing is left of them"
     raise Refused(
         Code.RISK_REJECTED,
-        f"while it waited, other orders closed what it was to {order.side}, {plain(order.amount)} {base}: "
-        f"{there}; nothing was sent",
+        f"while it waited, other orders closed or still hold what it was to {order.side}, "
+        f"{plain(order.amount)} {base}: {there}; nothing was sent",
         {
             "rule": "reduce_only_violation",
             "limit": figure(left),

@@ -470,6 +470,8 @@ def rate_wait(case: Case, state: State) -> int:
     limits, pace, ts = state.limits, state.pace, case.wish.ts
     if case.old is not None or case.order.protective or case.order.source == "flatten":
         return 0
+    if ts < pace.ts:
+        return 0  # the clock was set back: what was spent at a time to come says nothing
     owner = case.order.owner
     rate, size = minute(limits.order_rate_minute)
     blocked = max(
@@ -526,7 +528,8 @@ def duplicates(case: Case, state: State, verdict: Verdict) -> None:
             verdict.judge("duplicate_order", ok=True, unit="ms")
         return
     last = state.pace.recent.get(fingerprint(case.order))
-    age_ms = None if last is None else (case.wish.ts - last) // MS
+    # Both ways: the clock may have been set back since.
+    age_ms = None if last is None else abs(case.wish.ts - last) // MS
     fine = age_ms is None or age_ms >= window
     if fine and not verdict.whole:
         return

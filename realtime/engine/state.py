@@ -3,7 +3,7 @@
 `engine.py` is the only writer. The gate, the legs and the portfolio read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -85,6 +85,14 @@ class Pace:
     account_exits: int = 0
     recent: dict[tuple[object, ...], int] = field(default_factory=dict)
     executions: dict[str, list[int]] = field(default_factory=dict)
+    # Of the newest order that spent anything [ns].
+    ts: int = 0
+
+    def refill(self) -> None:
+        """Fill all buckets: the clock was set back, and to wait for their times to come again would lock everybody out."""
+        self.owners.clear()
+        self.exits.clear()
+        self.account = self.account_exits = 0
 
 
 @dataclass(slots=True)
@@ -262,15 +270,18 @@ class State:
         amount = self.account.amount(symbol)
         return max(amount, ZERO) if side is Side.SELL else max(-amount, ZERO)
 
-    def capacity(self, order: Order, besides: Order | None = None) -> Decimal:
+    def capacity(
+        self, order: Order, besides: Order | None = None, *, waited: bool = False
+    ) -> Decimal:
         """What an exit may still ask for (3.2): the position less all working exits.
 
         One OCO group counts once. Protective legs give way to a market exit: their coins are freed, or
-        reduce-only caps them. A leg counts only the others.
+        reduce-only caps them. To what flattens a position other exits do, too. A leg counts only the others.
 
         Args:
             order: The exit to be judged.
             besides: The version of it that is replaced.
+            waited: Whether it has waited for what gives way: on spot, what has not ended by then keeps its coins.
         """
         rest = self.holding(order.symbol, order.side)
         if not rest and besides is None:
@@ -286,7 +297,26 @@ class State:
                 rest -= load.protective(order.side, own)
         if besides is not None and besides.exit and not besides.protective:
             rest += self.orders.worst_of(besides)
+        if not waited or self.markets[order.symbol].contract:
+            orders = self.orders
+            for other in self.giving_way(order):
+                # What it has executed already, and no fill has told yet, is gone.
+                executed = max(other.filled - orders.booked(other.id), ZERO)
+                rest += orders.worst_of(other) - executed
         return max(rest, ZERO)
+
+    def giving_way(self, order: Order) -> Iterator[Order]:
+        """Exits, no legs, that give way to an order which flattens a position: those of ours that wait for their price.
+
+        Not to one that flattens a bot, which has its share of a position and nobody else's.
+        """
+        if order.source != "flatten" or order.bot_id is not None:
+            return
+        for symbol in self.siblings(order.symbol):
+            for other in self.orders.working_in(symbol):
+                ours = other.exit and not (other.protective or other.external)
+                if ours and other.side is order.side and other.type != "market":
+                    yield other
 
     def unbooked(self, symbol: str, side: Side) -> Decimal:
         """What orders of a side have executed as their rows show, and no fill has told yet [base, contracts]."""

@@ -215,8 +215,16 @@ class Hub(Sources):
         self._stars.setdefault(channel.name, {})[reader] = None
         for feed in list(self._values.values()):
             if feed.topic.name == channel.topic and _is_of(channel, feed):
-                self._begin(reader, self._one_of(channel, feed), item, ())
+                self._begin_one(reader, item, feed)
         return {"channel": channel.name, "class": channel.kind, "resumed": False, "stale": False}
+
+    def _begin_one(self, reader: Reader, item: Wanted, feed: ValueFeed) -> None:
+        """Start the delivery of one symbol among all; if its source is stale a notice says so, for no reply names it."""
+        stream = self._one_of(item.channel, feed)
+        if not item.snapshot and stream.name in reader.subscriptions:
+            return  # also asked for by its own name, and what that was promised may not have come yet
+        self._begin(reader, stream, item, ())
+        reader.told.discard(stream)
 
     def _one_of(self, star: Channel, feed: ValueFeed) -> Stream:
         """The stream of one symbol among all."""
@@ -501,15 +509,16 @@ class Hub(Sources):
                     for feed in arrived:
                         if not _is_of(star, feed):
                             continue
-                        stream = self._one_of(star, feed)
-                        if stream not in reader.cursors:
-                            self._begin(reader, stream, Wanted(channel=star), ())
+                        if self._one_of(star, feed) not in reader.cursors:
+                            self._begin_one(reader, Wanted(channel=star), feed)
                     self._place(reader)
 
     def _deliver(self, reader: Reader) -> None:
         """Write to a reader on its own what it is owed, until it has it or its wire has had enough."""
         board = self._board
-        told = notices(reader.told, reader.cursors, board.now(), stale=True)
+        # Of a stream that it has nothing of yet it hears behind the snapshot, which may be what names it (`ticker:*`).
+        known = [stream for stream in reader.cursors if stream not in reader.needs]
+        told = notices(reader.told, known, board.now(), stale=True)
         if told and not self._write(reader, _frames(told, batch=reader.batch)):
             return
         overrun: list[Stream] = []
@@ -524,9 +533,10 @@ class Hub(Sources):
             self.remove(reader)
             reader.wire.close(Close.SLOW_CONSUMER, Close.SLOW_CONSUMER.reason)
             return
-        told = notices(reader.told, reader.cursors, board.now(), stale=False)
-        if told and not self._write(reader, _frames(told, batch=reader.batch)):
-            return
+        for stale in (True, False):
+            told = notices(reader.told, reader.cursors, board.now(), stale=stale)
+            if told and not self._write(reader, _frames(told, batch=reader.batch)):
+                return
         self._place(reader)
 
     def _owed(self, reader: Reader, overrun: list[Stream]) -> Iterator[Part]:

@@ -4,6 +4,8 @@ Rules of this file: (1) an op over HTTP is the same op: same validation, scope, 
 literal path goes before one with parameters; (3) whatever is wrong gets a JSON error, never a page.
 """
 
+import asyncio
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -12,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 import orjson
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -109,6 +112,7 @@ class Http:
         self._now = now
         self._clock = clock
         self._documents = documents
+        self._made: dict[str, asyncio.Future[bytes]] = {}
         self._metrics = metrics
         self._page = page
         self._aliases = aliases(registry)
@@ -142,12 +146,14 @@ class Http:
                 return _json(said, 200 if said["ready"] else 503)
             case "/api/snapshot" if reading:
                 return self._snapshot(scope)
+            case "/api/snapshot" if method != "POST":  # that would be an op
+                return self._not_allowed(method, ["GET"])
             case "/metrics" if reading and self._metrics is not None:
                 return self._scrape(scope, self._metrics)
             case _ if path in self._documents and reading:
-                kind, make = self._documents[path]
+                kind, _ = self._documents[path]
                 csp = {"content-security-policy": DOCS_CSP} if kind.startswith("text/html") else {}
-                return Response(make(), media_type=kind, headers=csp)
+                return Response(await self._document(path), media_type=kind, headers=csp)
             case _:
                 pass
         parts = _parts(scope)
@@ -178,6 +184,22 @@ class Http:
         if self._page is not None and parts[0] not in {"api", "ws"}:
             return None
         raise Refused(Code.NOT_FOUND, f"nothing at {path[:100]}; see /docs", {"what": "path"})
+
+    async def _document(self, path: str) -> bytes:
+        """Give a document, made once and beside the loop: that takes a fifth of a second, and anybody may ask."""
+        made = self._made.get(path)
+        if made is None:
+            _, make = self._documents[path]
+            made = self._made[path] = asyncio.get_running_loop().run_in_executor(None, make)
+            made.add_done_callback(lambda done: self._forget(path, done))
+        # Not the future itself: whoever is cancelled would take it from the others.
+        await asyncio.wait([made])
+        return made.result()
+
+    def _forget(self, path: str, done: asyncio.Future[bytes]) -> None:
+        """Have a document made again by the next who asks, where that failed."""
+        if done.cancelled() or done.exception() is not None:
+            del self._made[path]
 
     async def _alias(
         self, request: Request, scope: Scope, alias: Alias, found: dict[str, str]
@@ -359,14 +381,20 @@ _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})", re.ASCII)
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,17})?", re.ASCII)
 
 
+@functools.cache
+def _kinds(params: type[BaseModel]) -> Mapping[str, frozenset[str]]:
+    """Name the JSON types of each argument of an op; its schema takes milliseconds to make."""
+    properties: Mapping[str, Any] = params.model_json_schema().get("properties", {})
+    return {name: frozenset(kinds_of(schema)) for name, schema in properties.items()}
+
+
 def typed(op: Op, name: str, text: str) -> object:
     """Read an argument of a path or query, which is always text, as its op wants it.
 
     Raises:
         Refused: `bad_request` for an object that is no JSON.
     """
-    properties: Mapping[str, Any] = op.params.model_json_schema().get("properties", {})
-    kinds = kinds_of(properties.get(name, {}))
+    kinds = _kinds(op.params).get(name, frozenset())
     if "integer" in kinds and _INTEGER.fullmatch(text):
         return int(text)
     if "number" in kinds and _NUMBER.fullmatch(text):

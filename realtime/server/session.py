@@ -6,6 +6,7 @@ subscription and its reply; (3) nothing here waits for a peer.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,8 @@ from realtime.server.pump import Pump
 PAGES: Final = 16
 """Pages of journaled entries fetched for one `subscribe`; who is further behind resumes again."""
 BUSY_RETRY_S: Final = 0.5
+IN_ORDER: Final = frozenset({"subscribe", "unsubscribe"})
+"""Ops that wait for a `subscribe` before them which still reads the journal: the last word on a channel holds."""
 
 
 class ServerWire(Line, Protocol):
@@ -84,7 +87,9 @@ class Socket:
     __slots__ = (
         "_all",
         "_every",
+        "_fetching",
         "_gone",
+        "_held",
         "_hub",
         "_loop",
         "_registry",
@@ -118,6 +123,8 @@ class Socket:
         )
         self._every = connection.options.every
         self._gone = False
+        self._fetching = False
+        self._held: deque[tuple[Request, int]] = deque()
         wire.on_resume = self.resumed
         shared.pump.joined(self._every)
 
@@ -154,6 +161,10 @@ class Socket:
                 Code.BUSY, f"{limit} commands are in flight already", retry_after=BUSY_RETRY_S
             )
             self._answer(request, ErrorReply(error=protocol.refusal(busy), code=busy.code))
+            return
+        if self._fetching and request.op in IN_ORDER:
+            connection.in_flight += 1
+            self._held.append((request, received))
             return
         got = self._registry.dispatch(
             request.op,
@@ -192,6 +203,16 @@ class Socket:
         # No await from here on: a subscription that was just made must be answered before its data.
         self.connection.in_flight -= lane != "safety"
         self._answer(request, reply)
+        if request.op in IN_ORDER:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take what was held behind a `subscribe`, up to the next that reads the journal."""
+        self._fetching = False
+        while self._held and not self._fetching and self.connection.closed is None:
+            request, received = self._held.popleft()
+            self.connection.in_flight -= 1
+            self._dispatch(request, received)
 
     def _answer(self, request: Request, reply: Reply) -> None:
         connection = self.connection
@@ -253,6 +274,7 @@ class Socket:
     def gone(self) -> None:
         """Forget everything about it."""
         self._gone = True
+        self._held.clear()
         self._all.pump.forget(self)
         self._all.pump.left(self._every)
         self._hub.remove(self.reader)
@@ -277,27 +299,29 @@ class Socket:
             try:
                 one = self._wanted(item, names)
             except Refused as refused:
-                failed.append(
-                    {"channel": item.name, "code": refused.code, "message": refused.message}
-                )
+                failed.append(_failed(item.name, refused))
             else:
                 names.add(one.channel.name)
                 wanted.append(one)
         if any(self._missing(one) for one in wanted):
+            self._fetching = True
             return self._subscribe_older(wanted, failed)
         return self._join(wanted, failed, {})
 
     def _wanted(self, item: Asked, names: set[str]) -> Wanted:
         channel = self._hub.channel(item.name)
-        principal = self.connection.principal
-        if principal is None or not may(principal, channel.scope):
-            raise Refused(Code.FORBIDDEN, f"{channel.topic} needs scope {channel.scope}")
+        self._check_scope(channel)
         if channel.star and item.since is not None:
             raise Refused(Code.INVALID, f"{channel.name} has no position of its own to resume from")
         limit = self.connection.bounds.channels
         if channel.name not in names and len(names) >= limit:
             raise Refused(Code.INVALID, f"a connection may have at most {limit} channels")
         return Wanted(channel=channel, since=item.since, snapshot=item.snapshot)
+
+    def _check_scope(self, channel: Channel) -> None:
+        principal = self.connection.principal
+        if principal is None or not may(principal, channel.scope):
+            raise Refused(Code.FORBIDDEN, f"{channel.topic} needs scope {channel.scope}")
 
     def _missing(self, wanted: Wanted) -> tuple[int, int] | None:
         return None if wanted.since is None else self._hub.missing(wanted.channel, wanted.since)
@@ -319,7 +343,15 @@ class Socket:
                 since = Since(epoch=since.epoch, seq=page[-1][0])
         if self._gone:
             return Answer(result={"channels": [], "failed": failed})
-        return self._join(wanted, failed, older)
+        allowed, refusals = [], list(failed)
+        for one in wanted:
+            try:
+                self._check_scope(one.channel)  # `auth` did not wait, and may have taken it away
+            except Refused as refused:
+                refusals.append(_failed(one.channel.name, refused))
+            else:
+                allowed.append(one)
+        return self._join(allowed, refusals, older)
 
     def _join(
         self,
@@ -389,6 +421,10 @@ class Socket:
             "in_flight": self.connection.in_flight,
             "every": self._every,
         }
+
+
+def _failed(name: str, refused: Refused) -> dict[str, object]:
+    return {"channel": name, "code": refused.code, "message": refused.message}
 
 
 def _lane_of(reply: Reply) -> object:

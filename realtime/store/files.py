@@ -3,10 +3,17 @@
 import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from errno import ENOSPC
+from glob import escape
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from realtime.store.rows import Sizes, Space, StoreLocked
+
+
+_STAMP: Final = 15 * "[0-9]"
+"""The time in the name of a backup, as a pattern."""
 
 
 class FileLock:
@@ -85,6 +92,36 @@ def space(path: Path, sizes: Sizes) -> Space:
     return Space(free=free, level=level)
 
 
+def make_room(target: Path, size: int, sizes: Sizes, old: Sequence[Path]) -> None:
+    """Refuse a copy that would fill the disk: then no position could grow, and soon no order be journaled.
+
+    Old copies make way where that is enough: with a full disk backups would end for good otherwise.
+
+    Args:
+        target: The copy.
+        size: What it takes [bytes].
+        sizes: How much has to stay free.
+        old: Copies that may be deleted, oldest first.
+
+    Raises:
+        OSError: There is not enough room; then no copy was deleted.
+    """
+    free = space(target, sizes).free
+    needed = size + sizes.reducing
+    doomed: list[Path] = []
+    won = 0
+    for path in old:
+        if free + won >= needed:
+            break
+        won += path.stat().st_blocks * 512
+        doomed.append(path)
+    if free + won < needed:
+        says = f"{free // 1_000_000} MB free, {needed // 1_000_000} MB are needed"
+        raise OSError(ENOSPC, says, target.name)
+    for path in doomed:
+        path.unlink()
+
+
 def sync(path: Path) -> None:
     """Flush a file, or the entries of a directory, to the disk."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -101,18 +138,49 @@ def publish(ready: Path, target: Path) -> None:
     sync(target.parent)
 
 
-def rotate(directory: Path, pattern: str, keep: int) -> Sequence[Path]:
-    """Delete all but the newest backups, by name; names carry their time.
+def backups(directory: Path, name: str) -> Sequence[Path]:
+    """Find the backups of a journal, oldest first.
 
     Args:
-        directory: Where they are.
-        pattern: Glob of their names.
+        directory: Where they are, with those of other journals.
+        name: Of the journal's file, without its ending; others may begin with it.
+    """
+    return sorted(directory.glob(f"{escape(name)}-{_STAMP}.db"))
+
+
+def next_backup(directory: Path, name: str, ts: int) -> Path:
+    """Name a backup of now [ms], behind those that are there: the clock may have been set back. Makes the folder."""
+    directory.mkdir(parents=True, exist_ok=True)
+    there = backups(directory, name)
+    newest = int(there[-1].stem.rpartition("-")[2]) if there else -1
+    return directory / f"{name}-{max(ts, newest + 1):015d}.db"
+
+
+def rotate(directory: Path, name: str, keep: int) -> Sequence[Path]:
+    """Delete all but the newest backups of a journal.
+
+    Args:
+        directory: Where they are, with those of other journals.
+        name: As for `backups`.
         keep: How many stay.
 
     Returns:
-        What was deleted, oldest first.
+        The backups that were deleted, oldest first.
     """
-    old = sorted(directory.glob(pattern))[: -keep or None]
+    old = backups(directory, name)[: -keep or None]
     for path in old:
         path.unlink()
     return old
+
+
+def discard_parts(directory: Path, name: str) -> None:
+    """Delete what a kill has left of unfinished backups of a journal; arguments as for `backups`."""
+    for path in directory.glob(f"{escape(name)}-{_STAMP}.db.part*"):
+        path.unlink()
+
+
+def discard(part: Path) -> None:
+    """Delete an unfinished copy and what SQLite has put beside it, as far as it is there."""
+    for side in ("", "-journal", "-wal", "-shm"):
+        with suppress(OSError):
+            part.with_name(part.name + side).unlink()

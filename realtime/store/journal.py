@@ -14,7 +14,7 @@ import orjson
 
 from realtime.store.chain import ORDER, Walk, encode, genesis, link, note
 from realtime.store.driver import BUSY, LOCKED, Connection, Driver, Value, number, one
-from realtime.store.files import publish
+from realtime.store.files import discard, publish
 from realtime.store.rows import (
     LOGS,
     Cell,
@@ -255,20 +255,21 @@ class Journal:
 
         Args:
             target: The copy; an older one is replaced.
-            between: Called after each step of about 1 MiB; may commit rows.
+            between: Called after each step of about 1 MiB; may commit rows and read, and ends the copy by raising.
         """
         part = target.with_name(target.name + ".part")
-        part.unlink(missing_ok=True)
-        self._driver.backup(self.connection, str(part), _BACKUP_PAGES, between)
-        copy = self._driver.connect(str(part))
-        try:
-            # One file, without a log beside it that a person would forget to copy.
-            copy.execute("PRAGMA journal_mode = DELETE")
-            copy.execute("INSERT OR REPLACE INTO meta(name, value) VALUES ('copy', '1')")
-            copy.execute("DELETE FROM meta WHERE name = 'open'")
-        finally:
-            copy.close()
-        publish(part, target)
+        discard(part)
+        with ExitStack() as undo:
+            # Half a copy that stays would keep a full disk full.
+            undo.callback(discard, part)
+            self._driver.backup(self.connection, str(part), _BACKUP_PAGES, between)
+            with closing(self._driver.connect(str(part))) as copy:
+                # One file, without a log beside it that a person would forget to copy.
+                copy.execute("PRAGMA journal_mode = DELETE")
+                copy.execute("INSERT OR REPLACE INTO meta(name, value) VALUES ('copy', '1')")
+                copy.execute("DELETE FROM meta WHERE name = 'open'")
+            publish(part, target)
+            undo.pop_all()
 
     def close(self, *, clean: bool) -> None:
         """Close the file; `clean` spares the next start the full check."""

@@ -185,14 +185,22 @@ def order(connection: Connection, *, key: str | None, client_order_id: str | Non
 
 
 def rows(
-    connection: Connection, table: Keyed, *, since: int | None, until: int | None, limit: int
+    connection: Connection,
+    table: Keyed,
+    *,
+    since: int | None,
+    until: int | None,
+    limit: int,
+    before: Entry | None = None,
 ) -> list[Entry]:
-    """Read rows of a keyed table, oldest first by `ts`; of more than `limit` the newest."""
+    """Read rows of a keyed table, newest first by `ts`; those behind the row `before` in that order."""
+    last = until if until is not None else 2**63 - 1
     found = connection.execute(
-        f"SELECT key, ts, body FROM {table} WHERE ts >= ? AND ts < ? ORDER BY ts DESC, key DESC LIMIT ?",  # noqa: S608 - our names
-        (since or 0, until if until is not None else 2**63 - 1, limit),
+        f"SELECT key, ts, body FROM {table} WHERE ts >= ? AND ts < ? AND (ts, key) < (?, ?)"  # noqa: S608 - our names
+        " ORDER BY ts DESC, key DESC LIMIT ?",
+        (since or 0, last, *((last, "") if before is None else (before.ts, before.key)), limit),
     )
-    return [_keyed(row) for row in found][::-1]
+    return [_keyed(row) for row in found]
 
 
 def _conditions(log: Log, filters: Filters) -> tuple[list[str], list[Value]]:

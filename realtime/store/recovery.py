@@ -70,8 +70,18 @@ def step(walk: Walk, page: int) -> Verdict | None:
     return Verdict(ok=True, rows=walk.seq, head=walk.hash.hex())
 
 
-def verify(path: Path, driver: Driver | None = None) -> Verdict:
+def verify(
+    path: Path,
+    driver: Driver | None = None,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Verdict:
     """Prove the chain of a journal that no process has open, or of a backup.
+
+    Args:
+        path: The file.
+        driver: Another SQLite, for tests.
+        progress: Told the number of rows proven, now and then.
 
     Raises:
         StoreLocked: A process has it open; ask that one.
@@ -84,6 +94,7 @@ def verify(path: Path, driver: Driver | None = None) -> Verdict:
         walk = Walk(connection)
         while True:
             verdict = step(walk, _PAGE)
+            progress(walk.seq)
             if verdict is not None:
                 return verdict
 

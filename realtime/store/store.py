@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self, TypeVar
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -43,6 +44,12 @@ _OK: Final = State.OK
 MARGIN: Final = 100
 """Rows of one event, at most: so many must fit into the queue before an event is looked at."""
 NO_FILTERS: Final[queries.Filters] = {}
+_TURNS: Final[WeakValueDictionary[Path, asyncio.Lock]] = WeakValueDictionary()
+
+
+def _turn(directory: Path) -> asyncio.Lock:
+    """Give the lock of a folder of backups: all accounts at once would take room that each of them saw free."""
+    return _TURNS.setdefault(directory.absolute(), asyncio.Lock())
 
 
 class Store:
@@ -172,6 +179,11 @@ class Store:
     def seq(self) -> int:
         """The last row handed over; it may still wait."""
         return self._seq
+
+    @property
+    def committed(self) -> int:
+        """The newest row that is durable."""
+        return self._journal.seq
 
     @property
     def waiting(self) -> int:
@@ -417,12 +429,29 @@ class Store:
         until: int | None = None,
         limit: int = 10_000,
     ) -> list[Entry]:
-        """Read a keyed table (days, tokens, equity, acks), oldest first; of more than `limit` the newest."""
-        return await self._ask(
-            lambda journal: queries.rows(
-                journal.connection, table, since=since, until=until, limit=limit
+        """Read a keyed table (days, tokens, equity, acks), oldest first; of more than `limit` the newest.
+
+        In pages: a month of equity in one question would hold up the rows of orders for a third of a second. They are
+        no picture of one moment: a row written meanwhile may be missing, or be there beside older ones.
+        """
+        found: list[Entry] = []
+        most = self._sizes.page
+
+        def read(journal: Journal) -> list[Entry]:
+            return queries.rows(
+                journal.connection,
+                table,
+                since=since,
+                until=until,
+                limit=min(limit - len(found), most),
+                before=found[-1] if found else None,
             )
-        )
+
+        while True:
+            page = await self._ask(read)
+            found += page
+            if len(page) < most or len(found) >= limit:
+                return found[::-1]
 
     async def signals(
         self,
@@ -460,7 +489,9 @@ class Store:
         journal.backup(target, lambda: self._between(journal))
 
     def _between(self, journal: Journal) -> None:
-        self._writer.write(journal)
+        if self._closing:
+            raise OSError("no copy was made: the server is stopping")
+        self._writer.between(journal)
 
     async def backup_into(self, directory: Path) -> Path:
         """Make a backup named by the time, and delete all but the newest `sizes.backups`.
@@ -469,12 +500,21 @@ class Store:
             directory: Where they are.
 
         Raises:
-            OSError: The copy could not be written.
+            OSError: The copy could not be written, or would take room that trading needs.
+            Refused: `busy`, when too many questions wait.
         """
         name = self._path.stem if self._path is not None else "journal"
-        target = directory / f"{name}-{self._now() // _NS_PER_MS:015d}.db"
-        await self.backup(target)
-        files.rotate(directory, f"{name}-*.db", self._sizes.backups)
+        # Not on the loop: to delete a file of gigabytes takes long.
+        async with _turn(directory):
+            target = files.next_backup(directory, name, self._now() // _NS_PER_MS)
+            await asyncio.to_thread(files.discard_parts, directory, name)
+            if self._path is not None:
+                # The newest stays: it is the only one until the next is whole.
+                old = files.backups(directory, name)[:-1]
+                size = self._path.stat().st_size
+                await asyncio.to_thread(files.make_room, target, size, self._sizes, old)
+            await self.backup(target)
+            await asyncio.to_thread(files.rotate, directory, name, self._sizes.backups)
         return target
 
     async def verify(self) -> Verdict:

@@ -296,6 +296,13 @@ class Writer:
         self._call()
         return done
 
+    def between(self, journal: Journal) -> None:
+        """Do what waits while a question takes long: the next batch and one other question. Thread only."""
+        asked = bool(self._requests)  # before the rows, as in `_work`
+        self.write(journal)
+        if asked:
+            self._serve(journal)
+
     def _commit(self, journal: Journal, batch: list[Pending]) -> bool:
         try:
             journal.commit(batch)

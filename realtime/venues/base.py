@@ -54,7 +54,7 @@ class Venue(Protocol):
         """Load markets and account; may already post snapshots."""
 
     async def run(self) -> None:
-        """Deliver events until cancelled; return only when a recording has ended."""
+        """Deliver events until cancelled; one that plays a recording may return at its end."""
 
     def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - a callback's shape
         """Say whether anybody reads a stream (`ticker`, `orderbook`, `trades`, `ohlcv:1m` …)."""

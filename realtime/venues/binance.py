@@ -2,7 +2,7 @@
 
 A book is a snapshot joined by update ids. Spot: each message says which ids it holds, `U` to `u`, without a
 hole. USD-M: each says behind which one it belongs, `pu`. A message that does not fit means the book is wrong
-from here on, until the next snapshot.
+from here on, until the next snapshot. So does one from within the ids of the newest: those were not what it held.
 
 Source of the joining rules: Binance, "How to manage a local order book correctly", spot and USD-M.
 """
@@ -55,11 +55,13 @@ class Join:
         gaps: Holes found so far.
     """
 
-    __slots__ = ("_waiting", "gaps", "last")
+    __slots__ = ("_first", "_waiting", "gaps", "last")
 
     def __init__(self) -> None:
         self.last: int | None = None
         self.gaps = 0
+        # Where the newest message begins; behind `last` while the snapshot is the newest.
+        self._first = 0
         self._waiting: deque[Depth] = deque(maxlen=BUFFER)
 
     def push(self, depth: Depth) -> bool | None:
@@ -72,15 +74,16 @@ class Join:
         if self.last is None:
             self._waiting.append(depth)
             return None
-        if depth.last <= self.last:
+        if depth.last < self._first or (depth.first, depth.last) == (self._first, self.last):
             return None  # heard before
-        if depth.previous is None:
-            fits = depth.first <= self.last + 1
+        if self._first > self.last and depth.first <= self._first:
+            fits = True  # the first one behind a snapshot overlaps it; it replaces levels, so nothing counts twice
+        elif depth.previous is None:
+            fits = depth.first == self.last + 1
         else:
-            # The first one behind a snapshot overlaps it; every other one names its predecessor.
-            fits = depth.previous == self.last or depth.first <= self.last <= depth.last
+            fits = depth.previous == self.last
         if fits:
-            self.last = depth.last
+            self._first, self.last = depth.first, depth.last
             return True
         self.gaps += 1
         self.last = None
@@ -93,25 +96,16 @@ class Join:
         Returns:
             What waited and belongs behind it, and what shows a hole if there is one.
         """
-        self.last = update
+        self._first, self.last = update + 1, update
         waiting, self._waiting = self._waiting, deque(maxlen=BUFFER)
         deltas: list[BookDelta] = []
         hole: BookDelta | None = None
-        joined = False
         for depth in waiting:
-            if depth.last <= update:
-                continue  # the snapshot has it
-            if not joined and depth.first <= update + 1:
-                # The first one overlaps the snapshot; it replaces levels, so nothing counts twice.
-                self.last = depth.last
+            fits = self.push(depth)
+            if fits:
                 deltas.append(depth.delta)
-            else:
-                fits = self.push(depth)
-                if fits:
-                    deltas.append(depth.delta)
-                elif fits is False:
-                    hole = depth.delta
-            joined = True
+            elif fits is False:
+                hole = depth.delta
         return deltas, hole
 
     def clear(self) -> None:
@@ -181,7 +175,12 @@ class Parser:
             # Read before anything is changed: one that is no number spoils this message, not the book.
             numbers = (_numbers(bids), _numbers(asks))
             delta = BookDelta(symbol, bids, asks, ts, recv_ts, numbers)
-            return self._depth(Depth(data["U"], data["u"], data.get("pu"), delta))
+            first, last, previous = data["U"], data["u"], data.get("pu")
+            assert isinstance(first, int)
+            assert isinstance(last, int)
+            assert first <= last
+            assert previous is None or isinstance(previous, int)
+            return self._depth(Depth(first, last, previous, delta))
         return ()
 
     def _snapshot(self, message: Message, ts: int, recv_ts: int) -> Sequence[Parsed]:

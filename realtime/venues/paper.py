@@ -49,6 +49,8 @@ from realtime.venues.chance import Chance
 
 
 ACCOUNT = "main"
+BEAT_S = 1.0
+"""Time between two looks at the clock behind the end of a recording."""
 SIGMA = 0.35
 """Spread of the latency's logarithm: a 99th percentile of 2.3 medians."""
 
@@ -153,6 +155,8 @@ class PaperVenue:
             adopt(exchange, ACCOUNT, entries)
         else:
             exchange.open_account(ACCOUNT, self._deposits, ts=self._now())
+        # An order whose date has passed while nobody matched must not meet the first quotes.
+        exchange.advance(self._now())
         self._source.bind(self)
         self.tell()
         self._source.start()
@@ -170,11 +174,16 @@ class PaperVenue:
         await self._durable()
 
     async def run(self) -> None:
-        """Move the market; return when a recording has ended."""
+        """Move the market until cancelled; behind the end of a recording only time passes."""
         async with asyncio.TaskGroup() as group:
-            later = group.create_task(self._carry_out(group), name=f"{self.id} latency")
+            group.create_task(self._carry_out(group), name=f"{self.id} latency")
             await self._source.run()
-            later.cancel()
+            while True:
+                # Orders are taken and expire although nobody moves the market any more.
+                self.exchange.advance(self._now())
+                self.tell()
+                await self._durable()
+                await self._sleep(BEAT_S)
 
     async def _carry_out(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -340,16 +349,18 @@ class PaperVenue:
 
     def _follow(self, symbol: str, by: TriggerBy, bars: Sequence[Bar]) -> None:
         clearing, ts = self.exchange.clearing, self._now()
-        for work in clearing.accounts[ACCOUNT].orders.values():
+        account = clearing.accounts[ACCOUNT]
+        for work in account.orders.values():
             trails = work.type is OrderType.TRAILING_STOP and not work.live
             if not trails or (work.symbol, work.trigger_by) != (symbol, by):
                 continue
             stop, buy = work.stop_price, work.side is Side.BUY
-            tick = self.exchange.pits[symbol].market.price_tick
+            market = self.exchange.pits[symbol].market
             with localcontext(MONEY):
                 for bar in bars:
                     if bar.ts >= work.created_ts:
-                        trail(work, Decimal(bar.low if buy else bar.high), tick)
+                        trail(work, Decimal(bar.low if buy else bar.high), market.price_tick)
+                account.follow(market, work)
             if work.stop_price != stop:
                 work.updated_ts = ts
                 clearing.touch(work)

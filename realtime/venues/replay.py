@@ -2,7 +2,7 @@
 
 The paper exchange matches against it as against a live book; our orders do not change what was recorded. A line that
 cannot be read is passed over and told in the log: if it was one of the book, what follows it does not fit, and the book
-is stale until the recording's next snapshot. A file that breaks off has ended there.
+is stale until the recording's next snapshot. A file that breaks off has ended there. At the end the book is stale.
 """
 
 import gzip
@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -94,6 +94,8 @@ class ReplaySource:
         self.played = 0
         self.unreadable = 0
         self._quote: Quote | None = None
+        # When time passes next at the exchange: orders expire, funding falls due [ns].
+        self._beat = 0
 
     # --- a source -----------------------------------------------------------------------------
 
@@ -138,7 +140,7 @@ class ReplaySource:
     async def run(self) -> None:
         """Play to the end."""
         started, first, last, speed = self._now(), 0, 0, self._speed
-        for number, line in enumerate(self._whole(), 1):
+        for number, (line, after) in enumerate(pairwise(chain(self._whole(), (b"",))), 1):
             try:
                 stamp, _, body = line.partition(b" ")
                 recorded, message = int(stamp), orjson.loads(body)
@@ -149,7 +151,8 @@ class ReplaySource:
                 if abs(recorded - last) > LEAP:
                     started, first = self._now(), recorded
                 last = recorded
-                due = started + int((recorded - first) / speed)
+                # A stamp that the next one is before is damaged: nobody waits for it either.
+                due = started + int((min(recorded, _stamp(after, recorded)) - first) / speed)
                 ahead = (due - self._now()) / SECOND
                 if ahead > 0.001:
                     await self._sleep(ahead)
@@ -158,6 +161,11 @@ class ReplaySource:
             self.play(message, recorded)
         if self.unreadable:
             logger.warning("%d lines of the recording could not be read", self.unreadable)
+        # Nothing trades with prices that nobody will move again.
+        now, symbol = self._now(), self.market.symbol
+        self._bound().feed(
+            Stale(venue=self._venue, symbol=symbol, stale=True, cause="disconnected", asof=now)
+        )
 
     def _whole(self) -> Iterator[bytes]:
         """Give the lines up to where the file is damaged."""
@@ -165,11 +173,6 @@ class ReplaySource:
             yield from self._lines()
         except BROKEN as error:
             logger.warning("the recording breaks off: %s: %s", type(error).__name__, error)
-            floor, now, symbol = self._floor, self._now(), self.market.symbol
-            assert floor is not None, "bind comes first"
-            floor.feed(
-                Stale(venue=self._venue, symbol=symbol, stale=True, cause="disconnected", asof=now)
-            )
 
     def _pass_over(self, error: Exception) -> None:
         self.unreadable += 1
@@ -180,8 +183,11 @@ class ReplaySource:
     def play(self, message: Mapping[str, object], recorded: int) -> None:
         """Play one message that was received at `recorded` [ns]."""
         ts = self._now() if self._restamp else recorded
-        floor = self._floor
-        assert floor is not None, "bind comes first"
+        floor = self._bound()
+        if ts >= self._beat:
+            self._beat = ts + SECOND
+            floor.exchange.advance(ts)
+            floor.tell()
         try:
             events = self.parser.parse(message, ts, ts)
         except UNREADABLE as error:
@@ -205,6 +211,10 @@ class ReplaySource:
                 case _:
                     assert_never(event)
             floor.feed(event)
+
+    def _bound(self) -> Floor:
+        assert self._floor is not None, "bind comes first"
+        return self._floor
 
     def public(self, prints: Sequence[Trade], ts: int) -> list[MarketEvent]:
         """Our own trades, and the ticker that they change."""
@@ -230,6 +240,13 @@ class ReplaySource:
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """The newest trades played."""
         return self._tape.recent(limit) if symbol in self.markets else ()
+
+
+def _stamp(line: bytes, otherwise: int) -> int:
+    """When a line was received [ns]."""
+    with suppress(ValueError):
+        return int(line.partition(b" ")[0])
+    return otherwise
 
 
 # --- learning the market ----------------------------------------------------------------------

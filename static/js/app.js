@@ -1,5 +1,6 @@
 // Wiring: store, link, commands, panels. What is on the screen and which channels feed it.
 import { Commands } from "./commands.js";
+import { stamp } from "./format.js";
 import { listen } from "./keys.js";
 import { Link } from "./link.js";
 import { afterFrame, onFrame, wake } from "./pace.js";
@@ -202,5 +203,12 @@ store.watch(["fill"], () => {
   if (matchMedia("(max-width: 720px)").matches && store.get("fill")) view("trade");
 });
 listen();
-// Ages move without messages: twice a second the panels that show one look again.
-setInterval(() => store.touch("beat"), 500);
+const today = () => stamp(app.serverNow(), settings.utc).slice(0, 10);
+let day = today();
+// Ages move without messages: twice a second the panels that show one look again. At midnight so do all that show times.
+setInterval(() => {
+  store.touch("beat");
+  if (day === today()) return;
+  day = today();
+  store.touch("settings");
+}, 500);

@@ -148,8 +148,8 @@ export function told(error) {
 
 /** One order per intention: the client order id belongs to the content of the ticket, not to the click. */
 export class Intent {
-  #content = "";
-  #id = "";
+  /** By content, what is not settled. @type {Map<string, string>} */
+  #ids = new Map();
   #make;
 
   /** @param {() => string} make makes a fresh client order id */
@@ -157,23 +157,21 @@ export class Intent {
     this.#make = make;
   }
 
-  /** The id for this content: the same one until it is settled or the content changes. @param {object} content */
+  /** The id for this content: the same one until it is settled, whatever is asked for meanwhile. @param {object} content */
   id(content) {
     const text = JSON.stringify(content);
-    if (!this.#id || text !== this.#content) {
-      this.#content = text;
-      this.#id = this.#make();
-    }
-    return this.#id;
+    const id = this.#ids.get(text) ?? this.#make();
+    this.#ids.set(text, id);
+    return id;
   }
 
   /**
-   * After an answer. Done, and refused for certain, end the intention; unknown keeps the id, so that sending the
+   * After an answer to `id`. Done, and refused for certain, end the intention; unknown keeps the id, so that sending the
    * same ticket again can never make a second order.
-   * @param {"done" | "not_done" | "unknown"} outcome
+   * @param {"done" | "not_done" | "unknown"} outcome @param {string} id
    */
-  settle(outcome) {
-    if (outcome !== "unknown") this.#id = "";
+  settle(outcome, id) {
+    if (outcome !== "unknown") for (const [text, known] of this.#ids) if (known === id) this.#ids.delete(text);
   }
 }
 

@@ -1,39 +1,67 @@
 // One dialog for every question. Native <dialog>: focus is trapped inside and returned afterwards.
-import { h } from "./dom.js";
+import { attr, h, text } from "./dom.js";
+
+let serial = 0;
 
 /**
  * Shows a dialog; resolves with the form's values when the main button is pressed, null otherwise.
  * @param {{
  *   title: string, body: (Node | string)[], yes: string, tone?: string, no?: string | null,
  *   focus?: "yes" | "no" | "field", ready?: (form: HTMLFormElement) => boolean,
- * }} ask
+ *   act?: (data: FormData) => Promise<string>,
+ * }} ask `act` is done, and says what went wrong, before it closes; left meanwhile, it is told in a dialog of its own
  * @returns {Promise<FormData | null>}
  */
-export function dialog({ title, body, yes, tone = "primary", no = "Cancel", focus = "yes", ready }) {
+export function dialog({ title, body, yes, tone = "primary", no = "Cancel", focus = "yes", ready, act }) {
   // A second click while the first question was still loading asks nothing new; what there is to be told is told.
   const asked =
     no !== null && [...document.querySelectorAll("dialog[open] h2")].some((head) => head.textContent === title);
   if (asked) return Promise.resolve(null);
+  const id = `dialog-title-${++serial}`; // two may be open
   return new Promise((resolve) => {
     const main = h("button", { class: `button ${tone}`, value: "yes", type: "submit" }, yes);
     const back =
       no === null
         ? null
         : h("button", { class: "button", value: "no", type: "button", onclick: () => box.close("no") }, no);
+    const wrong = act ? h("p", { class: "warn", role: "alert" }) : null;
     const form = h(
       "form",
       { method: "dialog" },
-      h("h2", { id: "dialog-title" }, title),
+      h("h2", { id }, title),
       ...body,
+      wrong,
       h("div", { class: "dialog-buttons" }, back, main),
     );
-    const box = h("dialog", { class: "dialog", "aria-labelledby": "dialog-title" }, form);
+    const box = h("dialog", { class: "dialog", "aria-labelledby": id }, form);
     const check = () => {
       main.disabled = ready ? !ready(form) : false;
     };
     form.addEventListener("input", check);
     form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && event.repeat) event.preventDefault();
+    });
+    let busy = false;
+    const lock = (/** @type {boolean} */ on) => {
+      busy = on;
+      // `disabled` would lose the focus. Only this one: under a dialog that nobody can leave HALT is out of reach.
+      attr(main, "aria-disabled", on ? "true" : null);
+      text(main, on ? "Sending…" : yes);
+    };
+    form.addEventListener("submit", async (event) => {
+      if (!act || !wrong) return;
+      event.preventDefault();
+      if (busy) return;
+      lock(true);
+      text(wrong, "");
+      const why = await act(new FormData(form)).catch((error) => {
+        reportError(error);
+        return "The page failed; look at the orders before trying again.";
+      });
+      lock(false);
+      if (!why) box.close("yes");
+      else if (box.isConnected) text(wrong, why);
+      else void failure(title, why); // it was left meanwhile
     });
     box.addEventListener("close", () => {
       resolve(box.returnValue === "yes" ? new FormData(form) : null);

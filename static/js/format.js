@@ -134,6 +134,13 @@ export function stamp(ms, utc) {
   return `${p.year}-${two(p.month)}-${two(p.day)} ${two(p.hour)}:${two(p.minute)}`;
 }
 
+/** The clock of today; on another day with the date. @param {number | null | undefined} ms @param {boolean} utc @param {number} now */
+export function when(ms, utc, now) {
+  if (!ms) return NONE;
+  const then = stamp(ms, utc);
+  return then.slice(0, 10) === stamp(now, utc).slice(0, 10) ? clock(ms, utc) : then;
+}
+
 /** Age in a fixed, short form: "0.4 s", "12 s", "3 min", "2 h". @param {number} ms */
 export function age(ms) {
   const s = Math.max(0, ms) / 1000;

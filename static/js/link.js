@@ -13,7 +13,7 @@ const WHOLE = new Set(["signals", "bots", "bot", "backtest", "config", "monitori
 /** Channels given up after 30 s in a hidden tab. */
 const SHOWN_ONLY = ["orderbook:", "trades:"];
 
-/** Made before the rest of the page is fetched (index.html names this module first): it says nothing until it is told to open. */
+/** Made before the rest of the page is fetched (index.html names this module first). */
 const worker = new Worker(scriptUrl("./socket.worker.js"), { type: "module" });
 
 export class Link {
@@ -177,8 +177,9 @@ export class Link {
   #judge() {
     const silent = (Date.now() - this.state.heard) / 1000 / this.#heartbeat;
     const { state } = this.state;
-    if (state === "live" && silent >= 1.5) this.#publish({ state: "late" });
-    else if (state === "late" && silent >= 2.5) this.#publish({ state: "lost", reason: SILENT });
+    // After a sleep both are over at once.
+    if (/live|late/.test(state) && silent >= 2.5) this.#publish({ state: "lost", reason: SILENT });
+    else if (state === "live" && silent >= 1.5) this.#publish({ state: "late" });
     else if (state !== "live") this.#publish({});
   }
 
@@ -202,6 +203,7 @@ export class Link {
     const back = this.#parked.filter((name) => this.#wanted.has(name));
     if (back.length > 0) this.#post({ t: "watch", names: back.map((name) => this.wire(name)) });
     this.#parked = [];
+    this.#judge();
     this.again();
     this.#store.wake();
   }

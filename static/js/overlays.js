@@ -1,5 +1,5 @@
-// What is drawn over the candles beside orders: averages, fair value gaps, shut hours, signals. Values are the server's:
-// history by op, then the channels `indicators` and `signals`; which averages and hours, by the channel `config`.
+// Over the candles: averages, fair value gaps, shut hours, signals. Values are the server's: history by op, then the
+// channels `indicators` and `signals`; which averages and hours, by `config`.
 import { shut, shutSpans } from "./hours.js";
 import { paintLayers } from "./layers.js";
 import { settings } from "./settings.js";
@@ -197,7 +197,7 @@ export function overlays(app, chart, shown) {
     };
     chart.setLayers((pen, times, at, colours) => paintLayers(pen, under, times, at, colours));
   }
-  /** Shut hours change only with a bar or the config: asking the calendar of a zone is slow. */
+  /** They change only with a bar or the config: a zone's calendar is slow. */
   let known = { key: "", spans: /** @type {[number, number][]} */ ([]) };
   /** @param {Shown} now @param {((ms: number) => boolean) | null} closed */
   function hours(now, closed) {

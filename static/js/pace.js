@@ -2,7 +2,7 @@
 
 /** @typedef {{ paint: () => void, gap: number, dirty: boolean, last: number, visible: () => boolean }} Painter */
 
-/** What is due is left to the next batch of the socket for so long: one frame instead of two [ms]. */
+/** What is due waits so long for the next batch of the socket: one frame, not two [ms]. */
 const GRACE = 25;
 
 /** @type {Painter[]} */
@@ -12,6 +12,7 @@ const before = [];
 /** @type {(() => void)[]} */
 const after = [];
 let scheduled = false;
+let told = false;
 /** Until a painter is due: no frames in between. @type {ReturnType<typeof setTimeout> | undefined} */
 let nap;
 
@@ -22,7 +23,7 @@ function frame(/** @type {number} */ now) {
   scheduled = false;
   let next = Number.POSITIVE_INFINITY;
   const due = [];
-  // All are asked before any is painted: a question after a change makes the browser compute all styles again.
+  // All are asked before any is painted: a question after a change computes all styles again.
   for (const painter of painters) {
     if (!painter.dirty) continue;
     const wait = painter.gap - (now - painter.last);
@@ -47,9 +48,20 @@ function run(task) {
   }
 }
 
+/** A hidden page gets no frames: sounds and title are told, nothing is painted. */
+function unseen() {
+  told = false;
+  for (const task of [...before, ...after]) run(task);
+}
+
 /** Asks for one frame; with `urgent` no painter waits for its pace in it. */
 export function wake(urgent = false) {
   if (urgent === true) for (const painter of painters) painter.last = Number.NEGATIVE_INFINITY;
+  if (document.hidden) {
+    if (!told) queueMicrotask(unseen);
+    told = true;
+    return;
+  }
   if (scheduled) return;
   scheduled = true;
   requestAnimationFrame(frame);
@@ -61,8 +73,8 @@ export const onFrame = (task) => void before.push(task);
 export const afterFrame = (task) => void after.push(task);
 
 /**
- * Registers a panel's paint; the function returned marks it dirty. Hidden elements are not painted: they stay dirty
- * and are painted when shown. Called with true it does not wait for its pace: a change of symbol leaves nothing behind.
+ * Registers a panel's paint; the function returned marks it dirty. Hidden elements are painted when shown. Called with
+ * true it does not wait for its pace: a change of symbol leaves nothing behind.
  * @param {HTMLElement} element @param {number} hz @param {() => void} paint
  */
 export function painter(element, hz, paint) {

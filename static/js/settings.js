@@ -49,7 +49,8 @@ export const settings = load();
 export function remember(patch) {
   Object.assign(settings, patch);
   try {
-    localStorage.setItem(KEY, JSON.stringify(settings));
+    // Another tab may have chosen something else meanwhile.
+    localStorage.setItem(KEY, JSON.stringify({ ...load(), ...patch }));
   } catch {
     // Storage is full or forbidden: the page works, it only forgets.
   }

@@ -93,7 +93,7 @@ export type ToWorker =
   | { t: "watch" | "drop"; names: string[] }
   | { t: "send"; frame: Row }
   | { t: "pace"; every: number }
-  | { t: "ready" | "again" | "close" };
+  | { t: "ready" | "again" };
 
 /** A channel as the store keeps it. */
 export type Entry = {

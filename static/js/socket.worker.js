@@ -203,9 +203,10 @@ addEventListener("message", (event) => {
       return deliver();
     case "again":
       delay = 0;
+      if (socket) {
+        leave();
+        tell({ t: "link", state: "closed", code: 1006, reason: "renewed" });
+      }
       return open();
-    case "close":
-      clearTimeout(retry);
-      return leave();
   }
 });

@@ -1,5 +1,5 @@
 // Tones, made in the page: one switch per event, all off at first. Nothing is fetched and nothing plays before a click.
-import { settings } from "./settings.js";
+import { remember, settings } from "./settings.js";
 
 /** @typedef {import("./app.js").App} App */
 
@@ -78,6 +78,16 @@ function tell(event) {
   if (now - (played.get(event) ?? Number.NEGATIVE_INFINITY) < REST) return;
   played.set(event, now);
   play(event);
+}
+
+/** All sounds off, or those on again that were; false where none was chosen yet. @param {App} app */
+export function hush(app) {
+  const { sounds, silenced } = settings;
+  const on = Object.values(sounds).includes(true);
+  if (!on && !Object.values(silenced).includes(true)) return false;
+  remember(on ? { sounds: {}, silenced: sounds } : { sounds: silenced });
+  app.store.touch("settings");
+  return true;
 }
 
 /** Listens for the events, from now on. @param {App} app */

@@ -13,10 +13,10 @@ from realtime.bots.strategies.rsi import Rsi, RsiParams
 from realtime.bots.strategy import Strategy, signal
 from realtime.engine.studies import ohlcv
 from realtime.model.bots import BotState
-from realtime.model.market import MS
+from realtime.model.market import MS, SECOND
 from realtime.model.signals import Ohlcv
-from tests.bots.market import BTC, QUIET, BotWorld, bar_of, result
-from tests.fakes import until
+from tests.bots.market import BTC, MINUTE, QUIET, BotWorld, bar_of, result
+from tests.fakes import ETH, until
 
 
 CLOSES = [64000 + 40 * ((place * 7919) % 13 - 6) for place in range(12)]
@@ -74,6 +74,87 @@ async def test_missed_bars_are_told_and_only_the_newest_is_traded() -> None:
 
     bars = [ohlcv(bar) for bar in told]
     assert live == plain([*bars, ohlcv(bar_of(live[0] * MS, 64300))])[-1]
+
+
+async def failing(world: BotWorld, **patch: Any) -> None:
+    """Run a bot for three minutes in which its venue tells no bars, and let its cycle fail when one closes."""
+    world.past(QUIET)
+    await world.bot(dry_run=True, max_retries=9, retry_delay_s=5, **patch)
+    result(await world.call("bot.start", bot_id="b"))
+    await until(lambda: world.system.bots.get("b").state is BotState.RUNNING)
+    await asyncio.sleep(180)
+    told = world.venue.bars[BTC, "1m"]
+    told += [bar_of(told[-1].ts + n * 60_000 * MS, 64000) for n in range(1, 4)]
+    world.venue.broken.add("ohlcv")
+    world.venue.no_bars = True
+    await world.bar(64100)
+
+
+async def test_a_failed_cycle_is_made_up_for_and_not_left_to_the_next_bar() -> None:
+    """Symptom: a bot of daily bars did nothing for a day, because its venue had not answered for a second."""
+    world = BotWorld()
+    async with world.life() as system:
+        await failing(world)
+        (bars, failed) = world.venue.bars[BTC, "1m"], system.bots.get("b").counters
+        bars.append(bar_of(bars[-1].ts + 60_000 * MS, 64100))
+        world.venue.broken.clear()
+        world.venue.no_bars = False
+        await asyncio.sleep(10)
+        live = await decided(world)
+
+        assert live == [(bars[-1].ts // MS, "buy", live[0][2])]
+        assert (failed.cycles, failed.failed) == (1, 1)
+        # How long it took, not how long nothing was to be done before.
+        assert failed.last_cycle_ms < 1_000
+        assert (await world.events("bot_error")) == []
+
+
+async def test_a_failed_cycle_of_an_interval_is_made_up_for() -> None:
+    world = BotWorld()
+    async with world.life() as system:
+        world.past(QUIET)
+        told: dict[str, Any] = {"trigger": "interval", "cycle_interval_s": 3_600}
+        await world.bot(dry_run=True, max_retries=9, retry_delay_s=5, **told)
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.RUNNING)
+        world.venue.broken.add("ohlcv")
+        world.venue.no_bars = True
+        await until(lambda: system.bots.get("b").counters.failed > 0, within=3_700)
+        world.venue.broken.clear()
+        world.venue.no_bars = False
+        await asyncio.sleep(10)
+
+        assert len(await decided(world)) == 1
+
+
+async def test_a_bar_that_closes_while_a_change_is_taken_is_decided_about() -> None:
+    """Symptom: changed in the second of a close, a bot of two symbols let one of them pass until the next bar."""
+    world = BotWorld()
+    async with world.life() as system:
+        world.past(QUIET)
+        world.past(QUIET, ETH)
+        await world.bot(symbols=[ETH, BTC], dry_run=True)
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.RUNNING)
+        await world.bar(64000)
+        told = world.venue.bars[BTC, "1m"]
+        at_once = world.venue.ohlcv
+
+        async def slow(symbol: str, timeframe: str, since: int | None, limit: int) -> Any:
+            await asyncio.sleep(1)
+            while told[-1].ts + 120_000 * MS <= system.clock.now():
+                told.append(bar_of(told[-1].ts + 60_000 * MS, 64010))
+            return await at_once(symbol, timeframe, since, limit)
+
+        world.venue.ohlcv = slow  # type: ignore[method-assign]  # the scripted exchange answers at once
+        world.venue.trade(BTC, 64010)
+        await asyncio.sleep(60 - system.clock.now() % MINUTE / SECOND - 0.3)
+        patch: dict[str, Any] = {"market_checks": {"max_spread": 0.5}}
+        result(await world.call("config.update", patch=patch))
+        await asyncio.sleep(20)
+        live = await decided(world)
+
+        assert [ts for ts, _, _ in live] == [told[-2].ts // MS, told[-1].ts // MS]
 
 
 class Odd(Rsi):

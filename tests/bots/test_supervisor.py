@@ -1,6 +1,7 @@
 """What is kept of bots reads back as it was; budgets of contracts; a stop that does not wait."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from realtime.bots.bot import spec_of, spec_row
 from realtime.desk.codec import dumps
 from realtime.model.bots import BotSpec, BotState, Kind, OnError, Trigger, Use
-from tests.bots.market import BTC, HOLD, QUIET, BotWorld, result
+from realtime.model.events import Filled
+from tests import fakes
+from tests.bots.market import BTC, HOLD, QUIET, SAMPLE, BotWorld, result, sample
 from tests.fakes import BUY, until
 
 
@@ -175,3 +178,108 @@ async def test_a_new_bot_does_not_count_what_a_deleted_one_of_its_name_did(tmp_p
         assert before["cycle_count"] == 1
         assert new["cycle_count"] == after["cycle_count"] == 0
         assert after["performance"] == new["performance"]
+
+
+async def test_a_pause_of_a_remote_bot_that_is_over_does_not_come_back(tmp_path: Path) -> None:
+    """Symptom: paused over one restart and resumed, its entries were refused after the next one."""
+    world = BotWorld(tmp_path / "j.db")
+    states: list[BotState] = []
+    async with world.life() as system:
+        patch: dict[str, Any] = {"kind": "remote", "lease_s": 3600}
+        result(await world.call("bot.configure", bot_id="r", patch=patch))
+        result(await world.call("bot.attach", bot_id="r"))
+        result(await world.call("bot.pause", bot_id="r"))
+    async with world.life() as system:
+        states.append(system.bots.get("r").state)
+        result(await world.call("bot.resume", bot_id="r"))
+    async with world.life() as system:
+        states.append(system.bots.get("r").state)
+
+    assert states == [BotState.PAUSED, BotState.RUNNING]
+
+
+async def test_what_a_halt_has_flattened_is_not_held_by_its_bot() -> None:
+    """Symptom: after `trading.halt` with `flatten` a bot was in position for ever: it bought no more, and sold nothing."""
+    world = BotWorld()
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(budget="2000")
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.RUNNING)
+        await world.bar(64000)
+        held = result(await world.call("bot.status", bot_id="b"))
+        result(await world.call("trading.halt", flatten=True, reason="drill"))
+        flat = result(await world.call("bot.status", bot_id="b"))
+        result(await world.call("trading.resume", reason="over"))
+        await world.bar(64000)
+        again = result(await world.call("bot.status", bot_id="b"))
+        amount = Decimal(again["positions"][0]["amount"])
+        closed = result(await world.call("bot.stop", bot_id="b", close_positions=True))["closed"]
+
+        assert len(held["positions"]) == 1
+        assert (flat["positions"], flat["budget"]["used"]) == ([], "0")
+        assert again["last_decision"]["skipped_reason"] is None
+        assert amount == Decimal(held["positions"][0]["amount"])
+        assert [row["status"] for row in closed] == ["filled"]
+        assert system.desk.engine.positions[BTC].amount == 0
+
+
+async def test_coins_are_closed_in_the_market_in_which_the_bot_has_bought_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Symptom: `close_positions` closed nothing and said nothing, for coins are shown under one of their markets."""
+    symbol = "BTC/USDC"
+    other = replace(fakes.MARKETS[BTC], symbol=symbol, id="BTCUSDC", quote="USDC")
+    dollars = replace(fakes.MARKETS[BTC], symbol="USDC/USDT", id="USDCUSDT", base="USDC")
+    monkeypatch.setitem(fakes.PRICES, symbol, fakes.PRICES[BTC])
+    monkeypatch.setitem(fakes.PRICES, "USDC/USDT", (Decimal("0.99"), Decimal("1.00")))
+    world = BotWorld()
+    world.venue.markets = {**fakes.MARKETS, symbol: other, "USDC/USDT": dollars}
+    world.venue.coins["USDC"] = Decimal(10_000)
+    async with world.life() as system:
+        await world.bot(symbols=[symbol])
+        buy: dict[str, Any] = {"symbol": symbol, "side": "buy", "type": "market", "amount": "0.01"}
+        bought = await world.call("order.place", **buy, bot_id="b")
+        held = result(await world.call("bot.status", bot_id="b"))["positions"]
+        closed = result(await world.call("bot.stop", bot_id="b", close_positions=True))["closed"]
+
+        assert bought.ok, bought.error
+        assert [(row["symbol"], row["amount"]) for row in held] == [(symbol, "0.01")]
+        assert [(row["symbol"], row["status"]) for row in closed] == [(symbol, "filled")]
+        assert not system.desk.engine.shares.of("b", symbol).amount
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+async def test_what_has_filled_is_not_done_again_before_its_fill_is_told(
+    side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Symptom: a row said that the exit had filled, the fill came a second later, and the bot sold somebody's coins."""
+    world = BotWorld()
+    world.venue.coins["BTC"] = Decimal("0.1")
+    late: list[Any] = []
+    async with world.life() as system:
+        world.past(QUIET)
+        patch: dict[str, Any] = {"budget": "100", "window": {"max_trades_per_day": 9}}
+        await world.bot(strategies=SAMPLE if side == "buy" else HOLD, **patch)
+        if side == "sell":
+            buy: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market"}
+            assert (await world.call("order.place", **buy, amount="0.001", bot_id="b")).ok
+            await world.bot(strategies=sample(-1), **patch)
+        post = world.venue._post
+
+        def rows_first(events: Any) -> None:
+            late.extend(event for event in events if isinstance(event, Filled))
+            post([event for event in events if not isinstance(event, Filled)])
+
+        monkeypatch.setattr(world.venue, "_post", rows_first)
+        first = result(await world.call("bot.run_once", bot_id="b"))["decisions"][0]
+        gaps = dict(system.desk.engine.orders.gaps)
+        again = result(await world.call("bot.run_once", bot_id="b"))["decisions"][0]
+        used = system.bots.budgets.room("b").used
+        post(late)
+        held = system.desk.engine.shares.of("b", BTC).amount
+
+        assert first["skipped_reason"] is None
+        assert len(gaps) == len(late) == 1
+        assert again["skipped_reason"] == ("in_position" if side == "buy" else "nothing_to_sell")
+        assert (held > 0) is (used != 0) is (side == "buy")

@@ -65,10 +65,11 @@ class Hub:
         feeds: Streams by canonical name.
         got: Every frame received, over all connections.
         answers: What `order.place` and other ops answer, by op.
-        denied: Errors that the next subscriptions get.
+        denied: Errors that the next subscriptions and their ends get.
         lost: Ops whose next answer is lost together with the connection.
         welcome: Fields to change in the welcome.
         refuse: HTTP status and headers for upgrades, or None.
+        words: What a refused upgrade says, as JSON; None: nothing.
     """
 
     def __init__(self) -> None:
@@ -79,6 +80,7 @@ class Hub:
         self.denied: list[Row] = []
         self.welcome: Row = {}
         self.refuse: tuple[int, dict[str, str]] | None = None
+        self.words: Row | None = None
         self.sockets: list[ServerConnection] = []
         self.readers: dict[ServerConnection, set[str]] = {}
         self.batch = False
@@ -136,7 +138,9 @@ class Hub:
         if self.refuse is None:
             return None
         status, headers = self.refuse
-        response = Response(status, HTTPStatus(status).phrase, _headers(headers))
+        body = b"" if self.words is None else orjson.dumps(self.words)
+        told = {"Content-Length": str(len(body)), **headers}
+        response = Response(status, HTTPStatus(status).phrase, _headers(told), body)
         if status in {429, 503}:
             self.refuse = None
         return response
@@ -168,7 +172,7 @@ class Hub:
             return
         reply: Row = {"type": "reply", "id": got.get("id"), "op": op, "ok": True, "ts": 2}
         later: list[Row] = []
-        if op == "subscribe" and self.denied:
+        if op in {"subscribe", "unsubscribe"} and self.denied:
             reply |= {"ok": False} | self.denied.pop()
         elif op == "subscribe":
             reply["result"] = self.subscribe(socket, got["channels"], later)
@@ -215,7 +219,7 @@ class Hub:
 def _headers(values: Mapping[str, str]) -> Any:
     from websockets.datastructures import Headers  # noqa: PLC0415 - one use
 
-    return Headers({"Content-Length": "0", **values})
+    return Headers(values)
 
 
 @asynccontextmanager

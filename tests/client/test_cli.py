@@ -17,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from realtime import cli
-from realtime.client import Stream
+from realtime.client import Book, Stream
 from tests.client.kit import Hub, hub
 from tests.store.kit import Life, facts, opened
 
@@ -32,6 +32,11 @@ def server() -> Iterator[Hub]:
         portal.wrap_async_context_manager(hub()) as made,
     ):
         yield made
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 def call(server: Hub, *words: str) -> tuple[int, str, str]:
@@ -118,6 +123,48 @@ def test_nobody_there_ends_with_a_line(server: Hub) -> None:
     assert "no answer from ws://127.0.0.1:9/ws in 0.1 s" in silent.stderr
 
 
+def test_what_is_asked_wrongly_is_said_at_once(server: Hub) -> None:
+    hidden = call(server, "order.get", 'id="7"')
+    twice = call(server, "order.place", "symbol=A", "symbol=B")
+    nowhere = RUN.invoke(cli.app, ["call", "--url", "http://127.0.0.1:9/ws", "ping"])
+    nothing = RUN.invoke(cli.app, ["tail", "--url", "nonsense", "orders"])
+    below = RUN.invoke(cli.app, ["tail", "--url", server.url, "--count", "-1", "orders"])
+
+    assert hidden[0] == 1
+    assert "order_id" in hidden[2]
+    assert twice[0] == 2
+    assert "symbol is given twice" in twice[2]
+    assert nowhere.exit_code == nothing.exit_code == below.exit_code == 2
+    assert "--url: 'http://127.0.0.1:9/ws' is not the address of a socket" in nowhere.stderr
+    assert server.got == []
+
+
+def test_why_there_is_no_answer_is_told(server: Hub) -> None:
+    server.refuse = (404, {})
+    silent = call(server, "--timeout", "0.5", "ping")
+
+    assert silent[2].strip().endswith("in 0.5 s: HTTP 404 Not Found")
+
+
+async def test_a_tail_says_that_its_server_is_away_and_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_LOOK_S", 0.0)
+    async with hub() as server, asyncio.timeout(10):
+        server.feed("ticker:A", {"bid": "1"})
+        tail = asyncio.create_task(cli._tail(["ticker:A"], server.url, None, 2, plain=True))
+        await server.until(lambda: server.ops("subscribe"))
+        server.refuse = (503, {})  # for one attempt
+        server.cut()
+        await server.until(lambda: len(server.ops("subscribe")) > 1)
+        await server.publish("ticker:A", {"bid": "2"})
+        assert await tail == 0
+    said = capsys.readouterr().err.splitlines()
+
+    assert said[-2].startswith(f"realtime: no connection to {server.url}, trying again: ")
+    assert said[-1] == "realtime: connected"
+
+
 def test_tail_prints_lines_into_a_pipe(server: Hub) -> None:
     server.feed("ticker:A", {"bid": "1"})
     server.feed("orders", {"set": []})
@@ -157,6 +204,35 @@ def painted(stream: Stream | None) -> str:
     console.print(cli._panel("c", stream))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [30, 60, 200])
+def test_a_table_shows_names_whole_and_leaves_out_what_has_no_place(width: int) -> None:
+    rows = [
+        {"about": {"a": "x" * 300}, "text": "y" * 300, "seen": 1, "id": f"bt-{'z' * 18}-{number}"}
+        for number in (1, 2)
+    ]
+    console = Console(file=io.StringIO(), width=width)
+    console.print(cli._table("rows", rows))
+    console.print(cli._fields({"ops": ["o" * 150, "end"], "until_ts": 2**53 - 1}))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+
+    assert f"bt-{'z' * 18}-1" in shown
+    assert shown.splitlines()[1].split()[0] == "id"
+    assert "end" in shown.replace("\n", "").replace(" ", "")
+    assert str(2**53 - 1) in shown.replace("\n", "").replace(" ", "")
+
+
+def test_a_book_keeps_its_prices_whole_on_a_narrow_terminal() -> None:
+    book = Book()
+    book.apply({"bids": [["63938.12", "0.00480"]], "asks": [["63946.99", "0.01289"]]})
+    console = Console(file=io.StringIO(), width=36)
+    console.print(cli._book(book))
+    assert isinstance(console.file, io.StringIO)
+
+    assert "63938.12" in console.file.getvalue()
+    assert "63946.99" in console.file.getvalue()
 
 
 def test_every_class_of_channel_has_its_picture() -> None:
@@ -206,6 +282,18 @@ def test_a_whole_journal_is_verified_copied_and_salvaged(journal: Path) -> None:
     assert whole.stdout.startswith("whole: 40 rows, head ")
     assert [run.exit_code for run in (whole, copied, saved, again)] == [0, 0, 0, 0]
     assert "40 rows and 40 entries" in saved.stdout
+
+
+@pytest.mark.parametrize("words", [["verify"], ["recover", "new.db"]])
+def test_a_person_sees_how_far_the_look_at_a_journal_is(
+    journal: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.chdir(journal.parent)
+    result = RUN.invoke(cli.app, ["journal", words[0], str(journal), *words[1:]])
+
+    assert result.exit_code == 0
+    assert "40 rows" in result.stderr
 
 
 def test_the_first_break_of_a_journal_is_named(journal: Path) -> None:

@@ -425,6 +425,37 @@ async def test_a_server_without_time_for_our_subscriptions_is_asked_again() -> N
             assert len(server.ops("subscribe")) == 4
 
 
+async def test_a_server_without_time_for_the_end_of_a_subscription_is_asked_again() -> None:
+    """Found with a client at its rate: its closed channels were sent on, to nobody, until it left."""
+    async with hub() as server:
+        for name in ("ticker:A", "ticker:B"):
+            server.feed(name, {"bid": "0"})
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            events = await me.subscribe("ticker:A", "ticker:B")
+            error = {"code": "rate_limited", "message": "slower", "outcome": "not_done"}
+            server.denied = [{"error": error | {"retry_after": 0.01}} for _ in range(2)]
+            events.close()
+            await server.until(lambda: server.denied == [])
+            again = await me.subscribe("ticker:B")
+            await server.until(lambda: set.union(*server.readers.values()) == {"ticker:B"})
+            await server.publish("ticker:B", {"bid": "1"})
+
+            assert [event.kind for event in await take(again, 2)] == ["snapshot", "update"]
+
+
+async def test_an_end_that_is_refused_for_good_is_not_asked_for_again() -> None:
+    async with hub() as server:
+        server.feed("ticker:A", {"bid": "0"})
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            events = await me.subscribe("ticker:A")
+            server.denied = [{"error": {"code": "invalid", "message": "no", "outcome": "not_done"}}]
+            events.close()
+            await me.call("ping")
+
+            assert me._unread == set()
+            assert len(server.ops("unsubscribe")) == 1
+
+
 async def test_after_shutdown_the_client_waits_for_its_slot() -> None:
     async with hub() as server, client(server) as me, asyncio.timeout(PATIENCE):
         notice = {"type": "notice", "event": "shutdown", "ts": 1}
@@ -615,3 +646,182 @@ async def test_a_client_agrees_with_the_server_after_cuts_gaps_and_restarts(seed
 
             assert me.state("orders") == truth
             assert got == sent
+
+
+# -- what a program does at the same time ------------------------------------------------------------
+
+
+async def test_a_reader_that_leaves_takes_nothing_from_one_that_comes() -> None:
+    async with hub() as server:
+        server.feed("ticker:A", {"bid": "0"})
+        async with client(server) as me:
+            first = await me.subscribe("ticker:A")
+            coming = asyncio.create_task(me.subscribe("ticker:A"))
+            await asyncio.sleep(0)  # it is on its way
+            first.close()
+            second = await coming
+            await me.call("ping")
+            await server.publish("ticker:A", {"bid": "1"})
+
+            assert [event.kind for event in await take(second, 2)] == ["snapshot", "update"]
+            second.close()
+            await me.call("ping")
+            assert [frame["channels"] for frame in server.ops("unsubscribe")] == [["ticker:A"]]
+
+
+async def test_a_subscription_given_up_is_ended_at_the_server_too() -> None:
+    async with hub() as server:
+        server.feed("ticker:A", {"bid": "0"})
+        async with client(server) as me:
+            coming = asyncio.create_task(me.subscribe("ticker:A"))
+            await server.until(lambda: server.ops("subscribe"))
+            coming.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await coming
+            async with asyncio.timeout(PATIENCE):
+                await server.until(lambda: server.ops("unsubscribe"))
+            await me.call("ping")
+
+            assert me.state("ticker:A") is None
+            assert me._calls == {}
+            assert me._readers == {}
+
+
+async def test_a_subscription_given_up_is_not_asked_for_after_a_cut() -> None:
+    async with hub() as server:
+        server.feed("ticker:A", {"bid": "0"})
+        server.lost.add("subscribe")
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            coming = asyncio.create_task(me.subscribe("ticker:A"))
+            await asyncio.sleep(0)
+            coming.cancel()
+            await server.until(lambda: len(server.hellos) > 1)
+            await me.call("ping")
+
+            assert len(server.ops("subscribe")) == 1
+            assert me._calls == {}
+
+
+@pytest.mark.parametrize("names", [("ticker:*", "ticker:A"), ("ticker:A", "ticker:*")])
+async def test_one_ticker_and_all_tickers_are_read_side_by_side(names: tuple[str, str]) -> None:
+    async with hub() as server:
+        server.feed("ticker:A", {"bid": "0"})
+        async with client(server) as me:
+            first = await me.subscribe(names[0])
+            await take(first, 1)
+            second = await me.subscribe(names[1])
+            await take(first, 1)
+            await take(second, 1)
+            await server.publish("ticker:A", {"bid": "1"})
+
+            assert (await take(first, 1))[0].state == {"bid": "1"}
+            assert (await take(second, 1))[0].state == {"bid": "1"}
+            second.close()
+            await me.call("ping")
+            await server.send(server.feeds["ticker:A"].update({"bid": "2"}))
+            if names[0] == "ticker:A":
+                assert (await take(first, 1))[0].state == {"bid": "2"}
+            assert me.state("ticker:A") is not None
+
+
+async def test_who_reads_one_ticker_and_all_is_told_once() -> None:
+    async with hub() as server:
+        server.feed("ticker:A", {"bid": "0"})
+        async with client(server) as me:
+            events = await me.subscribe("ticker:A", "ticker:*")
+            await take(events, 2)  # a snapshot for each
+            await server.publish("ticker:A", {"bid": "1"})
+            await me.call("ping")
+
+            assert events.waiting == 1
+
+
+async def test_until_does_not_wait_for_what_is_read_no_more() -> None:
+    async with hub() as server:
+        server.feed("orders", {"set": []})
+        async with client(server) as me:
+            events = await me.subscribe("orders")
+            await take(events, 1)
+            waiting = asyncio.create_task(me.until({"orders": {"epoch": "k1", "seq": 105}}))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            events.close()
+            async with asyncio.timeout(PATIENCE):
+                await waiting
+
+
+async def test_a_fault_of_the_program_reaches_its_other_tasks() -> None:
+    def deaf(_: object) -> None:
+        raise KeyError("mine")
+
+    async with hub() as server:
+        server.feed("orders", {"set": []})
+        with pytest.raises(ExceptionGroup):  # noqa: PT012 - the whole life of a client
+            async with client(server) as me:
+                me.on_notice = deaf
+                events = await me.subscribe("orders")
+                await take(events, 1)
+                reading = asyncio.create_task(failing(anext(events)))
+                await server.send({"type": "notice", "event": "deadman_fired", "ts": 1, "data": {}})
+                await asyncio.Event().wait()
+        async with asyncio.timeout(PATIENCE):
+            assert "KeyError('mine')" in str(await reading)
+
+
+@pytest.mark.parametrize("name", ["id", "op"])
+async def test_an_argument_that_would_hide_the_reply_is_refused(name: str) -> None:
+    async with hub() as server, client(server) as me:
+        with pytest.raises(CommandError, match=name):
+            await me.call("order.get", **{name: "7"})
+
+        assert server.got == []
+
+
+async def test_a_client_that_was_not_entered_says_so() -> None:
+    me = Client()
+    for work in (me.call("ping"), me.subscribe("orders")):
+        with pytest.raises(RuntimeError, match="async with"):
+            async with asyncio.timeout(PATIENCE):
+                await work
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000", "http://localhost:8000/ws", "ws://localhost:99999/ws", "ws:///ws"]
+)
+def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="ws://127"):
+        Client(url)
+
+
+async def test_the_servers_own_words_say_why_it_refuses() -> None:
+    async with hub() as server:
+        server.refuse = (404, {})
+        error = {"code": "not_found", "message": "the socket is at /ws"}
+        server.words = {"ok": False, "error": error}
+        with pytest.raises(Closed, match="404 the socket is at /ws"):
+            async with asyncio.timeout(PATIENCE), client(server):
+                pass
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        None,
+        {"error": {"code": 404, "message": "no healthy upstream", "status": "NOT_FOUND"}},
+        {"error": {"code": "NotFound", "message": "no such route"}},
+        {"ok": False, "error": {"code": 404, "message": "no such route"}},
+        ["error"],
+    ],
+)
+async def test_a_path_that_only_a_proxy_does_not_know_is_tried_again(words: Any) -> None:
+    async with hub() as server:
+        server.refuse, server.words = (404, {}), words
+        me = client(server, chance=random.Random(1))
+        entering = asyncio.create_task(me.__aenter__())
+        async with asyncio.timeout(PATIENCE):
+            await server.until(lambda: len(server.hellos) > 1)
+            assert me.trouble == "HTTP 404 Not Found"
+            server.refuse = None
+            await entering
+            assert me.trouble == ""
+            await me.__aexit__(None, None, None)

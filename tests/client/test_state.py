@@ -1,6 +1,8 @@
 """The client rule on one stream, and the checksum vectors of the protocol document."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,11 +197,31 @@ def test_snapshot_and_updates_give_the_servers_table(changes: list[list[tuple[in
         ("position.close", False),
         ("system.token.create", False),
         ("alert.ack", False),
+        ("bot.stop", True),
+        # Done, they may answer `conflict` the next time.
+        ("bot.attach", False),
+        ("bot.detach", False),
+        ("bot.pause", False),
     ],
 )
 def test_only_what_is_safe_to_repeat_is_repeated(op: str, *, safe: bool) -> None:
     assert repeatable(op, {}) is safe
     assert repeatable(op, {"request_id": "r1"})
+
+
+def test_every_query_is_repeated_and_nothing_that_could_be_done_twice() -> None:
+    rows = re.findall(
+        r"^\| (`[a-z_.]+`(?:, `[a-z_.]+`)?) \|[^|]*\| (\S+)[^|]* \| (\w+) \| (\w+) \|",
+        Path("docs/protocol.md").read_text(),
+        re.MULTILINE,
+    )
+    assert len(rows) > 100
+    for names, scope, lane, repeating in rows:
+        for op in re.findall("[a-z_.]+", names):
+            if scope == "read" and lane == "query":
+                assert repeatable(op, {}), op
+            if repeating not in {"absolute", "client_order_id"}:
+                assert not repeatable(op, {}), op
 
 
 def test_placements_get_an_id_and_decimals_their_text() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,36 @@ async def test_a_position_is_closed_in_part_or_whole(how: dict[str, Any], left: 
         assert again == reply | {"duplicate": True}
         amount = system.desk.engine.positions[BTC].amount
         assert format(amount.normalize(), "f") == left
+
+
+async def test_closing_a_part_is_answered_again_when_its_part_is_below_the_minimum() -> None:
+    """Found in review: a resend was told `invalid`, outcome `not_done`, of what had been sold."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY)
+        closing: dict[str, Any] = {"position_id": "BTC/USDT|long", "client_order_id": "out"}
+        closing["fraction"] = 0.01
+        reply = result(await world.call("position.close", **closing))
+        again = result(await world.call("position.close", **closing))
+        shown = result(await world.call("position.close", **closing, dry_run=True))
+        other = await world.call("position.close", **closing | {"fraction": 0.02})
+
+        assert reply["filled"] == "0.00010"
+        assert again == reply | {"duplicate": True}
+        assert (shown["valid"], shown["duplicate"]) == (True, True)
+        assert other.code is Code.CONFLICT
+        assert len(world.venue.submitted) == 2
+
+
+async def test_closing_all_leaves_what_is_less_than_a_lot() -> None:
+    world = World()
+    world.venue.coins["BTC"] = Decimal("0.000007")
+    async with world.life():
+        shown = result(await world.call("position.close_all", dry_run=True))["effect"]
+        reply = result(await world.call("position.close_all"))
+
+        assert shown["orders"] == 0
+        assert reply == {"closed": [], "failed": []}
 
 
 async def test_closing_what_is_not_there_or_wrongly_is_refused() -> None:

@@ -47,7 +47,7 @@ class Office:
                 repeated=lambda _call: name == "two",
                 summary="",
             )
-            for op in ("order.place", "trading.halt", "deadman", "market.status")
+            for op in ("order.place", "trading.halt", "trading.resume", "deadman", "market.status")
         }
 
     def handle(self, call: Call[Any]) -> Answer | Awaitable[Answer]:
@@ -205,6 +205,22 @@ async def test_a_shut_account_answers_why_and_others_go_on(firm: Firm) -> None:
     firm.offices[0].account.shut = lambda: shut
     with pytest.raises(Refused, match="away"):
         await firm.ask("trading.halt")
+
+
+async def test_a_halt_that_a_shut_account_forgets_is_no_secret(firm: Firm) -> None:
+    two = firm.offices[1].account
+    two.shut = lambda: Refused(Code.VENUE_UNAVAILABLE, "two is away")
+    two.journal = keep
+
+    with pytest.raises(Refused, match="will open halted"):
+        await firm.ask("trading.halt", venue="two")
+    with pytest.raises(Refused, match="will not open halted by this"):
+        await firm.ask("trading.resume", venue="two")
+    assert not two.kept
+
+
+async def keep(_scope: str, _body: bytes) -> object:
+    return None
 
 
 def hang(_scope: str, _body: bytes) -> Awaitable[object]:

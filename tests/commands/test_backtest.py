@@ -415,6 +415,17 @@ async def test_a_canceled_backtest_ends_its_worker_and_waits_for_nothing(tmp_pat
 # --- kept -----------------------------------------------------------------------------------------
 
 
+async def test_what_comes_behind_a_deleted_backtest_waits_for_nothing() -> None:
+    """Symptom: `bot.stop` took ten seconds and said that the journal could not be written, which it had been."""
+    world = world_of()
+    async with life(world):
+        done = await finished(world, **RUN)
+        await result(world, "backtest.delete", backtest_id=done["id"])
+        stopped = await world.call("bot.stop")
+
+        assert stopped.ok, stopped.error
+
+
 async def test_results_outlive_a_restart_and_what_ran_is_interrupted(tmp_path: Path) -> None:
     (tmp_path / "loops.py").write_text(odd("loops", FOR_EVER))
     world = world_of(tmp_path, strategies={"path": str(tmp_path)})

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import BaseModel
 
 from realtime.commands import connection, help as help_ops
 from realtime.commands.help import MEANINGS, TRY
@@ -48,6 +49,18 @@ def test_an_op_is_explained_with_schema_and_example(desk: Desk) -> None:
     assert result["http"] == ["POST /api/subscribe"]
     assert result["schema"]["required"] == ["channels"]
     assert result["example"]["op"] == "subscribe"
+
+
+def test_what_takes_long_is_made_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found in review: 95 of these, asked for before `auth`, held up everybody for over a second."""
+    first = about(desk, "subscribe")
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(BaseModel, "model_json_schema", never)
+
+    assert about(desk, "subscribe") == first
 
 
 @pytest.mark.parametrize("word", ["ops", "channels", "errors"])

@@ -40,7 +40,7 @@ from realtime.desk.routine import back_up
 from realtime.engine.engine import Engine
 from realtime.engine.matching import Exchange
 from realtime.engine.matching.state import adopt, snapshot
-from realtime.model.errors import Code, VenueRejected
+from realtime.model.errors import Code, Refused, VenueRejected
 from realtime.outside import Outside
 from realtime.store import Store, StoreCorrupt
 from tests.engine.adversary import Trader
@@ -573,6 +573,29 @@ async def test_backups_begin_with_their_folder_and_outlive_a_bad_hour(
         aside.rename(folder)
         assert (await made.get()).parent == folder
         running.cancel()
+
+
+async def test_a_backup_that_a_busy_journal_refuses_is_made_the_next_time(
+    past: Past, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found here: too many questions at that moment, and the server ended with the backup."""
+    made = asyncio.Queue[Path]()
+    async with opened(past.path) as store, asyncio.TaskGroup() as group:
+        really, tries = store.backup_into, 0
+
+        async def backup_into(directory: Path) -> Path:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                raise Refused(Code.BUSY, "too many questions wait for the journal")
+            return await really(directory)
+
+        monkeypatch.setattr(store, "backup_into", backup_into)
+        running = group.create_task(back_up(store, tmp_path / "backups", 1, made.put))
+        assert (await made.get()).exists()
+        running.cancel()
+
+    assert tries == 2
 
 
 async def test_a_backup_is_condensed_into_the_checkpoint(past: Past, tmp_path: Path) -> None:

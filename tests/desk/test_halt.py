@@ -1,6 +1,7 @@
 """The kill switch: K1 to K8, and trading states across restarts (conformance 46, 47; promises O7, O8)."""
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,88 @@ async def test_flatten_closes_every_position_through_the_gate() -> None:
         closing = world.venue.of(world.venue.submitted[-1]).order
         assert closing.reduce_only
         assert closing.source == "flatten"
+
+
+@pytest.mark.parametrize(
+    "how", [{"state": "reducing"}, {"cancel": False}], ids=["reducing", "without cancels"]
+)
+async def test_exits_that_a_halt_keeps_give_way_to_its_flattening(how: dict[str, Any]) -> None:
+    """K7. Found in review: with an exit resting nothing was closed at all."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        exits = BUY | {"side": "sell", "price": "65000", "amount": "0.004"}
+        await world.call("order.place", **exits, client_order_id="out")
+        reply = await world.call("trading.halt", reason="out", flatten=True, **how)
+
+        assert result(reply)["flat"] is True
+        assert world.venue.live() == []
+        assert world.venue.coins == {"BTC": 0}
+
+
+async def test_what_is_less_than_a_lot_does_not_keep_an_account_from_being_flat() -> None:
+    """Fees in base leave it. Found in review: each halt raised a critical alert, and nothing was ever flat."""
+    world = World()
+    world.venue.coins["BTC"] = Decimal("0.000007")
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        reply = await world.call("trading.halt", reason="out", flatten=True)
+        again = await world.call("trading.halt", reason="out", flatten=True)
+
+        for told in (result(reply), result(again)):
+            assert (told["flat"], told["positions"]) == (True, [])
+        assert world.venue.coins == {"BTC": Decimal("0.000007")}
+        alerts = result(await world.call("alert.list"))["alerts"]
+        assert {alert["code"] for alert in alerts} == {"trading_state"}
+
+
+async def test_a_flattening_says_so_where_the_cancel_of_an_exit_is_not_answered() -> None:
+    """K7. Found in review: all of it was asked for, which a spot exchange refuses, and no alert told of it."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        exits = BUY | {"side": "sell", "price": "65000", "amount": "0.004"}
+        await world.call("order.place", **exits, client_order_id="out")
+        world.venue.cancels.extend(["drop"] * 40)
+        reply = await world.call("trading.halt", reason="out", flatten=True, state="reducing")
+        await until(lambda: world.venue.coins == {"BTC": Decimal("0.004")}, within=10)
+
+        assert result(reply)["flat"] is False
+        assert world.venue.live() == ["out"]
+        alerts = result(await world.call("alert.list"))["alerts"]
+        told = [alert["text"] for alert in alerts if alert["code"] == "flatten_refused"]
+        assert told == [
+            f"{BTC} stays open: other orders that still work hold 0.004 of it",
+        ]
+
+
+async def test_a_flattening_that_the_venue_refuses_is_told() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        world.venue.script.append("reject")
+        reply = await world.call("trading.halt", reason="out", flatten=True)
+
+        assert result(reply)["flat"] is False
+        alerts = result(await world.call("alert.list"))["alerts"]
+        assert [alert["code"] for alert in alerts].count("flatten_refused") == 1
+
+
+async def test_less_than_a_lot_beside_an_exit_of_which_nobody_knows_does_not_silence_a_flattening() -> (
+    None
+):
+    world = World()
+    world.venue.coins["BTC"] = Decimal("0.000007")
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        world.venue.script.append("lose")
+        world.venue.late_s = 1_000
+        await world.call("order.place", **MARKET_BUY | {"side": "sell"}, client_order_id="mine")
+        reply = await world.call("trading.halt", reason="out", flatten=True, state="reducing")
+
+        assert result(reply)["flat"] is False
+        alerts = result(await world.call("alert.list"))["alerts"]
+        assert "flatten_refused" in {alert["code"] for alert in alerts}
 
 
 async def test_reducing_lets_exits_pass_and_keeps_them_resting() -> None:

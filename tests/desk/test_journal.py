@@ -324,3 +324,15 @@ def test_a_kept_row_costs_its_length_and_not_the_room_it_was_written_in() -> Non
         tracemalloc.stop()
 
     assert after - before < 1.5 * sum(map(len, kept))
+
+
+async def test_a_row_that_tells_nobody_is_on_disk_as_well() -> None:
+    """Found in review: after a market's row whoever waited for the journal was told that it could not be written."""
+    world = World()
+    async with world.life() as system:
+        began = asyncio.get_running_loop().time()
+        system.store.append("Test", "x", b"{}", safety=True)
+
+        await system.desk.settled()
+
+        assert asyncio.get_running_loop().time() - began < 1

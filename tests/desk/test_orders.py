@@ -659,9 +659,8 @@ async def test_of_too_many_ended_orders_the_newest_are_shown_also_after_a_restar
             await asyncio.sleep(0.01)
 
         await until(lambda: shown(world) == names[-3:])
-        history = await world.call("order.history", limit=10)
-        assert history.result is not None
-        assert {row["client_order_id"] for row in history.result["orders"]} == set(names)
+        history: Any = (await world.call("order.history", limit=10)).result
+        assert {row["client_order_id"] for row in history["orders"]} == set(names)
 
     async with world.life():
         await until(lambda: shown(world) == names[-3:])

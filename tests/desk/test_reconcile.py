@@ -43,6 +43,14 @@ async def alerts(world: World) -> list[str]:
     return [alert["code"] for alert in found]
 
 
+async def listed(world: World) -> list[str]:
+    """Ids of the fills that `fill.list` tells."""
+    reply = await world.call("fill.list")
+    assert reply.ok, reply.error
+    assert isinstance(reply.result, dict)
+    return [fill["id"] for fill in reply.result["fills"]]
+
+
 async def test_nothing_but_cancels_and_halts_before_the_account_is_reconciled() -> None:
     world = World()
     world.venue.reachable = False
@@ -171,6 +179,7 @@ async def test_a_fill_that_cannot_be_fetched_is_inferred_and_the_real_one_replac
 
         assert inferred.inferred
         assert system.desk.engine.positions[BTC].amount == D("0.01")
+        assert await listed(world) == [inferred.id]
 
         held.fills = real
         await until(
@@ -181,6 +190,8 @@ async def test_a_fill_that_cannot_be_fetched_is_inferred_and_the_real_one_replac
         )
 
         assert system.desk.engine.positions[BTC].amount == D("0.01")
+        # Found in review: the list had both, and came to twice what was filled.
+        assert await listed(world) == [fill.trade_id for fill in real]
 
 
 async def test_money_that_no_fill_explains_is_booked_alarmed_and_stops_entries() -> None:

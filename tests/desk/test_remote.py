@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,6 +254,61 @@ async def test_a_position_that_is_not_listed_any_more_is_flat_after_a_second_loo
 
         assert "external_change" in await codes(world)
         assert system.desk.engine.state() is TradingState.REDUCING
+
+
+async def test_what_the_venue_tells_of_a_position_besides_its_amount_comes_back_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    """trading:2.6. Found in review: each one stood at a leverage of 1, without collateral, until traded again."""
+    held = Position(
+        venue="paper",
+        symbol=PERP,
+        position_type="swap",
+        amount=D(3),
+        cost=D(180_000),
+        leverage=D(3),
+        margin_mode="isolated",
+        collateral=D(60_000),
+        liquidation_price=D(41_000),
+    )
+    world, venue = away(derivatives=[held])
+    world.path = tmp_path / "journal.db"
+    async with world.life():
+        pass
+    async with world.life() as system:
+        mine = system.desk.engine.positions[PERP]
+        assert (mine.amount, mine.cost) == (D(3), D(180_000))
+        assert (mine.leverage, mine.margin_mode) == (D(3), "isolated")
+        assert (mine.collateral, mine.liquidation_price) == (D(60_000), D(41_000))
+
+        # Each alone, and what it does not say stays as it is.
+        for told in (
+            replace(held, leverage=D(5)),
+            replace(held, leverage=D(5), margin_mode="cross"),
+            replace(held, leverage=D(5), margin_mode="cross", collateral=D(36_000)),
+            replace(
+                held,
+                leverage=D(5),
+                margin_mode="cross",
+                collateral=D(36_000),
+                liquidation_price=D(50_000),
+            ),
+        ):
+            venue.derivatives = [told]
+            await asyncio.sleep(40)
+            mine = system.desk.engine.positions[PERP]
+            assert (mine.leverage, mine.margin_mode) == (told.leverage, told.margin_mode)
+            assert (mine.collateral, mine.liquidation_price) == (
+                told.collateral,
+                told.liquidation_price,
+            )
+        venue.derivatives = [replace(told, collateral=None, liquidation_price=None)]
+        await asyncio.sleep(40)
+        mine = system.desk.engine.positions[PERP]
+        assert (mine.collateral, mine.liquidation_price) == (D(36_000), D(50_000))
+        assert "external_change" not in await codes(world)
+        assert system.desk.engine.state() is TradingState.ACTIVE
+        assert not system.desk.engine.doubts
 
 
 async def test_an_order_that_took_the_place_of_another_is_known_by_its_new_id() -> None:

@@ -21,9 +21,12 @@ async def test_trades_are_counted_by_closing_order_and_a_stop_for_its_parents_st
             body = orjson.dumps(row)
             return Projection("orders", name, now, {"symbol": BTC, "ended": 1}, body)
 
-        def fill(name: str, order_id: str, pnl: str | None) -> Projection:
-            body = orjson.dumps({"order_id": order_id, "realized_pnl": pnl})
-            return Projection("fills", name, now, {"symbol": BTC, "order_id": order_id}, body)
+        def fill(
+            name: str, order_id: str, pnl: str | None, *, inferred: bool = False
+        ) -> Projection:
+            row = {"id": name, "order_id": order_id, "realized_pnl": pnl, "inferred": inferred}
+            cols = {"symbol": BTC, "order_id": order_id}
+            return Projection("fills", name, now, cols, orjson.dumps(row))
 
         rows = [
             order("o-901", role="entry", strategy_id="rsi"),
@@ -39,6 +42,8 @@ async def test_trades_are_counted_by_closing_order_and_a_stop_for_its_parents_st
             fill("f6", "o-905", "9"),
             fill("f7", "o-906", "9"),
             fill("f8", "o-903", None),
+            # A real one has taken its place.
+            fill("f9", "o-903", "2.5", inferred=True),
         ]
         system.store.append("Test", "x", b"{}", None, rows, safety=True)
         await system.desk.durable(system.store.seq, 1)

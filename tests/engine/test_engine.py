@@ -1,9 +1,11 @@
 """Time and prices: days, peaks, protections, trading states, limits, replay (trading 3.4, 3.5)."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from realtime.engine.market import plain
 from realtime.engine.orderbook import OrderBook
 from realtime.model.errors import Code, Refused
 from realtime.model.events import (
@@ -14,24 +16,29 @@ from realtime.model.events import (
     Configure,
     DayRolled,
     Effect,
+    Fact,
     Note,
     PeakSet,
     Place,
     PlaceNext,
     Ready,
     Record,
+    Rejected,
+    Release,
     ResetDaily,
     RiskChanged,
     SetState,
     StaleChanged,
     StateSet,
+    Submit,
     TickerChanged,
     Traded,
     Transferred,
     Unknown,
+    Withheld,
 )
 from realtime.model.market import SECOND, BookDelta, BookSnapshot, Daily, Mark, Stale, Ticker, Trade
-from realtime.model.orders import Asked, Status
+from realtime.model.orders import Asked, Order, Status
 from realtime.model.risk import Limits, TradingState
 from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, OFF, PERP, WHO, D, Kit, of
 
@@ -202,6 +209,33 @@ def test_transfers_are_no_profit() -> None:
     assert (rolled.equity_start, rolled.peak_equity) == (D(50000), D(50000))
 
 
+@pytest.mark.parametrize(("moved", "left"), [("-90000", "5000"), ("95000", "190000")])
+def test_a_fall_stays_what_it_is_when_a_day_with_transfers_ends(moved: str, left: str) -> None:
+    """trading:3.5. Found in review: at midnight what was left after a withdrawal had fallen by a half, and was sold."""
+    off = limits(max_drawdown=D("0.1"), on_breach="flatten")
+    kit = Kit(off).open(USDT="50000", BTC="0.78125")
+    for price in ("64000", "57600"):
+        kit.ts += 10 * SECOND
+        kit.price(BTC, price)
+        kit.tick()
+    before = kit.engine.risk_view(kit.ts).drawdown
+    kit.post(
+        Transferred(
+            venue="paper", currency="USDT", amount=D(moved), kind="withdrawal", id="w", ts=kit.ts
+        )
+    )
+
+    effects = kit.tick(1, day="2026-09-22")
+
+    view = kit.engine.risk_view(kit.ts)
+    assert (view.equity, before) == (D(left), D("0.05"))
+    # Never more than it was: it may stand at its limit.
+    assert view.drawdown is not None
+    assert D("0.05") - D("1E-12") < view.drawdown <= D("0.05")
+    assert kit.engine.halts == {}
+    assert not of(effects, PlaceNext)
+
+
 def test_a_peak_is_written_down_every_ten_seconds_at_most() -> None:
     kit = Kit().open(USDT="36000", BTC="1")
     written = []
@@ -285,6 +319,202 @@ def test_on_a_breach_the_account_reduces_halts_or_flattens(
         assert isinstance(step, PlaceNext)
         kit.post(step.place)
         assert kit.order(step.place.order.id).status is Status.PENDING
+
+
+@pytest.mark.parametrize("symbol", [BTC, PERP])
+def test_exits_that_rest_give_way_to_a_flattening_on_a_breach(symbol: str) -> None:
+    """trading:K7. Found in review: with an exit resting the account stayed as it was."""
+    kit = Kit(limits(max_daily_loss=D("0.02"), on_breach="flatten")).open(USDT="64000")
+    held, half = ("0.5", "0.2") if symbol == BTC else ("50", "20")
+    kit.bought(symbol, "buy", held, "64000")
+    resting = [
+        kit.opened(symbol, "sell", half, price=price, reduce_only=True)
+        for price in ("70000", "71000")
+    ]
+    kit.seen(resting[0], Status.OPEN, plain(D(half) / 2))  # nobody has told the fill yet
+    if symbol == BTC:
+        kit.balance("BTC", "0.1", "0.4")
+    kit.ts += SECOND
+    steps = of(kit.price(symbol, "59000"), PlaceNext)
+
+    (step,) = steps
+    assert isinstance(step, PlaceNext)
+    effects = kit.post(step.place)
+    (submit,) = of(effects, Submit)
+    assert isinstance(submit, Submit)
+    closing = submit.approved.order
+    assert closing.amount == D(held) - D(half) / 2
+    assert set(submit.approved.after) == {order.id for order in resting}
+    gone = [effect.order.id for effect in effects if isinstance(effect, CancelAtVenue)]
+    assert set(gone) == set(submit.approved.after)
+    for order, filled in zip(resting, (plain(D(half) / 2), "0"), strict=True):
+        kit.seen(order, Status.CANCELED, filled)
+    kit.post(Release(order_id=closing.id, waited=True, ts=kit.ts))
+    assert closing.id in kit.engine._state.released
+    assert kit.replayed().digest() == kit.engine.digest()
+
+
+@pytest.mark.parametrize(
+    ("resting", "closing"),
+    [({"price": "70000", "external": True}, {}), ({}, {}), ({"price": "70000"}, {"bot_id": "b"})],
+    ids=["others have placed it", "it is on its way", "a bot has its own share"],
+)
+def test_what_is_not_ours_to_touch_does_not_give_way_to_a_flattening(
+    resting: dict[str, Any], closing: dict[str, Any]
+) -> None:
+    kit = Kit().open()
+    kit.bought(PERP, "buy", "10", "64000")
+    other = kit.opened(PERP, "sell", "6", reduce_only=True, **resting)
+
+    with pytest.raises(Refused, match="exceeds the 4 BTC that can still be closed"):
+        kit.place(PERP, "sell", "10", source="flatten", reduce_only=True, **closing)
+
+    assert kit.order(other.id).cancel_state is Asked.NONE
+    # What it leaves is closed, and not nothing.
+    (wish,) = kit.engine.flatten(kit.ts)
+    assert wish.order.amount == (10 if closing else 4)
+
+
+def test_where_others_close_all_of_it_a_flattening_is_refused_and_not_forgotten() -> None:
+    kit = Kit().open()
+    kit.bought(PERP, "buy", "10", "64000")
+    kit.opened(PERP, "sell", "10", reduce_only=True)
+    (wish,) = kit.engine.flatten(kit.ts)
+
+    with pytest.raises(Refused, match="exceeds the 0 BTC that can still be closed"):
+        kit.post(wish)
+
+
+@pytest.mark.parametrize("resting", [{"price": "70000", "external": True}, {}])
+def test_less_than_a_lot_beside_others_does_not_hide_that_nothing_can_be_closed(
+    resting: dict[str, Any],
+) -> None:
+    """trading:K7. Found in review: the dust that others leave made no order, and so nobody was told."""
+    kit = Kit().open(USDT="100000", BTC="0.010007")
+    kit.opened(BTC, "sell", "0.01", **resting)
+
+    (wish,) = kit.engine.flatten(kit.ts)
+
+    assert wish.order.amount == D("0.01")
+    with pytest.raises(Refused, match=r"0\.000007 BTC"):
+        kit.post(wish)
+
+
+def flattened(kit: Kit) -> tuple[Order, list[PlaceNext], list[Alert]]:
+    """Flatten, wait for what gives way in vain, and do what the gate does with a refusal: what is placed, and said."""
+    (wish,) = kit.engine.flatten(kit.ts)
+    kit.post(wish)
+    kit.ts += 2 * SECOND
+    with pytest.raises(Refused, match="other orders closed") as caught:
+        kit.post(Release(order_id=wish.order.id, waited=True, ts=kit.ts))
+    withheld = Withheld(
+        order_id=wish.order.id,
+        status=Status.REJECTED,
+        code=caught.value.code,
+        reason=caught.value.message,
+        ts=kit.ts,
+    )
+    effects = kit.post(withheld)
+    nexts = [effect for effect in effects if isinstance(effect, PlaceNext)]
+    return wish.order, nexts, [effect for effect in effects if isinstance(effect, Alert)]
+
+
+@pytest.mark.parametrize("unknown", [False, True], ids=["cancel unanswered", "unknown"])
+def test_what_does_not_end_in_time_keeps_its_coins_and_the_rest_is_flattened(
+    *, unknown: bool
+) -> None:
+    """trading:K7. Found in review: all of it left, which a spot exchange refuses, and nobody was told."""
+    kit = Kit().open()
+    kit.bought(BTC, "buy", "0.5", "64000")
+    resting = kit.place(BTC, "sell", "0.2", price="70000", reduce_only=True)
+    kit.release(resting)
+    if unknown:
+        kit.post(Unknown(order_id=resting.id, command="x", ts=kit.ts))
+    else:
+        kit.accept(resting)
+
+    whole, nexts, alerts = flattened(kit)
+
+    assert whole.amount == D("0.5")
+    assert [(alert.level, alert.code) for alert in alerts] == [("critical", "flatten_refused")]
+    assert "other orders that still work hold 0.2 of it" in alerts[0].text
+    (step,) = nexts
+    assert (step.place.order.amount, step.place.order.source) == (D("0.3"), "flatten")
+    kit.post(step.place)
+    kit.ts += 2 * SECOND
+    kit.post(Release(order_id=step.place.order.id, waited=True, ts=kit.ts))
+    assert step.place.order.id in kit.engine._state.released
+    assert kit.replayed().digest() == kit.engine.digest()
+
+
+def test_where_all_of_it_stays_with_others_a_flattening_ends_with_an_alarm() -> None:
+    """It does not begin anew every two seconds."""
+    kit = Kit().open()
+    kit.bought(BTC, "buy", "0.5", "64000")
+    kit.opened(BTC, "sell", "0.5", price="70000", reduce_only=True)
+
+    _, nexts, alerts = flattened(kit)
+
+    assert nexts == []
+    assert [alert.code for alert in alerts] == ["flatten_refused"]
+
+
+def test_what_is_left_of_a_bots_flattening_leaves_to_others_what_rests() -> None:
+    """Found in review: to nobody's order it would have given way, to a bot's it does not, and so it was refused."""
+    kit = Kit().open()
+    kit.bought(BTC, "buy", "0.2", "64000")
+    bought = kit.opened(BTC, "buy", "0.3", price="64000", bot_id="b")
+    kit.fill(bought, "0.3", "64000")
+    closing = kit.place(BTC, "sell", "0.3", source="flatten", bot_id="b", reduce_only=True)
+    others = kit.opened(BTC, "sell", "0.2", price="70000", reduce_only=True)
+    kit.ts += SECOND
+    stranger = kit.draft(BTC, "sell", "0.1", price="70000")
+    kit.seen(stranger, Status.OPEN, venue_client_id=None, evidence="found")
+
+    effects = kit.post(
+        Withheld(
+            order_id=closing.id,
+            status=Status.REJECTED,
+            code=Code.RISK_REJECTED,
+            reason="only 0.2 BTC are left",
+            ts=kit.ts,
+        )
+    )
+
+    (step,) = of(effects, PlaceNext)
+    assert isinstance(step, PlaceNext)
+    assert (step.place.order.amount, step.place.order.bot_id) == (D("0.2"), "b")
+    kit.post(step.place)
+    assert kit.order(step.place.order.id).status is Status.PENDING
+    assert kit.order(others.id).cancel_state is Asked.NONE
+
+
+@pytest.mark.parametrize("source", ["flatten", "command"])
+@pytest.mark.parametrize("at_the_venue", [True, False])
+def test_a_flattening_that_does_not_get_through_is_told(source: str, *, at_the_venue: bool) -> None:
+    """Found in review: the position stayed open, and nobody heard of it."""
+    kit = Kit().open()
+    kit.bought(BTC, "buy", "0.5", "64000")
+    order = kit.place(BTC, "sell", "0.5", source=source, reduce_only=True)
+    fact: Fact
+    if at_the_venue:
+        kit.release(order)
+        code = Code.INSUFFICIENT_FUNDS
+        fact = Rejected(order_id=order.id, code=code, reason="why it is so", ts=kit.ts)
+    else:
+        fact = Withheld(
+            order_id=order.id,
+            status=Status.REJECTED,
+            code=Code.BUSY,
+            reason="why it is so",
+            ts=kit.ts,
+        )
+
+    alerts = [effect for effect in kit.post(fact) if isinstance(effect, Alert)]
+
+    told = [(alert.code, alert.text) for alert in alerts]
+    stays = [("flatten_refused", f"{BTC} stays open: why it is so")]
+    assert told == (stays if source == "flatten" else [])
 
 
 def test_a_warning_comes_once_at_its_share_of_the_limit() -> None:

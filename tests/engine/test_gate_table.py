@@ -526,6 +526,24 @@ def test_a_bucket_tells_how_long_its_next_token_takes(
     assert wait(T0 + full_in_ms * MS, per_second, burst, T0) == wait_ms * MS
 
 
+def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+    """trading:G20 trading:G21: found at a restart two hours earlier, when every order was to wait that long."""
+    rules = limits(order_rate=10, order_burst=1, duplicate_order_ms=2000)
+    kit = Kit(rules).open(USDT="100000", BTC="1")
+    kit.place(BTC, "buy", "0.001", price="60000")
+    kit.place(BTC, "sell", "0.001")
+    kit.ts -= 2 * 3600 * SECOND
+    kit.prices()
+
+    kit.place(BTC, "buy", "0.001", price="60000")
+
+    # One bucket for all: what it held at the old time is no reserve for the new one.
+    assert refused(kit, BTC, "buy", "0.002").retry_after == 0.1
+    kit.place(BTC, "sell", "0.001")
+    assert refused(kit, BTC, "sell", "0.002").retry_after == 0.5
+    assert kit.replayed().digest() == kit.engine.digest()
+
+
 def test_who_is_too_early_is_told_for_how_long() -> None:
     """trading:G20."""
     kit = Kit(limits(order_rate=10, order_burst=1)).open()

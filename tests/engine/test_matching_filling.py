@@ -70,7 +70,7 @@ def test_inside_the_exchange_the_book_is_what_rests() -> None:
 
     assert fills(made) == [(D("100.00"), D(1)), (D("101.00"), D(1))]
     assert work.remaining == D(1)
-    assert made.exchange.pits["BTC/USDT"].snapshot(1).bids == (("101.00", "1"),)
+    assert made.exchange.pits["BTC/USDT"].snapshot(1).bids == (("101.00", "1.000"),)
 
 
 # --- X3.4 priority ----------------------------------------------------------------------------
@@ -344,10 +344,10 @@ def test_the_public_book_follows_orders_level_by_level() -> None:
     assert pit.changes(1) is None
     made.quote(Side.BUY, "99.00", "1")
     work = made.buy("0.5", price="99.00")
-    made.sell("1", price="101.00")
+    made.sell("1", price="101")
     delta = pit.changes(2)
     assert delta is not None
-    assert (delta.bids, delta.asks) == ((("99.00", "1.5"),), (("101.00", "1"),))
+    assert (delta.bids, delta.asks) == ((("99.00", "1.500"),), (("101.00", "1.000"),))
     assert delta.numbers == ([99.0, 1.5], [101.0, 1.0])
 
     made.cancel(work)

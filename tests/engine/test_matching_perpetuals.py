@@ -345,7 +345,7 @@ def test_a_cross_liquidation_takes_the_orders_of_all_cross_positions_but_spot() 
     assert made.position() < D(9)
 
 
-def test_liquidation_can_run_into_the_insurance_and_spares_spot_holds() -> None:
+def test_what_a_liquidation_has_lost_is_paid_with_all_there_is_before_the_insurance() -> None:
     made = Floor(FREE_PERP, SPOT, me={"USDT": "190"}).outside([("99.9", "9")], [("100.0", "9")])
     made.mark("100")
     made.buy("9", leverage="10")
@@ -353,8 +353,9 @@ def test_liquidation_can_run_into_the_insurance_and_spares_spot_holds() -> None:
     spot = made.buy("1", symbol=SPOT.symbol, price="90.00")
     price(made, "70.0", "70.1")
 
-    assert spot.status is Status.OPEN
-    assert (made.total("USDT"), made.free("USDT")) == (D(90), D(0))
+    assert (spot.status, spot.reason) == (Status.CANCELED, "insufficient_funds")
+    assert (made.total("USDT"), made.free("USDT")) == (D(0), D(0))
+    assert made.exchange.clearing.insurance == {"USDT": D(-80)}
 
 
 def test_a_position_of_unknown_worth_is_not_judged() -> None:
@@ -468,3 +469,163 @@ def test_a_stop_that_fires_after_another_closed_the_position_is_gone() -> None:
 
     assert [work.status for work in stops] == [Status.FILLED, Status.CANCELED]
     assert made.position() == 0
+
+
+# --- what closed positions leave behind ---------------------------------------------------------
+
+
+def two(cash: str) -> Floor:
+    """Two perpetuals without fees and their books, the first one isolated, both at a leverage of 10."""
+    eth = replace(ETH_PERP, maker=D(0), taker=D(0))
+    made = Floor(FREE_PERP, eth, me={"USDT": cash})
+    for symbol in (FREE_PERP.symbol, eth.symbol):
+        made.quote(Side.SELL, "100.0", "99", symbol)
+        made.mark("100", symbol=symbol)
+    made.exchange.set_isolated("me", FREE_PERP.symbol, isolated=True, ts=1)
+    made.buy("5", leverage="10")
+    made.buy("4", symbol=eth.symbol, leverage="10")
+    return made
+
+
+def test_a_cross_loss_beyond_its_backing_spares_isolated_collateral() -> None:
+    made = two("100")
+    made.quote(Side.BUY, "70.0", "99", ETH_PERP.symbol)
+    made.mark("70", symbol=ETH_PERP.symbol)
+
+    assert (made.position(symbol=ETH_PERP.symbol), made.position()) == (D(0), D(5))
+    assert made.total("USDT") == D(50)
+    assert made.exchange.clearing.insurance == {"USDT": D(-70)}
+
+    made.quote(Side.BUY, "85.0", "99")
+    made.mark("85")
+    assert (made.position(), made.total("USDT")) == (D(0), D(0))
+
+
+def test_funding_that_is_not_free_comes_out_of_the_isolated_collateral() -> None:
+    made = two("92")
+    made.exchange.pits[FREE_PERP.symbol].next_funding_ts = 9
+    made.mark("100", rate="0.0075")
+    made.told()
+    made.exchange.advance(10)
+    assert [row.position.collateral for row in made.of(PositionSeen)] == [D("48.25")]
+    held = made.exchange.clearing.accounts["me"].holdings[FREE_PERP.symbol]
+    assert (made.total("USDT"), held.collateral) == (D("88.25"), D("48.25"))
+    assert made.exchange.balances("me", 11)[0].reserved == D("88.25")
+
+    made.quote(Side.BUY, "80.0", "99")
+    made.mark("80")
+    assert (made.position(), made.total("USDT")) == (D(0), D(40))
+
+
+def test_a_position_closed_far_from_its_mark_leaves_no_debt() -> None:
+    made = floor("50")
+    made.buy("20", leverage="49")
+    price(made, "95.0", "100.1", mark="100")
+    worth = made.exchange.clearing.worth()
+    made.sell("20")
+
+    assert (made.position(), made.total("USDT")) == (D(0), D(0))
+    assert [(row.kind, row.amount) for row in made.of(Transferred)] == [("insurance", D(52))]
+    assert made.exchange.clearing.worth() == worth
+
+
+def test_what_is_open_elsewhere_may_still_pay_for_a_loss() -> None:
+    made = two("100")
+    made.exchange.clearing.accounts["me"].holdings[FREE_PERP.symbol].isolated = False
+    made.mark("130")
+    made.quote(Side.BUY, "70.0", "99", ETH_PERP.symbol)
+    made.sell("4", symbol=ETH_PERP.symbol)
+
+    assert made.position() == D(5)
+    assert made.exchange.clearing.insurance == {}
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_nothing_is_liquidated_by_a_book_that_cannot_be_right(*, stale: bool) -> None:
+    made = Floor(FREE_PERP, me={"USDT": "100"}).outside([("99.9", "9")], [("100.0", "9")])
+    made.sell("9", leverage="10")
+    if stale:
+        made.exchange.on_stale(None, stale=True)
+    made.moves([("199.9", "9")], [("200.0", "9")] if stale else [])
+    assert made.position() == D(-9)
+
+    made.exchange.on_stale(None, stale=False)
+    made.moves([("199.9", "0"), ("120.0", "9")], [("100.0", "0"), ("120.1", "9"), ("200.0", "0")])
+    assert made.position() == 0
+
+
+def test_collateral_has_no_more_decimals_than_its_currency() -> None:
+    made = floor()
+    made.exchange.set_isolated("me", PERP.symbol, isolated=True, ts=9)
+    made.buy("1")
+    made.exchange.set_leverage("me", PERP.symbol, D(3), 9)
+
+    assert made.used("USDT") == D("33.36666667")
+    assert made.free("USDT") + made.used("USDT") == made.total("USDT") == D(1000)
+
+
+def test_a_leverage_that_came_with_an_order_is_told() -> None:
+    made = floor()
+    made.buy("1", price="90.0", leverage="10")
+
+    assert [row.position.leverage for row in made.of(PositionSeen)] == [D(10)]
+
+
+def test_a_loss_that_the_account_can_pay_is_not_insured() -> None:
+    made = Floor(FREE_PERP, SPOT, me={"USDT": "1000"})
+    made.quote(Side.SELL, "100.0", "99")
+    made.mark("100")
+    made.quote(Side.SELL, "100.00", "99", SPOT.symbol)
+    made.buy("40", leverage="50")
+    kept = made.buy("3", symbol=SPOT.symbol, price="99.00")
+    ended = made.buy("6", symbol=SPOT.symbol, price="99.00")
+    leg = made.buy("0.1", price="50.0", oco_group="g")
+    stop = made.buy("1", symbol=SPOT.symbol, type=OrderType.TRAILING_STOP, trailing_amount="500")
+    made.quote(Side.BUY, "90.0", "99")
+    made.sell("40", reduce_only=True)
+
+    assert made.exchange.clearing.insurance == {}
+    assert [work.status for work in (kept, ended, leg, stop)] == [
+        Status.OPEN,
+        Status.CANCELED,
+        Status.OPEN,
+        Status.OPEN,
+    ]
+    assert (ended.reason, made.total("USDT"), made.free("USDT")) == (
+        "insufficient_funds",
+        D(600),
+        D(303) - made.exchange.clearing.accounts["me"].wallet("USDT").margin,
+    )
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_position_that_its_owner_closes_loses_no_more_than_stood_behind_it(
+    *, isolated: bool
+) -> None:
+    made = floor("1000")
+    made.exchange.set_isolated("me", PERP.symbol, isolated=isolated, ts=9)
+    made.buy("20", leverage="20")
+    price(made, "90.0", "100.1", mark="100")
+    worth = made.exchange.clearing.worth()
+    made.sell("20")
+
+    assert (made.position(), made.total("USDT")) == (
+        D(0),
+        D("899.9") if isolated else D(798),
+    )
+    assert made.exchange.clearing.insurance == ({"USDT": D("-101.9")} if isolated else {})
+    assert made.exchange.clearing.worth() == worth
+
+
+def test_a_market_that_nobody_sees_keeps_no_other_from_liquidation() -> None:
+    made = two("200")
+    made.exchange.clearing.accounts["me"].holdings[FREE_PERP.symbol].isolated = False
+    made.exchange.on_stale(FREE_PERP.symbol, stale=True)
+    made.mark("60")
+    assert made.position() == D(5)
+
+    made.mark("100")
+    made.quote(Side.BUY, "50.0", "99", ETH_PERP.symbol)
+    made.mark("50", symbol=ETH_PERP.symbol)
+    assert (made.position(symbol=ETH_PERP.symbol), made.position()) == (D(0), D(5))
+    assert made.exchange.clearing.insurance == {}

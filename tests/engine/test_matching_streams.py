@@ -14,7 +14,8 @@ from realtime.engine.matching import Exchange
 from realtime.engine.matching.orders import order_in, order_out
 from realtime.engine.matching.state import adopt, entry_out, fill_in, fill_out, restore, snapshot
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, VenueEvent
-from realtime.model.orders import OrderType, Side, Status
+from realtime.model.market import SECOND
+from realtime.model.orders import OrderType, Side, Status, TimeInForce
 from tests.engine.floor import GTD, PERP, SPOT, Floor, order
 
 
@@ -276,6 +277,29 @@ def test_a_restored_snapshot_goes_on_as_if_nothing_had_happened() -> None:
     assert play(second, 6, 200) == play(whole, 6, 200)
 
 
+def test_a_trailing_stop_that_is_still_to_be_told_survives_a_snapshot() -> None:
+    made = Floor()
+    made.printed(Side.BUY, "100.00", "0.001")
+    made.sell("1", type=OrderType.TRAILING_STOP, trailing_amount="2")
+    made.printed(Side.BUY, "110.00", "0.001")
+    again = Floor()
+    again.exchange = Exchange(venue="paper", markets={"BTC/USDT": SPOT})
+    restore(again.exchange, orjson.loads(orjson.dumps(snapshot(made.exchange))))
+    again.ts = made.ts + SECOND
+    again.printed(Side.BUY, "109.00", "0.001")
+
+    assert [seen.stop_price for seen in again.of(OrderSeen)] == [D("108.00")]
+
+
+def test_a_snapshot_of_before_trailing_stops_were_remembered_is_read() -> None:
+    raw = orjson.loads(orjson.dumps(snapshot(Floor().exchange)))
+    del raw["pits"]["BTC/USDT"]["untold"]
+    exchange = Exchange(venue="paper", markets={"BTC/USDT": SPOT})
+    restore(exchange, raw)
+
+    assert snapshot(exchange)["pits"] == snapshot(Floor().exchange)["pits"]
+
+
 def test_consumed_liquidity_survives_a_snapshot() -> None:
     made = Floor().outside([("99.00", "9")], [("101.00", "2")])
     made.buy("1.5")
@@ -357,6 +381,49 @@ def test_a_log_of_entries_rebuilds_the_account() -> None:
     }
     again.exchange.advance(1000)
     assert len(again.exchange.open_orders("me", 60)) == 4
+
+
+def test_a_leverage_that_came_with_a_resting_order_is_logged() -> None:
+    made = Floor(PERP, me={"USDT": "100"})
+    log = [orjson.dumps(entry_out(made.exchange, "me", []))]
+    made.exchange.transfer("me", "USDT", D(1), made.tick())
+    made.buy("5", price="99.0", leverage="10")
+    log.append(logged(made))
+    again = adopted(log)
+
+    assert again.used("USDT") == made.used("USDT") < D(51)
+
+
+def test_orders_on_their_way_to_matching_go_on_as_what_they_are() -> None:
+    made = Floor(SPOT)
+    log = [orjson.dumps(entry_out(made.exchange, "me", []))]
+    made.exchange.transfer("me", "USDT", D(1000), made.tick())
+    made.exchange.transfer("me", "BTC", D(10), made.tick())
+    for name, side, price, tif in (
+        ("resting", Side.SELL, "105.00", TimeInForce.GTC),
+        ("ioc", Side.BUY, "99.00", TimeInForce.IOC),
+        ("fok", Side.BUY, "98.00", TimeInForce.FOK),
+        ("crossing", Side.BUY, "106.00", TimeInForce.GTC),
+    ):
+        wish = order(name, side, "1", symbol=SPOT.symbol, price=price, time_in_force=tif)
+        made.exchange.place("me", wish, made.tick(), live=False)
+    log.append(logged(made))
+    again = adopted(log)
+    pit = again.exchange.pits[SPOT.symbol]
+    assert (len(pit.bids.keys), pit.asks.best) == (0, ("105.00", "1.000"))
+
+    for work in list(again.exchange.clearing.accounts["me"].orders.values()):
+        again.exchange.release("me", work.id, 50)
+
+    found = (
+        again.exchange.find("me", name, None, 51) for name in ("resting", "ioc", "fok", "crossing")
+    )
+    assert [(seen.status, seen.reason) for seen in found if seen] == [
+        (Status.OPEN, None),
+        (Status.CANCELED, "immediate_or_cancel"),
+        (Status.CANCELED, "fill_or_kill"),
+        (Status.CANCELED, "self_trade"),
+    ]
 
 
 def test_a_liquidation_is_logged_like_any_other_fill() -> None:

@@ -2,8 +2,11 @@
 
 from decimal import Decimal
 
+import orjson
 import pytest
 
+from realtime.engine.matching import Exchange
+from realtime.engine.matching.state import adopt, entry_out
 from realtime.model.errors import Code, VenueRejected
 from realtime.model.events import OrderSeen
 from realtime.model.market import SECOND
@@ -193,6 +196,69 @@ def test_where_a_trailing_stop_has_come_to_is_told_although_it_moves_no_more(*, 
     assert market.exchange.pits[market.symbol].untold == set()
 
 
+def test_a_trailing_buy_holds_what_it_costs_where_it_stands() -> None:
+    market = floor()
+    market.printed(Side.BUY, "100.00", "0.001")
+    work = market.buy("2", type=OrderType.TRAILING_STOP, trailing_amount="5")
+    assert (work.stop_price, market.used("USDT")) == (D("105.00"), D(210))
+
+    market.ts += SECOND
+    market.printed(Side.SELL, "90.00", "0.001")
+    assert (work.stop_price, market.used("USDT")) == (D("95.00"), D(190))
+
+    market.cancel(work)
+    assert market.used("USDT") == 0
+
+
+def test_a_trailing_buy_whose_price_comes_late_has_to_be_paid_for_then() -> None:
+    market = Floor(me={"USDT": "300"}).outside(BIDS, ASKS)
+    first = market.buy("2", type=OrderType.TRAILING_STOP, trailing_amount="5")
+    second = market.buy("2", type=OrderType.TRAILING_STOP, trailing_amount="5")
+    market.ts += SECOND
+    market.printed(Side.BUY, "100.00", "0.001")
+
+    assert (first.status, first.held) == (Status.OPEN, D(210))
+    assert (second.status, second.reason) == (Status.CANCELED, "insufficient_funds")
+    assert market.used("USDT") == D(210)
+
+
+def test_a_trailing_sell_that_would_stand_below_nothing_frees_no_margin() -> None:
+    made = Floor(PERP).outside([("99.0", "9")], [("101.0", "9")])
+    made.printed(Side.BUY, "100.0", "0.001")
+    made.sell("1", price="110.0")
+    before = made.used("USDT")
+    made.sell("1", type=OrderType.TRAILING_STOP, trailing_amount="150")
+
+    assert made.used("USDT") == before
+
+
+def test_a_trailing_sell_of_a_derivative_holds_no_more_than_there_is() -> None:
+    made = Floor(PERP, me={"USDT": "1000"}).outside([("99.0", "9")], [("101.0", "9")])
+    made.printed(Side.BUY, "100.0", "0.001")
+    work = made.sell("9", type=OrderType.TRAILING_STOP, trailing_amount="1", leverage="1")
+    held = work.exposure
+    made.ts += SECOND
+    made.moves([("99.0", "0"), ("149.0", "9")], [("101.0", "0"), ("151.0", "9")])
+    made.printed(Side.BUY, "150.0", "0.001")
+    wallet = made.exchange.clearing.accounts["me"].wallet("USDT")
+    assert (work.stop_price, work.status, work.exposure) == (D("149.0"), Status.OPEN, held)
+    assert wallet.margin <= wallet.total
+
+    raw = orjson.dumps(entry_out(made.exchange, "me", made.exchange.take_told()))
+    again = Exchange(venue="paper", markets={PERP.symbol: PERP})
+    adopt(again, "me", [orjson.loads(raw)])
+    restored = again.clearing.accounts["me"]
+    assert restored.orders[work.id].exposure == held
+    assert restored.wallet("USDT").margin == wallet.margin
+
+    made.printed(Side.SELL, "149.0", "0.001")
+    assert (work.status, work.reason, made.position()) == (
+        Status.CANCELED,
+        "insufficient_funds",
+        D(0),
+    )
+
+
 def test_two_triggers_of_one_price_fire_in_the_order_they_came() -> None:
     market = floor()
     first = market.sell("1", type=OrderType.STOP, stop_price="99.00")
@@ -314,6 +380,18 @@ def test_fill_or_kill_is_checked_before_anything_fills(amount: str, filled: str)
 
     assert work.filled == D(filled)
     assert work.status is (Status.FILLED if filled != "0" else Status.CANCELED)
+
+
+@pytest.mark.parametrize(
+    ("cost", "spent"),
+    [("305", "305"), ("200", "199.94"), ("306", "0"), ("0.05", "0")],
+    ids=["all there is", "what it pays for", "more than there is", "less than a step"],
+)
+def test_fill_or_kill_by_cost_spends_it_or_nothing(cost: str, spent: str) -> None:
+    work = floor().buy(cost_limit=cost, time_in_force=FOK)
+
+    assert work.cost == D(spent)
+    assert work.status is (Status.FILLED if work.cost else Status.CANCELED)
 
 
 def test_an_order_good_till_a_date_expires_also_when_partly_filled() -> None:
@@ -479,6 +557,17 @@ def test_amending_below_the_filled_amount_is_refused_and_to_it_fills_the_order()
     assert (work.status, market.used("USDT")) == (Status.FILLED, D(0))
 
 
+def test_what_an_amend_to_the_filled_amount_takes_out_is_out_of_the_book() -> None:
+    market = Floor()
+    work = market.buy("3", price="99.00")
+    market.buy("2", price="99.00", account="you")
+    market.quote(Side.SELL, "99.00", "1")
+    market.amend(work, amount="1", price="98.00")
+
+    assert work.status is Status.FILLED
+    assert market.exchange.pits[market.symbol].bids.best == ("99.00", "2.000")
+
+
 def test_amending_nothing_changes_nothing() -> None:
     market = floor()
     work = market.buy("1", price="90.00")
@@ -543,6 +632,16 @@ def test_a_post_only_order_is_not_amended_into_taking(*, price: str, takes: bool
         assert work.price == D("90.00")
     else:
         assert market.amend(work, price=price).price == D(price)
+
+
+def test_a_reduce_only_order_is_capped_before_its_amend_trades() -> None:
+    made = Floor(PERP).outside([("99.0", "9")], [("101.0", "9")])
+    made.buy("1")
+    work = made.sell("1", price="110.0", reduce_only=True)
+    made.amend(work, amount="5", price="99.0")
+
+    assert (made.position(), work.filled, work.amount) == (D(0), D(1), D(1))
+    assert work.status is Status.FILLED
 
 
 def test_a_reduce_only_order_is_not_amended_beyond_the_position() -> None:

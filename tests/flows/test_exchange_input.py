@@ -402,3 +402,31 @@ async def test_books_that_nobody_reads_are_freed_and_those_of_orders_stay(
         await asyncio.sleep(1)
         books = [m["data"] for m in client.heard() if m.get("channel", "").startswith("orderbook")]
         assert Decimal(books[0]["bids"][0][0]) > 69_000
+
+
+async def test_a_bot_is_told_the_prices_of_a_symbol_that_nobody_reads(
+    site: pytest.MonkeyPatch,
+) -> None:
+    """Symptom: `ticker_missing` at every look, for ever: an exchange tells only what is asked for."""
+    patch: dict[str, Any] = {
+        "symbols": [f"{SYMBOL}:USDT"],
+        "timeframe": "1m",
+        "strategies": {"sample": {"params": {"indicator_value": 1}}},
+        "trigger": "interval",
+        "cycle_interval_s": 3,
+        "dry_run": True,
+    }
+    async with trading(site) as (world, _exchange):
+        await world.call("bot.configure", bot_id="b", patch=patch)
+        once = await world.call("bot.run_once", bot_id="b")
+        await world.call("bot.start", bot_id="b")
+        await asyncio.sleep(20)
+        told = await world.call("bot.decisions", bot_id="b")
+
+        assert once.result is not None
+        assert told.result is not None
+        first: Any = once.result["decisions"]
+        later: Any = told.result["decisions"]
+        assert len(later) > 3
+        details = [row["detail"] for row in (*first, *later)]
+        assert not [why for why in details if "missing" in why], details

@@ -460,6 +460,48 @@ def test_a_silent_source_is_told_to_its_readers_and_to_new_subscribers() -> None
     assert back["data"] == {"stale": False, "venue": "paper", "asof": 7}
 
 
+def test_who_takes_all_symbols_hears_of_each_that_is_silent_behind_its_snapshot() -> None:
+    rig = Rig()
+    put(rig, 0)
+    silence(rig)
+    wire = FakeWire()
+    reader = rig.hub.attach(wire, batch=False, every=0)
+    for _ in range(2):  # what was told before does not count after a new subscription
+        (entry,) = rig.subscribe(reader, "ticker:*")
+        rig.flush()
+        snapshot, notice = wire.take()
+        assert entry == {"channel": "ticker:*", "class": "value", "resumed": False, "stale": False}
+        assert (snapshot["channel"], snapshot["type"]) == (TICKER, "snapshot")
+        assert (notice["channels"], notice["data"]["stale"]) == ([TICKER], True)
+    rig.hub.value("ticker:NEW/USDT", {"bid": "1"})
+    silence(rig, "ticker:NEW/USDT")
+    rig.flush()
+    snapshot, notice = wire.take()
+
+    assert snapshot["channel"] == "ticker:NEW/USDT"
+    assert notice["channels"] == ["ticker:NEW/USDT"]
+    silence(rig, stale=False)
+    rig.flush()
+    (back,) = wire.take()
+    assert (back["channels"], back["data"]["stale"]) == ([TICKER], False)
+
+
+def test_all_symbols_from_now_on_take_no_snapshot_from_those_asked_for_by_name() -> None:
+    rig = Rig()
+    put(rig, 0)
+    rig.hub.value(f"ticker:{ETH}", {"bid": "1"})
+    wire = FakeWire()
+    reader = rig.hub.attach(wire, batch=False, every=0)
+    rig.subscribe(reader, TICKER)
+    rig.subscribe(reader, "ticker:*", snapshot=False)
+    rig.flush()
+
+    assert [(m["type"], m["channel"]) for m in wire.take()] == [("snapshot", TICKER)]
+    rig.hub.value(f"ticker:{ETH}", {"bid": "2"})
+    rig.tick()
+    assert [(m["type"], m["channel"]) for m in wire.take()] == [("update", f"ticker:{ETH}")]
+
+
 def test_recovery_is_told_behind_the_data_and_silence_before_it() -> None:
     rig = Rig()
     wires = []

@@ -1,6 +1,7 @@
 """The HTTP twin: the same ops, codes and scopes; conformance items 6, 53 and 54."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from realtime.commands.config import ValidateParams
-from realtime.commands.registry import BOUND, HTTP_ONLY, Answer
+from realtime.commands.params import Params
+from realtime.commands.registry import BOUND, HTTP_ONLY, Answer, Registry
 from realtime.model.errors import Code, Refused
+from realtime.server import schema
 from realtime.server.http import aliases, typed
 from realtime.server.limits import RATES
 from tests.server.front import EPOCH, HOST, PAGE, TOKENS, request, stack
@@ -222,6 +225,7 @@ async def test_the_wrong_method_is_405_and_says_which() -> None:
             ("GET", "/api/toy.place", "POST"),
             ("POST", "/api/toys/x", "GET"),
             ("PUT", "/api/ping", "POST"),
+            ("OPTIONS", "/api/snapshot?channel=orders", "GET"),
         ):
             page = await s.request(method, path)
             assert (page.status, page.headers["allow"]) == (405, allowed)
@@ -450,6 +454,60 @@ async def test_documents_are_served() -> None:
         assert "default-src 'none'" in docs.headers["content-security-policy"]
         assert b"<script" not in docs.body
         assert b"style" not in docs.body
+
+
+async def test_a_document_is_made_once_and_not_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def openapi(_registry: Registry, _version: str) -> dict[str, object]:
+        made.append(threading.get_ident())
+        return {"openapi": "3.1.0"}
+
+    monkeypatch.setattr(schema, "openapi", openapi)
+    async with stack() as s:
+        asked = [s.request("GET", "/openapi.json") for _ in range(3)]
+        assert {page.body for page in await asyncio.gather(*asked)} == {b'{"openapi":"3.1.0"}'}
+        await s.request("HEAD", "/openapi.json")
+
+    assert len(made) == 1
+    assert made[0] != threading.get_ident()
+
+
+async def test_a_document_that_could_not_be_made_is_made_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries = 0
+
+    def openapi(_registry: Registry, _version: str) -> dict[str, object]:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise MemoryError
+        return {}
+
+    monkeypatch.setattr(schema, "openapi", openapi)
+    async with stack() as s:
+        with pytest.raises(MemoryError):
+            await s.request("GET", "/openapi.json")
+        assert (await s.request("GET", "/openapi.json")).body == b"{}"
+
+
+async def test_what_an_op_takes_in_a_query_is_looked_up_once() -> None:
+    looks = 0
+
+    class Counted(Params):
+        count: int = 1
+
+        @classmethod
+        def model_json_schema(cls, *args: Any, **more: Any) -> dict[str, Any]:
+            nonlocal looks
+            looks += 1
+            return super().model_json_schema(*args, **more)
+
+    async with stack() as s:
+        op = replace(s.registry.ops["ping"], params=Counted)
+    assert [typed(op, name, "7") for name in ("count", "count", "other")] == [7, 7, "7"]
+    assert looks == 1
 
 
 async def test_an_unknown_path_is_a_json_404() -> None:

@@ -694,6 +694,50 @@ async def test_16_a_client_that_leaves_while_pages_are_fetched_hurts_nobody() ->
         assert len(s.front.sockets) == 0
 
 
+FILLS = [(n, EPOCH, {"id": f"t-{n}", "symbol": "BTC/USDT"}) for n in range(1, 51)]
+LONG_AGO = {"channel": "fills", "since": {"epoch": "j1", "seq": 3}}
+"""A position that only the journal has when the ring holds ten of `FILLS`."""
+
+
+async def test_16_what_is_asked_behind_a_resume_from_the_journal_waits_for_it() -> None:
+    sizes = Sizes(journaled=10, older=15)
+    async with stack(older={"fills": FILLS}, sizes=sizes, bounds=Bounds(channels=3)) as s:
+        s.hub.seed("fills", 50, FILLS[-10:])
+        async with s.connect() as c:
+            c.send("subscribe", id=1, channels=[LONG_AGO, "orders"])
+            c.send("ping", id=2)
+            c.send("subscribe", id=3, channels=["positions", "balances"])
+            c.send("subscribe", id=4, channels=[LONG_AGO])
+            c.send("unsubscribe", id=5, channels=["fills", "orders"])
+            await c.until("reply", id=5)
+            replies = [m for m in c.read if m["type"] == "reply"]
+            assert [m["id"] for m in replies] == [2, 1, 3, 4, 5]
+            third = replies[2]["result"]
+            assert [e["channel"] for e in third["channels"]] == ["positions"]
+            assert [f["channel"] for f in third["failed"]] == ["balances"]
+            assert replies[4]["result"]["channels"] == ["fills", "orders"]
+            s.hub.append("fills", {"id": "t-51"})
+            s.hub.table("orders", rows=[{"id": "o-1"}])
+            await asyncio.sleep(1)
+            assert [m for m in c.waiting() if m["type"] == "update"] == []
+
+
+async def test_16_scopes_that_went_while_pages_were_fetched_are_not_granted() -> None:
+    sizes = Sizes(journaled=10, older=15)
+    async with stack(locked=True, older={"fills": FILLS}, sizes=sizes) as s:
+        s.hub.seed("fills", 50, FILLS[-10:])
+        s.auth.add(
+            replace(token("rt_root"), id="t-less", digest=digest("rt_less"), scopes=ROLES["viewer"])
+        )
+        async with hello(s, "rt_root") as c:
+            c.send("subscribe", id=1, channels=[LONG_AGO, "logs"])
+            c.send("auth", id=2, token="rt_less")
+            result = (await c.until("reply", id=1))["result"]
+
+            assert [e["channel"] for e in result["channels"]] == ["fills"]
+            assert [(f["channel"], f["code"]) for f in result["failed"]] == [("logs", "forbidden")]
+
+
 async def test_16_a_journal_that_has_lost_entries_is_not_made_up_for() -> None:
     entries = [(n, EPOCH, {"id": f"t-{n}"}) for n in range(41, 51)]
     async with stack(older={}, sizes=Sizes(journaled=10)) as s:

@@ -609,3 +609,29 @@ async def test_a_nul_in_a_key_or_column_leaves_the_journal_whole(tmp_path: Path)
     found = [(row.key, row.body) async for page in again.replay() for row in page]
     await again.close()
     assert found[0] == ("bot:\N{REPLACEMENT CHARACTER}x", b'{"scope":"bot:\\u0000x"}')
+
+
+async def test_a_long_table_is_read_in_pages_between_commits(tmp_path: Path) -> None:
+    """Found with 50,000 samples of equity: one question held up the rows of orders for 370 ms."""
+    store = await opened(tmp_path / "j.db", sizes=Sizes(ballast=4096, page=7))
+    for number in range(30):
+        # Three of each time: pages end between equal ones.
+        made = Projection("equity", f"{number:02d}", number // 3)
+        store.append("Equity", f"{number:02d}", b"{}", None, [made])
+    await settled(store)
+    asked = asyncio.create_task(store.rows("equity"))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(store.count("fills"))
+    second.add_done_callback(lambda _: order.append(asked.done()))
+    order: list[bool] = []
+    whole = await asked
+    await second
+    newest = await store.rows("equity", limit=10)
+    window = await store.rows("equity", since=2, until=9, limit=20)
+    await store.close()
+
+    keys = [f"{number:02d}" for number in range(30)]
+    assert order == [False]
+    assert [entry.key for entry in whole] == keys
+    assert [entry.key for entry in newest] == keys[-10:]
+    assert [entry.key for entry in window] == keys[7:27]

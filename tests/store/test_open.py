@@ -9,16 +9,26 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from realtime.store import Sizes, Sqlite, StoreCorrupt, StoreLocked, StoreNewer
+from realtime.store import (
+    Sizes,
+    Space,
+    Sqlite,
+    Store,
+    StoreCorrupt,
+    StoreLocked,
+    StoreNewer,
+    files,
+)
 from realtime.store.driver import Connection
 from realtime.store.files import Ballast, FileLock, rotate, space
 from realtime.store.journal import configure
 from realtime.store.schema import MIGRATIONS
-from tests.store.kit import Life, facts, ids, opened, project, settled
+from tests.store.kit import Life, facts, ids, opened, project, settled, ticking
 
 
 @pytest.fixture
@@ -272,6 +282,69 @@ async def test_rows_are_committed_while_a_backup_runs(tmp_path: Path) -> None:
     assert rows == (at,)
 
 
+async def test_questions_are_answered_while_a_backup_runs(tmp_path: Path) -> None:
+    """Found with 60,000 orders: one who asked for an old order waited two seconds, until all was copied."""
+    driver = Stepwise()
+    store = await opened(tmp_path / "j.db", driver=driver)
+    for _ in range(3_000):
+        store.append("state", "", b"x" * 1_000)
+    await settled(store)
+    async with asyncio.TaskGroup() as group:
+        copying = group.create_task(store.backup(tmp_path / "copy.db"))
+        await asyncio.sleep(0)
+        at = store.append("state", "", b"{}")
+        asking = group.create_task(store.hash_of(at))
+        asking.add_done_callback(lambda _: told.append(copying.done()))
+        told: list[bool] = []
+        await asyncio.sleep(0)
+        driver.go.set()
+    await store.close()
+
+    assert told == [False]
+    assert asking.result() is not None, "the answer knows the rows put before the question"
+
+
+async def test_a_stop_does_not_wait_for_a_backup(tmp_path: Path) -> None:
+    driver = Stepwise()
+    store = await opened(tmp_path / "j.db", driver=driver)
+    for _ in range(3_000):
+        store.append("state", "", b"x" * 1_000)
+    await settled(store)
+    copying = asyncio.create_task(store.backup(tmp_path / "copy.db"))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(store.close())
+    await asyncio.sleep(0)
+    driver.go.set()
+    with pytest.raises(OSError, match="the server is stopping"):
+        await copying
+
+    assert await closing == 0
+    assert list(tmp_path.glob("copy*")) == []
+
+
+async def test_a_backup_reaches_the_disk_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found with 60,000 orders: SQLite flushed 330 MB in its last step, and orders waited 350 ms for that."""
+    synced: list[int] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        synced.append(os.fstat(handle).st_size)
+        real(handle)
+
+    store = await opened(tmp_path / "j.db")
+    for _ in range(5_000):
+        store.append("state", "", b"x" * 1_000)
+    await settled(store)
+    monkeypatch.setattr(os, "fsync", fsync)
+    await store.backup(tmp_path / "copy.db")
+    await store.close()
+
+    copied = [size for size in synced if size]
+    assert max(two - one for one, two in pairwise([0, *copied])) <= 4 * 1024 * 1024
+
+
 async def test_a_backup_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     store = await opened(tmp_path / "j.db")
     target = tmp_path / "copy.db"
@@ -280,12 +353,15 @@ async def test_a_backup_that_cannot_be_written_leaves_the_old_one(tmp_path: Path
         await store.backup(target)
     store.append("state", "", b"{}")
     assert await store.close() == 0
+    assert [path.name for path in tmp_path.glob("copy*")] == ["copy.db"]
 
 
 class Full(Sqlite):
     """No room for a copy."""
 
-    def backup(self, *_: object) -> None:
+    def backup(self, source: Connection, target: str, *_: object) -> None:
+        Path(target).write_bytes(b"half of it")
+        Path(target + "-journal").touch()
         raise sqlite3.OperationalError("database or disk is full")
 
 
@@ -295,6 +371,7 @@ async def test_what_sqlite_says_of_a_backup_is_told_as_what_it_is(tmp_path: Path
         await store.backup(tmp_path / "missing" / "copy.db")
     store.append("state", "", b"{}")
     assert await store.close() == 0
+    assert list((tmp_path / "missing").iterdir()) == [], "half a copy would keep the disk full"
 
 
 async def test_only_the_newest_backups_are_kept(tmp_path: Path) -> None:
@@ -305,12 +382,135 @@ async def test_only_the_newest_backups_are_kept(tmp_path: Path) -> None:
     assert sorted((tmp_path / "backups").iterdir()) == made[2:]
 
 
+async def test_backups_of_another_account_in_the_same_folder_are_left(tmp_path: Path) -> None:
+    """Found here: with 24 backups of `j-kraken.db` there, each new one of `j.db` was deleted as the oldest."""
+    sizes = Sizes(backups=2, ballast=0)
+    first = await opened(tmp_path / "j.db", sizes=sizes)
+    other = await opened(tmp_path / "j-kraken.db", sizes=sizes)
+    others = [await other.backup_into(tmp_path / "backups") for _ in range(2)]
+    made = [await first.backup_into(tmp_path / "backups") for _ in range(3)]
+    await first.close()
+    await other.close()
+
+    assert sorted((tmp_path / "backups").iterdir()) == [*made[1:], *others]
+
+
+async def test_a_name_with_signs_of_a_pattern_is_a_name(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j[1]*.db", sizes=Sizes(backups=1))
+    made = [await store.backup_into(tmp_path / "backups") for _ in range(2)]
+    await store.close()
+
+    assert list((tmp_path / "backups").iterdir()) == made[1:]
+
+
+async def test_a_backup_is_the_newest_whatever_the_clock_says(tmp_path: Path) -> None:
+    """Found here: with the clock set back each new backup was the oldest by name, and deleted at once."""
+    ahead = await opened(tmp_path / "j.db", sizes=Sizes(backups=2))
+    made = [await ahead.backup_into(tmp_path / "backups") for _ in range(2)]
+    await ahead.close()
+    behind = await opened(tmp_path / "j.db", sizes=Sizes(backups=2), now=ticking(1_700 * 10**15))
+    made += [await behind.backup_into(tmp_path / "backups") for _ in range(2)]
+    await behind.close()
+
+    assert sorted((tmp_path / "backups").iterdir()) == made[2:]
+
+
+async def test_what_a_kill_left_of_a_backup_is_deleted(tmp_path: Path) -> None:
+    """Found here: such a file has a name that comes once, and nobody ever deleted it."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    for name in ("j-001700000000000.db.part", "j-001700000000000.db.part-journal"):
+        (folder / name).touch()
+    store = await opened(tmp_path / "j.db")
+    made = await store.backup_into(folder)
+    await store.close()
+
+    assert list(folder.iterdir()) == [made]
+
+
+async def test_no_backup_takes_the_room_that_trading_needs(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "j.db", sizes=Sizes(ballast=0, reducing=2**62))
+    with pytest.raises(OSError, match=r"MB free, .* MB are needed"):
+        await store.backup_into(tmp_path / "backups")
+    await store.close()
+
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+def small_disk(monkeypatch: pytest.MonkeyPatch, folder: Path, room: int) -> None:
+    """Let the files in a folder be all that takes from the room."""
+
+    def left(_path: Path, _sizes: Sizes) -> Space:
+        taken = sum(path.stat().st_blocks * 512 for path in folder.glob("*"))
+        return Space(free=room - taken, level="ok")
+
+    monkeypatch.setattr(files, "space", left)
+
+
+async def with_backup(path: Path, folder: Path) -> tuple[Store, Path, int]:
+    """Make a journal and one backup; gives the size of that, too."""
+    await filled(path, 2_000)
+    store = await opened(path, sizes=Sizes(ballast=0, backups=3, reducing=0))
+    made = await store.backup_into(folder)
+    return store, made, made.stat().st_blocks * 512
+
+
+async def test_two_accounts_do_not_both_take_the_last_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found on a disk of 128 MB: each saw the room that only one of them could have."""
+    folder = tmp_path / "backups"
+    one, first, size = await with_backup(tmp_path / "j.db", folder)
+    two, second, _ = await with_backup(tmp_path / "j-kraken.db", folder)
+    small_disk(monkeypatch, folder, size * 7 // 2)
+    made = await asyncio.gather(
+        one.backup_into(folder), two.backup_into(folder), return_exceptions=True
+    )
+    await one.close()
+    await two.close()
+
+    assert [type(what) for what in made].count(OSError) == 1
+    assert {first, second} < set(folder.iterdir())
+    assert len(list(folder.iterdir())) == 3
+
+
+async def test_half_a_backup_is_deleted_before_its_room_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backups"
+    store, first, size = await with_backup(tmp_path / "j.db", folder)
+    half = folder / "j-001700000000000.db.part"
+    half.write_bytes(b"x" * size)
+    small_disk(monkeypatch, folder, size * 5 // 2)
+    made = await store.backup_into(folder)
+    await store.close()
+
+    assert sorted(folder.iterdir()) == [first, made]
+
+
+async def test_the_oldest_backups_make_way_and_the_last_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backups"
+    store, first, size = await with_backup(tmp_path / "j.db", folder)
+    small_disk(monkeypatch, folder, size * 5 // 2)
+    made = [first] + [await store.backup_into(folder) for _ in range(4)]
+    assert sorted(folder.iterdir()) == made[-2:]
+
+    small_disk(monkeypatch, folder, size * 3 // 2)
+    with pytest.raises(OSError, match="MB are needed"):
+        await store.backup_into(folder)
+    await store.close()
+    assert sorted(folder.iterdir()) == made[-2:], "nothing is deleted where it does not help"
+
+
 def test_rotation_without_anything_to_keep_deletes_all(tmp_path: Path) -> None:
-    for name in ("a-1.db", "a-2.db", "b-1.db"):
+    names = [f"{stem}-{number:015d}.db" for stem in ("a", "b") for number in (1, 2)]
+    for name in names:
         (tmp_path / name).touch()
 
-    assert [path.name for path in rotate(tmp_path, "a-*.db", 0)] == ["a-1.db", "a-2.db"]
-    assert [path.name for path in tmp_path.iterdir()] == ["b-1.db"]
+    assert [path.name for path in rotate(tmp_path, "a", 0)] == names[:2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[2:]
 
 
 # -- space -----------------------------------------------------------------------------------------

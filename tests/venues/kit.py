@@ -12,6 +12,7 @@ from realtime.model.orders import Approved, ApprovedAmend, Order, OrderType, Sid
 from realtime.venues.base import Venue
 from realtime.venues.frozen import SYMBOL, FrozenMarket
 from realtime.venues.paper import PaperVenue
+from realtime.venues.replay import ReplaySource
 
 
 D = Decimal
@@ -141,6 +142,25 @@ def amended(order: Order, **fields: str) -> ApprovedAmend:
         stop_price=values.get("stop_price"),
         limits_version=1,
     )
+
+
+class Recorded(ReplaySource):
+    """A recording whose end can be waited for: its venue outlives it."""
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        self.ended = asyncio.Event()
+
+    async def run(self) -> None:
+        await super().run()
+        self.ended.set()
+
+    async def played_by(self, venue: Venue) -> None:
+        """Let a venue run until the recording has ended."""
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(venue.run())
+            await self.ended.wait()
+            running.cancel()
 
 
 class Shop:

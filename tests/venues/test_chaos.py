@@ -15,8 +15,7 @@ from realtime.model.orders import Side, Status
 from realtime.venues.chaos import HANG_S, LATE_S, ChaosVenue, Fault, Kind
 from realtime.venues.frozen import SYMBOL
 from realtime.venues.paper import PaperVenue
-from realtime.venues.replay import ReplaySource
-from tests.venues.kit import START, Clock, Listener, Shop, amended, approved, wish
+from tests.venues.kit import START, Clock, Listener, Recorded, Shop, amended, approved, wish
 
 
 D = Decimal
@@ -358,14 +357,14 @@ async def test_what_is_hidden_stays_hidden_until_its_own_time() -> None:
     assert await shop.venue.positions() == []
 
 
-async def test_chaos_ends_with_its_recording() -> None:
+async def test_chaos_plays_a_recording_to_its_end() -> None:
     clock = Clock()
-    source = ReplaySource(lambda: RECORDED, now=clock.now, sleep=clock.sleep, speed=None)
+    source = Recorded(lambda: RECORDED, now=clock.now, sleep=clock.sleep, speed=None)
     venue = PaperVenue(source=source, balances={}, seed=1, now=clock.now, sleep=clock.sleep)
     chaos = ChaosVenue(venue, seed=1, now=clock.now, sleep=clock.sleep)
     heard = Listener()
     await chaos.open(heard)
-    await chaos.run()
+    await source.played_by(chaos)
 
     assert len(heard.of(BookSnapshot)) == 1
 

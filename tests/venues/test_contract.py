@@ -53,11 +53,11 @@ from realtime.venues.chaos import HANG_S, LATE_S, ChaosVenue, Fault, Kind
 from realtime.venues.frozen import SYMBOL
 from realtime.venues.market import EmbeddedMarket
 from realtime.venues.paper import PaperVenue
-from realtime.venues.replay import ReplaySource, recording
+from realtime.venues.replay import recording
 from tests.emulated import binance
 from tests.emulated.clients import validate
 from tests.venues import stands
-from tests.venues.kit import Clock, Listener, MemoryLog, Shop, amended, approved, wish
+from tests.venues.kit import Clock, Listener, MemoryLog, Recorded, Shop, amended, approved, wish
 from tests.venues.stands import CASH, COINS, PLACES, STANDS, Stand
 
 
@@ -332,12 +332,12 @@ async def _embedded() -> Data:
 
 async def _replay() -> Data:
     clock, heard = Clock(), Listener()
-    source = ReplaySource(recording(RECORDING), now=clock.now, sleep=clock.sleep, speed=None)
+    source = Recorded(recording(RECORDING), now=clock.now, sleep=clock.sleep, speed=None)
     venue = PaperVenue(
         source=source, balances={}, seed=1, now=clock.now, sleep=clock.sleep, kind="replay"
     )
     await venue.open(heard)
-    await venue.run()
+    await source.played_by(venue)
     return await gathered(venue, heard, "BTC/USDT")
 
 

@@ -10,8 +10,8 @@ import pytest
 from realtime.makers import JournalLog
 from realtime.model.errors import Code, VenueRejected
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen
-from realtime.model.market import BookDelta, BookSnapshot, Ticker, Trade
-from realtime.model.orders import OrderType, Side, Status
+from realtime.model.market import SECOND, BookDelta, BookSnapshot, Ticker, Trade
+from realtime.model.orders import OrderType, Side, Status, TimeInForce
 from realtime.store import Store
 from realtime.venues.frozen import MARKET, SYMBOL
 from tests.venues.kit import Clock, Listener, MemoryLog, Shop, amended, approved, wish
@@ -359,6 +359,32 @@ async def test_an_order_accepted_but_not_matched_before_the_kill_is_matched_afte
         found = await again.venue.find(each)
         assert found is not None
         assert found.status is Status.FILLED
+
+
+async def test_an_order_whose_date_passed_while_nobody_matched_does_not_fill() -> None:
+    shop = await opened(log=MemoryLog())
+    till = shop.clock.now() + SECOND
+    order = await shop.place(
+        "a", price="64000.00", time_in_force=TimeInForce.GTD, good_till_ts=till
+    )
+    shop.clock.advance(5)
+    again = await shop.reopened()
+    again.source.fill()
+
+    found = await again.venue.find(order)
+    assert found is not None
+    assert (found.status, found.filled) == (Status.EXPIRED, D(0))
+    assert again.heard.of(Filled) == []
+
+
+async def test_an_immediate_order_on_its_way_does_not_rest_after_a_kill() -> None:
+    shop = await opened(log=MemoryLog(), latency_s=0.02)
+    order = await shop.place("a", price="63000.00", time_in_force=TimeInForce.IOC)
+    again = await shop.reopened()
+
+    found = await again.venue.find(order)
+    assert found is not None
+    assert (found.status, found.reason) == (Status.CANCELED, "immediate_or_cancel")
 
 
 async def test_log_entries_are_small_json() -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from realtime.engine.engine import Engine
 from realtime.engine.orderbook import OrderBook
-from realtime.model.errors import Code, Refused
-from realtime.model.events import Filled, MarketEvent, VenueEvent
+from realtime.model.errors import Code, Refused, VenueRejected
+from realtime.model.events import Filled, MarketEvent, OrderSeen, VenueEvent
 from realtime.model.market import (
     SECOND,
     BookDelta,
@@ -26,13 +26,13 @@ from realtime.model.market import (
     Ticker,
     Trade,
 )
-from realtime.model.orders import Side, Status
+from realtime.model.orders import Order, Side, Status, TimeInForce
 from realtime.model.risk import Limits
 from realtime.venues.binance import BUFFER, Message, Parser, Quote
 from realtime.venues.listing import Fees
 from realtime.venues.paper import PaperVenue
 from realtime.venues.replay import ReplaySource, learn, recording
-from tests.venues.kit import START, Clock, Listener, approved, wish
+from tests.venues.kit import START, Clock, Listener, Recorded, approved, wish
 
 
 D = Decimal
@@ -253,7 +253,7 @@ class Played:
     ) -> None:
         messages(path)  # skips where it is not here
         self.clock = Clock()
-        self.source = ReplaySource(
+        self.source = Recorded(
             recording(of or path),
             now=self.clock.now,
             sleep=self.clock.sleep,
@@ -273,6 +273,22 @@ class Played:
     async def open(self) -> "Played":
         await self.venue.open(self.heard)
         return self
+
+    async def run(self) -> None:
+        """Play to the end."""
+        await self.source.played_by(self.venue)
+
+    async def ended(self, order: Order) -> OrderSeen:
+        """Run for as long as it takes an order to end, an hour at most."""
+        async with asyncio.timeout(3600), asyncio.TaskGroup() as group:
+            running = group.create_task(self.venue.run())
+            while True:
+                await self.clock.sleep(0.1)
+                found = await self.venue.find(order)
+                if found is not None and found.status.ended:
+                    break
+            running.cancel()
+        return found
 
 
 async def test_symbol_and_grid_are_learnt_from_the_recording() -> None:
@@ -321,14 +337,14 @@ def test_something_else_is_not_a_recording() -> None:
 @pytest.mark.parametrize("path", [SHORT_SPOT, SHORT_USDM, SPOT], ids=lambda path: path.name[:16])
 async def test_all_trades_and_quotes_are_published_in_order(path: Path) -> None:
     played = await Played(path).open()
-    await played.venue.run()
+    await played.run()
     rows = [message for _, message in messages(path)]
     trades = [row["data"] for row in rows if "@trade" in str(row.get("stream"))]
     quotes = [row for row in rows if "@bookTicker" in str(row.get("stream"))]
 
     assert [trade.id for trade in played.heard.of(Trade)] == [str(row["t"]) for row in trades]  # type: ignore[index]
     assert len(played.heard.of(Ticker)) == len(quotes)
-    assert played.heard.of(Stale) == []
+    assert [each.cause for each in played.heard.of(Stale)] == ["disconnected"]  # its end
 
 
 @pytest.mark.parametrize("path", [SHORT_SPOT, SHORT_USDM, SPOT], ids=lambda path: path.name[:16])
@@ -353,7 +369,7 @@ async def test_an_engine_sees_the_same_in_the_exchange_s_book_as_in_its_own(path
     ]
     shared, own = engines
     shared.share_book(symbol, played.venue.books[symbol])
-    await played.venue.run()
+    await played.run()
 
     assert compared > 100
     assert shared.books[symbol] is played.source.book
@@ -411,11 +427,61 @@ async def test_a_recording_plays_at_its_own_pace_times_the_speed() -> None:
     recorded = (rows[-1][0] - rows[0][0]) / SECOND
     for speed in (1.0, 10.0):
         played = await Played(SHORT_SPOT, speed=speed, restamp=True).open()
-        await played.venue.run()
+        await played.run()
 
         assert (played.clock.ns - START) / SECOND == pytest.approx(recorded / speed, abs=0.3)
         stamps = [event.ts for event in played.heard.of(Trade)]
         assert START <= stamps[0] <= stamps[-1] <= played.clock.ns
+
+
+@pytest.mark.parametrize("seconds", [1, 600], ids=["while it plays", "after its end"])
+async def test_orders_good_till_a_date_expire_on_a_recording_too(seconds: int) -> None:
+    played = await Played(SHORT_SPOT, speed=1.0, restamp=True).open()
+    till = START + seconds * SECOND
+    order = wish(
+        "m", amount="0.01", price="100.00", time_in_force=TimeInForce.GTD, good_till_ts=till
+    )
+    await played.venue.submit(approved(order))
+
+    found = await played.ended(order)
+    assert found.status is Status.EXPIRED
+    assert till <= found.asof <= till + 2 * SECOND
+
+
+@pytest.mark.parametrize("other", [None, 600], ids=["alone", "before one that was there"])
+async def test_an_order_that_comes_behind_the_end_of_a_recording_expires(other: int | None) -> None:
+    played = await Played(SHORT_SPOT, restamp=True).open()
+    fields = {"amount": "0.01", "price": "99999.00", "time_in_force": TimeInForce.GTD}
+    if other:
+        first = wish("first", Side.SELL, **fields, good_till_ts=START + other * SECOND)
+        await played.venue.submit(approved(first))
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        running = group.create_task(played.venue.run())
+        await played.clock.sleep(5)
+        assert played.heard.of(Stale)[-1].cause == "disconnected"
+        till = played.clock.now() + 10 * SECOND
+        late = wish("late", Side.SELL, **fields, good_till_ts=till)
+        await played.venue.submit(approved(late))
+        await played.clock.sleep(12)
+        running.cancel()
+
+    found = await played.venue.find(late)
+    assert found is not None
+    assert found.status is Status.EXPIRED
+    assert till <= found.asof <= till + 2 * SECOND
+
+
+async def test_nothing_trades_with_the_book_of_a_recording_that_has_ended() -> None:
+    played = await Played(SHORT_SPOT).open()
+    await played.run()
+    with pytest.raises(VenueRejected, match="no fresh prices"):
+        await played.venue.submit(approved(wish("b")))
+    sold = wish("s", Side.SELL)
+    await played.venue.submit(approved(sold))
+
+    found = await played.venue.find(sold)
+    assert found is not None
+    assert (found.status, found.filled) == (Status.CANCELED, D(0))
 
 
 async def test_as_fast_as_possible_still_gives_the_loop_its_turns() -> None:
@@ -430,7 +496,7 @@ async def test_as_fast_as_possible_still_gives_the_loop_its_turns() -> None:
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(other())
-        await played.venue.run()
+        await played.run()
         task.cancel()
 
     assert turns > 1
@@ -438,7 +504,7 @@ async def test_as_fast_as_possible_still_gives_the_loop_its_turns() -> None:
 
 async def test_bars_and_trades_of_other_symbols_are_not_there() -> None:
     played = await Played(SHORT_SPOT).open()
-    await played.venue.run()
+    await played.run()
 
     assert await played.venue.ohlcv("ETH/USDT", "1m", None, 5) == ()
     assert await played.venue.trades("ETH/USDT", 5) == ()
@@ -525,7 +591,7 @@ async def test_lines_that_cannot_be_read_are_passed_over_and_told(
     played, whole = Played(SHORT_SPOT, of=file), Played(SHORT_SPOT)
     for each in (played, whole):
         await each.open()
-        await each.venue.run()
+        await each.run()
 
     assert played.source.unreadable == len(wrong)
     assert f"{len(wrong)} lines of the recording could not be read" in caplog.messages
@@ -540,11 +606,48 @@ async def test_a_damaged_stamp_is_not_waited_for(tmp_path: Path) -> None:
         file.write_bytes(b"".join([*lines[:40], begins + lines[40][1:], *lines[41:]]))
         played = await Played(SHORT_SPOT, of=file, speed=1.0).open()
         began = played.clock.now()
-        await played.venue.run()
+        await played.run()
         took.append(played.clock.now() - began)
 
     assert took[1] <= took[0]
     assert took[2] <= took[0]
+
+
+async def test_a_stamp_that_the_next_one_is_before_is_not_waited_for(tmp_path: Path) -> None:
+    lines = gzip.decompress(SHORT_SPOT.read_bytes()).splitlines(keepends=True)[:80]
+    at, _, rest = lines[40].partition(b" ")
+    lines[40] = b"%d %s" % (int(at) + 3600 * SECOND, rest)
+    file = tmp_path / "session.jsonl"
+    file.write_bytes(b"".join(lines))
+    played = await Played(SHORT_SPOT, of=file, speed=1.0).open()
+    began = played.clock.now()
+    await played.run()
+
+    assert played.clock.now() - began < 60 * SECOND
+
+
+@pytest.mark.parametrize("previous", [None, 12], ids=["spot", "usd-m"])
+def test_ids_that_a_message_did_not_hold_are_a_gap(previous: int | None) -> None:
+    damaged = depth(13, 999, previous)
+    behind = depth(15, 16, None if previous is None else 14)
+
+    assert told([whole(10), depth(11, 12, previous and 10), damaged, damaged, behind]) == [
+        ("snapshot", False),
+        ("delta", "12"),
+        ("delta", "999"),
+        ("stale", "desync"),
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"u": "14"}, {"U": 13.5}, {"u": 12}, {"pu": "12"}], ids=str)
+def test_a_message_whose_ids_are_none_spoils_no_snapshot(wrong: dict[str, object]) -> None:
+    parser = Parser(venue="x", symbol="S")
+    row = depth(13, 14)
+    with pytest.raises(AssertionError):
+        parser.parse({**row, "data": {**row["data"], **wrong}}, 1, 1)  # type: ignore[dict-item]
+
+    (event,) = parser.parse(whole(10), 2, 2)
+    assert isinstance(event, BookSnapshot)
 
 
 async def test_a_lost_depth_message_makes_the_book_stale(tmp_path: Path) -> None:
@@ -554,7 +657,7 @@ async def test_a_lost_depth_message_makes_the_book_stale(tmp_path: Path) -> None
     file = tmp_path / "session.jsonl"
     file.write_bytes(b"".join(lines))
     played = await Played(SHORT_SPOT, of=file).open()
-    await played.venue.run()
+    await played.run()
 
     assert [each.cause for each in played.heard.of(Stale)][:1] == ["desync"]
 
@@ -563,7 +666,7 @@ async def test_whatever_is_damaged_is_played_to_its_end(tmp_path: Path) -> None:
     for seed in range(40):
         file = damaged(SHORT_SPOT, tmp_path / f"{seed}.jsonl", random.Random(seed))
         played = await Played(SHORT_SPOT, of=file).open()
-        await played.venue.run()
+        await played.run()
 
         assert played.source.played + played.source.unreadable > 0
 
@@ -575,7 +678,7 @@ async def test_a_file_that_breaks_off_leaves_its_market_stale(
     file = tmp_path / "session.jsonl.gz"
     file.write_bytes(content[: len(content) // 2])
     played = await Played(SHORT_SPOT, of=file).open()
-    await played.venue.run()
+    await played.run()
 
     assert played.source.played > 10
     assert played.heard.of(Stale)[-1].cause == "disconnected"

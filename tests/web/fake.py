@@ -102,7 +102,9 @@ class Fake:
         self.silent = self.moving = False
         self.closed = False
         self.refusals: list[Refusal] = []
-        self.lose_next = self.skip_next = False
+        self.lose_next = self.skip_next = self.hold_next = self.mute_next = False
+        self.held_up: list[Row] = []
+        """Orders on their way: after `hold_next` while their socket is gone, after `mute_next` while it lives."""
         self.confirm_resume = True
         self.stale = False
         self.vendor = True
@@ -740,6 +742,15 @@ class Fake:
         if op == "order.place" and self.lose_next:
             self.lose_next = False
             self.answer(op, p, connection.client)
+            await connection.socket.close(4500)
+            return
+        if op == "order.place" and self.mute_next:
+            self.mute_next = False
+            self.held_up.append(p)
+            return
+        if op == "order.place" and self.hold_next:
+            self.hold_next = False
+            self.held_up.append(p)
             await connection.socket.close(4500)
             return
         answer = (

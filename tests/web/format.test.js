@@ -63,6 +63,14 @@ test("one clock writes times, in UTC and in the zone of the browser", () => {
   assert.equal(p.hour, new Date(1790000000000).getHours());
 });
 
+test("a time of another day carries its date", () => {
+  const now = 1790000000000; // 2026-09-21 14:13:20
+  assert.equal(f.when(now - 3_600_000, true, now), "13:13:20");
+  assert.equal(f.when(now - 86_400_000, true, now), "2026-09-20 14:13");
+  assert.equal(f.when(now - 365 * 86_400_000, true, now), "2025-09-21 14:13");
+  assert.equal(f.when(null, true, now), "–");
+});
+
 test("ages stay short", () => {
   assert.deepEqual(
     [f.age(-5), f.age(420), f.age(12_345), f.age(200_000), f.age(8_000_000)],

@@ -81,13 +81,15 @@ test("one intention keeps its client order id until it is settled", () => {
   const ticket = { side: "buy", amount: "1" };
   assert.equal(intent.id(ticket), "p-1");
   assert.equal(intent.id({ ...ticket }), "p-1");
-  intent.settle("unknown");
+  intent.settle("unknown", "p-1");
   assert.equal(intent.id(ticket), "p-1");
-  intent.settle("not_done");
+  intent.settle("not_done", "p-1");
   assert.equal(intent.id(ticket), "p-2");
   assert.equal(intent.id({ ...ticket, amount: "2" }), "p-3");
-  intent.settle("done");
+  assert.equal(intent.id(ticket), "p-2"); // whatever was asked for meanwhile
+  intent.settle("done", "p-3");
   assert.equal(intent.id({ ...ticket, amount: "2" }), "p-4");
+  assert.equal(intent.id(ticket), "p-2");
 });
 
 test("client order ids fit the wire", () => {

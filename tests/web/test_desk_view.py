@@ -91,7 +91,7 @@ def test_a_position_gets_a_stop_that_is_edited_and_is_closed_by_part(
     row = page.locator("#pane-positions tbody tr")
     page.click("#tab-positions")
     expect(row).to_contain_text("set…")
-    expect(page.locator(".totals")).to_contain_text("1 position · exposure")
+    expect(page.locator("#pane-positions .totals")).to_contain_text("1 position · value")
     (held,) = server.rows("positions").values()
     stop = f"{float(held['entry_price']) * 0.97:.2f}"
     row.locator(".cell-button").first.click()

@@ -1,15 +1,23 @@
 """Stories of the link: late, lost, resumed, restarted, skipped, stale; and of untrusted text."""
 
 import re
+from decimal import Decimal
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.conftest import Desk, until
+from tests.web.conftest import Desk, drawn, until
 from tests.web.fake import Fake
 
 
 pytestmark = pytest.mark.browser
+
+WORDS = """() => {
+  window.words = [];
+  const word = document.querySelector(".link-word");
+  new MutationObserver(() => window.words.push(word.textContent)).observe(
+    word, { childList: true, characterData: true, subtree: true });
+}"""
 
 
 def show_hidden(page: Page, *, hidden: bool) -> None:
@@ -33,6 +41,91 @@ def test_a_silent_link_is_late_then_lost_and_comes_back(desk: Desk, fake: Fake) 
     fake.silent = False
     expect(page.locator(".dot.live")).to_be_visible()
     expect(page.locator("#banner")).to_be_hidden()
+
+
+def test_the_title_of_the_tab_holds_no_price_that_may_be_old(desk: Desk, fake: Fake) -> None:
+    page = desk.open(clock=True)
+    expect(page).to_have_title("64,012.1 BTC/USDT · realtime")
+    fake.notice_stale(stale=True)
+    expect(page).to_have_title("feed late · BTC/USDT · realtime")
+    expect(page.locator(".last")).to_have_class("last frozen")
+    fake.notice_stale(stale=False)
+    expect(page).to_have_title("64,012.1 BTC/USDT · realtime")
+    fake.silent = True
+    page.clock.fast_forward(3300)
+    expect(page).to_have_title("late · BTC/USDT · realtime")
+    page.clock.fast_forward(2500)
+    expect(page).to_have_title("lost · BTC/USDT · realtime")
+    expect(page.locator(".change")).to_have_class("change frozen")
+    expect(page.locator("#strip")).to_contain_text("paper unknown")
+    fake.silent = False
+    expect(page).to_have_title("64,012.1 BTC/USDT · realtime")
+
+
+def test_a_page_that_slept_is_lost_at_once_and_never_merely_late(desk: Desk, fake: Fake) -> None:
+    page = desk.open(clock=True)
+    page.evaluate(WORDS)
+    fake.silent = True
+    page.clock.fast_forward(600_000)
+    expect(page.locator(".dot.lost")).to_be_visible()
+    assert not [word for word in page.evaluate("window.words") if word.startswith("late")]
+    fake.silent = False
+    expect(page.locator(".dot.live")).to_be_visible()
+
+
+def test_a_hidden_page_gets_no_frames_and_its_title_and_sounds_go_on(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
+    heard = "import('/js/app.js').then(({ app }) => app.store.watch(['fills'], () => { window.heard = true; }))"
+    page.evaluate(heard)
+    drawn(page)
+    show_hidden(page, hidden=True)
+    page.evaluate("window.heard = false; window.requestAnimationFrame = () => 0; 0")
+    fake.do(lambda: fake.price.update({"BTC/USDT": Decimal("63000.5")}))
+    fake.do(lambda: fake.quote("BTC/USDT"))
+    expect(page).to_have_title("63,000.5 BTC/USDT · realtime")
+    fake.do(lambda: fake.append("fills", {"id": "f-1", "symbol": "BTC/USDT", "amount": "1"}))
+    until(page, lambda: page.evaluate("window.heard"))
+    assert page.locator(".last").inner_text() == "64,012.1"  # nothing is painted for nobody
+
+
+def waiting(page: Page, fake: Fake) -> None:
+    """An order is sent, and the server falls silent until the link is late."""
+    page.fill("#ticket-price", "63900")
+    page.fill("#ticket-amount", "0.05")
+    fake.silent = True
+    page.click("button.submit")
+    until(page, lambda: fake.ops("order.place"))
+    expect(page.locator(".dot.late")).to_be_visible()
+
+
+def test_a_socket_that_is_renewed_leaves_nobody_waiting(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    waiting(page, fake)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.locator(".outcome[role=alert]")).to_contain_text("connection lost")
+    fake.silent = False
+    expect(page.locator(".dot.live")).to_be_visible()
+
+
+def test_at_midnight_the_times_of_yesterday_get_their_date(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    page.click("#tab-fills")
+    row = {
+        "id": "f-1",
+        "symbol": "BTC/USDT",
+        "side": "buy",
+        "amount": "1",
+        "price": "64000",
+        "cost": "64000",
+    }
+    fake.do(lambda: fake.append("fills", row | {"ts": fake.now}))
+    cell = page.locator("#pane-fills tbody td").first
+    expect(cell).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+    tomorrow = "const now = app.serverNow; app.serverNow = () => now() + 86400000;"
+    page.evaluate("import('/js/app.js').then(({ app }) => { " + tomorrow + " })")
+    expect(cell).to_have_text(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d$"))
 
 
 def test_a_cut_socket_reconnects_and_resumes_from_its_positions(desk: Desk, fake: Fake) -> None:

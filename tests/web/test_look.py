@@ -1,5 +1,7 @@
 """What the page must be for everybody: accessible, within the screen, light, remembered."""
 
+from decimal import Decimal
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -37,6 +39,54 @@ def both_sides(page: Page, least: int) -> bool:
     """Whether the book shows as much of both sides, and at least so much."""
     asks, bids = (page.locator(f".{s} .book-row:visible").count() for s in ("asks", "bids"))
     return asks == bids >= least
+
+
+RUN_TOGETHER = """
+[...document.querySelectorAll('.book-side .book-row[data-price]:not([hidden])')].flatMap((row) => {
+  const ends = [...row.querySelectorAll('[data-cell]')].map((cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return range.getBoundingClientRect();
+  });
+  const edge = row.getBoundingClientRect().right;
+  return ends.some((r, i) => r.right > (ends[i + 1]?.left ?? edge) - 2) ? [row.textContent] : [];
+})
+"""
+CUT = """[...document.querySelectorAll('.card .figure, .card .side')]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > e.parentElement.getBoundingClientRect().right)
+  .map((e) => e.textContent)"""
+
+
+@pytest.mark.parametrize("size", [(375, 812), (768, 1024), (1024, 768), (1180, 800), (1440, 900)])
+def test_prices_and_sums_in_billions_cut_nothing_and_halt_stays_in_view(
+    desk: Desk, fake: Fake, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    page = desk.open(width=size[0], height=size[1], touch=size[0] < 800)
+    row = fake.streams["markets"].rows["BTC/USDT"]
+    book = {
+        side: [[f"{1234567890 + sign * i}.50", f"1.1234567{i}"] for i in range(1, 9)]
+        for side, sign in (("bids", -1), ("asks", 1))
+    }
+    monkeypatch.setattr(fake, "book", lambda symbol: book)
+
+    def grow() -> None:
+        fake.row("markets", row | {"amount_step": "0.00000001", "price_tick": "0.50"})
+        fake.price["BTC/USDT"] = Decimal("1234567890.50")
+        fake.quote("BTC/USDT")
+        risk = fake.streams["risk"].value
+        money = {"equity": "1234567890123.45", "daily_pnl": "-1234567890.12"}
+        fake.set_value("risk", risk | money | {"total_exposure": "1234567890123.45"})
+
+    fake.do(grow)
+    expect(page.locator(".last")).to_have_text("1,234,567,890.5")
+    expect(page.locator("#account")).to_contain_text("1,234,567,890,123.45")
+    fits(page)
+    assert page.evaluate(CUT) == []
+    if size[0] < 720:
+        page.click("[data-view=book].phone-tab")
+    expect(page.locator(".bids .book-row").first).to_contain_text("1,234,567,889.5")
+    drawn(page)
+    assert page.evaluate(RUN_TOGETHER) == []
 
 
 def trade(page: Page, fake: Fake) -> None:

@@ -169,6 +169,237 @@ def test_an_order_without_an_answer_is_looked_up_and_never_sent_twice(
     expect(page.locator(".outcome[role=status]")).to_contain_text("Resolved: the order is open")
     assert len(fake.ops("order.place")) == 1
     assert len(rows(page, "orders")) == 1
+    # As after an answer: what is pressed once more must not make a second order.
+    expect(page.locator("#ticket-amount")).to_have_value("")
+    page.focus("#ticket-amount")
+    page.keyboard.press("Enter")
+    page.click("button.submit", force=True)
+    drawn(page)
+    assert len(fake.ops("order.place")) == 1
+
+
+def test_an_order_that_may_still_arrive_is_not_said_to_have_been_lost(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open(clock=True)
+    said = page.locator(".outcome[role=alert]")
+    fake.hold_next = True
+    fill_ticket(page, "0.05", "63900")
+    page.click("button.submit")
+    until(page, lambda: len(fake.ops("order.get")) >= 1)
+    drawn(page)
+    page.clock.run_for(1100)
+    until(page, lambda: len(fake.ops("order.get")) >= 2)
+    drawn(page)
+    expect(said).to_contain_text("Outcome unknown, being looked up")
+    late = fake.held_up.pop()
+    fake.do(lambda: fake.place(late, "page"))
+    expect(page.locator(".outcome[role=status]")).to_contain_text("Resolved: the order is open")
+    fake.hold_next = True
+    fill_ticket(page, "0.02", "63800")
+    expect(page.locator("button.submit")).to_be_enabled()
+    page.click("button.submit")
+    expect(said).to_contain_text("Outcome unknown, being looked up")
+    page.clock.fast_forward(12_000)  # the server would refuse it now
+    expect(said).to_contain_text("did not reach the server")
+    expect(page.locator("#ticket-amount")).to_have_value("0.02")
+
+
+def lost(page: Page, fake: Fake, amount: str, price: str) -> None:
+    """An order that is held up on its way while the link breaks and comes back."""
+    asked = len(fake.ops("order.get"))
+    fake.hold_next = True
+    fill_ticket(page, amount, price)
+    expect(page.locator("button.submit")).to_be_enabled()
+    page.click("button.submit")
+    until(page, lambda: len(fake.ops("order.get")) > asked)
+    expect(page.locator(".dot.live")).to_be_visible()
+    expect(page.locator(".outcome[role=alert]")).to_contain_text("it has the same id")
+
+
+def again(page: Page, fake: Fake, amount: str, price: str) -> None:
+    """The same ticket once more, and then what was held up arrives, too."""
+    placed = len(fake.ops("order.place"))
+    fill_ticket(page, amount, price)
+    expect(page.locator("button.submit")).to_be_enabled()
+    page.click("button.submit")
+    until(page, lambda: len(fake.ops("order.place")) > placed)
+    expect(page.locator(".outcome[role=status]")).to_contain_text("Open: buy")
+    late = fake.held_up.pop()
+    fake.do(lambda: fake.place(late, "page"))
+
+
+def prices(fake: Fake) -> list[str]:
+    return sorted(o["price"] for o in fake.do(fake.working))
+
+
+def test_a_look_at_another_order_does_not_end_the_doubt_of_the_first(
+    desk: Desk, fake: Fake
+) -> None:
+    always = """localStorage.setItem('realtime.page.1', JSON.stringify({reviewPaper: 'always'}))"""
+    page = desk.open(script=always)
+    yes, no = (page.locator(f"dialog .dialog-buttons [type={t}]") for t in ("submit", "button"))
+    fake.hold_next = True
+    fill_ticket(page, "0.05", "63900")
+    page.click("button.submit")
+    yes.click()
+    expect(page.locator(".outcome[role=alert]")).to_contain_text("it has the same id")
+    expect(page.locator(".dot.live")).to_be_visible()
+    for price in ("63800", "63900"):
+        fill_ticket(page, "0.05", price)
+        expect(page.locator("button.submit")).to_be_enabled()
+        page.click("button.submit")
+        (no if price == "63800" else yes).click()
+        expect(page.locator("dialog")).to_have_count(0)
+    until(page, lambda: len(fake.ops("order.place")) == 2)
+    late = fake.held_up.pop()
+    fake.do(lambda: fake.place(late, "page"))
+    assert prices(fake) == ["63900.00"]
+
+
+def test_another_order_does_not_end_the_doubt_of_the_first(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    lost(page, fake, "0.05", "63900")
+    fill_ticket(page, "0.02", "63800")
+    page.click("button.submit")
+    expect(page.locator(".outcome[role=status]")).to_contain_text("Open: buy 0.02")
+    again(page, fake, "0.05", "63900")
+    assert prices(fake) == ["63800.00", "63900.00"]
+
+
+def test_what_resolves_the_first_order_says_nothing_of_one_in_flight(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
+    lost(page, fake, "0.05", "63900")
+    fill_ticket(page, "0.02", "63800")
+    expect(page.locator("button.submit")).to_be_enabled()
+    fake.mute_next = True
+    page.click("button.submit")
+    until(page, lambda: len(fake.held_up) == 2)
+    first, second = fake.held_up
+    asked = len(fake.ops("order.get"))
+    fake.do(lambda: fake.place(first, "page"))
+    page.click("#tab-orders")
+    expect(page.locator("#pane-orders tbody tr")).to_have_count(1)
+    drawn(page)
+    expect(page.locator(".outcome[role=status]")).to_have_text("Sending…")
+    fake.cut()
+    expect(page.locator(".outcome[role=alert]")).to_contain_text("it has the same id")
+    fake.held_up = [second]
+    again(page, fake, "0.02", "63800")
+    assert prices(fake) == ["63800.00", "63900.00"]
+    assert len(fake.ops("order.get")) >= asked
+
+
+def test_an_order_refused_after_an_unknown_outcome_keeps_its_id(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    lost(page, fake, "0.05", "63900")
+    fake.refusals.append(Refusal("rate_limited", "too fast"))
+    page.click("button.submit")
+    expect(page.locator(".outcome[role=alert]")).to_contain_text("rate_limited")
+    again(page, fake, "0.05", "63900")
+    assert prices(fake) == ["63900.00"]
+    assert len({p["client_order_id"] for p in fake.ops("order.place")}) == 1
+
+
+def test_an_order_found_canceled_says_what_of_it_was_filled(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    lost(page, fake, "0.05", "63900")
+    late = fake.held_up.pop()
+
+    def arrive() -> None:
+        fake.place(late, "page")
+        row = next(iter(fake.streams["orders"].rows.values()))
+        ended = {"status": "canceled", "filled": "0.03", "average": "63900.0"}
+        fake.row("orders", row | ended)
+
+    fake.do(arrive)
+    said = page.locator(".outcome[role=status]")
+    expect(said).to_contain_text("Resolved. Canceled: buy 0.05")
+    expect(said).to_contain_text("0.03000 filled at 63,900.0")
+    expect(page.locator("#ticket-amount")).to_have_value("")
+
+
+def test_a_close_that_is_not_answered_is_left_for_halt_and_never_sent_twice(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
+    page.select_option("#ticket-type", "market")
+    fill_ticket(page, "0.05")
+    page.click("button.submit")
+    rows(page, "positions")
+    main = page.locator("dialog .dialog-buttons [type=submit]")
+    fake.silent = True
+    page.click("#pane-positions .row-acts button")
+    main.click()
+    until(page, lambda: fake.ops("position.close"))
+    expect(main).to_have_text("Sending…")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    page.keyboard.press("Shift+H")
+    expect(page.locator("dialog h2")).to_have_text("Halt trading?")
+    page.click("dialog .dialog-buttons [type=button]")
+    page.click("#pane-positions .row-acts button")
+    page.select_option("dialog [name=fraction]", "0.5")
+    main.click()
+    expect(page.locator("dialog [role=alert]")).to_contain_text("not answered yet")
+    assert len(fake.ops("position.close")) == 1
+    page.click("dialog .dialog-buttons [type=button]")
+    fake.silent = False
+    fake.cut()
+    expect(page.locator("dialog [role=alert]")).to_contain_text(
+        "no_answer"
+    )  # of the one that was left
+    main.click()
+    expect(page.locator(".dot.live")).to_be_visible()
+    fake.refusals.append(Refusal("rate_limited", "too fast"))
+    page.click("#pane-positions .row-acts button")
+    main.click()
+    expect(page.locator("dialog [role=alert]")).to_contain_text("rate_limited")
+    main.click()
+    expect(page.locator("dialog")).to_have_count(0)
+    assert len(fake.ops("position.close")) == 3
+    assert len({p["client_order_id"] for p in fake.ops("position.close")}) == 1
+
+
+def test_a_dialog_whose_act_fails_says_so_and_is_not_locked(desk: Desk) -> None:
+    page = desk.open()
+    page.evaluate(
+        "import('/js/dialog.js').then(({ dialog }) => void dialog("
+        "{ title: 'T', body: [], yes: 'Go', act: async () => { throw new Error('of the test'); } }))"
+    )
+    main = page.locator("dialog .dialog-buttons [type=submit]")
+    main.click()
+    expect(page.locator("dialog [role=alert]")).to_contain_text("The page failed")
+    expect(main).to_have_text("Go")
+    assert "of the test" in desk.watch.faults.pop()
+
+
+def test_a_dialog_stays_locked_until_what_it_does_is_answered(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    fill_ticket(page, "0.05", "63900")
+    page.click("button.submit")
+    rows(page, "orders")
+    page.click("#pane-orders button:has-text('Amend')")
+    fake.silent = True
+    page.fill("dialog [name=price]", "63800")
+    for _ in range(2):
+        page.keyboard.press("Enter")
+    until(page, lambda: fake.ops("order.amend"))
+    main = page.locator("dialog .primary")
+    expect(main).to_have_text("Sending…")
+    expect(main).to_have_attribute("aria-disabled", "true")
+    fake.silent = False
+    fake.cut()
+    expect(page.locator("dialog [role=alert]")).to_contain_text("no_answer")
+    expect(page.locator("dialog [name=price]")).to_have_value("63800")
+    assert len(fake.ops("order.amend")) == 1
+    expect(page.locator(".dot.live")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog")).to_have_count(0)
+    assert fake.do(lambda: fake.working()[0]["price"]) == "63800"
+    assert "63,800.0" in rows(page, "orders")[0]
 
 
 def test_a_market_order_makes_fill_position_and_balance_and_is_closed(
@@ -304,6 +535,8 @@ def test_fills_are_said_a_storm_together_and_the_same_words_again(desk: Desk, fa
             page.clock.run_for(100)
 
     buy(1)
+    spoken.wait_for(state="attached")
+    page.clock.run_for(500)
     expect(spoken).to_have_text("1 fill, 0.01 BTC")
     buy(2, 3, 4)
     expect(spoken).to_have_text("1 fill, 0.01 BTC")
@@ -373,3 +606,19 @@ def test_a_viewer_sees_no_entry_and_why(desk: Desk, fake: Fake) -> None:
     expect(page.locator("#pane-risk .facts")).to_be_visible()
     assert fake.ops("order.cancel_all") == fake.ops("trading.halt") == []
     assert page.locator("dialog").count() == 0
+
+
+def test_a_choice_in_one_tab_survives_what_another_tab_remembers(desk: Desk) -> None:
+    page = desk.open()
+    other = page.context.new_page()
+    desk.watch.look(other)
+    other.goto(desk.url)
+    other.locator(".dot.live").wait_for()
+    other.click(".tools [aria-label=Settings]")
+    other.select_option("dialog [name=reviewPaper]", "always")
+    other.click("dialog .dialog-buttons .primary")
+    page.select_option("#symbol", "ETH/USDT")
+    other.reload()
+    expect(other.locator("#symbol")).to_have_value("ETH/USDT")
+    other.click(".tools [aria-label=Settings]")
+    expect(other.locator("dialog [name=reviewPaper]")).to_have_value("always")

@@ -7,6 +7,7 @@ Rules of this file:
 """
 
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -220,6 +221,16 @@ class Account:
         except VenueRejected:
             _expose(held, order, before)
             raise
+        self.remargin(market)
+
+    def follow(self, market: Market, order: Working) -> None:
+        """Hold what a trailing stop needs where it has come to; what was held stays where that is not free."""
+        with suppress(VenueRejected):
+            self.hold(market, order, check=True)
+
+    def expose(self, market: Market, order: Working, exposure: Decimal) -> None:
+        """Hold again what was held for an order in a derivative, wherever its price has come to since."""
+        _expose(self.holding(market.symbol), order, exposure)
         self.remargin(market)
 
     def remargin(self, market: Market) -> None:

@@ -18,7 +18,7 @@ from realtime.engine.matching.acceptance import check_amend, check_order, closab
 from realtime.engine.matching.account import Account, SelfTrade
 from realtime.engine.matching.clearing import Clearing, Told, new_account
 from realtime.engine.matching.orders import Rest, Working, working
-from realtime.engine.matching.perpetuals import crossed, funding, healthy
+from realtime.engine.matching.perpetuals import backing, crossed, funding, healthy
 from realtime.engine.matching.pit import Pit, Step
 from realtime.engine.matching.rules import (
     FREE,
@@ -26,6 +26,7 @@ from realtime.engine.matching.rules import (
     bound as band_bound,
     refusal,
     steps_up,
+    up,
 )
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
@@ -47,11 +48,12 @@ from realtime.model.orders import Order, OrderType, Side, Status, TimeInForce
 
 
 # Read off its enum's class a member costs ten times as much, and an order reads twenty of them.
-_BUY, _SELL, _MARKET, _LIMIT, _FILLED, _CANCEL_OLDEST, _FOK = (
+_BUY, _SELL, _MARKET, _LIMIT, _TRAILING_STOP, _FILLED, _CANCEL_OLDEST, _FOK = (
     Side.BUY,
     Side.SELL,
     OrderType.MARKET,
     OrderType.LIMIT,
+    OrderType.TRAILING_STOP,
     Status.FILLED,
     SelfTrade.CANCEL_OLDEST,
     TimeInForce.FOK,
@@ -89,6 +91,8 @@ class Exchange:
         self.trades_made = 0
         self.deadlines: list[tuple[int, str, str]] = []
         self._moved: dict[str, None] = {}
+        # By symbol, whose position fills have made smaller, and what it may lose: `realized` is not to go below.
+        self._reduced: dict[str, dict[str, Decimal]] = {}
 
     # --- accounts -----------------------------------------------------------------------------
 
@@ -203,6 +207,8 @@ class Exchange:
             work = working(order, f"x-{self.orders_made + 1}", account_id, ts)
             reference = pit.reference
             check_order(account, pit, work, order.leverage, reference)
+            if work.type is _TRAILING_STOP and not pit.blind:
+                pit.follow(work)
             limit = _limit(pit.market, work, reference)
             plan = self._reserve(account, pit, work, order.leverage, limit, live=live)
             self.orders_made += 1
@@ -296,19 +302,19 @@ class Exchange:
                 raise
             work.updated_ts = ts
             self.clearing.touch(work)
+            if resting and not smaller:
+                # The queue knows the order by its old amount.
+                work.amount = before[0]
+                rest.remove(work)
+                work.amount = target[0]
+            if pit.market.contract:
+                self._cap(account, pit, ts)  # before it can trade
             if work.remaining == 0:
                 self._end(work, Status.FILLED, None, ts)
             elif resting and not smaller:
-                # The queue knows the order by its old amount.
-                now = work.amount
-                work.amount = before[0]
-                rest.remove(work)
-                work.amount = now
                 self._go_live(pit, work, ts, _limit(pit.market, work, pit.reference))
             else:
                 self._moved[work.symbol] = None
-            if pit.market.contract:
-                self._cap(account, pit, ts)
             self._after(ts)
             return work
 
@@ -559,7 +565,7 @@ class Exchange:
         before = held.leverage, held.collateral
         held.leverage = leverage
         if held.isolated:
-            held.collateral = abs(held.cost) / leverage
+            held.collateral = up(abs(held.cost) / leverage)
         broke = held.isolated and not healthy(
             account, self.clearing.markets, self.clearing.mark, [market.symbol]
         )
@@ -606,6 +612,8 @@ class Exchange:
             if before is not None and account.holding(market.symbol).leverage != before:
                 self._lever(account, market, before)
             raise
+        if before is not None and account.holding(market.symbol).leverage != before:
+            account.changed_holdings[market.symbol] = None
         return plan
 
     def _afford(
@@ -661,9 +669,7 @@ class Exchange:
         if work.post_only and self._look(pit, work, limit):
             self._end(work, Status.REJECTED, "post_only", ts, Code.VENUE_REJECTED)
             return
-        if work.time_in_force is _FOK and work.remaining > sum(
-            (step.amount for step in self._look(pit, work, limit)), ZERO
-        ):
+        if work.time_in_force is _FOK and not self._whole(pit, work, limit):
             self._end(work, Status.CANCELED, "fill_or_kill", ts)
             return
         self._take(pit, work, limit, ts, plan)
@@ -676,10 +682,21 @@ class Exchange:
         elif work.time_in_force is TimeInForce.IOC:
             self._end(work, Status.CANCELED, "immediate_or_cancel", ts)
         else:
-            assert work.price is not None
-            pit.own(work.side).add(work, work.price)
+            pit.rest(work)
             work.seen = work.ahead = self._displayed(pit, work)
             work.traded = ZERO
+
+    def _whole(self, pit: Pit, work: Working, bound: Decimal | None) -> bool:
+        """Whether the book has all of an order; by cost that is as many steps as the cost pays for."""
+        plan = self._look(pit, work, bound)
+        there = sum((step.amount for step in plan), ZERO)
+        if work.cost_limit is None:
+            return there >= work.remaining
+        if sum((step.price * step.amount for step in plan), ZERO) == work.cost_limit:
+            return True
+        # Unless one step more is there it is the book that ends, not the money.
+        more = replace(work, cost_limit=None, amount=there + pit.market.amount_step)
+        return sum((step.amount for step in self._look(pit, more, bound)), ZERO) > there
 
     def _take(
         self, pit: Pit, work: Working, bound: Decimal | None, ts: int, plan: Plan | None = None
@@ -752,6 +769,11 @@ class Exchange:
             return
         if work.cost_limit is not None:
             work.amount = work.filled
+        if market.contract:
+            held = account.holdings[work.symbol]
+            if held.amount and (held.amount > 0) is (work.side is _SELL):
+                reduced = self._reduced.setdefault(work.symbol, {})
+                reduced.setdefault(account.id, held.realized - held.collateral)
         self.clearing.fill(pit, work, price, amount, value, trade_id, maker=maker, ts=ts)
         if work.cost_limit is None and work.filled == work.amount:
             self._end(work, _FILLED, None, ts)
@@ -912,6 +934,8 @@ class Exchange:
                 for account in self.clearing.owners:
                     if account.holdings[symbol].amount:
                         self._judge(account, pit, ts)
+                for name, least in self._reduced.pop(symbol, {}).items():
+                    self._cover(self.clearing.accounts[name], pit.market, least, ts)
         self.clearing.flush(ts, prompt=prompt)
 
     def _fire(self, pit: Pit, ts: int) -> None:
@@ -926,8 +950,7 @@ class Exchange:
                     pit.untold.add(work.id)
                 if work.id in pit.untold and ts - work.updated_ts >= SECOND:
                     pit.untold.discard(work.id)
-                    work.updated_ts = ts
-                    self.clearing.touch(work)
+                    self._follow(pit, work, ts)
                 continue
             del pit.waiting[work.id]
             pit.untold.discard(work.id)
@@ -940,6 +963,21 @@ class Exchange:
                 self._end(work, Status.CANCELED, "insufficient_funds", ts, error.code)
                 continue
             self._go_live(pit, work, ts, limit)
+
+    def _follow(self, pit: Pit, work: Working, ts: int) -> None:
+        """Tell where a trailing stop has come to, and hold what it needs there: a restart knows what was told."""
+        account = self.clearing.accounts[work.account]
+        if work.held or work.exposure:
+            # Whether it can be paid for is asked again when it fires.
+            account.follow(pit.market, work)
+        else:  # its price was not known before
+            try:
+                account.hold(pit.market, work, check=True)
+            except VenueRejected as error:
+                self._end(work, Status.CANCELED, "insufficient_funds", ts, error.code)
+                return
+        work.updated_ts = ts
+        self.clearing.touch(work)
 
     def _reprice(self, pit: Pit, work: Working, limit: Decimal | None) -> None:
         """Swap what was held at the trigger price for what the book asks now."""
@@ -960,32 +998,56 @@ class Exchange:
             held = account.holdings.get(pit.market.symbol)
             if held is not None and held.amount:
                 payment = funding(held, pit.market, mark, pit.funding_rate)
+                if held.isolated:
+                    # What is not free has to come out of the collateral: the rest of the wallet is not its own.
+                    lacking = max(payment - account.wallet(pit.market.cash).free, ZERO)
+                    held.collateral -= min(lacking, held.collateral)
+                    account.remargin(pit.market)
+                    account.changed_holdings[pit.market.symbol] = None
                 self.clearing.transfer(
                     account, pit.market.cash, -payment, "funding", pit.market.symbol, ts
                 )
         self._moved[pit.market.symbol] = None
 
     def _judge(self, account: Account, pit: Pit, ts: int) -> None:
-        """Liquidate what is below maintenance: cancel its orders, close half, close all, insure the rest."""
+        """Liquidate what is below maintenance: cancel its orders, close half, close all."""
         markets, marks, cash = self.clearing.markets, self.clearing.mark, pit.market.cash
         held = account.holdings[pit.market.symbol]
         isolated = held.isolated
         symbols = [pit.market.symbol] if isolated else crossed(account, markets, cash)
-        if healthy(account, markets, marks, symbols):
+        if pit.blind or healthy(account, markets, marks, symbols):
             return
         for work in list(account.orders.values()):
             if work.symbol in symbols or (not isolated and self._shares(account, work, cash)):
                 self._end(work, Status.CANCELED, "liquidation", ts)
-        wallet = account.wallet(cash)
-        stake = held.collateral - wallet.total
-        largest = max(symbols, key=lambda symbol: abs(account.holdings[symbol].cost))
+        # What cannot be traded now keeps its last mark.
+        open_now = [symbol for symbol in symbols if not self.pits[symbol].blind]
+        largest = max(open_now, key=lambda symbol: abs(account.holdings[symbol].cost))
         self._force(account, self.pits[largest], ts, half=True)
         if not healthy(account, markets, marks, symbols):
-            for symbol in symbols:
+            for symbol in open_now:
                 self._force(account, self.pits[symbol], ts, half=False)
-        short = -(stake + wallet.total) if isolated else wallet.held - wallet.total
-        if short > 0 and not any(account.holdings[symbol].amount for symbol in symbols):
-            self.clearing.transfer(account, cash, short, "insurance", pit.market.symbol, ts)
+
+    def _cover(self, account: Account, market: Market, least: Decimal, ts: int) -> None:
+        """Settle a loss: an isolated position had its collateral, all else pays with what there is; insure the rest."""
+        markets, cash = self.clearing.markets, market.cash
+        held = account.holdings[market.symbol]
+        if held.isolated and not held.amount:
+            self._insure(account, market, least - held.realized, ts)
+        for work in reversed(list(account.orders.values())):
+            if backing(account, markets, cash) >= 0:
+                return
+            spot = not markets[work.symbol].contract
+            holds = spot and (work.held or work.oco_group is not None)
+            if holds and _paid_in(markets[work.symbol], work) == cash:
+                code = Code.INSUFFICIENT_FUNDS
+                self._end(work, Status.CANCELED, "insufficient_funds", ts, code)
+        if not held.amount and not crossed(account, markets, cash):
+            self._insure(account, market, -backing(account, markets, cash), ts)
+
+    def _insure(self, account: Account, market: Market, lost: Decimal, ts: int) -> None:
+        if lost > 0:
+            self.clearing.transfer(account, market.cash, lost, "insurance", market.symbol, ts)
 
     def _shares(self, account: Account, work: Working, cash: str) -> bool:
         market = self.clearing.markets[work.symbol]
@@ -1028,6 +1090,11 @@ class Exchange:
 def _limit(market: Market, work: Working, reference: Decimal | None) -> Decimal | None:
     """The worst price an order takes: its own, else the market's bound; None for any."""
     return work.price if work.type.priced else band_bound(market, work.side, reference)
+
+
+def _paid_in(market: Market, work: Working) -> str:
+    """The currency that a spot order holds."""
+    return market.quote if work.side is _BUY else market.base
 
 
 def _would_take() -> VenueRejected:

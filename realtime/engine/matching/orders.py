@@ -75,7 +75,7 @@ class Working:
         if self.price is not None:
             return self.price
         known = self.worst if self.live else self.stop_price
-        return known or ZERO
+        return max(known or ZERO, ZERO)
 
 
 def working(order: Order, identity: str, account: str, ts: int) -> Working:

@@ -72,6 +72,15 @@ class Pit:
         """Where orders of `side` rest."""
         return self.bids if side is _BUY else self.asks
 
+    def rest(self, order: Working) -> None:
+        """Queue an owner's limit order."""
+        assert order.price is not None
+        if self.outside is None:
+            # The public book shows it among all others: with the market's decimals.
+            order.price += self.market.price_tick * ZERO
+            order.amount += self.market.amount_step * ZERO
+        self.own(order.side).add(order, order.price)
+
     def against(self, side: Side) -> Rest:
         """What orders of `side` trade with."""
         return self.asks if side is _BUY else self.bids
@@ -115,6 +124,12 @@ class Pit:
         if order.trigger_by is TriggerBy.BID_ASK:
             return self.best(order.side.opposite)
         return self.last if order.trigger_by is TriggerBy.LAST else self.reference
+
+    def follow(self, order: Working) -> None:
+        """Move a trailing stop along, where its price is known."""
+        price = self.trigger_price(order)
+        if price is not None:
+            trail(order, price, self.market.price_tick)
 
     def fires(self, order: Working) -> bool:
         """Move a trailing stop along, then say whether the trigger holds."""

@@ -13,7 +13,7 @@ from realtime.engine.matching.orders import Json, Working, order_in, order_out
 from realtime.engine.matching.pit import Pit
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, Transferred
 from realtime.model.market import MONEY, ZERO
-from realtime.model.orders import Side
+from realtime.model.orders import OrderType, Side, TimeInForce
 
 
 Entry = dict[str, object]
@@ -185,6 +185,7 @@ def _pit_out(pit: Pit) -> Json:
             for side, taken in pit.consumed.items()
         },
         "waiting": list(pit.waiting),
+        "untold": [name for name in pit.waiting if name in pit.untold],
         "last": _text(pit.last),
         "mark": _text(pit.mark),
         "index": _text(pit.index),
@@ -207,6 +208,7 @@ def _pit_in(pit: Pit, raw: Json, known: dict[str, Working]) -> None:
     waiting = raw["waiting"]
     assert isinstance(waiting, list)
     pit.waiting = {str(name): known[str(name)] for name in waiting}
+    pit.untold = {str(name) for name in _list(raw.get("untold", []))}
     pit.last, pit.mark, pit.index = map(_optional, (raw["last"], raw["mark"], raw["index"]))
     pit.funding_rate = _optional(raw["funding_rate"])
     pit.next_funding_ts = _number(raw["next_funding_ts"])
@@ -405,6 +407,7 @@ def _take_past(account: Account, raw: Json) -> None:
 def _adopt_order(exchange: Exchange, account: Account, work: Working) -> None:
     if work.client_id is not None:
         account.client_ids[work.client_id] = work.id
+    exposure = work.exposure
     work.held = work.exposure = ZERO
     work.resting = False
     if work.status.ended:
@@ -413,13 +416,24 @@ def _adopt_order(exchange: Exchange, account: Account, work: Working) -> None:
         return
     account.orders[work.id] = work
     pit = exchange.pits[work.symbol]
-    account.hold(pit.market, work)
+    if exposure and work.type is OrderType.TRAILING_STOP:
+        account.expose(pit.market, work, exposure)  # it may be less than it needs now
+    else:
+        account.hold(pit.market, work)
     _schedule(exchange, work)
     if work.type.triggered and not work.live:
         pit.waiting[work.id] = work
-    elif work.type.priced:
-        assert work.price is not None
+    elif _rests(pit, work):
         work.live, work.dormant = True, False
-        pit.own(work.side).add(work, work.price)
+        pit.rest(work)
     else:
-        work.dormant = True  # a market order that was accepted and never matched: release ends it
+        work.dormant = True  # it was accepted and never matched: release goes on with it
+
+
+def _rests(pit: Pit, work: Working) -> bool:
+    """Whether a working order is in the book: one that was told before it came there may be, where it can be."""
+    if work.price is None or not work.dormant:
+        return work.price is not None
+    if work.time_in_force in {TimeInForce.IOC, TimeInForce.FOK}:
+        return False
+    return not pit.against(work.side).reach(-pit.own(work.side).sign * float(work.price))

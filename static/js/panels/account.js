@@ -1,7 +1,7 @@
 // The account strip: equity, today, unrealised, and the gauges of the limits. All figures are the server's.
 import { ratio } from "../decimal.js";
 import { attr, cls, h, text } from "../dom.js";
-import { direction, money, NONE, percent, signed } from "../format.js";
+import { direction, money, NONE, percent, short, signed } from "../format.js";
 import { painter } from "../pace.js";
 import { working } from "../trade.js";
 
@@ -62,7 +62,7 @@ export function mount(root, app) {
     const lever = rule(risk, "max_leverage");
     const gross = risk.total_exposure ?? risk.gross_exposure;
     exposure(
-      money(gross, 0),
+      brief(gross, 0),
       lever.limit ? `${Number(risk.leverage ?? 0).toFixed(2)} of ${Number(lever.limit)} × equity` : unit,
       share(risk.leverage ?? lever.used, lever.limit),
     );
@@ -74,7 +74,7 @@ export function mount(root, app) {
     const losing = day !== undefined && day !== null && Number(day) < 0;
     const down = losing ? String(day).slice(1) : "0";
     loss(
-      day === undefined || day === null ? NONE : money(down),
+      day === undefined || day === null ? NONE : brief(down, 2),
       lost.limit ? limit : "no limit",
       losing ? share(lost.used ?? risk.loss_risk, lost.limit ?? "1") : 0,
     );
@@ -92,6 +92,9 @@ export function mount(root, app) {
   });
   store.watch(["risk", "portfolio", "orders", "link", "settings", "failed"], paint);
 }
+
+/** @param {string | null | undefined} value @param {number} digits */
+const brief = (value, digits) => (/^-?\d{10}/.test(String(value)) ? short(value) : money(value, digits));
 
 /** One rule of the gate as the server streams it. @param {Row} risk @param {string} name */
 function rule(risk, name) {
@@ -113,6 +116,7 @@ function card(root, name) {
   return (/** @type {string} */ figure, /** @type {string} */ below, /** @type {string} */ tone, unit = "") => {
     text(title, unit ? `${name}, ${unit}` : name);
     text(value, figure);
+    value.style.setProperty("--chars", String(figure.length));
     cls(value, `figure ${tone}`);
     text(note, below);
   };
@@ -140,6 +144,7 @@ function gauge(root, name) {
   const mark = (/** @type {boolean} */ on) => attr(card, "data-refused", on ? "yes" : null);
   const show = (/** @type {string} */ figure, /** @type {string} */ below, /** @type {number} */ part) => {
     text(value, figure);
+    value.style.setProperty("--chars", String(figure.length));
     text(note, below);
     fill.style.transform = `scaleX(${part.toFixed(4)})`;
     cls(fill, `fill ${part >= 1 ? "full" : part >= 0.8 ? "high" : ""}`);

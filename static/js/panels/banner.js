@@ -4,6 +4,7 @@ import { age, clock } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { viewOnly } from "../trade.js";
+import { follow } from "../window.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {{ id: string, tone: string, text: string }} Line */
@@ -32,31 +33,6 @@ export function mount(root, app) {
   follow(app);
 }
 
-/** How the trading window stands: asked for when it may have changed, and when it opens or closes. @param {App} app */
-function follow(app) {
-  const { store } = app;
-  let live = false;
-  let changed = "";
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
-  async function ask() {
-    clearTimeout(timer);
-    const reply = await app.commands.call("trading_window.get", {});
-    if (!reply.ok) return;
-    const { state } = reply.result;
-    store.set("window", state);
-    const next = state.within_window ? state.next_close_ts : state.next_open_ts;
-    if (next) timer = setTimeout(ask, Math.min(Math.max(next - app.serverNow(), 0) + 500, 3_600_000));
-  }
-  store.watch(["link", "events"], () => {
-    const now = app.link.state.state === "live";
-    const newest = store.list("events").findLast((e) => e.type === "parameter_changed")?.id ?? "";
-    if (now && (!live || newest !== changed)) void ask();
-    live = now;
-    changed = newest;
-  });
-}
-
 /** @param {App} app @returns {Line[]} */
 function hours({ store }) {
   const now = store.get("window");
@@ -75,7 +51,7 @@ function link({ link: { state } }) {
       {
         id: "link",
         tone: "bad",
-        text: `Connection lost ${ago} ago. Prices are frozen and order entry is off. Orders and bots keep running on the server. Reconnecting…`,
+        text: `Connection lost ${ago} ago. Prices are frozen and order entry is off. Orders and bots go on without this page while the server runs. Reconnecting…`,
       },
     ];
   }

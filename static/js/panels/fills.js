@@ -1,6 +1,6 @@
 // Executions, newest first.
 import { table } from "../dom.js";
-import { clock, direction, money, onStep, signed } from "../format.js";
+import { direction, money, onStep, signed, when } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { marketOf, sideText, sideTone } from "../trade.js";
@@ -15,7 +15,7 @@ export function mount(root, app) {
     root,
     "Fills",
     [
-      { head: "Time", kind: "num left", text: (f) => clock(f.ts, settings.utc) },
+      { head: "Time", kind: "num left", text: (f) => when(f.ts, settings.utc, app.serverNow()) },
       { head: "Symbol", text: (f) => f.symbol },
       { head: "Side", text: (f) => sideText(f.side), tone: (f) => sideTone(f.side) },
       { head: "Price", kind: "num", text: (f) => onStep(f.price, marketOf(store, f.symbol)?.price_tick) },

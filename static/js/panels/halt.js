@@ -101,7 +101,7 @@ async function halt(app, args) {
 }
 
 /** @param {App} app */
-export async function haltDialog(app) {
+async function haltDialog(app) {
   const answer = await dialog({
     title: "Halt trading?",
     body: [

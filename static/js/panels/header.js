@@ -123,40 +123,40 @@ export function mount(root, app) {
     const tick = market?.price_tick;
     text(last, onStep(ticker?.last, tick));
     flash(last, ticker?.last, String(store.get("symbol")));
-    cls(last, `last ${state === "live" ? "" : "frozen"}`);
+    const old = state !== "live" || source.stale;
+    cls(last, `last ${old ? "frozen" : ""}`);
     text(change, ticker ? `${arrow(ticker.change_pct)} ${percentPoints(ticker.change_pct, { plus: true })}` : "");
-    cls(change, `change ${direction(ticker?.change_pct)}`);
+    cls(change, `change ${old ? "frozen" : direction(ticker?.change_pct)}`);
     text(high, onStep(ticker?.high, tick));
     text(low, onStep(ticker?.low, tick));
     text(volume, ticker?.volume ? `${short(String(ticker.volume).split(".", 1)[0])} ${market?.base ?? ""}` : NONE);
   });
   // The title is another program's window: each change of it costs more than the whole header.
-  const entitle = painter(root, 1, () => {
+  const entitle = () => {
     const last = store.value(store.get("view:ticker"))?.last;
-    const price = last ? `${onStep(last, marketOf(store, store.get("symbol"))?.price_tick)} ` : "";
+    const { state } = app.link.state;
+    // No price that may be old: a title has neither colour nor age.
+    const old = app.feed().stale ? "feed late" : state === "live" ? "" : state;
+    const price = old ? `${old} · ` : last ? `${onStep(last, marketOf(store, store.get("symbol"))?.price_tick)} ` : "";
     const live = store.get("welcome")?.mode === "live" ? "LIVE " : "";
     const title = `${live}${price}${store.get("symbol") ?? ""} · realtime`;
     if (document.title !== title) document.title = title;
-  });
-  store.watch(["ticker:", "welcome", "symbol", "markets"], entitle);
+  };
+  const titled = painter(root, 1, entitle);
+  const keep = () => (document.hidden ? entitle() : titled());
+  store.watch(["ticker:", "link", "beat", "welcome", "symbol", "markets"], keep);
   store.watch(["ticker:", "link", "welcome", "symbol", "markets", "settings", "beat"], paint);
   store.watch(["symbol"], () => {
     paint(true);
-    entitle(true);
+    titled(true);
   });
 }
 
 /** @param {App} app */
 const preferences = (app) => later(Promise.all([import("./preferences.js"), viewStyles()]), ([view]) => view.open(app));
 
-/** All sounds off, or those on again that were; where none was chosen yet, the choice. @param {App} app */
-function hush(app) {
-  const { sounds, silenced } = settings;
-  const on = Object.values(sounds).includes(true);
-  if (!on && !Object.values(silenced).includes(true)) return preferences(app);
-  remember(on ? { sounds: {}, silenced: sounds } : { sounds: silenced });
-  app.store.touch("settings");
-}
+/** All sounds off, or on again; where none was chosen yet, the choice. @param {App} app */
+const hush = (app) => later(import("../sound.js"), (tones) => tones.hush(app) || preferences(app));
 
 const help = () => later(import("../help.js"), (late) => late.help());
 

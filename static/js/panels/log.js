@@ -2,7 +2,7 @@
 // stands still and counts what is new.
 import { told } from "../commands.js";
 import { h, hide, table, text } from "../dom.js";
-import { clock, words } from "../format.js";
+import { when, words } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { lock, viewOnly } from "../trade.js";
@@ -39,7 +39,7 @@ export function mount(root, app) {
     root,
     "Log",
     [
-      { head: "Time", kind: "num left", text: (l) => clock(l.ts, settings.utc) },
+      { head: "Time", kind: "num left", text: (l) => when(l.ts, settings.utc, app.serverNow()) },
       {
         head: "Level",
         text: (l) => l.level,

@@ -2,7 +2,6 @@
 import { told } from "../commands.js";
 import { cmp, isDecimal } from "../decimal.js";
 import { dialog, facts, field } from "../dialog.js";
-import { h } from "../dom.js";
 import { onStep } from "../format.js";
 import { kind, marketOf, priceText } from "../trade.js";
 
@@ -25,32 +24,28 @@ export async function amendDialog(app, order) {
     names.push(name);
     inputs.push(field(label, { name, inputmode: "decimal", value: order[name] }));
   }
-  let error = "";
-  for (;;) {
-    const answer = await dialog({
-      title: `Amend ${order.side} ${order.symbol}`,
-      body: [
-        facts([
-          ["Order", `${kind(order)} ${onStep(order.amount, market?.amount_step)} at ${priceText(order, market)}`],
-          ["Filled", onStep(order.filled, market?.amount_step)],
-        ]),
-        ...inputs,
-        ...(error ? [h("p", { class: "warn", role: "alert" }, error)] : []),
-      ],
-      yes: "Amend",
-      focus: "field",
-      ready: (form) => names.every((n) => isDecimal(String(new FormData(form).get(n)).trim())),
-    });
-    if (!answer) return;
-    /** @type {Row} */
-    const args = { order_id: order.id };
-    for (const name of names) {
-      const value = String(answer.get(name)).trim();
-      if (cmp(value, order[name]) !== 0) args[name] = value;
-    }
-    if (Object.keys(args).length === 1) return;
-    const reply = await app.commands.call("order.amend", args);
-    if (reply.ok) return;
-    error = told(reply.error);
-  }
+  await dialog({
+    title: `Amend ${order.side} ${order.symbol}`,
+    body: [
+      facts([
+        ["Order", `${kind(order)} ${onStep(order.amount, market?.amount_step)} at ${priceText(order, market)}`],
+        ["Filled", onStep(order.filled, market?.amount_step)],
+      ]),
+      ...inputs,
+    ],
+    yes: "Amend",
+    focus: "field",
+    ready: (form) => names.every((n) => isDecimal(String(new FormData(form).get(n)).trim())),
+    act: async (answer) => {
+      /** @type {Row} */
+      const args = { order_id: order.id };
+      for (const name of names) {
+        const value = String(answer.get(name)).trim();
+        if (cmp(value, order[name]) !== 0) args[name] = value;
+      }
+      if (Object.keys(args).length === 1) return "";
+      const reply = await app.commands.call("order.amend", args);
+      return reply.ok ? "" : told(reply.error);
+    },
+  });
 }

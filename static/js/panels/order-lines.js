@@ -1,5 +1,4 @@
-// Orders on the chart: one grip per line. Dragging a grip amends the order: snapped to the tick, dashed while the answer
-// is out, back at the server's price when it refuses. With the keyboard the row of the order does the same.
+// Orders and positions on the chart, a grip per order's line. Dragging it amends: dashed until the answer, back where it is refused.
 import { told } from "../commands.js";
 import { cmp, decimals, div, mul, round } from "../decimal.js";
 import { dialog, facts } from "../dialog.js";
@@ -18,10 +17,10 @@ const FIELDS = /** @type {const} */ (["price", "stop_price", "stop_loss", "take_
 const NAMES = { price: "price", stop_price: "trigger", stop_loss: "stop loss", take_profit: "take profit" };
 
 /** The price of a field: attached stops may have a limit, too. @param {any} value @returns {string | null} */
-export const priceOf = (value) => (value && typeof value === "object" ? value.price : (value ?? null));
+const priceOf = (value) => (value && typeof value === "object" ? value.price : (value ?? null));
 
 /** A price at a height of the chart, on the grid. @param {number} price @param {string} tick */
-export function snapped(price, tick) {
+function snapped(price, tick) {
   const digits = decimals(tick);
   const near = round(div(price.toFixed(Math.min(digits + 2, 18)), tick, 2), 0);
   return round(mul(near, tick), digits);
@@ -43,7 +42,7 @@ export function orderLines(box, app, chart, say, changed) {
   /** @type {{ grip: Grip, start: number, moved: boolean } | null} */
   let drag = null;
 
-  /** Lines of the shown symbol's orders, and their grips. @returns {Line[]} */
+  /** Lines of the shown symbol's orders, and their grips; of what is held. @returns {Line[]} */
   function lines() {
     const symbol = store.get("symbol");
     const market = marketOf(store, symbol);
@@ -61,13 +60,33 @@ export function orderLines(box, app, chart, say, changed) {
         })),
       );
     show();
-    return grips.map(({ id, price, tone }) => ({
+    /** @type {Line[]} */
+    const all = grips.map(({ id, price, tone }) => ({
       id,
       price: Number(drafts.get(id) ?? price),
       title: "",
       tone,
       look: drafts.has(id) ? "dashed" : "solid",
     }));
+    for (const p of store.rows("positions")) {
+      if (p.symbol !== symbol || !p.entry_price || Number(p.amount) === 0) continue;
+      all.push({
+        id: p.id,
+        price: Number(p.entry_price),
+        title: `${p.side} ${onStep(p.amount, market?.amount_step)}`,
+        tone: "accent",
+        look: "dotted",
+      });
+      // Its stops are orders, with lines already, unless the venue keeps them out of sight.
+      for (const [field, tone] of /** @type {const} */ ([
+        ["stop_loss", "down"],
+        ["take_profit", "up"],
+      ])) {
+        if (p[field] && !all.some((l) => l.price === Number(p[field])))
+          all.push({ id: `${p.id}|${field}`, price: Number(p[field]), title: words(field), tone, look: "dotted" });
+      }
+    }
+    return all;
   }
 
   function show() {

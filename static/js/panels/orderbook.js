@@ -104,6 +104,11 @@ export function mount(root, app) {
     const top = [up.at(-1)?.[2] ?? "0", down.at(-1)?.[2] ?? "0"].sort(cmp)[1] ?? "0";
     fill(rows.asks, up, count, top, mine, tick, step);
     fill(rows.bids, down, count, top, mine, tick, step);
+    // Smaller where digits would run together into another number.
+    const all = [...rows.asks.slice(0, count), ...rows.bids.slice(0, count)];
+    const longest = [0, 1, 2].map((i) => Math.max(...all.map(({ cells }) => cells[i]?.textContent?.length ?? 0)));
+    const sum = longest.join(" + ");
+    if (grid.style.getPropertyValue("--letters") !== sum) grid.style.setProperty("--letters", sum);
     const between = middle(book.bids, book.asks);
     text(mid, between ? money(between.mid, decimals(tick ?? between.ask)) : "–");
     text(

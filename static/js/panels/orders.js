@@ -3,7 +3,7 @@ import { told } from "../commands.js";
 import { cmp } from "../decimal.js";
 import { dialog, facts, failure, later } from "../dialog.js";
 import { h, hide, table, text } from "../dom.js";
-import { clock, money, onStep, words } from "../format.js";
+import { money, onStep, when, words } from "../format.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
@@ -49,7 +49,7 @@ export function mount(root, app) {
             .filter(Boolean)
             .join(", "),
       },
-      { head: "Time", kind: "num wide", text: (o) => clock(o.created_ts, settings.utc) },
+      { head: "Time", kind: "num wide", text: (o) => when(o.created_ts, settings.utc, app.serverNow()) },
       {
         head: "",
         kind: "act",

@@ -9,6 +9,7 @@ import { guardOf, price } from "./positions.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").ErrorBody} ErrorBody */
+/** @typedef {import("../shapes.d.ts").Reply} Reply */
 /** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {import("./positions.js").Guard} Guard */
 
@@ -36,48 +37,39 @@ export async function protect(app, id, field) {
   );
   const typed = (/** @type {Guard} */ name) => String(inputs[name]?.value).trim();
   const changed = () => GUARDS.filter((name) => typed(name) !== before[name]);
-  const intent = new Intent(makeId);
-  let error = "";
-  for (;;) {
-    const answered = dialog({
-      title: `Stop and target for ${position.side} ${position.symbol}`,
-      body: [
-        facts([
-          ["Amount", `${onStep(position.amount, market?.amount_step)} ${market?.base ?? ""}`],
-          ["Entry", price(position.entry_price, market?.price_tick)],
-          ["Mark", price(position.mark_price, market?.price_tick)],
-        ]),
-        ...GUARDS.map((name) =>
-          h(
-            "label",
-            { class: "field" },
-            h("span", {}, `${TITLES[name]}, ${market?.quote ?? ""}`),
-            inputs[name] ?? null,
-          ),
-        ),
-        h(
-          "p",
-          { class: "dim" },
-          "Leave a field empty for none. A stop and a target cancel each other: one fills, the other goes.",
-        ),
-        ...(error ? [h("p", { class: "warn", role: "alert" }, error)] : []),
-      ],
-      yes: "Set",
-      focus: "field",
-      ready: () => changed().length > 0 && GUARDS.every((name) => typed(name) === "" || isDecimal(typed(name))),
-    });
-    inputs[field]?.focus();
-    if (!(await answered)) return;
-    error = await guard(app, position, Object.fromEntries(changed().map((name) => [name, typed(name)])), intent);
-    if (!error) return;
-  }
+  /** @type {Set<string>} */
+  const tried = new Set();
+  const answered = dialog({
+    title: `Stop and target for ${position.side} ${position.symbol}`,
+    body: [
+      facts([
+        ["Amount", `${onStep(position.amount, market?.amount_step)} ${market?.base ?? ""}`],
+        ["Entry", price(position.entry_price, market?.price_tick)],
+        ["Mark", price(position.mark_price, market?.price_tick)],
+      ]),
+      ...GUARDS.map((name) =>
+        h("label", { class: "field" }, h("span", {}, `${TITLES[name]}, ${market?.quote ?? ""}`), inputs[name] ?? null),
+      ),
+      h(
+        "p",
+        { class: "dim" },
+        "Leave a field empty for none. A stop and a target cancel each other: one fills, the other goes.",
+      ),
+    ],
+    yes: "Set",
+    focus: "field",
+    ready: () => changed().length > 0 && GUARDS.every((name) => typed(name) === "" || isDecimal(typed(name))),
+    act: () => guard(app, position, Object.fromEntries(changed().map((name) => [name, typed(name)])), tried),
+  });
+  inputs[field]?.focus();
+  await answered;
 }
 
 /**
  * @param {App} app @param {Row} position @param {Record<string, string>} wanted changed prices, "" for none
- * @param {Intent} intent @returns {Promise<string>} what went wrong, or ""
+ * @param {Set<string>} tried ids sent from this dialog @returns {Promise<string>} what went wrong, or ""
  */
-async function guard(app, position, wanted, intent) {
+async function guard(app, position, wanted, tried) {
   const { store, commands } = app;
   const step = marketOf(store, position.symbol)?.amount_step;
   // A fee in the base leaves a rest that is off the grid.
@@ -120,14 +112,43 @@ async function guard(app, position, wanted, intent) {
     reduce_only: true,
     position_type: position.position_type,
   };
-  const reply = await commands.confirmed(
-    "order.place",
-    { ...args, client_order_id: intent.id(args), mode: store.get("welcome")?.mode },
-    `${TITLES[name]}?`,
+  return once(position.id, args, tried, (client_order_id) =>
+    commands.confirmed(
+      "order.place",
+      { ...args, client_order_id, mode: store.get("welcome")?.mode },
+      `${TITLES[name]}?`,
+    ),
   );
-  if (reply.ok || reply.error?.code === "confirm_required") return "";
-  intent.settle(reply.error?.outcome ?? "unknown");
-  return told(reply.error);
+}
+
+/** By position. The dialog may be left before the answer: opened again, it must not make a second order. */
+const sent = /** @type {Map<string, { intent: Intent, unsure: Set<string>, busy: boolean }>} */ (new Map());
+
+/**
+ * Sends one order for a position, under the same id until its outcome is known.
+ * @param {string} position @param {Row} args @param {Set<string>} tried ids sent from this dialog
+ * @param {(id: string) => Promise<Reply>} send @returns {Promise<string>} what went wrong, or ""
+ */
+async function once(position, args, tried, send) {
+  const mine = sent.get(position) ?? { intent: new Intent(makeId), unsure: new Set(), busy: false };
+  sent.set(position, mine);
+  if (mine.busy) return "What was sent for this position before is not answered yet. Nothing was sent now.";
+  const id = mine.intent.id(args);
+  mine.busy = true;
+  const reply = await send(id);
+  mine.busy = false;
+  const again = tried.has(id);
+  tried.add(id);
+  if (reply.ok) {
+    mine.intent.settle("done", id);
+    mine.unsure.delete(id);
+    // Of another dialog, perhaps long ago: what this one asked for was not done.
+    return reply.result?.duplicate && !again ? "It was sent before and had arrived. Nothing was sent now." : "";
+  }
+  if (reply.error?.outcome === "unknown") mine.unsure.add(id);
+  // Refused this time; what was sent under the id before may still arrive.
+  else if (!mine.unsure.has(id)) mine.intent.settle("not_done", id);
+  return reply.error?.code === "confirm_required" ? "" : told(reply.error);
 }
 
 /** All legs of a position, or the order of its own. @param {App} app @param {Row} position @param {Guard} name */
@@ -167,7 +188,8 @@ export async function close(app, id) {
   const position = app.store.channel("positions")?.rows?.get(id);
   if (!position) return;
   const market = marketOf(app.store, position.symbol);
-  const intent = new Intent(makeId);
+  /** @type {Set<string>} */
+  const tried = new Set();
   const part = h(
     "select",
     { name: "fraction" },
@@ -180,38 +202,30 @@ export async function close(app, id) {
     h("option", { value: "limit" }, "limit"),
   );
   const limit = h("input", { name: "price", type: "text", inputmode: "decimal", autocomplete: "off" });
-  let error = "";
-  for (;;) {
-    const answer = await dialog({
-      title: `Close ${position.side} ${position.symbol}?`,
-      body: [
-        facts([
-          ["Amount", `${onStep(position.amount, market?.amount_step)} ${market?.base ?? ""}`],
-          ["Value", `${money(position.notional)} ${market?.quote ?? ""}`],
-          ["P/L now", signed(position.unrealized_pnl)],
-        ]),
-        h("label", { class: "field" }, h("span", {}, "Part"), part),
-        h("label", { class: "field" }, h("span", {}, "Type"), type),
-        h("label", { class: "field" }, h("span", {}, "Price, for a limit"), limit),
-        ...(error ? [h("p", { class: "warn", role: "alert" }, error)] : []),
-      ],
-      yes: "Close position",
-      tone: "danger",
-      ready: () => type.value === "market" || isDecimal(limit.value.trim()),
-    });
-    if (!answer) return;
-    /** @type {Row} */
-    const args = { position_id: id, type: type.value, fraction: Number(part.value) };
-    if (type.value === "limit") args.price = limit.value.trim();
-    const reply = await app.commands.confirmed(
-      "position.close",
-      { ...args, client_order_id: intent.id(args) },
-      "Close this position?",
-    );
-    if (reply.ok || reply.error?.code === "confirm_required") return;
-    intent.settle(reply.error?.outcome ?? "unknown");
-    error = told(reply.error);
-  }
+  await dialog({
+    title: `Close ${position.side} ${position.symbol}?`,
+    body: [
+      facts([
+        ["Amount", `${onStep(position.amount, market?.amount_step)} ${market?.base ?? ""}`],
+        ["Value", `${money(position.notional)} ${market?.quote ?? ""}`],
+        ["P/L now", signed(position.unrealized_pnl)],
+      ]),
+      h("label", { class: "field" }, h("span", {}, "Part"), part),
+      h("label", { class: "field" }, h("span", {}, "Type"), type),
+      h("label", { class: "field" }, h("span", {}, "Price, for a limit"), limit),
+    ],
+    yes: "Close position",
+    tone: "danger",
+    ready: () => type.value === "market" || isDecimal(limit.value.trim()),
+    act: () => {
+      /** @type {Row} */
+      const args = { position_id: id, type: type.value, fraction: Number(part.value) };
+      if (type.value === "limit") args.price = limit.value.trim();
+      return once(id, args, tried, (client_order_id) =>
+        app.commands.confirmed("position.close", { ...args, client_order_id }, "Close this position?"),
+      );
+    },
+  });
 }
 
 /** @param {App} app @param {Row[]} held */

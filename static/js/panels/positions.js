@@ -52,6 +52,7 @@ export function mount(root, app) {
   const columns = [
     {
       head: "Symbol",
+      cell: (p, cell) => attr(/** @type {Element} */ (cell.closest("tr")), "class", p.heading ? "heading" : null),
       text: (p) => [p.symbol, ...(p.bot_ids ?? [])].join(" · "),
       tone: (p) => (p.heading === undefined ? "" : "dim"),
     },
@@ -131,7 +132,7 @@ export function mount(root, app) {
     const pnl = portfolio.total_unrealized_pnl;
     text(
       sums,
-      `${rows.length} ${rows.length === 1 ? "position" : "positions"} · exposure ${money(portfolio.gross_exposure ?? store.value("risk")?.gross_exposure)} ${unit} · P/L ${signed(pnl)} ${unit}`,
+      `${rows.length} ${rows.length === 1 ? "position" : "positions"} · value ${money(portfolio.gross_exposure ?? store.value("risk")?.gross_exposure)} ${unit} · P/L ${signed(pnl)} ${unit}`,
     );
   }
   const held = () => store.rows("positions").filter((p) => Number(p.amount) !== 0);

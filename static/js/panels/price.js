@@ -1,9 +1,8 @@
 // Candles: history by market.ohlcv, then the channel ohlcv; fills as markers, orders and position as lines, overlays by
 // switches. What lies over the candles is loaded after them.
-import { libraryChart } from "../chart.js";
 import { decimals } from "../decimal.js";
 import { attr, cls, h, keyed, text } from "../dom.js";
-import { direction, grouped, onStep, percentPoints, stamp, words } from "../format.js";
+import { direction, grouped, onStep, percentPoints, stamp } from "../format.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
 import { marketOf, working } from "../trade.js";
@@ -226,28 +225,7 @@ export function mount(root, app) {
     const now = current();
     if (over && now) for (const dot of over.dots(now)) marks.set(`${dot.time}${dot.side}dot`, dot);
     chart.setMarks([...marks.values()].sort((a, b) => a.time - b.time));
-    /** @type {import("../chart.js").Line[]} */
-    const lines = held?.lines() ?? [];
-    const step = market()?.amount_step;
-    for (const p of store.rows("positions")) {
-      if (p.symbol !== symbol || !p.entry_price || Number(p.amount) === 0) continue;
-      lines.push({
-        id: p.id,
-        price: Number(p.entry_price),
-        title: `${p.side} ${onStep(p.amount, step)}`,
-        tone: "accent",
-        look: "dotted",
-      });
-      // Its stops are orders, with lines already, unless the venue keeps them out of sight.
-      for (const [field, tone] of /** @type {const} */ ([
-        ["stop_loss", "down"],
-        ["take_profit", "up"],
-      ])) {
-        if (p[field] && !lines.some((l) => l.price === Number(p[field])))
-          lines.push({ id: `${p.id}|${field}`, price: Number(p[field]), title: words(field), tone, look: "dotted" });
-      }
-    }
-    chart.setLines(lines);
+    chart.setLines(held?.lines() ?? []);
   }
 
   /** What the candles show now; null while they show nothing, or another symbol. */
@@ -331,7 +309,9 @@ export function mount(root, app) {
     );
   }
 
-  libraryChart(canvas)
+  // After what trades: ticket and HALT do not wait for the chart.
+  import("../chart.js")
+    .then(({ libraryChart }) => libraryChart(canvas))
     .catch(async () => {
       const { plainChart } = await import("../plain-chart.js");
       plain =
@@ -376,7 +356,8 @@ export function mount(root, app) {
   }
   function fetchGrips() {
     const symbol = store.get("symbol");
-    if (need.held || !chart || !store.rows("orders").some((o) => o.symbol === symbol && working(o))) return;
+    const own = (/** @type {import("../shapes.d.ts").Row} */ row) => row.symbol === symbol && working(row);
+    if (need.held || !chart || ![...store.rows("orders"), ...store.rows("positions")].some(own)) return;
     need.held = true;
     const made = chart;
     import("./order-lines.js").then(

@@ -19,17 +19,27 @@ const PRICED = new Set(["limit", "stop_limit", "take_profit_limit"]);
 const TRIGGERED = new Set(["stop", "stop_limit", "take_profit", "take_profit_limit"]);
 /** After an answer the same gesture may still be under way (a double click): no new order so soon. */
 const REST = 400;
+/** The server refuses an order that reaches it so late [ms]. */
+const LIFE = 10_000;
+/** What clocks may differ in; and how often is asked for an order [ms]. */
+const SECOND = 1000;
+/** Nothing came of an order that ended so. */
+const NOTHING = new Set(["rejected", "canceled", "expired"]);
 
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
   const { store, commands } = app;
   const intent = new Intent(makeId);
   let side = "buy";
-  let busy = false;
+  /** The id of the order that is being sent. */
+  let busy = "";
   let rested = 0;
-  /** The order whose outcome is not known. @type {{ id: string, command?: string } | null} */
-  let doubt = null;
-  /** The order that the outcome line tells of, until it has ended. @type {{ id: string, args: Row } | null} */
+  /** @typedef {{ id: string, args: Row, until: number, next: number, command?: string }} Doubt */
+  /** By id, orders whose outcome is not known, and until when they may arrive. @type {Map<string, Doubt>} */
+  const doubts = new Map();
+  /** The order that the refusal tells of. */
+  let about = "";
+  /** The order that the outcome line tells of, until it has ended; `as` is said. @type {{ id: string, args: Row, as?: string } | null} */
   let followed = null;
 
   panelHead(root, "Order", app, "view:ticker");
@@ -317,39 +327,45 @@ export function mount(root, app) {
     if (busy || reviewing || Date.now() < rested) return;
     const args = content(true);
     if (!args || barred()) return void paint();
+    // Before the review: what is resolved meanwhile is this order.
+    const id = intent.id(args);
     reviewing = true;
     const sure = await reviewed(args);
     reviewing = false;
     if (!sure || busy || barred()) return void paint();
-    const id = intent.id(args);
-    busy = true;
+    busy = id;
     followed = null;
     asked++;
     text(refusal, "");
     text(outcome, "Sending…");
     paint();
-    const expires = app.link.state.offset === undefined ? {} : { expires_at: Math.round(app.serverNow()) + 10_000 };
+    const expires = app.link.state.offset === undefined ? {} : { expires_at: Math.round(app.serverNow()) + LIFE };
     const reply = await commands.call("order.place", {
       ...args,
       client_order_id: id,
       mode: store.get("welcome")?.mode,
       ...expires,
     });
-    busy = false;
-    rested = Date.now() + REST;
-    setTimeout(paint, REST);
-    answered(args, id, reply);
-    paint(true); // a button that looks ready would swallow what is pressed while it rests
+    busy = "";
+    answered(args, id, reply, expires.expires_at);
+    rest();
     // On a low screen the ticket scrolls: what came of it must be seen.
     (refusal.textContent ? refusal : outcome).scrollIntoView({ block: "nearest" });
   }
 
-  /** @param {Row} args @param {string} id @param {Reply} reply */
-  function answered(args, id, reply) {
+  function rest() {
+    rested = Date.now() + REST;
+    setTimeout(paint, REST);
+    paint(true); // looking ready, it would swallow a press
+  }
+
+  /** @param {Row} args @param {string} id @param {Reply} reply @param {number} [expires] */
+  function answered(args, id, reply, expires = Number.POSITIVE_INFINITY) {
     text(outcome, "");
+    about = id;
     if (reply.ok) {
-      intent.settle("done");
-      doubt = null;
+      intent.settle("done", id);
+      doubts.delete(id);
       followed = { id, args };
       text(outcome, sentence(args, reply.result));
       follow();
@@ -358,15 +374,16 @@ export function mount(root, app) {
       return;
     }
     if (reply.error?.outcome === "unknown") {
-      intent.settle("unknown");
-      doubt = { id, command: reply.error.details?.command };
+      const { command } = reply.error.details ?? {};
+      doubts.set(id, { id, args, until: expires + SECOND, next: 0, command });
       text(
         refusal,
         `Outcome unknown, being looked up. Sending this ticket again is safe: it has the same id. (${told(reply.error)})`,
       );
       return;
     }
-    intent.settle("not_done");
+    // Refused this time; what was sent under the id before may still arrive.
+    if (!doubts.has(id)) intent.settle("not_done", id);
     text(refusal, told(reply.error));
     store.set("refusal", reply.error);
     mark(reply);
@@ -374,9 +391,10 @@ export function mount(root, app) {
 
   /** The venue accepts first and fills later: the outcome line goes on with the order's row. */
   function follow() {
-    const row = followed && store.rows("orders").find((o) => o.client_order_id === followed?.id);
+    const row = followed && rowOf(followed.id);
     if (!row || !followed) return;
-    text(outcome, sentence(followed.args, row));
+    const said = row.status === followed.as && cmp(row.filled ?? "0", "0") === 0;
+    if (!said) text(outcome, sentence(followed.args, row));
     if (!working(row)) followed = null;
   }
 
@@ -392,7 +410,7 @@ export function mount(root, app) {
 
   /** @param {Row} args @param {Row} result */
   function sentence(args, result) {
-    const m = market();
+    const m = marketOf(store, args.symbol);
     const filled = result.filled && cmp(result.filled, "0") > 0;
     const at = result.average ? ` at ${money(result.average, decimals(m?.price_tick ?? "0.01"))}` : "";
     const what = args.amount
@@ -400,44 +418,70 @@ export function mount(root, app) {
       : `${args.side} ${m?.base ?? ""} for ${money(args.cost)} ${m?.quote ?? ""}`;
     const again = result.duplicate ? " (the same order as before: nothing was sent twice)" : "";
     if (result.status === "filled") return `Filled: ${what}${at}${again}`;
-    if (result.status === "open" && filled)
-      return `Open: ${what}, ${onStep(result.filled, m?.amount_step)} filled${at}${again}`;
     const state = words(result.status);
-    return `${state.charAt(0).toUpperCase()}${state.slice(1)}: ${what}${at}${result.reason ? `, ${result.reason}` : ""}${again}`;
+    const part = filled ? `, ${onStep(result.filled, m?.amount_step)} filled` : "";
+    return `${state.charAt(0).toUpperCase()}${state.slice(1)}: ${what}${part}${at}${result.reason ? `, ${result.reason}` : ""}${again}`;
   }
 
   // --- an unknown outcome ends by evidence: the notice, the order's row, or a look-up after a reconnect ---
   commands.onResolved((data) => {
-    if (data.client_order_id === doubt?.id || (data.command && data.command === doubt?.command))
-      resolved(words(data.status));
+    for (const mine of [...doubts.values()])
+      if (data.client_order_id === mine.id || (data.command && data.command === mine.command)) resolved(mine, data);
   });
-  /** @param {string} how */
-  function resolved(how) {
-    doubt = null;
-    intent.settle("done");
-    text(refusal, "");
-    text(outcome, `Resolved: the order is ${how}.`);
+  /** @param {Doubt} mine @param {Row} order */
+  function resolved(mine, order) {
+    // Sent once more, and that is not answered yet: found by the next look-up.
+    if (busy === mine.id) {
+      mine.command = undefined;
+      return;
+    }
+    doubts.delete(mine.id);
+    intent.settle("done", mine.id);
+    if (busy) return; // both lines are another order's; this one's row is among the orders
+    const now = rowOf(mine.id) ?? order;
+    const filled = cmp(now.filled ?? "0", "0") > 0;
+    // What was typed since stays.
+    const same = JSON.stringify(content(false)) === JSON.stringify(mine.args);
+    if (about === mine.id) text(refusal, "");
+    text(
+      outcome,
+      same && !filled ? `Resolved: the order is ${words(now.status)}.` : `Resolved. ${sentence(mine.args, now)}`,
+    );
+    followed = working(now) ? { id: mine.id, args: mine.args, as: now.status } : null;
+    // The same ticket, sent once more, would be a second order.
+    if (!same || (NOTHING.has(now.status) && !filled)) return;
+    amount.set("");
+    shown.clear();
+    rest();
   }
   let asking = false;
+  const rowOf = (/** @type {string} */ id) => store.rows("orders").find((o) => o.client_order_id === id);
+  const settled = (/** @type {Row} */ o) => o.status !== "unknown" && o.status !== "pending";
   async function lookUp() {
-    const mine = doubt;
-    if (!mine || asking || app.link.state.state !== "live") return;
-    const row = store.rows("orders").find((o) => o.client_order_id === mine.id);
-    if (row && row.status !== "unknown" && row.status !== "pending") return resolved(words(row.status));
-    if (row || mine.command) return; // the server is at it and will say
+    if (asking) return;
     asking = true;
-    const reply = await commands.call("order.get", { client_order_id: mine.id });
+    for (const mine of [...doubts.values()]) await lookFor(mine);
     asking = false;
-    if (doubt !== mine) return;
-    if (reply.ok && reply.result.status !== "unknown" && reply.result.status !== "pending")
-      resolved(words(reply.result.status));
+  }
+  /** @param {Doubt} mine */
+  async function lookFor(mine) {
+    if (busy === mine.id || app.link.state.state !== "live") return;
+    const row = rowOf(mine.id);
+    if (row && settled(row)) return resolved(mine, row);
+    if (row || mine.command || Date.now() < mine.next) return; // the server is at it and will say
+    const reply = await commands.call("order.get", { client_order_id: mine.id });
+    if (doubts.get(mine.id) !== mine || busy === mine.id) return;
+    if (reply.ok && settled(reply.result)) resolved(mine, reply.result);
     else if (reply.error?.code === "not_found") {
-      doubt = null;
+      mine.next = Date.now() + SECOND;
+      if (app.serverNow() <= mine.until) return; // held up somewhere, it may still arrive
+      doubts.delete(mine.id);
+      if (busy || about !== mine.id) return; // it is not what the lines tell of
       text(outcome, "");
-      text(refusal, "The order did not reach the server. The ticket is as it was; sending it again uses the same id.");
+      text(refusal, "The order did not reach the server. The same ticket, sent again, uses the same id.");
     }
   }
-  store.watch(["link", "orders"], () => void lookUp());
+  store.watch(["link", "orders", "beat"], () => void lookUp());
   store.watch(["orders"], follow);
 
   // --- drawing ---
@@ -477,7 +521,7 @@ export function mount(root, app) {
           : ` (${words(kind)})`;
     text(submit, busy ? "Sending…" : `${side === "buy" ? "Buy" : "Sell"}${what}${at}`);
     cls(submit, `submit ${side}`);
-    submit.disabled = busy || Date.now() < rested || why !== "" || ready === null;
+    submit.disabled = busy !== "" || Date.now() < rested || why !== "" || ready === null;
     if (why) text(reason, why);
     else text(reason, warning());
   });

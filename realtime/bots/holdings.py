@@ -1,0 +1,54 @@
+"""What a bot has: its share, what its orders have executed and no fill has told yet, and no more than is there.
+
+Rules of this file: (1) an exchange may say that an order has filled before it tells the fills: what is bought or sold then
+must not be bought or sold again; (2) shares add up the bot's own fills, and people close positions without asking bots:
+coins that the account has not are not the bot's; (3) of contracts a share is taken at its word, for bots that stand
+against each other are one smaller position, or none.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from realtime.engine.engine import Engine
+from realtime.model.account import Position
+from realtime.model.market import ZERO
+from realtime.model.orders import Order, Side
+
+
+def position_of(engine: Engine, symbol: str) -> Position | None:
+    """Give the position that orders of a symbol act on: coins are shown under one of their markets."""
+    markets = engine.markets
+    found, market = engine.positions.get(symbol), markets.get(symbol)
+    if found is not None or market is None or market.contract:
+        return found
+    for name, position in engine.positions.items():
+        other = markets.get(name)
+        if other is not None and not other.contract and other.base == market.base:
+            return position
+    return None
+
+
+def unbooked(engine: Engine) -> Iterator[tuple[Order, Decimal]]:
+    """Give orders, ended ones too, that have executed more than their fills have told, and how much, signed."""
+    orders = engine.orders
+    for order_id in orders.gaps:
+        order = orders.get(order_id)
+        if order is not None:
+            amount = order.filled - orders.booked(order_id)
+            yield order, amount if order.side is Side.BUY else -amount
+
+
+def held(engine: Engine, bot_id: str, symbol: str) -> Decimal:
+    """Give what a bot has of a symbol, signed [base, contracts]."""
+    amount, market = engine.shares.of(bot_id, symbol).amount, engine.markets.get(symbol)
+    more = ZERO
+    for order, change in unbooked(engine):
+        if order.bot_id == bot_id and order.symbol == symbol:
+            amount += change
+        if market is not None and order.symbol in engine.markets:
+            other = engine.markets[order.symbol]
+            more += change if not other.contract and other.base == market.base else ZERO
+    if amount <= 0 or market is None or market.contract:
+        return amount
+    position = position_of(engine, symbol)
+    return min(amount, max((ZERO if position is None else position.amount) + more, ZERO))
