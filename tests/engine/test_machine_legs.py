@@ -20,7 +20,8 @@ class Brackets(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.kit = LegKit()
-        self.kit.open()
+        # More than it can spend: a refusal for want of money would end it.
+        self.kit.open(USDT="100000000")
         self.kit.tolerant = True
 
     def legs(self, role: Role | None = None) -> list[Order]:
