@@ -74,7 +74,10 @@ class RealServer(Child):
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         command = ["serve", "--port", "0", "--data", str(folder / "bench.db")]
-        command += ["--config", str(folder / "absent.toml")]
+        # Nobody's settings: an empty file, so that one which lies in the folder of whoever measures is not read.
+        config = folder / "bench.toml"
+        config.touch()
+        command += ["--config", str(config)]
         super().__init__(
             [sys.executable, "-m", "realtime", *command], cpu=SERVER_CPU, environment=environment
         )
