@@ -367,8 +367,9 @@ class Jobs:
         job = self._jobs.pop(backtest_id)
         row = job.row | {"deleted": True}
         body = orjson.dumps({"id": backtest_id, "deleted": True})
-        project = [Projection("backtests", backtest_id, self._desk.now())]
-        self._desk.store.append(KIND, backtest_id, body, self._desk.reached, project)
+        self._desk.store.append(
+            KIND, backtest_id, body, None, [Projection("backtests", backtest_id, self._desk.now())]
+        )
         self._publish(backtest_id, row)
 
     def _remove(self, backtest_id: str) -> None:
@@ -383,9 +384,8 @@ class Jobs:
         key: str = row["id"]
         at = row["created_ts"] * MS
         # Safety: what became of a job is a fact, and facts are not refused because others are fast.
-        project = [Projection("backtests", key, at)]
         self._desk.store.append(
-            KIND, key, orjson.dumps(row), self._desk.reached, project, safety=True
+            KIND, key, orjson.dumps(row), None, [Projection("backtests", key, at)], safety=True
         )
         self._publish(key, row)
 

@@ -836,7 +836,7 @@ class Supervisor:
     ) -> None:
         """Hand a row to the journal; decisions leave the room of stops and cancels alone."""
         with _unhindered(key):
-            self._desk.store.append(kind, key, body, self._desk.reached, project, safety=safety)
+            self._desk.store.append(kind, key, body, None, project, safety=safety)
 
     def _keep(self, bot: Bot, more: Sequence[Projection] = ()) -> None:
         lease = self.leases.get(bot.id)

@@ -90,8 +90,8 @@ class Client(Link):
             args: Its arguments; decimals are sent as text, None is left out.
 
         Raises:
-            CommandError: The server said no, or an argument is called `op` or `id`; or, with `outcome` "unknown", the connection took the answer of a
-                command that must not be sent twice.
+            CommandError: The server said no, or an argument is called `op` or `id`; or, with `outcome` "unknown", the
+                connection took the answer of a command that must not be sent twice.
             Closed: The client has ended.
         """
         for name, says in _RESERVED.items():

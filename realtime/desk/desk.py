@@ -217,6 +217,7 @@ class Desk:
         self._due = False
         store.on_told = self._show
         self._durable = self._newest = store.seq
+        self._on_disk = store.committed
         self._behind: deque[tuple[int, Callable[[], None]]] = deque()
         self._awaited: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -420,7 +421,7 @@ class Desk:
 
     async def durable(self, seq: int, timeout_s: float) -> bool:
         """Wait until a row of the journal is on disk; False when that did not happen in time."""
-        if self.store.committed >= seq:
+        if self._on_disk >= seq:
             return True
         # On a full disk rows still go into the ballast's room.
         if self.store.state not in (State.OK, State.FULL):
@@ -429,12 +430,6 @@ class Desk:
         self._awaited.append((seq, waiting))
         await asyncio.wait([waiting], timeout=timeout_s)
         return waiting.done()
-
-    def reached(self, seq: int) -> None:
-        """Note that a row is on disk."""
-        self._durable = seq
-        if self._behind:
-            self._catch_up(seq)
 
     # -- effects ---------------------------------------------------------------------------------
 
@@ -609,7 +604,9 @@ class Desk:
             self.outlet.alert(entry)
         for fact, order in outcomes:
             self._settle(fact, order, journaled=True)
-        self.reached(seq)
+        self._durable = seq
+        if self._behind:
+            self._catch_up(seq)
 
     def _follow(self, then: Callable[[], None]) -> None:
         """Do something that has no fact of its own behind everything that waits for its commit."""
@@ -705,15 +702,15 @@ class Desk:
                     outcome = Outcome(fact=fact, order=order, at=at)
                     self.answers.settle(order.id, asked, outcome)
         finally:
+            self._wake()
             if self._due:
                 self._due = False
                 self.gate.go(behind=answered)
-            self._wake()
 
     def _wake(self) -> None:
-        """Tell those who wait for rows on disk; not all rows are the desk's own."""
-        committed = self.store.committed
-        while self._awaited and self._awaited[0][0] <= committed:
+        """Tell those who wait for rows on disk, behind what these came to; not all rows are the desk's own."""
+        self._on_disk = self.store.committed
+        while self._awaited and self._awaited[0][0] <= self._on_disk:
             _, waiting = self._awaited.popleft()
             if not waiting.done():
                 waiting.set_result(None)

@@ -269,8 +269,7 @@ class Plans:
             del self._plans[next(iter(self._plans))]
         body = dumps(kept(plan))
         project = [Projection("plans", plan.id, plan.ts, body=body)]
-        store = self._desk.store
-        store.append(KIND, plan.id, body, self._desk.reached, project, safety=True)
+        self._desk.store.append(KIND, plan.id, body, None, project, safety=True)
 
     def _put(self, plan_id: str, number: int, row: Row) -> None:
         plan = self._plans[plan_id]

@@ -129,7 +129,7 @@ class Routine:
             project.append(Projection("days", str(day["day"]), now, body=dumps(day)))
         # A journal that is far behind has no room for samples; the next one comes in a minute.
         with suppress(Refused):
-            self._desk.store.append(EQUITY, str(ts), body, self._desk.reached, project)
+            self._desk.store.append(EQUITY, str(ts), body, None, project)
 
     def space(self) -> None:
         """Look at the free space of the disk."""

@@ -117,8 +117,7 @@ class Sweeps:
                 self._finish(name)
 
     def _record(self, sweep: Sweep) -> None:
-        store = self._desk.store
-        store.append(KIND, sweep.scope, dumps(sweep), self._desk.reached, safety=True)
+        self._desk.store.append(KIND, sweep.scope, dumps(sweep), safety=True)
 
     def _finish(self, scope: str) -> None:
         sweep = self._running.pop(scope)

@@ -27,8 +27,7 @@ class Switches:
     def record(self, switch: Switch) -> None:
         """Journal a switch as it is now."""
         key = "\n".join(switch.key)
-        desk = self._desk
-        desk.store.append(KIND, key, dumps(switch), desk.reached, safety=True)
+        self._desk.store.append(KIND, key, dumps(switch), safety=True)
 
     def fire(self, switch: Switch, cause: Cause) -> None:
         """Cancel, and halt where that was asked; the cancels are on their way when this returns."""

@@ -439,7 +439,7 @@ async def test_a_version_that_cannot_be_read_any_more_gives_way_to_the_one_befor
         whole = old.whole | {"strategy": {"of": "another program"}}
         body = replace(old, number=3, whole=whole).body()
         project = [Projection("config_versions", "0000000003", system.clock.now())]
-        system.store.append("Config", "0000000003", body, system.desk.reached, project)
+        system.store.append("Config", "0000000003", body, None, project)
         await system.desk.settled()
         back = await world.call("config.rollback", version=3)
 

@@ -467,10 +467,9 @@ class ConfigBook:
         for kind, told in kinds.items():
             self._desk.note(kind, {"version": number, "why": why, "changes": told}, who)
 
-    def _committed(self, made: Version, seq: int) -> None:
+    def _committed(self, made: Version, _seq: int) -> None:
         # Of several that were committed together the last one stays.
         self._publish(self._shown(made))
-        self._desk.reached(seq)
 
     def show(self) -> None:
         """Publish what is in force; also to be called when section `bots` has changed."""
