@@ -135,8 +135,9 @@ async function once(position, args, tried, send) {
   if (mine.busy) return "What was sent for this position before is not answered yet. Nothing was sent now.";
   const id = mine.intent.id(args);
   mine.busy = true;
-  const reply = await send(id);
-  mine.busy = false;
+  const reply = await send(id).finally(() => {
+    mine.busy = false;
+  });
   const again = tried.has(id);
   tried.add(id);
   if (reply.ok) {
