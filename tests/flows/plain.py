@@ -56,7 +56,8 @@ class Plain:
 
     def until(self, channel: str, wanted: Callable[[Any], object]) -> Any:
         """Give the data of the first message of a channel that is as wanted."""
-        end = time.monotonic() + 10
+        # A worker of backtests starts in a second, or in twenty where others are at work.
+        end = time.monotonic() + 60
         for place in itertools.count():
             if place == len(self.messages):
                 assert time.monotonic() < end, f"{channel} did not become as wanted"

@@ -737,5 +737,7 @@ async def test_native_and_ccxt_books_tickers_and_trades_play_as_they_came(
     async with asyncio.timeout(30):
         await again.run(events.extend)
 
-    assert told(events) == told(data.seen)
+    seen = told(data.seen)
+    # What came last may have been recorded and not told before the end.
+    assert told(events)[: len(seen)] == seen
     assert (player.left_out, player.unanswered) == (0, 0)
