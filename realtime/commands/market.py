@@ -164,8 +164,18 @@ class Markets:
                 "asks": asks,
                 "seq": position["seq"] if isinstance(position, dict) else None,
                 "ts": book.asof // MS,
-                "source": "ws",
+                "source": self._sources(market.symbol)["orderbook"],
             }
+        )
+
+    def _sources(self, symbol: str | None) -> Fields:
+        """Say by what each stream comes just now; of one symbol, or of all."""
+        live = self._upstream.offered() is not None
+        exchange = isinstance(self._source, Exchange)
+        return sources(
+            self._upstream.streams() if live else (),
+            symbol,
+            paper=() if exchange else OWN if live else (*PRICES, *OWN),
         )
 
     async def trades(self, call: Call[TradesParams]) -> Answer:
@@ -248,11 +258,7 @@ class Markets:
             streams = words_of(prices["stream"]) | dict.fromkeys(OWN, "paper")
             result["capabilities"] = {**CAPABILITIES, "stream": streams}
         symbol = None if call.params.symbol is None else self._market(call.params.symbol).symbol
-        result["sources"] = sources(
-            () if prices is None else self._upstream.streams(),
-            symbol,
-            paper=() if exchange is not None else OWN if prices is not None else (*PRICES, *OWN),
-        )
+        result["sources"] = self._sources(symbol)
         if symbol is not None:
             market = self._market(symbol)
             result |= limits_row(market)

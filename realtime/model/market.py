@@ -122,7 +122,12 @@ UNTOLD = Daily()
 
 @frozen
 class Ticker:
-    """Top of book and the last 24 hours of one symbol; every number is the venue's string."""
+    """Top of book and the last 24 hours of one symbol; every number is the venue's string.
+
+    Attributes:
+        source: `ws`, `poll` (asked for) or `fold` (made of other streams) of an exchange; `paper` of a market of our own,
+            a recording included.
+    """
 
     symbol: str
     bid: str | None
@@ -134,7 +139,7 @@ class Ticker:
     daily: Daily = UNTOLD
     mark: str | None = None
     index: str | None = None
-    source: str = "ws"
+    source: str = "paper"
 
 
 @frozen

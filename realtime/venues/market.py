@@ -8,7 +8,7 @@ Rules of this file:
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
-from realtime.engine.bars import DAY, HOUR, TIMEFRAMES, opening
+from realtime.engine.bars import DAY, HOUR, MINUTE, TIMEFRAMES, opening
 from realtime.engine.matching.exchange import FUNDING_EVERY
 from realtime.engine.matching.pit import Pit
 from realtime.model.events import MarketEvent
@@ -23,6 +23,8 @@ from realtime.venues.tape import Tape, text
 
 
 TICK_S = 0.05
+AT_ONCE = 50
+"""Places of history looked at, or bars made, before the loop gets a turn: a few ms."""
 NOTIONAL = 900.0
 """Median value of a simulated order [USDT]."""
 COMMON_SIGMA = 0.018
@@ -126,10 +128,13 @@ class EmbeddedMarket:
         ts = self._started = self._now()
         events: list[MarketEvent] = []
         for symbol in self._symbols.values():
-            for start in range(opening(ts - DAY, "1h") + HOUR, ts, HOUR // 2):
-                bar = self._bar(symbol, start, min(start + HOUR // 2, ts), 8)
+            start = opening(ts - DAY, "1m") + MINUTE
+            while start < ts:
+                end = min(opening(start, "15m") + HOUR // 4, ts)
+                bar = self._bar(symbol, start, end)
                 value = MONEY.multiply(Decimal(bar.volume), Decimal(bar.close))
                 symbol.tape.day.merge(bar, value)
+                start = end
             symbol.flow.start(ts)
         events.extend(self._mark(ts))
         for symbol in self._symbols.values():
@@ -191,12 +196,11 @@ class EmbeddedMarket:
         first = opening(now, timeframe) - (limit - 1) * length if since is None else since
         start = max(opening(first, timeframe), 0)
         start += 0 if start >= first else length
-        before = []
+        before, told = [], state.path.looked
         for at in range(start, min(cut, start + limit * length), length):
-            # A minute is looked at in 4 places, longer bars in 16; the loop gets a turn every few ms.
-            points, turn = (4, 20) if length < HOUR // 4 else (16, 5)
-            before.append(self._bar(state, at, min(at + length, cut), points))
-            if len(before) % turn == 0:
+            before.append(self._bar(state, at, min(at + length, cut)))
+            if state.path.looked - told > AT_ONCE or len(before) % AT_ONCE == 0:
+                told = state.path.looked
                 await self._sleep(0)
         return state.tape.bars(timeframe, start, limit, before)
 
@@ -210,8 +214,8 @@ class EmbeddedMarket:
         assert self._floor is not None, "bind comes first"
         return self._floor
 
-    def _bar(self, symbol: Symbol, start: int, end: int, points: int) -> Bar:
-        return _bar(symbol.path.candle(start, end, points), symbol.market, start)
+    def _bar(self, symbol: Symbol, start: int, end: int) -> Bar:
+        return _bar(symbol.path.candle(start, end), symbol.market, start)
 
     def _mark(self, ts: int) -> list[Mark]:
         """Mark, index and funding of the perpetuals: index is the spot's middle."""

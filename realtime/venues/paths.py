@@ -4,11 +4,15 @@ The logarithm of the price is pinned at day boundaries; inside a day it is a Bro
 halving the interval again and again, each middle displaced by a number that belongs to that middle alone.
 So history, a restart and the running market agree, and nobody stores anything. Floats: private to the
 generator (trading document, M1).
+
+A long bar is looked at in few places, and its minutes in others, which may lie above its high. So the high and low of a
+long bar bound all that is finer inside it: what would go beyond is thrown back (`LEVELS`), and bars of all lengths agree.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
+from typing import NamedTuple
 
 from realtime.engine.bars import DAY, HOUR, MINUTE
 from realtime.venues.chance import bell, key_of, mix
@@ -18,10 +22,22 @@ OCTAVES = 9
 """Waves of 1 to 256 days make the level wander and come back."""
 HALVINGS = 20
 """A day halved 20 times leaves 82 ms."""
-ENDS = 17
-"""Halvings at which history ends its bars: 0.7 s, a hundredth of a per cent of the price."""
+SAMPLED = 17
+"""Halvings at which history looks: 0.7 s, a hundredth of a per cent of the price."""
+LEVELS = (
+    (DAY, HOUR),
+    (DAY // 2, HOUR),
+    (2 * HOUR, HOUR // 2),
+    (HOUR, 10 * MINUTE),
+    (HOUR // 4, 5 * MINUTE),
+    (5 * MINUTE, MINUTE),
+    (MINUTE, MINUTE // 4),
+)
+"""Bars that are looked at, and how far apart [ns]; each lies in one of the level before, and has its places, too."""
+RANGES_KEPT = 2_048
+"""Bars of each level whose extremes are kept."""
 KEPT = 2_000
-"""Days whose levels are kept."""
+"""Days whose levels are kept, and times of history whose values are."""
 REGIME_HOURS = 6
 CALM, WILD = 0.7, 1.8
 JUMPS_PER_HOUR = 1 / 48
@@ -49,6 +65,7 @@ class Walk:
         "_newest",
         "_pins",
         "_regime",
+        "_sampled",
         "_sigma",
         "_stack",
         "_wild",
@@ -65,6 +82,8 @@ class Walk:
         self._sigma = sigma
         # What was asked for last, and the answer: all symbols ask for the common walk at the same times.
         self._newest = (-1, 0, 0.0)
+        # Bars of all lengths and of all symbols look at the same times of history.
+        self._sampled: dict[int, float] = {}
         # The intervals down to the newest time asked for: the next one shares most of them.
         self._stack: list[tuple[int, float, float]] = []
         # Days share the points of their waves, and history asks for each day from both its sides.
@@ -111,6 +130,13 @@ class Walk:
 
     def at(self, ts: int, halvings: int = HALVINGS) -> float:
         """The value at `ts` [ns]; with fewer `halvings` a straight line between coarser points."""
+        if halvings == SAMPLED:
+            found = self._sampled.get(ts)
+            if found is None:
+                if len(self._sampled) >= KEPT:
+                    self._sampled.clear()
+                found = self._sampled[ts] = self._find(ts, halvings)
+            return found
         newest = self._newest
         if newest[0] != ts or newest[1] != halvings:
             newest = self._newest = (ts, halvings, self._find(ts, halvings))
@@ -132,7 +158,7 @@ class Walk:
         for depth in range(known + 1, halvings + 1):
             index, beyond = divmod(inside << depth, DAY)
             _, left, right = stack[depth - 1]
-            middle = (left + right) / 2 + self._displacement(day, depth, index | 1, ts)
+            middle = (left + right) / 2 + self._displacement(day, depth, index | 1)
             stack.append((index, middle, right) if index & 1 else (index, left, middle))
             if not beyond:
                 return stack[depth][1] + self._jump(ts)
@@ -145,12 +171,14 @@ class Walk:
             self._wild = (hour, self.wild(hour * HOUR))
         return self._wild[1]
 
-    def _displacement(self, day: int, depth: int, index: int, ts: int) -> float:
+    def _displacement(self, day: int, depth: int, index: int) -> float:
         # Deviation of a bridge's middle: half the root of its length.
         size = self._sigma / 2 / sqrt(1 << (depth - 1))
         # Intervals longer than an hour know no regime: it would tear the path at the hour.
         if depth > 5:
-            size *= WILD if self._wild_hour(ts // HOUR) else CALM
+            # The middle's hour, whoever asks: its interval may reach over the end of one.
+            hour = 24 * day + (24 * index >> depth)
+            size *= WILD if self._wild_hour(hour) else CALM
         return size * bell(mix(self._key ^ mix((day << 26) ^ (depth << 20) ^ (index << 40))))
 
     def _jump(self, ts: int) -> float:
@@ -177,6 +205,15 @@ class Candle:
     volume: float
 
 
+class Logs(NamedTuple):
+    """A bar of logarithms."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+
+
 class Path:
     """The price of one symbol.
 
@@ -189,7 +226,7 @@ class Path:
         names: Seed and symbol.
     """
 
-    __slots__ = ("_base", "_beta", "_common", "_key", "_own", "_turnover")
+    __slots__ = ("_base", "_beta", "_common", "_key", "_own", "_ranges", "_turnover", "looked")
 
     def __init__(
         self,
@@ -207,11 +244,37 @@ class Path:
         self._own = Walk(sigma, *names, "own")
         self._key = key_of(*names, "volume")
         self._turnover = turnover
+        self._ranges: tuple[dict[int, Logs], ...] = tuple({} for _ in LEVELS)
+        self.looked = 0
+        """Places of history looked at so far: what a bar costs."""
 
     def price(self, ts: int, halvings: int = HALVINGS) -> float:
         """The efficient price at `ts` [ns]."""
-        common, own = self._common.at(ts, halvings), self._own.at(ts, halvings)
-        return exp(self._base + self._beta * common + own)
+        return exp(self._log(ts, halvings, len(LEVELS) - 1))
+
+    def _log(self, ts: int, halvings: int, levels: int) -> float:
+        """The logarithm of the price, within the bars of the first `levels` in which `ts` [ns] lies."""
+        value = self._base + self._beta * self._common.at(ts, halvings) + self._own.at(ts, halvings)
+        for level in range(levels):
+            index, inside = divmod(ts, LEVELS[level][0])
+            if not inside:
+                break  # where a bar ends all finer ones do, and it is one of the places looked at
+            bar = self._ranges[level].get(index) or self._look(level, index)
+            if not bar.low <= value <= bar.high:
+                value = thrown_back(value, bar.low, bar.high)
+        return value
+
+    def _look(self, level: int, index: int) -> Logs:
+        """A bar of a level, from the places where it is looked at."""
+        known = self._ranges[level]
+        length, step = LEVELS[level]
+        start = index * length
+        values = [self._log(at, SAMPLED, level) for at in range(start, start + length + step, step)]
+        self.looked += len(values)
+        if len(known) >= RANGES_KEPT:
+            known.clear()
+        bar = known[index] = Logs(values[0], max(values), min(values), values[-1])
+        return bar
 
     def wild(self, ts: int) -> bool:
         """Whether the market is nervous at `ts` [ns]."""
@@ -227,12 +290,32 @@ class Path:
         )
         return self._turnover * 60.0 * (minutes + waves / 2)
 
-    def candle(self, start: int, end: int, points: int) -> Candle:
-        """The bar from `start` to `end` [ns], its extremes looked for at `points` times inside."""
-        length = max(end - start, 1)
-        # As fine as the points are apart; the ends are finer, so that bars of all lengths meet.
-        halvings = min((DAY * points // length).bit_length() + 1, ENDS)
-        first, last = self.price(start, ENDS), self.price(end, ENDS)
-        inside = [self.price(start + length * i // points, halvings) for i in range(1, points)]
+    def candle(self, start: int, end: int) -> Candle:
+        """The bar from `start` to `end` [ns]; bars that follow each other fold to the bar over all of them."""
+        bars, at = [], start
+        while at < end:
+            for level, (length, _) in enumerate(LEVELS):
+                if not at % length and at + length <= end:
+                    bars.append(
+                        self._ranges[level].get(at // length) or self._look(level, at // length)
+                    )
+                    at += length
+                    break
+            else:
+                step = LEVELS[-1][1]
+                stop = min((at // step + 1) * step, end)
+                one, other = (self._log(ts, SAMPLED, len(LEVELS) - 1) for ts in (at, stop))
+                bars.append(Logs(one, max(one, other), min(one, other), other))
+                at = stop
+        high, low = max(bar.high for bar in bars), min(bar.low for bar in bars)
         volume = self.traded(end) - self.traded(start)
-        return Candle(first, max(first, last, *inside), min(first, last, *inside), last, volume)
+        return Candle(exp(bars[0].open), exp(high), exp(low), exp(bars[-1].close), volume)
+
+
+def thrown_back(value: float, low: float, high: float) -> float:
+    """Mirror a value at two bounds, as often as it takes."""
+    width = high - low
+    if width <= 0:
+        return low
+    beyond = (value - low) % (2 * width)
+    return min(low + beyond, high) if beyond <= width else max(high - (beyond - width), low)

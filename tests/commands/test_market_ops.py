@@ -72,6 +72,7 @@ async def test_tickers_and_books_are_told_in_full() -> None:
         some = result(await world.call("market.tickers", symbols=[ETH]))["tickers"]
         everything = result(await world.call("market.tickers"))["tickers"]
         book = result(await world.call("market.orderbook", symbol=BTC, limit=5))
+        assert book["source"] == "paper"
         nobody = await world.call("market.ticker", symbol="NOPE")
 
         assert ticker["bid"] == "64000"

@@ -9,7 +9,7 @@ from math import log
 import orjson
 import pytest
 
-from realtime.engine.bars import DAY, HOUR, MINUTE, TIMEFRAMES, Bars
+from realtime.engine.bars import DAY, HOUR, MINUTE, TIMEFRAMES, Bars, opening
 from realtime.engine.orderbook import OrderBook
 from realtime.model.errors import Refused
 from realtime.model.events import Filled, Transferred
@@ -20,7 +20,7 @@ from realtime.venues.chance import Chance
 from realtime.venues.listing import SYMBOLS, Fees, listing_of, market_of
 from realtime.venues.market import EmbeddedMarket
 from realtime.venues.paper import PaperVenue
-from realtime.venues.paths import Path, Walk
+from realtime.venues.paths import Path, Walk, thrown_back
 from realtime.venues.tape import Tape, text
 from tests.prices import price
 from tests.venues.kit import START, Clock, Listener, MemoryLog, approved, wish
@@ -148,6 +148,7 @@ async def test_the_ticker_is_the_newest_trade_and_the_top_of_the_book() -> None:
         assert (ticker.bid, ticker.bid_amount) == bids[0]  # type: ignore[index]
         assert (ticker.ask, ticker.ask_amount) == asks[0]  # type: ignore[index]
         assert ticker.daily.last == last.price
+        assert ticker.source == "paper"
 
 
 async def test_the_day_s_volume_grows_by_what_is_traded() -> None:
@@ -375,6 +376,25 @@ async def test_closes_of_short_and_long_bars_meet() -> None:
     )
 
 
+async def test_ticker_and_bars_of_history_agree() -> None:
+    market = await Living(symbols=(BTC,)).open()
+    first = START // MINUTE * MINUTE - DAY + MINUTE
+    minutes = await market.venue.ohlcv(BTC, "1m", first, 1440)
+    hours = await market.venue.ohlcv(BTC, "1h", START // HOUR * HOUR - DAY, 24)
+    daily = market.heard.of(Ticker)[0].daily
+
+    assert daily.open == minutes[0].open
+    assert D(daily.high or 0) == max(D(bar.high) for bar in minutes)
+    assert D(daily.low or 0) == min(D(bar.low) for bar in minutes)
+    assert float(daily.volume or 0) == pytest.approx(
+        sum(float(bar.volume) for bar in minutes), rel=1e-3
+    )
+    for hour in hours[1:]:
+        inside = [bar for bar in minutes if hour.ts <= bar.ts < hour.ts + HOUR]
+        assert D(hour.high) == max(D(bar.high) for bar in inside)
+        assert D(hour.low) == min(D(bar.low) for bar in inside)
+
+
 async def test_the_tape_is_kept() -> None:
     market = await lived(50, symbols=(BTC,))
     trades = market.heard.of(Trade)
@@ -413,6 +433,8 @@ def test_a_path_is_the_same_however_it_is_walked() -> None:
 
     assert [walked.price(ts) for ts in times] == forward
     assert [walked.price(ts) for ts in reversed(times)] == forward[::-1]
+    hours = [START // DAY * DAY + n * HOUR + off for n in range(200) for off in (-1, 0, 1)]
+    assert [walked.price(ts) for ts in hours] == [made().price(ts) for ts in hours]
     coarse = [made().price(ts, 9) for ts in times]
     assert [(walked.price(ts, 9), walked.price(ts)) for ts in times] == list(
         zip(coarse, forward, strict=True)
@@ -430,6 +452,64 @@ def test_a_path_is_continuous_over_days_and_moves_like_a_market() -> None:
     hourly = (sum(x * x for x in moves) / len(moves)) ** 0.5
 
     assert 0.001 < hourly < 0.02
+
+
+@pytest.mark.parametrize(
+    ("length", "within"),
+    [
+        ("1m", "3m"),
+        ("1m", "5m"),
+        ("3m", "15m"),
+        ("5m", "15m"),
+        ("15m", "30m"),
+        ("1m", "1h"),
+        ("30m", "2h"),
+        ("1h", "4h"),
+        ("2h", "6h"),
+        ("4h", "12h"),
+        ("6h", "12h"),
+        ("1h", "1d"),
+        ("1d", "1w"),
+    ],
+)
+def test_bars_of_history_fold_to_those_of_every_longer_timeframe(length: str, within: str) -> None:
+    path = Path(
+        base=100.0, beta=1.0, sigma=0.02, turnover=1.0, common=Walk(0.02, 7, "c"), names=(7, "S")
+    )
+    step = TIMEFRAMES[length]
+    for back in range(3):
+        start = opening(START - back * 31 * HOUR, within)
+        end = start + TIMEFRAMES[within]
+        bars = [path.candle(at, at + step) for at in range(start, end, step)]
+        whole = path.candle(start, end)
+
+        assert all(a.close == b.open for a, b in pairwise(bars))
+        assert (whole.open, whole.close) == (bars[0].open, bars[-1].close)
+        assert whole.high == max(bar.high for bar in bars)
+        assert whole.low == min(bar.low for bar in bars)
+        assert whole.volume == pytest.approx(sum(bar.volume for bar in bars))
+
+
+def test_a_bar_that_is_not_over_holds_what_came_before_and_ends_at_the_price_of_now() -> None:
+    path = Path(
+        base=100.0, beta=1.0, sigma=0.02, turnover=1.0, common=Walk(0.02, 7, "c"), names=(7, "S")
+    )
+    start = START // DAY * DAY
+    now = start + 7 * HOUR + 23 * MINUTE + 7 * SECOND
+    minutes = [path.candle(at, min(at + MINUTE, now)) for at in range(start, now, MINUTE)]
+    bar = path.candle(start, now)
+
+    assert (bar.open, bar.close) == (minutes[0].open, minutes[-1].close)
+    assert bar.close == pytest.approx(path.price(now), rel=1e-3)
+    assert (bar.high, bar.low) == (max(m.high for m in minutes), min(m.low for m in minutes))
+
+
+@pytest.mark.parametrize("value", [-7.3, -1.0, 1.0, 1.4, 2.0, 2.2, 3.1, 9.9])
+def test_what_goes_beyond_two_bounds_is_thrown_back_between_them(value: float) -> None:
+    assert 1.0 <= thrown_back(value, 1.0, 2.0) <= 2.0
+    assert thrown_back(2.25, 1.0, 2.0) == 1.75
+    assert thrown_back(0.75, 1.0, 2.0) == 1.25
+    assert thrown_back(value, 1.0, 1.0) == 1.0
 
 
 def test_nervous_times_last_and_jumps_are_rare() -> None:
