@@ -70,6 +70,8 @@ def equip(places: Sequence[Place], brain: Brain, status: Status) -> None:
     """Make the ops of every account as it is now."""
     first = places[0].branch
     first.trading.guard = brain.bots.guard
+    for other in places[1:]:
+        other.branch.trading.guard = brain.bots.guard_elsewhere
     status.bots = brain.bots.health
     for place in places:
         rows = account_ops(place.branch, brain, status)

@@ -202,17 +202,24 @@ async def test_what_is_told_to_all_and_forgotten_by_one_that_is_shut_is_said() -
     async with open_system(settings(**given), outside(kraken=away, other=other)) as system:
         await until(lambda: system.places[0].branch.reconciler.ready)
         kept = system.places[1].ops.kept
-        await call(system, "trading.halt", reason="drill", venue="kraken")
-        asked = await call(system, "trading.resume", reason="over")
-        still = len(kept)
-        assert asked.error is not None
-        token: Any = asked.error["details"]
-        done = await call(system, "trading.resume", reason="over", confirm=token["confirm"])
+        for args in ({}, {"venue": "kraken"}):
+            await call(system, "trading.halt", reason="drill", **args)
+        lifted = []
+        for args in ({}, {"venue": "kraken"}):
+            asked = await call(system, "trading.resume", reason="over", **args)
+            still = len(kept)
+            assert asked.error is not None
+            token: Any = asked.error["details"]
+            done = await call(
+                system, "trading.resume", reason="over", confirm=token["confirm"], **args
+            )
+            lifted.append((asked.code, token["effect"]["forgets"], still - len(kept), done))
 
-        assert (asked.code, still) == (Code.CONFIRM_REQUIRED, 1)
-        assert token["effect"] == {"forgets": ["kraken"]}
-        assert done.result is not None
-        assert done.result["changed"] is True
+        # Everything is another scope than one account: what was halted by itself is resumed by itself.
+        assert [found[:3] for found in lifted] == [(Code.CONFIRM_REQUIRED, ["kraken"], 1)] * 2
+        assert lifted[0][3].result is not None
+        assert lifted[0][3].result["changed"] is True
+        assert "will not open halted by this" in str(lifted[1][3].error)
         assert not kept
 
 
@@ -255,6 +262,36 @@ async def test_what_only_the_first_account_has_refuses_another_one() -> None:
             assert told.code is Code.INVALID, (op, told)
             assert "must be kraken" in str(told.error)
         assert (await call(system, "bot.status", venue="kraken")).ok
+
+
+async def test_an_entry_at_another_account_cannot_be_a_bot_s() -> None:
+    """No budget, window or lease judged it: they know the first account's orders and nothing else."""
+    first, other = ScriptedVenue(), ScriptedVenue()
+    first.id, other.id = "kraken", "other"
+    given = LIVE | {"venues": [{"id": name, **KEYS} for name in ("kraken", "other")]}
+    async with open_system(settings(**given), outside(kraken=first, other=other)) as system:
+        await until(system.ready.is_set)
+        await until(lambda: system.places[1].branch.reconciler.ready)
+        bot = {"bot_id": "main", "strategy_id": "s"}
+        refused = await call(system, "order.place", **BUY, **bot, venue="other")
+        shown = await call(system, "order.preview", **BUY, **bot, venue="other")
+        market = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
+        tagged = await call(system, "order.place", **market, venue="other", bot_id="no-bot")
+        rests = BUY | {"client_order_id": "rests"}
+        resting = await call(system, "order.place", **rests, venue="other", bot_id="no-bot")
+        amended = await call(
+            system, "order.amend", client_order_id="rests", price="63950", venue="other"
+        )
+        exits = market | {"side": "sell", "reduce_only": True}
+        sold = await call(system, "order.place", **exits, **bot, venue="other")
+        at_home = await call(system, "order.place", **BUY, **bot)
+
+        assert refused.code is Code.CONFLICT
+        assert "kraken only" in str(refused.error)
+        assert shown.result is not None
+        assert (shown.result["valid"], shown.result["code"]) == (False, "conflict")
+        for passed in (tagged, resting, amended, sold, at_home):
+            assert passed.ok, passed.error
 
 
 async def test_a_halt_told_to_a_shut_account_outlives_restarts_until_it_is_resumed(
@@ -347,6 +384,31 @@ async def test_a_halt_that_is_over_before_its_account_opens_is_forgotten() -> No
         account.keep(name, told(params))
 
     assert [kept.params.reason for kept in account.kept.values()] == ["b"]
+
+
+async def test_a_halt_of_one_account_that_is_shut_is_not_left_by_resuming_everything(
+    tmp_path: Path,
+) -> None:
+    """An open account keeps it (its scope is `venue:kraken`), so one that is not open has to."""
+    given = LIVE | {"store": {"path": str(tmp_path / "j.db"), "backup_hours": 0}}
+    away = Away(VenueRejected(Code.VENUE_UNAVAILABLE, "no answer"), 1_000)
+    async with open_system(settings(**given), outside(kraken=away)) as system:
+        place = system.places[0].ops
+        for params in (HaltParams(reason="all"), HaltParams(reason="one", venue="kraken")):
+            writing = place.keep("trading.halt", told(params))
+            assert writing is not None
+            await writing
+        assert place.keep("trading.resume", told(ResumeParams(reason="over"))) is not None
+        assert [kept.params.reason for kept in place.kept.values()] == ["one"]
+        await until(lambda: not system.store.busy, within=60)
+    away.left = 0
+    async with open_system(settings(**given), outside(kraken=away)) as system:
+        await until(system.ready.is_set, within=60)
+        assert set(system.desk.engine.halts) == {"venue:kraken"}
+        assert (await call(system, "order.place", **BUY)).code is Code.HALTED
+        await until(lambda: not system.store.busy, within=60)
+    async with open_system(settings(**given), outside(kraken=away)) as system:
+        assert not system.places[0].ops.kept
 
 
 def test_what_is_about_to_be_traded_is_read_before_what_a_wallet_has_gathered() -> None:

@@ -762,6 +762,19 @@ class Supervisor:
             self._check_window(bot, order, again=old is not None)
         self.budgets.check(order)
 
+    def guard_elsewhere(self, order: Order, _who: Who) -> None:
+        """Judge an order that names a bot at an account where no bot trades: what it has is counted at its own alone.
+
+        Raises:
+            Refused: `conflict` for an entry of a bot of this server: neither its budget nor its window would know of it.
+        """
+        if order.bot_id in self._bots and not order.exit:
+            raise Refused(
+                Code.CONFLICT,
+                f"bot {order.bot_id} trades at {self._desk.engine.venue} only: leave bot_id out",
+                {"bot_id": order.bot_id},
+            )
+
     def _check_window(self, bot: Bot, order: Order, *, again: bool) -> None:
         """Hold an entry to the trading window of its bot, whoever sends it; one that is amended is counted `again`."""
         now, schedule = self._desk.now(), self._schedule(bot.spec)

@@ -33,7 +33,7 @@ EVERYWHERE: Final = frozenset(
 ALWAYS: Final = frozenset({"market.status"})
 """Ops that are answered while their account is not open."""
 HALT, RESUME, EMERGENCY = "trading.halt", "trading.resume", "bot.emergency_stop"
-Scope: TypeAlias = tuple[str | None, str | None]
+Scope: TypeAlias = tuple[str | None, ...]
 MOST_KEPT: Final = 100
 """Halts of different scopes that are kept for an account that is not open; what goes beyond halts all of it."""
 
@@ -57,6 +57,7 @@ class Account:
     touch: Callable[[str], None] | None = None
     kept: dict[Scope, Call[Any]] = field(default_factory=dict)
     journal: Callable[[str, bytes], Awaitable[object]] | None = None
+    _keys: dict[Scope, str] = field(default_factory=dict)
 
     def keep(self, name: str, call: Call[Any]) -> Awaitable[object] | None:
         """Keep a halt until the account is open, or forget the one that is resumed.
@@ -85,15 +86,17 @@ class Account:
 
     def remember(self, rows: Mapping[str, bytes]) -> None:
         """Take in halts of before this process, as `journal` was given them."""
-        for body in rows.values():
+        for key, body in rows.items():
             call = reread(body)
-            self.kept[scope_of(call)] = call
+            scope = scope_of(call)
+            self.kept[scope] = call
+            self._keys[scope] = key  # an older server's is another
 
     def _write(self, scope: Scope, body: bytes) -> Awaitable[object] | None:
         if self.journal is None:
             return None
         try:
-            return self.journal(orjson.dumps(scope).decode(), body)
+            return self.journal(self._keys.get(scope) or orjson.dumps(scope).decode(), body)
         except Refused as refused:
             # As of one that fails later: in this process it holds, and all others have to be told.
             logger.warning("kept halt", extra={"venue": self.id, "why": refused.message})
@@ -198,6 +201,8 @@ class Accounts:
                     shown.append({"forgets": forgets})
                 return merged(shown) if shown else None
             account = self._account(call)
+            if name == RESUME and (forgets := self._forgets(call)):
+                return {"forgets": forgets}
             self._check_open(account, name)
             op = self._op(account, name)
             return None if op.effect is None else op.effect(self._plain(op, call))
@@ -328,8 +333,14 @@ class Accounts:
 
 
 def scope_of(call: Call[Any]) -> Scope:
-    """What a halt is for: symbol and bot, both None for all of the account."""
-    return getattr(call.params, "symbol", None), getattr(call.params, "bot_id", None)
+    """What a halt is for: symbol and bot, both None for everything; behind them the account where it is named.
+
+    A halt of one account is another than the halt of all, here as in the engine: each is left by its own resume.
+    """
+    symbol, bot_id, venue = (
+        getattr(call.params, name, None) for name in ("symbol", "bot_id", "venue")
+    )
+    return (symbol, bot_id) if venue is None else (symbol, bot_id, venue)
 
 
 def written(call: Call[Any]) -> bytes:

@@ -6,11 +6,14 @@ happened; streams and lists tell some of them late, and an inferred one stands i
 Rules of this file:
 1 Cash less cost is a sum, and so does not depend on the order. What the right order moves is moved in both alike.
 2 Only the newest executions are kept; an older one is taken as the first of them.
+3 Those of one moment follow each other as the venue has numbered them, and as they were told where it numbers nothing.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
+from string import digits
 
 from realtime.model.market import ZERO
 
@@ -54,11 +57,9 @@ class Executions:
     def add(self, row: Execution) -> bool:
         """Take one; whether it has happened before another one that was told earlier."""
         rows = self.rows
-        late = bool(rows) and row.ts < rows[-1].ts
-        if late:
-            rows.insert(bisect_right(rows, row.ts, key=lambda each: each.ts), row)
-        else:
-            rows.append(row)
+        place = len(rows) if not rows or row.ts > rows[-1].ts else _place(rows, row)
+        late = place < len(rows)
+        rows.insert(place, row)
         if len(rows) > 2 * KEPT:
             for old in rows[:-KEPT]:
                 self.amount, self.cost, _ = traded(self.amount, self.cost, old.change, old.value)
@@ -80,6 +81,29 @@ class Executions:
                 return None
             amount, cost, _ = traded(amount, cost, row.change, row.value)
         return cost
+
+
+def _place(rows: Sequence[Execution], row: Execution) -> int:
+    """Where among those that were told earlier one belongs that has not happened behind the last of them."""
+    place = bisect_right(rows, row.ts, key=lambda each: each.ts)
+    name, number = _numbered(row.id)
+    # An order that walks the book has many in one moment, each at a price of its own.
+    for at in range(place - 1, -1, -1):
+        if rows[at].ts < row.ts:
+            break
+        other_name, other_number = _numbered(rows[at].id)
+        if other_name == name:
+            if other_number < number:
+                break
+            place = at
+    return place
+
+
+def _numbered(name: str) -> tuple[str, int]:
+    """Split a venue's id into what stands before its number, and that; -1 without one."""
+    stem = name.rstrip(digits)
+    number = name[len(stem) :]
+    return (stem, int(number)) if 0 < len(number) < 20 else (name, -1)
 
 
 def traded(

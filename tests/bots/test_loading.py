@@ -278,6 +278,7 @@ def test_the_example_of_the_manual_is_a_strategy(tmp_path: Path) -> None:
     ]
 
 
+# Waits while a file is there: with its test's folder, every wait ends.
 STUCK = """
     import time
     from pathlib import Path
@@ -285,7 +286,7 @@ STUCK = """
     from realtime.bots.strategy import Strategy, StrategyParams
 
     def wait():
-        while not Path({door!r}).exists():
+        while Path({shut!r}).exists():
             time.sleep(0.01)
 
     {first}
@@ -307,25 +308,27 @@ STUCK = """
 
 
 def test_a_file_that_does_not_come_back_disables_only_itself(tmp_path: Path) -> None:
-    door = tmp_path / "door"
-    write(tmp_path, "stuck.py", STUCK.format(door=str(door), first="wait()"))
+    shut = tmp_path / "shut"
+    shut.touch()
+    write(tmp_path, "stuck.py", STUCK.format(shut=str(shut), first="wait()"))
     try:
         strategies = Strategies(tmp_path, patience_s=0.1)
     finally:
-        door.touch()
+        shut.unlink()
 
     assert strategies.failed() == {"stuck.py": "did not come back within 0.1 s"}
     assert set(strategies.names()) == set(BUILT_IN)
 
 
 def test_a_strategy_that_is_made_for_ever_is_refused(tmp_path: Path) -> None:
-    door = tmp_path / "door"
-    write(tmp_path, "stuck.py", STUCK.format(door=str(door), first=""))
+    shut = tmp_path / "shut"
+    shut.touch()
+    write(tmp_path, "stuck.py", STUCK.format(shut=str(shut), first=""))
     strategies = Strategies(tmp_path, making_s=0.1)
     try:
         with pytest.raises(Refused, match=r"did not come back within 0\.1 s"):
             strategies.make("stuck", {"slow": True})
     finally:
-        door.touch()
+        shut.unlink()
 
     assert strategies.make("stuck").warmup == 1

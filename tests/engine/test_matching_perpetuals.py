@@ -255,6 +255,35 @@ def test_a_position_that_no_price_can_liquidate_has_none() -> None:
     assert made.exchange.positions("me", 9)[0].liquidation_price is None
 
 
+def test_a_cross_position_is_told_again_when_the_money_behind_it_moves() -> None:
+    """Found by an audit: its liquidation price stayed that of its last fill until the next reconciliation."""
+    made = Floor(FREE_PERP, SPOT, me={"USDT": "1000"}, you={"USDT": "1000"})
+    made.mark("100")
+    made.quote(Side.SELL, "100.0", "99")
+    made.quote(Side.SELL, "100.00", "99", SPOT.symbol)
+    made.buy("9", leverage="10")
+    made.told()
+
+    def told() -> list[Decimal | None]:
+        assert made.of(PositionSeen) == []  # to tell all of them at each step would cost too much
+        made.exchange.advance(9)
+        return [row.position.liquidation_price for row in made.of(PositionSeen)]
+
+    def now() -> list[Decimal | None]:
+        return [made.exchange.positions("me", 9)[0].liquidation_price]
+
+    made.buy("7", symbol=SPOT.symbol)
+    assert told() == now() == [D("67.0")]  # (9 * 100 - 300) / (9 * 0.995) = 67.002
+    resting = made.buy("1", symbol=SPOT.symbol, price="50.00")
+    assert told() == now() == [D("72.5")]
+    made.cancel(resting)
+    assert told() == now() == [D("67.0")]
+    made.buy("1", price="50.0", leverage="10")  # holds margin, which stands behind it all the same
+    assert told() == []
+    made.buy("1", symbol=SPOT.symbol, account="you")
+    assert made.of(PositionSeen, "you") == []
+
+
 def test_liquidation_cancels_orders_then_halves_and_may_stop_there() -> None:
     made = leveraged()
     resting = made.buy("0.5", price="50.0", leverage="10")
@@ -389,6 +418,7 @@ def test_funding_falls_due_on_schedule(side: Side, rate: str, paid: str) -> None
     made = Floor(FREE_PERP).outside([("100.0", "9")], [("100.1", "9")])
     made.mark("100", rate=rate, due=FUNDING_EVERY)
     made.place(side, "2")
+    made.exchange.advance(FUNDING_EVERY - 2)
     made.told()
     made.exchange.advance(FUNDING_EVERY - 1)
     assert made.told() == []
@@ -401,7 +431,7 @@ def test_funding_falls_due_on_schedule(side: Side, rate: str, paid: str) -> None
     assert transfers[0].amount == D(paid)
     assert any(isinstance(event, BalanceSeen) for event in told)
     made.exchange.advance(FUNDING_EVERY + 5)
-    assert made.told() == []
+    assert made.of(Transferred) == []
 
 
 def test_funding_missed_by_a_long_sleep_is_paid_once() -> None:
@@ -505,6 +535,7 @@ def test_funding_that_is_not_free_comes_out_of_the_isolated_collateral() -> None
     made = two("92")
     made.exchange.pits[FREE_PERP.symbol].next_funding_ts = 9
     made.mark("100", rate="0.0075")
+    made.exchange.advance(8)
     made.told()
     made.exchange.advance(10)
     assert [row.position.collateral for row in made.of(PositionSeen)] == [D("48.25")]
@@ -614,6 +645,36 @@ def test_a_position_that_its_owner_closes_loses_no_more_than_stood_behind_it(
         D("899.9") if isolated else D(798),
     )
     assert made.exchange.clearing.insurance == ({"USDT": D("-101.9")} if isolated else {})
+    assert made.exchange.clearing.worth() == worth
+
+
+@pytest.mark.parametrize(
+    ("bid", "mark", "closed", "left", "collateral", "insured"),
+    [
+        ("97.0", "100", "4", "16", "80.08", None),  # its share pays for it
+        ("95.0", "100", "10", "10", "49.1", None),
+        ("85.0", "100", "6", "14", "9.5", None),
+        ("80.0", "100", "6", "0", "0", "301.9"),  # what is left has nothing behind it
+        ("80.0", "110", "6", "14", "0", "20.5"),  # but by its mark it lives on
+    ],
+)
+def test_a_part_that_loses_more_than_its_share_takes_it_out_of_the_collateral(
+    bid: str, mark: str, closed: str, left: str, collateral: str, insured: str | None
+) -> None:
+    """trading:X6.3. The wallet paid, with what stands behind other positions, and the rest kept its whole collateral."""
+    made = floor("1000")
+    made.exchange.set_isolated("me", PERP.symbol, isolated=True, ts=9)
+    made.buy("20", leverage="20")
+    apart = made.free("USDT")
+    price(made, bid, "100.1", mark=mark)
+    worth = made.exchange.clearing.worth()
+    made.sell(closed)
+
+    held = made.exchange.clearing.accounts["me"].holdings[PERP.symbol]
+    gained = max(D(closed) * (D(bid) - D("100.1")) + D(closed) * D("5.005"), D(0))
+    assert (held.amount, held.collateral) == (D(left), D(collateral))
+    assert made.free("USDT") == apart + gained
+    assert made.exchange.clearing.insurance == ({"USDT": -D(insured)} if insured else {})
     assert made.exchange.clearing.worth() == worth
 
 

@@ -295,9 +295,12 @@ class Account:
             profit = sign * price * closing * market.contract_size - removed
             held.cost -= removed
             held.amount -= sign * closing
-            held.collateral -= (
-                held.collateral if whole else down(held.collateral * closing / before)
-            )
+            share = held.collateral if whole else down(held.collateral * closing / before)
+            held.collateral -= share
+            if held.isolated:
+                # What a part has lost beyond its share comes out of the rest: nothing else stands behind it.
+                lacking = max(up(fee - profit) - share, ZERO)
+                held.collateral -= min(lacking, held.collateral)
         opening = amount - closing
         if opening:
             if not held.amount:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from realtime.engine.forgotten import Sizes
 from realtime.engine.matching.account import Account, Holding, SelfTrade
 from realtime.engine.matching.orders import Working
-from realtime.engine.matching.perpetuals import liquidation_price, maintenance
+from realtime.engine.matching.perpetuals import backing, crossed, liquidation_price, maintenance
 from realtime.engine.matching.pit import Pit
 from realtime.engine.matching.rules import Tier, fee_of, tiered
 from realtime.model.account import Balance, Position
@@ -62,6 +62,10 @@ class Clearing:
         self.told: list[Told] = []
         self.transfers = 0
         self._touched: dict[str, Working] = {}
+        # What stood behind the cross positions of an account and a currency when they were told.
+        self._backed: dict[tuple[str, str], Decimal] = {}
+        # Accounts and currencies of which that may have changed since.
+        self._moved: dict[tuple[str, str], None] = {}
 
     def add(self, account: Account) -> None:
         """Open an account."""
@@ -203,11 +207,27 @@ class Clearing:
             if account.changed_wallets:
                 for currency in account.changed_wallets:
                     self.tell(account, BalanceSeen(balance=self.balance(account, currency, ts)))
+                    if account.wallets[currency].margin:
+                        self._moved[account.id, currency] = None
                 account.changed_wallets.clear()
             if account.changed_holdings:
                 for symbol in account.changed_holdings:
                     self.tell(account, PositionSeen(position=self.position(account, symbol, ts)))
                 account.changed_holdings.clear()
+
+    def stand(self) -> None:
+        """Have cross positions told when the money behind them has changed: with it moves their liquidation price.
+
+        Not at each change: to tell all of them costs as much as their number squared.
+        """
+        for key in self._moved:
+            account = self.accounts[key[0]]
+            money = backing(account, self.markets, key[1])
+            if self._backed.get(key) != money:
+                self._backed[key] = money
+                names = crossed(account, self.markets, key[1])
+                account.changed_holdings.update(dict.fromkeys(names))
+        self._moved.clear()
 
     def seen(self, order: Working, ts: int, evidence: str = "stream") -> OrderSeen:
         """An order's row."""

@@ -17,16 +17,23 @@ from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.matching.acceptance import check_amend, check_order, closable
 from realtime.engine.matching.account import Account, SelfTrade
 from realtime.engine.matching.clearing import Clearing, Told, new_account
+from realtime.engine.matching.cover import (
+    Plan,
+    afford,
+    check_passive,
+    lever,
+    look,
+    reserve,
+    worst_price,
+)
 from realtime.engine.matching.orders import Rest, Working, working
 from realtime.engine.matching.perpetuals import backing, crossed, funding, healthy
 from realtime.engine.matching.pit import Pit, Step
 from realtime.engine.matching.rules import (
     FREE,
     Tier,
-    bound as band_bound,
     refusal,
     steps_up,
-    up,
 )
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
@@ -48,19 +55,15 @@ from realtime.model.orders import Order, OrderType, Side, Status, TimeInForce
 
 
 # Read off its enum's class a member costs ten times as much, and an order reads twenty of them.
-_BUY, _SELL, _MARKET, _LIMIT, _TRAILING_STOP, _FILLED, _CANCEL_OLDEST, _FOK = (
+_BUY, _SELL, _MARKET, _LIMIT, _TRAILING_STOP, _FILLED, _FOK = (
     Side.BUY,
     Side.SELL,
     OrderType.MARKET,
     OrderType.LIMIT,
     OrderType.TRAILING_STOP,
     Status.FILLED,
-    SelfTrade.CANCEL_OLDEST,
     TimeInForce.FOK,
 )
-
-Plan = list[Step]
-"""What an order would trade now, best price first."""
 
 FUNDING_EVERY = 8 * 3600 * SECOND
 """Time between two fundings [ns]."""
@@ -141,7 +144,7 @@ class Exchange:
         """
         with localcontext(MONEY):
             account, pit = self.clearing.accounts[account_id], self._pit(symbol)
-            self._lever(account, pit.market, leverage)
+            lever(self.clearing, account, pit.market, leverage)
             account.changed_holdings[symbol] = None
             self._after(ts)
 
@@ -209,8 +212,8 @@ class Exchange:
             check_order(account, pit, work, order.leverage, reference)
             if work.type is _TRAILING_STOP and not pit.blind:
                 pit.follow(work)
-            limit = _limit(pit.market, work, reference)
-            plan = self._reserve(account, pit, work, order.leverage, limit, live=live)
+            limit = worst_price(pit.market, work, reference)
+            plan = reserve(clearing, account, pit, work, order.leverage, limit, live=live)
             self.orders_made += 1
             account.client_ids[client_id] = work.id
             if work.good_till_ts is not None:
@@ -242,7 +245,7 @@ class Exchange:
             if work is not None and work.dormant:
                 work.dormant = False
                 pit = self.pits[work.symbol]
-                self._go_live(pit, work, ts, _limit(pit.market, work, pit.reference))
+                self._go_live(pit, work, ts, worst_price(pit.market, work, pit.reference))
                 self._after(ts)
 
     def cancel(self, account_id: str, order_id: str, ts: int) -> Working:
@@ -288,7 +291,7 @@ class Exchange:
                 return work
             check_amend(pit, work, *target)
             if work.post_only and work.live and target[1] is not None:
-                self._check_passive(pit, work, target[1])
+                check_passive(account, pit, work, target[1])
             smaller = target[1:] == before[1:] and target[0] < before[0]
             rest = pit.own(work.side)
             resting = work.resting
@@ -312,7 +315,7 @@ class Exchange:
             if work.remaining == 0:
                 self._end(work, Status.FILLED, None, ts)
             elif resting and not smaller:
-                self._go_live(pit, work, ts, _limit(pit.market, work, pit.reference))
+                self._go_live(pit, work, ts, worst_price(pit.market, work, pit.reference))
             else:
                 self._moved[work.symbol] = None
             self._after(ts)
@@ -474,6 +477,7 @@ class Exchange:
             for pit in self.pits.values():
                 if pit.next_funding_ts and pit.next_funding_ts <= ts:
                     self._fund(pit, ts)
+            self.clearing.stand()
             self._after(ts)
 
     # --- reading ------------------------------------------------------------------------------
@@ -553,100 +557,7 @@ class Exchange:
             )
         return work
 
-    def _check_passive(self, pit: Pit, work: Working, price: Decimal) -> None:
-        shadow = replace(work, price=price, status=Status.OPEN)
-        if self._look(pit, shadow, price):
-            raise _would_take()
-
-    def _lever(self, account: Account, market: Market, leverage: Decimal) -> None:
-        if not market.contract or not 1 <= leverage <= market.max_leverage:
-            raise refusal("InvalidOrder", "max_leverage", f"leverage {leverage} is out of range")
-        held, wallet = account.holding(market.symbol), account.wallet(market.cash)
-        before = held.leverage, held.collateral
-        held.leverage = leverage
-        if held.isolated:
-            held.collateral = up(abs(held.cost) / leverage)
-        broke = held.isolated and not healthy(
-            account, self.clearing.markets, self.clearing.mark, [market.symbol]
-        )
-        if broke or held.required(market) - held.margin > wallet.free:
-            held.leverage, held.collateral = before
-            raise refusal(
-                "InsufficientFunds",
-                "insufficient_funds",
-                f"leverage {leverage} needs more margin than {wallet.free:f} {market.cash}",
-            )
-        account.remargin(market)
-
-    def _reserve(
-        self,
-        account: Account,
-        pit: Pit,
-        work: Working,
-        leverage: Decimal | None,
-        limit: Decimal | None,
-        *,
-        live: bool,
-    ) -> Plan | None:
-        """Hold the funds of a new order, or leave everything as it was; gives what a market order would trade."""
-        market, plan = pit.market, None
-        before = account.holding(market.symbol).leverage if market.contract else None
-        if market.contract and leverage is not None and leverage != before:
-            self._lever(account, market, leverage)
-        account.orders[work.id] = work
-        try:
-            if work.type is _MARKET:
-                work.live = True
-                plan = self._afford(account, pit, work, limit)
-            if work.post_only and work.type is _LIMIT and self._look(pit, work, work.price):
-                raise _would_take()
-            alone = work.oco_group is None and not market.contract
-            if alone and live and work.type is _MARKET:
-                # Over in this very step: nothing has to be held. What a buy needs the book has told.
-                if work.side is _SELL:
-                    account.afford(market.base, work.amount)
-            else:
-                account.hold(market, work, check=True)
-        except VenueRejected:
-            del account.orders[work.id]
-            if before is not None and account.holding(market.symbol).leverage != before:
-                self._lever(account, market, before)
-            raise
-        if before is not None and account.holding(market.symbol).leverage != before:
-            account.changed_holdings[market.symbol] = None
-        return plan
-
-    def _afford(
-        self, account: Account, pit: Pit, work: Working, limit: Decimal | None
-    ) -> Plan | None:
-        """Check the funds of a market order against what the book would charge; gives that, where it was looked at."""
-        if not pit.market.contract and work.side is _SELL:
-            return None  # what it pays with is counted in the base, whatever the book is
-        plan = self._look(pit, work, limit)
-        if pit.market.contract:
-            work.worst = plan[-1].price if plan else pit.reference
-        else:
-            needed = work.cost_limit or ZERO
-            spent = ZERO
-            for step in plan:
-                spent += step.price * step.amount
-            needed = max(spent, needed)
-            free = account.wallet(pit.market.quote).free
-            if needed > free:
-                quote = pit.market.quote
-                raise refusal(
-                    "InsufficientFunds",
-                    "insufficient_funds",
-                    f"needs {needed:f} {quote}, available {free:f} {quote}",
-                )
-        return plan
-
     # --- matching -----------------------------------------------------------------------------
-
-    def _look(self, pit: Pit, work: Working, bound: Decimal | None) -> Plan:
-        account = self.clearing.accounts[work.account]
-        past_own = account.self_trade is _CANCEL_OLDEST
-        return pit.plan(work, bound, past_own=past_own, credit=account.credit)
 
     def _go_live(
         self,
@@ -666,7 +577,7 @@ class Exchange:
             plan: What it would trade, where that is known.
         """
         work.live = True
-        if work.post_only and self._look(pit, work, limit):
+        if work.post_only and look(self.clearing.accounts[work.account], pit, work, limit):
             self._end(work, Status.REJECTED, "post_only", ts, Code.VENUE_REJECTED)
             return
         if work.time_in_force is _FOK and not self._whole(pit, work, limit):
@@ -688,7 +599,8 @@ class Exchange:
 
     def _whole(self, pit: Pit, work: Working, bound: Decimal | None) -> bool:
         """Whether the book has all of an order; by cost that is as many steps as the cost pays for."""
-        plan = self._look(pit, work, bound)
+        account = self.clearing.accounts[work.account]
+        plan = look(account, pit, work, bound)
         there = sum((step.amount for step in plan), ZERO)
         if work.cost_limit is None:
             return there >= work.remaining
@@ -696,16 +608,17 @@ class Exchange:
             return True
         # Unless one step more is there it is the book that ends, not the money.
         more = replace(work, cost_limit=None, amount=there + pit.market.amount_step)
-        return sum((step.amount for step in self._look(pit, more, bound)), ZERO) > there
+        return sum((step.amount for step in look(account, pit, more, bound)), ZERO) > there
 
     def _take(
         self, pit: Pit, work: Working, bound: Decimal | None, ts: int, plan: Plan | None = None
     ) -> None:
-        mode = self.clearing.accounts[work.account].self_trade
+        account = self.clearing.accounts[work.account]
+        mode = account.self_trade
         looking = True
         while looking:
             looking = False
-            steps, plan = plan or self._look(pit, work, bound), None
+            steps, plan = plan or look(account, pit, work, bound), None
             for step in steps:
                 if step.own:
                     if mode is not SelfTrade.CANCEL_NEWEST:
@@ -956,7 +869,7 @@ class Exchange:
             pit.untold.discard(work.id)
             work.live, work.updated_ts = True, ts
             self.clearing.touch(work)
-            limit = _limit(pit.market, work, pit.reference)
+            limit = worst_price(pit.market, work, pit.reference)
             try:
                 self._reprice(pit, work, limit)
             except VenueRejected as error:
@@ -985,7 +898,7 @@ class Exchange:
             return
         account = self.clearing.accounts[work.account]
         account.hold(pit.market, work)
-        self._afford(account, pit, work, limit)
+        afford(account, pit, work, limit)
         account.hold(pit.market, work, check=True)
 
     def _fund(self, pit: Pit, ts: int) -> None:
@@ -1032,7 +945,7 @@ class Exchange:
         """Settle a loss: an isolated position had its collateral, all else pays with what there is; insure the rest."""
         markets, cash = self.clearing.markets, market.cash
         held = account.holdings[market.symbol]
-        if held.isolated and not held.amount:
+        if held.isolated and not held.collateral:
             self._insure(account, market, least - held.realized, ts)
         for work in reversed(list(account.orders.values())):
             if backing(account, markets, cash) >= 0:
@@ -1087,15 +1000,6 @@ class Exchange:
             self._fill(pit, work, mark, rest, trade_id, maker=False, ts=ts)
 
 
-def _limit(market: Market, work: Working, reference: Decimal | None) -> Decimal | None:
-    """The worst price an order takes: its own, else the market's bound; None for any."""
-    return work.price if work.type.priced else band_bound(market, work.side, reference)
-
-
 def _paid_in(market: Market, work: Working) -> str:
     """The currency that a spot order holds."""
     return market.quote if work.side is _BUY else market.base
-
-
-def _would_take() -> VenueRejected:
-    return refusal("OrderImmediatelyFillable", "post_only", "a post-only order would take")
