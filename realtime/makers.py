@@ -24,6 +24,7 @@ from realtime.venues.live import LiveSource
 from realtime.venues.market import EmbeddedMarket
 from realtime.venues.paper import PaperVenue
 from realtime.venues.replay import ReplaySource, recording
+from realtime.venues.rhythm import Patience
 
 
 if TYPE_CHECKING:  # see rule 2
@@ -205,6 +206,7 @@ def public_data(account: Account, making: Making) -> "PublicData":
             seed=seed,
             tell=making.tell,
             known=making.known,
+            patience=patience(making.settings),
         )
         show_public(making, way, data)
         return data
@@ -219,6 +221,7 @@ def public_data(account: Account, making: Making) -> "PublicData":
         seed=seed,
         tell=making.tell,
         known=making.known,
+        patience=patience(making.settings),
         limits=Limits(
             part_bytes=record.part_mb * 1_000_000,
             part_s=record.part_hours * 3_600,
@@ -287,7 +290,19 @@ def paper_account(
         kind=kind,
         known=making.known,
     )
-    return ChaosVenue(exchange, seed=settings.seed, now=making.now, sleep=making.sleep)
+    return ChaosVenue(
+        exchange,
+        seed=settings.seed,
+        now=making.now,
+        sleep=making.sleep,
+        patience=patience(making.settings),
+    )
+
+
+def patience(settings: Settings) -> Patience:
+    """Read when the silence of a stream means something."""
+    told = settings.market_data
+    return Patience(min_s=told.stale_min_s, factor=told.stale_factor, max_s=told.stale_max_s)
 
 
 class Faults:

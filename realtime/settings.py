@@ -21,10 +21,13 @@ from pydantic import (
     Field,
     JsonValue,
     SecretStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -155,7 +158,15 @@ class PaperSettings(Section):
 
 
 class MarketDataSettings(Section):
-    """When a feed is stale, and how long it is kept without a reader."""
+    """When a feed is stale, and how long it is kept without a reader.
+
+    Attributes:
+        stale_min_s: A stream's silence means nothing before this time [s].
+        stale_factor: It does after so many of the stream's median gaps between messages.
+        stale_max_s: It does after this time [s], whatever the gaps; `stale_min_s` where that is longer.
+        stale_after_s: Time without anything from a venue, not even a pong, after which all of it is stale [s].
+        grace_close_s: How long a stream goes on without a reader [s].
+    """
 
     stale_min_s: float = Field(5.0, gt=0)
     stale_factor: float = Field(20.0, gt=1)
@@ -422,6 +433,24 @@ def by_id(venues: object) -> object:
     return named if len(named) == len(venues) else venues
 
 
+def _with_ids(error: ValidationError, rows: object) -> ValidationError:
+    """Name in every place the account by its id instead of its number, where it has one."""
+    mistakes: list[InitErrorDetails] = []
+    for one in error.errors():
+        match one["loc"]:
+            case (int() as n, *rest) if isinstance(rows, list | tuple):
+                row = rows[n]
+                name = row.get("id") if isinstance(row, Mapping) else None
+                place = (name if name and isinstance(name, str) else n, *rest)
+            case place:
+                pass
+        mistake = InitErrorDetails(type=one["type"], loc=place, input=one["input"])
+        if "ctx" in one:
+            mistake["ctx"] = one["ctx"]
+        mistakes.append(mistake)
+    return ValidationError.from_exception_data(error.title, mistakes)
+
+
 class Settings(BaseSettings):
     """The whole of `realtime.toml` but for the runtime configuration."""
 
@@ -467,15 +496,20 @@ class Settings(BaseSettings):
         """Command line over environment over file."""
         return (init_settings, Environment(settings_cls), StartUp(settings_cls))
 
-    @field_validator("venues", mode="before")
+    @field_validator("venues", mode="wrap")
     @classmethod
-    def _listed(cls, raw: object) -> object:
+    def _listed(cls, raw: object, check: ValidatorFunctionWrapHandler) -> tuple[VenueSettings, ...]:
+        """Take accounts by their ids, too; what is wrong with one is told by its id."""
         if isinstance(raw, Mapping):
-            return [
+            raw = [
                 {"id": name, **row} if isinstance(row, Mapping) else row
                 for name, row in raw.items()
             ]
-        return raw
+        try:
+            venues: tuple[VenueSettings, ...] = check(raw)
+        except ValidationError as error:
+            raise _with_ids(error, raw) from None
+        return venues
 
     @field_validator("venues")
     @classmethod

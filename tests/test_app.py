@@ -160,6 +160,8 @@ def test_a_journal_that_cannot_be_made_is_a_refusal_with_its_setting(tmp_path: P
         ("REALTIME_PAPER__SYMBOLS", "BTC/USDT", "paper.symbols: Input should be a valid tuple"),
         ("REALTIME_PAPER__BALANCES", "USDT=5", "paper.balances: Input should be a valid dict"),
         ("REALTIME_VENUES", "kraken", "venues: Input should be a valid tuple"),
+        ("REALTIME_VENUES__KRAKEN__TYPES", "spo", "venues.kraken.types.0: Input should be 'spot'"),
+        ("REALTIME_VENUES__KRAKEN", "3", "venues.0: Input should be a valid dictionary"),
         ("REALTIME_RISK__TIMEZONE", "Mars/Base", "risk.timezone: no time zone 'Mars/Base'"),
         ("REALTIME_SERVER__HOSTS", '["*"]', "server.hosts has the wildcard"),
         ("REALTIME_MODE", "Live", "mode: Input should be 'paper' or 'live'"),
@@ -175,6 +177,28 @@ def test_a_wrong_variable_of_the_environment_is_named(
     assert refused.exit_code == REFUSED
     assert "the settings are wrong" in refused.stderr
     assert says in refused.stderr
+
+
+def test_a_mistake_about_an_account_names_it_by_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text, says in (
+        (
+            '[[venues]]\nid = "kraken"\n[[venues]]\nid = "bybit"\nsymbol = 1',
+            "venues.bybit.symbol: ",
+        ),
+        ("[venues.Bybit]\nbackoff_max_s = -1", "venues.Bybit.backoff_max_s: "),
+        (
+            '[[venues]]\nid = "kraken"\n[[venues]]\nexchange = "bybit"',
+            "venues.1.id: Field required",
+        ),
+    ):
+        Path("realtime.toml").write_text(text)
+        refused = CliRunner().invoke(cli.app, ["serve", "--port", "0", "--data", ""])
+
+        assert refused.exit_code == REFUSED
+        assert f"\n  {says}" in refused.stderr
 
 
 def test_a_settings_file_or_an_account_that_is_none_is_a_refusal(

@@ -21,6 +21,7 @@ from realtime.desk.audit import Audit
 from realtime.desk.entries import ACK, NOTE, Entries, Entry, alert_projection, event_projection
 from realtime.desk.outlet import Outlet
 from realtime.desk.tally import Tally
+from realtime.engine.decide import stays_open
 from realtime.engine.engine import Engine
 from realtime.hub.stream import Data, Written
 from realtime.model.errors import Code, Failure, Refused
@@ -729,11 +730,14 @@ class Desk:
             )
 
     def _next(self, step: PlaceNext | AmendNext) -> None:
-        """Post a wish of the engine; one that is refused leaves a position without protection."""
+        """Post a wish of the engine; one that is refused leaves a position open, or without protection."""
         wish = step.place if isinstance(step, PlaceNext) else step.amend
         try:
             self.post(wish)
         except Refused as refused:
+            if isinstance(step, PlaceNext) and step.place.order.parent_id is None:
+                self._carry([stays_open(step.place.order, refused.message)])
+                return
             symbol = step.place.order.symbol if isinstance(step, PlaceNext) else ""
             self.alert(
                 "critical",

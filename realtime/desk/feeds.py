@@ -2,11 +2,13 @@
 
 Rules of this file: (1) the first reader of a market channel starts its upstream stream, the last one ends it after a
 time of grace; (2) a venue that says nothing at all for too long is stale, whatever its channels; a quiet market is
-not; (3) events go through the desk in order, in the step that brought them.
+not, and of a single symbol only its venue can tell the one from the other; (3) events go through the desk in order, in
+the step that brought them; (4) what came back is not fresh while something else says that it is stale.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from realtime.desk.charts import Charts, Closed
@@ -26,7 +28,6 @@ class Feeds:
 
     Attributes:
         asof: Time of the venue's last proof of life [ns].
-        silent: Whether the venue counts as stale.
         unread: Told the symbol of a book that nobody reads any more, and that is not told from then on.
     """
 
@@ -66,22 +67,48 @@ class Feeds:
         self._held: dict[str, int] = {}
         self._read: set[str] = set()
         self._sums = False
+        # Nothing comes from the venue; and what it calls stale itself, None being all of it.
+        self._mute = False
+        self._told: dict[str | None, Stale] = {}
         self.asof = now()
-        self.silent = False
         self.unread: Callable[[str], None] = _kept
 
     # -- in --------------------------------------------------------------------------------------
 
     def take(self, events: Sequence[Told]) -> None:
         """Take a batch of a venue's events."""
-        self._heard = self._loop.time()
-        if self.silent:
-            self._turn(silent=False)
+        first = events[0] if events else None
+        # That something is silent proves no life.
+        if type(first) is not Stale or not first.stale:
+            self._heard = self._loop.time()
+            if self._mute:
+                self._turn(mute=False)
         if not self._sums:
             events = [
                 event for event in events if not isinstance(event, BalanceSeen | PositionSeen)
             ]
+        for event in events:
+            if type(event) is Stale:
+                events = self._judged(events)
+                break
         self._take(events)
+
+    def _judged(self, events: Sequence[Told]) -> Sequence[Told]:
+        """Note what the venue calls stale, and let nothing count as fresh that something else makes stale."""
+        found: list[Told] = []
+        for event in events:
+            if not isinstance(event, Stale):
+                found.append(event)
+            elif event.stale:
+                self._told[event.symbol] = event
+                found.append(event)
+            else:
+                self._told.pop(event.symbol, None)
+                if not self.silent:
+                    found.append(event)
+                    if event.symbol is None:
+                        found += self._told.values()
+        return found
 
     def trust_sums(self) -> None:
         """Let the venue's sums pass, now that all executions behind them are known.
@@ -93,29 +120,44 @@ class Feeds:
     def alive(self) -> None:
         """Note a proof of life without data: a pong, a heartbeat."""
         self._heard = self._loop.time()
-        if self.silent:
-            self._turn(silent=False)
+        if self._mute:
+            self._turn(mute=False)
 
     def look(self) -> None:
         """Judge the silence; called about once a second."""
         quiet = self._loop.time() - self._heard
         if quiet < 1.0:
             self.asof = self._now()
-        if quiet >= self._stale_after_s and not self.silent:
-            self._turn(silent=True)
+        if quiet >= self._stale_after_s and not self._mute:
+            self._turn(mute=True)
 
     @property
     def age_s(self) -> float:
         """Seconds since the last proof of life."""
         return self._loop.time() - self._heard
 
-    def _turn(self, *, silent: bool) -> None:
-        self.silent = silent
-        if not silent:
+    @property
+    def silent(self) -> bool:
+        """Whether the venue as a whole counts as stale."""
+        return self._mute or None in self._told
+
+    @property
+    def cause(self) -> str | None:
+        """Why it does: what it said itself, else that nothing comes; None when it does not."""
+        told = self._told.get(None)
+        return told.cause if told is not None else SILENT if self._mute else None
+
+    def _turn(self, *, mute: bool) -> None:
+        self._mute = mute
+        if not mute:
             self.asof = self._now()
-        cause = SILENT if silent else None
-        stale = Stale(venue=self._venue.id, symbol=None, stale=silent, cause=cause, asof=self.asof)
-        self._take([stale])
+        if None in self._told:
+            return  # that it is stale was said, and is not over
+        if mute:
+            self._take([self._silence(None)])
+        else:
+            back = Stale(venue=self._venue.id, symbol=None, stale=False, cause=None, asof=self.asof)
+            self._take([back, *self._told.values()])
 
     # -- demand ----------------------------------------------------------------------------------
 
@@ -123,6 +165,19 @@ class Feeds:
         """Start the source of a channel, or end it after the time of grace, unless a bot still holds it."""
         (self._read.add if wanted else self._read.discard)(base)
         self._demand(base, wanted=wanted or base in self._held)
+        if wanted and base.startswith("ohlcv:"):
+            self._remind(base.partition("?")[0].partition(":")[2])
+
+    def _remind(self, symbol: str) -> None:
+        """Say again that a symbol is stale, of which a channel has begun that was not there when it was said."""
+        told = self._told.get(symbol) or self._told.get(None)
+        if told is not None:
+            self._take([replace(told, symbol=symbol)])
+        elif self._mute:
+            self._take([self._silence(symbol)])
+
+    def _silence(self, symbol: str | None) -> Stale:
+        return Stale(venue=self._venue.id, symbol=symbol, stale=True, cause=SILENT, asof=self.asof)
 
     def follow(self, symbol: str, timeframe: str, told: Closed) -> Callable[[], None]:
         """Keep the bars of a symbol coming and tell each one as it closes.
@@ -134,6 +189,7 @@ class Feeds:
         self._held[base] = self._held.get(base, 0) + 1
         self._demand(base, wanted=True)
         ended = self._charts.follow(symbol, timeframe, told)
+        self._remind(symbol)
 
         def release() -> None:
             ended()

@@ -31,8 +31,14 @@ LEVEL_NS: Final = 20 * MS
 """Least time between two looks at the level of risk: with thousands of fills a second each would cost an order."""
 SHOWN_NS: Final = 300 * SECOND
 """How long an ended order stays in the channel `orders`."""
-SHOWN: Final = 1_000
-"""Ended orders in it at most: five minutes of 2,000 orders/s would be a snapshot of half a gigabyte."""
+SHOWN: Final = 640 * 1024
+"""Bytes of its rows that ended orders leave at most, those not ended counted at `OPEN`: no message exceeds 1 MiB."""
+FULL: Final = 832 * 1024
+"""Bytes at which they leave at once: a quarter of a second of 2,000 orders/s is half a megabyte."""
+OPEN: Final = 1_024
+"""Room for the row of an order that has not ended [B]; it is always shown."""
+DERIVED: Final = ("ohlcv", "indicators")
+"""Channels of a symbol that are made of its trades: as stale as those."""
 NAMED: Final = ("orders", "fills", "positions", "balances")
 """Streams that a command's `at` can name."""
 
@@ -73,8 +79,14 @@ class Outlet:
         # By symbol, for a ticker is published far oftener than it is read: its channel, and what makes the row.
         self._tickers: dict[str, tuple[str, Make]] = {}
         self._trades: dict[str, str] = {}
+        # Symbols that are stale; and the channels made of a symbol's trades that were called stale with it.
+        self._silent: set[str] = set()
+        self._derived: dict[str, set[str]] = {}
         self._name(engine.markets)
         self._ended: deque[tuple[int, str]] = deque()
+        # Bytes of their rows, each and all.
+        self._sizes: dict[str, int] = {}
+        self._ended_bytes = 0
         self._positions: dict[str, Position] = {}
         self._balances: dict[str, Balance] = {}
         self._moved: set[str] = set()
@@ -153,8 +165,11 @@ class Outlet:
     def stale(self, stale: Stale) -> None:
         """Publish that a source went silent or came back, and what depends on it."""
         symbols = self._engine.markets if stale.symbol is None else (stale.symbol,)
+        if stale.stale:
+            self._derive()
         for symbol in symbols:
-            for base in (self._tickers[symbol][0], self._books[symbol], self._trades[symbol]):
+            bases = (self._tickers[symbol][0], self._books[symbol], self._trades[symbol])
+            for base in (*bases, *self._derived.get(symbol, ())):
                 self._hub.set_stale(
                     base,
                     stale.stale,
@@ -162,9 +177,28 @@ class Outlet:
                     venue=stale.venue,
                     asof=stale.asof // MS,
                 )
+            if stale.stale:
+                self._silent.add(symbol)
+            elif symbol in self._silent:
+                self._silent.discard(symbol)
+                self._derived.pop(symbol, None)
+                if symbol in self._engine.books:
+                    # What is believed of it is of before the silence: whoever reads begins anew (protocol, 7.2).
+                    self.book(BookChanged(symbol, stale.asof, repaired=True))
             self._moved.add(symbol)
         self._priced = True
         self.state()
+
+    def _derive(self) -> None:
+        """Note which channels there are of bars and indicators."""
+        for name in self._hub.streams:
+            front, _, _ = name.partition("?")
+            topic, _, rest = front.partition(":")
+            symbol, _, account = rest.partition("@")
+            ours = account == self._mark[1:] and symbol in self._engine.markets
+            if topic in DERIVED and ours:
+                base = self._hub.channel(name).base
+                self._derived.setdefault(symbol, set()).add(base)
 
     # -- facts, after their commit ---------------------------------------------------------------
 
@@ -254,12 +288,17 @@ class Outlet:
         for order in orders:
             if order.status.ended:
                 # Written for the journal; of those that may pile up none is left for the first who reads.
-                ended[order.id] = self._ended_row(order)
+                ended[order.id] = row = self._ended_row(order)
+                size = len(row.json)
                 self._ended.append((order.updated_ts + SHOWN_NS, order.id))
+                self._ended_bytes += size - self._sizes.get(order.id, 0)
+                self._sizes[order.id] = size
             else:
                 working[order.id] = partial(self.order_row, order)
         asof = max([order.updated_ts for order in orders]) // MS
         self._table("orders", ended | working, asof=asof)
+        if self._ended_bytes > FULL - OPEN * self._engine.orders.count:
+            self._leave()
 
     def _ended_row(self, order: Order) -> Written:
         made = self._made.get(order.id)
@@ -393,13 +432,15 @@ class Outlet:
     def _leave(self) -> None:
         """Take the oldest ended orders out of `orders`: after their time, or sooner where too many are shown."""
         now, ended = self._now(), self._ended
+        room = SHOWN - OPEN * self._engine.orders.count
         gone: list[str] = []
-        while ended and (ended[0][0] <= now or len(ended) > SHOWN):
+        while ended and (ended[0][0] <= now or self._ended_bytes > room):
             until, order_id = ended.popleft()
             order = self._engine.orders.get(order_id)
             # One that has changed since stands once more behind.
             if order is None or (order.status.ended and order.updated_ts + SHOWN_NS <= until):
                 gone.append(order_id)
+                self._ended_bytes -= self._sizes.pop(order_id, 0)
         if gone:
             self._table("orders", {}, gone=gone)
 

@@ -103,7 +103,7 @@ class Watched:
     def feeding(self) -> tuple[Level, str]:
         """How its streams are."""
         if self.shut is None and self.feeds.silent:
-            return "degraded", "silent"
+            return "degraded", self.feeds.cause or ""
         return "ok", ""
 
     @property
@@ -121,6 +121,8 @@ class Watched:
         if self.shut is not None:
             return "maintenance" if self.shut.maintenance else "down"
         said = self.more().get("status", "ok")
+        if said == "ok" and self.feeds.cause == "maintenance":
+            return "maintenance"
         if said == "ok" and (self.feeds.silent or not self.reconciler.ready):
             return "degraded"
         return str(said)

@@ -100,19 +100,36 @@ def verify(
 
 
 def backup(path: Path, target: Path, driver: Driver | None = None) -> None:
-    """Copy a journal that no process has open; errors as for `verify`."""
+    """Copy a journal that no process has open.
+
+    Raises:
+        StoreLocked, StoreNewer, StoreCorrupt, FileNotFoundError: As `verify`.
+        OSError: The copy could not be written, or would take the place of the journal itself.
+    """
     driver = driver or Sqlite()
     with _borrowed(path, driver):
         pass
+    if target.exists() and target.samefile(path):
+        raise OSError(f"{target} is the journal itself; name another file")
     lock = FileLock(path)
     try:
-        journal = Journal(Opening(path=path, driver=driver, new_id=_no_id))
-        try:
-            journal.backup(target)
-        finally:
-            journal.close(clean=True)
+        with _writing(target, driver):
+            journal = Journal(Opening(path=path, driver=driver, new_id=_no_id))
+            try:
+                journal.backup(target)
+            finally:
+                journal.close(clean=True)
     finally:
         lock.release()
+
+
+@contextmanager
+def _writing(target: Path, driver: Driver) -> Iterator[None]:
+    """Tell what SQLite says of a new file as what it is, such as a disk that is full."""
+    try:
+        yield
+    except driver.errors as error:
+        raise OSError(f"{target} cannot be written: {error}") from error
 
 
 def _no_id() -> str:
@@ -252,6 +269,7 @@ def recover(
         FileNotFoundError: The damaged one does not.
         StoreLocked: A process has it open.
         StoreCorrupt: Not one row could be read.
+        OSError: The new file could not be written.
     """
     driver = driver or Sqlite()
     if target.exists():
@@ -267,7 +285,8 @@ def recover(
             if log.is_file():
                 shutil.copyfile(log, copy.with_name("damaged.db-wal"))
             ready = Path(folder) / "ready.db"
-            result = _salvage(_Damaged(copy, driver), ready, new_id, driver, progress)
+            with _writing(target, driver):
+                result = _salvage(_Damaged(copy, driver), ready, new_id, driver, progress)
             if not result.rows:
                 raise StoreCorrupt(path, "not one row of its journal can be read")
             publish(ready, target)

@@ -3,7 +3,8 @@
 Rules of this file:
 1 Without faults every call and every event passes through unchanged, in the same step.
 2 A fault is what a client of a bad venue would see; the venue behind it keeps the truth, and reading it later
-  (look-ups, open orders, fills) tells that truth once the fault is over.
+  (look-ups, open orders, fills) tells that truth once the fault is over. What such a client would call stale is told
+  as stale: a lost connection at once, a symbol of which nothing comes after its time (features F8).
 3 `VenueRejected` is certain: the venue behind was not asked. Everything else that goes wrong is `VenueUnknown`.
 """
 
@@ -29,6 +30,7 @@ from realtime.model.market import SECOND, Bar, BookDelta, BookSnapshot, Market, 
 from realtime.model.orders import Approved, ApprovedAmend, Order, TriggerBy
 from realtime.venues.base import Listed, Now, Post, Prompt, Relisting, Sleep, Venue, Witness
 from realtime.venues.chance import Chance
+from realtime.venues.rhythm import USUAL, Patience, Rhythm
 
 
 Event = MarketEvent | VenueEvent
@@ -39,6 +41,8 @@ LATE_S = 3.0
 """How long an order stays invisible under `visible_late`."""
 CLOCK_OFFSET = 5 * SECOND
 RETRY_S = 1.0
+TOGETHER = SECOND // 20
+"""What moves a market within this time [ns] is one message: its trade, its book and its ticker."""
 
 
 class Kind(StrEnum):
@@ -96,6 +100,23 @@ class Missed:
     asks: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Silence:
+    """A symbol of which nothing comes although its market moves.
+
+    Attributes:
+        since: First moment of which nothing came [ns].
+        rhythm: Of what did not come.
+        newest: The last moment of its rhythm [ns].
+        told: Whether it was called stale.
+    """
+
+    since: int
+    rhythm: Rhythm
+    newest: int = 0
+    told: bool = False
+
+
 class ChaosVenue:
     """A venue behind faults.
 
@@ -104,10 +125,14 @@ class ChaosVenue:
         seed: Of probabilities and order.
         now: The time [ns].
         sleep: Waits for seconds.
+        patience: When the silence of a symbol means something.
     """
 
-    def __init__(self, venue: Venue, *, seed: int, now: Now, sleep: Sleep) -> None:
+    def __init__(
+        self, venue: Venue, *, seed: int, now: Now, sleep: Sleep, patience: Patience = USUAL
+    ) -> None:
         self._venue = venue
+        self._patience = patience
         self._prompt = venue if isinstance(venue, Prompt) else None
         self._chance = Chance(seed, venue.id, "chaos")
         self._now = now
@@ -121,6 +146,9 @@ class ChaosVenue:
         self._lost: set[str] = set()
         # What books changed by while nobody was told.
         self._missed: dict[str, Missed] = {}
+        self._silent: dict[str, Silence] = {}
+        # The venue's own newest word on a source, which could not be told.
+        self._words: dict[str | None, Stale] = {}
         self._down: str | None = None
 
     # --- switches -----------------------------------------------------------------------------
@@ -215,6 +243,7 @@ class ChaosVenue:
     def look(self) -> None:
         """Let what is late appear, and connections come back."""
         self._connection()
+        self._watch_symbols()
         ts = self._now()
         for client_id, until in list(self._hidden.items()):
             if ts >= until:
@@ -377,28 +406,70 @@ class ChaosVenue:
             down = "disconnected"
         if down != self._down:
             self._down = down
-            stale = Stale(
-                venue=self.id, symbol=None, stale=down is not None, cause=down, asof=self._now()
-            )
-            self._post((stale,))
+            events: list[Event] = []
+            if down is None:  # whoever reads a book has it whole before it counts as fresh
+                for symbol in [name for name in self._missed if not self._frozen(name)]:
+                    events += self._caught_up(symbol)
+            events.append(self._stale(None, down, self._now()))
+            self._post(events)
+
+    def _watch_symbols(self) -> None:
+        """Call symbols stale of which nothing has come for too long, and pass on what the venue said of its sources."""
+        if self._active(Kind.HALF_OPEN):
+            return
+        told: list[Stale] = []
+        ts = self._now()
+        for symbol, silence in self._silent.items():
+            # Something was missed: a market that is only quiet is not here.
+            if not silence.told and (ts - silence.since) / SECOND >= silence.rhythm.limit:
+                silence.told = True
+                told.append(self._stale(symbol, "silent", silence.since))
+        if self._words and self._down is None:
+            said = [symbol for symbol in self._words if not self._frozen(symbol)]
+            told += [self._words.pop(symbol) for symbol in said]
+        if told:
+            self._post(told)
+
+    def _stale(self, symbol: str | None, cause: str | None, asof: int) -> Stale:
+        return Stale(venue=self.id, symbol=symbol, stale=cause is not None, cause=cause, asof=asof)
 
     def _receive(self, events: Sequence[Event]) -> None:
         """Let a batch through, or what the faults leave of it."""
-        if not (self._switches or self._hidden or self._held or self._lost or self._missed):
+        if not (
+            self._switches
+            or self._hidden
+            or self._held
+            or self._lost
+            or self._missed
+            or self._silent
+            or self._words
+        ):
             self._post(events)
             return
         self._connection()
         mute = self._down is not None or self._active(Kind.HALF_OPEN)
         market: list[Event] = []
         account: list[VenueEvent] = []
+        withheld: dict[str, None] = {}
         for event in events:
             if isinstance(event, OrderSeen | Filled | BalanceSeen | PositionSeen | Transferred):
                 account.append(event)
-            elif mute or self._frozen(event):
+            elif isinstance(event, Stale):
+                self._words.pop(event.symbol, None)
+                if mute or self._frozen(event.symbol):
+                    self._words[event.symbol] = event
+                else:
+                    market.append(event)
+            elif self._frozen(event.symbol):
+                withheld[event.symbol] = None
+                self._miss(event)
+            elif mute:
                 self._miss(event)
             else:
-                market += self._caught_up(event.symbol)
+                market += self._back(event.symbol)
                 market.append(event)
+        for symbol in withheld:
+            self._withhold(symbol)
         if market or not (events or mute):
             self._post(market)
         if not mute:  # what is said to a broken connection is gone; reconciliation has to find it
@@ -412,10 +483,27 @@ class ChaosVenue:
             missed.bids.update(event.bids)
             missed.asks.update(event.asks)
 
-    def _caught_up(self, symbol: str | None) -> list[MarketEvent]:
-        """The book changes that were missed, once the symbol is heard again."""
-        missed = self._missed.pop(symbol or "", None)
-        if missed is None or symbol is None:
+    def _withhold(self, symbol: str) -> None:
+        ts = self._now()
+        silence = self._silent.get(symbol)
+        if silence is None:
+            silence = self._silent[symbol] = Silence(ts, Rhythm(self._patience))
+        if ts - silence.newest >= TOGETHER:
+            silence.newest = ts
+            silence.rhythm.beat(ts / SECOND)
+
+    def _back(self, symbol: str) -> list[MarketEvent]:
+        """What comes before the first event of a symbol that is heard again."""
+        events = self._caught_up(symbol)
+        silence = self._silent.pop(symbol, None)
+        if silence is not None and silence.told:
+            events.append(self._stale(symbol, None, self._now()))
+        return events
+
+    def _caught_up(self, symbol: str) -> list[MarketEvent]:
+        """The book changes that were missed."""
+        missed = self._missed.pop(symbol, None)
+        if missed is None:
             return []
         ts = self._now()
         delta = BookDelta(
@@ -427,11 +515,11 @@ class ChaosVenue:
         )
         return [delta] if missed.snapshot is None else [missed.snapshot, delta]
 
-    def _frozen(self, event: MarketEvent) -> bool:
+    def _frozen(self, symbol: str | None) -> bool:
         return any(
             switch.fault.kind is Kind.FROZEN_FEED
             and self._on(switch)
-            and switch.fault.symbol in {None, event.symbol}
+            and switch.fault.symbol in {None, symbol}
             for switch in self._switches
         )
 

@@ -1,6 +1,7 @@
 """The kill switch: K1 to K8, and trading states across restarts (conformance 46, 47; promises O7, O8)."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from realtime.desk.lanes import Lane
 from realtime.model.errors import Code
+from realtime.model.events import PlaceNext
 from realtime.model.orders import Status
 from realtime.model.principal import ROLES, Principal
 from realtime.model.risk import TradingState
@@ -270,6 +272,23 @@ async def test_a_flattening_that_the_venue_refuses_is_told() -> None:
         assert result(reply)["flat"] is False
         alerts = result(await world.call("alert.list"))["alerts"]
         assert [alert["code"] for alert in alerts].count("flatten_refused") == 1
+
+
+async def test_a_flattening_after_a_breach_that_is_refused_says_that_the_position_stays_open() -> (
+    None
+):
+    """Found in review: the alert told of an attached order, which there was none of."""
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        (wish,) = system.desk.engine.flatten(system.desk.now())
+        too_much = replace(wish.order, amount=wish.order.amount + 1)
+        system.desk._carry([PlaceNext(replace(wish, order=too_much))])
+
+        (alert,) = result(await world.call("alert.list"))["alerts"]
+        assert (alert["level"], alert["code"]) == ("critical", "flatten_refused")
+        assert alert["text"].startswith(f"{BTC} stays open: ")
+        assert alert["data"]["symbol"] == BTC
 
 
 async def test_less_than_a_lot_beside_an_exit_of_which_nobody_knows_does_not_silence_a_flattening() -> (

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from realtime.store import StoreCorrupt, StoreLocked, backup, recover, verify
+from realtime.store.driver import Connection, Sqlite
 from tests.store.kit import Life, facts, ids, opened, project
 
 
@@ -140,3 +141,30 @@ async def test_a_stopped_journal_can_be_copied(tmp_path: Path) -> None:
 
     assert verify(path) == verify(tmp_path / "copy.db")
     assert (store.journal_id, store.seq) == ("j8", 30)
+
+
+class Full(Sqlite):
+    """A disk that has no room for what is salvaged."""
+
+    def connect(self, path: str) -> Connection:
+        connection = super().connect(path)
+        if path.endswith("ready.db"):
+            connection.execute("PRAGMA max_page_count = 2")
+        return connection
+
+
+async def test_a_copy_that_cannot_be_written_is_told_as_what_it_is(tmp_path: Path) -> None:
+    """Found by a run: a folder that is not there, or a full disk, ended the command in a traceback."""
+    path = tmp_path / "j.db"
+    await filled(path, 5)
+
+    with pytest.raises(OSError, match=r"copy\.db cannot be written: unable to open"):
+        backup(path, tmp_path / "missing" / "copy.db")
+    (tmp_path / "link.db").symlink_to(path)
+    with pytest.raises(OSError, match="is the journal itself"):
+        backup(path, tmp_path / "link.db")
+    with pytest.raises(OSError, match=r"new\.db cannot be written: database or disk is full"):
+        recover(path, tmp_path / "new.db", new_id=ids("j7"), driver=Full())
+    left = sorted(found.name for found in tmp_path.iterdir())
+    assert left == ["j.db", "j.db.ballast", "j.db.lock", "link.db"]
+    assert verify(path).rows == 5

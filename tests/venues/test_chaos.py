@@ -15,6 +15,7 @@ from realtime.model.orders import Side, Status
 from realtime.venues.chaos import HANG_S, LATE_S, ChaosVenue, Fault, Kind
 from realtime.venues.frozen import SYMBOL
 from realtime.venues.paper import PaperVenue
+from realtime.venues.rhythm import Patience
 from tests.venues.kit import START, Clock, Listener, Recorded, Shop, amended, approved, wish
 
 
@@ -266,6 +267,133 @@ async def test_a_frozen_feed_of_one_symbol_leaves_others_and_the_account() -> No
 
     assert shop.heard.of(Ticker)
     assert shop.heard.of(Filled)
+
+
+def missed(shop: Rough, times: int, gap_s: float) -> None:
+    """Let the market move so often, and the chaos look after each time."""
+    for number in range(times):
+        shop.source.step(number % 2 + 1)
+        shop.chaos.look()
+        shop.clock.advance(gap_s)
+    shop.chaos.look()
+
+
+async def test_a_frozen_symbol_is_stale_after_its_time_and_back_with_its_whole_book() -> None:
+    """features F8, conformance 34. Found in an audit: nobody was told for 75 s."""
+    shop = await opened()
+    shop.turn_on(Kind.FROZEN_FEED, symbol=SYMBOL, duration_s=20)
+    since = shop.clock.ns
+    missed(shop, 24, 0.2)
+    assert shop.heard.events == []
+    missed(shop, 2, 0.2)
+    missed(shop, 4, 0.2)
+
+    assert [(e.symbol, e.stale, e.cause, e.asof) for e in shop.heard.of(Stale)] == [
+        (SYMBOL, True, "silent", since)
+    ]
+    shop.clock.advance(20)
+    shop.chaos.look()
+    assert len(shop.heard.events) == 1
+    shop.source.step(2)
+
+    kinds = [type(event).__name__ for event in shop.heard.events]
+    assert kinds == ["Stale", "BookDelta", "Stale", "BookDelta", "Ticker"]
+    assert [event.stale for event in shop.heard.of(Stale)] == [True, False]
+    shop.source.step(1)
+    assert len(shop.heard.of(Stale)) == 2
+
+
+async def test_the_silence_of_a_slow_market_counts_later() -> None:
+    """features F8: 20 of its median gaps, here of 2 s."""
+    shop = await opened()
+    shop.turn_on(Kind.FROZEN_FEED, symbol=SYMBOL)
+    missed(shop, 19, 2.0)
+    assert shop.heard.events == []
+    missed(shop, 1, 2.0)
+
+    assert [event.stale for event in shop.heard.of(Stale)] == [True]
+
+
+async def test_patience_is_what_is_set() -> None:
+    shop = Rough()
+    shop.chaos = ChaosVenue(
+        shop.paper,
+        seed=1,
+        now=shop.clock.now,
+        sleep=shop.clock.sleep,
+        patience=Patience(min_s=1.0, factor=2.0, max_s=3.0),
+    )
+    await shop.chaos.open(shop.heard)
+    shop.heard.clear()
+    shop.turn_on(Kind.FROZEN_FEED)
+    missed(shop, 1, 0.6)
+    assert shop.heard.of(Stale) == []
+    missed(shop, 2, 0.6)
+
+    assert [event.stale for event in shop.heard.of(Stale)] == [True]
+
+
+async def test_a_frozen_symbol_whose_market_is_quiet_is_not_stale() -> None:
+    """Nothing was missed."""
+    shop = await opened()
+    shop.turn_on(Kind.FROZEN_FEED, symbol=SYMBOL)
+    shop.clock.advance(3600)
+    shop.chaos.look()
+    shop.paper.publish(())
+
+    assert shop.heard.events == []
+
+
+async def test_a_short_freeze_is_not_told() -> None:
+    shop = await opened()
+    shop.turn_on(Kind.FROZEN_FEED, symbol=SYMBOL, duration_s=3)
+    missed(shop, 6, 0.5)
+    shop.source.step(1)
+    shop.clock.advance(3600)
+    shop.chaos.look()
+
+    assert shop.heard.of(Stale) == []
+
+
+async def test_a_symbol_frozen_through_a_half_open_connection_is_told_after_it() -> None:
+    shop = await opened()
+    frozen = Fault(kind=Kind.FROZEN_FEED, symbol=SYMBOL)
+    shop.chaos.set_faults([frozen, Fault(kind=Kind.HALF_OPEN, duration_s=30)])
+    missed(shop, 20, 1.0)
+    assert shop.heard.events == []
+    missed(shop, 11, 1.0)
+
+    assert [event.symbol for event in shop.heard.of(Stale)] == [SYMBOL]
+
+
+@pytest.mark.parametrize("kind", [Kind.DISCONNECT, Kind.FROZEN_FEED, Kind.HALF_OPEN])
+async def test_what_the_venue_says_of_a_source_is_told_late_and_not_lost(kind: Kind) -> None:
+    shop = await opened()
+    words = [
+        Stale(venue="paper", symbol=SYMBOL, stale=stale, cause=None, asof=1)
+        for stale in (True, False)
+    ]
+    shop.paper.publish(words[:1])
+    shop.turn_on(kind, duration_s=2)
+    shop.paper.publish(words[1:])
+    shop.chaos.look()
+    assert words[1] not in shop.heard.events
+    shop.clock.advance(2)
+    shop.chaos.look()
+
+    assert [event for event in shop.heard.of(Stale) if event.symbol is not None] == words
+
+
+async def test_a_book_is_whole_before_its_lost_connection_counts_as_back() -> None:
+    """Protocol 7.2."""
+    shop = await opened()
+    shop.turn_on(Kind.DISCONNECT, duration_s=2)
+    shop.source.step(1)
+    shop.clock.advance(2)
+    shop.chaos.look()
+
+    kinds = [type(event).__name__ for event in shop.heard.events]
+    assert kinds == ["Stale", "BookDelta", "Stale"]
 
 
 async def test_half_open_says_nothing_at_all() -> None:

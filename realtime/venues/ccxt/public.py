@@ -44,6 +44,7 @@ from realtime.venues.ccxt.taking import RESNAP_S, Taking, Tap, nowhere
 from realtime.venues.ccxt.watch import DEAD_S, Feed, Socket, backoff, differences, unheard_of
 from realtime.venues.ccxt.way import Tell
 from realtime.venues.chance import Chance
+from realtime.venues.rhythm import USUAL, Patience, Rhythm
 
 
 logger = logging.getLogger("realtime.venues.ccxt")
@@ -106,6 +107,7 @@ class PublicData(Taking):
         compare_s: float = 60.0,
         options: Mapping[str, object] | None = None,
         known: Mapping[str, Market] | None = None,
+        patience: Patience = USUAL,
     ) -> None:
         """Make it; nothing is asked before `open`.
 
@@ -121,6 +123,7 @@ class PublicData(Taking):
             compare_s: Time between two comparisons of an unchecked book with REST [s].
             options: ccxt's configuration besides.
             known: Markets of before; those that are listed no more are delisted ones.
+            patience: When the silence of a stream means something.
         """
         super().__init__(account=account, now=now, clock=clock or _loop_time, tell=tell)
         self._sleep = sleep
@@ -129,6 +132,7 @@ class PublicData(Taking):
         self._compare_s = compare_s
         self._options = dict(options or {})
         self._known = dict(known or {})
+        self._patience = patience
         self.rest: Rest
         self._group: asyncio.TaskGroup | None = None
         self._wanted: dict[str, set[str]] = {}
@@ -297,7 +301,14 @@ class PublicData(Taking):
     def _begin(self, symbol: str, kind: str) -> None:
         assert self._group is not None
         source, now = self._source(kind), self._clock()
-        feed = Feed(symbol=symbol, kind=kind, source=source, since=self._now(), heard=now)
+        feed = Feed(
+            symbol=symbol,
+            kind=kind,
+            source=source,
+            since=self._now(),
+            heard=now,
+            rhythm=Rhythm(self._patience),
+        )
         if source == "poll" and not self.rest.can(ASKED[kind]):
             return  # nobody has it; `capabilities` says so
         if source == "poll":

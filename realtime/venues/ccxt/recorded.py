@@ -1,13 +1,14 @@
 """Files of recordings, read: which parts there are, and what stands in them.
 
 A part that was cut (a crash, a full disk, a copy that broke off) is read up to the cut; what is there is never guessed on.
+A line that is none of ours is passed over, as if it had not come, and told in the log.
 """
 
 import gzip
 import logging
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,14 @@ logger = logging.getLogger("realtime.venues.ccxt")
 
 FORMAT: Final = "realtime-recording"
 VERSION: Final = 1
+_FIELDS: Final[Mapping[str, Mapping[str, type]]] = {
+    "meta": {"exchange": str},
+    "frame": {"url": str, "text": str},
+    "ask": {"method": str, "url": str},
+    "rest": {"method": str, "url": str, "status": int, "text": str},
+    "want": {"symbol": str, "stream": str, "wanted": bool},
+}
+"""What a row of a kind has beside `t`."""
 _NUMBER: Final = re.compile(r"^([^.]*)\.part(\d{4,})(\..*)?$")
 
 
@@ -33,12 +42,17 @@ def part(path: Path, number: int) -> Path:
 
 def is_recording(path: Path) -> bool:
     """Tell whether a file is one of ours, by its first line."""
+    return _head(path).get("format") == FORMAT
+
+
+def _head(path: Path) -> dict[str, Any]:
+    """Read the first line; empty for what has none that is an object."""
     try:
         with gzip.open(path) as file:
             head = orjson.loads(file.readline(65_536))
     except (OSError, EOFError, zlib.error, ValueError):
-        return False
-    return isinstance(head, dict) and head.get("format") == FORMAT
+        return {}
+    return head if isinstance(head, dict) else {}
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -47,13 +61,17 @@ def read_meta(path: Path) -> dict[str, Any]:
     Raises:
         Refused: `invalid`, for another kind of file, or a version that this program does not know.
     """
-    if not is_recording(path):
-        raise Refused(Code.INVALID, f"{path.name} is no recording of ours", {"file": path.name})
-    first: dict[str, Any] = next(rows(path))
-    if first["version"] > VERSION:
-        message = f"{path.name} has version {first['version']}, this program knows up to {VERSION}"
-        raise Refused(Code.INVALID, message, {"file": path.name})
-    return first
+    first = _head(path)
+    version = first.get("version")
+    if first.get("format") != FORMAT:
+        message = f"{path.name} is no recording of ours"
+    elif isinstance(version, int) and version > VERSION:
+        message = f"{path.name} has version {version}, this program knows up to {VERSION}"
+    elif not (isinstance(version, int) and _fits(first)):
+        message = f"{path.name}: the first line of the recording is damaged"
+    else:
+        return first
+    raise Refused(Code.INVALID, message, {"file": path.name})
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -73,10 +91,24 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
     with gzip.open(path) as file:
         try:
-            for line in file:
-                yield orjson.loads(line)
+            for number, line in enumerate(file, 1):
+                row = orjson.loads(line)
+                if _fits(row):
+                    yield row
+                else:
+                    logger.warning("no row of ours", extra={"file": path.name, "line": number})
         except (EOFError, zlib.error, gzip.BadGzipFile, ValueError):
             logger.warning("recording is cut", extra={"file": path.name})
+
+
+def _fits(row: object) -> bool:
+    """Whether a row has what whoever plays it takes from it."""
+    if not isinstance(row, dict) or type(row.get("t")) is not int:
+        return False
+    kind = row.get("kind")
+    return isinstance(kind, str) and all(
+        isinstance(row.get(name), wanted) for name, wanted in _FIELDS.get(kind, {}).items()
+    )
 
 
 def read_number(path: Path) -> int:

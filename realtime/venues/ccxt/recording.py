@@ -16,7 +16,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
-from realtime.model.errors import Code, Refused, invalid
+from realtime.model.errors import Code, Refused, VenueRejected, invalid
 from realtime.model.market import SECOND
 from realtime.venues.base import Now, Post, Sleep
 from realtime.venues.ccxt.account import Account
@@ -131,6 +131,8 @@ class Recorder(Hooks):
         try:
             self._begin([])
         except OSError as error:
+            if self._parts:
+                self.discard()
             self._thread.shutdown()
             message = f"{path} cannot be made: {error.strerror}"
             raise Refused(Code.INVALID, message, {"file": str(path)}) from error
@@ -211,7 +213,17 @@ class Recorder(Hooks):
             return
         self._thread.submit(self._write, *self._take())
         self._thread.shutdown()
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # what a full disk did not take is tried once more
+            self._ended(error)
+
+    def discard(self) -> None:
+        """Close the file and take it away again."""
+        self.close()
+        for path in self._parts:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _take(self) -> tuple[list[bytes], int]:
         """Give what waits, and the time."""
@@ -231,8 +243,13 @@ class Recorder(Hooks):
                 self._begin(self._opening)
             self._put(lines)
         except OSError as error:
+            self._ended(error)
+
+    def _ended(self, error: OSError) -> None:
+        """Say once that the disk has ended the recording."""
+        if self.failed is None:
             self.failed = f"{self._parts[-1].name}: {error.strerror}"
-            logger.error("recording ended", extra={"reason": self.failed})  # noqa: TRY400 - the text says it
+            logger.error("recording ended", extra={"reason": self.failed})
 
     def _begin(self, opening: Sequence[bytes]) -> None:
         """Begin the next part."""
@@ -368,8 +385,8 @@ async def record(
         told: Told four times a second how it goes.
 
     Raises:
-        Refused: `invalid`, for a symbol that the venue does not list, or a stream that is none.
-        VenueRejected: The markets could not be read.
+        Refused: `invalid`, for a symbol that the venue does not list, or a stream that is none; no file is left.
+        VenueRejected: The markets could not be read; no file is left.
     """
     try:
         strange = [stream for stream in streams if stream not in KINDS]
@@ -391,6 +408,9 @@ async def record(
                 left = None if left is None else left - LOOK_S
                 told(data.recorder)
             following.cancel()
+    except (Refused, VenueRejected):
+        data.recorder.discard()
+        raise
     finally:
         await data.close()
 

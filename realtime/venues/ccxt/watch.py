@@ -12,18 +12,13 @@ from typing import Any, Final
 from realtime.model.market import MS, Trade
 from realtime.venues.ccxt.rows import Side
 from realtime.venues.chance import Chance
+from realtime.venues.rhythm import Rhythm
 
 
-QUIET_MIN_S: Final = 5.0
-QUIET_MAX_S: Final = 60.0
 DEAD_S: Final = 5.0
 """Silence of a pinged socket that means that it is dead."""
-FACTOR: Final = 20.0
-"""A stream is silent after so many of its median gaps, between the two bounds (trading document, 6.5)."""
 ROUNDED: Final = 1e-3
 """Amounts that differ by no more than this share are the same: some venues round them in REST."""
-GAPS: Final = 64
-"""Gaps between messages that the median is taken of."""
 RATE_S: Final = 10.0
 """What the rate of messages is measured over."""
 SEEN: Final = 10_000
@@ -35,39 +30,6 @@ SPAN_S: Final = 300.0
 """Time over which is told how much of it a stream was fresh (functional specification, F15) [s]."""
 HELD: Final = 20_000
 """Trades held back while the hole before them is filled."""
-
-
-class Rhythm:
-    """Gaps between the messages of a stream."""
-
-    __slots__ = ("_gaps", "_last", "_limit", "_since")
-
-    def __init__(self) -> None:
-        self._gaps: deque[float] = deque(maxlen=GAPS)
-        self._last: float | None = None
-        self._limit = QUIET_MIN_S
-        self._since = 0
-
-    def beat(self, now: float) -> None:
-        """Note a message."""
-        if self._last is not None:
-            self._gaps.append(now - self._last)
-            self._since += 1
-        self._last = now
-
-    def rest(self) -> None:
-        """Forget the last message: the time until the next one is no gap of the stream's."""
-        self._last = None
-
-    @property
-    def limit(self) -> float:
-        """Silence [s] that calls for a look."""
-        if self._since:
-            gaps = sorted(self._gaps)
-            median = gaps[len(gaps) // 2]
-            self._limit = min(max(QUIET_MIN_S, FACTOR * median), QUIET_MAX_S)
-            self._since = 0
-        return self._limit
 
 
 class Freshness:
@@ -224,13 +186,13 @@ class Feed:
 
     def state(self, now: float) -> str:
         """`ok`, `starting`, or why it is stale; a market may have nothing to say from the start."""
-        begun = self.told or now - self.subscribed > QUIET_MIN_S
+        begun = self.told or now - self.subscribed > self.rhythm.patience.min_s
         return self.cause or ("ok" if begun else "starting")
 
     def health(self, now: float) -> float | None:
         """Give the share of the last five minutes in which it was fresh, 0..1; None where it has just begun."""
         if not self.told and self.state(now) == "ok":
-            self.freshness.turn(self.subscribed + QUIET_MIN_S, fresh=True)
+            self.freshness.turn(self.subscribed + self.rhythm.patience.min_s, fresh=True)
         return self.freshness.share(now)
 
     def row(self, now: float, ns: int) -> dict[str, object]:

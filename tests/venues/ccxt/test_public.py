@@ -20,6 +20,7 @@ from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.exchange import rebase
 from realtime.venues.ccxt.markets import Read
 from realtime.venues.ccxt.public import PublicData
+from realtime.venues.rhythm import Patience
 from tests.venues.ccxt.spot import Spot, listing, spot, until
 
 
@@ -331,6 +332,12 @@ async def test_a_quiet_ticker_is_not_stale_for_other_zeros_in_the_answer() -> No
 
         assert "24hr" in venue.asked
         assert reader.staleness() == []
+
+
+async def test_the_patience_that_is_set_decides_when_a_silence_is_looked_into() -> None:
+    """Found in an audit: nobody read `market_data.stale_min_s` and its like."""
+    async with reading("trades", patience=Patience(min_s=30.0, max_s=90.0)) as reader:
+        assert reader.data._feeds[S, "trades"].rhythm.limit == 30.0
 
 
 async def test_a_feed_that_froze_behind_a_living_socket_is_stale() -> None:

@@ -3,7 +3,10 @@
 # ruff: noqa: ASYNC240 - small files and one process of the test's own
 
 import asyncio
+import errno
 import gzip
+import io
+import os
 import sys
 import threading
 import time
@@ -416,6 +419,30 @@ async def test_a_disk_that_fails_ends_the_recording_and_nothing_else(tmp_path: P
     assert "No such file" in recorder.failed
 
 
+async def test_a_disk_that_is_full_ends_the_recording_and_nothing_else(tmp_path: Path) -> None:
+    """Found by a run on a small tmpfs: closing tried again what had had no room, and took the feed down with it."""
+    recorder = Recorder(tmp_path / "x.jsonl.gz", now=Clock().now, meta=META)
+    recorder._file.close()
+    recorder._file = io.BufferedWriter(io.FileIO("/dev/full", "wb"))
+    await write(recorder, 3)
+
+    assert recorder.failed == "x.jsonl.gz: No space left on device"
+    assert recorder._file.closed
+
+
+def test_a_recording_that_has_no_room_to_begin_is_refused_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_self: Recorder, _lines: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Recorder, "_put", full)
+    with pytest.raises(Refused, match="cannot be made: No space left on device"):
+        Recorder(tmp_path / "x.jsonl.gz", now=Clock().now, meta=META)
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_written_over_and_strange_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(b"123 {}\n")
@@ -430,6 +457,31 @@ def test_nothing_is_written_over_and_strange_files_are_refused(tmp_path: Path) -
         read_meta(path)
     assert not is_recording(tmp_path / "absent")
     assert part(path, 12).name == "x.part0012.jsonl.gz"
+
+
+def test_lines_that_are_none_of_ours_are_passed_over(tmp_path: Path) -> None:
+    """Found by a run: one of them ended the server that played the recording."""
+    path = tmp_path / "x.jsonl.gz"
+    recorder = Recorder(path, now=Clock().now, meta=META)
+    recorder.frame("ws://x", "one")
+    recorder.frame("ws://x", "two")
+    recorder.close()
+    meta, first, second = gzip.decompress(path.read_bytes()).splitlines()
+    strange = [
+        b"[1, 2]",
+        b"null",
+        b'{"kind": "frame", "t": 1}',
+        b'{"kind": "frame", "t": "1", "url": "ws://x", "text": "x"}',
+        b'{"kind": [], "t": 1}',
+        b'{"kind": "rest", "t": 1, "method": "GET", "url": "x", "status": null, "text": ""}',
+    ]
+    path.write_bytes(gzip.compress(b"\n".join([meta, first, *strange, second])))
+
+    assert frames(path) == ["one", "two"]
+    for broken in ({"exchange": None}, {"version": "1"}, {"t": None}):
+        path.write_bytes(gzip.compress(orjson.dumps(orjson.loads(meta) | broken) + b"\n" + first))
+        with pytest.raises(Refused, match="first line of the recording is damaged"):
+            read_meta(path)
 
 
 # --- the public data of a venue -------------------------------------------------------------------
@@ -554,6 +606,7 @@ async def test_what_cannot_be_recorded_is_refused_before_anything_is_followed(
                 )
 
     assert venue.sockets == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_recordings_of_a_server_are_named_by_their_time_and_the_oldest_go(tmp_path: Path) -> None:
@@ -601,7 +654,7 @@ async def command(*args: str) -> tuple[int | None, str, str]:
         sys.executable, "-m", "realtime", "record", *args,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
 
@@ -611,8 +664,8 @@ async def test_the_command_records(tmp_path: Path) -> None:
     async with serving(venue.app) as endpoint:
         given = ("--symbols", BTC, "--streams", "trades", "--endpoint", endpoint)
         async with asyncio.TaskGroup() as group:
-            running = group.create_task(command("binance", str(path), *given, "--seconds", "0.5"))
-            async with asyncio.timeout(20):
+            running = group.create_task(command("binance", str(path), *given, "--seconds", "1"))
+            async with asyncio.timeout(60):
                 while not venue.sockets:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.02)
             for n in range(5):

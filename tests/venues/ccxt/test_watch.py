@@ -7,13 +7,13 @@ from realtime.venues.ccxt.rows import Side
 from realtime.venues.ccxt.watch import (
     Feed,
     Freshness,
-    Rhythm,
     Socket,
     backoff,
     differences,
     unheard_of,
 )
 from realtime.venues.chance import Chance
+from realtime.venues.rhythm import Patience, Rhythm
 
 
 def feed() -> Feed:
@@ -36,6 +36,26 @@ def test_the_silence_that_counts_follows_the_rhythm(gap: float, limit: float) ->
     rhythm.beat(10_000.0)  # the time without a connection is no gap
 
     assert rhythm.limit == pytest.approx(limit)
+
+
+@pytest.mark.parametrize(
+    ("gap", "limit"), [(0.1, 2.0), (1.0, 3.0), (10.0, 8.0)], ids=["fast", "slow", "rare"]
+)
+def test_the_silence_that_counts_is_what_is_set(gap: float, limit: float) -> None:
+    rhythm = Rhythm(Patience(min_s=2.0, factor=3.0, max_s=8.0))
+    assert rhythm.limit == 2.0
+    for beat in range(20):
+        rhythm.beat(beat * gap)
+
+    assert rhythm.limit == pytest.approx(limit)
+
+
+def test_a_least_silence_above_the_most_is_the_limit() -> None:
+    rhythm = Rhythm(Patience(min_s=90.0))
+    rhythm.beat(0.0)
+    rhythm.beat(1.0)
+
+    assert rhythm.limit == 90.0
 
 
 def test_attempts_grow_apart_up_to_their_bound_and_never_in_step() -> None:
