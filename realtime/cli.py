@@ -53,7 +53,10 @@ Token = Annotated[
         envvar="REALTIME_TOKEN", help="Better in the environment: others can see arguments."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print what the server sent, one line each.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print lines of JSON, with all that a table has no place for."),
+]
 Journal = Annotated[Path, typer.Argument(help="The journal file.", show_default=False)]
 LOCAL: Final = "ws://127.0.0.1:8000/ws"
 
@@ -66,12 +69,18 @@ app.add_typer(config_files, name="config")
 # What a terminal holds.
 _ROWS: Final = 20
 _LEVELS: Final = 10
-_COLUMNS: Final = 10
 _LAST_MS: Final = 253_402_300_800_000  # the year 10000, which no clock time of Python reaches
 _CELL: Final = 40
 _LEAST: Final = 6
 _LOOK_S: Final = 1.0
 _NAMES: Final = frozenset({"id", "name"})
+_FIRST: Final[Mapping[str, str]] = {
+    "orders": "id symbol side type status amount price stop_price filled average fee reason",
+    "fills": "id symbol side amount price fee realized_pnl order_id ts",
+    "positions": "id symbol side amount unrealized_pnl entry_price mark_price realized_pnl liquidation_price",
+    "balances": "id currency total available reserved value",
+}
+"""What a person looks for first in rows of which a terminal has no place for all."""
 _SILENT: Final[tuple[object, ...]] = (None, "", [], {}, "none", False)
 
 
@@ -653,7 +662,7 @@ async def _call(
         console = Console(width=None if sys.stdout.isatty() else 200)
         for name, rows in reply.result.items():
             if _is_rows(rows):
-                console.print(_table(name, rows))
+                console.print(_table(name, rows, title=name))
         console.print(_fields({k: v for k, v in reply.result.items() if not _is_rows(v)}))
     return 0
 
@@ -747,15 +756,16 @@ def _panel(name: str, stream: "Stream | None") -> "RenderableType":
     if stream is None:
         return Panel("ended", title=name)
     state = stream.state
+    kind = name.partition("?")[0]
     body: RenderableType
     if isinstance(state, Book):
         body = _book(state)
     elif stream.kind == "table" and isinstance(state, Mapping):
-        body = _table("", list(state.values())[-_ROWS:])
+        body = _table(kind, list(state.values())[-_ROWS:])
     elif isinstance(state, Mapping):
         body = _fields(state)
     elif isinstance(state, Sequence) and state:
-        body = _table("", list(state)[-_ROWS:][::-1])
+        body = _table(kind, list(state)[-_ROWS:][::-1])
     else:
         body = "nothing yet"
     marks = [
@@ -779,17 +789,18 @@ def _book(book: "Book") -> "RenderableType":
     return table
 
 
-def _table(title: str, rows: "Sequence[object]") -> "RenderableType":
+def _table(kind: str, rows: "Sequence[object]", *, title: str = "") -> "RenderableType":
     """Show rows with the columns that say something; the first ones where there are too many."""
-    return _Rows(title, [row for row in rows if isinstance(row, Mapping)])
+    return _Rows(kind, [row for row in rows if isinstance(row, Mapping)], title)
 
 
 class _Rows:
     """A table that leaves out columns which have no place, instead of cutting all of them short."""
 
-    def __init__(self, title: str, rows: "Sequence[Mapping[str, object]]") -> None:
-        self._title = title
+    def __init__(self, kind: str, rows: "Sequence[Mapping[str, object]]", title: str) -> None:
+        self._first = _FIRST.get(kind, "").split()
         self._rows = rows
+        self._title = title
 
     def __rich_console__(
         self, console: "Console", options: "ConsoleOptions"
@@ -799,12 +810,13 @@ class _Rows:
         table = Table(box=None, title=self._title or None, title_justify="left")
         room = options.max_width
         names: list[str] = []
-        for name in self._names()[:_COLUMNS]:
-            width = max(len(name), *(len(_text(name, row.get(name))) for row in self._rows))
+        for name in self._names():
+            wanted = max(len(name), *(len(_text(name, row.get(name))) for row in self._rows))
             whole = name in _NAMES or name.endswith("_id")
-            width = min(width if whole else min(width, _CELL), max(room - 2, 0))
-            if names and width < min(_LEAST, len(name)):
-                break
+            width = min(wanted if whole else min(wanted, _CELL), max(room - 2, 0))
+            # A part of a name cannot be typed, two characters of a time say nothing.
+            if names and width < (wanted if whole else min(_LEAST, wanted)):
+                continue
             names.append(name)
             table.add_column(name, overflow="ellipsis", no_wrap=True, width=width)
             room -= width + 2
@@ -813,7 +825,7 @@ class _Rows:
         yield table
 
     def _names(self) -> list[str]:
-        """Put names first, because a person types them next, and what has parts of its own last."""
+        """Put first what a person looks for, then names, which one types next; what has parts of its own last."""
         found = dict.fromkeys(
             name for row in self._rows for name, value in row.items() if value not in _SILENT
         )
@@ -823,7 +835,9 @@ class _Rows:
             for name, value in row.items()
             if isinstance(value, dict | list)
         }
-        return sorted(found, key=lambda name: (name in nested, name not in _NAMES))
+        first = [name for name in self._first if name in found]
+        rest = sorted(found, key=lambda name: (name in nested, name not in _NAMES))
+        return list(dict.fromkeys((*first, *rest)))
 
 
 def _fields(values: "Mapping[str, object]") -> "RenderableType":
@@ -846,6 +860,8 @@ def _text(name: str, value: object) -> str:
 
     if value is None:
         return ""
+    if name == "fee" and isinstance(value, Mapping) and value.keys() == {"cost", "currency"}:
+        return escape(f"{value['cost']} {value['currency']}")
     is_time = name in {"ts", "asof"} or name.endswith(("_ts", "_at"))
     if is_time and isinstance(value, int) and 0 <= value < _LAST_MS:
         stamp = datetime.fromtimestamp(value / 1_000, UTC)

@@ -7,6 +7,7 @@ Rules of this file: (1) a path is a key of a table, never a file name that is op
 import gzip
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -54,6 +55,8 @@ KINDS: Final = {
 }
 PACKED: Final = frozenset({".ico", ".png", ".woff2"})
 """Kinds that are compressed already."""
+VENDOR: Final = "vendor"
+"""Folder of what `hatch_build.py` fetches, also while the server runs."""
 GZIP_FROM: Final = 512
 LARGEST: Final = 8 << 20
 """Files over this are not ours [B]."""
@@ -105,29 +108,34 @@ class File:
 class Page:
     """ASGI application for `GET` and `HEAD` of everything below a folder; `/` is `index.html`.
 
-    A file changed on disk is read again, so that a developer reloads the page and sees it. A missing folder
-    is an empty page: the API works without one.
+    A file changed on disk is read again, so that a developer reloads the page and sees it, and so is one that has
+    come into `VENDOR`. A missing folder is an empty page: the API works without one.
     """
 
     def __init__(self, root: Path | None = None) -> None:
         self._root = root if root is not None else static_dir()
-        self._files = dict(self._scan())
+        self._files: dict[str, File] = {}
+        self._files.update(self._scan(self._root))
 
-    def _scan(self) -> Iterator[tuple[str, File]]:
-        if not self._root.is_dir():
+    def _scan(self, folder: Path) -> Iterator[tuple[str, File]]:
+        """Read the files below a folder that are not known."""
+        if not folder.is_dir():
             return
-        for path in sorted(self._root.rglob("*")):
+        for path in sorted(folder.rglob("*")):
             parts = path.relative_to(self._root).parts
             hidden = any(part.startswith((".", "_")) for part in parts)
             if hidden or path.is_symlink() or not path.is_file() or kind_of(path) is None:
                 continue
-            if path.stat().st_size <= LARGEST:
-                yield "/" + "/".join(parts), load(path)
+            name = "/" + "/".join(parts)
+            if name not in self._files and path.stat().st_size <= LARGEST:
+                yield name, load(path)
 
     def find(self, path: str) -> File | None:
         """The file at a path of the address, None when there is none."""
         name = "/index.html" if path == "/" else path
         found = self._files.get(name)
+        if found is None and name.startswith(f"/{VENDOR}/"):
+            found = self._come(name)
         if found is None:
             return None
         try:
@@ -137,6 +145,14 @@ class Page:
             del self._files[name]
             return None
         return found
+
+    def _come(self, name: str) -> File | None:
+        """Look again for what was not there: few files, and those that are known are not read."""
+        folder = self._root / VENDOR
+        if not folder.is_symlink():
+            with suppress(OSError):  # it is being replaced
+                self._files.update(list(self._scan(folder)))
+        return self._files.get(name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -94,10 +94,11 @@ def test_an_argument_without_a_value_is_refused(server: Hub) -> None:
     assert "key=value" in err
 
 
-def test_json_is_printed_as_it_came(server: Hub) -> None:
+def test_json_is_the_result_and_where_its_effects_are_seen(server: Hub) -> None:
     code, out, _ = call(server, "ping", "--json")
 
     assert code == 0
+    assert orjson.loads(out).keys() == {"result", "at"}
     assert orjson.loads(out)["at"] == {}
 
 
@@ -199,9 +200,9 @@ def test_tail_of_what_is_not_there_ends_with_a_line(server: Hub) -> None:
     assert (refused.exit_code, refused.stderr.strip()) == (1, "realtime: closed 403 Forbidden")
 
 
-def painted(stream: Stream | None) -> str:
+def painted(stream: Stream | None, name: str = "c") -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(cli._panel("c", stream))
+    console.print(cli._panel(name, stream))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -213,7 +214,7 @@ def test_a_table_shows_names_whole_and_leaves_out_what_has_no_place(width: int) 
         for number in (1, 2)
     ]
     console = Console(file=io.StringIO(), width=width)
-    console.print(cli._table("rows", rows))
+    console.print(cli._table("rows", rows, title="rows"))
     console.print(cli._fields({"ops": ["o" * 150, "end"], "until_ts": 2**53 - 1}))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
@@ -222,6 +223,70 @@ def test_a_table_shows_names_whole_and_leaves_out_what_has_no_place(width: int) 
     assert shown.splitlines()[1].split()[0] == "id"
     assert "end" in shown.replace("\n", "").replace(" ", "")
     assert str(2**53 - 1) in shown.replace("\n", "").replace(" ", "")
+
+
+# In the order in which they are sent, and as many of the wanted as 80 columns take.
+SENT_AND_WANTED = {
+    "orders": (
+        "id client_order_id exchange_order_id venue mode symbol type side amount price average filled cost fee status",
+        "id symbol side type status amount price filled",
+    ),
+    "fills": (
+        "id order_id client_order_id venue mode symbol side amount price cost fee taker_or_maker realized_pnl ts",
+        "id symbol side amount price fee realized_pnl",
+    ),
+    "positions": (
+        "id venue mode symbol side amount contract_size entry_price mark_price mark_source notional unrealized_pnl ts",
+        "id symbol side amount unrealized_pnl entry_price",
+    ),
+    "balances": (
+        "id venue mode currency wallet available reserved total price value allocation ts source",
+        "id currency total available reserved value",
+    ),
+}
+
+
+def row_of(kind: str) -> dict[str, object]:
+    sent, _ = SENT_AND_WANTED[kind]
+    row: dict[str, object] = dict.fromkeys(sent.split(), "63724.86")
+    return row | ({"fee": {"cost": "0.35", "currency": "USDT"}} if "fee" in row else {})
+
+
+@pytest.mark.parametrize("kind", SENT_AND_WANTED)
+def test_a_table_begins_with_what_a_person_looks_for(kind: str) -> None:
+    sent, wanted = SENT_AND_WANTED[kind]
+
+    def heads(width: int) -> list[str]:
+        console = Console(file=io.StringIO(), width=width)
+        console.print(cli._table(kind, [row_of(kind)]))
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue().splitlines()[0].split()
+
+    assert heads(80)[: len(wanted.split())] == wanted.split()
+    assert sorted(heads(400)) == sorted(sent.split())
+
+
+def test_a_table_shows_no_part_of_a_name_and_no_two_characters_of_a_time() -> None:
+    row = {"id": "o-1", "client_order_id": "c" * 32, "side": "buy", "created_ts": 1_790_000_000_123}
+    console = Console(file=io.StringIO(), width=18)
+    console.print(cli._table("orders", [row]))
+    assert isinstance(console.file, io.StringIO)
+
+    assert console.file.getvalue().split() == ["id", "side", "o-1", "buy"]
+
+
+def test_a_table_of_a_command_and_one_of_a_channel_have_the_same_columns(server: Hub) -> None:
+    row, wanted = row_of("orders"), SENT_AND_WANTED["orders"][1].split()
+    server.answers["order.list"] = lambda _: {"result": {"orders": [row], "next_cursor": None}}
+    _, out, _ = call(server, "order.list")
+    stream = Stream("orders?symbol=BTC/USDT:USDT")
+    stream.subscribed({"class": "table", "key": "id", "epoch": "k", "seq": 1})
+    stream.apply({"type": "snapshot", "epoch": "k", "seq": 1, "data": {"set": [row]}})
+    tailed = painted(stream, "orders?symbol=BTC/USDT:USDT")
+
+    assert out.splitlines()[1].split()[: len(wanted)] == wanted
+    assert tailed.splitlines()[1].strip("│ ").split()[: len(wanted)] == wanted
+    assert "0.35 USDT" in out
 
 
 def test_a_book_keeps_its_prices_whole_on_a_narrow_terminal() -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -53,6 +53,8 @@ class App:
         self.received: deque[str] = deque(maxlen=1_000)
         self.hold = asyncio.Event()
         self.flooded = 0
+        self.ended: Mapping[str, int] = {}
+        """`Admission.ended`, where it is told to another process."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -137,6 +139,8 @@ class App:
                 body = b"held"
             case "/big":
                 body = b"x" * 2_000_000
+            case "/ended":
+                body = orjson.dumps(self.ended)
             case "/scope":
                 body = orjson.dumps({"path": scope["path"], "client": scope["client"]})
             case "/body":
@@ -281,6 +285,7 @@ def main() -> None:
     if told["kind"] == "ours":
         sock = bind("127.0.0.1", 0, limits)
         admission = Admission(cap=told["cap"], accept_per_s=10_000)
+        app.ended = admission.ended
         options = config(limits, admission)
     else:
         sock = socket.create_server(("127.0.0.1", 0), backlog=2048)

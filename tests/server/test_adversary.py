@@ -8,10 +8,12 @@ import selectors
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Self
 
+import httpx
 import pytest
 
 from tests.server.adversary import (
@@ -67,11 +69,15 @@ GONE = {
     "half_close": {"reset", "closed", "open"},
 }
 """How each attack ends, as the attacker sees it."""
+TIMED = {"stall": "stalled", "mute": "mute", "partial": "header", "silent": "header"}
+"""The wait that ends an attack, where nothing else is to."""
+LIMITS = replace(FAST, header_s=1.0, pong_s=3.0)
+"""A header that waits thirty times too long outlives the patience; a stalled peer ends long before it is a mute one."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[int, Address]]:
-    with process() as (pid, address):
+    with process(limits=LIMITS) as (pid, address):
         for name in (
             "tiny_messages",
             "headers",
@@ -80,6 +86,11 @@ def server() -> Iterator[tuple[int, Address]]:
             run(name, address, seconds=0.3, attackers=ATTACKERS)
         time.sleep(0.5)
         yield pid, address
+
+
+def ended_by(address: Address) -> Counter[str]:
+    """What the server has ended so far, by cause."""
+    return Counter(httpx.get(f"http://{address[0]}:{address[1]}/ended", timeout=30).json())
 
 
 def answers(address: Address) -> bool:
@@ -93,6 +104,7 @@ def answers(address: Address) -> bool:
 @pytest.mark.parametrize("name", GONE)
 def test_an_attacker_costs_little_and_is_gone(server: tuple[int, Address], name: str) -> None:
     pid, address = server
+    before = ended_by(address)
     files = descriptors(pid)
     with Sampler(pid) as memory:
         patience = UNTOLD_S if "open" in GONE[name] else PATIENCE_S
@@ -104,6 +116,8 @@ def test_an_attacker_costs_little_and_is_gone(server: tuple[int, Address], name:
 
     assert memory.growth < BOUND
     assert {one.end for one in outcomes} <= GONE[name], outcomes
+    if name in TIMED:
+        assert ended_by(address) - before == Counter({TIMED[name]: ATTACKERS})
     assert answers(address)
     settle(pid, files)
     until = time.monotonic() + 30

@@ -188,6 +188,52 @@ async def test_a_changed_file_is_read_again(root: Path, client: httpx.AsyncClien
     assert page.find("/look.css") is None
 
 
+async def test_what_is_fetched_while_the_server_runs_is_there_after_a_reload(root: Path) -> None:
+    page = Page(root)
+    chart, beside = root / "vendor" / "charts" / "chart.mjs", root / "later.js"
+    assert page.find("/vendor/charts/chart.mjs") is None
+
+    chart.parent.mkdir(parents=True)
+    chart.write_text("export {};")
+    beside.write_text("export {};")
+    (chart.parent / ".secret.js").write_text("hidden")
+    (chart.parent / "away.js").symlink_to("/etc/passwd")
+    (root / "vendor" / "away").symlink_to(root / "js")
+    found = page.find("/vendor/charts/chart.mjs")
+
+    assert found is not None
+    assert found.body == b"export {};"
+    assert page.find("/vendor/charts/chart.mjs") is found
+    for other in ("charts/.secret.js", "charts/away.js", "away/app.js", "../later.js", "charts"):
+        assert page.find(f"/vendor/{other}") is None
+    assert page.find("/later.js") is None
+
+
+async def test_a_folder_of_fetched_files_that_is_replaced_is_read_again(root: Path) -> None:
+    chart = root / "vendor" / "chart.mjs"
+    chart.parent.mkdir()
+    chart.write_text("old")
+    page = Page(root)
+    chart.unlink()
+    assert page.find("/vendor/chart.mjs") is None
+    chart.write_text("new")
+    found = page.find("/vendor/chart.mjs")
+
+    assert found is not None
+    assert found.body == b"new"
+
+
+async def test_a_link_to_a_folder_outside_is_not_looked_into(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    page = Page(root)
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "x.js").write_text("hidden")
+    (root / "vendor").symlink_to(outside)
+
+    assert page.find("/vendor/x.js") is None
+
+
 async def test_without_a_folder_there_is_no_page(tmp_path: Path) -> None:
     assert Page(tmp_path / "absent").find("/") is None
 

@@ -8,6 +8,8 @@ import orjson
 
 from realtime.commands.params import read
 from realtime.commands.registry import BOUND, HTTP_ONLY, Registry
+from realtime.hub import protocol
+from realtime.model.errors import Refused
 from realtime.server import manual, schema
 from realtime.server.http import typed
 from realtime.server.typescript import types
@@ -104,6 +106,37 @@ async def test_every_alias_shows_the_example_of_its_op_as_it_would_be_sent() -> 
                 read(op.params, args)
                 if all(f"{{{name}}}" not in path or name in op.example for name in args):
                     assert args.keys() == op.example.keys()
+
+
+async def test_openapi_says_how_a_request_names_its_client() -> None:
+    async with stack() as s:
+        document = schema.openapi(s.registry, "1")
+        shown = {"$ref": "#/components/parameters/client"}
+        described = document["components"]["parameters"]["client"]
+
+        for path in ("/api/toy.place", "/api/toys/{text}"):
+            assert document["paths"][path]["parameters"] == [shown]
+        assert (described["name"], described["in"]) == ("client", "query")
+        for name in ("bot-7", "a" * 32, "", "a%20b", "a" * 33):
+            page = await s.request("POST", f"/api/ping?client={name}", {})
+            allowed = re.search(described["schema"]["pattern"], name) is not None
+            assert (page.status == 200) is allowed, name
+
+
+async def test_asyncapi_says_what_the_options_of_a_connection_may_be() -> None:
+    document = schema.asyncapi(await registry(), "1")
+    options = document["channels"]["ws"]["bindings"]["ws"]["query"]["properties"]
+
+    for name, described in options.items():
+        for number in range(-1, 1_020):
+            try:
+                protocol.options(f"{name}={number}&batch=1".encode())
+            except Refused:
+                taken = False
+            else:
+                taken = True
+            if name != "batch":  # which would be there twice
+                assert (re.search(described["pattern"], str(number)) is not None) is taken
 
 
 async def test_what_is_about_a_connection_is_not_described_for_http() -> None:

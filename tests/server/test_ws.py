@@ -611,6 +611,22 @@ async def test_12_a_connection_has_at_most_so_many_channels() -> None:
         assert (await c.call("subscribe", channels=["balances"]))["result"]["failed"] == []
 
 
+async def test_what_there_is_no_more_can_be_unsubscribed_from() -> None:
+    """A bot that was deleted, say: the channel was kept, among the 256, and the reply did not name it."""
+    async with stack() as s, s.connect() as c:
+        bots, known = {"b1"}, s.hub.symbols
+        s.hub.ids = {"bot_id": bots}
+        await c.call("subscribe", channels=["bot:b1", BOOK, "orders"])
+        bots.clear()
+        s.hub.symbols = frozenset()
+        gone = await c.call("unsubscribe", channels=["bot:b1", BOOK, "bot:b2"])
+        s.hub.symbols = known
+        left = await c.call("unsubscribe", channels="*")
+
+        assert gone["result"]["channels"] == ["bot:b1", BOOK]
+        assert left["result"]["channels"] == ["orders"]
+
+
 async def test_after_an_unsubscribe_reply_nothing_of_the_channel_follows() -> None:
     async with stack() as s, s.connect() as c:
         await c.call("subscribe", channels=[BOOK, "orders", "orderbook:BTC/USDT"])
