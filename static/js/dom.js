@@ -86,8 +86,8 @@ export function keyed(parent, items, key, make, update) {
  */
 
 /**
- * A table with keyed rows, and a line of text when it is empty. Returns a function that shows rows, with what a person
- * may choose of it: columns stand or fall with the width of the screen unless the settings say more.
+ * A table with keyed rows, and a line of text when it is empty. Returns a function that shows rows, and a line below where
+ * they are not all, with what a person may choose: columns stand or fall with the screen's width unless settings say more.
  * @param {HTMLElement} root @param {string} caption @param {Column[]} columns @param {(row: Row) => string} key
  * @param {string} empty
  */
@@ -103,7 +103,7 @@ export function table(root, caption, columns, key, empty) {
     h("thead", {}, h("tr", {}, ...heads)),
     body,
   );
-  const nothing = h("p", { class: "empty" }, empty);
+  const nothing = h("p", { class: "empty" });
   root.append(grid, nothing);
   /** @type {Record<string, boolean> | undefined} */
   let chosen;
@@ -136,9 +136,10 @@ export function table(root, caption, columns, key, empty) {
       column.cell?.(row, value);
     });
   };
-  const show = (/** @type {Row[]} */ rows) => {
+  const show = (/** @type {Row[]} */ rows, cut = "") => {
     grid.hidden = rows.length === 0;
-    nothing.hidden = rows.length > 0;
+    text(nothing, grid.hidden ? empty : cut);
+    nothing.hidden = nothing.textContent === "";
     if (chosen !== settings.columns[caption]) {
       chosen = settings.columns[caption];
       for (const line of grid.querySelectorAll("tr")) fit(line);

@@ -187,6 +187,7 @@ export class Link {
   #publish(patch) {
     Object.assign(this.state, patch);
     this.#store.set("link", this.state);
+    if (patch.state) this.#store.wake(true);
   }
 
   /** @param {boolean} shown */

@@ -3,6 +3,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from tests.web.fake import Fake
 from tests.web.serving import HINT, Server, chromium, installed
 
 
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
 """For what must come: it is there in milliseconds, and on a machine that does much else it still comes."""
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 WATCH = """
@@ -39,6 +40,11 @@ def drawn(page: Page) -> None:
     page.evaluate(
         "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
     )
+
+
+def stopped(page: Page) -> None:
+    """Its clock, which the page was opened with, stands still from here on: time goes by only as a test says."""
+    page.clock.pause_at(datetime.fromtimestamp(page.evaluate("Date.now()") / 1000 + 1, UTC))
 
 
 @pytest.fixture(scope="package")

@@ -690,6 +690,8 @@ class Fake:
             await websocket.close(4503)
             return
         await websocket.accept()
+        while self.silent:  # noqa: ASYNC110 - set in the test's thread, which tells nobody
+            await asyncio.sleep(0.02)
         connection = Connection(websocket)
         await connection.send(
             {

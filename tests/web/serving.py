@@ -116,7 +116,7 @@ class Server:
     def call(self, op: str, **arguments: object) -> dict[str, Any]:
         """Another client's op, over HTTP; its result."""
         # As long as the browser may take (PATIENCE_MS).
-        answer = httpx.post(f"{self.address}api/{op}", json=arguments, timeout=15).json()
+        answer = httpx.post(f"{self.address}api/{op}", json=arguments, timeout=30).json()
         assert answer["ok"], answer
         result: dict[str, Any] = answer["result"]
         return result

@@ -14,7 +14,7 @@ from tests.web.test_look import WIDER, findings
 pytestmark = pytest.mark.browser
 
 RUNS = ".bt-runs tbody tr"
-WAIT = 20_000
+WAIT = 30_000
 
 
 def open_view(real: Desk, **how: Any) -> Page:

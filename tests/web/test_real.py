@@ -119,7 +119,7 @@ def test_orders_fill_cancel_and_survive_kill_9_on_the_page(real: Desk, server: S
     expect(page.locator("#banner")).to_contain_text("Prices are frozen")
     expect(page.locator("button.submit")).to_be_disabled()
     server.start()
-    expect(page.locator(".dot.live")).to_be_visible(timeout=20_000)
+    expect(page.locator(".dot.live")).to_be_visible(timeout=30_000)
     expect(page.locator("#banner")).to_be_hidden()
     expect(page.locator("#tab-orders .count")).to_have_text("1")
     agree(page, server)

@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Desk, until
+from tests.web.fake import Fake
 from tests.web.test_look import findings
 
 
@@ -94,8 +95,10 @@ def test_sounds_are_off_until_switched_on_and_a_fill_plays_only_then(real: Desk)
     assert page.evaluate("window.heard") == 0
 
 
-def test_an_order_is_reviewed_where_the_person_wants_it_and_sent_once(real: Desk) -> None:
-    page = real.open()
+def test_an_order_is_reviewed_where_the_person_wants_it_and_sent_once(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
     settings(page)
     page.select_option("dialog [name=reviewPaper]", "above")
     page.fill("dialog [name=above]", "100")
@@ -112,6 +115,7 @@ def test_an_order_is_reviewed_where_the_person_wants_it_and_sent_once(real: Desk
     expect(page.locator(".outcome[role=status]")).to_contain_text("Filled: buy 0.005")
     page.click("#tab-orders")
     expect(page.locator("#pane-orders tbody tr").filter(has_text="0.00500")).to_have_count(1)
+    assert [p["amount"] for p in fake.ops("order.place")] == ["0.001", "0.005"]
 
 
 @pytest.mark.slow

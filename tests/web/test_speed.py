@@ -208,7 +208,7 @@ def test_19_20_numbers_are_the_hubs_after_a_quiet_market_a_silent_feed_and_kill_
 
     busy.say("rate 500")
     busy.say("silent")
-    expect(page.locator("#orderbook")).to_have_attribute("data-age", "stale", timeout=20_000)
+    expect(page.locator("#orderbook")).to_have_attribute("data-age", "stale", timeout=30_000)
     expect(page.locator("#banner")).to_contain_text("The link is fine; the source is not")
     expect(page.locator(".dot.live")).to_be_visible()
     for panel in ("tables", "bots", "markets"):
@@ -218,7 +218,7 @@ def test_19_20_numbers_are_the_hubs_after_a_quiet_market_a_silent_feed_and_kill_
     expect(page.locator("#ticket")).to_contain_text("The feed is late: no market orders.")
     expect(page.locator("button.submit")).to_be_disabled()
     busy.say("alive")
-    expect(page.locator("#orderbook")).not_to_have_attribute("data-age", "stale", timeout=20_000)
+    expect(page.locator("#orderbook")).not_to_have_attribute("data-age", "stale", timeout=30_000)
     expect(page.locator("button.submit")).to_be_enabled()
     equal(page, busy)
 
@@ -226,7 +226,7 @@ def test_19_20_numbers_are_the_hubs_after_a_quiet_market_a_silent_feed_and_kill_
     busy.stop()
     expect(page.locator("#banner")).to_contain_text("Prices are frozen")
     busy.start()
-    expect(page.locator(".dot.live")).to_be_visible(timeout=20_000)
+    expect(page.locator(".dot.live")).to_be_visible(timeout=30_000)
     # The new server's tape begins empty, and nothing is traded while the market stands still.
     until(page, lambda: len(hub(busy, page.evaluate(SHOWN))["tape"]) >= 5)
     equal(page, busy)

@@ -160,7 +160,7 @@ def test_8_an_order_whose_answer_is_lost_is_looked_up_and_is_one(
         re.compile("being looked up|Resolved|Open: buy")
     )
     expect(page.locator(".outcome[role=status]")).to_contain_text(
-        re.compile("Resolved: the order is open|Open: buy 0.01200"), timeout=15_000
+        re.compile("Resolved: the order is open|Open: buy 0.01200"), timeout=30_000
     )
     server.call("system.fault", faults=[])
     (made,) = set(server.rows("orders")) - before

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from realtime.server.auth import digest
 from tests.web.conftest import Desk, drawn, until
 from tests.web.serving import Gate, Server
+from tests.web.test_link import WORDS
 from tests.web.test_look import SMALL
 from tests.web.test_real import place
 from tests.web.test_settings import HEARD
@@ -312,10 +313,12 @@ def test_17_21_an_order_sent_into_a_silent_server_that_dies_is_looked_up_after_i
     expect(page.locator(".preview")).to_have_attribute("data-valid", "yes")
     assert server.process
     server.process.send_signal(signal.SIGSTOP)
+    page.evaluate(WORDS)
     page.click("button.submit")
     expect(page.locator("button.submit")).to_be_disabled()
-    expect(page.locator(".dot.late")).to_be_visible()
     expect(page.locator(".dot.lost")).to_be_visible()
+    # It lasts two seconds: whoever looks now and then may miss it.
+    assert [word for word in page.evaluate("window.words") if word.startswith("late")]
     expect(page.locator("#banner")).to_contain_text("Prices are frozen")
     for panel in ("price", "orderbook", "tape", "tables"):
         expect(page.locator(f"#{panel}")).to_have_attribute("data-age", "frozen")

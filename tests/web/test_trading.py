@@ -1,15 +1,14 @@
 """Stories of trading on the page, in a real browser against the fake server."""
 
 import re
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.conftest import Desk, drawn, until
-from tests.web.fake import Fake, Refusal
+from tests.web.conftest import Desk, drawn, stopped, until
+from tests.web.fake import Connection, Fake, Refusal, Row
 
 
 pytestmark = pytest.mark.browser
@@ -21,11 +20,10 @@ def fill_ticket(page: Page, amount: str, price: str | None = None) -> None:
     page.fill("#ticket-amount", amount)
 
 
-def rows(page: Page, tab: str) -> list[str]:
+def row(page: Page, tab: str, words: str) -> None:
+    """One row of the table, which is drawn in its own time, comes to say this."""
     page.click(f"#tab-{tab}")
-    found = page.locator(f"#pane-{tab} tbody tr")
-    found.first.wait_for()
-    return found.all_inner_texts()
+    expect(page.locator(f"#pane-{tab} tbody tr").filter(has_text=words)).to_have_count(1)
 
 
 def test_a_fresh_page_shows_mode_price_equity_and_book(desk: Desk) -> None:
@@ -97,7 +95,7 @@ def test_a_limit_order_is_previewed_sent_once_shown_amended_and_canceled(
     expect(page.locator(".outcome[role=status]")).to_contain_text("Open: buy 0.05000 BTC")
     placed = fake.ops("order.place")
     assert [(p["price"], p["amount"], p["mode"]) for p in placed] == [("64010.7", "0.05", "paper")]
-    assert "BTC/USDT" in rows(page, "orders")[0]
+    row(page, "orders", "BTC/USDT")
     expect(page.locator("#tab-orders")).to_contain_text("1")
     page.click("#pane-orders button:has-text('Amend')")
     page.fill("dialog [name=price]", "64000.05")
@@ -168,7 +166,7 @@ def test_an_order_without_an_answer_is_looked_up_and_never_sent_twice(
     page.click("button.submit")
     expect(page.locator(".outcome[role=status]")).to_contain_text("Resolved: the order is open")
     assert len(fake.ops("order.place")) == 1
-    assert len(rows(page, "orders")) == 1
+    row(page, "orders", "BTC/USDT")
     # As after an answer: what is pressed once more must not make a second order.
     expect(page.locator("#ticket-amount")).to_have_value("")
     page.focus("#ticket-amount")
@@ -215,6 +213,49 @@ def lost(page: Page, fake: Fake, amount: str, price: str) -> None:
     until(page, lambda: len(fake.ops("order.get")) > asked)
     expect(page.locator(".dot.live")).to_be_visible()
     expect(page.locator(".outcome[role=alert]")).to_contain_text("it has the same id")
+
+
+def test_an_order_that_may_arrive_at_any_time_is_looked_for_ever_more_seldom(
+    desk: Desk, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = fake.frame
+
+    async def deaf(connection: Connection, p: Row) -> None:
+        if p["op"] != "ping":
+            await answer(connection, p)
+
+    # The page never learns the server's clock: nothing bounds the life of what it sends.
+    monkeypatch.setattr(fake, "frame", deaf)
+    page = desk.open(clock=True)
+    lost(page, fake, "0.05", "63900")
+    (sent,) = fake.ops("order.place")
+    assert "expires_at" not in sent
+    page.click("#tab-orders")
+    other = {"symbol": "BTC/USDT", "side": "buy", "type": "limit", "amount": "0.01"}
+
+    def look(seconds: int, number: int) -> None:
+        """Time goes by, and the orders change, at which the page asks if it is time to."""
+        drawn(page)
+        page.clock.fast_forward(seconds * 1000)
+        named = other | {"price": str(60000 + number), "client_order_id": f"x-{number}"}
+        fake.do(partial(fake.place, named, "another"))
+        expect(page.locator("#pane-orders tbody tr")).to_have_count(number)
+
+    def asked(before: int) -> bool:
+        return len(fake.ops("order.get")) > before
+
+    for number in range(1, 21):
+        look(1, number)
+    assert len(fake.ops("order.get")) < 10
+    for number in range(21, 24):
+        before = len(fake.ops("order.get"))
+        look(31, number)
+        until(page, partial(asked, before))
+    expect(page.locator(".outcome[role=alert]")).to_contain_text("being looked up")
+    late = fake.held_up.pop()
+    fake.do(lambda: fake.place(late, "page"))
+    expect(page.locator(".outcome[role=status]")).to_contain_text("Resolved: the order is open")
+    assert len(fake.ops("order.place")) == 1
 
 
 def again(page: Page, fake: Fake, amount: str, price: str) -> None:
@@ -328,7 +369,7 @@ def test_a_close_that_is_not_answered_is_left_for_halt_and_never_sent_twice(
     page.select_option("#ticket-type", "market")
     fill_ticket(page, "0.05")
     page.click("button.submit")
-    rows(page, "positions")
+    row(page, "positions", "BTC/USDT")
     main = page.locator("dialog .dialog-buttons [type=submit]")
     fake.silent = True
     page.click("#pane-positions .row-acts button")
@@ -346,13 +387,14 @@ def test_a_close_that_is_not_answered_is_left_for_halt_and_never_sent_twice(
     expect(page.locator("dialog [role=alert]")).to_contain_text("not answered yet")
     assert len(fake.ops("position.close")) == 1
     page.click("dialog .dialog-buttons [type=button]")
+    asked = len(fake.ops("subscribe"))
     fake.silent = False
     fake.cut()
     expect(page.locator("dialog [role=alert]")).to_contain_text(
         "no_answer"
     )  # of the one that was left
     main.click()
-    expect(page.locator(".dot.live")).to_be_visible()
+    until(page, lambda: len(fake.ops("subscribe")) > asked)  # the dot may be of before the cut
     fake.refusals.append(Refusal("rate_limited", "too fast"))
     page.click("#pane-positions .row-acts button")
     main.click()
@@ -380,7 +422,7 @@ def test_a_dialog_stays_locked_until_what_it_does_is_answered(desk: Desk, fake: 
     page = desk.open()
     fill_ticket(page, "0.05", "63900")
     page.click("button.submit")
-    rows(page, "orders")
+    row(page, "orders", "BTC/USDT")
     page.click("#pane-orders button:has-text('Amend')")
     fake.silent = True
     page.fill("dialog [name=price]", "63800")
@@ -400,7 +442,7 @@ def test_a_dialog_stays_locked_until_what_it_does_is_answered(desk: Desk, fake: 
     page.keyboard.press("Enter")
     expect(page.locator("dialog")).to_have_count(0)
     assert fake.do(lambda: fake.working()[0]["price"]) == "63800"
-    assert "63,800.0" in rows(page, "orders")[0]
+    row(page, "orders", "63,800.0")
 
 
 def test_a_market_order_makes_fill_position_and_balance_and_is_closed(
@@ -411,9 +453,10 @@ def test_a_market_order_makes_fill_position_and_balance_and_is_closed(
     fill_ticket(page, "0.1")
     page.click("button.submit")
     expect(page.locator(".outcome[role=status]")).to_contain_text("Filled: buy 0.10000 BTC")
-    assert "▲ long" in rows(page, "positions")[0]
-    assert "0.10000" in rows(page, "fills")[0]
-    assert any("BTC" in row and "0.1" in row for row in rows(page, "balances"))
+    row(page, "positions", "▲ long")
+    row(page, "fills", "0.10000")
+    row(page, "balances", "BTC")
+    expect(page.locator("#pane-balances tbody")).to_contain_text(re.compile(r"BTC\D+0\.1"))
     page.click("#tab-positions")
     page.click("#pane-positions button:has-text('Close')")
     page.select_option("dialog [name=fraction]", "0.5")
@@ -455,11 +498,69 @@ def test_cancel_all_says_what_it_would_do_before_it_acts(desk: Desk, fake: Fake)
     expect(page.locator("#tab-orders .count")).to_have_text("")
 
 
+def test_a_table_that_does_not_show_all_says_so(desk: Desk, fake: Fake) -> None:
+    market = fake.streams["markets"].rows["BTC/USDT"]
+    more = {f"X{n}/USDT": market | {"symbol": f"X{n}/USDT", "base": f"X{n}"} for n in range(60)}
+    fake.streams["markets"].rows |= more
+    page = desk.open()
+    expect(page.locator("#markets .empty")).to_have_text(
+        "40 of 63 are shown: filter for the others."
+    )
+    page.fill("#markets .filter", "X1")
+    expect(page.locator("#markets .empty")).to_be_hidden()
+    page.fill("#markets .filter", "none")
+    expect(page.locator("#markets .empty")).to_have_text("No market matches.")
+
+    def fills(first: int, number: int) -> None:
+        fill = {
+            "symbol": "BTC/USDT",
+            "side": "buy",
+            "amount": "1",
+            "price": "64000",
+            "cost": "64000",
+        }
+        for n in range(first, number):
+            fake.append("fills", fill | {"id": f"f-{n}", "ts": fake.now})
+
+    page.click("#tab-fills")
+    said = page.locator("#pane-fills .empty")
+    expect(said).to_have_text("No fills yet.")
+    fake.do(lambda: fills(0, 49))
+    expect(page.locator("#pane-fills tbody tr")).to_have_count(49)
+    expect(said).to_be_hidden()
+    fake.do(lambda: fills(49, 120))
+    all_fills = "All fills: realtime call fill.list venue=paper"
+    expect(said).to_have_text(f"The newest 100. {all_fills}")
+    page.reload()  # the server sends fewer at first
+    expect(said).to_have_text(f"The newest 50. {all_fills}")
+
+    order = {"symbol": "BTC/USDT", "side": "buy", "type": "limit", "amount": "1", "price": "60000"}
+    fake.do(lambda: fake.place(order | {"client_order_id": "x"}, "another"))
+    page.click("#tab-orders")
+    said = page.locator("#pane-orders .empty")
+    expect(page.locator("#pane-orders tbody tr")).to_have_count(1)
+    expect(said).to_be_hidden()
+    fake.do(lambda: fake.cancel(fake.working()))
+    expect(said).to_have_text(
+        "Ended orders stay five minutes, of many the newest. All: realtime call order.history venue=paper"
+    )
+
+    def events() -> None:
+        for n in range(230):
+            fake.append("events", {"type": "x", "ts": fake.now, "id": n})
+
+    fake.do(events)
+    page.click("#tab-log")
+    said = page.locator("#pane-log .empty")
+    expect(said).to_have_text("200 of 230 lines are shown here; Export saves them all.")
+
+
 def test_halt_by_holding_and_an_early_release_does_nothing(desk: Desk, fake: Fake) -> None:
     page = desk.open(clock=True)
     box = page.locator(".halt").bounding_box()
     assert box
     page.mouse.move(box["x"] + 20, box["y"] + 10)
+    stopped(page)
     page.mouse.down()
     page.clock.run_for(400)
     page.mouse.up()
@@ -467,6 +568,7 @@ def test_halt_by_holding_and_an_early_release_does_nothing(desk: Desk, fake: Fak
     assert page.locator("dialog").count() == 0
     page.mouse.down()
     page.clock.run_for(1000)
+    page.clock.resume()
     expect(page.locator("dialog h2")).to_have_text("Trading is halted")
     page.mouse.up()
     page.keyboard.press("Escape")
@@ -520,7 +622,7 @@ def test_halt_goes_by_http_when_the_socket_is_down_even_if_it_was_halted_before(
 
 def test_fills_are_said_a_storm_together_and_the_same_words_again(desk: Desk, fake: Fake) -> None:
     page = desk.open(clock=True)
-    page.clock.pause_at(datetime.fromtimestamp(page.evaluate("Date.now()") / 1000 + 1, UTC))
+    stopped(page)
     spoken = page.locator("body > p.hidden[role=status]")
     count = "import('/js/app.js').then(({ app }) => app.store.list('fills').length)"
 

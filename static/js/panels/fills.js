@@ -8,6 +8,9 @@ import { marketOf, sideText, sideTone } from "../trade.js";
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
 
+/** As many the server sends at first: where there are fewer, they are all. */
+const FIRST = 50;
+
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
   const { store } = app;
@@ -29,7 +32,11 @@ export function mount(root, app) {
     (f) => String(f.id),
     "No fills yet.",
   );
-  const paint = painter(root, 10, () => show([...store.list("fills")].reverse().slice(0, 100)));
+  const paint = painter(root, 10, () => {
+    const rows = store.list("fills").slice(-100).reverse();
+    const cut = `The newest ${rows.length}. All fills: realtime call fill.list venue=${app.venue()}`;
+    show(rows, rows.length < FIRST ? "" : cut);
+  });
   store.watch(["fills", "markets", "settings"], paint);
   return { columns: show.choice };
 }

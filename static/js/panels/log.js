@@ -69,7 +69,8 @@ export function mount(root, app) {
     const from = held === "" ? 0 : all.findIndex((l) => l.id === held);
     // What it was held at may be gone from the ring.
     const first = Math.max(0, from);
-    show(all.slice(first, first + SHOWN));
+    const cut = all.length > SHOWN ? `${SHOWN} of ${all.length} lines are shown here; Export saves them all.` : "";
+    show(all.slice(first, first + SHOWN), cut);
     text(fresh, `${first} new`);
     hide(fresh, first === 0);
   });

@@ -26,7 +26,7 @@ export function mount(root, app) {
   });
   panelHead(root, "Markets", app, "markets", filter);
   const list = h("ul", { class: "market-rows" });
-  const none = h("p", { class: "empty" }, "No market matches.");
+  const none = h("p", { class: "empty" });
   root.append(list, none);
   /** @type {Row[]} */
   let rows = [];
@@ -37,7 +37,9 @@ export function mount(root, app) {
     all.sort((a, b) => rank(a) - rank(b));
     rows = all.slice(0, SHOWN);
     follow(rows.map((m) => channel(m.symbol)));
-    none.hidden = rows.length > 0;
+    const cut = all.length > SHOWN ? `${SHOWN} of ${all.length} are shown: filter for the others.` : "";
+    text(none, rows.length > 0 ? cut : "No market matches.");
+    none.hidden = none.textContent === "";
     paint();
   };
 

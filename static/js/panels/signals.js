@@ -60,7 +60,11 @@ export function mount(root, app) {
     "No signals yet: a bot makes them at each closed bar.",
   );
   link.watch(["signals"]);
-  const paint = painter(root, 2, () => show([...store.list("signals")].reverse().slice(0, 200)));
+  const paint = painter(root, 2, () => {
+    const rows = store.list("signals").slice(-200).reverse();
+    // As many the server sends at first: where there are fewer, they are all.
+    show(rows, rows.length < 50 ? "" : `The newest ${rows.length}. All signals: realtime call signal.list`);
+  });
   store.watch(["signals", "settings"], paint);
 
   let asked = 0;

@@ -53,9 +53,10 @@ export function mount(root, app) {
     more.value = "";
     if (id) void show(id);
   });
-  new ResizeObserver(() => {
+  const fit = () => {
     more.hidden = list.scrollWidth <= list.clientWidth + (more.hidden ? 0 : more.offsetWidth);
-  }).observe(list);
+  };
+  new ResizeObserver(fit).observe(list);
   root.setAttribute("aria-labelledby", "tables-title");
   root.append(
     h(
@@ -171,7 +172,8 @@ export function mount(root, app) {
       attr(document.body, "data-large", tab.large ? id : null);
       if (!tab.made) await load(tab);
       if (settings.tab === id) actions.replaceChildren(...tab.actions);
-      // Last, because the buttons beside the tabs take room from them.
+      // Last, because what is beside the tabs takes room from them.
+      fit();
       tab.button.scrollIntoView({ block: "nearest", inline: "nearest" });
     }
     store.touch("settings");

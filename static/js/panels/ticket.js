@@ -21,8 +21,9 @@ const TRIGGERED = new Set(["stop", "stop_limit", "take_profit", "take_profit_lim
 const REST = 400;
 /** The server refuses an order that reaches it so late [ms]. */
 const LIFE = 10_000;
-/** What clocks may differ in; and how often is asked for an order [ms]. */
+/** What clocks may differ in; and how often is asked for an order, at most and at least [ms]. */
 const SECOND = 1000;
+const SELDOM = 30_000;
 /** Nothing came of an order that ended so. */
 const NOTHING = new Set(["rejected", "canceled", "expired"]);
 
@@ -34,7 +35,7 @@ export function mount(root, app) {
   /** The id of the order that is being sent. */
   let busy = "";
   let rested = 0;
-  /** @typedef {{ id: string, args: Row, until: number, next: number, command?: string }} Doubt */
+  /** @typedef {{ id: string, args: Row, until: number, next: number, pause: number, command?: string }} Doubt */
   /** By id, orders whose outcome is not known, and until when they may arrive. @type {Map<string, Doubt>} */
   const doubts = new Map();
   /** The order that the refusal tells of. */
@@ -375,7 +376,8 @@ export function mount(root, app) {
     }
     if (reply.error?.outcome === "unknown") {
       const { command } = reply.error.details ?? {};
-      doubts.set(id, { id, args, until: expires + SECOND, next: 0, command });
+      const known = doubts.get(id)?.until ?? 0;
+      doubts.set(id, { id, args, until: Math.max(expires + SECOND, known), next: 0, pause: SECOND, command });
       text(
         refusal,
         `Outcome unknown, being looked up. Sending this ticket again is safe: it has the same id. (${told(reply.error)})`,
@@ -471,15 +473,16 @@ export function mount(root, app) {
     if (row || mine.command || Date.now() < mine.next) return; // the server is at it and will say
     const reply = await commands.call("order.get", { client_order_id: mine.id });
     if (doubts.get(mine.id) !== mine || busy === mine.id) return;
-    if (reply.ok && settled(reply.result)) resolved(mine, reply.result);
-    else if (reply.error?.code === "not_found") {
-      mine.next = Date.now() + SECOND;
-      if (app.serverNow() <= mine.until) return; // held up somewhere, it may still arrive
-      doubts.delete(mine.id);
-      if (busy || about !== mine.id) return; // it is not what the lines tell of
-      text(outcome, "");
-      text(refusal, "The order did not reach the server. The same ticket, sent again, uses the same id.");
-    }
+    if (reply.ok && settled(reply.result)) return resolved(mine, reply.result);
+    if (reply.error?.code === "no_answer") return; // the link's fault
+    mine.next = Date.now() + mine.pause;
+    // Without the server's clock it may arrive at any time: no end, but ever more seldom.
+    if (mine.until === Number.POSITIVE_INFINITY) mine.pause = Math.min(2 * mine.pause, SELDOM);
+    if (reply.error?.code !== "not_found" || app.serverNow() <= mine.until) return; // held up, it may still arrive
+    doubts.delete(mine.id);
+    if (busy || about !== mine.id) return; // it is not what the lines tell of
+    text(outcome, "");
+    text(refusal, "The order did not reach the server. The same ticket, sent again, uses the same id.");
   }
   store.watch(["link", "orders", "beat"], () => void lookUp());
   store.watch(["orders"], follow);
