@@ -182,6 +182,7 @@ PROTOCOL: Final[dict[int, Shown]] = {
         WS,
         "test_34_a_silent_feed_is_told_to_its_readers_and_to_new_ones",
         "commands/test_market_ops.py::test_a_silent_venue_is_stale_and_a_quiet_one_is_not",
+        "venues/test_chaos.py::test_a_frozen_symbol_is_stale_after_its_time_and_back_with_its_whole_book",
     ),
     35: shown(
         "shutdown with slots",
@@ -195,6 +196,7 @@ PROTOCOL: Final[dict[int, Shown]] = {
         "test_a_placement_is_answered_with_the_venues_answer_and_where_it_shows",
         "test_a_fill_names_every_stream_it_changed",
         "desk/test_halt.py::test_a_halt_names_only_the_streams_it_changed",
+        "commands/test_at.py::test_every_stream_that_a_command_moves_is_named",
         OVER_A_KILL,
     ),
     37: shown(

@@ -117,7 +117,7 @@ class Client(Link):
         Args:
             symbol: Market.
             side: Which.
-            type: `market`, `limit`, `stop`, `stop_limit` or `trailing_stop`.
+            type: `market`, `limit`, `stop`, `stop_limit`, `take_profit`, `take_profit_limit` or `trailing_stop`.
             amount: Amount [base].
             price: Limit price [quote per base].
             client_order_id: Idempotency key; None makes one, see the reply.

@@ -6,13 +6,12 @@ from typing import Final
 
 
 # Repeating these changes nothing more: queries, commands with absolute effect, and placements under a client's id.
-# Not bot.attach, bot.detach and bot.pause: done, they may answer `conflict` the next time, which reads as not done.
 _SAFE: Final = frozenset(
     {
         "help", "ping", "pace", "auth", "deadman",
         "order.place", "order.amend", "order.cancel", "order.cancel_all", "order.batch",
         "order.preview", "order.validate", "trading.halt", "trading.resume", "risk.halt", "risk.resume",
-        "bot.emergency_stop", "bot.stop",
+        "bot.attach", "bot.detach", "bot.emergency_stop", "bot.pause", "bot.stop",
     }
 )  # fmt: skip
 _READING: Final = frozenset(

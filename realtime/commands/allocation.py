@@ -202,7 +202,8 @@ class Allocations:
         patch = {"strategies": {name: {"weight": w} for name, w in params.weights.items()}}
         changes = self._book.update(patch, params.version, naming.who_of(call))
         await self._desk.settled()
-        return Answer(result=await self._weights() | {"changed": bool(changes)})
+        at = self._desk.outlet.named(("config",)) if changes else None
+        return Answer(result=await self._weights() | {"changed": bool(changes)}, at=at)
 
     async def auto(self, _call: Call[AutoParams]) -> Answer:
         """Weigh anew by what closed trades earned; effective weights are never older than the last of them."""

@@ -1,6 +1,6 @@
 """Ops of bots: their lives, what they are told, what they decided, and leases of programs outside."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
@@ -38,7 +38,7 @@ from realtime.model.market import MS
 BotId = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$", examples=["main"])]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Timeframe = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
-STREAMS: Final = ("bots", "orders", "positions", "risk", "status")
+STREAMS: Final = ("alerts", "bots", "config", "orders", "positions", "risk", "status")
 SUCCESS: Final = 0.8
 """Share of good cycles below which a bot's health is a warning."""
 SLOW_MS: Final = 300_000
@@ -300,12 +300,13 @@ class Bots:
             raise Refused(Code.CONFLICT, f"{MOST_BOTS} bots are the most")
         bot = self._bots.configure(self._spec(params.bot_id, params.patch), naming.who_of(call))
         result = spec_row(bot.spec) | {"state": bot.state, "created": old is None}
-        return self._settled(result)
+        return self._settled(bot.id, result)
 
     def delete(self, call: Call[BotParams]) -> Awaitable[Answer]:
         """Forget a bot."""
         self._bots.delete(call.params.bot_id, naming.who_of(call))
-        return self._settled({"bot_id": call.params.bot_id, "deleted": True})
+        bot_id = call.params.bot_id
+        return self._settled(bot_id, {"bot_id": bot_id, "deleted": True})
 
     # -- its life ----------------------------------------------------------------------------------
 
@@ -369,14 +370,15 @@ class Bots:
     async def _decided(self, bot_id: str, making: Awaitable[list[Fields]]) -> Answer:
         rows = await making
         await self._desk.settled()
-        at = self._desk.outlet.named((*STREAMS, "signals"))
-        return Answer(result={"bot_id": bot_id, "decisions": rows}, at=at)
+        return Answer(
+            result={"bot_id": bot_id, "decisions": rows}, at=self._at([bot_id], "signals")
+        )
 
     def emergency_stop(self, call: Call[EmergencyParams]) -> Any:
         """Halt at once."""
         params = call.params
+        which = [params.bot_id] if params.bot_id else [bot.id for bot in self._bots.all()]
         if params.dry_run:
-            which = [params.bot_id] if params.bot_id else [bot.id for bot in self._bots.all()]
             effects = {one: self._effect(one) for one in which}
             return Answer(result={"dry_run": True, "effect": {"bots": effects}})
         stopping = self._bots.emergency_stop(
@@ -385,16 +387,20 @@ class Bots:
             flatten=params.flatten,
             reason=params.reason or "emergency stop",
         )
-        return self._emergency(stopping)
+        return self._emergency(which, stopping)
 
-    async def _emergency(self, stopping: Any) -> Answer:
+    async def _emergency(self, which: Sequence[str], stopping: Any) -> Answer:
         result = await stopping
-        return Answer(result=result, at=self._desk.outlet.named(STREAMS))
+        return Answer(result=result, at=self._at(which))
 
     def rearm(self, call: Call[RearmParams]) -> Awaitable[Answer]:
         """Let a halted bot start again."""
-        self._bots.rearm(call.params.bot_id, naming.who_of(call), call.params.reason)
-        return self._state(call.params.bot_id, changed=True)
+        bot_id = call.params.bot_id
+        halted = self._desk.engine.halted(f"bot:{bot_id}")
+        changed = self._bots.get(bot_id).state is BotState.HALTED or halted
+        if changed:
+            self._bots.rearm(bot_id, naming.who_of(call), call.params.reason)
+        return self._state(bot_id, changed=changed)
 
     def rearm_effect(self, call: Call[RearmParams]) -> Fields | None:
         """What a rearmed bot could do; None for one that is not halted."""
@@ -418,6 +424,7 @@ class Bots:
         result: Fields = {
             "bot_id": bot.id,
             "state": bot.state,
+            "changed": fresh,
             "attached": fresh,
             "lease_s": lease.seconds,
             "expires_ts": lease.expires_ts // MS,
@@ -425,33 +432,42 @@ class Bots:
             "symbols": None if bot.spec.symbols is None else list(bot.spec.symbols),
         }
         # A renewal is a heartbeat: it changes nothing that is kept, so it does not wait for the disk.
-        return self._settled(result) if fresh else Answer(result=result)
+        return self._settled(bot.id, result) if fresh else Answer(result=result)
 
     def detach(self, call: Call[DetachParams]) -> Any:
         """Give a lease back."""
         params = call.params
         if params.dry_run:
             return Answer(result={"dry_run": True, "effect": self._effect(params.bot_id)})
+        bot = self._bots.get(params.bot_id)
+        resting = any(order.bot_id == bot.id for order in self._desk.engine.orders.working())
+        free = bot.spec.kind is Kind.REMOTE and self._bots.leases.get(bot.id) is None
+        if free and not (params.cancel_orders and resting):
+            return self._detached(bot.id, None)  # said again, or after the lease had lapsed
         detaching = self._bots.detach(
-            params.bot_id, naming.who_of(call), cancel_orders=params.cancel_orders
+            bot.id, naming.who_of(call), cancel_orders=params.cancel_orders
         )
-        return self._detached(params.bot_id, detaching)
+        return self._detached(bot.id, detaching)
 
-    async def _detached(self, bot_id: str, detaching: Awaitable[Canceled]) -> Answer:
-        canceled = await detaching
+    async def _detached(self, bot_id: str, detaching: Awaitable[Canceled] | None) -> Answer:
+        canceled = Canceled() if detaching is None else await detaching
         told = {**canceled_row(canceled), "unknown": canceled.unknown}
-        return await self._state(bot_id, changed=True, **told)
+        return await self._state(bot_id, changed=detaching is not None, **told)
 
     # -- answers -----------------------------------------------------------------------------------
 
     async def _state(self, bot_id: str, *, changed: bool, **told: object) -> Answer:
         bot: Bot = self._bots.get(bot_id)
         result: Mapping[str, object] = self._bots.rows.state_row(bot) | {"changed": changed} | told
-        return await self._settled(result)
+        return await self._settled(bot_id, result)
 
-    async def _settled(self, result: Mapping[str, object]) -> Answer:
+    async def _settled(self, bot_id: str, result: Mapping[str, object]) -> Answer:
         await self._desk.settled()
-        return Answer(result=result, at=self._desk.outlet.named(STREAMS))
+        return Answer(result=result, at=self._at([bot_id]))
+
+    def _at(self, bot_ids: Sequence[str], *more: str) -> Mapping[str, object]:
+        names = (*STREAMS, *more, *(f"bot:{bot_id}" for bot_id in bot_ids))
+        return self._desk.outlet.named(names)
 
 
 def _verdict(bot_id: str, checks: list[Fields], warnings: list[str], errors: list[str]) -> Fields:

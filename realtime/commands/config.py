@@ -275,7 +275,7 @@ class Configs:
             "changed": bool(changes),
             "changes": [shown(change) for change in changes],
         }
-        at = self._desk.outlet.named(("config", "risk")) if changes else None
+        at = self._desk.outlet.named(("config", "risk", "status")) if changes else None
         return Answer(result=result | dict(more or {}), at=at)
 
     async def set_strategy(self, call: Call[StrategySetParams]) -> Answer:

@@ -8,6 +8,7 @@ from typing import Final
 
 import orjson
 
+from realtime.engine.market import plain
 from realtime.model.errors import Code, Refused
 from realtime.model.principal import Principal
 
@@ -63,9 +64,10 @@ class _Asked:
 
 
 def content_of(op: str, raw: Mapping[str, object]) -> bytes:
-    """Digest what a request says, apart from what may differ between two askings."""
+    """Digest what a request says, as sent or as read, apart from what may differ between two askings."""
     said = {key: value for key, value in raw.items() if key not in NOT_CONTENT}
-    return hashlib.sha256(orjson.dumps([op, said], option=orjson.OPT_SORT_KEYS)).digest()
+    text = orjson.dumps([op, said], default=plain, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).digest()
 
 
 class Confirmations:

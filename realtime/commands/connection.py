@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag
 
 from realtime.commands.params import Params, Part
 from realtime.commands.registry import ANONYMOUS, Answer, Asked, Call, Op, Session
+from realtime.hub.channels import LONGEST
 from realtime.hub.hub import Since
 from realtime.model.errors import Code, Refused
 from realtime.model.principal import Principal
@@ -65,15 +66,18 @@ class SinceParams(Part):
     seq: Annotated[int, Field(ge=0)]
 
 
+# One that is too long stands in `failed` beside those that are not; what is far too long is no list of channels.
+ChannelName = Annotated[
+    str, Field(min_length=1, max_length=300, json_schema_extra={"maxLength": LONGEST})
+]
+
+
 class ChannelParams(Part):
     """One channel of `subscribe`, with its options of delivery."""
 
-    channel: Annotated[str, Field(min_length=1, max_length=300)]
+    channel: ChannelName
     since: SinceParams | None = None
     snapshot: bool = True
-
-
-ChannelName = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 def _text_or(other: str) -> Discriminator:

@@ -107,6 +107,20 @@ def about(registry: Registry, call: Call[HelpParams], word: str | None) -> dict[
             raise Refused(Code.NOT_FOUND, f"nothing is called '{word}'{hint}", {"what": "help"})
 
 
+def codes_of(op: Op) -> list[Code]:
+    """Name the codes of an op: its own, and those of what stands before it.
+
+    A policy may ask back wherever there is an effect to show. What is not of the safety lane is refused while the
+    server stops, too many are in flight or the journal is full.
+    """
+    found = list(op.errors)
+    if op.effect is not None:
+        found.append(Code.CONFIRM_REQUIRED)
+    if op.command and op.lane != "safety":
+        found.append(Code.BUSY)
+    return list(dict.fromkeys(found))
+
+
 def _row(op: Op) -> dict[str, object]:
     return {"op": op.name, "summary": op.summary, "scope": op.scope, "lane": op.lane}
 
@@ -119,7 +133,7 @@ def _op(registry: Registry, call: Call[HelpParams], op: Op) -> dict[str, object]
         "changes_state": op.command,
         "aliases": op.aliases,
         "http": [f"POST /api/{op.name}", *op.http],
-        "errors": list(op.errors),
+        "errors": codes_of(op),
         "schema": _schema(op.params),
         "example": {"op": op.name, **op.example},
     }

@@ -25,7 +25,8 @@ from realtime.venues.base import Venue
 MOST_BARS: Final = 5_000
 """Bars that a caller may bring along."""
 DEFAULT: Final = "5m"
-_DECIMAL: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+_DECIMAL_PATTERN: Final = r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$"
+_DECIMAL: Final = re.compile(_DECIMAL_PATTERN.strip("^$"), re.ASCII)
 
 
 def _number(value: object) -> float:
@@ -39,7 +40,9 @@ def _number(value: object) -> float:
 Number = Annotated[
     float,
     PlainValidator(_number),
-    WithJsonSchema({"type": ["number", "string"], "format": "decimal"}),
+    WithJsonSchema(
+        {"type": ["number", "string"], "format": "decimal", "pattern": _DECIMAL_PATTERN}
+    ),
 ]
 """A price or a volume of a bar: statistics, never money."""
 

@@ -35,10 +35,20 @@ T = TypeVar("T")
 SAFE_INTEGER: Final = 2**53
 """The last ms whose nanoseconds fit 64 bits, in the year 2262: times are ns inside and in the journal."""
 DIGITS: Final = 15
+LONGEST_WORD: Final = 64
+"""Characters of the longest word that can be meant by another."""
 MONEY_PATTERN: Final = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?$"
 _MONEY: Final = re.compile(MONEY_PATTERN.replace("$", r"\Z"))
 _AMOUNT_PATTERN: Final = MONEY_PATTERN.replace("-?", "")
 _AMOUNT: Final = re.compile(_AMOUNT_PATTERN.replace("$", r"\Z").replace("(", "(?:"))
+_HIDDEN_PATTERN: Final = (
+    r"[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u180e\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u206f\u3000\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"  # themselves: a schema's pattern knows no such escape
+)
+"""Control characters, what cannot be seen or turns the text around, and every space but one."""
+_HIDDEN: Final = re.compile(_HIDDEN_PATTERN)
+_NUL_PATTERN: Final = r"\u0000"
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -118,8 +128,8 @@ def _boolean_free_integer(value: object) -> int:
     return value
 
 
-def _printable(value: str) -> str:
-    if not value.isprintable():
+def _shown(value: str) -> str:
+    if _HIDDEN.search(value):
         raise PydanticCustomError("text", "must have no control characters")
     return value
 
@@ -130,12 +140,18 @@ def _written(value: str) -> str:
     return value
 
 
+def _without(pattern: str) -> dict[str, Any]:
+    """Say in the schema what a text must not have; a `pattern` of its own would do so, but not for keys."""
+    return {"not": {"pattern": pattern}}
+
+
 _MONEY_SCHEMA: Final = {"type": "string", "pattern": MONEY_PATTERN, "format": "decimal"}
 _AMOUNT_SCHEMA: Final = {"type": "string", "pattern": _AMOUNT_PATTERN, "format": "decimal"}
+_POSITIVE_SCHEMA: Final = _AMOUNT_SCHEMA | {"not": {"pattern": "^[0.]*$"}}
 
 Money = Annotated[Decimal, PlainValidator(money), WithJsonSchema(_MONEY_SCHEMA)]
 """Any sign."""
-Positive = Annotated[Decimal, PlainValidator(_positive), WithJsonSchema(_AMOUNT_SCHEMA)]
+Positive = Annotated[Decimal, PlainValidator(_positive), WithJsonSchema(_POSITIVE_SCHEMA)]
 """Money, a price or an amount above zero."""
 NotNegative = Annotated[Decimal, PlainValidator(_not_negative), WithJsonSchema(_AMOUNT_SCHEMA)]
 """Money of zero or more."""
@@ -153,11 +169,23 @@ Word = Annotated[T, Field(strict=False)]
 """An enum told by its text: `Word[Side]`."""
 
 ClientOrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
-Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=64, json_schema_extra=_without(_HIDDEN_PATTERN)),
+    AfterValidator(_shown),
+]
 """An id or a short name; in one line, because logs, tables and keys of the journal have it."""
-Text = Annotated[str, Field(max_length=500), AfterValidator(_written)]
+Text = Annotated[
+    str,
+    Field(max_length=500, json_schema_extra=_without(_NUL_PATTERN)),
+    AfterValidator(_written),
+]
 """A reason, for people."""
-Why = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_written)]
+Why = Annotated[
+    str,
+    Field(min_length=1, max_length=500, json_schema_extra=_without(_NUL_PATTERN)),
+    AfterValidator(_written),
+]
 """A reason that has to be given."""
 Symbol = Annotated[str, Field(min_length=1, max_length=64, examples=["BTC/USDT"])]
 Limit = Annotated[int, Field(ge=1, le=1000)]
@@ -219,6 +247,8 @@ def short(value: object) -> str:
 
 def suggest(word: str, known: Iterable[str]) -> str | None:
     """Find the known word that `word` was most likely meant to be; None when there is none."""
+    if len(word) > LONGEST_WORD:
+        return None  # to look takes a millisecond for every 2,000 characters
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 
@@ -261,7 +291,8 @@ def _path(raw: object, location: tuple[int | str, ...], *, missing: bool) -> str
                 at = at[part]
             case _:
                 continue
-        parts.append(str(part))
+        name = str(part)
+        parts.append(name if len(name) <= LONGEST_WORD else f"{name[:32]}…")
     return ".".join(parts)
 
 

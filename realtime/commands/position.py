@@ -286,12 +286,12 @@ class Positions:
 
 
 def content_of(params: CloseParams) -> dict[str, str]:
-    """Normalise what was sent, for the comparison of resends."""
+    """Normalise what was sent, for the comparison of resends; a fraction of 1 is all, as without one."""
     return {
         "position_id": params.position_id,
         "type": params.type,
         "amount": plain(params.amount) if params.amount is not None else "",
-        "fraction": str(params.fraction or ""),
+        "fraction": "" if params.fraction in {None, 1} else str(params.fraction),
         "price": plain(params.price) if params.price is not None else "",
     }
 

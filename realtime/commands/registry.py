@@ -507,7 +507,7 @@ class Registry:
             )
             if getattr(params, "expires_at", None) is not None:
                 check_time(params, self._now(), lambda: self._repeated(op, call))
-            if op.idempotency == "request_id" and raw.get("request_id") is not None:
+            if op.idempotency == "request_id" and _is_named(call):
                 answer = self._once(op, call)
             else:
                 if self.policies:
@@ -581,7 +581,7 @@ class Registry:
         return params
 
     def _repeated(self, op: Op, call: Call[Any]) -> bool:
-        if op.idempotency == "request_id" and call.raw.get("request_id") is not None:
+        if op.idempotency == "request_id" and _is_named(call):
             known = self._done.get(_key(op, call))
             return known is not None and known.until > self._now()
         return op.repeated is not None and op.repeated(call)
@@ -615,7 +615,8 @@ class Registry:
     def _once(self, op: Op, call: Call[Any]) -> Answer | Awaitable[Answer]:
         """Run a command with a `request_id`, or answer what it answered before."""
         key = _key(op, call)
-        content = content_of(op.name, call.raw)
+        # As read: a default that is said, and a number in other words, are no other content.
+        content = content_of(op.name, call.params.model_dump())
         known = self._done.get(key)
         if known is not None and known.until > self._now():
             if known.content != content:
@@ -688,6 +689,11 @@ class _Done:
         # Not a shield: nobody cancels this future, each waiter only stops waiting for it.
         await asyncio.wait([self.running])
         return self.again()
+
+
+def _is_named(call: Call[Any]) -> bool:
+    """Whether a request is to be done once only; a dry run does nothing, so it takes no id."""
+    return call.raw.get("request_id") is not None and not getattr(call.params, "dry_run", False)
 
 
 def _key(op: Op, call: Call[Any]) -> tuple[str, str, str]:

@@ -24,7 +24,8 @@ from realtime.model.principal import ADMIN
 from realtime.model.risk import Limits
 
 
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+STREAMS: Final = ("risk", "status")
+Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 
 
 class SetParams(ChangeParams):
@@ -92,7 +93,7 @@ class Risks:
         )
         await self._desk.settled()
         row = limits_row(self._desk.engine.limits) | {"changed": True}
-        return Answer(result=row, at=self._desk.outlet.named(("risk",)))
+        return Answer(result=row, at=self._desk.outlet.named(("config", *STREAMS)))
 
     def _wanted(self, call: Call[SetParams], known: Limits) -> Limits:
         version = call.params.version
@@ -135,7 +136,7 @@ class Risks:
             ResetDaily(reason=call.params.reason, who=naming.who_of(call), ts=self._desk.now())
         )
         await self._desk.settled()
-        return Answer(result=self._desk.day_row(), at=self._desk.outlet.named(("risk",)))
+        return Answer(result=self._desk.day_row(), at=self._desk.outlet.named(STREAMS))
 
     # -- one order ---------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from realtime.desk.sweep import in_scope
 from realtime.desk.trading import ALL, Stop, Stopped, Trading, scope_has
 from realtime.engine.market import figure
 from realtime.model.errors import Code, Failure, Refused
-from realtime.model.market import MS
+from realtime.model.market import MS, SECOND
 from realtime.model.risk import TradingState
 
 
@@ -35,7 +35,7 @@ Given = Answer | Awaitable[Answer]
 # Commands are answered within 10 s, so a timer below a second could fire before its own reply.
 LEAST_S: Final = 1
 MOST_S: Final = 86_400
-STATES: Final = ("risk", "status")
+STATES: Final = ("alerts", "risk", "status")
 
 
 class ScopeParams(CommandParams):
@@ -109,6 +109,7 @@ class States:
         self._native = native
         # Whose switch is armed at the venue, too; it has one for all.
         self._at_venue: set[tuple[str, str]] = set()
+        self._setting = asyncio.Lock()
 
     def _scope(self, params: ScopeParams | ResumeParams) -> str:
         check_scope(params, self._trading.venue)
@@ -213,7 +214,8 @@ class States:
             row = switch_row(self._deadman.planned(switch))
             effect = {name: row[name] for name in ("armed", "fires_at", "grace")}
             return Answer(result=row | {"dry_run": True, "effect": effect})
-        return self._armed(self._deadman.arm(switch))
+        before = self._deadman.get(*switch.key)
+        return self._armed(self._deadman.arm(switch), before)
 
     def _switch(self, call: Call[DeadmanParams]) -> Switch:
         params = call.params
@@ -235,25 +237,25 @@ class States:
             include_protection=params.include_protection,
         )
 
-    async def _armed(self, switch: Switch) -> Answer:
+    async def _armed(self, switch: Switch, before: Switch | None) -> Answer:
         await self._desk.settled()
+        if before is not None and _is_for_venue(before):
+            self._at_venue.add(switch.key)  # also before a restart
         return Answer(result=switch_row(switch) | {"native": await self._arm_there(switch)})
 
     async def _arm_there(self, switch: Switch) -> bool:
         """Arm, renew or switch off the venue's own timer; it spares nothing, so all of it must be meant.
 
-        A venue that does not do it, or does not answer, is no reason to refuse ours: the answer says so.
+        It has one for all: it is set to whichever switch is due first, and off when there is none any more. A venue
+        that does not do it, or does not answer, is no reason to refuse ours: the answer says so.
         """
-        wanted = (
-            switch.timeout is not None
-            and switch.scope is Scope.ACCOUNT
-            and switch.include_protection
-        )
+        wanted = _is_for_venue(switch)
         if self._native is None or (not wanted and switch.key not in self._at_venue):
             return False
         try:
-            async with asyncio.timeout(NATIVE_S):
-                there = await self._native(switch.timeout if wanted else None)
+            # One after the other: the last one to set it knows of all.
+            async with asyncio.timeout(NATIVE_S), self._setting:
+                there = await self._native(self._earliest(switch))
         except (Failure, TimeoutError):
             return False
         if wanted and there:
@@ -261,6 +263,22 @@ class States:
         else:
             self._at_venue.discard(switch.key)
         return wanted and there
+
+    def _earliest(self, told: Switch) -> float | None:
+        """What is left until the first switch that is for the venue, too, is due [s]; None when there is none."""
+        now, left = self._desk.now(), []
+        for switch in self._deadman.armed():
+            if _is_for_venue(switch) and switch.fires_at is not None:
+                said = switch.timeout if switch is told else None
+                left.append(said or max((switch.fires_at - now) / SECOND, LEAST_S))
+        return min(left, default=None)
+
+
+def _is_for_venue(switch: Switch) -> bool:
+    """Whether a switch means all that a venue's own timer does."""
+    return (
+        switch.timeout is not None and switch.scope is Scope.ACCOUNT and switch.include_protection
+    )
 
 
 def switch_row(switch: Switch) -> Fields:

@@ -108,7 +108,7 @@ class Windows:
             "changed": bool(changes),
             "changes": [shown(change) for change in changes],
         }
-        at = self._desk.outlet.named(("bots", f"bot:{bot_id}")) if changes else None
+        at = self._desk.outlet.named(("bots", f"bot:{bot_id}", "config")) if changes else None
         return Answer(result=result, at=at)
 
 

@@ -105,6 +105,10 @@ class Deadman:
         """Give the armed switch of a client."""
         return self._switches.get((subject, client))
 
+    def armed(self) -> list[Switch]:
+        """Give all armed switches."""
+        return list(self._switches.values())
+
     def planned(self, switch: Switch) -> Switch:
         """Show the switch as `arm` would set it, without doing it."""
         due = None if switch.timeout is None else self._now() + int(switch.timeout * SECOND)

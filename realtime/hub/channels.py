@@ -82,6 +82,7 @@ class Topic:
         newest: Entries in a snapshot of a log.
         studied: Whether it takes the parameters of the indicator that its option `name` names.
         open_field: Of a log whose snapshot has only entries in which this field is empty, however many.
+        dated: Field of a journaled entry with its time at the source [ms]: the `asof` it was published with.
         pace, snapshot, about, example: For people (`help`, documentation).
     """
 
@@ -104,6 +105,7 @@ class Topic:
     newest: int = 50
     studied: bool = False
     open_field: str | None = None
+    dated: str | None = None
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -259,7 +261,7 @@ TOPICS: Mapping[str, Topic] = {
             row_key="id",
             kept=True,
             options=(_SYMBOL, _BOT),
-            snapshot="not ended, or ended in the last 5 min (newest 1,000)",
+            snapshot="not ended, or ended in the last 5 min (the newest, 640 KiB in all)",
             pace="at once",
             about="orders of the account",
             example="orders?symbol=BTC/USDT",
@@ -270,6 +272,7 @@ TOPICS: Mapping[str, Topic] = {
             journaled=True,
             kept=True,
             options=(_SYMBOL,),
+            dated="ts",
             snapshot="last 50",
             pace="at once",
             about="executions, each exactly once, resumable for ever",
@@ -494,7 +497,8 @@ Studies = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _STEP = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_LONGEST = 200
+LONGEST = 200
+"""Characters of a name at most."""
 
 
 def no_groups(_symbol: str) -> Collection[str]:
@@ -521,7 +525,7 @@ def parse(
     """Read a channel's name as a client wrote it.
 
     Args:
-        name: At most 200 characters.
+        name: At most `LONGEST` characters.
         symbols: Known symbols.
         groups: Price steps offered for a symbol, as strings.
         studies: Reads the parameters of an indicator.
@@ -534,8 +538,8 @@ def parse(
         Refused: `unknown_channel` for an unknown topic, symbol, id or venue; `invalid` for anything else,
             with `details.fields`.
     """
-    if len(name) > _LONGEST:
-        raise invalid("channel", f"longer than {_LONGEST} characters")
+    if len(name) > LONGEST:
+        raise invalid("channel", f"longer than {LONGEST} characters")
     front, mark, query = name.partition("?")
     front, at, venue = front.partition("@")
     head, colon, key = front.partition(":")

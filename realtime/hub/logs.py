@@ -137,7 +137,7 @@ class JournalFeed(Viewed["JournalStream"]):
     def put(self, entry: Written, asof: int | None) -> None:
         """Publish an entry; it has been committed."""
         tags = self.tags(entry.data)
-        self.asof = asof if asof is not None else self.asof
+        self._reflect(asof)
         rest = tail(self.board.now(), asof, b"[%b]" % entry.json)
         self._counts[tags] += 1
         if self.topic.open_field is not None:
@@ -160,7 +160,20 @@ class JournalFeed(Viewed["JournalStream"]):
             data = self.board.encode(entry)
             if self.topic.open_field is not None:
                 self._note(self.topic.open_field, Written(entry, data), tags)
-            whole.ring.append(whole.update(seq, tail(ts, None, b"[%b]" % data), tags))
+            asof = self.dated(entry)
+            self._reflect(asof)
+            whole.ring.append(whole.update(seq, tail(ts, asof, b"[%b]" % data), tags))
+
+    def dated(self, entry: Data) -> int | None:
+        """The `asof` that an entry of the journal was published with; None where no source told it."""
+        field = self.topic.dated
+        asof = entry.get(field) if field is not None else None
+        return asof if isinstance(asof, int) else None
+
+    def _reflect(self, asof: int | None) -> None:
+        """Move on to a later time at the source; a fill that was found late is an earlier one."""
+        if asof is not None:
+            self.asof = asof if self.asof is None else max(asof, self.asof)
 
     def _note(self, field: str, entry: Written, tags: Tags) -> None:
         """Remember entries that are still open, where the topic has a field that tells which (alerts)."""
@@ -220,7 +233,8 @@ class JournalStream(RingStream):
 
     def older(self, seq: int, ts: int, entry: Data) -> Message:
         """Make the update that an entry was, long ago."""
-        return self.update(seq, tail(ts, None, b"[%b]" % self.board.encode(entry)))
+        data = self.board.encode(entry)
+        return self.update(seq, tail(ts, self._log.dated(entry), b"[%b]" % data))
 
     def state(self) -> bytes:
         """Encode the `data` of a snapshot at `seq`."""

@@ -203,6 +203,8 @@ class Request:
     problem: Refused | None = None
 
 
+MOST_SAID: Final = 1_000
+"""Characters of a text of an error at most."""
 _LONG_NUMBER: Final = re.compile(r"[0-9]{16}|[0-9][eE]", re.ASCII)
 _SIMPLE: Final = frozenset({str, bool, type(None)})
 """Types of values that are neither numbers nor have others in them."""
@@ -411,11 +413,21 @@ def refusal(error: Failure) -> dict[str, object]:
     """Make the `error` object of a reply."""
     made: dict[str, object] = {
         "code": error.code,
-        "message": error.message,
+        "message": _cut(error.message),
         "outcome": error.code.outcome,
     }
     if error.retry_after is not None:
         made["retry_after"] = error.retry_after
     if error.details:
         made["details"] = error.details
+        if error.code is Code.INVALID and isinstance(fields := error.details.get("fields"), list):
+            short = [{name: _cut(said) for name, said in field.items()} for field in fields]
+            made["details"] = {**error.details, "fields": short}
     return made
+
+
+def _cut(said: object) -> object:
+    """Leave out what only repeats a frame to its sender, such as a name of 60,000 characters."""
+    if isinstance(said, str) and len(said) > MOST_SAID:
+        return f"{said[:MOST_SAID]}…"
+    return said

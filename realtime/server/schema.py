@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from realtime.commands.help import MEANINGS
+from realtime.commands.help import MEANINGS, codes_of
 from realtime.commands.registry import BOUND, BOUND_ARGUMENTS, HTTP_ONLY, Op, Registry
+from realtime.hub.channels import LONGEST
 from realtime.hub.protocol import NOTICES, REASONS, SUBPROTOCOL
 from realtime.model.errors import Code
 
@@ -29,6 +30,8 @@ NAMED: Final[Mapping[str, object]] = {"order_id": "o-1"}
 """Examples of what stands in a path and not in its op's example."""
 JSON: Final = "application/json"
 _CONTENT: Final[Json] = {JSON: {"schema": {"$ref": "#/components/schemas/Reply"}}}
+CLIENT: Final[Json] = {"$ref": "#/components/parameters/client"}
+NAME_PATTERN: Final = "^[A-Za-z0-9._-]{1,32}$"
 POSITION: Final[Json] = {
     "type": "object",
     "required": ["epoch", "seq"],
@@ -123,6 +126,8 @@ def openapi(registry: Registry, version: str) -> Json:
             paths.setdefault(path, {})[method.lower()] = _alias(
                 op, method, path, arguments, example
             )
+    for item in paths.values():
+        item["parameters"] = [CLIENT]
     paths |= _fixed_paths()
     return {
         "openapi": "3.1.0",
@@ -130,6 +135,14 @@ def openapi(registry: Registry, version: str) -> Json:
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": dict(sorted(schemas.items())),
+            "parameters": {
+                "client": {
+                    "name": "client",
+                    "in": "query",
+                    "description": "who of the subject asks: orders are tagged with both",
+                    "schema": {"type": "string", "pattern": NAME_PATTERN, "default": "http"},
+                }
+            },
             "responses": _error_responses(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -159,7 +172,8 @@ def _notes(op: Op) -> Json:
 def _responses(op: Op) -> Json:
     made: Json = {"200": {"description": "done", "content": _CONTENT}}
     bound = (Code.NOT_SUPPORTED,) if op.name in BOUND_ARGUMENTS else ()
-    for status in sorted({*TOO_LARGE, *(code.http for code in (*COMMON, *op.errors, *bound))}):
+    codes = (*COMMON, *codes_of(op), *bound)
+    for status in sorted({*TOO_LARGE, *(code.http for code in codes)}):
         made[str(status)] = {"$ref": f"#/components/responses/Status{status}"}
     return made
 
@@ -248,7 +262,8 @@ def kinds_of(schema: Mapping[str, Any]) -> set[str]:
 
 
 def _fixed_paths() -> dict[str, Json]:
-    channel = {"name": "channel", "in": "query", "required": True, "schema": {"type": "string"}}
+    text = {"type": "string", "minLength": 1, "maxLength": LONGEST}
+    channel = {"name": "channel", "in": "query", "required": True, "schema": text}
 
     def get(summary: str, kind: str, *others: str, parameters: Sequence[Json] = ()) -> Json:
         responses: Json = {"200": {"description": "done", "content": {kind: {}}}}
@@ -270,6 +285,7 @@ def _fixed_paths() -> dict[str, Json]:
             "404",
             "422",
             "429",
+            "502",
             parameters=[channel],
         ),
         "/metrics": get(
@@ -358,11 +374,11 @@ def _query_schema() -> Json:
     return {
         "type": "object",
         "properties": {
-            "client": {**text, "pattern": "^[A-Za-z0-9._-]{1,32}$"},
+            "client": {**text, "pattern": NAME_PATTERN},
             "batch": {**text, "enum": ["0", "1"]},
-            "every": {**text, "pattern": "^[0-9]{1,4}$"},
-            "heartbeat": {**text, "pattern": "^[0-9]{1,2}$"},
-            "ticket": text,
+            "every": {**text, "pattern": "^(0|[1-9][0-9]?0|1000)$"},
+            "heartbeat": {**text, "pattern": "^([1-9]|[12][0-9]|30)$"},
+            "ticket": {**text, "pattern": "^[A-Za-z0-9._-]{1,128}$"},
         },
     }
 

@@ -369,6 +369,10 @@ class Socket:
         if names is not None:
             canonical = []
             for name in names:
+                # Also of what there is no more, such as a deleted bot.
+                if name in self.reader.subscriptions:
+                    canonical.append(name)
+                    continue
                 try:
                     canonical.append(self._hub.channel(name).name)
                 except Refused:

@@ -198,10 +198,11 @@ def test_snapshot_and_updates_give_the_servers_table(changes: list[list[tuple[in
         ("system.token.create", False),
         ("alert.ack", False),
         ("bot.stop", True),
-        # Done, they may answer `conflict` the next time.
-        ("bot.attach", False),
-        ("bot.detach", False),
-        ("bot.pause", False),
+        ("bot.attach", True),
+        ("bot.detach", True),
+        ("bot.pause", True),
+        # Done, it answers `not_found` the next time.
+        ("bot.delete", False),
     ],
 )
 def test_only_what_is_safe_to_repeat_is_repeated(op: str, *, safe: bool) -> None:

@@ -88,6 +88,19 @@ async def test_closing_a_part_is_answered_again_when_its_part_is_below_the_minim
         assert len(world.venue.submitted) == 2
 
 
+async def test_closing_a_fraction_of_one_is_closing_all() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY)
+        closing: dict[str, Any] = {"position_id": "BTC/USDT|long", "client_order_id": "out"}
+        reply = result(await world.call("position.close", **closing))
+        again = result(await world.call("position.close", **closing, fraction=1))
+        other = await world.call("position.close", **closing, fraction=0.5)
+
+        assert again == reply | {"duplicate": True}
+        assert other.code is Code.CONFLICT
+
+
 async def test_closing_all_leaves_what_is_less_than_a_lot() -> None:
     world = World()
     world.venue.coins["BTC"] = Decimal("0.000007")

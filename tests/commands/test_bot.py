@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from realtime.model.bots import BotState
+from realtime.model.errors import Code
 from realtime.model.principal import ROLES, Principal
 from tests.bots.market import BTC, HOLD, QUIET, SELL, BotWorld, result
 from tests.fakes import BUY, until
@@ -397,10 +398,15 @@ async def test_an_emergency_stop_halts_one_bot_over_a_restart_until_rearmed(
         forbidden = await world.call("bot.rearm", bot_id="b", who=operator)
         again = await status(world)
         rearmed = result(await world.call("bot.rearm", bot_id="b"))
+        twice = result(await world.call("bot.rearm", bot_id="b"))
+        await world.call("trading.halt", bot_id="b")
+        held = await world.call("bot.rearm", bot_id="b")
 
         assert again["state"] == BotState.HALTED
         assert forbidden.error is not None
         assert (rearmed["state"], rearmed["trading_state"]) == (BotState.STOPPED, "active")
+        assert (rearmed["changed"], twice["changed"], twice["state"]) == (True, False, "stopped")
+        assert held.code is Code.CONFLICT, "trading.resume is what ends that"
         assert world.order("s-secret0000000003").bot_id == "b"
 
 
@@ -528,9 +534,8 @@ async def test_a_remote_bot_is_paused_halted_and_stopped_like_any_other() -> Non
         await world.call("bot.rearm", bot_id="r")
         result(await world.call("bot.attach", client="prog", bot_id="r"))
         gone = result(await world.call("bot.detach", client="prog", bot_id="r"))
-        twice = await world.call("bot.detach", client="prog", bot_id="r")
 
-        for reply in (start, paused, twice):
+        for reply in (start, paused):
             assert reply.error is not None
             assert reply.error["code"] == "conflict"
         assert fine.ok
@@ -539,6 +544,46 @@ async def test_a_remote_bot_is_paused_halted_and_stopped_like_any_other() -> Non
         assert halted.error["code"] == "halted"
         assert gone["state"] == BotState.STOPPED
         assert told[0][2] == "bot_halted"
+
+
+async def test_cancels_that_nobody_could_send_are_not_answered_as_done() -> None:
+    world = BotWorld()
+    async with world.life():
+        await remote(world)
+        result(await world.call("bot.attach", client="prog", bot_id="r"))
+        result(await world.call("order.place", client="prog", **BUY, bot_id="r"))
+        detach = {"bot_id": "r", "cancel_orders": False}
+        result(await world.call("bot.detach", client="prog", **detach))
+        late = await world.call("bot.detach", client="prog", **detach | {"cancel_orders": True})
+        again = await world.call("bot.detach", client="prog", **detach)
+
+        assert late.code is Code.CONFLICT
+        assert result(again)["changed"] is False
+        assert len(world.venue.live()) == 1
+
+
+async def test_what_is_said_of_a_lease_may_be_said_again(tmp_path: Path) -> None:
+    """An answer that a cut took: the same once more is done, and no conflict; also after a restart."""
+    world = BotWorld(tmp_path / "j.db")
+    async with world.life():
+        await remote(world)
+        attached = [await world.call("bot.attach", client="prog", bot_id="r") for _ in range(2)]
+        paused = [await world.call("bot.pause", client="prog", bot_id="r") for _ in range(2)]
+        other = await world.call("bot.detach", client="other", bot_id="r")
+        detached = [await world.call("bot.detach", client="prog", bot_id="r") for _ in range(2)]
+        await world.bot()
+        not_remote = await world.call("bot.detach", client="prog", bot_id="b")
+        nobody = await world.call("bot.detach", client="prog", bot_id="x")
+    async with world.life():
+        again = await world.call("bot.detach", client="prog", bot_id="r")
+
+    for replies in (attached, paused, detached):
+        assert [result(reply)["changed"] for reply in replies] == [True, False]
+    assert result(detached[1]).keys() == result(detached[0]).keys()
+    assert (result(again)["changed"], result(again)["state"]) == (False, BotState.STOPPED)
+    assert other.code is Code.CONFLICT, "it is another's"
+    assert not_remote.code is Code.CONFLICT, "nobody can hold it"
+    assert nobody.code is Code.NOT_FOUND
 
 
 async def test_after_a_restart_a_lease_has_its_whole_time_and_lapses(tmp_path: Path) -> None:

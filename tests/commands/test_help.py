@@ -7,12 +7,13 @@ import pytest
 from pydantic import BaseModel
 
 from realtime.commands import connection, help as help_ops
-from realtime.commands.help import MEANINGS, TRY
+from realtime.commands.help import MEANINGS, TRY, codes_of
 from realtime.commands.registry import ANONYMOUS
 from realtime.hub.channels import TOPICS
 from realtime.model.errors import Code
 from tests.commands.kit import Desk
 from tests.commands.test_connection import Guard
+from tests.fakes import BUY, World
 
 
 @pytest.fixture
@@ -101,3 +102,25 @@ def test_an_unknown_word_comes_with_a_hint(desk: Desk, word: str, hint: str) -> 
     assert reply.code is Code.NOT_FOUND
     assert reply.error is not None
     assert hint in str(reply.error["message"])
+
+
+async def test_an_op_names_the_codes_that_stand_before_it() -> None:
+    """Found by an audit: a stopping server answers `busy`, a policy may ask back, and neither was named."""
+    world = World()
+    async with world.life() as system:
+        ops = system.registry.ops
+        told = await world.call("help", about="order.place")
+        system.registry.draining = True
+        refused = await world.call("order.place", **BUY)
+
+        assert told.result is not None
+        assert {refused.code, Code.CONFIRM_REQUIRED} <= set(codes_of(ops["order.place"]))
+        assert told.result["errors"] == codes_of(ops["order.place"])
+        for op in ops.values():
+            codes = codes_of(op)
+            assert sorted(set(codes)) == sorted(codes)
+            assert set(op.errors) <= set(codes)
+            assert (Code.BUSY in codes) >= (op.command and op.lane != "safety")
+            assert (Code.CONFIRM_REQUIRED in codes) >= (op.effect is not None)
+        assert Code.BUSY not in codes_of(ops["order.cancel"])
+        assert not {Code.BUSY, Code.CONFIRM_REQUIRED} & set(codes_of(ops["order.list"]))

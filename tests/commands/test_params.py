@@ -418,6 +418,17 @@ def test_any_arguments_are_taken_or_refused_with_fields(raw: dict[str, object]) 
             raise
 
 
+def test_a_field_of_any_length_is_told_in_a_few_characters() -> None:
+    """A frame of 64 KiB with one unknown field was answered with 120 KiB, and a guess that took 30 ms."""
+    long = "amount" * 10_000
+
+    for raw in ({long: 1}, {"nested": {long: 1}}):
+        error = refused(**raw)
+        assert "unknown field" in error.message
+        assert len(error.message) + len(str(error.details)) < 500
+    assert suggest(long, ["amount"]) is None
+
+
 @pytest.mark.parametrize(
     "when",
     [9_223_372_036_855, -1, "9999-12-31T23:59:59+00:00", "0001-01-01T00:00:00+23:59", "2026-01-01"],

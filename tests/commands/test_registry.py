@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from realtime.commands.confirm import Policy
-from realtime.commands.params import CommandParams, Params, RequestId
+from realtime.commands.params import CommandParams, Params, Positive, RequestId
 from realtime.commands.registry import (
     ANONYMOUS,
     Answer,
@@ -51,6 +51,7 @@ class Buckets:
 
 class PlaceParams(CommandParams):
     amount: int = 1
+    price: Positive | None = None
     request_id: RequestId | None = None
 
 
@@ -600,6 +601,30 @@ def test_other_content_under_the_same_id_is_a_conflict() -> None:
 
     assert code(world.dispatch(request_id="r", amount=2)) is Code.CONFLICT
     assert world.dispatch(principal=TRADER, request_id="r", amount=2).ok
+
+
+def test_the_same_in_other_words_is_the_same_content() -> None:
+    world = World(idempotency="request_id")
+    world.dispatch(request_id="r", price="0.10")
+
+    for same in (
+        {"price": 0.1},
+        {"price": "0.1", "amount": 1},
+        {"price": "0.100", "dry_run": False},
+    ):
+        again = world.dispatch(request_id="r", **same)
+        assert again.result == {"done": True, "duplicate": True}
+    assert code(world.dispatch(request_id="r", price="0.11")) is Code.CONFLICT
+    assert code(world.dispatch(request_id="r")) is Code.CONFLICT
+
+
+def test_a_dry_run_takes_no_id() -> None:
+    world = World(idempotency="request_id")
+
+    assert world.dispatch(request_id="r", amount=2, dry_run=True).result == {"done": True}
+    assert world.dispatch(request_id="r", amount=2).result == {"done": True}
+    assert world.dispatch(request_id="r", amount=2, dry_run=True).result == {"done": True}
+    assert world.dispatch(request_id="r", amount=2).result == {"done": True, "duplicate": True}
 
 
 def test_an_id_is_remembered_for_a_day() -> None:

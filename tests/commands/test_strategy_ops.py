@@ -322,15 +322,13 @@ async def test_a_reload_tells_what_came_and_went_and_is_audited(tmp_path: Path) 
         assert events[0]["data"]["added"] == ["mine"]
 
 
-# Waits until a file is there, as an author's endless loop would without one.
+# Waits while a file is there, as an author's endless loop would for ever: with its test's folder, every wait ends.
 WAITS = """
     import time
     from pathlib import Path
 
     def wait():
-        for _ in range(1_000):
-            if Path({door!r}).exists():
-                return
+        while Path({shut!r}).exists():
             time.sleep(0.01)
 
 """
@@ -357,18 +355,19 @@ def impatient(life: World, strategies: Strategies) -> StrategyOps:
 
 
 async def test_a_file_that_does_not_end_leaves_what_was_known(tmp_path: Path) -> None:
-    door = tmp_path / "door"
+    shut = tmp_path / "shut"
+    shut.touch()
     life = world(tmp_path)
     async with life.life():
         strategies = Strategies(tmp_path)
         handlers = impatient(life, strategies)
-        write(tmp_path, "mine.py", dedent(WAITS.format(door=str(door))) + "wait()\n" + dedent(MINE))
+        write(tmp_path, "mine.py", dedent(WAITS.format(shut=str(shut))) + "wait()\n" + dedent(MINE))
         with pytest.raises(Refused) as late:
             await handlers.reload(call_of(ChangeParams()))
         with pytest.raises(Refused) as second:
             await handlers.reload(call_of(ChangeParams()))
         known = strategies.names()
-        door.touch()
+        shut.unlink()
         await until(lambda: "mine" in strategies.names())
 
         assert late.value.code is second.value.code is Code.BUSY
@@ -376,9 +375,10 @@ async def test_a_file_that_does_not_end_leaves_what_was_known(tmp_path: Path) ->
 
 
 async def test_a_strategy_that_does_not_end_is_its_own_entry_and_few_may(tmp_path: Path) -> None:
-    door = tmp_path / "door"
+    shut = tmp_path / "shut"
+    shut.touch()
     text = dedent(MINE).replace("self.seen +=", "wait(); self.seen +=")
-    write(tmp_path, "mine.py", dedent(WAITS.format(door=str(door))) + text)
+    write(tmp_path, "mine.py", dedent(WAITS.format(shut=str(shut))) + text)
     life = world(tmp_path)
     async with life.life():
         handlers = impatient(life, Strategies(tmp_path))
@@ -386,7 +386,7 @@ async def test_a_strategy_that_does_not_end_is_its_own_entry_and_few_may(tmp_pat
         answers = [await handlers.analyze(call_of(params)) for _ in range(ANALYSES)]
         with pytest.raises(Refused) as busy:
             await handlers.analyze(call_of(params))
-        door.touch()
+        shut.unlink()
 
         for answer in answers:
             assert "took over 0 s" in str(answer.result["individual_signals"])

@@ -9,10 +9,12 @@ from typing import Any
 import orjson
 import pytest
 
+from realtime.commands.order.draft import given_of
+from realtime.commands.order.params import PlaceParams
 from realtime.model.errors import Code
 from realtime.model.market import SECOND
 from realtime.model.orders import Status
-from tests.fakes import BTC, BUY, FREE, World, until
+from tests.fakes import BTC, BUY, FREE, MARKETS, World, until
 
 
 MARKET_BUY: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
@@ -145,6 +147,10 @@ async def test_the_same_id_with_other_content_is_a_conflict_also_after_a_restart
         {"amount": "0.010"},
         {"price": "63900.00"},
         {"time_in_force": "GTC"},
+        {"trigger_by": "last"},
+        {"position_type": "spot"},
+        {"protection": "native"},
+        {"stop_loss": None},
         {"reduce_only": False},
         {"mode": "paper"},
         {"expires_at": 4_000_000_000_000},
@@ -160,6 +166,74 @@ async def test_what_is_written_differently_is_the_same_content(same: dict[str, o
 
         assert reply.result is not None
         assert reply.result["duplicate"] is True
+
+
+TRAIL = BUY | {"type": "trailing_stop", "price": None}
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "other"),
+    [
+        (
+            BUY,
+            {"trigger_by": "last", "position_type": "spot", "protection": "native"},
+            {"trigger_by": "mark"},
+        ),
+        (
+            BUY | {"trigger_by": "last", "position_type": "spot", "protection": "native"},
+            {"trigger_by": None, "position_type": None, "protection": None},
+            {"trigger_by": "bid_ask"},
+        ),
+        (
+            BUY | {"time_in_force": "PO"},
+            {"time_in_force": None, "post_only": True},
+            {"time_in_force": None},
+        ),
+        (
+            TRAIL | {"trailing_fraction": "0.02"},
+            {"trailing_fraction": None, "trailing_rate": "0.020"},
+            {"trailing_fraction": "0.03"},
+        ),
+    ],
+    ids=str,
+)
+async def test_a_resend_that_says_the_same_in_other_words_is_no_other_order(
+    first: dict[str, object], again: dict[str, object], other: dict[str, object], tmp_path: Path
+) -> None:
+    def said(args: dict[str, object]) -> dict[str, Any]:
+        return {name: value for name, value in args.items() if value is not None}
+
+    world = World(tmp_path / "j.db")
+    for _life in range(2):
+        async with world.life():
+            await world.call("order.place", **said(first), client_order_id="g-1")
+            same = await world.call("order.place", **said(first | again), client_order_id="g-1")
+            not_same = await world.call("order.place", **said(first | other), client_order_id="g-1")
+
+            assert same.result is not None, same.error
+            assert same.result["duplicate"] is True
+            assert not_same.code is Code.CONFLICT
+            assert world.venue.submitted == ["g-1"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "default", "other"),
+    [(BTC, "last", "mark"), (f"{BTC}:USDT", "mark", "last")],
+)
+def test_what_a_market_watches_unless_told_need_not_be_said(
+    symbol: str, default: str, other: str
+) -> None:
+    """A stop on a contract follows its mark price, one on a spot market the last one."""
+    market = MARKETS[BTC]
+    if symbol != BTC:
+        market = replace(market, symbol=symbol, settle="USDT", type="swap")
+    stop = {"symbol": symbol, "side": "buy", "type": "stop", "amount": "1", "stop_price": "65000"}
+
+    def content(**more: object) -> dict[str, str]:
+        return given_of(PlaceParams.model_validate(stop | more), market)[1]
+
+    assert content(trigger_by=default) == content()
+    assert content(trigger_by=other) == content() | {"trigger_by": other}
 
 
 async def test_silence_is_an_unknown_outcome_after_ten_seconds_and_resolved_once() -> None:
@@ -645,11 +719,16 @@ def shown(world: World) -> list[str]:
     return [row["client_order_id"] for row in rows if row["status"] != "open"]
 
 
+def ended_rows(world: World) -> list[bytes]:
+    """Rows of ended orders in it, as they are sent."""
+    snapshot = orjson.loads(world.system.hub.snapshot(world.system.hub.channel("orders")))
+    return [orjson.dumps(row) for row in snapshot["data"]["set"] if row["status"] != "open"]
+
+
 async def test_of_too_many_ended_orders_the_newest_are_shown_also_after_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found under load: five minutes of 2,000 orders/s made a snapshot that no client can take."""
-    monkeypatch.setattr("realtime.desk.outlet.SHOWN", 3)
     world = World(tmp_path / "j.db")
     names = [f"m-{number}" for number in range(6)]
     async with world.life():
@@ -657,13 +736,43 @@ async def test_of_too_many_ended_orders_the_newest_are_shown_also_after_a_restar
         for name in names:
             await world.call("order.place", **MARKET_BUY, client_order_id=name)
             await asyncio.sleep(0.01)
+        assert shown(world) == names
 
+        # Three have room beside the one that rests.
+        room = 1_024 + 7 * max(map(len, ended_rows(world))) // 2
+        monkeypatch.setattr("realtime.desk.outlet.SHOWN", room)
         await until(lambda: shown(world) == names[-3:])
         history: Any = (await world.call("order.history", limit=10)).result
         assert {row["client_order_id"] for row in history["orders"]} == set(names)
 
     async with world.life():
         await until(lambda: shown(world) == names[-3:])
+        # Faster than four times a second: they leave in the step that makes it too much.
+        monkeypatch.setattr("realtime.desk.outlet.FULL", room)
+        await world.call("order.place", **MARKET_BUY, client_order_id="m-6")
+        assert shown(world) == ["m-4", "m-5", "m-6"]
         await asyncio.sleep(301)
         assert shown(world) == []
         assert world.order("resting").status is Status.OPEN
+
+
+async def test_a_snapshot_of_orders_is_never_longer_than_a_message_may_be() -> None:
+    """Found by an audit: 1,000 that had ended and 200 open were 1,054,393 bytes, and a client's default is 1 MiB."""
+    world = World()
+    async with world.life() as system:
+        small = {"amount": "0.0005", "strategy_id": "s" * 32}
+        bracket = {"stop_loss": {"price": "60000"}, "take_profit": {"price": "70000"}}
+        for number in range(200):
+            name = f"o-{number:030}"
+            reply = await world.call("order.place", **BUY | small | bracket, client_order_id=name)
+            assert reply.ok
+        channel = system.hub.channel("orders")
+        for number in range(1_000):
+            name = f"m-{number:030}"
+            assert (await world.call("order.place", **MARKET_BUY | small, client_order_id=name)).ok
+            if number % 100 == 99:
+                assert len(system.hub.snapshot(channel)) < 900_000
+
+        rows = orjson.loads(system.hub.snapshot(channel))["data"]["set"]
+        assert sum(row["status"] == "open" for row in rows) == 200
+        assert shown(world)[-1] == f"m-{999:030}"

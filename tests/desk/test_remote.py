@@ -363,6 +363,57 @@ async def test_the_venues_own_timer_is_armed_when_all_of_what_it_does_is_meant()
         assert await native(timeout=60, **everything) is False
 
 
+async def test_the_venues_one_timer_is_for_all_clients_and_off_with_the_last_of_them() -> None:
+    world, venue = away()
+    everything: dict[str, Any] = {"scope": "account", "include_protection": True}
+    async with world.life():
+        await world.call("deadman", client="slow", timeout=600, **everything)
+        await world.call("deadman", client="quick", timeout=30, **everything)
+        await asyncio.sleep(10)
+        await world.call("deadman", client="slow", timeout=600, **everything)
+        await world.call("deadman", client="quick", timeout=0)
+        await world.call("deadman", client="slow", timeout=0)
+
+    assert venue.timers[:2] == [600, 30]
+    assert venue.timers[2:4] == [pytest.approx(20, abs=1), pytest.approx(600, abs=1)]
+    assert venue.timers[4:] == [None]
+
+
+async def test_the_venues_timer_is_switched_off_also_by_a_server_that_was_started_since(
+    tmp_path: Path,
+) -> None:
+    """Else it cancelled everything, stops included, minutes after the answer had said `armed: false`."""
+    world, venue = away()
+    world.path = tmp_path / "journal.db"
+    everything: dict[str, Any] = {"scope": "account", "include_protection": True}
+    async with world.life():
+        await world.call("deadman", timeout=600, **everything)
+    async with world.life():
+        await world.call("deadman", timeout=0)
+        await world.call("deadman", timeout=0)
+
+    assert venue.timers == [600, None]
+
+
+async def test_the_venues_timer_stays_set_for_those_who_armed_it_before_a_restart(
+    tmp_path: Path,
+) -> None:
+    world, venue = away()
+    world.path = tmp_path / "journal.db"
+    everything: dict[str, Any] = {"scope": "account", "include_protection": True}
+    async with world.life():
+        await asyncio.gather(
+            world.call("deadman", client="quick", timeout=100, **everything),
+            world.call("deadman", client="slow", timeout=600, **everything),
+        )
+    async with world.life():
+        await world.call("deadman", client="slow", timeout=600, **everything)
+        await world.call("deadman", client="slow", timeout=0)
+
+    assert len(venue.timers) == 4
+    assert venue.timers == [pytest.approx(100, abs=5)] * 4
+
+
 @asynccontextmanager
 async def crowded() -> AsyncIterator[tuple[World, Away, Way, Any]]:
     """A venue whose own limit lets nobody through for an hour."""

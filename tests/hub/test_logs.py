@@ -221,6 +221,37 @@ def test_a_journaled_log_resumes_across_a_restart_with_the_same_bytes() -> None:
     assert again.blobs[0] in before
 
 
+def test_fills_out_of_the_journal_have_the_asof_they_were_published_with() -> None:
+    def at(n: int, ts: int) -> Json:
+        return fill(n) | {"ts": ts}
+
+    first = Rig()
+    wire, _ = first.reader("fills")
+    # The third was found late.
+    fills = [at(n, ts) for n, ts in ((1, 10), (2, 30), (3, 20), (4, 40), (5, 35))]
+    for entry in fills:
+        first.hub.append("fills", entry, asof=int(str(entry["ts"])))
+    first.flush()
+    live = wire.take()
+    second = Rig(boot="b2", journaled=2, older=3)
+    old = [(n, first.clock.ms, entry) for n, entry in enumerate(fills, 1)]
+    second.hub.count_filtered("fills", fills[:3])
+    second.hub.seed("fills", 5, old[3:])
+    again, reader = second.reader()
+    since = Since(epoch="j1", seq=1)
+    wanted = [Wanted(channel=second.hub.channel("fills"), since=since)]
+    second.hub.subscribe(reader, wanted, older={"fills": old[1:3]})
+    second.flush()
+    updates = again.take()
+    (entry,) = second.subscribe(reader, "fills")
+    second.flush()
+
+    assert updates == live[1:]
+    assert [message["asof"] for message in updates] == [30, 20, 40, 35]
+    assert entry["asof"] == 40, "the newest time that the content reflects"
+    assert [message["asof"] for message in again.take()] == [40]
+
+
 def test_a_filtered_log_that_was_dropped_keeps_its_epoch_and_its_count() -> None:
     rig = Rig(linger=0)
     name = f"fills?symbol={BTC}"

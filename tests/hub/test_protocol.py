@@ -261,6 +261,21 @@ def test_an_error_has_its_outcome_and_what_else_is_known() -> None:
     assert full == bare | {"retry_after": 2, "details": {"a": 1}}
 
 
+def test_an_error_does_not_repeat_a_frame_to_its_sender() -> None:
+    fields = [{"field": "x" * 60_000, "message": "is no key of x" + "x" * 60_000}]
+    long = Refused(Code.INVALID, "x" * 60_000, {"fields": fields, "nearest": ["1"]})
+    short = Refused(
+        Code.INVALID, "price is off", {"fields": [{"field": "price", "message": "off"}]}
+    )
+    made = protocol.refusal(long)
+
+    assert len(orjson.dumps(made)) < 4_000
+    assert made["details"]["nearest"] == ["1"]  # type: ignore[index]
+    assert protocol.refusal(short)["details"] == short.details
+    other = Refused(Code.CONFLICT, "other content", {"fields": ["price"]})
+    assert protocol.refusal(other)["details"] == {"fields": ["price"]}
+
+
 def test_close_codes_are_named_as_in_the_document() -> None:
     names = {int(code): code.reason for code in Close}
 

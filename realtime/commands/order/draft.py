@@ -24,10 +24,13 @@ from realtime.model.risk import Backing
 from realtime.model.signals import Probabilities
 
 
-# What a resend may differ in (I1).
+# What a resend may differ in (I1); the position type and the protection have one value that a market takes.
 NOT_CONTENT: Final = frozenset(
-    {"mode", "expires_at", "confirm", "dry_run", "client_order_id", "do", "symbol"}
-)
+    {
+        "mode", "expires_at", "confirm", "dry_run", "client_order_id", "do", "symbol",
+        "position_type", "protection",
+    }
+)  # fmt: skip
 # What makes a market order of an amount something that `check_shape` has to look at.
 SHAPING: Final = frozenset(
     {
@@ -152,11 +155,13 @@ def given_of(params: PlaceParams, market: Market) -> tuple[Fields, dict[str, str
     """
     fields: Fields = {"symbol": market.symbol, "amount": ZERO}
     content = {"symbol": market.symbol}
+    watched = TriggerBy.LAST
     if market.contract:
-        fields["trigger_by"], fields["position_type"] = TriggerBy.MARK, "swap"
+        watched = TriggerBy.MARK
+        fields["trigger_by"], fields["position_type"] = watched, "swap"
     for name in params.__pydantic_fields_set__:  # `model_fields_set`, which is a call
         value = getattr(params, name)
-        if value is None or value is False:
+        if value is None or value is False or value is watched:
             continue
         if name in SAME:
             fields[name] = value
@@ -164,8 +169,10 @@ def given_of(params: PlaceParams, market: Market) -> tuple[Fields, dict[str, str
             continue
         if name in READ:
             fields.update(READ[name](value))
-        if name not in NOT_CONTENT and not (name == "time_in_force" and value == "GTC"):
-            content[name] = _text(value)
+        if name == "time_in_force" and value in TIMES:
+            content |= TIMES[value]
+        elif name not in NOT_CONTENT:
+            content[SPELLED.get(name, name)] = _text(value)
     return fields, content
 
 
@@ -199,6 +206,9 @@ SAME: Final = frozenset(
         "trigger_by", "post_only", "leverage",
     }
 )  # fmt: skip
+# Two spellings of one thing are one content.
+SPELLED: Final[Mapping[str, str]] = {"trailing_fraction": "trailing_rate"}
+TIMES: Final[Mapping[str, Mapping[str, str]]] = {"GTC": {}, "PO": {"post_only": "true"}}
 READ: Final[Mapping[str, Callable[[Any], Fields]]] = {
     "cost": lambda value: {"cost_limit": value},
     "trailing_fraction": lambda value: {"trailing_rate": value},
