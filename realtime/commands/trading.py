@@ -109,7 +109,6 @@ class States:
         self._native = native
         # Whose switch is armed at the venue, too; it has one for all.
         self._at_venue: set[tuple[str, str]] = set()
-        self._setting = asyncio.Lock()
 
     def _scope(self, params: ScopeParams | ResumeParams) -> str:
         check_scope(params, self._trading.venue)
@@ -253,8 +252,7 @@ class States:
         if self._native is None or (not wanted and switch.key not in self._at_venue):
             return False
         try:
-            # One after the other: the last one to set it knows of all.
-            async with asyncio.timeout(NATIVE_S), self._setting:
+            async with asyncio.timeout(NATIVE_S):
                 there = await self._native(self._earliest(switch))
         except (Failure, TimeoutError):
             return False
