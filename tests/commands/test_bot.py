@@ -552,7 +552,7 @@ async def test_cancels_that_nobody_could_send_are_not_answered_as_done() -> None
         await remote(world)
         result(await world.call("bot.attach", client="prog", bot_id="r"))
         result(await world.call("order.place", client="prog", **BUY, bot_id="r"))
-        detach = {"bot_id": "r", "cancel_orders": False}
+        detach: dict[str, Any] = {"bot_id": "r", "cancel_orders": False}
         result(await world.call("bot.detach", client="prog", **detach))
         late = await world.call("bot.detach", client="prog", **detach | {"cancel_orders": True})
         again = await world.call("bot.detach", client="prog", **detach)
