@@ -434,7 +434,11 @@ def by_id(venues: object) -> object:
 
 
 def _with_ids(error: ValidationError, rows: object) -> ValidationError:
-    """Name in every place the account by its id instead of its number, where it has one."""
+    """Name in every place the account by its id instead of its number, where it has one.
+
+    Raises:
+        KeyError: It has a mistake of a kind that cannot be made anew.
+    """
     mistakes: list[InitErrorDetails] = []
     for one in error.errors():
         match one["loc"]:
@@ -508,7 +512,11 @@ class Settings(BaseSettings):
         try:
             venues: tuple[VenueSettings, ...] = check(raw)
         except ValidationError as error:
-            raise _with_ids(error, raw) from None
+            try:
+                named = _with_ids(error, raw)
+            except KeyError:
+                raise error from None
+            raise named from None
         return venues
 
     @field_validator("venues")

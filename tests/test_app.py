@@ -193,6 +193,8 @@ def test_a_mistake_about_an_account_names_it_by_its_id(
             '[[venues]]\nid = "kraken"\n[[venues]]\nexchange = "bybit"',
             "venues.1.id: Field required",
         ),
+        # A mistake of a kind that cannot be made anew keeps its number.
+        ("[venues.binance.options]\nsince = 2020-01-01", "venues.0.options.since: "),
     ):
         Path("realtime.toml").write_text(text)
         refused = CliRunner().invoke(cli.app, ["serve", "--port", "0", "--data", ""])

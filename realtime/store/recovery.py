@@ -109,7 +109,9 @@ def backup(path: Path, target: Path, driver: Driver | None = None) -> None:
     driver = driver or Sqlite()
     with _borrowed(path, driver):
         pass
-    if target.exists() and target.samefile(path):
+    own = {path.name + end for end in ("", "-wal", "-shm", ".lock", ".ballast")}
+    beside = target.name in own and target.parent.resolve() == path.parent.resolve()
+    if beside or (target.exists() and target.samefile(path)):
         raise OSError(f"{target} is the journal itself; name another file")
     lock = FileLock(path)
     try:

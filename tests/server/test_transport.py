@@ -258,9 +258,11 @@ def test_h1_a_header_that_does_not_come_ends_the_connection(loop: str) -> None:
     sent = (b"", b"GET / HTTP/1.1\r\nHost: loc", b"\r\n", b"GET")
     with only(loop, header_s=1.0) as server, contextlib.ExitStack() as peers:
         began = time.monotonic()
-        socks = [peers.enter_context(connect(server.address)) for _ in sent]
-        for sock, part in zip(socks, sent, strict=True):
-            sock.sendall(part)
+        socks = []
+        for part in sent:
+            socks.append(peers.enter_context(connect(server.address)))
+            with contextlib.suppress(ConnectionError):  # its second was over before
+                socks[-1].sendall(part)
 
         assert [ended(sock) for sock in socks] == ["reset"] * len(sent)
         assert time.monotonic() - began > 0.5
@@ -269,10 +271,11 @@ def test_h1_a_header_that_does_not_come_ends_the_connection(loop: str) -> None:
 
 @both_loops
 def test_h1_a_second_header_has_the_same_time(loop: str) -> None:
-    with only(loop, header_s=1.0) as server, connect(server.address) as sock:
+    with only(loop, header_s=3.0) as server, connect(server.address) as sock:
         sock.sendall(request())
         assert answer(sock)[2] == b"ok"
-        sock.sendall(b"GET / HTTP/1.1\r\n")
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(b"GET / HTTP/1.1\r\n")
 
         assert ended(sock) == "reset"
         assert server.admission.ended == Counter(header=1)

@@ -161,8 +161,9 @@ async def test_a_copy_that_cannot_be_written_is_told_as_what_it_is(tmp_path: Pat
     with pytest.raises(OSError, match=r"copy\.db cannot be written: unable to open"):
         backup(path, tmp_path / "missing" / "copy.db")
     (tmp_path / "link.db").symlink_to(path)
-    with pytest.raises(OSError, match="is the journal itself"):
-        backup(path, tmp_path / "link.db")
+    for own in ("link.db", "j.db.lock", "j.db.ballast", "j.db-wal"):
+        with pytest.raises(OSError, match="is the journal itself"):
+            backup(path, tmp_path / own)
     with pytest.raises(OSError, match=r"new\.db cannot be written: database or disk is full"):
         recover(path, tmp_path / "new.db", new_id=ids("j7"), driver=Full())
     left = sorted(found.name for found in tmp_path.iterdir())

@@ -312,8 +312,8 @@ def test_17_21_an_order_sent_into_a_silent_server_that_dies_is_looked_up_after_i
     page.fill("#ticket-amount", "0.003")
     expect(page.locator(".preview")).to_have_attribute("data-valid", "yes")
     assert server.process
-    server.process.send_signal(signal.SIGSTOP)
     page.evaluate(WORDS)
+    server.process.send_signal(signal.SIGSTOP)
     page.click("button.submit")
     expect(page.locator("button.submit")).to_be_disabled()
     expect(page.locator(".dot.lost")).to_be_visible()

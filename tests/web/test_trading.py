@@ -529,7 +529,7 @@ def test_a_table_that_does_not_show_all_says_so(desk: Desk, fake: Fake) -> None:
     expect(page.locator("#pane-fills tbody tr")).to_have_count(49)
     expect(said).to_be_hidden()
     fake.do(lambda: fills(49, 120))
-    all_fills = "All fills: realtime call fill.list venue=paper"
+    all_fills = "More: realtime call fill.list limit=500"
     expect(said).to_have_text(f"The newest 100. {all_fills}")
     page.reload()  # the server sends fewer at first
     expect(said).to_have_text(f"The newest 50. {all_fills}")
@@ -542,7 +542,7 @@ def test_a_table_that_does_not_show_all_says_so(desk: Desk, fake: Fake) -> None:
     expect(said).to_be_hidden()
     fake.do(lambda: fake.cancel(fake.working()))
     expect(said).to_have_text(
-        "Ended orders stay five minutes, of many the newest. All: realtime call order.history venue=paper"
+        "Ended orders stay five minutes, the newest of many. More: realtime call order.history limit=500"
     )
 
     def events() -> None:

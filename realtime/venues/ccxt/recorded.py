@@ -67,7 +67,7 @@ def read_meta(path: Path) -> dict[str, Any]:
         message = f"{path.name} is no recording of ours"
     elif isinstance(version, int) and version > VERSION:
         message = f"{path.name} has version {version}, this program knows up to {VERSION}"
-    elif not (isinstance(version, int) and _fits(first)):
+    elif not (type(version) is int and version >= 1 and _fits(first) and _described(first)):
         message = f"{path.name}: the first line of the recording is damaged"
     else:
         return first
@@ -109,6 +109,12 @@ def _fits(row: object) -> bool:
     return isinstance(kind, str) and all(
         isinstance(row.get(name), wanted) for name, wanted in _FIELDS.get(kind, {}).items()
     )
+
+
+def _described(meta: Mapping[str, Any]) -> bool:
+    """Whether what the first line may have is of its type."""
+    lists = all(isinstance(meta.get(name, []), list) for name in ("types", "symbols"))
+    return lists and isinstance(meta.get("options", {}), dict)
 
 
 def read_number(path: Path) -> int:

@@ -64,7 +64,7 @@ export function historySection(app, inForce) {
     const reply = await commands.call("config.history", { limit: SHOWN });
     text(said, reply.ok ? "" : told(reply.error));
     versions = reply.result?.versions ?? versions;
-    show(versions, versions.length < SHOWN ? "" : `The newest ${SHOWN}. All: realtime call config.history`);
+    show(versions, versions.length < SHOWN ? "" : `The newest ${SHOWN}. More: realtime call config.history limit=1000`);
   }
 
   /** What going back would change, from the changes made since. @param {number} version */

@@ -8,7 +8,7 @@ import { marketOf, sideText, sideTone } from "../trade.js";
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
 
-/** As many the server sends at first: where there are fewer, they are all. */
+/** The server's first: where there are fewer, they are all. */
 const FIRST = 50;
 
 /** @param {HTMLElement} root @param {App} app */
@@ -34,7 +34,7 @@ export function mount(root, app) {
   );
   const paint = painter(root, 10, () => {
     const rows = store.list("fills").slice(-100).reverse();
-    const cut = `The newest ${rows.length}. All fills: realtime call fill.list venue=${app.venue()}`;
+    const cut = `The newest ${rows.length}. More: realtime call fill.list limit=500${app.link.account && ` venue=${app.link.account}`}`;
     show(rows, rows.length < FIRST ? "" : cut);
   });
   store.watch(["fills", "markets", "settings"], paint);

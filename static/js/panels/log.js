@@ -69,8 +69,9 @@ export function mount(root, app) {
     const from = held === "" ? 0 : all.findIndex((l) => l.id === held);
     // What it was held at may be gone from the ring.
     const first = Math.max(0, from);
-    const cut = all.length > SHOWN ? `${SHOWN} of ${all.length} lines are shown here; Export saves them all.` : "";
-    show(all.slice(first, first + SHOWN), cut);
+    const rows = all.slice(first, first + SHOWN);
+    const some = rows.length < all.length;
+    show(rows, some ? `${rows.length} of ${all.length} lines are shown here; Export saves them all.` : "");
     text(fresh, `${first} new`);
     hide(fresh, first === 0);
   });

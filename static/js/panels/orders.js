@@ -66,8 +66,8 @@ export function mount(root, app) {
   const paint = painter(root, 10, () => {
     const rows = store.rows("orders");
     rows.sort((a, b) => Number(working(b)) - Number(working(a)) || b.created_ts - a.created_ts);
-    const ended = "Ended orders stay five minutes, of many the newest. All: realtime call order.history";
-    show(rows, rows.every(working) ? "" : `${ended} venue=${app.venue()}`);
+    const ended = "Ended orders stay five minutes, the newest of many. More: realtime call order.history limit=500";
+    show(rows, rows.every(working) ? "" : `${ended}${app.link.account && ` venue=${app.link.account}`}`);
     lock(all, viewOnly(store));
   });
   const all = h("button", { type: "button", class: "quiet", onclick: () => void cancelAll(app) }, "Cancel all…");

@@ -135,7 +135,7 @@ export function riskHistory(root, app) {
     const newest = [...entries.values()].sort((a, b) => b.ts - a.ts).slice(0, SHOWN);
     entries.clear();
     for (const e of newest) entries.set(e.id, e);
-    showHappened(newest, newest.length < SHOWN ? "" : `The newest ${SHOWN}. All: realtime call event.list`);
+    showHappened(newest, newest.length < SHOWN ? "" : `The newest ${SHOWN}. More: realtime call event.list limit=500`);
   });
   store.watch(["events", "alerts", "settings"], paint);
   whenLive(app, () => {

@@ -63,7 +63,7 @@ export function mount(root, app) {
   const paint = painter(root, 2, () => {
     const rows = store.list("signals").slice(-200).reverse();
     // As many the server sends at first: where there are fewer, they are all.
-    show(rows, rows.length < 50 ? "" : `The newest ${rows.length}. All signals: realtime call signal.list`);
+    show(rows, rows.length < 50 ? "" : `The newest ${rows.length}. More: realtime call signal.list limit=1000`);
   });
   store.watch(["signals", "settings"], paint);
 

@@ -476,9 +476,10 @@ export function mount(root, app) {
     if (reply.ok && settled(reply.result)) return resolved(mine, reply.result);
     if (reply.error?.code === "no_answer") return; // the link's fault
     mine.next = Date.now() + mine.pause;
-    // Without the server's clock it may arrive at any time: no end, but ever more seldom.
-    if (mine.until === Number.POSITIVE_INFINITY) mine.pause = Math.min(2 * mine.pause, SELDOM);
-    if (reply.error?.code !== "not_found" || app.serverNow() <= mine.until) return; // held up, it may still arrive
+    const found = reply.error?.code !== "not_found";
+    // Without the server's clock, or refused: no end, but ever more seldom.
+    if (found || mine.until === Number.POSITIVE_INFINITY) mine.pause = Math.min(2 * mine.pause, SELDOM);
+    if (found || app.serverNow() <= mine.until) return; // held up, it may still arrive
     doubts.delete(mine.id);
     if (busy || about !== mine.id) return; // it is not what the lines tell of
     text(outcome, "");

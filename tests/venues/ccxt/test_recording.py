@@ -478,7 +478,13 @@ def test_lines_that_are_none_of_ours_are_passed_over(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b"\n".join([meta, first, *strange, second])))
 
     assert frames(path) == ["one", "two"]
-    for broken in ({"exchange": None}, {"version": "1"}, {"t": None}):
+    damaged: list[dict[str, Any]] = [
+        {"exchange": None},
+        {"version": "1"},
+        {"version": 0},
+        {"t": None},
+    ]
+    for broken in (*damaged, {"symbols": 5}, {"options": [1]}, {"types": None}):
         path.write_bytes(gzip.compress(orjson.dumps(orjson.loads(meta) | broken) + b"\n" + first))
         with pytest.raises(Refused, match="first line of the recording is damaged"):
             read_meta(path)
