@@ -418,7 +418,6 @@ def test_funding_falls_due_on_schedule(side: Side, rate: str, paid: str) -> None
     made = Floor(FREE_PERP).outside([("100.0", "9")], [("100.1", "9")])
     made.mark("100", rate=rate, due=FUNDING_EVERY)
     made.place(side, "2")
-    made.exchange.advance(FUNDING_EVERY - 2)
     made.told()
     made.exchange.advance(FUNDING_EVERY - 1)
     assert made.told() == []

@@ -208,12 +208,21 @@ class Clearing:
                 for currency in account.changed_wallets:
                     self.tell(account, BalanceSeen(balance=self.balance(account, currency, ts)))
                     if account.wallets[currency].margin:
-                        self._moved[account.id, currency] = None
+                        self._move(account, currency)
                 account.changed_wallets.clear()
             if account.changed_holdings:
                 for symbol in account.changed_holdings:
                     self.tell(account, PositionSeen(position=self.position(account, symbol, ts)))
                 account.changed_holdings.clear()
+
+    def _move(self, account: Account, currency: str) -> None:
+        """Note that what stands behind cross positions may have changed, unless all of them are told now anyway."""
+        key, told = (account.id, currency), account.changed_holdings
+        if all(name in told for name in crossed(account, self.markets, currency)):
+            self._backed[key] = backing(account, self.markets, currency)
+            self._moved.pop(key, None)
+        else:
+            self._moved[key] = None
 
     def stand(self) -> None:
         """Have cross positions told when the money behind them has changed: with it moves their liquidation price.
