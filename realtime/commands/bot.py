@@ -33,6 +33,7 @@ from realtime.desk.trading import Canceled
 from realtime.model.bots import MAIN, BotSpec, BotState, Kind, OnError, Trigger, Use
 from realtime.model.errors import Code, Refused
 from realtime.model.market import MS
+from realtime.model.orders import Asked
 
 
 BotId = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$", examples=["main"])]
@@ -440,7 +441,10 @@ class Bots:
         if params.dry_run:
             return Answer(result={"dry_run": True, "effect": self._effect(params.bot_id)})
         bot = self._bots.get(params.bot_id)
-        resting = any(order.bot_id == bot.id for order in self._desk.engine.orders.working())
+        resting = any(
+            order.bot_id == bot.id and order.cancel_state is not Asked.REQUESTED
+            for order in self._desk.engine.orders.working()
+        )
         free = bot.spec.kind is Kind.REMOTE and self._bots.leases.get(bot.id) is None
         if free and not (params.cancel_orders and resting):
             return self._detached(bot.id, None)  # said again, or after the lease had lapsed

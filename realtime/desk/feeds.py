@@ -80,9 +80,7 @@ class Feeds:
         first = events[0] if events else None
         # That something is silent proves no life.
         if type(first) is not Stale or not first.stale:
-            self._heard = self._loop.time()
-            if self._mute:
-                self._turn(mute=False)
+            self.alive()
         if not self._sums:
             events = [
                 event for event in events if not isinstance(event, BalanceSeen | PositionSeen)

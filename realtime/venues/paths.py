@@ -248,9 +248,9 @@ class Path:
         self.looked = 0
         """Places of history looked at so far: what a bar costs."""
 
-    def price(self, ts: int, halvings: int = HALVINGS) -> float:
+    def price(self, ts: int) -> float:
         """The efficient price at `ts` [ns]."""
-        return exp(self._log(ts, halvings, len(LEVELS) - 1))
+        return exp(self._log(ts, HALVINGS, len(LEVELS) - 1))
 
     def _log(self, ts: int, halvings: int, levels: int) -> float:
         """The logarithm of the price, within the bars of the first `levels` in which `ts` [ns] lies."""

@@ -21,6 +21,8 @@ from tests.fakes import BTC, BUY, MARKETS, Held, ScriptedVenue, World, until
 
 
 D = Decimal
+EVERYTHING: dict[str, Any] = {"scope": "account", "include_protection": True}
+"""What a venue's own timer does: it spares nothing."""
 PERP = "BTC/USDT:USDT"
 PERPETUAL = replace(
     MARKETS[BTC], symbol=PERP, settle="USDT", type="swap", max_leverage=D(10), amount_step=D("0.001")
@@ -337,7 +339,6 @@ async def test_an_order_that_took_the_place_of_another_is_known_by_its_new_id() 
 async def test_the_venues_own_timer_is_armed_when_all_of_what_it_does_is_meant() -> None:
     """features F20: it spares nothing."""
     world, venue = away()
-    everything: dict[str, Any] = {"scope": "account", "include_protection": True}
 
     async def native(**args: Any) -> object:
         reply = await world.call("deadman", **args)
@@ -347,30 +348,29 @@ async def test_the_venues_own_timer_is_armed_when_all_of_what_it_does_is_meant()
     async with world.life():
         assert await native(timeout=60) is False
         assert await native(timeout=60, scope="account") is False
-        assert await native(grace=5, **everything) is False
+        assert await native(grace=5, **EVERYTHING) is False
         assert venue.timers == []
 
-        assert await native(timeout=60, **everything) is True
-        assert await native(timeout=30, **everything) is True
-        assert await native(timeout=0, **everything) is False
-        assert await native(timeout=0, **everything) is False
+        assert await native(timeout=60, **EVERYTHING) is True
+        assert await native(timeout=30, **EVERYTHING) is True
+        assert await native(timeout=0, **EVERYTHING) is False
+        assert await native(timeout=0, **EVERYTHING) is False
         assert venue.timers == [60, 30, None]
 
         venue.timer = False
-        assert await native(timeout=60, **everything) is False
+        assert await native(timeout=60, **EVERYTHING) is False
         venue.timer = True
         venue.broken.add("switch")
-        assert await native(timeout=60, **everything) is False
+        assert await native(timeout=60, **EVERYTHING) is False
 
 
 async def test_the_venues_one_timer_is_for_all_clients_and_off_with_the_last_of_them() -> None:
     world, venue = away()
-    everything: dict[str, Any] = {"scope": "account", "include_protection": True}
     async with world.life():
-        await world.call("deadman", client="slow", timeout=600, **everything)
-        await world.call("deadman", client="quick", timeout=30, **everything)
+        await world.call("deadman", client="slow", timeout=600, **EVERYTHING)
+        await world.call("deadman", client="quick", timeout=30, **EVERYTHING)
         await asyncio.sleep(10)
-        await world.call("deadman", client="slow", timeout=600, **everything)
+        await world.call("deadman", client="slow", timeout=600, **EVERYTHING)
         await world.call("deadman", client="quick", timeout=0)
         await world.call("deadman", client="slow", timeout=0)
 
@@ -385,9 +385,8 @@ async def test_the_venues_timer_is_switched_off_also_by_a_server_that_was_starte
     """Else it cancelled everything, stops included, minutes after the answer had said `armed: false`."""
     world, venue = away()
     world.path = tmp_path / "journal.db"
-    everything: dict[str, Any] = {"scope": "account", "include_protection": True}
     async with world.life():
-        await world.call("deadman", timeout=600, **everything)
+        await world.call("deadman", timeout=600, **EVERYTHING)
     async with world.life():
         await world.call("deadman", timeout=0)
         await world.call("deadman", timeout=0)
@@ -400,14 +399,13 @@ async def test_the_venues_timer_stays_set_for_those_who_armed_it_before_a_restar
 ) -> None:
     world, venue = away()
     world.path = tmp_path / "journal.db"
-    everything: dict[str, Any] = {"scope": "account", "include_protection": True}
     async with world.life():
         await asyncio.gather(
-            world.call("deadman", client="quick", timeout=100, **everything),
-            world.call("deadman", client="slow", timeout=600, **everything),
+            world.call("deadman", client="quick", timeout=100, **EVERYTHING),
+            world.call("deadman", client="slow", timeout=600, **EVERYTHING),
         )
     async with world.life():
-        await world.call("deadman", client="slow", timeout=600, **everything)
+        await world.call("deadman", client="slow", timeout=600, **EVERYTHING)
         await world.call("deadman", client="slow", timeout=0)
 
     assert len(venue.timers) == 4

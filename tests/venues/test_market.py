@@ -435,10 +435,9 @@ def test_a_path_is_the_same_however_it_is_walked() -> None:
     assert [walked.price(ts) for ts in reversed(times)] == forward[::-1]
     hours = [START // DAY * DAY + n * HOUR + off for n in range(200) for off in (-1, 0, 1)]
     assert [walked.price(ts) for ts in hours] == [made().price(ts) for ts in hours]
-    coarse = [made().price(ts, 9) for ts in times]
-    assert [(walked.price(ts, 9), walked.price(ts)) for ts in times] == list(
-        zip(coarse, forward, strict=True)
-    )
+    bars = [made().candle(ts, ts + MINUTE) for ts in times]
+    both = [(walked.candle(ts, ts + MINUTE), walked.price(ts)) for ts in times]
+    assert both == list(zip(bars, forward, strict=True))
 
 
 def test_a_path_is_continuous_over_days_and_moves_like_a_market() -> None:
