@@ -59,6 +59,7 @@ from realtime.server.admission import Admission, raise_file_limit
 from realtime.server.auth import Auth, Sites
 from realtime.server.health import Health
 from realtime.server.page import Page
+from realtime.server.sockets import weaker_here
 from realtime.settings import Settings
 from realtime.store import Store
 from realtime.table import counted, delays, equip, table
@@ -68,8 +69,6 @@ from realtime.venues.base import Venue
 
 logger = logging.getLogger("realtime.app")
 
-SPARE_FILES: Final = 128
-"""Descriptors kept for everything that is not a connection."""
 RETRY_MOST_S: Final = 60.0
 
 
@@ -378,7 +377,7 @@ async def compose(
     for place in places:
         place.branch.listen(clock.now())
     admission = Admission(
-        cap=min(settings.server.max_connections, raise_file_limit() - SPARE_FILES),
+        cap=min(settings.server.max_connections, raise_file_limit()),
         accept_per_s=settings.server.accept_per_s,
     )
     await brain.bots.restore()
@@ -389,7 +388,7 @@ async def compose(
             hub=hub,
             registry=registry,
             auth=auth,
-            health=Health(status.reasons),
+            health=Health(status.reasons, weaker=weaker_here()),
             mode=settings.mode,
             version=realtime.__version__,
             now=clock.ms,

@@ -210,7 +210,7 @@ def run(
     return 0, ""
 
 
-def drive(main: Coroutine[object, object, None], leave: Callable[[int], object] = os._exit) -> None:
+def drive(main: Coroutine[object, object, None]) -> None:
     """Run to the end in a loop of its own, and leave the process when that loop does not close.
 
     The journal is closed by then, so nothing is lost by leaving.
@@ -223,7 +223,7 @@ def drive(main: Coroutine[object, object, None], leave: Callable[[int], object] 
                 runner.run(main)
                 code = 0
             finally:
-                watch = threading.Timer(CLOSE_S, leave, (code,))
+                watch = threading.Timer(CLOSE_S, os._exit, (code,))
                 watch.daemon = True
                 watch.start()
     finally:

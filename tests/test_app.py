@@ -22,10 +22,11 @@ from realtime.model.events import MarketEvent, VenueEvent
 from realtime.outside import replaying
 from realtime.serving import DIED, REFUSED, facts, run
 from realtime.settings import Settings
+from realtime.tokens import identities
 from realtime.venues.ccxt.account import Secret
 from realtime.venues.ccxt.redaction import Redaction
 from tests.conftest import VirtualClockLoop
-from tests.fakes import ScriptedVenue, World, no_page
+from tests.fakes import BUY, ScriptedVenue, World, no_page, until
 from tests.flows.process import Process, talk
 
 
@@ -290,6 +291,19 @@ def test_the_first_start_prints_one_token_once_and_keeps_its_hash(tmp_path: Path
         assert token.encode() not in file.read_bytes()
 
 
+async def test_the_first_token_lasts_as_many_days_as_the_settings_say() -> None:
+    wanted = Settings(auth={"required": True, "token_days": 3})
+    async with World().life() as system:
+        before = system.clock.ms()
+        auth, made = await identities(wanted, Outside(), system.clock, system.store)
+        after = system.clock.ms()
+
+    assert made is not None
+    end = auth.verify(made, "").expires_at
+    assert end is not None
+    assert before <= end - 3 * 86_400_000 <= after
+
+
 async def test_where_a_token_is_needed_only_it_opens(tmp_path: Path) -> None:
     with Process.serve(tmp_path / "j.db", REALTIME_AUTH__REQUIRED="true") as server:
         token = server.facts["token"].split()[0]
@@ -343,6 +357,39 @@ async def test_a_stop_waits_for_the_call_in_flight_and_refuses_new_orders() -> N
         assert late.error["code"] == "busy"
         assert placed.ok
         assert "the server is stopping" in system.front._system.health.reasons()
+
+
+async def test_a_stop_takes_entries_along_where_that_is_wished_and_leaves_protection() -> None:
+    world = World(on_stop="cancel")
+    async with world.life() as system:
+        bought: dict[str, Any] = {"symbol": "BTC/USDT", "side": "buy", "type": "market"}
+        bought["amount"] = "0.01"
+        await world.call("order.place", **bought, stop_loss="60000", client_order_id="held")
+        await until(lambda: len(world.venue.live()) == 1)
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        (stop,) = [name for name in world.venue.live() if name != "g-1"]
+        await system.drain()
+
+        assert world.venue.live() == [stop]
+        assert world.venue.canceled == ["g-1"]
+
+
+async def test_a_stop_lets_no_dead_mans_switch_fire() -> None:
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", client="bot", **BUY, client_order_id="g-1")
+        await world.call("deadman", client="bot", timeout=5)
+        world.venue.gate = asyncio.Event()
+        placing = world.start("order.place", **BUY, client_order_id="g-2")
+        await asyncio.sleep(1)
+        stopping = asyncio.ensure_future(system.drain())
+        await asyncio.sleep(8)
+        world.venue.gate.set()
+        await placing
+        await stopping
+
+        assert world.venue.live() == ["g-1", "g-2"]
+        assert system.deadman.get("local", "bot") is not None
 
 
 async def test_a_stop_does_not_wait_for_ever() -> None:

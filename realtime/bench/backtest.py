@@ -21,7 +21,7 @@ from realtime.bench.fanout import FULL, Scale
 from realtime.bench.figures import Figure
 from realtime.bench.work import MINUTE, SEED, bars
 from realtime.bots import series
-from realtime.bots.backtest import Grid, Hold, Lane, Ledger, Terms, _one, run, silent
+from realtime.bots.backtest import Grid, Hold, Lane, Ledger, Terms, run, run_one, silent
 from realtime.bots.pool import Bounds, Pool, cores
 from realtime.bots.series import Series
 from realtime.bots.strategies.ema_crossover import EmaCrossover, EmaCrossoverParams
@@ -47,7 +47,7 @@ def once(made: Series) -> tuple[float, float]:
     one = lane(made)
     ledger = Ledger(Terms(), [Hold("X", one.grid)], made.ts)
     before = time.perf_counter()
-    _one(ledger, one, 0, silent)
+    run_one(ledger, one, 0, silent)
     between = time.perf_counter()
     run(Terms(), [lane(made)])
     return between - before, time.perf_counter() - between

@@ -169,11 +169,10 @@ class Load(Child):
         clients: int,
         text: str = "",
         stalled: int = 0,
-        path: str = "/ws",
         deflate: bool = False,
     ) -> None:
         numbers = [str(clients), str(stalled), str(int(deflate))]
-        command = [str(compiled("load")), "127.0.0.1", str(port), path, *numbers]
+        command = [str(compiled("load")), "127.0.0.1", str(port), "/ws", *numbers]
         super().__init__(command, cpu=LOAD_CPU)
         self.say(text)
         word = self.hear()

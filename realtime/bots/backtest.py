@@ -584,7 +584,7 @@ def run(terms: Terms, lanes: Sequence[Lane], *, first: int = 0, tell: Tell = sil
         lane = lanes[0]
         stamps: Sequence[int] = lane.series.ts[first:] if first else lane.series.ts
         ledger = Ledger(terms, [Hold(lane.symbol, lane.grid)], stamps)
-        _one(ledger, lane, first, tell)
+        run_one(ledger, lane, first, tell)
     else:
         if first:
             raise Refused(Code.INVALID, "a run of several symbols begins at its first bar")
@@ -608,7 +608,7 @@ def _check(lanes: Sequence[Lane], first: int) -> None:
         )
 
 
-def _one(ledger: Ledger, lane: Lane, first: int, tell: Tell) -> None:
+def run_one(ledger: Ledger, lane: Lane, first: int, tell: Tell) -> None:
     """Run one symbol: the loop that has to be quick."""
     series, strategy, terms = lane.series, lane.strategy, ledger.terms
     on_ohlcv, hold, marks = lane.listen(), ledger.holds[0], ledger.marks

@@ -10,8 +10,7 @@ Shapes: `equity` (n + 1,) begins with the capital and has then one value per bar
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, pairwise
-from operator import truediv
+from itertools import pairwise
 from typing import Final
 
 
@@ -98,13 +97,8 @@ def cagr(equity: Sequence[float], periods: float) -> float | None:
     return math.expm1(exponent) if exponent < LARGEST else None
 
 
-def drawdowns(equity: Sequence[float]) -> list[float]:
-    """Give the share lost since the highest value before, per value, 0 at a peak."""
-    return [1.0 - share for share in map(truediv, equity, accumulate(equity, max))]
-
-
 def deepest(equity: Sequence[float]) -> tuple[float, int]:
-    """Give the largest of `drawdowns`, and the longest time below a peak [bars]."""
+    """Give the largest share lost since the highest value before, and the longest time below a peak [bars]."""
     peak, share = -math.inf, 1.0
     run = longest = 0
     for value in equity:
@@ -121,13 +115,8 @@ def deepest(equity: Sequence[float]) -> tuple[float, int]:
 
 
 def max_drawdown(equity: Sequence[float]) -> float:
-    """The largest of `drawdowns`."""
+    """The largest share lost since the highest value before."""
     return deepest(equity)[0]
-
-
-def max_drawdown_bars(equity: Sequence[float]) -> int:
-    """The longest time below a peak [bars]."""
-    return deepest(equity)[1]
 
 
 def calmar(equity: Sequence[float], periods: float) -> float | None:

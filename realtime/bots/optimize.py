@@ -16,7 +16,6 @@ from realtime.model.errors import Code, Refused, invalid
 from realtime.venues.chance import Chance
 
 
-OBJECTIVES: Final = ("sharpe", "sortino", "calmar", "profit_factor", "net_profit")
 MOST: Final = 10_000
 """Combinations of one search."""
 OVERFIT: Final = 0.5
@@ -230,7 +229,7 @@ def summarise(
 
     Args:
         tried: Combinations with the metrics of every window.
-        objective: One of `OBJECTIVES`.
+        objective: Name of a metric.
         top: How many to give.
 
     Returns:

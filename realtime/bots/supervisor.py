@@ -1,6 +1,6 @@
 """All bots of a server: their states, their tasks, what is kept of them, and what they are shown as.
 
-Rules of this file: (1) a state changes by `Supervisor._move` and nowhere else, and is journaled in the same step;
+Rules of this file: (1) a state changes by `Supervisor.moved` and nowhere else, and is journaled in the same step;
 (2) a task of a bot ends in a state of that bot, whatever ended it; (3) stopping asks nobody: it neither waits for the
 journal nor for room in it; (4) a remote bot is a bot whose task is a lease.
 """
@@ -362,9 +362,9 @@ class Supervisor:
         self._desk.check_room()
         bot, new = self._bots.get(spec.id), list[Projection]()
         if spec.kind is Kind.STRATEGIES:
-            self.rules(spec)
+            rules = self.rules(spec)
             if spec.strategies is not None:
-                self.made(self.rules(spec))
+                self.made(rules)
         else:
             self._schedule(spec)
         if bot is None:
@@ -385,7 +385,7 @@ class Supervisor:
         return bot
 
     def delete(self, bot_id: str, who: Who) -> None:
-        """Forget a bot; its orders and decisions stay.
+        """Forget a bot; its orders and decisions stay. The last that `bot:ID` says of it is `deleted: true`.
 
         Raises:
             Refused: `not_found`; `conflict` unless it is stopped, and for `main`.
@@ -395,12 +395,14 @@ class Supervisor:
             raise Refused(Code.CONFLICT, "bot main always exists")
         if bot.state is not BotState.STOPPED or bot.once:
             raise Refused(Code.CONFLICT, f"bot {bot_id} is {bot.state}; stop it first")
+        last = self.rows.state_row(bot) | {"deleted": True}
         del self._bots[bot_id]
         now = self._desk.now()
         body = dumps({"spec": spec_row(bot.spec), "deleted": True})
         self._append(KIND, bot_id, body, [Projection("bots", bot_id, now, body=body)])
         self._note("bot_deleted", bot, who, {})
         self._hub.table("bots", gone=[bot_id])
+        self._hub.value(f"bot:{bot_id}", last)
         self._book.show()
 
     def start(self, bot_id: str, who: Who) -> bool:
@@ -486,6 +488,8 @@ class Supervisor:
         bot = self.get(bot_id)
         before = bot.state
         changed = before is not after(bot_id, before, Move.STOP)
+        # One that a restart has stopped may be about to be resumed by the next one.
+        changed = changed or bot.was_running or bot.was_paused
         bot.desired, bot.was_running, bot.was_paused = BotState.STOPPED, False, False
         barred = bot.spec.kind is Kind.REMOTE and (bot.barred or not detached)
         changed = changed or barred is not bot.barred

@@ -685,6 +685,7 @@ def effect_of(plan: Plan) -> Fields:
     return {
         "orders": len(sent),
         "symbols": [change.symbol for change in sent],
+        "sides": {change.symbol: change.action for change in sent},
         "notional": rows.money(notional),
     }
 

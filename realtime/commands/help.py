@@ -23,7 +23,7 @@ MEANINGS: Final[Mapping[Code, str]] = {
     Code.CONFLICT: "id used with other content; stale `version`; wrong state",
     Code.MODE_MISMATCH: "asserted `mode` is not the server's",
     Code.EXPIRED: "`expires_at` passed before sending",
-    Code.CONFIRM_REQUIRED: "repeat with `confirm` of `details` within 60 s",
+    Code.CONFIRM_REQUIRED: "repeat with `confirm` of `details` within 60 s; the notional may grow by 2 % until then",
     Code.RATE_LIMITED: "too fast: wait `retry_after`; `details.lane`",
     Code.BUSY: "too many in flight, journal queue full, or draining: wait `retry_after`",
     Code.HALTED: "the trading state forbids it",

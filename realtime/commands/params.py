@@ -245,6 +245,11 @@ def short(value: object) -> str:
     return repr(text if len(text) <= 32 else text[:32] + "…")
 
 
+def counted(number: int, word: str) -> str:
+    """Write a number of things."""
+    return f"{number} {word}" + ("s" if number != 1 else "")
+
+
 def suggest(word: str, known: Iterable[str]) -> str | None:
     """Find the known word that `word` was most likely meant to be; None when there is none."""
     if len(word) > LONGEST_WORD:
@@ -331,10 +336,14 @@ def _message(error: ErrorDetails) -> str:
             return f"needs {context['discriminator']}"
         case "string_pattern_mismatch":
             return f"must match {context['pattern']}"
-        case "string_too_short" | "too_short":
-            return f"must have at least {context['min_length']}"
-        case "string_too_long" | "too_long":
-            return f"must have at most {context['max_length']}"
+        case "string_too_short":
+            return f"must have at least {counted(context['min_length'], 'character')}"
+        case "string_too_long":
+            return f"must have at most {counted(context['max_length'], 'character')}"
+        case "too_short":
+            return f"must have at least {counted(context['min_length'], 'item')}"
+        case "too_long":
+            return f"must have at most {counted(context['max_length'], 'item')}"
         case "greater_than_equal":
             return f"must be at least {context['ge']}"
         case "greater_than":

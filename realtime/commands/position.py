@@ -203,7 +203,13 @@ class Positions:
             return None
         placing = self._closing(call)
         shown = self._orders.judged(placing)
-        return {"orders": 1, "symbols": [placing.order.symbol], "notional": shown.get("cost")}
+        order, market = placing.order, self._desk.engine.markets[placing.order.symbol]
+        return {
+            "orders": 1,
+            "symbols": [order.symbol],
+            "amount": text(order.amount, market.amount_step),
+            "notional": self._orders.valued(order.symbol, shown["cost"]),
+        }
 
     def close_all(self, call: Call[CloseAllParams]) -> Given:
         """Close all positions, or the one of a symbol."""
@@ -233,14 +239,21 @@ class Positions:
         return held
 
     def _effect_of(self, held: list[Position]) -> Fields:
-        engine = self._desk.engine
-        notionals = [engine.mark_position(position).notional for position in held]
+        marked = [self._desk.engine.mark_position(position) for position in held]
+        values = [self._orders.valued(m.position.symbol, m.notional) for m in marked]
+        known = [Decimal(value) for value in values if value is not None]
         return {
             "orders": len(held),
             "positions": len(held),
             "symbols": [position.symbol for position in held],
-            "notional": plain(sum((n for n in notionals if n is not None), Decimal(0))),
+            "closes": [self._said(position) for position in held],
+            "notional": plain(sum(known, Decimal(0))) if len(known) == len(held) else None,
         }
+
+    def _said(self, position: Position) -> str:
+        """Name what is closed, for the eye and for the comparison with what was confirmed."""
+        step = self._desk.engine.markets[position.symbol].amount_step
+        return f"{position.venue}: {text(abs(position.amount), step)} of {position.id}"
 
     def close_all_effect(self, call: Call[CloseAllParams]) -> Fields | None:
         """What closing all would send; None when nothing is held."""

@@ -202,7 +202,7 @@ class States:
             "state": TradingState.ACTIVE,
             "orders": len(orders),
             "positions": len(held),
-            "notional": figure(gross) or "0",
+            "notional": figure(gross),
         }
 
     def deadman(self, call: Call[DeadmanParams]) -> Given:

@@ -149,9 +149,9 @@ class Audit:
                     return [self._note("api_error", Amend, order, "refused", code, reason)]
                 outcome = _UNKNOWN if unknown else "rejected"
                 return [self._note("exchange_error", Amend, order, outcome, code, reason)]
-            case CancelFailed(unknown=unknown, reason=reason):
+            case CancelFailed(unknown=unknown, code=code, reason=reason):
                 outcome = _UNKNOWN if unknown else "rejected"
-                return [self._note("exchange_error", Cancel, order, outcome, None, reason)]
+                return [self._note("exchange_error", Cancel, order, outcome, code, reason)]
             case _:
                 return []
 

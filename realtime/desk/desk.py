@@ -738,12 +738,20 @@ class Desk:
             if isinstance(step, PlaceNext) and step.place.order.parent_id is None:
                 self._carry([stays_open(step.place.order, refused.message)])
                 return
-            symbol = step.place.order.symbol if isinstance(step, PlaceNext) else ""
+            leg: Order | None
+            if isinstance(step, PlaceNext):
+                leg, order_id = step.place.order, step.place.order.parent_id
+            else:
+                leg, order_id = self.engine.orders.get(step.amend.order_id), step.amend.order_id
             self.alert(
                 "critical",
                 "protection_degraded",
                 f"an attached order was refused: {refused.message}",
-                {"symbol": symbol, "code": refused.code},
+                {
+                    "order_id": order_id,
+                    "symbol": leg.symbol if leg is not None else "",
+                    "code": refused.code,
+                },
             )
 
 

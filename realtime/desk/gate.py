@@ -268,7 +268,11 @@ class Gate:
         if isinstance(failure, VenueRejected):
             self._tally.answers += 1
             return Rejected(
-                order_id=order.id, code=failure.code, reason=failure.message, ts=self._now()
+                order_id=order.id,
+                code=failure.code,
+                reason=failure.message,
+                retry_after=failure.retry_after,
+                ts=self._now(),
             )
         return self._no_answer(order, "its turn did not come in time")
 
@@ -332,7 +336,7 @@ class Gate:
                         deadline.reschedule(self._loop.time() + self._timeout_s)
                     ack = await self._venue.amend(approved)
         except (Refused, VenueRejected) as refused:
-            fact = self._amend_refused(order, refused.code, refused.message, sent=released)
+            fact = self._amend_refused(order, refused, sent=released)
         except (VenueUnknown, TimeoutError):
             fact = self._amend_unanswered(order, "its turn did not come in time", released=released)
         except asyncio.CancelledError:
@@ -353,7 +357,8 @@ class Gate:
     def _amend_unanswered(self, order: Order, why: str, *, released: bool) -> AmendFailed:
         """Once released nobody knows; before, nothing was sent."""
         if not released:
-            return self._amend_refused(order, Code.BUSY, f"{why}; it was not sent", sent=False)
+            busy = Refused(Code.BUSY, f"{why}; it was not sent")
+            return self._amend_refused(order, busy, sent=False)
         return AmendFailed(
             order_id=order.id,
             unknown=True,
@@ -362,14 +367,15 @@ class Gate:
             ts=self._now(),
         )
 
-    def _amend_refused(self, order: Order, code: Code, reason: str, *, sent: bool) -> AmendFailed:
+    def _amend_refused(self, order: Order, refused: Failure, *, sent: bool) -> AmendFailed:
         return AmendFailed(
             order_id=order.id,
             unknown=False,
             command=None,
-            reason=reason,
-            code=code,
+            reason=refused.message,
+            code=refused.code,
             sent=sent,
+            retry_after=refused.retry_after,
             ts=self._now(),
         )
 
@@ -379,20 +385,30 @@ class Gate:
                 async with asyncio.timeout(self._timeout_s):
                     ack = await self._venue.cancel(order)
         except (Refused, VenueRejected) as refused:
-            self._post(self._cancel_failed(order, refused.message, unknown=False))
+            self._post(
+                CancelFailed(
+                    order_id=order.id,
+                    unknown=False,
+                    command=None,
+                    reason=refused.message,
+                    code=refused.code,
+                    retry_after=refused.retry_after,
+                    ts=self._now(),
+                )
+            )
         except (VenueUnknown, TimeoutError):
-            self._post(self._cancel_failed(order, "no answer", unknown=True))
+            self._post(self._cancel_unanswered(order, "no answer"))
         except asyncio.CancelledError:
-            self._post(self._cancel_failed(order, "stopped", unknown=True))
+            self._post(self._cancel_unanswered(order, "stopped"))
             raise
         else:
             self._canceled(order, ack)
 
-    def _cancel_failed(self, order: Order, reason: str, *, unknown: bool) -> CancelFailed:
+    def _cancel_unanswered(self, order: Order, reason: str) -> CancelFailed:
         return CancelFailed(
             order_id=order.id,
-            unknown=unknown,
-            command=self._command() if unknown else None,
+            unknown=True,
+            command=self._command(),
             reason=reason,
             ts=self._now(),
         )

@@ -388,9 +388,10 @@ class Outlet:
         return dict(rows.day_row(self._engine.day, self._zone(), pnl))
 
     def canceling(self, running: bool) -> None:  # noqa: FBT001 - a callback of one fact
-        """Show in `risk` whether a halt's cancels are not proven yet."""
-        self._canceling = running
-        self.risk()
+        """Show in `risk` whether a halt's cancels are not proven yet; saying it twice changes nothing."""
+        if running != self._canceling:
+            self._canceling = running
+            self._hub.value(self._channels["risk"], self.risk_row)
 
     def state(self) -> None:
         """Publish `status` now."""

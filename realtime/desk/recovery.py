@@ -15,7 +15,7 @@ from realtime.desk import codec
 from realtime.desk.deadman import KIND as DEADMAN, Action, Scope, Switch
 from realtime.desk.desk import symbol_of
 from realtime.desk.entries import ACK
-from realtime.desk.sweep import KIND as SWEEP, Sweep
+from realtime.desk.sweep import FIRED, KIND as SWEEP, Sweep
 from realtime.engine.engine import Engine
 from realtime.model.events import (
     AmendFailed,
@@ -45,7 +45,7 @@ DOWN: Final = "Down"
 """Kind of the row that says since when nobody has watched prices [ns]; `OVER` once the account is ready again."""
 IDENTITY: Final = "Token"
 """Kind of a token of a client; a journal that nobody has begun may have some."""
-REPLAYED: Final = frozenset(codec.KINDS) | {DEADMAN, SWEEP, ACK}
+REPLAYED: Final = frozenset(codec.KINDS) | {DEADMAN, SWEEP, FIRED, ACK}
 """Kinds that `take` knows."""
 
 
@@ -56,9 +56,8 @@ class Recovered:
     Attributes:
         orders, commands: Numbers used so far.
         switches: Armed dead man's switches.
-        sweeps: Halts whose cancels are not proven.
+        sweeps: Halts and fired switches whose cancels are not proven.
         acked: Acknowledged alerts and by whom.
-        facts: How many facts were replayed.
         symbols: Markets that facts are about.
     """
 
@@ -67,7 +66,6 @@ class Recovered:
     switches: dict[tuple[str, str], Switch] = field(default_factory=dict)
     sweeps: dict[str, Sweep] = field(default_factory=dict)
     acked: dict[str, str] = field(default_factory=dict)
-    facts: int = 0
     symbols: set[str] = field(default_factory=set)
 
 
@@ -154,11 +152,11 @@ def take(row: Row, engine: Engine, found: Recovered) -> None:
             found.switches.pop(switch.key, None)
             if switch.armed:
                 found.switches[switch.key] = switch
-        case _ if row.kind == SWEEP:
-            raw = orjson.loads(row.body)
-            found.sweeps.pop(raw["scope"], None)
-            if raw["running"]:
-                found.sweeps[raw["scope"]] = Sweep(**raw)
+        case _ if row.kind in {SWEEP, FIRED}:
+            sweep = Sweep(**orjson.loads(row.body))
+            found.sweeps.pop(sweep.name, None)
+            if sweep.running:
+                found.sweeps[sweep.name] = sweep
         case _ if row.kind == ACK:
             found.acked[row.key] = orjson.loads(row.body)["acked_by"]
         case _:
@@ -166,7 +164,6 @@ def take(row: Row, engine: Engine, found: Recovered) -> None:
 
 
 def _count(fact: Fact, found: Recovered) -> None:
-    found.facts += 1
     symbol = symbol_of(fact)
     if symbol is not None:
         found.symbols.add(symbol)

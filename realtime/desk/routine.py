@@ -78,6 +78,8 @@ class Routine:
         """Beat without end."""
         loop = asyncio.get_running_loop()
         due, beat = loop.time(), 0
+        # A disk that is full at the start is no news in a minute.
+        self.space()
         while True:
             due = max(due + QUARTER_S, loop.time())
             beat += 1

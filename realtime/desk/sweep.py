@@ -1,12 +1,14 @@
-"""The kill switch carried out: cancels that are repeated until the venue shows that they worked.
+"""Kill switch and dead man's switches carried out: cancels that are repeated until the venue shows that they worked.
 
 Rules of this file: (1) a sweep ends when two valid answers in a row show nothing but kept protection (K5), or when its
-scope is resumed; (2) it is journaled when it begins and when it ends, so a restart finishes it (K6); (3) while it runs
-the channel `risk` says so and an alarm repeats every ten seconds.
+scope is resumed; (2) it is journaled when it begins and when it ends, so a restart finishes it (K6); (3) while that of a
+halt runs the channel `risk` says so, and while any runs an alarm repeats every ten seconds; (4) it is one task that
+looks, whatever begins or is resumed meanwhile.
 """
 
 import asyncio
 from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,16 +16,20 @@ from realtime.desk.codec import dumps
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
 from realtime.model.errors import Refused, VenueRejected, VenueUnknown
-from realtime.model.events import Cancel, Who
+from realtime.model.events import Cancel, OrderSeen, Who
 from realtime.model.orders import Order, Status
 from realtime.model.risk import TradingState
 from realtime.venues.base import Venue
 
 
 KIND: Final = "Sweep"
-"""Kind of the journal's rows about sweeps."""
+"""Kind of the journal's rows about sweeps of halts."""
+FIRED: Final = "DeadmanSweep"
+"""The same of dead man's switches: an older program knows none, and would take their scope for everything."""
 LOOK_S: Final = 0.5
 ALARM_S: Final = 10.0
+ACCOUNT: Final = "account"
+CLIENT: Final = "client:"
 VALID: Final = 2
 """Valid answers in a row that prove it."""
 
@@ -33,10 +39,11 @@ class Sweep:
     """What is to be cancelled.
 
     Attributes:
-        scope: `all`, `venue:ID`, `symbol:S` or `bot:ID`.
+        scope: Of a halt `all`, `venue:ID`, `symbol:S` or `bot:ID`; of a dead man's switch `account` or
+            `client:SUBJECT/CLIENT`.
         legs: Whether protection goes, too.
         subject: Who asked.
-        since: When the halt began [ns]: what was placed later had leave to pass it.
+        since: When it began [ns]: what was placed later had leave to pass a halt, or is of one who is back.
         running: False once it is proven or resumed.
     """
 
@@ -46,15 +53,29 @@ class Sweep:
     since: int
     running: bool = True
 
+    @property
+    def halt(self) -> bool:
+        """Whether it is a halt's; else a dead man's switch has fired."""
+        return self.scope != ACCOUNT and not self.scope.startswith(CLIENT)
+
+    @property
+    def name(self) -> str:
+        """Its own among those under way.
+
+        The next switch of a client may keep the protection that the one before did not: both are carried out.
+        """
+        return f"{self.scope} with protection" if self.legs and not self.halt else self.scope
+
     def covers(self, order: Order) -> bool:
         """Whether an order is to be cancelled; what others have placed at the venue is not ours to touch."""
         if order.status.ended or order.external or (order.protective and not self.legs):
             return False
-        return (order.created_ts <= self.since or order.protective) and in_scope(self.scope, order)
+        old = order.created_ts <= self.since or (order.protective and self.halt)
+        return old and in_scope(self.scope, order)
 
 
 def in_scope(scope: str, order: Order) -> bool:
-    """Whether a scope of a trading state is about an order."""
+    """Whether the scope of a trading state, or of a sweep, is about an order."""
     kind, _, name = scope.partition(":")
     match kind:
         case "symbol":
@@ -63,6 +84,8 @@ def in_scope(scope: str, order: Order) -> bool:
             return order.bot_id == name
         case "venue":
             return order.venue == name
+        case "client":
+            return f"{order.subject}/{order.client}" == name
         case _:
             return True
 
@@ -91,7 +114,7 @@ class Sweeps:
             desk: Takes the cancels.
             venue: Says what still works.
             crew: Owner of the sweeps.
-            show: Told whether any sweep is under way.
+            show: Told whether any sweep of a halt is under way.
             timeout_s: Of one question.
         """
         self._desk = desk
@@ -100,56 +123,87 @@ class Sweeps:
         self._show = show
         self._timeout_s = timeout_s
         self._running: dict[str, Sweep] = {}
+        # Names of those whose task is there.
+        self._looking: set[str] = set()
+        # Who wants the answer to the next question, and whether somebody asks.
+        self._wanted: list[asyncio.Future[Sequence[OrderSeen] | None]] = []
+        self._asking = False
 
     def begin(self, sweep: Sweep) -> None:
         """Start a sweep whose first cancels are on their way, or that a restart has to finish."""
-        known = self._running.get(sweep.scope)
-        self._running[sweep.scope] = sweep
+        name = sweep.name
+        known = self._running.get(name)
+        if known is not None:
+            # It never loosens: protection that is being cancelled is not kept by a second halt that names it not, and
+            # one that a restart brings back is older than what has begun since.
+            sweep = replace(
+                sweep, legs=sweep.legs or known.legs, since=max(sweep.since, known.since)
+            )
+        self._running[name] = sweep
         self._record(sweep)
-        self._show(True)
-        if known is None:
-            self._crew.spawn(self._run(sweep.scope), f"sweep {sweep.scope}")
+        self._tell()
+        if name not in self._looking:
+            self._looking.add(name)
+            self._crew.spawn(self._run(name), f"sweep {name}")
 
     def end(self, scope: str) -> None:
-        """End a sweep because its scope is resumed; `all` ends them all."""
-        for name in list(self._running) if scope == "all" else [scope]:
-            if name in self._running:
+        """End the sweep of a halt because its scope is resumed; `all` ends those of all halts."""
+        for name, sweep in list(self._running.items()):
+            if sweep.halt and scope in {"all", sweep.scope}:
                 self._finish(name)
 
+    def _tell(self) -> None:
+        self._show(any(sweep.halt for sweep in self._running.values()))
+
     def _record(self, sweep: Sweep) -> None:
-        self._desk.store.append(KIND, sweep.scope, dumps(sweep), safety=True)
+        kind = KIND if sweep.halt else FIRED
+        # Stopping asks nobody: where the journal has no room only a restart would not know of it.
+        with suppress(Refused):
+            self._desk.store.append(kind, sweep.name, dumps(sweep), safety=True)
 
-    def _finish(self, scope: str) -> None:
-        sweep = self._running.pop(scope)
+    def _finish(self, name: str) -> None:
+        sweep = self._running.pop(name)
         self._record(replace(sweep, running=False))
-        self._show(bool(self._running))
+        self._tell()
 
-    async def _run(self, scope: str) -> None:
+    async def _run(self, name: str) -> None:
+        try:
+            await self._look(name)
+        finally:
+            self._looking.discard(name)
+
+    async def _look(self, name: str) -> None:
         loop = asyncio.get_running_loop()
         alarm_at = loop.time() + ALARM_S
-        proven = 0
-        while (sweep := self._running.get(scope)) is not None:
+        proven, alarmed = 0, False
+        before: Sweep | None = None
+        while (sweep := self._running.get(name)) is not None:
+            if sweep is not before:
+                # Another has begun: an answer to the one before proves nothing of it.
+                before, proven, alarmed = sweep, 0, False
             left = await self._left(sweep)
+            if self._running.get(name) is not sweep:
+                continue
             if left is not None:
                 proven = 0 if left else proven + 1
                 for order in left:
                     if self._handed(order):
                         self._cancel(order, sweep)
             if proven >= VALID:
-                if self._running.get(scope) is sweep:
-                    self._finish(scope)
+                self._finish(name)
                 return
             if loop.time() >= alarm_at:
                 alarm_at += ALARM_S
+                alarmed = True
                 self._alarm(sweep, left)
-            await asyncio.sleep(LOOK_S)
+            # A venue that refuses for hours is not to be stormed, nor the journal filled, where nobody may be there.
+            slowly = alarmed and left and not sweep.halt
+            await asyncio.sleep(ALARM_S if slowly else LOOK_S)
 
     async def _left(self, sweep: Sweep) -> list[Order] | None:
         """List what still works, by the venue's word and ours; None without an answer."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                rows = await self._venue.open_orders()
-        except (VenueUnknown, VenueRejected, Refused, TimeoutError):
+        rows = await self._rows()
+        if rows is None:
             return None
         orders = self._desk.engine.orders
         found: dict[str, Order] = {}
@@ -164,11 +218,39 @@ class Sweeps:
             found[order.id] = order
         return [order for order in found.values() if sweep.covers(order)]
 
+    async def _rows(self) -> Sequence[OrderSeen] | None:
+        """Ask what works, together with all who ask meanwhile; None without an answer.
+
+        A network that breaks fires the switches of all clients at once, and a venue has few questions to give.
+        """
+        answer: asyncio.Future[Sequence[OrderSeen] | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._wanted.append(answer)
+        if not self._asking:
+            self._asking = True
+            self._crew.spawn(self._ask(), "sweeps ask")
+        return await answer
+
+    async def _ask(self) -> None:
+        while self._wanted:
+            # Who comes while the venue thinks gets the next answer: this one may be older than its sweep.
+            wanted, self._wanted = self._wanted, []
+            rows: Sequence[OrderSeen] | None = None
+            with suppress(VenueUnknown, VenueRejected, Refused, TimeoutError):
+                async with asyncio.timeout(self._timeout_s):
+                    rows = await self._venue.open_orders()
+            for answer in wanted:
+                if not answer.done():
+                    answer.set_result(rows)
+        self._asking = False
+
     def _handed(self, order: Order) -> bool:
         return not stopped_at_the_door(order, self._desk.gate.handed)
 
     def _cancel(self, order: Order, sweep: Sweep) -> None:
-        who = Who(subject=sweep.subject, source="halt", admin=True)
+        source = "halt" if sweep.halt else "deadman"
+        who = Who(subject=sweep.subject, source=source, admin=True)
         try:
             self._desk.post(Cancel(order_id=order.id, who=who, ts=self._desk.now()))
         except Refused:
@@ -178,10 +260,10 @@ class Sweeps:
     def _alarm(self, sweep: Sweep, left: Sequence[Order] | None) -> None:
         names = [] if left is None else [order.client_order_id for order in left]
         why = "the venue does not answer" if left is None else f"{len(names)} orders still work"
-        state = TradingState.HALTED if sweep.scope == "all" else "halt"
+        what = "halt" if sweep.halt else "dead man's switch"
         self._desk.alert(
             "critical",
-            "halt_canceling",
-            f"{state} of {sweep.scope} is not finished: {why}",
+            "halt_canceling" if sweep.halt else "deadman_canceling",
+            f"{TradingState.HALTED if sweep.scope == 'all' else what} of {sweep.scope} is not finished: {why}",
             {"scope": sweep.scope, "orders": names},
         )

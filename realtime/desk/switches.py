@@ -7,6 +7,7 @@ from realtime.desk.codec import dumps
 from realtime.desk.crew import Crew
 from realtime.desk.deadman import KIND, Action, Cause, Deadman, Scope, Switch
 from realtime.desk.desk import Desk
+from realtime.desk.sweep import ACCOUNT, CLIENT, Sweep
 from realtime.desk.trading import Canceled, Stop, Stopped, Trading
 from realtime.model.events import Who
 from realtime.model.orders import Order
@@ -42,6 +43,17 @@ class Switches:
             self._crew.spawn(_finish(self._trading.halt(stop)), "deadman halt")
         doomed = [order for order in self._trading.working() if covers(switch, order)]
         canceling = self._trading.cancel_many(doomed, who)
+        if doomed:
+            # Nobody is there to ask again where a cancel is lost.
+            account = switch.scope is Scope.ACCOUNT
+            self._trading.sweep(
+                Sweep(
+                    scope=ACCOUNT if account else f"{CLIENT}{switch.subject}/{switch.client}",
+                    legs=switch.include_protection,
+                    subject=switch.subject,
+                    since=self._desk.now(),
+                )
+            )
         self._crew.spawn(self._report(switch, cause, canceling), "deadman")
 
     async def _report(self, switch: Switch, cause: Cause, canceling: Awaitable[Canceled]) -> None:

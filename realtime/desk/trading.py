@@ -340,6 +340,10 @@ class Trading:
                 result.canceled.append(coid)
         return result
 
+    def sweep(self, sweep: Sweep) -> None:
+        """See to it that orders whose cancels are on their way do end; a restart goes on with it."""
+        self._sweeps.begin(sweep)
+
     def working(
         self,
         *,

@@ -48,11 +48,6 @@ class Method(StrEnum):
     RISK_PARITY = "risk_parity"
     HRP = "hrp"
 
-    @property
-    def statistical(self) -> bool:
-        """Whether it needs returns."""
-        return self not in {Method.CONFIDENCE, Method.EQUAL}
-
 
 class Profile(StrEnum):
     """How much of the allowed allocation is used."""
@@ -178,7 +173,7 @@ def shares(method: Method, matrix: Matrix, names: Sequence[str]) -> list[float]:
     """Share by a statistical method.
 
     Args:
-        method: One that is `statistical`.
+        method: Neither `confidence` nor `equal`.
         matrix: Covariance of returns, shape (n, n).
         names: Symbols, shape (n,); for refusals.
 

@@ -360,14 +360,3 @@ def check_probabilities(probabilities: Probabilities, name: str = "probabilities
     total = fsum(probabilities)
     if abs(total - 1) > TOLERANCE:
         raise invalid(name, f"sum to {total:.9g}, must be 1 within {TOLERANCE:g}")
-
-
-def check_weights(weights: Mapping[str, Weight], tolerance: float = 0.01) -> None:
-    """Refuse weights of the enabled strategies that are off one.
-
-    Raises:
-        Refused: `invalid`, naming `weights`.
-    """
-    total = fsum(weight.weight for weight in weights.values() if weight.enabled)
-    if abs(total - 1) > tolerance + TOLERANCE:
-        raise invalid("weights", f"of the enabled strategies sum to {total:g}, must be 1")

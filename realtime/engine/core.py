@@ -11,7 +11,6 @@ from decimal import Decimal
 from realtime.engine.evolve import alter_order
 from realtime.engine.legs import Drop, Follow, Legs, Step
 from realtime.engine.state import ALL, State
-from realtime.model.account import Position
 from realtime.model.events import (
     Alert,
     CancelAsked,
@@ -20,7 +19,6 @@ from realtime.model.events import (
     Fact,
     Note,
     OrderChanged,
-    PositionChanged,
     StateSet,
     Withheld,
 )
@@ -248,10 +246,3 @@ class Core(ABC):
             return
         self.apply(CancelAsked(order_id=order.id, by=by, ts=ts), out)
         out.append(CancelAtVenue(self.order(order.id)))
-
-
-def position_effect(old: Position, new: Position) -> PositionChanged:
-    """Publish a position, and the key of the row it replaces when it went flat or flipped."""
-    was, amount = old.amount, new.amount
-    gone = old.id if was and (not amount or (was < 0) is not (amount < 0)) else None
-    return PositionChanged(new, gone)

@@ -387,12 +387,12 @@ def _set_state(state: State, applier: Core, wish: SetState, out: Out) -> None:
 
 
 def _check_scope(state: State, scope: str) -> None:
-    kind, mark, name = scope.partition(":")
+    kind, _, name = scope.partition(":")
     fine = (
         scope == ALL
         or (kind == "venue" and name == state.venue)
         or (kind == "symbol" and name in state.markets)
-        or (kind == "bot" and mark and name)
+        or (kind == "bot" and name)
     )
     if not fine:
         raise Refused(
@@ -402,8 +402,7 @@ def _check_scope(state: State, scope: str) -> None:
 
 def _check_resume(state: State, wish: SetState, now: Halt) -> None:
     """What has to hold before trading is let loose again (3.4)."""
-    if not wish.who.admin:
-        raise Refused(Code.FORBIDDEN, "trading.resume needs scope admin", {"scope": "admin"})
+    _check_admin(wish.who, "trading.resume")
     if not state.ready:
         raise Refused(
             Code.VENUE_UNAVAILABLE,

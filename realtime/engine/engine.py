@@ -240,11 +240,6 @@ class Engine:
         return self._state.quotes.tickers
 
     @property
-    def marks(self) -> Mapping[str, Mark]:
-        """Mark prices of derivatives, by symbol."""
-        return self._state.quotes.marks
-
-    @property
     def limits(self) -> Limits:
         """In force."""
         return self._state.limits

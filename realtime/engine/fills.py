@@ -5,7 +5,7 @@ from decimal import Decimal
 from realtime.engine.account import Booked
 from realtime.engine.acts import amended
 from realtime.engine.content import waits
-from realtime.engine.core import IDLE, Core, Out, position_effect
+from realtime.engine.core import IDLE, Core, Out
 from realtime.engine.evidence import is_late, overfill, report_stranger, stranger
 from realtime.engine.evolve import alter_order, fill_order
 from realtime.engine.orders import is_entry, largest
@@ -15,6 +15,7 @@ from realtime.model.events import (
     Ask,
     FillBooked,
     Filled,
+    PositionChanged,
     Record,
     RiskChanged,
     StateSet,
@@ -164,9 +165,9 @@ def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> tup
     for fill in state.orders.fills_of(order.id):
         if not fill.inferred or amount <= 0:
             continue
-        old, new = state.account.unbook(fill)
+        _, new = state.account.unbook(fill)
         order = state.orders.put(order, state.orders.unbook(fill))
-        out.append(position_effect(old, new))
+        out.append(PositionChanged(new))
         rest = fill.amount - amount
         replaced += min(fill.amount, amount)
         amount -= fill.amount
@@ -179,8 +180,8 @@ def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> tup
 
 def publish_positions(core: Core, done: Booked, out: Out) -> None:
     """Publish the positions a fill changed."""
-    for old, new in done.positions:
-        out.append(position_effect(old, new))
+    for _, new in done.positions:
+        out.append(PositionChanged(new))
         if new.amount:
             core.watched.add(new.symbol)
 

@@ -1,6 +1,6 @@
 """The venue's word on money, transfers, and trading states."""
 
-from realtime.engine.core import Core, Out, position_effect
+from realtime.engine.core import Core, Out
 from realtime.model.events import (
     Alert,
     BalanceChanged,
@@ -106,8 +106,8 @@ def transferred(core: Core, fact: Transferred, out: Out) -> None:
         "inferred": fact.inferred,
     }
     if changed is not None:
-        old, new = changed
-        out.append(position_effect(old, new))
+        _, new = changed
+        out.append(PositionChanged(new))
         if new.amount:
             core.watched.add(new.symbol)
         core.legs.trim(state, new.symbol)

@@ -15,8 +15,7 @@ from typing import Final
 
 import orjson
 
-from realtime.model.market import MONEY, ZERO, BookDelta, BookSnapshot, Level, Numbers
-from realtime.model.orders import Side
+from realtime.model.market import MONEY, BookDelta, BookSnapshot, Level, Numbers
 
 
 NEAR: Final = 25
@@ -243,45 +242,3 @@ class OrderBook:
             return None
         with localcontext(MONEY):
             return (Decimal(bid[0]) + Decimal(ask[0])) / 2
-
-    def amount_at(self, side: Side, price: str) -> str | None:
-        """Displayed amount [base] of a level, None where there is no such level.
-
-        Args:
-            side: `buy` looks among the bids.
-            price: [quote per base]
-        """
-        ladder = self.bids if side is Side.BUY else self.asks
-        level = ladder.levels.get(ladder._sign * float(price))  # noqa: SLF001 - same file, same law
-        return None if level is None else level[1]
-
-    def walk(
-        self,
-        side: Side,
-        amount: Decimal | None = None,
-        *,
-        cost: Decimal | None = None,
-    ) -> tuple[Decimal | None, Decimal]:
-        """Walk the levels that a market order of `side` would take.
-
-        Args:
-            side: Of the order: a buy walks the asks.
-            amount: [base] wanted; None walks for `cost`.
-            cost: [quote] to spend instead.
-
-        Returns:
-            Average price [quote], None when there is nothing to take, and the amount [base] there is.
-        """
-        filled = spent = ZERO
-        with localcontext(MONEY):
-            for level_price, level_amount in self.asks if side is Side.BUY else self.bids:
-                price, there = Decimal(level_price), Decimal(level_amount)
-                if amount is not None:
-                    there = min(there, amount - filled)
-                if cost is not None:
-                    there = min(there, (cost - spent) / price)
-                if there <= 0:
-                    break
-                filled += there
-                spent += there * price
-            return (spent / filled if filled else None), filled

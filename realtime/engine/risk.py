@@ -90,12 +90,7 @@ def check(state: State, place: Place) -> Permission:
         first = [*first, *state.giving_way(order)]
         if not case.market.contract:
             first = [*first, *_giving_way(state, order)]
-    approved = Approved(
-        order=order,
-        reference_price=case.reference,
-        limits_version=state.limits.version,
-        warnings=tuple(verdict.warnings),
-    )
+    approved = Approved(order=order, warnings=tuple(verdict.warnings))
     return Permission(approved, case.needs or ZERO, tuple(first))
 
 
@@ -177,7 +172,6 @@ def check_amend(state: State, old: Order, amend: Amend) -> tuple[ApprovedAmend, 
         amount=amend.amount,
         price=amend.price,
         stop_price=amend.stop_price,
-        limits_version=state.limits.version,
         expires_at=amend.expires_at,
     )
     return approved, case.needs or ZERO

@@ -28,6 +28,9 @@ Rule = Callable[[Case, State, Verdict], None]
 PRIVATE_AGE_MS = 30_000
 """Private data older than this leaves the account not ready [ms]."""
 
+AWAY: Final = {"maintenance": "it is under maintenance", "disconnected": "its connection is lost"}
+"""Causes by which a whole venue is away, at once and by its own word; a silence has to last first."""
+
 EXECUTIONS_IN = 600 * SECOND
 """Window of `repeated_execution` [ns]."""
 
@@ -87,10 +90,13 @@ def readiness(case: Case, state: State, verdict: Verdict) -> None:
     """G3."""
     stale = state.quotes.stale.get(None)
     age_ms = (case.wish.ts - stale.asof) // MS if stale is not None else 0
-    ready = state.ready and age_ms <= PRIVATE_AGE_MS
+    away = AWAY.get(stale.cause or "") if stale is not None else None
+    ready = state.ready and away is None and age_ms <= PRIVATE_AGE_MS
     if ready and not verdict.whole:
         return
-    why = state.ready_reason if not state.ready else f"private data is {age_ms} ms old"
+    why = away or f"private data is {age_ms} ms old"
+    if not state.ready:
+        why = state.ready_reason
     verdict.judge(
         "not_ready",
         ready or (case.exit and state.ever_ready),
@@ -254,14 +260,19 @@ def reduces(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001
 
 def freshness(case: Case, state: State, verdict: Verdict) -> None:
     """G10."""
-    limit = Decimal(state.limits.max_price_age_ms)
-    age_ms = state.quotes.age_ms(case.order.symbol, case.wish.ts)
+    limit, symbol = Decimal(state.limits.max_price_age_ms), case.order.symbol
+    age_ms = state.quotes.age_ms(symbol, case.wish.ts)
     if case.mark is None or age_ms is None:
         verdict.missing("stale_market_data", limit, "ms", "there is no price", exempt=case.exit)
     elif case.fresh:
         verdict.judge("stale_market_data", True, limit, Decimal(age_ms), "ms")
+    elif age_ms <= limit:
+        # Its age says nothing while nobody would tell a newer one.
+        stale = state.quotes.stale.get(symbol) or state.quotes.stale[None]
+        why = f"the source of {symbol} tells nothing new ({stale.cause})"
+        verdict.missing("stale_market_data", limit, "ms", why, exempt=case.exit)
     elif case.exit:
-        why = f"the price is {age_ms} ms old or its source is silent"
+        why = f"the price is {age_ms} ms old"
         verdict.missing("stale_market_data", limit, "ms", why, exempt=True)
     else:
         verdict.judge(
@@ -270,8 +281,7 @@ def freshness(case: Case, state: State, verdict: Verdict) -> None:
             limit=limit,
             value=Decimal(age_ms),
             unit="ms",
-            message=f"price of {case.order.symbol} is {age_ms} ms old or its source is silent, "
-            f"above max_price_age_ms {plain(limit)} ms",
+            message=f"price of {symbol} is {age_ms} ms old, above max_price_age_ms {plain(limit)} ms",
         )
 
 

@@ -265,11 +265,16 @@ class Accepted:
 
 @frozen(kw_only=True)
 class Rejected:
-    """The venue refused a placement."""
+    """The venue refused a placement.
+
+    Attributes:
+        retry_after: When the venue wants to be asked again [s]; None where it has not said.
+    """
 
     order_id: str
     code: Code
     reason: str
+    retry_after: float | None = None
     ts: int
 
 
@@ -301,12 +306,19 @@ class CancelAsked:
 
 @frozen(kw_only=True)
 class CancelFailed:
-    """The venue refused a cancel (`unknown` false), or did not answer it (true)."""
+    """The venue refused a cancel (`unknown` false), or did not answer it (true).
+
+    Attributes:
+        code: Of the refusal; None in journals from before it was written.
+        retry_after: As in `Rejected`.
+    """
 
     order_id: str
     unknown: bool
     command: str | None
     reason: str
+    code: Code | None = None
+    retry_after: float | None = None
     ts: int
 
 
@@ -342,6 +354,7 @@ class AmendFailed:
     Attributes:
         code: Of the refusal.
         sent: False where the door check kept it from leaving.
+        retry_after: As in `Rejected`.
     """
 
     order_id: str
@@ -350,6 +363,7 @@ class AmendFailed:
     reason: str
     code: Code | None = None
     sent: bool = True
+    retry_after: float | None = None
     ts: int
 
 
@@ -647,10 +661,9 @@ class FillBooked:
 
 @frozen
 class PositionChanged:
-    """Publish this row of `positions`; `gone` is the key of the row it replaces (flat, or flipped)."""
+    """Publish this row of `positions`."""
 
     position: Position
-    gone: str | None = None
 
 
 @frozen

@@ -316,8 +316,6 @@ class Approved:
     """
 
     order: Order
-    reference_price: Decimal | None
-    limits_version: int
     warnings: tuple[str, ...] = field(default=())
     after: tuple[str, ...] = field(default=())
 
@@ -334,5 +332,4 @@ class ApprovedAmend:
     amount: Decimal | None
     price: Decimal | None
     stop_price: Decimal | None
-    limits_version: int
     expires_at: int | None = None

@@ -77,7 +77,6 @@ class Auth:
         now: Wire ms.
         clock: Monotonic [s].
         secret: Makes 256 random bits as text.
-        failures: Buckets of wrong tokens.
 
     Attributes:
         on_end: Told the credential (`token:ID`, `cookie:ID`) whose connections must close now.
@@ -91,13 +90,12 @@ class Auth:
         now: Callable[[], int],
         clock: Callable[[], float],
         secret: Callable[[], str],
-        failures: Failures | None = None,
     ) -> None:
         self._tokens = {token.id: token for token in tokens}
         self._now = now
         self._clock = clock
         self._secret = secret
-        self._failures = failures or Failures(clock)
+        self._failures = Failures(clock)
         self._tickets: dict[bytes, _Ticket] = {}
         self._logins: dict[bytes, _Login] = {}
         self.on_end: Callable[[str], None] = _nobody

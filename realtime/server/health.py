@@ -9,7 +9,7 @@ TURN_S: Final = 5.0
 
 
 class Health:
-    """What `/healthz`, `/readyz` and `system.health` say.
+    """What `/healthz` and `/readyz` say.
 
     Args:
         reasons: Why the system is not ready, for people; empty when it is.
@@ -35,10 +35,6 @@ class Health:
         """Say why it is not ready."""
         stopping = ["the server is stopping"] if self.draining else []
         return [*stopping, *self._reasons()]
-
-    def result(self) -> dict[str, object]:
-        """Answer `system.health`."""
-        return {"status": "ok", "ready": not self.reasons()}
 
     def readiness(self) -> dict[str, object]:
         """Answer `/readyz`."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol, cast
 
 from realtime.hub.hub import Hub, Wire
+from realtime.hub.sources import SECOND_TIER
 from realtime.server.uring import Uring, UringError
 
 
@@ -22,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 TIERS: Final = (50, 100, 250)
 """Tiers that tick while anybody listens [ms]."""
-SECOND_TIER: Final = 1000
-"""Ticks always: it also ends streams without readers [ms]."""
 CROWD: Final = 500
 """Connections from which on deadlines within 5 ms are handled together."""
 TOGETHER_S: Final = 0.005

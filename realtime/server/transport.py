@@ -257,7 +257,6 @@ class HttpProtocol(HttpToolsProtocol):
 
 CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
-    413: "bad_request",
     431: "bad_request",
     503: "busy",
 }
@@ -298,7 +297,7 @@ def config(limits: TransportLimits, admission: Admission) -> dict[str, Any]:
 
 
 class Throttle(logging.Filter):
-    """At most `LINES_PER_S` lines per cause and second; the next line tells how many were left out."""
+    """At most `LINES_PER_S` lines per cause and second."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -77,9 +77,8 @@ def test_ratios_are_their_definitions_written_plainly(seed: int) -> None:
 def test_the_longest_time_below_a_peak_is_counted_in_bars() -> None:
     equity = [10.0, 9.0, 10.0, 9.0, 8.0, 9.5, 11.0, 10.0]
 
-    assert metrics.max_drawdown_bars(equity) == 3
-    assert metrics.max_drawdown_bars([1.0, 2.0]) == 0
-    assert metrics.drawdowns([10.0, 9.0, 20.0]) == pytest.approx([0.0, 0.1, 0.0])
+    assert metrics.deepest(equity)[1] == 3
+    assert metrics.deepest([1.0, 2.0])[1] == 0
 
 
 def test_what_cannot_be_known_is_none() -> None:

@@ -175,6 +175,23 @@ async def test_an_amend_is_an_entry_to_a_window_unless_it_only_makes_the_order_s
         assert smaller.ok, smaller.error
 
 
+async def test_a_stop_can_be_attached_to_an_order_while_the_window_of_its_bot_is_shut() -> None:
+    world = BotWorld()
+    async with world.life() as system:
+        await world.bot()
+        order = BUY | {"bot_id": "b", "client_order_id": "one"}
+        assert (await world.call("order.place", **order)).ok
+        now = system.clock.now() // 1_000_000
+        await world.bot(window={"blackouts": [{"from_ts": now - 1000, "to_ts": now + 3_600_000}]})
+        safer = await world.call(
+            "order.amend", client_order_id="one", amount=BUY["amount"], stop_loss="60000"
+        )
+        entry = await world.call("order.place", **order | {"client_order_id": "two"})
+
+        assert safer.ok, safer.error
+        assert details(entry)["rule"] == "trading_window"
+
+
 async def test_a_size_at_the_largest_position_is_cut_to_what_the_gate_lets_pass() -> None:
     world = BotWorld()
     async with world.life():

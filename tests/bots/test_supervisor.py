@@ -180,6 +180,81 @@ async def test_a_new_bot_does_not_count_what_a_deleted_one_of_its_name_did(tmp_p
         assert after["performance"] == new["performance"]
 
 
+async def test_a_new_bot_has_earned_nothing_whatever_one_of_its_name_has() -> None:
+    world = BotWorld()
+    async with world.life():
+        world.past(QUIET)
+        await world.bot()
+        result(await world.call("bot.run_once", bot_id="b"))
+        result(await world.call("bot.stop", bot_id="b", close_positions=True))
+        old = result(await world.call("bot.status", bot_id="b"))["performance"]
+        result(await world.call("bot.delete", bot_id="b"))
+        await world.bot()
+        await world.bot("never")
+        new = result(await world.call("bot.status", bot_id="b"))["performance"]
+        never = result(await world.call("bot.status", bot_id="never"))["performance"]
+
+        assert old["trades"] == 1
+        assert new == never
+        assert (new["trades"], new["fees"]) == (0, "0")
+
+
+async def test_the_stream_of_a_deleted_bot_says_so_and_one_made_anew_does_not() -> None:
+    """Found by a run: whoever followed `bot:ID` heard nothing more, for ever."""
+    world = BotWorld()
+    async with world.life() as system:
+
+        def shown() -> dict[str, Any]:
+            row: dict[str, Any] = orjson.loads(system.hub.snapshot(channel))["data"]
+            return row
+
+        await world.bot()
+        channel = system.hub.channel("bot:b")
+        before, since = shown(), system.hub.position("bot:b")
+        reply = await world.call("bot.delete", bot_id="b")
+        result(reply)
+        gone = shown()
+        assert reply.at is not None
+        at = reply.at["bot:b"]
+        await asyncio.sleep(12)
+        still = shown()
+        await world.bot()
+        anew = shown()
+
+        assert "deleted" not in before
+        assert (gone["deleted"], gone["id"], gone["state"]) == (True, "b", BotState.STOPPED)
+        assert at != since
+        assert still == gone
+        assert "deleted" not in anew
+
+
+async def test_a_bot_that_was_stopped_after_a_restart_does_not_resume_by_itself(
+    tmp_path: Path,
+) -> None:
+    """Found by a run: the stop of one that a restart had stopped was not written down, and the next one started it."""
+    world = BotWorld(tmp_path / "j.db")
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(strategies=HOLD)
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.RUNNING)
+        result(await world.call("bot.pause", bot_id="b"))
+    async with world.life() as system:
+        await world.bot(strategies=HOLD, auto_resume=True)
+        was = result(await world.call("bot.status", bot_id="b"))
+        stopped = result(await world.call("bot.stop", bot_id="b"))
+        again = result(await world.call("bot.stop", bot_id="b"))
+        await until(lambda: system.store.waiting == 0)
+    async with world.life() as system:
+        now = result(await world.call("bot.status", bot_id="b"))
+
+        assert (was["state"], was["was_running"]) == (BotState.STOPPED, True)
+        assert (stopped["changed"], stopped["was_running"]) == (True, False)
+        assert again["changed"] is False
+        assert (now["state"], now["was_running"]) == (BotState.STOPPED, False)
+        assert not system.bots.get("b").was_paused
+
+
 async def test_a_pause_of_a_remote_bot_that_is_over_does_not_come_back(tmp_path: Path) -> None:
     """Symptom: paused over one restart and resumed, its entries were refused after the next one."""
     world = BotWorld(tmp_path / "j.db")

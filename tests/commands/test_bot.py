@@ -369,6 +369,29 @@ async def test_after_a_restart_a_bot_that_ran_is_stopped_unless_it_resumes(tmp_p
         assert (resumed["state"], resumed["was_running"]) == (BotState.RUNNING, False)
 
 
+@pytest.mark.parametrize("op", ["bot.stop", "bot.emergency_stop"])
+async def test_what_was_stopped_since_it_ran_does_not_resume(tmp_path: Path, op: str) -> None:
+    world = BotWorld(tmp_path / "j.db")
+    async with world.life():
+        world.past(QUIET)
+        await world.bot(strategies=HOLD)
+        await started(world)
+        await until(lambda: world.system.desk.store.waiting == 0)
+    async with world.life():
+        ran = await status(world)
+        result(await world.call(op, bot_id="b"))
+        result(await world.call("bot.rearm", bot_id="b"))
+        await world.bot(strategies=HOLD, auto_resume=True)
+        await until(lambda: world.system.desk.store.waiting == 0)
+    async with world.life() as system:
+        await until(system.ready.is_set)
+        await asyncio.sleep(5)
+        now = await status(world)
+
+    assert ran["was_running"] is True
+    assert (now["state"], now["was_running"]) == (BotState.STOPPED, False)
+
+
 async def test_an_emergency_stop_halts_one_bot_over_a_restart_until_rearmed(
     tmp_path: Path,
 ) -> None:

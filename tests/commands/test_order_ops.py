@@ -22,6 +22,33 @@ def fields_of(reply: Any) -> list[str]:
     return [field["field"] for field in reply.error["details"]["fields"]]
 
 
+async def test_a_batch_takes_as_many_tokens_as_it_has_items() -> None:
+    world = World(limits={"orders_per_s": 10})
+    items = [{"do": "cancel", "client_order_id": f"g-{number}"} for number in range(20)]
+    async with world.life():
+        batch = await world.call("order.batch", items=items)
+        more = await world.call("order.place", **BUY)
+
+        assert batch.ok, batch.error
+        assert more.code is Code.RATE_LIMITED
+
+
+async def test_a_placement_that_expired_before_it_left_is_told_so_again() -> None:
+    world = World()
+    async with world.life() as system:
+        lanes, given = system.gate._lanes, BUY | {"client_order_id": "g-1"}
+        lanes._flying = 1_000
+        given["expires_at"] = system.clock.ms() + 1_000
+        placing = world.start("order.place", **given)
+        await asyncio.sleep(3)
+        lanes._flying = 0
+        lanes._next()
+        first, again = await placing, await world.call("order.place", **given)
+
+        assert (first.code, again.code) == (Code.EXPIRED, Code.EXPIRED)
+        assert world.venue.submitted == []
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"amount": None}, "amount"),
     ({"cost": "10"}, "amount"),

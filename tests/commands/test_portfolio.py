@@ -764,7 +764,12 @@ async def test_a_rebalance_asks_back_where_a_policy_says_so() -> None:
         looked = await world.call("portfolio.rebalance", targets=args["targets"])
 
         assert asked.code is Code.CONFIRM_REQUIRED
-        assert details["effect"] == {"orders": 1, "symbols": [BTC], "notional": "10000"}
+        assert details["effect"] == {
+            "orders": 1,
+            "symbols": [BTC],
+            "sides": {BTC: "buy"},
+            "notional": "10000",
+        }
         assert done.ok
         assert result(again)["status"] == "done"
         assert looked.ok

@@ -491,7 +491,17 @@ def test_a_token_is_bound_to_its_arguments_subject_and_minute() -> None:
     [
         ({"orders": 1}, {"orders": 2}, True),
         ({"orders": 2}, {"orders": 1}, False),
-        ({"notional": "100"}, {"notional": "100.01"}, True),
+        ({"notional": "100"}, {"notional": "102"}, False),
+        ({"notional": "100"}, {"notional": "102.01"}, True),
+        ({"notional": "-100"}, {"notional": "-102.01"}, True),
+        ({"notional": "0"}, {"notional": "0.01"}, True),
+        ({"notional": None}, {"notional": "1"}, True),
+        ({"notional": "1"}, {"notional": None}, True),
+        ({"notional": None}, {"notional": None}, False),
+        ({"amount": "0.01000"}, {"amount": "0.01001"}, True),
+        ({"amount": "0.01000"}, {"amount": "0.00999"}, True),
+        ({"price": "100"}, {"price": "99"}, True),
+        ({"flatten": True}, {"flatten": False}, True),
         ({"notional": "-100"}, {"notional": "99"}, False),
         ({"symbols": ["A"]}, {"symbols": ["A", "B"]}, True),
         ({"symbols": ["A", "B"]}, {"symbols": ["B"]}, False),
@@ -525,6 +535,17 @@ def test_a_command_without_effect_asks_nothing() -> None:
     world.effect = None
 
     assert world.dispatch().ok
+
+
+def test_the_audit_hears_of_refused_commands_and_not_of_what_was_only_tried() -> None:
+    world, told = World(), list[str]()
+    world.registry.on_refused = lambda refusal: told.append(str(refusal.error.code))
+    world.answer = Refused(Code.CONFLICT, "no")
+
+    assert world.dispatch(dry_run=True).code is Code.CONFLICT
+    assert told == []
+    assert world.dispatch(dry_run=False).code is Code.CONFLICT
+    assert told == ["conflict"]
 
 
 def test_a_dry_run_is_never_asked_about() -> None:
@@ -625,6 +646,15 @@ def test_a_dry_run_takes_no_id() -> None:
     assert world.dispatch(request_id="r", amount=2).result == {"done": True}
     assert world.dispatch(request_id="r", amount=2, dry_run=True).result == {"done": True}
     assert world.dispatch(request_id="r", amount=2).result == {"done": True, "duplicate": True}
+
+
+def test_an_id_is_not_forgotten_before_a_day_is_over() -> None:
+    world = World(idempotency="request_id")
+    world.dispatch(request_id="r", amount=1)
+    world.now += 24 * 3600 * 1000 - 1
+
+    assert world.dispatch(request_id="r", amount=1).result == {"done": True, "duplicate": True}
+    assert len(world.calls) == 1
 
 
 def test_an_id_is_remembered_for_a_day() -> None:

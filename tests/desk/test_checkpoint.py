@@ -386,6 +386,43 @@ async def test_what_is_not_a_memory_is_not_read_and_means_a_whole_replay(
     assert await started(past) == (orjson.loads(head)["seq"], whole[1])
 
 
+def test_what_a_journal_says_beside_its_facts_is_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "j.db.checkpoint"
+    held = Journaled(
+        seq=7,
+        begun=True,
+        owner={"id": "kraken"},
+        numbers={"fingerprint": 9},
+        kept={"all": b'{"reason":"told while it was shut"}'},
+        markets={"BTC/USDT": b"{}"},
+        word=5,
+        down=6,
+    )
+    write(path, held, b"\x01" * 32, b"memory")
+    found = look(path)
+
+    assert found is not None
+    assert found.at(b"\x01" * 32) == replace(held, behind=7, memory=b"memory")
+    assert found.at(b"\x02" * 32) == found.at(None) == Journaled()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ("realtime.engine.account", "homes"),
+        ("realtime.engine.engine", "sha256"),
+        ("realtime.model.orders", "Decimal"),
+        ("realtime.model.events", "Enum"),
+        ("realtime.desk.desk", "Desk"),
+    ],
+    ids=".".join,
+)
+def test_a_memory_names_no_functions_and_nothing_borrowed(name: tuple[str, str]) -> None:
+    named = f"c{name[0]}\n{name[1]}\n.".encode()
+    with pytest.raises(Misfit, match="cannot be read"):
+        loads(named, {})
+
+
 async def test_a_checkpoint_of_another_program_or_other_terms_is_not_used(past: Past) -> None:
     whole = await started(past)
     await kept(past)

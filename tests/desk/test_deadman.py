@@ -95,6 +95,25 @@ async def test_grace_runs_from_the_end_of_the_last_of_two_connections() -> None:
     assert bench.fired[0][2] == pytest.approx(65)
 
 
+async def test_who_was_connected_while_an_account_was_shut_is_connected_once_it_opens() -> None:
+    bench = Bench()
+    bench.deadman.arm(switch(grace=5))
+    closed = bench.deadman
+    closed.connected("alice", "bot")
+    bench.restart()
+    bench.deadman.inherit(closed)
+    bench.deadman.start()
+    await asyncio.sleep(60)
+
+    assert bench.fired == []
+
+    bench.deadman.disconnected("alice", "bot", bye=False)
+    await asyncio.sleep(6)
+
+    assert bench.causes() == [Cause.GRACE]
+    assert closed.connections == {("alice", "bot"): 1}
+
+
 async def test_coming_back_in_time_stops_the_grace() -> None:
     bench = Bench()
     bench.deadman.connected("alice", "bot")

@@ -10,7 +10,7 @@ import pytest
 
 from realtime.desk.lanes import Lane
 from realtime.model.errors import Code
-from realtime.model.events import PlaceNext
+from realtime.model.events import Amend, AmendNext, Place, PlaceNext, Who
 from realtime.model.orders import Status
 from realtime.model.principal import ROLES, Principal
 from realtime.model.risk import TradingState
@@ -195,6 +195,43 @@ async def test_attached_stops_stay_unless_they_are_to_go() -> None:
         assert world.venue.live() == []
 
 
+async def test_a_second_halt_does_not_spare_the_stops_that_the_first_is_cancelling() -> None:
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **MARKET_BUY, stop_loss="60000", client_order_id="g-1")
+        await until(lambda: len(world.venue.live()) == 1)
+        world.venue.cancels.extend(["drop"] * 5)
+        first = world.start("trading.halt", reason="all of it", protection="cancel")
+        await asyncio.sleep(1)
+        second = world.start("trading.halt", reason="once more")
+        await until(lambda: system.desk.outlet.risk_row()["halt"] is None, within=120)
+
+        assert result(await first)["state"] == "halted"
+        assert result(await second)["changed"] is False
+        assert world.venue.live() == []
+
+
+async def test_a_halt_of_what_is_being_cancelled_tells_nothing_again() -> None:
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        world.venue.cancels.extend(["drop"] * 3)
+        first = world.start("trading.halt", reason="drill")
+        await asyncio.sleep(0.1)
+        told = [system.hub.position(name) for name in ("risk", "status")]
+        again = world.ask("trading.halt", reason="drill")
+
+        assert None not in told
+        assert [system.hub.position(name) for name in ("risk", "status")] == told
+        assert result(await finished(again))["changed"] is False
+        await first
+        await until(lambda: system.desk.outlet.risk_row()["halt"] is None)
+        status = system.hub.position("status")
+        again = world.ask("trading.halt", reason="drill")
+        assert system.hub.position("status") == status
+        assert result(await finished(again))["changed"] is False
+
+
 async def test_flatten_closes_every_position_through_the_gate() -> None:
     """K7."""
     world = World()
@@ -207,6 +244,29 @@ async def test_flatten_closes_every_position_through_the_gate() -> None:
         closing = world.venue.of(world.venue.submitted[-1]).order
         assert closing.reduce_only
         assert closing.source == "flatten"
+
+
+@pytest.mark.parametrize(
+    ("scope", "left"),
+    [
+        ({"bot_id": "b"}, {"BTC": "0.01", "ETH": "0.1"}),
+        ({"symbol": BTC}, {"BTC": "0", "ETH": "0.1"}),
+        ({"venue": "paper"}, {"BTC": "0", "ETH": "0"}),
+        ({}, {"BTC": "0", "ETH": "0"}),
+    ],
+    ids=["bot", "symbol", "venue", "all"],
+)
+async def test_flatten_closes_what_its_scope_is_about_and_nothing_else(
+    scope: dict[str, Any], left: dict[str, str]
+) -> None:
+    """K7. Positions are the account's: the halt of a bot closes none."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY)
+        await world.call("order.place", **MARKET_BUY | {"symbol": ETH, "amount": "0.1"})
+        result(await world.call("trading.halt", reason="out", flatten=True, **scope))
+
+        assert world.venue.coins == {name: Decimal(amount) for name, amount in left.items()}
 
 
 @pytest.mark.parametrize(
@@ -289,6 +349,38 @@ async def test_a_flattening_after_a_breach_that_is_refused_says_that_the_positio
         assert (alert["level"], alert["code"]) == ("critical", "flatten_refused")
         assert alert["text"].startswith(f"{BTC} stays open: ")
         assert alert["data"]["symbol"] == BTC
+
+
+async def test_a_refused_change_of_an_attached_order_names_it() -> None:
+    """Found by a run: the alert had an empty symbol and no order."""
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **MARKET_BUY, stop_loss="60000", client_order_id="g-1")
+        desk = system.desk
+        await until(lambda: any(order.protective for order in desk.engine.orders.working()))
+        (stop,) = [order for order in desk.engine.orders.working() if order.protective]
+        wish = Amend(
+            order_id=stop.id,
+            amount=stop.amount + 1,
+            price=None,
+            stop_price=None,
+            stop_loss=None,
+            take_profit=None,
+            who=Who(subject="engine"),
+            ts=desk.now(),
+        )
+        desk._carry([AmendNext(wish)])
+        leg = replace(
+            stop, id="o-9", client_order_id="leg", venue_client_id="leg", status=Status.PENDING
+        )
+        leg = replace(leg, amount=stop.amount + 1)
+        desk._carry([PlaceNext(Place(order=leg, who=wish.who, ts=wish.ts))])
+
+        alerts = result(await world.call("alert.list"))["alerts"]
+        told = [alert["data"] for alert in alerts if alert["code"] == "protection_degraded"]
+        assert {data["order_id"] for data in told} == {stop.id, stop.parent_id}
+        assert [data["symbol"] for data in told] == [BTC, BTC]
+        assert {data["code"] for data in told} == {"insufficient_funds"}
 
 
 async def test_less_than_a_lot_beside_an_exit_of_which_nobody_knows_does_not_silence_a_flattening() -> (

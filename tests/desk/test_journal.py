@@ -17,7 +17,7 @@ from realtime.desk.recovery import EQUITY
 from realtime.engine.bars import DAY
 from realtime.hub.stream import Written
 from realtime.model.errors import Code, Refused
-from realtime.model.events import CancelAsked, Placed
+from realtime.model.events import AmendFailed, CancelAsked, CancelFailed, Placed, Rejected
 from realtime.model.orders import Order, OrderType, Side, Status, Trigger
 from realtime.model.risk import TradingState
 from realtime.store import State
@@ -103,6 +103,31 @@ class Small(Faulty):
     async def open(cls, path: Path | None, **options: Any) -> Self:
         options["sizes"] = replace(options["sizes"], warn=2**62)
         return await super().open(path, **options)
+
+
+class Tight(WatchedStore):
+    """A store on a disk that is nearly full."""
+
+    @classmethod
+    async def open(cls, path: Path | None, **options: Any) -> Self:
+        options["sizes"] = replace(options["sizes"], reducing=2**62)
+        return await super().open(path, **options)
+
+
+async def test_a_disk_that_is_full_at_the_start_is_told_before_anything_is_placed(
+    tmp_path: Path,
+) -> None:
+    """Found by an audit: a server said nothing for its first minute, and let positions grow."""
+    world = World(tmp_path / "j.db")
+    world.store = Tight
+    for told in (1, 2):
+        async with world.life() as system:
+            reply = await world.call("order.place", **BUY, client_order_id=f"g-{told}")
+            alerts: Any = (await world.call("alert.list", limit=100)).result
+
+            assert system.desk.engine.state() is TradingState.REDUCING
+            assert reply.code is Code.RISK_REJECTED
+            assert [a["code"] for a in alerts["alerts"]].count("disk_space") == told
 
 
 async def test_what_the_ballasts_room_takes_is_told_as_written(tmp_path: Path) -> None:
@@ -226,6 +251,44 @@ def test_a_placement_of_an_older_journal_in_which_everything_is_written_still_re
 
     assert len(old["order"]) == len(fields(Order))
     assert codec.decode("Placed", old) == PLACED
+
+
+REFUSALS = (
+    Rejected(order_id="o-1", code=Code.RATE_LIMITED, reason="slow", retry_after=2.5, ts=3),
+    AmendFailed(
+        order_id="o-1",
+        unknown=False,
+        command=None,
+        reason="slow",
+        code=Code.RATE_LIMITED,
+        retry_after=2.5,
+        ts=3,
+    ),
+    CancelFailed(
+        order_id="o-1",
+        unknown=False,
+        command=None,
+        reason="slow",
+        code=Code.RATE_LIMITED,
+        retry_after=2.5,
+        ts=3,
+    ),
+)
+
+
+@pytest.mark.parametrize("fact", REFUSALS, ids=lambda fact: type(fact).__name__)
+def test_a_refusal_reads_back_and_so_does_one_of_a_journal_without_its_time_and_code(
+    fact: Any,
+) -> None:
+    raw = orjson.loads(codec.encode(fact))["fact"]
+    assert codec.decode(type(fact).__name__, raw) == fact
+
+    del raw["retry_after"]
+    older = replace(fact, retry_after=None)
+    if type(fact) is CancelFailed:
+        del raw["code"]
+        older = replace(older, code=None)
+    assert codec.decode(type(fact).__name__, raw) == older
 
 
 def test_no_default_of_what_is_not_written_changes() -> None:

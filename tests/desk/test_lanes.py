@@ -4,7 +4,10 @@ import asyncio
 
 import pytest
 
+from realtime.desk.gate import lane_of
 from realtime.desk.lanes import Budget, Lane, Lanes
+from realtime.model.orders import Role
+from tests.engine.kit import BTC, Kit
 
 
 class Calls:
@@ -36,6 +39,16 @@ async def steps(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+def test_stops_and_targets_go_before_exits_and_those_before_entries() -> None:
+    draft = Kit().draft
+
+    assert lane_of(draft(BTC, "sell", "1", role=Role.STOP_LOSS)) is Lane.PROTECT
+    assert lane_of(draft(BTC, "sell", "1", role=Role.TAKE_PROFIT)) is Lane.PROTECT
+    assert lane_of(draft(BTC, "sell", "1", role=Role.EXIT)) is Lane.EXIT
+    assert lane_of(draft(BTC, "sell", "1", reduce_only=True)) is Lane.EXIT
+    assert lane_of(draft(BTC, "sell", "1")) is Lane.ENTRY
+
+
 async def test_who_waits_is_served_by_urgency_and_then_by_arrival() -> None:
     lanes = Lanes(Budget(calls=1), asyncio.get_running_loop())
     async with asyncio.TaskGroup() as tasks:
@@ -54,6 +67,14 @@ async def test_who_waits_is_served_by_urgency_and_then_by_arrival() -> None:
         calls.end_all()
 
     assert calls.began == ["first", "cancel", "stop", "exit", "entry 1", "entry 2"]
+
+
+async def test_a_fifth_of_the_rate_is_kept_from_exits_and_entries_alike() -> None:
+    for plain in (Lane.EXIT, Lane.ENTRY):
+        lanes = Lanes(Budget(per_s=1, burst=10), asyncio.get_running_loop())
+
+        assert sum(lanes.take(plain) for _ in range(20)) == 8
+        assert sum(lanes.take(Lane.PROTECT) for _ in range(20)) == 2
 
 
 async def test_a_fifth_of_the_calls_is_kept_for_stopping() -> None:

@@ -12,13 +12,17 @@ import pytest
 from realtime.app import System
 from realtime.desk import rebalance
 from realtime.desk.codec import dumps
-from realtime.desk.rebalance import holdings, kept, plan_of
+from realtime.desk.rebalance import Plan, Row, State, came_to, holdings, kept, plan_of
+from realtime.engine.allocation import Change
 from realtime.model.account import Balance
 from realtime.model.errors import Code, Refused
 from realtime.model.events import BalanceSeen
 from realtime.model.market import SECOND
+from realtime.model.orders import Role
 from realtime.store.rows import Projection
 from tests import fakes
+from tests.engine import kit
+from tests.engine.kit import Kit
 from tests.fakes import BTC, ETH, FREE, World, until
 
 
@@ -103,6 +107,62 @@ async def test_a_small_difference_is_held_and_what_is_unlisted_kept() -> None:
         assert closing.ok
         assert done["actions"][0]["filled"] == "0.50000"
         assert weights(world.system) == {}
+
+
+# --- one row --------------------------------------------------------------------------------------
+
+
+def planned(**more: Any) -> Row:
+    change = Change(
+        symbol=BTC,
+        current_weight=D(0),
+        target_weight=D(0),
+        difference=D(0),
+        action=more.pop("action", "sell"),
+        amount=D(10),
+        price=D(64_000),
+        value=D(640_000),
+        fee=D(1),
+        **more,
+    )
+    return Row(change=change, amount=D(10), client_order_id="monday-0", status="waiting")
+
+
+def test_the_average_of_contracts_is_of_what_they_hold() -> None:
+    order = Kit().draft(kit.PERP, "sell", "10", filled=D(10), cost=D(640))
+
+    assert came_to(planned(contract_size=D("0.001")), order).average == 64_000
+    assert came_to(planned(), order).average == 64
+    assert came_to(planned(), replace(order, filled=D(0), cost=D(0))).average is None
+
+
+async def test_what_only_reduces_is_sent_so_that_it_can_do_nothing_else() -> None:
+    async with World().life() as system:
+        rows = (planned(reduce=True), planned())
+        plan = Plan(
+            id="monday",
+            state=State.RUNNING,
+            value=D(1),
+            order_type="market",
+            content={},
+            subject="alice",
+            client="page",
+            ts=system.desk.now(),
+            rows=rows,
+        )
+        first, second = (system.plans._placing(plan, at, row).order for at, row in enumerate(rows))
+
+    assert (first.reduce_only, first.role) == (True, Role.EXIT)
+    assert (second.reduce_only, second.role) == (False, Role.ENTRY)
+
+
+async def test_a_buy_cut_in_the_plan_tells_the_smaller_amount_and_its_fee() -> None:
+    async with World().life() as system:
+        cut = system.plans._cut(planned(action="buy"), D(4), ["cash"], planned=True)
+        late = system.plans._cut(planned(action="buy"), D(4), ["cash"])
+
+    assert (cut.amount, cut.change.amount, cut.change.fee) == (D(4), D(4), D("0.4"))
+    assert (late.amount, late.change.amount, late.change.fee) == (D(4), D(10), D(1))
 
 
 # --- carrying out ---------------------------------------------------------------------------------

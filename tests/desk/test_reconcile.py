@@ -51,6 +51,22 @@ async def listed(world: World) -> list[str]:
     return [fill["id"] for fill in reply.result["fills"]]
 
 
+async def test_fills_are_read_from_an_hour_before_the_last_known_one() -> None:
+    world = World()
+    async with world.life() as system:
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        asked, fills = [], world.venue.fills
+
+        async def watched(since: int) -> Any:
+            asked.append(since)
+            return await fills(since)
+
+        world.venue.fills = watched  # type: ignore[method-assign]
+        assert await system.reconciler.compare()
+
+        assert asked == [system.desk.engine.last_fill_ts - 3_600 * 1_000_000_000]
+
+
 async def test_nothing_but_cancels_and_halts_before_the_account_is_reconciled() -> None:
     world = World()
     world.venue.reachable = False

@@ -151,6 +151,17 @@ async def test_an_account_in_doubt_from_the_start_gets_ready_once_it_is_trusted(
         await until(lambda: system.reconciler.ready, within=10)
 
 
+async def test_a_doubt_that_comes_while_all_is_compared_is_not_forgotten_over_it() -> None:
+    world, venue = away()
+    async with world.life() as system:
+        venue.told(False, "private data is older than 30 s")
+        system.reconciler.reconnected()
+        await asyncio.sleep(20)
+
+        assert not system.reconciler.ready
+        assert (await world.call("order.place", **BUY)).code is Code.VENUE_UNAVAILABLE
+
+
 async def test_orders_of_before_are_told_to_the_venue_first(tmp_path: Any) -> None:
     """trading:I3."""
     world, venue = away()

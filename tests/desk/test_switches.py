@@ -67,6 +67,37 @@ async def test_of_the_account_it_cancels_everything_and_can_halt() -> None:
         assert system.desk.engine.state() is TradingState.HALTED
 
 
+@pytest.mark.parametrize("scope", ["client", "account"])
+async def test_a_cancel_that_is_lost_is_repeated_until_the_venue_shows_it_also_after_a_kill(
+    tmp_path: Path, scope: str
+) -> None:
+    """Found by an audit: the orders of a client that had died stood for ever, where the one cancel was lost."""
+    world = World(tmp_path / "j.db")
+    theirs = ["theirs"] if scope == "client" else []
+    async with world.life() as system:
+        await world.call("order.place", client="other", **BUY, client_order_id="theirs")
+        await world.call("order.place", client="bot", **BUY, client_order_id="mine")
+        await world.call("deadman", client="bot", timeout=10, scope=scope)
+        world.venue.cancels.extend(["drop"] * 500)
+        await asyncio.sleep(25)
+        alerts = result(await world.call("alert.list", limit=100))["alerts"]
+
+        assert "mine" in world.venue.live()
+        assert system.desk.engine.state() is TradingState.ACTIVE
+        assert system.desk.outlet.risk_row()["halt"] is None
+        assert "deadman_canceling" in {alert["code"] for alert in alerts}
+    world.venue.cancels.clear()
+
+    async with world.life() as system:
+        await until(lambda: world.venue.live() == theirs, within=60)
+        await until(lambda: not system.branch.sweeps._running, within=60)
+        later = await world.call("order.place", client="bot", **BUY, client_order_id="later")
+        await asyncio.sleep(5)
+
+        assert later.ok
+        assert world.venue.live() == [*theirs, "later"]
+
+
 async def test_it_survives_a_kill_with_its_deadline(tmp_path: Path) -> None:
     world = World(tmp_path / "j.db")
     async with world.life():

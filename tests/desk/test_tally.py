@@ -232,7 +232,7 @@ async def test_more_calls_than_intents_halt_trading_and_the_call_is_not_made() -
         order = world.order("g-1")
         assert order.status is Status.PENDING
 
-        approved = Approved(order=order, reference_price=order.price, limits_version=0)
+        approved = Approved(order=order)
         system.desk.gate.submit(approved)
         await asyncio.sleep(1)
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+from realtime.commands.registry import Reply
 from realtime.model.errors import Code
-from realtime.model.orders import Status
-from tests.fakes import BUY, World, until
+from realtime.model.events import Ack
+from realtime.model.orders import Approved, ApprovedAmend, Status
+from tests.fakes import BUY, ScriptedVenue, World, until
 
 
 async def test_an_order_the_venue_never_had_is_proven_absent_and_not_before_a_minute() -> None:
@@ -33,6 +35,40 @@ async def test_an_order_the_venue_never_had_is_proven_absent_and_not_before_a_mi
         assert again.error is not None
         assert '"reason":"absent"' in orjson.dumps(again.error).decode()
         assert world.venue.submitted == ["g-1"]
+
+
+async def test_the_wait_for_a_turn_is_not_the_venues_silence() -> None:
+    """What waits for its turn has not left: the ten seconds of the answer begin when it does."""
+
+    class Slow(ScriptedVenue):
+        async def submit(self, approved: Approved) -> Ack:
+            await asyncio.sleep(5)
+            return await super().submit(approved)
+
+        async def amend(self, approved: ApprovedAmend) -> Ack:
+            await asyncio.sleep(5)
+            return await super().amend(approved)
+
+    world = World()
+    world.venue = Slow()
+    async with world.life() as system:
+        lanes = system.gate._lanes
+
+        async def behind_others(op: str, **args: str) -> Reply:
+            lanes._flying = 1_000
+            asked = world.start(op, client_order_id="g-1", **args)
+            await asyncio.sleep(9)
+            lanes._flying = 0
+            lanes._next()
+            return await asked
+
+        placed = await behind_others("order.place", **BUY)
+        amended = await behind_others("order.amend", price="63000")
+
+        assert placed.ok, placed.error
+        assert amended.ok, amended.error
+        assert world.venue.submitted == ["g-1"]
+        assert world.order("g-1").price == 63_000
 
 
 @pytest.mark.parametrize(

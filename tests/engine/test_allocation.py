@@ -34,7 +34,7 @@ from realtime.model.market import Market
 
 
 D = Decimal
-STATISTICAL = [method for method in Method if method.statistical]
+STATISTICAL = [method for method in Method if method not in {Method.CONFIDENCE, Method.EQUAL}]
 NAMES = [f"S{i}" for i in range(60)]
 
 

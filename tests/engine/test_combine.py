@@ -12,7 +12,6 @@ from realtime.engine.combine import (
     RiskLevel,
     Weight,
     check_probabilities,
-    check_weights,
     combine,
     dynamic_weights,
     opinion,
@@ -321,12 +320,3 @@ def test_a_weight_out_of_range_is_refused() -> None:
         Weight(weight=1.5)
 
     assert field_of(caught.value) == "weight"
-
-
-def test_weights_off_one_are_refused() -> None:
-    check_weights({"a": Weight(weight=0.505), "b": Weight(weight=0.5)})
-
-    with pytest.raises(Refused) as caught:
-        check_weights({"a": Weight(weight=0.5), "b": Weight(weight=0.4)})
-
-    assert field_of(caught.value) == "weights"

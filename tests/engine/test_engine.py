@@ -89,7 +89,7 @@ def test_market_data_becomes_effects_and_nothing_is_recorded() -> None:
     assert kit.post(stale) == [StaleChanged(stale)]
     assert kit.mark(BTC, "5") == []
     assert kit.engine.mark(BTC) == (D(5), "mark")
-    assert set(kit.engine.books) == set(kit.engine.tickers) == set(kit.engine.marks) == {BTC}
+    assert set(kit.engine.books) == set(kit.engine.tickers) == {BTC}
 
 
 def test_a_shared_book_is_read_and_never_changed() -> None:

@@ -307,6 +307,54 @@ def test_the_age_of_a_price_is_told() -> None:
     assert "is 5001 ms old" in old.message
 
 
+@pytest.mark.parametrize("symbol", [BTC, None])
+def test_a_young_price_of_a_silent_source_is_not_called_old(symbol: str | None) -> None:
+    """trading:G10. Found by a run: a price of 24 ms, "above max_price_age_ms 5000 ms"."""
+    kit = Kit().open(USDT="100000", BTC="1")
+    kit.post(Stale(venue="paper", symbol=symbol, stale=True, cause="silent", asof=kit.ts))
+
+    kit.ts += 5000 * MS
+    entry, leaving = (row(kit, "stale_market_data", BTC, side, "0.1") for side in ("buy", "sell"))
+    why = f"stale_market_data cannot be judged: the source of {BTC} tells nothing new (silent)"
+    assert [entry.ok, entry.limit, entry.value, entry.message] == [False, 5000, None, why]
+    assert [leaving.ok, leaving.value, leaving.warning] == [True, None, why]
+    kit.ts += MS
+    entry, leaving = (row(kit, "stale_market_data", BTC, side, "0.1") for side in ("buy", "sell"))
+    assert [entry.ok, entry.value] == [False, 5001]
+    assert entry.message == f"price of {BTC} is 5001 ms old, above max_price_age_ms 5000 ms"
+    assert leaving.warning == "stale_market_data cannot be judged: the price is 5001 ms old"
+
+
+@pytest.mark.parametrize(
+    ("cause", "why"),
+    [
+        ("maintenance", "it is under maintenance"),
+        ("disconnected", "its connection is lost"),
+        ("silent", None),
+    ],
+)
+def test_a_venue_that_says_it_is_away_is_not_ready_at_once(cause: str, why: str | None) -> None:
+    """trading:G3. A silence means something after its time only."""
+    kit = Kit().open(USDT="100000", BTC="1")
+    kit.post(Stale(venue="paper", symbol=None, stale=True, cause=cause, asof=kit.ts))
+
+    entry = row(kit, "not_ready", BTC, "buy")
+    assert entry.ok is (why is None)
+    assert why is None or entry.message == f"paper is not ready: {why}; nothing was sent"
+    assert row(kit, "not_ready", BTC, "sell", "0.1").ok
+    kit.post(Stale(venue="paper", symbol=None, stale=False, cause=None, asof=kit.ts))
+    assert row(kit, "not_ready", BTC, "buy").ok
+
+
+def test_one_symbol_that_is_disconnected_does_not_make_the_venue_unready() -> None:
+    """trading:G3 trading:G10."""
+    kit = Kit().open(USDT="100000")
+    kit.post(Stale(venue="paper", symbol=BTC, stale=True, cause="disconnected", asof=kit.ts))
+
+    assert row(kit, "not_ready", BTC, "buy").ok
+    assert not row(kit, "stale_market_data", BTC, "buy").ok
+
+
 def test_no_price_and_a_price_of_nothing_are_told_as_such() -> None:
     """trading:G10."""
     kit = Kit()

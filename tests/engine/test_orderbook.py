@@ -11,7 +11,6 @@ from hypothesis import given, settings, strategies as st
 
 from realtime.engine.orderbook import Ladder, OrderBook
 from realtime.model.market import BookDelta, BookSnapshot, Level
-from realtime.model.orders import Side
 
 
 D = Decimal
@@ -134,40 +133,6 @@ def test_a_repaired_snapshot_says_so_until_the_next_change() -> None:
     assert made.repaired
     made.apply_delta(delta())
     assert (made.repaired, made.asof) == (False, 2)
-
-
-@pytest.mark.parametrize(
-    ("side", "amount", "cost", "expected"),
-    [
-        (Side.BUY, "1", None, ("101.0", "1")),
-        (Side.BUY, "2.5", None, ("101.4", "2.5")),
-        (Side.BUY, "50", None, (D("355.5") / D("3.5"), "3.5")),
-        (Side.SELL, "2", None, ("99.5", "2")),
-        (Side.BUY, None, "202.5", (D("202.5") / D("2.0"), "2.0")),
-    ],
-    ids=["one level", "two levels", "more than there is", "a sell walks bids", "for a cost"],
-)
-def test_walking_gives_average_and_amount(
-    side: Side, amount: str | None, cost: str | None, expected: tuple[str | Decimal, str]
-) -> None:
-    average, filled = book().walk(
-        side, None if amount is None else D(amount), cost=None if cost is None else D(cost)
-    )
-
-    assert filled == pytest.approx(D(expected[1]), abs=D("1e-2"))
-    assert average == pytest.approx(D(expected[0]), abs=D("0.01"))
-
-
-def test_walking_an_empty_side_gives_nothing() -> None:
-    assert OrderBook().walk(Side.BUY, D(1)) == (None, D(0))
-
-
-def test_the_amount_of_a_level_can_be_asked_for() -> None:
-    made = book()
-
-    assert made.amount_at(Side.BUY, "99.0") == "2"
-    assert made.amount_at(Side.SELL, "101.0") == "1.50"
-    assert made.amount_at(Side.SELL, "99.0") is None
 
 
 prices = st.integers(1, 30).map(lambda n: f"{n / 10:.1f}")

@@ -226,7 +226,7 @@ async def stack(
         [
             *connection.ops(auth, lambda: facts),
             *system.ops(
-                health=health.result,
+                health=lambda: {"status": "ok", "ready": not health.reasons()},
                 status=lambda: {"status": "ok"},
                 faults=None,
             ),

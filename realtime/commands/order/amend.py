@@ -6,11 +6,11 @@ from functools import partial
 
 from realtime.commands import naming
 from realtime.commands.order.draft import trigger_of
-from realtime.commands.order.known import Known, details_of
+from realtime.commands.order.known import Known, refused
 from realtime.commands.order.params import AmendParams, Fields, Given
 from realtime.commands.registry import Answer, Call, Failed
 from realtime.desk.answers import Outcome
-from realtime.engine.market import plain
+from realtime.engine.market import figure, text
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Amend, AmendDone, AmendFailed
 from realtime.model.orders import Asked, Order, Trigger
@@ -104,8 +104,16 @@ class Amends(Known):
         if price is None:
             mark = self._desk.engine.mark(order.symbol)
             price = None if mark is None else mark[0]
-        notional = None if price is None else plain(amount * market.contract_size * price)
-        return {"symbol": order.symbol, "orders": 1, "notional": notional}
+        cost = None if price is None else amount * market.contract_size * price
+        return {
+            "symbol": order.symbol,
+            "orders": 1,
+            "order_id": order.id,
+            "amount": text(amount, market.amount_step),
+            "price": figure(params.price or order.price),
+            "stop_price": figure(params.stop_price or order.stop_price),
+            "notional": self.valued(order.symbol, cost),
+        }
 
     def _amended(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
         order, at = outcome.order, naming.changed(before, outcome.at)
@@ -119,9 +127,9 @@ class Amends(Known):
                     {"command": command, "client_order_id": order.client_order_id},
                     at=at,
                 )
-            case AmendFailed(unknown=False, code=code, reason=reason):
+            case AmendFailed(unknown=False, code=code, reason=reason, retry_after=retry_after):
                 code = code or Code.VENUE_REJECTED
-                raise Failed(code, reason, details_of(self._row(order), code, reason), at=at)
+                raise refused(self._row(order), code, reason, retry_after, at=at)
             case AmendDone(method=method):
                 return Answer(result=self._row(order) | {"changed": True, "method": method}, at=at)
             case _:

@@ -113,9 +113,19 @@ class Batches:
             return None
         notionals = [effect["notional"] for effect in effects]
         known_all = all(notional is not None for notional in notionals)
+        # What an amend leaves out is the order's own: said here, so that another amend voids what was confirmed.
+        amends = [
+            f"{effect['order_id']}: {effect['amount']} at "
+            + " from ".join(
+                str(p) for p in (effect["price"], effect["stop_price"]) if p is not None
+            )
+            for effect in effects
+            if "order_id" in effect
+        ]
         return {
             "symbols": sorted({str(effect["symbol"]) for effect in effects} - {""}),
             "orders": len(effects),
+            **({"amends": amends} if amends else {}),
             "notional": plain(sum((Decimal(str(n)) for n in notionals), Decimal(0)))
             if known_all
             else None,

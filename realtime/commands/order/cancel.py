@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Mapping
 from functools import partial
+from typing import Final
 
 from realtime.commands import naming
-from realtime.commands.order.known import Known
+from realtime.commands.order.known import Known, refused
 from realtime.commands.order.params import CancelAllParams, Fields, Given, NameParams
 from realtime.commands.registry import Answer, Call, Failed
 from realtime.desk.answers import Outcome
@@ -12,6 +13,10 @@ from realtime.desk.trading import Canceled
 from realtime.model.errors import Code, Refused
 from realtime.model.events import CancelFailed
 from realtime.model.orders import Asked, Status
+
+
+OF_ARGUMENTS: Final = frozenset({Code.INVALID, Code.NOT_FOUND})
+"""Words of a venue about its own call: read as ours, they would be about the client's arguments, which were right."""
 
 
 class Cancels(Known):
@@ -46,17 +51,20 @@ class Cancels(Known):
 
     def _canceled(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
         order, at = outcome.order, naming.changed(before, outcome.at)
-        details: Fields = {"client_order_id": order.client_order_id}
         match outcome.fact:
             case CancelFailed(unknown=True, command=command) if not order.status.ended:
                 raise Failed(
                     Code.OUTCOME_UNKNOWN,
                     f"no answer from {order.venue} to the cancel; being looked up",
-                    details | {"command": command},
+                    {"client_order_id": order.client_order_id, "command": command},
                     at=at,
                 )
-            case CancelFailed(reason=reason) if not order.status.ended:
-                raise Failed(Code.VENUE_REJECTED, reason, details | {"venue": reason}, at=at)
+            case CancelFailed(code=code, reason=reason, retry_after=retry_after) if (
+                not order.status.ended
+            ):
+                if code is None or code in OF_ARGUMENTS:
+                    code = Code.VENUE_REJECTED
+                raise refused(self._row(order), code, reason, retry_after, at=at)
             case _:
                 changed = order.status is Status.CANCELED
                 result = self._row(order) | {"changed": changed}

@@ -1,15 +1,26 @@
 """Orders that there are already: found by their names, shown by their rows, in memory or in the journal alone."""
 
 from collections.abc import Mapping
+from decimal import Decimal, localcontext
+from typing import Final
 
 import orjson
 
 from realtime.commands import naming
 from realtime.commands.order.params import Fields
+from realtime.commands.registry import Failed
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Trading
+from realtime.engine import rows
 from realtime.model.errors import Code, Refused
+from realtime.model.market import MONEY
 from realtime.model.orders import Order
+
+
+PASSING: Final = frozenset({Code.RATE_LIMITED, Code.BUSY, Code.VENUE_UNAVAILABLE})
+"""Refusals that pass by themselves: their answers say when to come back."""
+AGAIN_S: Final = 1.0
+"""When that is, where the venue has named no time [s]."""
 
 
 class Known:
@@ -26,6 +37,15 @@ class Known:
             Refused: `conflict`: it was placed with other content than `content`.
         """
         return self._desk.engine.forgot(client_order_id, content)
+
+    def valued(self, symbol: str, amount: object) -> str | None:
+        """Value money of a market [valuation currency], for an effect: thresholds are in it; None when unknown."""
+        engine = self._desk.engine
+        worth = engine.worth(engine.markets[symbol].cash)
+        if amount is None or worth is None:
+            return None
+        with localcontext(MONEY):
+            return rows.money(Decimal(str(amount)) * worth)
 
     def _find(self, params: naming.NamesOrder) -> Order | None:
         """Find an order by either of its ids; None where only the journal may know it.
@@ -65,9 +85,45 @@ class Known:
         return dict(self._desk.outlet.order_row(order))
 
 
-def details_of(row: Mapping[str, object], code: Code, reason: str) -> Fields:
-    """Name the order in a refusal of it."""
+def refused(
+    row: Mapping[str, object],
+    code: Code,
+    reason: str,
+    retry_after: float | None = None,
+    *,
+    at: Mapping[str, object] | None = None,
+) -> Failed:
+    """Make the answer that an order was refused something, on its way to the venue or there.
+
+    Args:
+        row: Of the order.
+        code: Of the refusal.
+        reason: In words.
+        retry_after: What the venue has said of it [s].
+        at: Where the streams stand.
+    """
     details: Fields = {"client_order_id": row["client_order_id"], "order_id": row["id"]}
     if code is Code.VENUE_REJECTED:
         details["venue"] = reason
-    return details
+    elif code is Code.ABSENT:
+        # A word of order rows, not of the wire: the venue never took it, and that is proven.
+        details["reason"], code = code.value, Code.VENUE_REJECTED
+    elif code is Code.RATE_LIMITED:
+        details["lane"] = "venue"  # our own lanes refuse before there is an order
+    if retry_after is None and code in PASSING:
+        retry_after = AGAIN_S
+    return Failed(code, reason, details, retry_after=retry_after, at=at)
+
+
+def unplaced(
+    row: Mapping[str, object],
+    code: Code,
+    reason: str,
+    retry_after: float | None = None,
+    *,
+    at: Mapping[str, object] | None = None,
+) -> Failed:
+    """Make the answer that an order was not placed, and say that coming back takes another id: its own is used up."""
+    if code in PASSING:
+        reason += "; a new order needs a new client_order_id"
+    return refused(row, code, reason, retry_after, at=at)

@@ -10,7 +10,7 @@ import orjson
 
 from realtime.commands import naming
 from realtime.commands.order.draft import placing_of
-from realtime.commands.order.known import Known, details_of
+from realtime.commands.order.known import Known, unplaced
 from realtime.commands.order.params import Fields, Given, PlaceParams
 from realtime.commands.registry import Answer, Call, Failed
 from realtime.desk.answers import Outcome
@@ -35,7 +35,7 @@ class Orders(Known):
             placing = placing_of(call, self._trading, markets)
             shown = self.judged(placing)
             would = bool(shown["valid"]) and "duplicate" not in shown
-            effect = effect_of(placing.order, shown) | {"orders": int(would)}
+            effect = self._effect(placing.order, shown) | {"orders": int(would)}
             return Answer(result=shown | {"dry_run": True, "effect": effect})
         return self.send(placing_of(call, self._trading, markets, self._desk.order_id))
 
@@ -76,12 +76,12 @@ class Orders(Known):
                     {"command": command, "client_order_id": order.client_order_id},
                     at=at,
                 )
-            case Rejected(code=code, reason=reason):
-                raise Failed(code, reason, details_of(self._row(order), code, reason), at=at)
+            case Rejected(code=code, reason=reason, retry_after=retry_after):
+                raise unplaced(self._row(order), code, reason, retry_after, at=at)
             case Withheld(code=Code() as code, reason=reason) if (
                 order.status is not Status.CANCELED
             ):
-                raise Failed(code, reason, details_of(self._row(order), code, reason), at=at)
+                raise unplaced(self._row(order), code, reason, at=at)
             case Unknown():
                 # Evidence came before the time-out: what it shows is the answer.
                 return replace(self._as_it_is(order), at=at)
@@ -111,12 +111,7 @@ class Orders(Known):
         failed = row["status"] in {Status.REJECTED, Status.EXPIRED}
         if failed and row["code"] is not None and not Decimal(str(row["filled"])):
             code = Code(str(row["code"]))
-            reason = str(row["reason"] or code)
-            details = details_of(row, code, reason)
-            if code is Code.ABSENT:
-                # A word of order rows, not of the wire: the venue never took it, and that is proven.
-                raise Failed(Code.VENUE_REJECTED, reason, {**details, "reason": code.value})
-            raise Failed(code, reason, details)
+            raise unplaced(row, code, str(row["reason"] or code))
         return Answer(result={name: row[name] for name in SUMMARY})
 
     # -- preview -------------------------------------------------------------------------------
@@ -159,7 +154,12 @@ class Orders(Known):
         if self.placed_already(call):
             return None
         placing = placing_of(call, self._trading, self._desk.engine.markets)
-        return effect_of(placing.order, self.judged(placing))
+        return self._effect(placing.order, self.judged(placing))
+
+    def _effect(self, order: Order, shown: Fields) -> Fields:
+        """Say what a placement would change, from its preview."""
+        notional = self.valued(order.symbol, shown["cost"]) or shown["notional_after"]
+        return {"symbol": order.symbol, "orders": 1, "notional": notional}
 
     def placed_already(self, call: Call[PlaceParams]) -> bool:
         """Tell whether this id was used: whatever comes of this call, nothing is placed."""
@@ -173,9 +173,3 @@ class Orders(Known):
         at_venue = venue_client_id(self._trading.venue, client_order_id)
         known = orders.by_client_id(client_order_id) or orders.by_venue_client_id(at_venue)
         return known is not None or self.forgot(client_order_id)
-
-
-def effect_of(order: Order, shown: Fields) -> Fields:
-    """Say what a placement would change, from its preview."""
-    notional = shown.get("cost") or shown.get("notional_after")
-    return {"symbol": order.symbol, "orders": 1, "notional": notional}

@@ -120,7 +120,12 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             handler=cancels.cancel,
             http=("DELETE /api/orders/{order_id}",),
             summary="Cancel an order; one that has ended answers with its final state",
-            errors=(Code.NOT_FOUND, Code.OUTCOME_UNKNOWN),
+            errors=(
+                Code.NOT_FOUND,
+                Code.VENUE_REJECTED,
+                Code.VENUE_UNAVAILABLE,
+                Code.OUTCOME_UNKNOWN,
+            ),
             example={"client_order_id": "my-1"},
             command=True,
             repeated=cancels.canceled_already,

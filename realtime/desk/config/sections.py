@@ -110,7 +110,10 @@ class Section(BaseModel):
 
 
 class StrategyBase(Section):
-    """What all strategies share: where, how long a bar, and filters."""
+    """What all strategies share: where, how long a bar, and filters.
+
+    Nothing reads `atr_multiplier` yet: the distance of an `atr` stop is the limit of that name in `risk`.
+    """
 
     symbol: Name = "BTC/USDT"
     timeframe: Timeframe = "1h"
@@ -248,7 +251,7 @@ class Notifications(Section):
 
 
 class Alerts(Section):
-    """When an alert is made (features F25)."""
+    """When an alert is to be made (features F25); kept and shown, but nothing reads it yet and no alert comes of it."""
 
     max_drawdown: Fraction = 0.1
     min_win_rate: Fraction = 0.4
