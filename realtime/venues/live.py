@@ -90,6 +90,16 @@ class LiveSource:
             beat = group.create_task(self._beat(), name=f"{self._venue} beat")
             await self._data.run(self.take)
             beat.cancel()
+            # A recording has ended: nothing trades with prices that nobody will move again.
+            now = self._now()
+            self.take(
+                [
+                    Stale(
+                        venue=self._venue, symbol=symbol, stale=True, cause="disconnected", asof=now
+                    )
+                    for symbol in sorted(self._known)
+                ]
+            )
 
     async def _beat(self) -> None:
         while True:

@@ -3,16 +3,19 @@
 Rules of this file:
 1 Book, trades, ticker and bars are read from the exchange; only bars before the start come from the path.
 2 What a restart continues is the price (a function of seed, symbol and time), not the resting quotes.
+3 What an account traded before is in those bars: none of its fills lies outside the bar of its time.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from operator import attrgetter
 
-from realtime.engine.bars import DAY, HOUR, MINUTE, TIMEFRAMES, opening
+from realtime.engine.bars import DAY, HOUR, MINUTE, TIMEFRAMES, Forming, opening
 from realtime.engine.matching.exchange import FUNDING_EVERY
 from realtime.engine.matching.pit import Pit
-from realtime.model.events import MarketEvent
-from realtime.model.market import MONEY, SECOND, Bar, Level, Mark, Market, Trade
+from realtime.model.events import Filled, MarketEvent
+from realtime.model.market import MONEY, SECOND, ZERO, Bar, Level, Mark, Market, Trade
 from realtime.model.orders import Side
 from realtime.venues.base import Floor, Now, Sleep
 from realtime.venues.chance import Chance
@@ -129,9 +132,10 @@ class EmbeddedMarket:
         events: list[MarketEvent] = []
         for symbol in self._symbols.values():
             start = opening(ts - DAY, "1m") + MINUTE
+            own = self._own(symbol, start, ts)
             while start < ts:
                 end = min(opening(start, "15m") + HOUR // 4, ts)
-                bar = self._bar(symbol, start, end)
+                bar = self._bar(symbol, start, end, own)
                 value = MONEY.multiply(Decimal(bar.volume), Decimal(bar.close))
                 symbol.tape.day.merge(bar, value)
                 start = end
@@ -188,17 +192,18 @@ class EmbeddedMarket:
     async def ohlcv(
         self, symbol: str, timeframe: str, since: int | None, limit: int
     ) -> Sequence[Bar]:
-        """Bars of the path until the start, of the trades after it."""
+        """Bars of the path and of own fills until the start, of the trades after it."""
         state, length = self._symbols[symbol], TIMEFRAMES[timeframe]
         now = self._now()
         kept = state.tape.kept_from(timeframe)
         cut = now if kept is None else max(kept, self._started)
         first = opening(now, timeframe) - (limit - 1) * length if since is None else since
-        start = max(opening(first, timeframe), 0)
+        first = max(first, 0)
+        start = opening(first, timeframe)
         start += 0 if start >= first else length
-        before, told = [], state.path.looked
+        before, told, own = [], state.path.looked, self._own(state, start, cut)
         for at in range(start, min(cut, start + limit * length), length):
-            before.append(self._bar(state, at, min(at + length, cut)))
+            before.append(self._bar(state, at, min(at + length, cut), own))
             if state.path.looked - told > AT_ONCE or len(before) % AT_ONCE == 0:
                 told = state.path.looked
                 await self._sleep(0)
@@ -214,8 +219,39 @@ class EmbeddedMarket:
         assert self._floor is not None, "bind comes first"
         return self._floor
 
-    def _bar(self, symbol: Symbol, start: int, end: int) -> Bar:
-        return _bar(symbol.path.candle(start, end), symbol.market, start)
+    def _own(self, symbol: Symbol, start: int, end: int) -> deque[Filled]:
+        """What accounts have traded from `start` [ns] on and before `end` [ns], oldest first."""
+        if start >= end:
+            return deque()
+        name = symbol.market.symbol
+        own = [
+            fill
+            for fills in self._bound().exchange.clearing.fills.values()
+            for fill in fills
+            if start <= fill.ts < end and fill.symbol == name
+        ]
+        return deque(sorted(own, key=attrgetter("ts")))
+
+    def _bar(self, symbol: Symbol, start: int, end: int, own: deque[Filled]) -> Bar:
+        """A bar of the path, widened by the `own` fills until its end, which are taken from them.
+
+        Their extremes and their volume add up, so bars of all lengths still agree; open and close stay those of the path,
+        where the bar before and the bar behind are.
+        """
+        bar = _bar(symbol.path.candle(start, end), symbol.market, start)
+        prices, volume = [], ZERO
+        while own and own[0].ts < end:
+            fill = own.popleft()
+            prices.append(fill.price)
+            volume = MONEY.add(volume, fill.amount)
+        if not prices:
+            return bar
+        # A day may hold 100,000 of them: texts are made of the two that matter.
+        wide, tick = Forming(start, end, bar), symbol.market.price_tick
+        wide.add(text(max(prices), tick), volume)
+        wide.add(text(min(prices), tick), ZERO)
+        wide.add(bar.close, ZERO)
+        return wide.bar()
 
     def _mark(self, ts: int) -> list[Mark]:
         """Mark, index and funding of the perpetuals: index is the spot's middle."""

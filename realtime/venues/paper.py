@@ -112,6 +112,8 @@ class PaperVenue:
         # What prompt orders came to that the log has not been given yet, and entries that it has still to ask for.
         self._unlogged: list[Told] = []
         self._entries: deque[bytes] = deque()
+        # While it opens: transfers of before that are told again, so whatever is written is not newer than they are.
+        self._again: list[Told] = []
         # Whether this turn of the loop has an end at which something is told.
         self._ends = False
 
@@ -152,7 +154,10 @@ class PaperVenue:
         # Trade ids are public: a restart goes on above every id of before, by way of the clock.
         exchange.trades_made = self._now() // 1_000_000
         if entries:
-            adopt(exchange, ACCOUNT, entries)
+            moved = adopt(exchange, ACCOUNT, entries)
+            if moved:
+                self._post(moved)  # who has heard of them knows their ids
+                self._again = [Told(ACCOUNT, 0, event) for event in moved]
         else:
             exchange.open_account(ACCOUNT, self._deposits, ts=self._now())
         # An order whose date has passed while nobody matched must not meet the first quotes.
@@ -170,6 +175,7 @@ class PaperVenue:
         for work in list(exchange.clearing.accounts[ACCOUNT].orders.values()):
             exchange.release(ACCOUNT, work.id, ts)
         self.tell()
+        self._again = []
         self._post(self._account(ts))
         await self._durable()
 
@@ -178,6 +184,7 @@ class PaperVenue:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._carry_out(group), name=f"{self.id} latency")
             await self._source.run()
+            self.exchange.end()
             while True:
                 # Orders are taken and expire although nobody moves the market any more.
                 self.exchange.advance(self._now())
@@ -422,7 +429,7 @@ class PaperVenue:
         # Nobody else is told anything: the market's accounts have credit.
         own, prints = self.exchange.take()
         if own and self._log is not None:
-            fresh: Sequence[Told] = own
+            fresh: Sequence[Told] = [*self._again, *own]
             if self._unlogged:
                 # The entry of this turn stands before this one, so it must not be newer; and a fill is in one of them.
                 self._unlogged += own

@@ -56,6 +56,10 @@ def recording(path: Path) -> Lines:
     return lines
 
 
+VENUE: Final = "paper"
+"""Named when the book has a gap."""
+
+
 class ReplaySource:
     """Plays one recording.
 
@@ -66,7 +70,6 @@ class ReplaySource:
         speed: 1 is as recorded; None is as fast as possible.
         restamp: Give events the time they are played at; False keeps the recorded times.
         fees: Of its market.
-        venue: Named when the book has a gap.
     """
 
     def __init__(
@@ -78,7 +81,6 @@ class ReplaySource:
         speed: float | None = 1.0,
         restamp: bool = True,
         fees: Fees | None = None,
-        venue: str = "paper",
     ) -> None:
         self._lines = lines
         self._now = now
@@ -86,11 +88,10 @@ class ReplaySource:
         self._speed = speed
         self._restamp = restamp
         self._fees = fees or Fees()
-        self._venue = venue
         self._market: Market | None = None
         self._floor: Floor | None = None
         self.book = OrderBook()
-        self.parser = Parser(venue=venue, symbol="")
+        self.parser = Parser(venue=VENUE, symbol="")
         self.played = 0
         self.unreadable = 0
         self._quote: Quote | None = None
@@ -126,7 +127,7 @@ class ReplaySource:
             ) from error
         self._market = market
         self.book = OrderBook(market.symbol)
-        self.parser = Parser(venue=self._venue, symbol=market.symbol)
+        self.parser = Parser(venue=VENUE, symbol=market.symbol)
         self._tape = Tape(market)
 
     def bind(self, floor: Floor) -> None:
@@ -164,7 +165,7 @@ class ReplaySource:
         # Nothing trades with prices that nobody will move again.
         now, symbol = self._now(), self.market.symbol
         self._bound().feed(
-            Stale(venue=self._venue, symbol=symbol, stale=True, cause="disconnected", asof=now)
+            Stale(venue=VENUE, symbol=symbol, stale=True, cause="disconnected", asof=now)
         )
 
     def _whole(self) -> Iterator[bytes]:

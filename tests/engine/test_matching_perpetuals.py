@@ -443,6 +443,60 @@ def test_funding_missed_by_a_long_sleep_is_paid_once() -> None:
     assert len(made.of(Transferred)) == 1
 
 
+def test_funding_that_fell_due_before_the_market_was_seen_is_not_paid() -> None:
+    made = floor()
+    made.buy("1")
+    made.ts = 3 * FUNDING_EVERY + 7
+    made.mark("100", due=FUNDING_EVERY)
+    made.told()
+    made.exchange.advance(4 * FUNDING_EVERY - 1)
+    assert made.of(Transferred) == []
+
+    made.exchange.advance(4 * FUNDING_EVERY)
+    assert len(made.of(Transferred)) == 1
+
+
+def test_a_market_that_pays_every_hour_is_followed_and_pays_each_once() -> None:
+    made, hour = floor(), FUNDING_EVERY // 8
+    made.buy("1")
+    made.mark("100", due=hour)
+    made.told()
+    for number in range(1, 25):
+        made.exchange.advance(number * hour + 5)
+        # What came late says what has been paid, or is no time that is still to come.
+        made.ts = number * hour - 9
+        made.mark("100", due=number * hour)
+        made.ts = number * hour + 9
+        made.mark("100", due=number * hour)
+        made.exchange.advance(number * hour + 11)
+        assert len(made.of(Transferred)) == 1
+        made.mark("100", due=(number + 1) * hour)
+        assert made.of(Transferred) == []
+
+
+def test_a_funding_time_that_has_passed_waits_for_the_next_that_the_market_names() -> None:
+    made, hour = floor(), FUNDING_EVERY // 8
+    made.buy("1")
+    made.ts = hour + 7
+    made.mark("100", due=hour)
+    made.mark("100", due=2 * hour)
+    made.told()
+    made.exchange.advance(2 * hour)
+
+    assert len(made.of(Transferred)) == 1
+
+
+def test_nobody_pays_funding_behind_the_end_of_a_market() -> None:
+    made = floor()
+    made.mark("100", due=FUNDING_EVERY)
+    made.buy("1")
+    made.told()
+    made.exchange.end()
+    made.exchange.advance(3 * FUNDING_EVERY)
+
+    assert made.of(Transferred) == []
+
+
 def test_without_a_price_no_funding_is_paid() -> None:
     made = Floor(FREE_PERP)
     made.exchange.pits[PERP.symbol].next_funding_ts = 5

@@ -12,8 +12,23 @@ import pytest
 
 from realtime.engine.matching import Exchange
 from realtime.engine.matching.orders import order_in, order_out
-from realtime.engine.matching.state import adopt, entry_out, fill_in, fill_out, restore, snapshot
-from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, VenueEvent
+from realtime.engine.matching.state import (
+    Entry,
+    adopt,
+    compact,
+    entry_out,
+    fill_in,
+    fill_out,
+    restore,
+    snapshot,
+)
+from realtime.model.events import (
+    BalanceSeen,
+    Filled,
+    OrderSeen,
+    PositionSeen,
+    VenueEvent,
+)
 from realtime.model.market import SECOND
 from realtime.model.orders import OrderType, Side, Status, TimeInForce
 from tests.engine.floor import GTD, PERP, SPOT, Floor, order
@@ -289,6 +304,68 @@ def test_a_trailing_stop_that_is_still_to_be_told_survives_a_snapshot() -> None:
     again.printed(Side.BUY, "109.00", "0.001")
 
     assert [seen.stop_price for seen in again.of(OrderSeen)] == [D("108.00")]
+
+
+def test_a_position_whose_money_moved_is_told_behind_a_snapshot_and_only_then() -> None:
+    made = Floor(PERP)
+    made.quote(Side.SELL, "100.0", "1")
+    made.buy("1", leverage="10")
+    made.exchange.transfer("me", "USDT", D(5), made.tick())
+    again = Floor(PERP)
+    for withdrawn, told in ((0, 1), (0, 0), (5, 1)):
+        again.exchange = Exchange(venue="paper", markets={PERP.symbol: PERP})
+        restore(again.exchange, orjson.loads(orjson.dumps(snapshot(made.exchange))))
+        for floor in (made, again):
+            if withdrawn:
+                floor.exchange.transfer("me", "USDT", D(-withdrawn), floor.tick())
+            floor.exchange.take()
+            floor.exchange.advance(floor.tick())
+            assert len([*floor.of(PositionSeen)]) == told
+
+
+def test_transfers_of_the_newest_entry_alone_are_given_back() -> None:
+    made = Floor(PERP)
+    made.quote(Side.SELL, "100.0", "1")
+    made.buy("1", leverage="10")
+    made.mark("100.0", rate="0.001", due=SECOND)
+    made.exchange.take()
+
+    def entry() -> Entry:
+        told = [item for item in made.exchange.take_told() if item.account == "me"]
+        raw: Entry = orjson.loads(orjson.dumps(entry_out(made.exchange, "me", told)))
+        return raw
+
+    def given(log: list[Entry]) -> list[tuple[str, Decimal, str]]:
+        exchange = Exchange(venue="paper", markets={PERP.symbol: PERP})
+        return [(moved.kind, moved.amount, moved.id) for moved in adopt(exchange, "me", log)]
+
+    made.exchange.transfer("me", "USDT", D(5), made.tick())
+    first = entry()
+    made.exchange.advance(SECOND)
+    second = entry()
+    made.buy("1", price="50.0")
+    third = entry()
+
+    # The house was paid behind it.
+    paid = [("funding", D("-0.1"), f"funding-{made.exchange.clearing.transfers - 1}")]
+    assert given([first, second]) == given([compact([first, second])]) == paid
+    assert given([compact([first]), second]) == paid
+    assert given([first, second, third]) == given([compact([first, second, third])]) == []
+
+
+def test_a_stop_that_waits_for_the_next_event_waits_for_no_other_behind_a_snapshot() -> None:
+    made = Floor(SPOT, me={"BTC": "1"})
+    made.quote(Side.BUY, "94.00", "1")
+    made.sell("1", type=OrderType.STOP, stop_price="95.00")
+    made.exchange.on_stale(SPOT.symbol, stale=True)
+    made.printed(Side.SELL, "94.00", "0.001")
+    made.exchange.on_stale(SPOT.symbol, stale=False)
+    again = Floor(SPOT)
+    again.exchange = Exchange(venue="paper", markets={SPOT.symbol: SPOT})
+    restore(again.exchange, orjson.loads(orjson.dumps(snapshot(made.exchange))))
+    again.exchange.advance(made.tick())
+
+    assert [fill.price for fill in again.of(Filled)] == [D("94.00")]
 
 
 def test_a_snapshot_of_before_trailing_stops_were_remembered_is_read() -> None:

@@ -130,7 +130,7 @@ def wish(client_id: str, side: Side = Side.BUY, amount: str = "0.01", **fields: 
 
 
 def approved(order: Order) -> Approved:
-    return Approved(order=order, reference_price=None, limits_version=1)
+    return Approved(order=order)
 
 
 def amended(order: Order, **fields: str) -> ApprovedAmend:
@@ -140,7 +140,6 @@ def amended(order: Order, **fields: str) -> ApprovedAmend:
         amount=values.get("amount"),
         price=values.get("price"),
         stop_price=values.get("stop_price"),
-        limits_version=1,
     )
 
 

@@ -33,7 +33,7 @@ class Exchange:
         self.tell: Post = lambda _events: None
         self.listed: Listed = lambda _markets: None
         self.bars: list[Bar] | None = None
-        self._over = asyncio.Event()
+        self.over = asyncio.Event()
 
     async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
         return self.bars
@@ -44,7 +44,7 @@ class Exchange:
 
     async def run(self, post: Post) -> None:
         self.tell = post
-        await self._over.wait()
+        await self.over.wait()
 
     def on_listing(self, told: Listed) -> None:
         self.listed = told
@@ -315,6 +315,22 @@ async def test_time_passes_at_the_exchange_while_the_venue_is_quiet() -> None:
     running.cancel()
 
     assert desk.heard.of(OrderSeen)[-1].status is Status.EXPIRED
+
+
+async def test_nothing_trades_with_the_books_of_a_recording_that_has_ended() -> None:
+    desk = await Desk().open()
+    desk.snapshot()
+    assert await desk.place("a", Side.BUY, "0.1") is Status.FILLED
+    running = asyncio.ensure_future(desk.venue.run())
+    desk.exchange.over.set()
+    await asyncio.sleep(5)
+
+    assert [told.cause for told in desk.heard.of(Stale)] == ["disconnected"]
+    assert desk.doubtful() == [SYMBOL, OTHER]
+    assert await desk.place("b", Side.SELL, "0.05") is Status.CANCELED
+    with pytest.raises(VenueRejected, match="no fresh prices"):
+        await desk.place("c", Side.BUY, "0.1")
+    running.cancel()
 
 
 async def test_what_is_wanted_and_asked_goes_to_the_venue() -> None:

@@ -312,6 +312,42 @@ async def test_history_a_restart_and_the_running_market_agree() -> None:
     assert len(await again.venue.open_orders()) == 1
 
 
+async def test_past_bars_hold_what_the_account_traded_before_a_restart() -> None:
+    clock, log = Clock(), MemoryLog()
+    first = await Living(clock, symbols=(BTC,), log=log).open()
+    for number, side in enumerate((Side.BUY, Side.SELL, Side.BUY)):
+        await first.venue.submit(approved(wish(f"a{number}", side, "0.9")))
+        first.live(20)
+        clock.advance(40)
+    again = await Living(clock, symbols=(BTC,), log=log, history=log.entries).open()
+    bare = await Living(clock, symbols=(BTC,)).open()
+    fills = await again.venue.fills(0)
+    # Of now, so it is on the tape and nowhere else.
+    await again.venue.submit(approved(wish("now", Side.BUY, "0.01")))
+
+    assert len({fill.ts for fill in fills}) == 3
+    since = START // DAY * DAY
+    minutes = await again.venue.ohlcv(BTC, "1m", since, 1500)
+    for timeframe in ("1m", "5m", "1h", "1d"):
+        bars = await again.venue.ohlcv(BTC, timeframe, since, 1500)
+        plain = {bar.ts: bar for bar in await bare.venue.ohlcv(BTC, timeframe, since, 1500)}
+        for bar in bars:
+            own = [fill for fill in fills if opening(fill.ts, timeframe) == bar.ts]
+            assert all(D(bar.low) <= fill.price <= D(bar.high) for fill in own)
+            now = D("0.01") if bar is bars[-1] else D(0)
+            more = sum((fill.amount for fill in own), now)
+            assert D(bar.volume) - D(plain[bar.ts].volume) == more
+            assert bar.open == plain[bar.ts].open
+            assert now or bar.close == plain[bar.ts].close
+            within = [one for one in minutes if opening(one.ts, timeframe) == bar.ts]
+            assert D(bar.high) == max(D(one.high) for one in within)
+            assert D(bar.low) == min(D(one.low) for one in within)
+    daily = again.heard.of(Ticker)[0].daily
+    assert all(D(daily.low or 0) <= fill.price <= D(daily.high or 0) for fill in fills)
+    grown = D(daily.volume or 0) - D(bare.heard.of(Ticker)[0].daily.volume or 0)
+    assert grown == sum(fill.amount for fill in fills)
+
+
 async def test_a_restored_order_that_crosses_the_new_book_fills_and_is_told() -> None:
     clock, log = Clock(), MemoryLog()
     first = await Living(clock, symbols=(BTC,), log=log).open()
@@ -362,6 +398,16 @@ async def test_bars_can_be_asked_for_from_a_time_on() -> None:
 
     first = (since // HOUR + 1) * HOUR
     assert [bar.ts for bar in bars] == [first + n * HOUR for n in range(4)]
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "1d", "1w"])
+async def test_bars_can_be_asked_for_from_the_beginning_of_time_on(timeframe: str) -> None:
+    market = await lived(20, symbols=(BTC,))
+    bars = await market.venue.ohlcv(BTC, timeframe, 0, 4)
+
+    length = TIMEFRAMES[timeframe]
+    first = opening(length - 1, timeframe)  # weeks begin on Monday, and time on a Thursday
+    assert [bar.ts for bar in bars] == [first + n * length for n in range(4)]
 
 
 async def test_closes_of_short_and_long_bars_meet() -> None:

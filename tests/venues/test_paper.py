@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 import orjson
@@ -9,11 +10,12 @@ import pytest
 
 from realtime.makers import JournalLog
 from realtime.model.errors import Code, VenueRejected
-from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen
-from realtime.model.market import SECOND, BookDelta, BookSnapshot, Ticker, Trade
+from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, Transferred
+from realtime.model.market import SECOND, BookDelta, BookSnapshot, Stale, Ticker, Trade
 from realtime.model.orders import OrderType, Side, Status, TimeInForce
 from realtime.store import Store
-from realtime.venues.frozen import MARKET, SYMBOL
+from realtime.venues.frozen import MARKET, SYMBOL, FrozenMarket
+from realtime.venues.paper import PaperVenue
 from tests.venues.kit import Clock, Listener, MemoryLog, Shop, amended, approved, wish
 
 
@@ -340,12 +342,80 @@ async def test_deposits_of_the_start_are_made_once() -> None:
     assert len(again.log.entries) == 1
 
 
+async def test_public_trades_of_after_a_kill_have_ids_above_those_of_before() -> None:
+    shop = await opened(log=MemoryLog())
+    before = shop.paper.exchange.trades_made
+    await shop.place("a")
+    await shop.place("b")
+    (first, last) = [trade.id for trade in shop.heard.of(Trade)]
+    shop.clock.advance(1)
+    again = await shop.reopened()
+    await again.place("c")
+    (fresh,) = [trade.id for trade in again.heard.of(Trade)]
+
+    assert before == shop.clock.ns // 1_000_000 - 1_000
+    assert len({first, last, fresh}) == 3
+    assert again.paper.exchange.trades_made > shop.paper.exchange.trades_made
+
+
+async def test_a_market_that_is_not_listed_any_more_is_stale_and_takes_nothing() -> None:
+    clock, heard = Clock(), Listener()
+    gone = replace(MARKET, symbol="OLD/USDT", id="OLDUSDT", base="OLD")
+    venue = PaperVenue(
+        source=FrozenMarket(now=clock.now, sleep=clock.sleep),
+        balances={"USDT": D(100)},
+        seed=1,
+        now=clock.now,
+        sleep=clock.sleep,
+        known={SYMBOL: MARKET, "OLD/USDT": gone},
+    )
+    await venue.open(heard)
+
+    assert (venue.markets["OLD/USDT"].active, venue.markets[SYMBOL].active) == (False, True)
+    assert [(told.symbol, told.stale, told.cause) for told in heard.of(Stale)] == [
+        ("OLD/USDT", True, "delisted")
+    ]
+
+
 async def test_transfers_survive_a_kill() -> None:
     shop = await opened(log=MemoryLog())
     await shop.paper.transfer("USDT", D(-99_000))
     again = await shop.reopened()
 
     assert await again.free("USDT") == D(1000)
+
+
+async def test_a_transfer_that_may_not_have_been_told_before_the_kill_is_told_again() -> None:
+    shop = await opened(log=MemoryLog())
+    await shop.paper.transfer("USDT", D(-7))
+    told = shop.heard.of(Transferred)[-1]
+    again = await shop.reopened()
+    await again.place("a", price="1000.00")
+    later = await again.reopened()
+
+    assert again.heard.events[0] == told  # by the same id, so it counts once
+    assert again.heard.of(Transferred) == [told]
+    assert later.heard.of(Transferred) == []
+
+
+async def test_a_transfer_is_told_again_behind_a_second_kill_in_the_middle_of_the_start() -> None:
+    shop = await opened(log=MemoryLog())
+    till = shop.clock.now() + 60 * SECOND
+    await shop.place("a", price="64000.00", time_in_force=TimeInForce.GTD, good_till_ts=till)
+    await shop.paper.transfer("USDT", D(-7))
+    told = shop.heard.of(Transferred)[-1]
+    entries = len(shop.log.entries) if shop.log is not None else 0
+    shop.clock.advance(61)
+    again = await shop.reopened()
+    later = await again.reopened()
+    await later.place("b", price="1000.00")
+    last = await later.reopened()
+
+    # The order ended while it opened: nothing has been written behind the transfer that does not name it.
+    assert shop.log is not None
+    assert len(shop.log.entries) > entries + 1
+    assert again.heard.of(Transferred) == later.heard.of(Transferred) == [told]
+    assert last.heard.of(Transferred) == []
 
 
 async def test_an_order_accepted_but_not_matched_before_the_kill_is_matched_after_it() -> None:
@@ -421,6 +491,15 @@ async def test_latency_delays_the_answer_and_then_the_match() -> None:
 
     fill = shop.heard.of(Filled)[0]
     assert 3 < (fill.ts - answered) / 1e6 < 30
+
+
+async def test_only_without_latency_an_order_is_answered_in_its_step() -> None:
+    leading = MemoryLog(leads=True)
+
+    assert (await opened(log=leading)).paper.prompt
+    assert not (await opened(log=leading, latency_s=0.001)).paper.prompt
+    assert not (await opened(log=MemoryLog())).paper.prompt
+    assert not (await opened()).paper.prompt
 
 
 async def test_the_same_seed_gives_the_same_delays() -> None:

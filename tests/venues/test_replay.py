@@ -15,7 +15,7 @@ import pytest
 from realtime.engine.engine import Engine
 from realtime.engine.orderbook import OrderBook
 from realtime.model.errors import Code, Refused, VenueRejected
-from realtime.model.events import Filled, MarketEvent, OrderSeen, VenueEvent
+from realtime.model.events import Filled, MarketEvent, OrderSeen, Transferred, VenueEvent
 from realtime.model.market import (
     SECOND,
     BookDelta,
@@ -329,6 +329,15 @@ async def test_a_file_that_is_no_recording_is_refused_before_anything_starts(
     assert caught.value.code is Code.NOT_FOUND
 
 
+def test_a_recorded_market_has_the_fees_and_the_leverage_of_its_kind() -> None:
+    fees = Fees(spot_maker=D(1), spot_taker=D(2), perpetual_maker=D(3), perpetual_taker=D(4))
+    depth = b'1 {"data":{"e":"depthUpdate","s":"BTCUSDT","b":[["1.10","2"]],"a":[]%s}}'
+    spot, perpetual = learn([depth % b""], fees), learn([depth % b',"pu":1'], fees)
+
+    assert (spot.maker, spot.taker, spot.max_leverage) == (D(1), D(2), D(1))
+    assert (perpetual.maker, perpetual.taker, perpetual.max_leverage) == (D(3), D(4), D(50))
+
+
 def test_something_else_is_not_a_recording() -> None:
     with pytest.raises(ValueError, match="not a recording"):
         learn([b'1 {"data":{"s":"NOPE"}}'], Fees())
@@ -552,6 +561,34 @@ async def test_marks_of_an_outside_market_reach_the_exchange() -> None:
     )
 
     assert played.venue.exchange.pits[symbol].mark == D(2600)
+
+
+async def test_behind_the_end_of_a_recording_no_funding_falls_due() -> None:
+    played = await Played(SHORT_USDM, restamp=True).open()
+    market, exchange = played.source.market, played.venue.exchange
+    exchange.open_account("house", {}, credit=True)
+    exchange.quote("house", market.symbol, Side.SELL, D(2600), D(1), START)
+    due = START + 600 * SECOND
+    played.venue.feed(
+        Mark(
+            symbol=market.symbol,
+            mark="2600",
+            index="2600",
+            funding_rate="0.001",
+            next_funding_ts=due,
+            ts=START,
+        )
+    )
+    await played.venue.submit(approved(wish("p", amount="1", symbol=market.symbol)))
+    async with asyncio.timeout(7200), asyncio.TaskGroup() as group:
+        running = group.create_task(played.venue.run())
+        await played.source.ended.wait()
+        assert played.clock.now() < due
+        await played.clock.sleep(3600)
+        running.cancel()
+
+    assert [row.amount for row in await played.venue.positions()] == [D(1)]
+    assert "funding" not in [moved.kind for moved in played.heard.of(Transferred)]
 
 
 def damaged(path: Path, target: Path, chance: random.Random) -> Path:

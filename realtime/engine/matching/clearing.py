@@ -46,6 +46,8 @@ class Clearing:
         fees: Taken from accounts, by currency (rebates lower it).
         insurance: Paid for what liquidated accounts could not; below zero when it paid.
         outside: What the outside world received or gave in trades with our accounts.
+        backed: What stood behind the cross positions of an account and a currency when they were told.
+        moved: Accounts and currencies of which that may have changed since.
     """
 
     def __init__(self, *, venue: str, pits: dict[str, Pit], tiers: tuple[Tier, ...]) -> None:
@@ -62,10 +64,8 @@ class Clearing:
         self.told: list[Told] = []
         self.transfers = 0
         self._touched: dict[str, Working] = {}
-        # What stood behind the cross positions of an account and a currency when they were told.
-        self._backed: dict[tuple[str, str], Decimal] = {}
-        # Accounts and currencies of which that may have changed since.
-        self._moved: dict[tuple[str, str], None] = {}
+        self.backed: dict[tuple[str, str], Decimal] = {}
+        self.moved: dict[tuple[str, str], None] = {}
 
     def add(self, account: Account) -> None:
         """Open an account."""
@@ -219,24 +219,24 @@ class Clearing:
         """Note that what stands behind cross positions may have changed, unless all of them are told now anyway."""
         key, told = (account.id, currency), account.changed_holdings
         if all(name in told for name in crossed(account, self.markets, currency)):
-            self._backed[key] = backing(account, self.markets, currency)
-            self._moved.pop(key, None)
+            self.backed[key] = backing(account, self.markets, currency)
+            self.moved.pop(key, None)
         else:
-            self._moved[key] = None
+            self.moved[key] = None
 
     def stand(self) -> None:
         """Have cross positions told when the money behind them has changed: with it moves their liquidation price.
 
         Not at each change: to tell all of them costs as much as their number squared.
         """
-        for key in self._moved:
+        for key in self.moved:
             account = self.accounts[key[0]]
             money = backing(account, self.markets, key[1])
-            if self._backed.get(key) != money:
-                self._backed[key] = money
+            if self.backed.get(key) != money:
+                self.backed[key] = money
                 names = crossed(account, self.markets, key[1])
                 account.changed_holdings.update(dict.fromkeys(names))
-        self._moved.clear()
+        self.moved.clear()
 
     def seen(self, order: Working, ts: int, evidence: str = "stream") -> OrderSeen:
         """An order's row."""

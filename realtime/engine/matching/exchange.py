@@ -93,7 +93,8 @@ class Exchange:
         self.orders_made = 0
         self.trades_made = 0
         self.deadlines: list[tuple[int, str, str]] = []
-        self._moved: dict[str, None] = {}
+        # Symbols of which triggers and positions are still to be looked at.
+        self.moved: dict[str, None] = {}
         # By symbol, whose position fills have made smaller, and what it may lose: `realized` is not to go below.
         self._reduced: dict[str, dict[str, Decimal]] = {}
 
@@ -223,7 +224,7 @@ class Exchange:
                 clearing.tell(account, clearing.seen(work, ts))
             if triggered:
                 pit.waiting[work.id] = work
-                self._moved[order.symbol] = None
+                self.moved[order.symbol] = None
             elif live:
                 self._go_live(pit, work, ts, limit, plan)
             else:
@@ -317,7 +318,7 @@ class Exchange:
             elif resting and not smaller:
                 self._go_live(pit, work, ts, worst_price(pit.market, work, pit.reference))
             else:
-                self._moved[work.symbol] = None
+                self.moved[work.symbol] = None
             self._after(ts)
             return work
 
@@ -369,7 +370,7 @@ class Exchange:
                     self._take(pit, work, price, ts)
                 if not work.status.ended:
                     rest.add(work, price)
-            self._moved[symbol] = None
+            self.moved[symbol] = None
             self._after(ts)
             return work if work.resting else None
 
@@ -433,7 +434,7 @@ class Exchange:
             if not pit.blind:
                 self._requeue(pit)
                 self._through(pit, change.ts)
-            self._moved[change.symbol] = None
+            self.moved[change.symbol] = None
             self._after(change.ts)
 
     def on_trade(self, trade: Trade) -> None:
@@ -447,7 +448,7 @@ class Exchange:
         with localcontext(MONEY):
             if not pit.blind:
                 self._printed(pit, rest, price, Decimal(trade.amount), trade.ts)
-            self._moved[trade.symbol] = None
+            self.moved[trade.symbol] = None
             self._after(trade.ts)
 
     def on_mark(self, mark: Mark) -> None:
@@ -456,15 +457,26 @@ class Exchange:
             pit = self.pits[mark.symbol]
             pit.mark, pit.index = Decimal(mark.mark), Decimal(mark.index)
             pit.funding_rate = Decimal(mark.funding_rate)
-            pit.next_funding_ts = pit.next_funding_ts or mark.next_funding_ts
-            self._moved[mark.symbol] = None
+            told, due = mark.next_funding_ts, pit.next_funding_ts
+            if told and not due:
+                # What fell due before anybody here saw the market is nobody's here to pay.
+                pit.next_funding_ts = _later(told, mark.ts)
+            elif max(mark.ts, due - FUNDING_EVERY) < told < due:
+                # Many a market pays every hour, or every four; what has been paid is not told by a late mark again.
+                pit.next_funding_ts = told
+            self.moved[mark.symbol] = None
             self._after(mark.ts)
 
     def on_stale(self, symbol: str | None, *, stale: bool) -> None:
         """A source went silent or came back; nothing fills and nothing fires meanwhile."""
         for pit in self.pits.values() if symbol is None else (self.pits[symbol],):
             pit.stale = stale
-            self._moved[pit.market.symbol] = None
+            self.moved[pit.market.symbol] = None
+
+    def end(self) -> None:
+        """The outside market is over, as a recording is: its positions pay no funding any more."""
+        for pit in self.pits.values():
+            pit.next_funding_ts = 0
 
     def advance(self, ts: int) -> None:
         """Let time pass: orders good till a date expire, funding falls due."""
@@ -656,7 +668,7 @@ class Exchange:
         shown = format(price.quantize(market.price_tick), "f")
         volume = format(amount.quantize(market.amount_step), "f")
         self.prints.append(Trade(trade_id, market.symbol, str(taker), shown, volume, ts, ts))
-        self._moved[market.symbol] = None
+        self.moved[market.symbol] = None
         return trade_id
 
     def _fill(
@@ -837,9 +849,9 @@ class Exchange:
 
     def _after(self, ts: int, *, prompt: bool = False) -> None:
         """Fire triggers and liquidate until nothing moves any more, then tell."""
-        while self._moved:
-            symbol = next(iter(self._moved))
-            del self._moved[symbol]
+        while self.moved:
+            symbol = next(iter(self.moved))
+            del self.moved[symbol]
             pit = self.pits[symbol]
             if pit.waiting and not pit.blind:
                 self._fire(pit, ts)
@@ -903,8 +915,7 @@ class Exchange:
 
     def _fund(self, pit: Pit, ts: int) -> None:
         mark = pit.reference
-        while pit.next_funding_ts <= ts:
-            pit.next_funding_ts += FUNDING_EVERY
+        pit.next_funding_ts = _later(pit.next_funding_ts, ts)
         if mark is None or pit.funding_rate is None:
             return
         for account in self.clearing.accounts.values():
@@ -920,7 +931,7 @@ class Exchange:
                 self.clearing.transfer(
                     account, pit.market.cash, -payment, "funding", pit.market.symbol, ts
                 )
-        self._moved[pit.market.symbol] = None
+        self.moved[pit.market.symbol] = None
 
     def _judge(self, account: Account, pit: Pit, ts: int) -> None:
         """Liquidate what is below maintenance: cancel its orders, close half, close all."""
@@ -998,6 +1009,11 @@ class Exchange:
             trade_id = self._print(pit, work.side, mark, rest, ts)
             self.clearing.export(pit.market, work.side, mark, rest)
             self._fill(pit, work, mark, rest, trade_id, maker=False, ts=ts)
+
+
+def _later(due: int, ts: int) -> int:
+    """The first funding time behind `ts` [ns] in the rhythm of `due`."""
+    return due if due > ts else due + ((ts - due) // FUNDING_EVERY + 1) * FUNDING_EVERY
 
 
 def _paid_in(market: Market, work: Working) -> str:

@@ -98,6 +98,30 @@ def fill_in(venue: str, raw: Json) -> Filled:
     )
 
 
+def _transfer_out(told: Transferred) -> Json:
+    return {
+        "currency": told.currency,
+        "amount": str(told.amount),
+        "kind": told.kind,
+        "symbol": told.symbol,
+        "id": told.id,
+        "ts": told.ts,
+    }
+
+
+def _transfer_in(venue: str, raw: Json) -> Transferred:
+    symbol = raw["symbol"]
+    return Transferred(
+        venue=venue,
+        currency=str(raw["currency"]),
+        amount=_money(raw["amount"]),
+        kind=str(raw["kind"]),
+        symbol=None if symbol is None else str(symbol),
+        id=str(raw["id"]),
+        ts=_number(raw["ts"]),
+    )
+
+
 def _holding_out(held: Holding) -> Json:
     return {
         "amount": str(held.amount),
@@ -231,6 +255,9 @@ def snapshot(exchange: Exchange) -> Json:
         "insurance": _texts(clearing.insurance),
         "outside": _texts(clearing.outside),
         "transfers": clearing.transfers,
+        "backed": [[*key, str(money)] for key, money in clearing.backed.items()],
+        "moved_money": [list(key) for key in clearing.moved],
+        "moved": list(exchange.moved),
         "orders_made": exchange.orders_made,
         "trades_made": exchange.trades_made,
     }
@@ -255,6 +282,13 @@ def restore(exchange: Exchange, raw: Json) -> None:
         clearing.insurance = _moneys(raw["insurance"])
         clearing.outside = _moneys(raw["outside"])
         clearing.transfers = _number(raw["transfers"])
+        for told in _list(raw["backed"]):
+            account_id, currency, money = map(str, _list(told))
+            clearing.backed[account_id, currency] = Decimal(money)
+        for key in _list(raw["moved_money"]):
+            account_id, currency = map(str, _list(key))
+            clearing.moved[account_id, currency] = None
+        exchange.moved = dict.fromkeys(map(str, _list(raw["moved"])))
         exchange.orders_made = _number(raw["orders_made"])
         exchange.trades_made = _number(raw["trades_made"])
 
@@ -276,6 +310,7 @@ def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entr
     account = exchange.clearing.accounts[account_id]
     orders: dict[str, Json] = {}
     fills: list[Json] = []
+    moved: list[Json] = []
     wallets: Json = {}
     holdings: Json = {}
     for item in told:
@@ -295,6 +330,7 @@ def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entr
             holdings[symbol] = _holding_out(account.holdings[symbol])
         else:
             assert isinstance(event, Transferred)  # its sum is in the balance that follows it
+            moved.append(_transfer_out(event))
     for currency in account.changed_wallets:
         wallets[currency] = str(account.wallet(currency).total)
     for symbol in account.changed_holdings:
@@ -302,6 +338,7 @@ def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entr
     return {
         "orders": list(orders.values()),
         "fills": fills,
+        "moved": moved,
         "wallets": wallets,
         "holdings": holdings,
         "seq": account.seq,
@@ -312,10 +349,13 @@ def entry_out(exchange: Exchange, account_id: str, told: Iterable[Told]) -> Entr
     }
 
 
-def adopt(exchange: Exchange, account_id: str, log: Sequence[Entry]) -> None:
+def adopt(exchange: Exchange, account_id: str, log: Sequence[Entry]) -> list[Transferred]:
     """Open an account as its log left it; working orders rest or wait again, behind what is displayed.
 
     The first entry may be one that `compact` made.
+
+    Returns:
+        Transfers of the newest entry: whoever wrote it may not have lived to tell them, and nobody can look them up.
     """
     with localcontext(MONEY):
         clearing = exchange.clearing
@@ -324,7 +364,7 @@ def adopt(exchange: Exchange, account_id: str, log: Sequence[Entry]) -> None:
         for symbol, pit in exchange.pits.items():
             if pit.market.contract:
                 account.holding(symbol)
-        orders = _fold(exchange, account, log)
+        orders, moved = _fold(exchange, account, log)
         # Holds are counted anew from the orders.
         for held in account.holdings.values():
             held.buys = held.sells = held.margin = ZERO
@@ -333,6 +373,7 @@ def adopt(exchange: Exchange, account_id: str, log: Sequence[Entry]) -> None:
         for symbol in account.holdings:
             account.remargin(exchange.pits[symbol].market)
         account.changed_wallets.clear()
+        return [_transfer_in(exchange.venue, raw) for raw in moved]
 
 
 def compact(log: Iterable[Entry], sizes: Sizes = SIZES) -> Entry:
@@ -349,10 +390,11 @@ def compact(log: Iterable[Entry], sizes: Sizes = SIZES) -> Entry:
         exchange = Exchange(venue="", markets={}, sizes=sizes)
         account = Account("")
         exchange.clearing.add(account)
-        orders = _fold(exchange, account, log)
+        orders, moved = _fold(exchange, account, log)
         return {
             "orders": [order_out(work) for work in orders.values()],
             "fills": [fill_out(fill) for fill in exchange.clearing.fills[account.id]],
+            "moved": moved,
             "wallets": {name: str(wallet.total) for name, wallet in account.wallets.items()},
             "holdings": {symbol: _holding_out(held) for symbol, held in account.holdings.items()},
             "seq": account.seq,
@@ -369,10 +411,17 @@ def compact(log: Iterable[Entry], sizes: Sizes = SIZES) -> Entry:
         }
 
 
-def _fold(exchange: Exchange, account: Account, log: Iterable[Entry]) -> dict[str, Working]:
-    """Bring an account to the end of its log, but for its working orders, which are given back as they stand."""
+def _fold(
+    exchange: Exchange, account: Account, log: Iterable[Entry]
+) -> tuple[dict[str, Working], list[Json]]:
+    """Bring an account to the end of its log, but for its working orders, which are given back as they stand.
+
+    Returns:
+        Those, and the transfers of the newest entry.
+    """
     clearing = exchange.clearing
     orders: dict[str, Working] = {}
+    moved: list[Json] = []
     for entry in log:
         if "past" in entry:
             _take_past(account, _map(entry["past"]))
@@ -385,6 +434,7 @@ def _fold(exchange: Exchange, account: Account, log: Iterable[Entry]) -> dict[st
                 orders[work.id] = work
         for fill in _rows(entry["fills"]):
             clearing.fills[account.id].append(fill_in(exchange.venue, fill))
+        moved = _rows(entry.get("moved", []))
         for currency, total in _map(entry["wallets"]).items():
             account.wallet(currency).total = _money(total)
         for symbol, raw in _map(entry["holdings"]).items():
@@ -394,7 +444,7 @@ def _fold(exchange: Exchange, account: Account, log: Iterable[Entry]) -> dict[st
         exchange.orders_made = max(exchange.orders_made, _number(entry["orders_made"]))
         exchange.trades_made = max(exchange.trades_made, _number(entry["trades_made"]))
         clearing.transfers = max(clearing.transfers, _number(entry["transfers"]))
-    return orders
+    return orders, moved
 
 
 def _take_past(account: Account, raw: Json) -> None:

@@ -37,6 +37,8 @@ PATIENCE_S: Final = 2.0
 Requests of one key must arrive in the order of their numbers. One that is lost would stop cancels until it times out; one
 that still arrives behind another is refused for its number, and that is certain.
 """
+TOO_MANY: Final = {"RateLimitExceeded", "DDoSProtection"}
+"""Classes of ccxt for "too many requests"; Kraken and Bybit say it with status 200, Bybit with 403, too."""
 UNREADABLE: Final = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
 """What ccxt's parsers raise at an answer of another shape."""
 
@@ -51,6 +53,7 @@ class Call:
         sent: Whether it left.
         left: When it left [s of the loop].
         answered: Whether anything came back.
+        status: HTTP status of the answer; 0 before.
         patience: Ends the right to sign of a request that gets no answer.
     """
 
@@ -59,6 +62,7 @@ class Call:
     sent: bool = False
     left: float = 0.0
     answered: bool = False
+    status: int = 0
     patience: asyncio.TimerHandle | None = None
 
 
@@ -82,9 +86,11 @@ class Asking:
         calls, call = self._calls, self._call
         if call.sent and not call.answered:
             calls.way.failed()
+        classes = {known.__name__ for known in kind.__mro__} if kind is not None else set()
+        calls.way.judged(call.status, too_many=bool(classes & TOO_MANY))
         if calls.nonces is None:
             return
-        if kind is not None and any(known.__name__ == "InvalidNonce" for known in kind.__mro__):
+        if "InvalidNonce" in classes:
             calls.nonces.refused()
         calls.pass_on(call)
 
@@ -251,6 +257,7 @@ class Calls(Hooks):
         call = _CALL.get()
         if call is not None:
             call.answered = True
+            call.status = status
             if call.sent:
                 self.answers.add(self._loop.time() - call.left)
         self.way.answered(status, headers)

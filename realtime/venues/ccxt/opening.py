@@ -6,7 +6,7 @@ withdraw does not trade unless it is named; an exchange that does not say so in 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import Final, Protocol, runtime_checkable
@@ -71,9 +71,8 @@ class TradingVenue(CcxtVenue):
         sleep: Sleep,
         loop: asyncio.AbstractEventLoop,
         tell: Tell,
-        lock: Callable[[Account], Lock] = Lock.take,
     ) -> None:
-        """Make it; arguments as of `CcxtVenue`, and what takes the lock of a key."""
+        """Make it; arguments as of `CcxtVenue`."""
         super().__init__(
             account=account,
             public=public,
@@ -86,7 +85,6 @@ class TradingVenue(CcxtVenue):
             again=calls.read,
         )
         self.calls = calls
-        self._take = lock
         self._lock: Lock | None = None
         # What the key may do; None while nobody has told.
         self._may: Permissions | None = None
@@ -98,7 +96,7 @@ class TradingVenue(CcxtVenue):
         Raises:
             Refused: `conflict`, when another process uses the key; `invalid`, when it can withdraw and is not named.
         """
-        self._lock = self._take(self._account)
+        self._lock = Lock.take(self._account)
         async with AsyncExitStack() as undo:
             undo.callback(self._release)
             await super().open(post)

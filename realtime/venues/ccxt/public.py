@@ -65,6 +65,9 @@ SETTLED_S: Final = 1.0
 NEAR: Final = 5
 """Levels of a side that a look at a silent book compares."""
 LOOK_S: Final = 0.5
+COMPARE_S: Final = 60.0
+"""Time between two comparisons of an unchecked book with REST."""
+
 PING_S: Final = 2.0
 """Silence of a socket after which it is pinged, and the time between pings."""
 CATCH_UP_S: Final = 2.0
@@ -104,7 +107,6 @@ class PublicData(Taking):
         seed: int = 0,
         tell: Tell = untold,
         reload_s: float = 3600.0,
-        compare_s: float = 60.0,
         options: Mapping[str, object] | None = None,
         known: Mapping[str, Market] | None = None,
         patience: Patience = USUAL,
@@ -120,7 +122,6 @@ class PublicData(Taking):
             seed: Of the jitter.
             tell: Told what an operator should know.
             reload_s: Time between two readings of the markets [s].
-            compare_s: Time between two comparisons of an unchecked book with REST [s].
             options: ccxt's configuration besides.
             known: Markets of before; those that are listed no more are delisted ones.
             patience: When the silence of a stream means something.
@@ -129,7 +130,6 @@ class PublicData(Taking):
         self._sleep = sleep
         self._hooks = Many(Tap(self), *hooks)
         self._chance = Chance(seed, account.id, "backoff")
-        self._compare_s = compare_s
         self._options = dict(options or {})
         self._known = dict(known or {})
         self._patience = patience
@@ -319,7 +319,7 @@ class PublicData(Taking):
             name = kin(self._account.exchange)
             checked = name in CHECKED or (feed.native and name == "kraken")
             if not checked and source == "ws" and self.rest.can("fetchOrderBook"):
-                feed.compare = now + self._compare_s
+                feed.compare = now + COMPARE_S
         if kind == "trades":
             # Some venues tell old trades at the start of a subscription: those are history, not news.
             feed.newest = feed.since - 10 * SECOND
@@ -605,7 +605,7 @@ class PublicData(Taking):
                 feed.due = now + feed.rhythm.limit
                 self._spawn(self._probe(feed), f"probe {feed.kind}:{feed.symbol}")
         elif feed.compare is not None and now >= feed.compare and feed.begun and not feed.busy:
-            feed.compare = now + self._compare_s
+            feed.compare = now + COMPARE_S
             self._spawn(self._compare(feed), f"compare {feed.symbol}")
 
     def _look_at_day(self, feed: Feed, now: float) -> None:

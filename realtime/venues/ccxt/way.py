@@ -449,14 +449,17 @@ class Way:
         elif status >= 500:
             self.failed()
             return
-        else:
-            self._turns.taken()
         if self._breaker.answered():
             self._tell("info", "venue_answers", f"{self.name} answers again", {"venue": self.name})
 
-    def too_many(self, after_s: float | None = None) -> None:
-        """Take a "too many requests" that came in the body of an answer [s]."""
-        self._refuse(429, after_s)
+    def judged(self, status: int, *, too_many: bool) -> None:
+        """Take what the body of an answer says, unless its status has said in `answered` what counts; 0 for no answer."""
+        if not 0 < status < 500 or status in TOO_MANY:
+            return
+        if too_many:
+            self._refuse(status, None)
+        else:
+            self._turns.taken()
 
     def failed(self) -> None:
         """Take that a call was sent and never answered."""

@@ -40,13 +40,13 @@ def order(name: str, side: str = "buy", amount: str = "0.01", **fields: Any) -> 
 
 
 def approved(asked: Order) -> Approved:
-    return Approved(order=asked, reference_price=None, limits_version=1)
+    return Approved(order=asked)
 
 
 def amend(asked: Order, **targets: str) -> ApprovedAmend:
     made: dict[str, Any] = {"amount": None, "price": None, "stop_price": None}
     made |= {name: D(value) for name, value in targets.items()}
-    return ApprovedAmend(order=asked, limits_version=1, **made)
+    return ApprovedAmend(order=asked, **made)
 
 
 async def until(holds: Callable[[], object], seconds: float = 30.0) -> None:

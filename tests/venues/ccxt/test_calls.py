@@ -40,6 +40,7 @@ class Kraken:
     takes_s: float = 0.0
     ahead_s: float = 0.0
     html: bool = False
+    errors: list[str] = field(default_factory=list)
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     seen: list[tuple[str, float]] = field(default_factory=list)
@@ -61,12 +62,12 @@ class Kraken:
         name = request.path_params["name"]
         self.seen.append((name, time.monotonic()))
         if self.status != 200:
-            return JSONResponse({"error": []}, self.status, self.headers)
+            return JSONResponse({"error": self.errors}, self.status, self.headers)
         if self.html:
             return HTMLResponse("<html>maintenance</html>")
         now = time.time() + self.ahead_s
         result = {"unixtime": int(now)} if name == "Time" else {}
-        return JSONResponse({"error": [], "result": result})
+        return JSONResponse({"error": self.errors, "result": result})
 
     async def private(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -253,6 +254,25 @@ async def test_too_many_requests_hold_polls_back() -> None:
 
         assert server.seen[1][1] - server.seen[0][1] >= 0.2
         assert told.codes == ["venue_rate_limited"]
+
+
+@pytest.mark.parametrize("status", [200, 403])
+async def test_too_many_requests_told_in_the_body_count_as_such_and_once(status: int) -> None:
+    import ccxt  # noqa: PLC0415 - as above
+
+    server = Kraken(errors=["EAPI:Rate limit exceeded"], status=status)
+    async with connected(server) as (exchange, calls, told):
+        with pytest.raises(ccxt.BaseError, match="Rate limit"):
+            await exchange.fetch_time()
+
+        assert told.codes == ["venue_rate_limited"]
+        assert calls.way.row()["refused"] == 1
+
+        server.status = 429
+        with pytest.raises(ccxt.BaseError), lane(Lane.CANCEL):
+            await exchange.fetch_time()
+
+        assert calls.way.row()["refused"] == 2
 
 
 async def test_the_clock_is_measured_through_the_same_way() -> None:

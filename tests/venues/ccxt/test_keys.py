@@ -186,6 +186,15 @@ def test_settings_with_a_secret_that_others_can_read_are_refused(tmp_path: Path)
     assert account_of(settings.load(file).venues[0]).key == Secret(KEY)
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o620])
+def test_settings_with_a_secret_are_the_owners_alone(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "realtime.toml"
+    file.write_text(f'[[venues]]\nid = "kraken"\nsecret = "{SECRET}"\n')
+    file.chmod(mode)
+    with pytest.raises(ValueError, match="chmod 600"):
+        settings.load(file)
+
+
 @pytest.mark.parametrize(
     "venues",
     [

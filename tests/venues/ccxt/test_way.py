@@ -398,6 +398,38 @@ async def test_failures_refuse_waiting_entries_and_an_answer_lets_them_in_again(
     assert out.row()["failed"] == FAILURES + 1
 
 
+@pytest.mark.parametrize("status", [200, 400, 403])
+async def test_pauses_grow_while_bodies_say_too_many_and_a_cancel_passes_them(status: int) -> None:
+    out, sent = way(), list[tuple[Lane, float]]()
+    begun = asyncio.get_running_loop().time()
+    for _ in range(4):
+        out.answered(status)
+        out.judged(status, too_many=True)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(sending(out, Lane.POLL, sent))
+        group.create_task(sending(out, Lane.CANCEL, sent))
+    out.judged(200, too_many=False)
+    out.judged(status, too_many=True)
+    await sending(out, Lane.POLL, sent)
+
+    # 1, 2, 4 and 8 s; and behind an answer that was taken 1 s again.
+    assert [(lane, round(at - begun, 3)) for lane, at in sent] == [
+        (Lane.CANCEL, 0.0),
+        (Lane.POLL, 8.0),
+        (Lane.POLL, 9.0),
+    ]
+    assert out.row()["refused"] == 5
+
+
+@pytest.mark.parametrize("status", [0, 418, 429, 503])
+async def test_what_a_status_has_said_is_not_counted_again(status: int) -> None:
+    out = way()
+    out.judged(status, too_many=True)
+
+    assert out.row()["refused"] == 0
+    assert not out.limited
+
+
 async def test_too_many_requests_pause_what_is_not_urgent_and_drop_no_cancel() -> None:
     told = Told()
     out, sent = way(told=told), list[tuple[Lane, float]]()
@@ -410,6 +442,6 @@ async def test_too_many_requests_pause_what_is_not_urgent_and_drop_no_cancel() -
         assert out.limited
         assert sent == []
     assert sent == [(Lane.CANCEL, 4.0), (Lane.POLL, 4.0)]
-    out.too_many()
+    out.judged(200, too_many=True)
     assert told.codes == ["venue_rate_limited", "venue_rate_limited"]
     assert out.row()["refused"] == 3
