@@ -418,7 +418,7 @@ EXCHANGE: Final[dict[str, Shown]] = {
     ),
     "X3.9": shown("self-trade", FILLING, "test_an_account_never_trades_with_itself"),
     "X4.1": shown(
-        "maker, taker, tiers",
+        "maker, taker; tiers, which no setting has yet",
         MARKET,
         "test_a_resting_order_pays_the_makers_rate",
         "test_fees_fall_with_the_traded_volume",

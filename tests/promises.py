@@ -16,7 +16,7 @@ LONG: Final = os.environ.get("SCALE") == "long"
 """`make prove SCALE=long`: ten times as much of what has no end."""
 PROMISES: Final[Mapping[str, str]] = {
     "T1": "the WebSocket standard is kept, frame by frame",
-    "T2": "one connection never costs more than 320 KiB, whatever it sends or does not read",
+    "T2": "one connection never costs more than 320 KiB and one longer reply, whatever it sends or does not read",
     "T3": "who is stuck, mute, silent or slow with a header is gone in time; a slow reader is not",
     "T4": "no client delays another",
     "T5": "any input gets a coded answer or a documented close",

@@ -66,10 +66,8 @@ class SinceParams(Part):
     seq: Annotated[int, Field(ge=0)]
 
 
-# One that is too long stands in `failed` beside those that are not; what is far too long is no list of channels.
-ChannelName = Annotated[
-    str, Field(min_length=1, max_length=300, json_schema_extra={"maxLength": LONGEST})
-]
+# One that is empty or too long stands in `failed` beside the others; what is far too long is no list of channels.
+ChannelName = Annotated[str, Field(max_length=300, json_schema_extra={"maxLength": LONGEST})]
 
 
 class ChannelParams(Part):
@@ -254,9 +252,9 @@ def subscribe(call: Call[SubscribeParams]) -> Answer | Awaitable[Answer]:
 
 
 def unsubscribe(call: Call[UnsubscribeParams]) -> Answer:
-    """End subscriptions."""
+    """End subscriptions; `*`, alone or among others, ends all."""
     names = call.params.channels
-    ended = connection_of(call).unsubscribe(None if names == "*" else list(names))
+    ended = connection_of(call).unsubscribe(None if "*" in names else list(names))
     return Answer(result={"channels": ended})
 
 

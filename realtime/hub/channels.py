@@ -387,7 +387,7 @@ TOPICS: Mapping[str, Topic] = {
             options=(_LEVEL,),
             newest=1000,
             open_field="acked_by",
-            snapshot="not acknowledged",
+            snapshot="not acknowledged (the newest 1,000, 768 KiB in all)",
             pace="at once",
             about="what a person should look at; an acknowledged one is sent again with `acked_by`",
             example="alerts?level=error",
@@ -613,6 +613,8 @@ def _split(topic: Topic, query: str) -> dict[str, str]:
     given: dict[str, str] = {}
     for pair in query.split("&"):
         name, equals, value = pair.partition("=")
+        if not name:
+            raise invalid("channel", f"an option without a name in '?{query}'")
         if name not in known and not topic.studied:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known) or 'none'}"

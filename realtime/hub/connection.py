@@ -73,6 +73,7 @@ class Connection:
         "_bad",
         "_beat_at",
         "_expire_at",
+        "_long",
         "_stamp",
         "_waiting",
         "_waiting_bytes",
@@ -114,6 +115,8 @@ class Connection:
         self._stamp = stamp
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        # Whether one that is longer than all of these may be waits among them.
+        self._long = False
         self._bad: list[float] = []  # never more than `unreadable`
         self.floods: dict[str, _Flood] = {}
         self._beat_at = now + options.heartbeat
@@ -136,8 +139,13 @@ class Connection:
             return False
         if self.wire.paused or self._waiting:  # behind what waits already, in order
             self._waiting.append(payload)
+            most = self.bounds.reply_bytes
+            if len(payload) > most and not self._long:
+                # A list may be longer than all that may wait: whoever asks for one behind a snapshot is not slow yet.
+                self._long = True
+                return False
             self._waiting_bytes += len(payload)
-            if self._waiting_bytes > self.bounds.reply_bytes:
+            if self._waiting_bytes > most:
                 self.close(Close.SLOW_CONSUMER)
             return False
         return write(array_frame([payload]) if self.batch else text_frame(payload))
@@ -153,8 +161,12 @@ class Connection:
         if not self._waiting:
             return True
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        blob = array_frame(waiting) if self.batch else b"".join(map(text_frame, waiting))
-        return self.wire.write(blob)
+        long, self._long = self._long, False
+        if self.batch and not long:
+            return self.wire.write(array_frame(waiting))
+        # What is long is joined with nothing: with 64 KiB more it could be longer than a client takes.
+        texts = [b"[%b]" % payload for payload in waiting] if self.batch else waiting
+        return self.wire.write(b"".join(map(text_frame, texts)))
 
     def reply(
         self,
@@ -174,10 +186,6 @@ class Connection:
         )
         return self._send(payload, self.wire.write_soon)
 
-    def refuse(self, request: Request, refused: Refused) -> bool:
-        """Answer a request with an error; returns as `send`."""
-        return self.reply(request, error=protocol.refusal(refused))
-
     def notify(self, event: str, data: Mapping[str, object], channels: Sequence[str] = ()) -> bool:
         """Send a notice; returns as `send`."""
         return self.send(protocol.notice(event, ts=self._stamp(), data=data, channels=channels))
@@ -191,7 +199,7 @@ class Connection:
             self.wire.close(code, code.reason)
 
     def bye(self) -> None:
-        """Close with 1000 behind the reply; the deadman is not to fire for it."""
+        """Note that it was said: the session closes with 1000 behind the reply, and no deadman fires."""
         self.said_bye = True
 
     # --- in ----------------------------------------------------------------------------------------

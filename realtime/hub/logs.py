@@ -9,6 +9,7 @@ Rules of this file:
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import Final
 
 from realtime.hub.channels import Channel, Topic
 from realtime.hub.stream import (
@@ -24,6 +25,8 @@ from realtime.hub.stream import (
 )
 
 
+OPEN_BYTES: Final = 786_432
+"""Bytes of entries that are still open, of which a snapshot has the newest: clients take messages of 1 MiB."""
 Old = tuple[int, int, Data]
 """A journaled entry: its seq in the log, when it was published [ms], the entry."""
 
@@ -97,14 +100,16 @@ class LogStream(RingStream):
             self.touch()
 
     def emit(self) -> None:
-        """Publish what waits, in one message."""
-        board = self.board
-        self._recent.extend(self._pending)
-        data = b",".join([item.data(board) for item in self._pending])
-        self._pending.clear()
-        rest = tail(board.now(), self.feed.asof, b"[%b]" % data)
-        self._make_room(len(rest))
-        self.push(rest)
+        """Publish what waits, in one message; in several where it is very much."""
+        board, most = self.board, self.board.sizes.told
+        pending, self._pending = self._pending, []
+        for start in range(0, len(pending), most):
+            part = pending[start : start + most]
+            self._recent.extend(part)
+            data = b",".join([item.data(board) for item in part])
+            rest = tail(board.now(), self.feed.asof, b"[%b]" % data)
+            self._make_room(len(rest))
+            self.push(rest)
 
     def _make_room(self, size: int) -> None:
         """Keep all public logs together below their cap: who publishes gives up its own oldest."""
@@ -127,12 +132,13 @@ class LogStream(RingStream):
 class JournalFeed(Viewed["JournalStream"]):
     """A journaled log: how many entries there ever were, by what filters choose by, and the newest of them."""
 
-    __slots__ = ("_counts", "_open")
+    __slots__ = ("_counts", "_open", "_open_bytes")
 
     def __init__(self, name: str, topic: Topic, board: Board) -> None:
         super().__init__(name, topic, board)
         self._counts: Counter[Tags] = Counter()
         self._open: dict[str, tuple[Tags, bytes]] = {}
+        self._open_bytes = 0
 
     def put(self, entry: Written, asof: int | None) -> None:
         """Publish an entry; it has been committed."""
@@ -178,11 +184,17 @@ class JournalFeed(Viewed["JournalStream"]):
     def _note(self, field: str, entry: Written, tags: Tags) -> None:
         """Remember entries that are still open, where the topic has a field that tells which (alerts)."""
         key = str(entry.data["id"])
-        self._open.pop(key, None)
+        if key in self._open:
+            self._close(key)
         if not entry.data.get(field):
             self._open[key] = (tags, entry.json)
-            if len(self._open) > self.topic.newest:
-                del self._open[next(iter(self._open))]
+            self._open_bytes += len(entry.json)
+            while len(self._open) > self.topic.newest or self._open_bytes > OPEN_BYTES:
+                self._close(next(iter(self._open)))
+
+    def _close(self, key: str) -> None:
+        _, json = self._open.pop(key)
+        self._open_bytes -= len(json)
 
     def newest(self, stream: "JournalStream") -> list[bytes]:
         """Entries of a snapshot, oldest first."""

@@ -59,7 +59,7 @@ CLOSES: Final[Mapping[Close, str]] = {
     Close.FLOODING: "`retry_after` ignored three times",
     Close.INTERNAL: "our fault",
     Close.SHUTDOWN: "after the notice `shutdown`",
-    Close.SLOW_CONSUMER: "replies beyond 64 KiB unread, or a journaled log beyond its ring",
+    Close.SLOW_CONSUMER: "replies beyond 64 KiB and a longer one unread, or a journaled log beyond its ring",
 }
 
 NOTICES: Final[Mapping[str, str]] = {
@@ -76,7 +76,7 @@ REASONS: Final[Mapping[str, str]] = {
     "resume_failed": "`since` is not held any more",
     "lag": "the reader was too slow; `lost` says how much of a log will not come",
     "upstream": "the source was repaired; takes the next `seq`",
-    "reset": "the stream was begun anew",
+    "reset": "reserved, never sent so far",
 }
 
 

@@ -2,7 +2,8 @@
 
 Rules of this file:
 1 A row that is to be made later is made when somebody first reads it, and once; superseded unread it is never made.
-2 A message that nobody reads is counted and kept as what it tells; it is made for whoever resumes from before it.
+2 An update tells so many rows at most, however many changed at once: what is more is told by the next.
+3 A message that nobody reads is counted and kept as what it tells; it is made for whoever resumes from before it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -118,9 +119,11 @@ class RowFeed(Viewed["RowStream"]):
                 changes.append((key, held.get(key), new))
                 held[key] = new
         changes += [(key, held.pop(key), None) for key in gone if key in held]
-        if changes:
+        most = self.board.sizes.told
+        for start in range(0, len(changes), most):
+            part = changes[start : start + most]
             for stream in self.streams:
-                stream.take(changes)
+                stream.take(part)
 
     def replace(self, rows: Sequence[Data], asof: int | None, reason: Reason) -> None:
         """Start afresh from all rows: every stream publishes a snapshot."""

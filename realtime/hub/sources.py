@@ -26,7 +26,7 @@ from realtime.model.errors import Code, Refused
 
 AnyFeed = ValueFeed | RowFeed | BookFeed | LogFeed | JournalFeed
 SECOND_TIER = 1000
-"""The tier [ms] whose ticks also count how long a stream has been without readers."""
+"""The tier [ms] that always ticks: it also counts how long a stream has been without readers."""
 
 
 def ignore_demand(_name: str, _wanted: bool) -> None:  # noqa: FBT001 - the shape of `on_demand`

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import orjson
 
@@ -23,6 +23,8 @@ from realtime.hub.tiers import Tiers, Waiting
 
 
 Data = Mapping[str, object]
+MOST: Final = 1_048_576
+"""Bytes of a message that any client takes; the default of many."""
 Tags = tuple[str, ...]
 """The fields of a row or entry by which filters choose, in the order of `Topic.filters`."""
 
@@ -50,7 +52,7 @@ class Reason(StrEnum):
     RESUME_FAILED = "resume_failed"
     LAG = "lag"
     UPSTREAM = "upstream"
-    RESET = "reset"
+    RESET = "reset"  # of the protocol since its first version, and never sent so far
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,8 @@ class Sizes:
         log_bytes: Held by all public logs together [bytes].
         history: Entries of a public log kept for those who come later.
         piece: Largest blob handed to a transport, unless one message is larger [bytes].
+        told: Rows of a table, or entries of a public log, that one update tells at most: clients take 1 MiB, and a row has
+            a kilobyte.
         older: Entries that `Hub.missing` asks of the journal at once.
         linger: Ticks of the 1000 ms tier that a stream without readers lives on.
         idle: Streams without readers at most; beyond it the one that has been so longest is dropped.
@@ -73,6 +77,7 @@ class Sizes:
     log_bytes: int = 32 * 1024 * 1024
     history: int = 1000
     piece: int = 65_536
+    told: int = 256
     older: int = 2000
     linger: int = 30
     idle: int = 512
@@ -400,7 +405,9 @@ class RingStream(Stream):
         messages = tuple(islice(reversed(self.ring), missed))[::-1]
         if slow and not self.logs and missed > 1:
             snapshot = self.snapshot(Reason.LAG)
-            if len(snapshot.body) < sum([len(message.body) for message in messages]):
+            size = len(snapshot.body)
+            # The whole of a table that is too long for a message is sent to nobody who can do without it.
+            if size < MOST and size < sum([len(message.body) for message in messages]):
                 return (snapshot,)
         return messages
 

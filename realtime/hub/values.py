@@ -84,9 +84,9 @@ class ValueStream(Stream):
         self.close()
         self.advance()
 
-    def holds(self, cursor: int) -> bool:  # noqa: ARG002 - the newest stands for all before it
-        """Tell that whoever was here before can go on."""
-        return True
+    def holds(self, cursor: int) -> bool:
+        """Tell that whoever had a value can go on: the newest stands for all before it."""
+        return cursor > 0 or not self.ready
 
     def owed(self, cursor: int, *, slow: bool) -> Sequence[Message]:  # noqa: ARG002 - as above
         """Give the newest value; as a snapshot to those who have none yet."""

@@ -306,7 +306,8 @@ class Http:
         return _json(made, 413 if too_big else refused.code.http, _retry(refused.retry_after))
 
     def _not_allowed(self, method: str, allowed: list[str]) -> Response:
-        methods = ", ".join(sorted(set(allowed)))
+        heads = ["HEAD"] if "GET" in allowed else []
+        methods = ", ".join(sorted({*allowed, *heads}))
         error = protocol.refusal(
             Refused(Code.BAD_REQUEST, f"{method} is not possible here; use {methods}")
         )

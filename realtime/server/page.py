@@ -162,7 +162,9 @@ class Page:
     def answer(self, scope: Scope) -> Response:
         """The whole answer to a request."""
         if scope["method"] not in {"GET", "HEAD"}:
-            refusal = refused("not_supported", f"{scope['method']} was not GET or HEAD", 405)
+            refusal = refused(
+                "bad_request", f"{scope['method']} is not possible here; use GET, HEAD", 405
+            )
             refusal.headers["allow"] = "GET, HEAD"
             return refusal
         found = self.find(scope["path"])

@@ -12,7 +12,9 @@ from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
 
+from realtime.hub.protocol import Close
 from realtime.server.admission import Admission, Entry
 from realtime.server.sockets import NO_WAY, Edge, TransportLimits, second_door
 
@@ -38,6 +40,14 @@ MASKED: Final = 0x80
 
 Take = Callable[[str | None], None]
 """Takes a message: its text, or None of a binary one."""
+
+
+class Named(ServerProtocol):
+    """The library's protocol, which says of a code that has a name this name, not words of its own (protocol 9.2)."""
+
+    def fail(self, code: int, reason: str = "") -> None:
+        """As the base class."""
+        super().fail(code, Close.TOO_BIG.reason if code == Close.TOO_BIG else reason)
 
 
 def nothing() -> None:
@@ -185,6 +195,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.ping_timeout = limits.pong_s
         # Not negotiated whatever the configuration says: 61 kB inflate to 60 MiB (2.3).
         self.conn.available_extensions = []
+        # Made by uvicorn; a second one would leave the parser of the first to the collector.
+        self.conn.__class__ = Named
         self.conn.max_message_size = limits.frame_bytes
         self.entry = Entry.INSIDE
         self.wire: Wire = None  # type: ignore[assignment]  # made with the connection
@@ -470,7 +482,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_sent:
             return
         if len(self.frames) >= self.limits.fragments:
-            self._fail(1009, f"more than {self.limits.fragments} frames in a message")
+            self._fail(Close.TOO_BIG, Close.TOO_BIG.reason)
             return
         super().handle_cont(event)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import orjson
 import pytest
 
+from realtime.hub import protocol
 from realtime.hub.connection import REACTION_S, Bounds, Connection
 from realtime.hub.protocol import Close, Options, Request
 from realtime.model.errors import Code, Refused
@@ -121,6 +122,40 @@ def test_more_than_64_KiB_of_replies_waiting_ends_it(time: Time, wire: HeldWire)
     assert not connection.send(b"y")
 
 
+def test_one_long_reply_waits_beside_the_64_KiB(time: Time, wire: HeldWire) -> None:  # noqa: N802
+    """Found by an audit: `subscribe` of `orders` and `order.history` in one breath ended the connection."""
+    connection = make(time, wire)
+    wire.paused = True
+    for _ in range(2):
+        connection.send(b"1")
+        connection.send(b"x" * 500_000)
+        connection.send(b"y" * 65_535)
+        assert wire.end() is None
+        wire.paused = False
+        assert connection.drain()
+        wire.paused = True
+    assert [len(text) for text in wire.texts] == [1, 500_000, 65_535] * 2
+
+    connection.send(b"x" * 500_000)
+    assert wire.end() is None
+    connection.send(b"x" * 500_000)
+
+    assert wire.end() == (4508, "slow_consumer")
+
+
+def test_a_long_reply_that_waited_is_joined_with_nothing(time: Time, wire: HeldWire) -> None:
+    """Found by a review: as one array with what waited beside it, it was longer than clients take."""
+    connection = make(time, wire, Options(batch=True))
+    wire.paused = True
+    for size in (60_000, 1_000_000, 5_000):
+        connection.send(b"1" * size)
+    wire.paused = False
+    assert connection.drain()
+
+    assert [len(text) for text in wire.texts] == [60_002, 1_000_002, 5_002]
+    assert all((text[0], text[-1]) == ("[", "]") for text in wire.texts)
+
+
 def test_a_close_happens_once_and_ends_writing(time: Time, wire: HeldWire) -> None:
     connection = make(time, wire)
     connection.close(Close.SHUTDOWN)
@@ -135,7 +170,8 @@ def test_replies_and_notices_carry_the_servers_time(time: Time, wire: HeldWire) 
     connection = make(time, wire)
     time.now += 1
     connection.reply(PING, result={"a": 1})
-    connection.refuse(PING, Refused(Code.BUSY, "later", retry_after=1))
+    busy = Refused(Code.BUSY, "later", retry_after=1)
+    connection.reply(PING, error=protocol.refusal(busy))
     connection.notify("stale", {"stale": True}, ["status"])
 
     ok, error, notice = map(orjson.loads, wire.texts)

@@ -38,7 +38,7 @@ from tests.hub.world import (
 
 
 SIZES = {
-    "table": 4, "log": 4, "journaled": 6, "history": 8, "piece": 700, "older": 3, "linger": 1,
+    "table": 4, "log": 4, "journaled": 6, "history": 8, "piece": 700, "older": 3, "linger": 1, "told": 2,
 }  # fmt: skip
 RATES = (50, 100, 250, 1000)
 PACES = (50, 100)

@@ -37,6 +37,25 @@ def test_entries_of_one_tick_are_one_message_and_one_seq() -> None:
     assert (second["seq"], ids(second), second["asof"]) == (2, ["t-3"], 2)
 
 
+def test_a_tick_of_very_many_entries_is_told_in_messages_that_a_client_takes() -> None:
+    rig = Rig()
+    wire, _ = rig.reader(TRADES)
+    for n in range(1_500):
+        rig.hub.append(TRADES, fill(n) | {"note": "x" * 900})
+    rig.tick(50)
+    assert max(map(len, wire.blobs)) < 1_048_576
+
+    got = wire.take()
+
+    assert [message["seq"] for message in got] == list(range(1, len(got) + 1))
+    assert [name for message in got for name in ids(message)] == [f"t-{n}" for n in range(1_500)]
+    late, reader = rig.reader()
+    rig.subscribe(reader, TRADES)
+    rig.flush()
+    (snapshot,) = late.take()
+    assert (snapshot["seq"], ids(snapshot)) == (len(got), [f"t-{n}" for n in range(1_450, 1_500)])
+
+
 def test_the_snapshot_has_the_newest_entries_up_to_its_seq() -> None:
     rig = Rig()
     for n in range(60):
@@ -373,6 +392,26 @@ def test_the_snapshot_of_alerts_has_those_that_nobody_acknowledged() -> None:
         (3, ["c"]),
         (1, ["c"]),
     ]
+
+
+def test_open_alerts_are_no_longer_than_a_message_may_be() -> None:
+    """Found by an audit: an alarm that names 50 orders each ten seconds made a snapshot of 2 MB within three hours."""
+    rig = Rig()
+    for n in range(1_000):
+        data = {"orders": [f"o-{number:030}" for number in range(50)]}
+        entry = {"id": f"a-{n}", "level": "critical", "acked_by": None, "data": data}
+        rig.hub.append("alerts", entry)
+        if n % 4 == 3:
+            rig.hub.append("alerts", entry | {"acked_by": "alice"})
+    wire, reader = rig.reader()
+    rig.subscribe(reader, "alerts")
+    rig.flush()
+    assert 700_000 < len(wire.blobs[-1]) < 1_048_576
+
+    (snapshot,) = wire.take()
+
+    shown = len(snapshot["data"])
+    assert ids(snapshot) == [f"a-{n}" for n in range(1_000) if n % 4 != 3][-shown:]
 
 
 def test_open_alerts_are_bounded() -> None:

@@ -167,6 +167,23 @@ def test_a_value_resumes_with_the_newest_or_with_nothing() -> None:
         assert "lost" not in message
 
 
+def test_who_never_had_a_value_does_not_resume_one_that_has_been_told() -> None:
+    """Found from outside: `resumed` was true, and what came was a snapshot `subscribe`."""
+    rig = Rig()
+    wire, reader = rig.reader("risk")
+    (untold,) = rig.subscribe(reader, "risk", since=("b1", 0))
+    rig.hub.value("risk", {"n": 1})
+    rig.flush()
+    (first,) = wire.take()
+    rig.hub.value("risk", {"n": 2})
+    (told,) = rig.subscribe(reader, "risk", since=("b1", 0))
+    rig.flush()
+    (later,) = wire.take()
+
+    assert (untold["resumed"], first["reason"], first["data"]) == (True, "subscribe", {"n": 1})
+    assert (told["resumed"], later["reason"], later["data"]) == (False, "resume_failed", {"n": 2})
+
+
 def test_a_subscription_without_snapshot_starts_from_now() -> None:
     rig = Rig()
     rig.hub.value("risk", {"n": 1})

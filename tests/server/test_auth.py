@@ -6,7 +6,7 @@ from realtime.model.errors import Code, Refused
 from realtime.model.principal import ROLES
 from realtime.server import auth as auth_module
 from realtime.server.auth import LOCAL, Auth, Sites, Token, cookie_header, digest
-from realtime.server.limits import Failures
+from realtime.server.limits import OWNERS, Failures
 
 
 class Time:
@@ -128,6 +128,21 @@ def test_failures_of_many_addresses_are_forgotten(time: Time) -> None:
     assert len(failures._buckets) == 1
 
 
+def test_failures_that_still_count_are_not_forgotten(time: Time) -> None:
+    failures = Failures(time.clock)
+    for n in range(OWNERS - 1):
+        failures.note(f"a{n}")
+    time.s = 3600
+    for _ in range(6):
+        failures.note("a0")
+    wait = failures.wait("a0")
+    failures.note("b")
+    failures.note("c")
+
+    assert wait > 0
+    assert failures.wait("a0") == wait
+
+
 def test_revoking_ends_everything_of_a_token(auth: Auth) -> None:
     ended: list[str] = []
     auth.on_end = ended.append
@@ -154,6 +169,12 @@ def test_a_ticket_is_good_once_within_30_s_from_its_origin(auth: Auth, time: Tim
     assert auth.redeem(elsewhere, "http://b") is None
     time.s = 30.1
     assert auth.redeem(late, "http://a") is None
+
+
+def test_a_programs_ticket_lets_no_page_in(auth: Auth) -> None:
+    ticket = auth.ticket(auth.verify("tom", "a"), None)
+
+    assert auth.redeem(ticket, "http://a") is None
 
 
 def test_a_printed_ticket_is_bound_to_no_origin(auth: Auth) -> None:
@@ -267,6 +288,14 @@ def test_origins_are_compared_whole(origin: str, allowed: bool) -> None:  # noqa
     sites = Sites(origins=frozenset({"https://desk.example.com"}))
 
     assert sites.origin_allowed(origin, scheme="http", server=("127.0.0.1", 8000)) is allowed
+
+
+def test_a_page_of_the_other_scheme_is_another_page() -> None:
+    here = ("127.0.0.1", 8000)
+
+    assert not Sites().origin_allowed("https://localhost:8000", scheme="http", server=here)
+    assert not Sites().origin_allowed("http://localhost:8000", scheme="https", server=here)
+    assert Sites().origin_allowed("https://localhost:8000", scheme="https", server=here)
 
 
 @pytest.mark.parametrize("entry", ["*", "https://*.example.com", "null"])

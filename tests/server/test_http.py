@@ -15,7 +15,7 @@ from realtime.commands.registry import BOUND, HTTP_ONLY, Answer, Registry
 from realtime.model.errors import Code, Refused
 from realtime.server import schema
 from realtime.server.http import aliases, typed
-from realtime.server.limits import RATES
+from realtime.server.limits import RATES, Rate
 from tests.server.front import EPOCH, HOST, PAGE, TOKENS, request, stack
 
 
@@ -223,12 +223,13 @@ async def test_the_wrong_method_is_405_and_says_which() -> None:
         for method, path, allowed in (
             ("DELETE", "/api/toys", "POST"),
             ("GET", "/api/toy.place", "POST"),
-            ("POST", "/api/toys/x", "GET"),
+            ("POST", "/api/toys/x", "GET, HEAD"),
             ("PUT", "/api/ping", "POST"),
-            ("OPTIONS", "/api/snapshot?channel=orders", "GET"),
+            ("OPTIONS", "/api/snapshot?channel=orders", "GET, HEAD"),
         ):
             page = await s.request(method, path)
             assert (page.status, page.headers["allow"]) == (405, allowed)
+            assert page.json()["error"]["code"] == "bad_request"
             assert (page.json()["ok"], page.json()["ts"]) == (False, EPOCH)
 
 
@@ -415,6 +416,18 @@ async def test_54_a_snapshot_is_the_very_message_and_a_position_to_resume_from()
 async def test_a_snapshot_of_what_is_not_there_is_a_coded_error(query: str, status: int) -> None:
     async with stack() as s:
         assert (await s.request("GET", f"/api/snapshot?{query}")).status == status
+
+
+async def test_snapshots_cost_tokens_of_the_lane_of_queries() -> None:
+    rates = {**RATES, "query": Rate(per_s=1, burst=2)}
+    async with stack(locked=True, rates=rates) as s:
+        path = "/api/snapshot?channel=orders"
+        pages = [await s.request("GET", path, headers=BEARER) for _ in range(3)]
+        stop = await s.request("POST", "/api/toy.stop", {}, headers=BEARER)
+
+    assert [page.status for page in pages] == [200, 200, 429]
+    assert pages[2].json()["error"]["details"] == {"lane": "query"}
+    assert stop.status == 200
 
 
 async def test_snapshots_need_the_scope_of_the_channel() -> None:

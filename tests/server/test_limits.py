@@ -75,6 +75,18 @@ def test_full_buckets_are_forgotten() -> None:
     assert len(buckets._buckets) == 1
 
 
+def test_buckets_that_are_not_full_are_kept() -> None:
+    time = Time()
+    buckets = LaneBuckets(time)
+    for n in range(OWNERS - 1):
+        buckets.take(f"a{n}", "query", 1)
+    time.now += 10
+    buckets.take("busy", "orders", 20)
+    buckets.take("b", "query", 1)
+
+    assert buckets.take("busy", "orders", 1) > 0
+
+
 @given(st.lists(st.tuples(st.floats(0, 2), st.integers(1, 20)), max_size=50))
 @settings(max_examples=50, deadline=None)
 def test_no_more_is_taken_than_burst_and_rate_allow(steps: list[tuple[float, int]]) -> None:

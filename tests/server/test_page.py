@@ -171,7 +171,7 @@ async def test_other_methods_are_405(client: httpx.AsyncClient) -> None:
     answer = await client.post("/")
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
-    assert answer.json()["error"]["code"] == "not_supported"
+    assert answer.json()["error"]["code"] == "bad_request"
 
 
 async def test_a_changed_file_is_read_again(root: Path, client: httpx.AsyncClient) -> None:

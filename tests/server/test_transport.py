@@ -748,7 +748,14 @@ def test_w7_too_many_fragments_are_1009(server: Served) -> None:
         sock.sendall(frame(TEXT, b"", fin=False) + frame(CONT, b"", fin=False) * 300)
         opcode, payload = read_frame(sock)
 
-        assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1009))
+        assert (opcode, payload) == (CLOSE, struct.pack("!H", 1009) + b"too big")
+
+
+def test_a_frame_that_is_too_long_is_told_by_the_name_of_its_code(server: Served) -> None:
+    with opened(server.address) as sock:
+        sock.sendall(frame(TEXT, b"x" * 65_537))
+
+        assert read_frame(sock) == (CLOSE, struct.pack("!H", 1009) + b"too big")
 
 
 def test_w7_as_many_fragments_as_allowed_are_one_message(server: Served) -> None:

@@ -601,6 +601,19 @@ async def test_12_a_bad_channel_stands_in_failed_and_the_others_flow() -> None:
         assert (await c.until("snapshot", channel=BOOK))["data"] == {"bid": "1"}
 
 
+async def test_12_an_empty_name_fails_for_itself() -> None:
+    async with stack() as s, s.connect() as c:
+        asked = ["orders", "", {"channel": ""}]
+        result = (await c.call("subscribe", channels=asked))["result"]
+
+        assert [entry["channel"] for entry in result["channels"]] == ["orders"]
+        assert [(f["channel"], f["code"]) for f in result["failed"]] == [
+            ("", "unknown_channel")
+        ] * 2
+        gone = await c.call("unsubscribe", channels=["", "orders"])
+        assert gone["result"]["channels"] == ["orders"]
+
+
 async def test_12_a_connection_has_at_most_so_many_channels() -> None:
     async with stack(bounds=Bounds(channels=2)) as s, s.connect() as c:
         reply = await c.call("subscribe", channels=["orders", "positions", "orders", "balances"])
@@ -642,6 +655,15 @@ async def test_after_an_unsubscribe_reply_nothing_of_the_channel_follows() -> No
         await asyncio.sleep(2)
 
         assert [m for m in c.waiting() if m["type"] != "heartbeat"] == []
+
+
+async def test_a_star_among_names_ends_all_as_one_alone_does() -> None:
+    async with stack() as s, s.connect() as c:
+        for asked in ("*", ["*"], ["nope:X", "*", "orders"]):
+            await c.call("subscribe", channels=[BOOK, "orders"])
+            reply = await c.call("unsubscribe", channels=asked)
+
+            assert reply["result"]["channels"] == [BOOK, "orders"]
 
 
 async def test_15_who_received_nothing_resumes_and_misses_nothing() -> None:
