@@ -21,8 +21,9 @@ if TYPE_CHECKING:  # what only signatures name must not slow down `--help`
     import pydantic
     from rich.console import Console, ConsoleOptions, RenderableType
 
-    from realtime.client import Book, Client, Stream
+    from realtime.client import Book, Client, Closed, Stream
     from realtime.doctor import Finding
+    from realtime.outside import Outside
     from realtime.settings import Settings
     from realtime.venues.ccxt.account import Account
 
@@ -240,16 +241,14 @@ def _serve(
     host: str | None,
     port: int | None,
     data: str | None,
-    outside: "object",
+    outside: "Outside",
     venue: str | None = None,
     mode: str | None = None,
 ) -> None:
     """Run a server until a signal ends it, and turn its end into an exit code."""
-    from realtime.outside import Outside  # noqa: PLC0415
     from realtime.serving import run  # noqa: PLC0415
 
     read = _settings(config, _flags(host, port, data, mode), venue)
-    assert isinstance(outside, Outside)
     code, reason = run(read, outside, _banner)
     if code == REFUSED:
         _refuse(reason)
@@ -635,24 +634,55 @@ async def _call(
     op: str, args: "dict[str, object]", url: str, token: str | None, patience: float, *, plain: bool
 ) -> int:
     import asyncio  # noqa: PLC0415
+    import shlex  # noqa: PLC0415
+    from uuid import uuid4  # noqa: PLC0415
 
     import orjson  # noqa: PLC0415
 
     from realtime.client import Closed, CommandError  # noqa: PLC0415
+    from realtime.client.commands import identified, reads  # noqa: PLC0415
 
     me = _client(url, token)
+    # Named here, so that a person can ask for the order whatever becomes of the answer.
+    args = identified(op, args, lambda: uuid4().hex)
+
+    def doubt() -> None:
+        """Say what is not known of a command that went out."""
+        if me.connections and not reads(op):
+            named = args.get("client_order_id")
+            ask = f"; look: realtime call order.get client_order_id={named}" if named else ""
+            print(f"realtime: {op} was sent and may have been done{ask}", file=sys.stderr)
+
     try:
         async with asyncio.timeout(patience), me as client:
             reply = await client.call(op, **args)
+    except asyncio.CancelledError:  # Ctrl-C
+        doubt()
+        raise
     except CommandError as error:
         details = orjson.dumps(error.details).decode() if error.details else ""
         print(
             f"{error.code} ({error.outcome}): {error.message} {details}".rstrip(), file=sys.stderr
         )
+        if asked := error.details.get("confirm"):
+            # The ids are made here, and what is confirmed is the command with all its arguments.
+            more = (
+                [f"client_order_id={args['client_order_id']}"] if "client_order_id" in args else []
+            )
+            if op == "order.batch":
+                more.append(shlex.quote(f"items={orjson.dumps(args.get('items')).decode()}"))
+            said = " ".join([*more, f"confirm={asked}"])
+            print(f"realtime: to confirm, repeat with {said}", file=sys.stderr)
         return 1
-    except (TimeoutError, Closed) as error:
-        said = str(error) or f"no answer from {url} in {patience:g} s: {me.trouble}"
+    except Closed as error:
+        print(f"realtime: {_ended(error)}", file=sys.stderr)
+        if error.outcome == "unknown":
+            doubt()
+        return 1
+    except TimeoutError:
+        said = f"no answer from {url} in {patience:g} s: {me.trouble}"
         print(f"realtime: {said.removesuffix(': ')}", file=sys.stderr)
+        doubt()
         return 1
     if plain:
         print(orjson.dumps({"result": reply.result, "at": reply.at}).decode())
@@ -673,16 +703,44 @@ def _client(url: str, token: str | None) -> "Client":
     try:
         return Client(url, token=token)
     except ValueError as error:
-        _refuse(f"--url: {error}")
+        _refuse(f"{'--token' if str(error).startswith('the token') else '--url'}: {error}")
 
 
-async def _told(client: "Client", url: str, paint: Callable[[], object]) -> None:
-    """Say when there is no connection, and when there is one again; nothing comes to say so meanwhile."""
+def _ended(error: "Closed") -> str:
+    """Say how a connection ended, and what helps."""
+    unknown = error.code in {401, 4401}
+    return f"{error}; give one by --token or REALTIME_TOKEN" if unknown else str(error)
+
+
+def _unread() -> bool:
+    """Tell whether nobody reads any more what we write, as behind `| head -1`."""
+    import select  # noqa: PLC0415
+
+    if not hasattr(select, "poll"):  # Windows: the next line that is written will say so
+        return False
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout, 0)
+    except (OSError, ValueError):  # no file of the system's
+        return False
+    return any(state & (select.POLLERR | select.POLLHUP) for _, state in poll.poll(0))
+
+
+async def _told(
+    client: "Client", url: str, paint: Callable[[], object], leave: Callable[[], object]
+) -> None:
+    """Say when there is no connection, and when there is one again; leave when nobody reads.
+
+    A quiet channel would say neither.
+    """
     import asyncio  # noqa: PLC0415
 
     away = False
     while True:
         await asyncio.sleep(_LOOK_S)
+        if _unread():
+            leave()
+            return
         if client.connected == away:
             away = not client.connected
             said = (
@@ -713,7 +771,9 @@ async def _tail(
         if live is not None:
             live.update(Group(*(_panel(name, me.stream(name)) for name in names)), refresh=True)
 
-    watch = asyncio.create_task(_told(me, url, paint))
+    here = asyncio.current_task()
+    assert here is not None
+    watch = asyncio.create_task(_told(me, url, paint, here.cancel))
     try:
         async with me as client, await client.subscribe(*channels) as events:
             left = count
@@ -736,8 +796,12 @@ async def _tail(
         print(f"{error.code}: {error.message}", file=sys.stderr)
         return 1
     except Closed as error:
-        print(f"realtime: {error}", file=sys.stderr)
+        print(f"realtime: {_ended(error)}", file=sys.stderr)
         return 1
+    except asyncio.CancelledError:
+        if not watch.done():
+            raise
+        return 1  # as the other ways to write into a pipe that nobody reads
     finally:
         watch.cancel()
     return 0

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, Literal
 from uuid import uuid4
@@ -10,10 +10,11 @@ from uuid import uuid4
 from realtime.client.commands import identified, repeatable
 from realtime.client.errors import CommandError
 from realtime.client.link import BOUND, Link
-from realtime.client.reader import Reply, Subscription
+from realtime.client.reader import Position, Reply, Subscription
 
 
 Number = Decimal | str | int
+_CONFIRMING: Final = 100  # questions of the server that are remembered; they are valid for a minute
 _RESERVED: Final[Mapping[str, str]] = {
     "op": "is the command itself",
     "id": "is the request's own number; an order is named by order_id or client_order_id",
@@ -62,6 +63,9 @@ class Client(Link):
             new_id: Makes client order ids (`^[A-Za-z0-9_-]{1,32}$`).
             chance: Generator for the back-off.
             clock: Wall clock [s], for `now`.
+
+        Raises:
+            ValueError: The address or the token cannot be one.
         """
         super().__init__(
             url,
@@ -76,14 +80,15 @@ class Client(Link):
             clock=clock,
         )
         self._new_id = new_id or (lambda: uuid4().hex)
+        self._confirming: dict[str, Sequence[str]] = {}
 
     # -- commands --------------------------------------------------------------------------------
 
     async def call(self, op: str, /, **args: object) -> Reply:
         """Send a command and wait for its answer, over reconnects if it may be repeated.
 
-        Placements without a `client_order_id` get one, so they may. Cancelling this call does not take the command
-        back. There is no time-out of its own: use `asyncio.timeout`.
+        Placements without a `client_order_id` get one, so they may; with `confirm` it is the one that was asked about.
+        Cancelling this call does not take the command back. There is no time-out of its own: use `asyncio.timeout`.
 
         Args:
             op: Name of the op.
@@ -97,8 +102,23 @@ class Client(Link):
         for name, says in _RESERVED.items():
             if name in args:
                 raise CommandError("invalid", f"{name} {says}")
-        sent = identified(op, args, self._new_id)
-        return await self._request(op, sent, again=repeatable(op, sent))
+        # A confirmation is bound to all arguments, so also to the ids that were made for the asking.
+        before = iter(self._confirming.get(str(args.get("confirm")), ()))
+        made: list[str] = []
+
+        def new_id() -> str:
+            made.append(next(before, None) or self._new_id())
+            return made[-1]
+
+        sent = identified(op, args, new_id)
+        try:
+            return await self._request(op, sent, again=repeatable(op, sent))
+        except CommandError as error:
+            if made and isinstance(token := error.details.get("confirm"), str):
+                while len(self._confirming) >= _CONFIRMING:
+                    del self._confirming[next(iter(self._confirming))]
+                self._confirming[token] = made
+            raise
 
     async def place(
         self,
@@ -190,16 +210,35 @@ class Client(Link):
 
     # -- channels ----------------------------------------------------------------------------------
 
-    async def subscribe(self, *channels: str) -> Subscription:
+    async def subscribe(
+        self, *channels: str, since: Mapping[str, Position | None] | None = None
+    ) -> Subscription:
         """Subscribe to channels and read their messages with `async for`.
 
         The first event of each is a snapshot (or, for `ticker:*`, one per symbol). Streams go on over reconnects.
+
+        Args:
+            channels: Their names.
+            since: By name the position (`Stream.since`) up to which an earlier program has read a log, such as `fills`:
+                what it missed follows, or a snapshot where that is not held any more, where it is None, or where
+                another subscription of this client reads the log already.
 
         Raises:
             CommandError: The server refused a channel; then none of these is read.
         """
         reader = Subscription(self._bound, self.state, self.leave)
-        asked: dict[str, object] = {"channels": list(channels)}
+        reader.asked = channels
+        reader.since = {
+            name: position
+            for name, position in (since or {}).items()
+            if position is not None and name in channels and self.stream(name) is None
+        }
+        asked: dict[str, object] = {
+            "channels": [
+                {"channel": name, "since": reader.since[name]} if name in reader.since else name
+                for name in channels
+            ]
+        }
         try:
             reply = await self._request("subscribe", asked, again=True, reader=reader)
         except BaseException:

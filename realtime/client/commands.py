@@ -8,12 +8,13 @@ from typing import Final
 # Repeating these changes nothing more: queries, commands with absolute effect, and placements under a client's id.
 _SAFE: Final = frozenset(
     {
-        "help", "ping", "pace", "auth", "deadman",
+        "pace", "auth", "deadman",
         "order.place", "order.amend", "order.cancel", "order.cancel_all", "order.batch",
-        "order.preview", "order.validate", "trading.halt", "trading.resume", "risk.halt", "risk.resume",
+        "position.close", "trading.halt", "trading.resume", "risk.halt", "risk.resume",
         "bot.attach", "bot.detach", "bot.emergency_stop", "bot.pause", "bot.stop",
     }
 )  # fmt: skip
+_ASKING: Final = frozenset({"help", "ping", "order.preview", "order.validate"})
 _READING: Final = frozenset(
     {
         "allocate", "analyze", "assessment", "compare", "daily_pnl", "decisions", "diversification", "equity",
@@ -27,19 +28,23 @@ _READERS: Final = frozenset({"market", "indicator", "monitoring", "system"})
 
 def repeatable(op: str, args: Mapping[str, object]) -> bool:
     """Tell whether a command can be sent again without being done twice."""
+    return op in _SAFE or reads(op) or "request_id" in args
+
+
+def reads(op: str) -> bool:
+    """Tell whether an op is a query, as far as its name says."""
     family, _, verb = op.partition(".")
-    safe = (
-        op in _SAFE
+    return (
+        op in _ASKING
         or verb.rpartition(".")[2] in _READING
         or (family in _READERS and "." not in verb)
     )
-    return safe or "request_id" in args
 
 
 def identified(op: str, args: Mapping[str, object], new_id: Callable[[], str]) -> dict[str, object]:
-    """Give every placement without a `client_order_id` one, and every number its text."""
+    """Give whatever places one order and has no `client_order_id` one, and every number its text."""
     made = {name: plain(value) for name, value in args.items() if value is not None}
-    if op == "order.place":
+    if op in {"order.place", "position.close"}:
         return _named(made, new_id)
     if op == "order.batch" and isinstance(items := made.get("items"), list):
         made["items"] = [_named(item, new_id) if _places(item) else item for item in items]

@@ -1,6 +1,7 @@
 """How a client hears "no"."""
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class CommandError(Exception):
@@ -20,7 +21,7 @@ class CommandError(Exception):
         code: str,
         message: str,
         outcome: str = "not_done",
-        details: Mapping[str, object] | None = None,
+        details: Mapping[str, Any] | None = None,
         *,
         retry_after: float | None = None,
         at: Mapping[str, object] | None = None,
@@ -29,7 +30,7 @@ class CommandError(Exception):
         self.code = code
         self.message = message
         self.outcome = outcome
-        self.details = details or {}
+        self.details: Mapping[str, Any] = details or {}
         self.retry_after = retry_after
         self.at = at
 
@@ -40,9 +41,11 @@ class Closed(Exception):
     Attributes:
         code: Close code of the WebSocket, or the HTTP status where the upgrade was refused.
         reason: The server's word.
+        outcome: `unknown` where it ended a command that was sent already: that may have been done.
     """
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, outcome: str = "not_done") -> None:
         super().__init__(f"closed {code} {reason}".rstrip())
         self.code = code
         self.reason = reason
+        self.outcome = outcome

@@ -7,25 +7,30 @@ out; (4) streams resume where they are whole, and start anew where they are not.
 
 import asyncio
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
-from urllib.parse import urlencode
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import parse_qs, urlencode
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 from websockets.uri import parse_uri
 
+from realtime.client.book import Book
 from realtime.client.errors import Closed, CommandError
 from realtime.client.reader import At, Event, Kind, Reply, Subscription
 from realtime.client.state import State, Step, Stream
 
 
+T = TypeVar("T")
+
 _FRAME: Final = 65_536
+_TOKEN: Final = re.compile(r"[!-~]+")
 _CHANNELS_PER_FRAME: Final = 64
 BOUND: Final = 10_000
 _MOST_MESSAGE: Final = 16 * 1024 * 1024
@@ -91,7 +96,10 @@ class Link:
             options["batch"] = 1
         if every:
             options["every"] = every
-        self._url = f"{url}{'&' if '?' in url else '?'}{urlencode(options)}"
+        # What the address says goes before our own words: no option may be said twice.
+        said = parse_qs(url.partition("?")[2], keep_blank_values=True)
+        ours = urlencode({name: value for name, value in options.items() if name not in said})
+        self._url = f"{url}{'&' if '?' in url else '?'}{ours}" if ours else url
         try:
             parse_uri(self._url)
         except (InvalidURI, ValueError) as error:
@@ -99,6 +107,9 @@ class Link:
             raise ValueError(
                 f"{url!r} is not the address of a socket, such as ws://127.0.0.1:8000/ws: {why}"
             ) from None
+        if token is not None and not _TOKEN.fullmatch(token):
+            # Here and without showing it: as a header it would be refused for ever, and printed.
+            raise ValueError("the token is empty or has characters in it that no token has")
         self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self._patience = 2.5 * heartbeat
         self._bye = bye
@@ -109,6 +120,8 @@ class Link:
         self._calls: dict[int, _Call] = {}
         self._streams: dict[str, Stream] = {}
         self._readers: dict[str, list[Subscription]] = {}
+        # Canonical names by those that the program used.
+        self._names: dict[str, str] = {}
         # Nobody reads them any more, and the server has not been told.
         self._unread: set[str] = set()
         self._waiters: list[tuple[At, asyncio.Future[None]]] = []
@@ -124,7 +137,7 @@ class Link:
         self._offsets: deque[tuple[float, float]] = deque(
             maxlen=_SAMPLES
         )  # (round trip, offset) [ms]
-        self.welcome: Mapping[str, object] = {}
+        self.welcome: Mapping[str, Any] = {}
         self.connected = False
         self.connections = 0
         self.resyncs = 0
@@ -169,13 +182,48 @@ class Link:
     # -- channels --------------------------------------------------------------------------------
 
     def stream(self, channel: str) -> Stream | None:
-        """Give what is known of a channel by its canonical name; None when nobody subscribed to it."""
-        return self._streams.get(channel)
+        """Give what is known of a channel; None when nobody subscribed to it.
+
+        Args:
+            channel: Its name, as it was subscribed to or as the server wrote it.
+        """
+        return self._streams.get(self._names.get(channel, channel))
 
     def state(self, channel: str) -> State:
-        """Give the state of a channel by its canonical name; None when nothing is known."""
-        stream = self._streams.get(channel)
+        """Give the state of a channel, named as for `stream`; None when nothing is known."""
+        stream = self.stream(channel)
         return stream.state if stream is not None else None
+
+    def book(self, channel: str) -> Book:
+        """Give the order book of a channel, named as for `stream`.
+
+        Raises:
+            LookupError: There is none: not subscribed, no snapshot yet, or a channel without one.
+        """
+        return self._known(channel, "table", Book)
+
+    def rows(self, channel: str) -> Mapping[str, Mapping[str, Any]]:
+        """Give the rows of a table by their keys; otherwise as `book`."""
+        return self._known(channel, "table", dict)
+
+    def value(self, channel: str) -> Mapping[str, Any]:
+        """Give the newest value of a channel of class `value`; otherwise as `book`."""
+        return self._known(channel, "value", dict)
+
+    def entries(self, channel: str) -> Sequence[Any]:
+        """Give the newest entries of a log, oldest first; otherwise as `book`."""
+        return self._known(channel, "log", deque)
+
+    def _known(self, channel: str, kind: str, form: type[T]) -> T:
+        stream = self.stream(channel)
+        if (
+            stream is not None
+            and stream.kind == kind
+            and stream.epoch is not None  # else no snapshot has come
+            and isinstance(state := stream.state, form)
+        ):
+            return state
+        raise LookupError(f"nothing of the kind is known of {channel}")
 
     async def until(self, at: At) -> None:
         """Wait until the effect of a command is visible in every stream it names that is subscribed here.
@@ -405,7 +453,10 @@ class Link:
             if call.channels is not None:
                 call.answer.cancel()
             elif not call.answer.done():
-                call.answer.set_exception(self._ended)
+                code, reason = self._ended.code, self._ended.reason
+                call.answer.set_exception(
+                    Closed(code, reason, "unknown") if call.sent else self._ended
+                )
         self._calls.clear()
         for _, future in self._waiters:
             if not future.done():
@@ -516,6 +567,8 @@ class Link:
 
     def _subscribed(self, result: Mapping[str, object], reader: Subscription | None) -> None:
         entries, failed = result.get("channels"), result.get("failed")
+        if reader is not None:
+            self._meant(reader, entries, failed)
         for entry in entries if isinstance(entries, list) else ():
             channel = entry["channel"]
             if reader is not None and reader.over:
@@ -526,11 +579,30 @@ class Link:
             if channel not in self._readers:
                 # Unsubscribed while the reply was on its way.
                 continue
-            self._streams.setdefault(channel, Stream(channel)).subscribed(entry)
+            stream = self._streams.setdefault(channel, Stream(channel))
+            stream.subscribed(entry)
+            if stream.synced and not stream.whole:
+                # Resumed from a position of another program, whose state we do not have.
+                stream.cut()
+                self._resubscribe([channel])
         if reader is None:
             for entry in failed if isinstance(failed, list) else ():
                 self._gone(entry["channel"], {"data": entry})
         self._wake()
+
+    def _meant(self, reader: Subscription, entries: object, failed: object) -> None:
+        """Learn what the server calls the channels that were asked for; its entries stand in the same order."""
+        found = entries if isinstance(entries, list) else []
+        refused = [entry["channel"] for entry in failed] if isinstance(failed, list) else []
+        names = [name for name in reader.asked if name not in refused]
+        if reader.over or len(names) != len(found):
+            return
+        for name, entry in zip(names, found, strict=True):
+            channel = entry["channel"]
+            self._names[name] = channel
+            if name in reader.since and channel not in self._streams and entry["class"] == "log":
+                stream = self._streams[channel] = Stream(channel)
+                stream.begin(reader.since[name])
 
     def _gone(self, channel: str, message: Mapping[str, object]) -> None:
         """The server no longer gives a channel."""

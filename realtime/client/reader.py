@@ -2,16 +2,18 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from realtime.client.state import State
 
 
 Kind = Literal["snapshot", "update", "stale", "lag", "ended"]
 At = Mapping[str, object]
+Position = Mapping[str, object]
+"""Where a stream is: `epoch` and `seq`."""
 
 
 class Event(NamedTuple):
@@ -27,7 +29,7 @@ class Event(NamedTuple):
 
     channel: str
     kind: Kind
-    message: Mapping[str, object]
+    message: Mapping[str, Any]
     state: State
 
 
@@ -41,11 +43,11 @@ class Reply:
         ts: Server time of the answer [ms].
     """
 
-    result: Mapping[str, object]
+    result: Mapping[str, Any]
     at: At
     ts: int
 
-    def __getitem__(self, name: str) -> object:
+    def __getitem__(self, name: str) -> Any:
         """Read a field of the result."""
         return self.result[name]
 
@@ -74,6 +76,8 @@ class Subscription:
         self._ended: Exception | None = None
         self._over = False
         self.channels: list[str] = []  # canonical names, as the server gave them
+        self.asked: Sequence[str] = ()
+        self.since: Mapping[str, Position] = {}
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self

@@ -81,6 +81,10 @@ class Stream:
             return None
         return {"epoch": self.epoch, "seq": self.seq}
 
+    def begin(self, since: Message) -> None:
+        """Take the position up to which an earlier program has read; of a log, whose entries stand for themselves."""
+        self.epoch, self.seq, self.whole = str(since["epoch"]), _seq(since), True
+
     def subscribed(self, entry: Message) -> None:
         """Take the channel's entry of a subscribe reply.
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -20,6 +21,7 @@ from realtime.commands.registry import Answer, Call, Op
 from realtime.commands.trading import HaltParams, check_scope
 from realtime.desk.desk import SETTLE_S
 from realtime.desk.recovery import OVER
+from realtime.engine.market import figure
 from realtime.model.errors import Code, Failure, Refused
 from realtime.model.principal import Principal
 
@@ -415,12 +417,13 @@ async def _all_of(
 def merged(results: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
     """Join what several accounts say: lists and counts add up, and only what holds for all is said to hold.
 
-    `changed` holds where it holds for one; texts are those of the first.
+    `changed` holds where it holds for one; texts are those of the first. `notional` adds up, too: all accounts have
+    the same valuation currency; where one does not know it, nobody does.
     """
     made: dict[str, object] = dict(results[0])
     for result in results[1:]:
         for name, value in result.items():
-            made[name] = _joined(name, made.get(name), value)
+            made[name] = _joined(name, made[name], value) if name in made else value
     return made
 
 
@@ -430,6 +433,9 @@ def _joined(name: str, one: object, other: object) -> object:
             return one or other if name == "changed" else one and other
         case int(), int():
             return one + other
+        case _ if name == "notional":
+            known = isinstance(one, str) and isinstance(other, str)
+            return figure(Decimal(str(one)) + Decimal(str(other))) if known else None
         case list(), list():
             return [*one, *other]
         case dict(), dict():

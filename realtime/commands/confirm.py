@@ -16,6 +16,11 @@ from realtime.model.principal import Principal
 VALID_MS: Final = 60_000
 KEPT: Final = 1_000
 """Tokens remembered at most; beyond it the oldest is forgotten, which only means asking again."""
+MAY_GROW: Final = Decimal("0.02")
+"""By how much an estimate may exceed the one that was shown: a price moves while a person reads. As much as
+`max_slippage` lets a market order lose by default; the gate judges the price again when the order goes out."""
+ESTIMATES: Final = frozenset({"notional"})
+"""What of an effect is estimated at prices of now; everything else of it is bound exactly."""
 NOT_CONTENT: Final = frozenset({"id", "op", "confirm", "expires_at", "mode", "request_id"})
 
 Effect = Mapping[str, object]
@@ -113,7 +118,10 @@ class Confirmations:
         details: dict[str, object] = {"confirm": fresh, "expires_at": expires_at, "effect": effect}
         if reason is not None:
             details["reason"] = reason
-        raise Refused(Code.CONFIRM_REQUIRED, "repeat with confirm within 60 s", details)
+        message = "repeat with confirm within 60 s"
+        if _number(effect.get("notional")):
+            message += f"; the notional may grow by {MAY_GROW:.0%} until then"
+        raise Refused(Code.CONFIRM_REQUIRED, message, details)
 
     def _judge(
         self, confirm: str, op: str, content: bytes, principal: Principal, effect: Effect
@@ -142,21 +150,28 @@ class Confirmations:
 
 
 def grown(shown: Effect, effect: Effect) -> bool:
-    """Tell whether an effect is more than what was shown: a count, a list, an amount, another state."""
-    return any(_more(shown.get(key), value) for key, value in effect.items())
+    """Tell whether an effect is more than what was shown, or another.
+
+    A count may be lower and a list shorter; an estimate may be lower, or higher by `MAY_GROW`; all else must be equal.
+    """
+    return any(_more(key, shown.get(key), value) for key, value in effect.items())
 
 
-def _more(shown: object, value: object) -> bool:
+def _more(name: str, shown: object, value: object) -> bool:
     match shown, value:
         case list() | tuple(), list() | tuple():
             return any(item not in shown for item in value)
         case Mapping(), Mapping():
             return grown(shown, value)
+        case int(), int() if not isinstance(value, bool):
+            return value > shown
         case _:
-            old, new = _number(shown), _number(value)
-            if old is not None and new is not None:
-                return abs(new) > abs(old)
-            return shown != value
+            pass
+    if name in ESTIMATES:
+        old, new = _number(shown), _number(value)
+        if old is not None and new is not None:
+            return abs(new) > abs(old) * (1 + MAY_GROW)
+    return shown != value
 
 
 def _number(value: object) -> Decimal | None:

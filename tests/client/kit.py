@@ -66,6 +66,8 @@ class Hub:
         got: Every frame received, over all connections.
         answers: What `order.place` and other ops answer, by op.
         denied: Errors that the next subscriptions and their ends get.
+        silent: Ops that get no answer.
+        names: Canonical names of channels, by those that clients use.
         lost: Ops whose next answer is lost together with the connection.
         welcome: Fields to change in the welcome.
         refuse: HTTP status and headers for upgrades, or None.
@@ -76,6 +78,8 @@ class Hub:
         self.feeds: dict[str, Feed] = {}
         self.got: list[Row] = []
         self.answers: dict[str, Callable[[Row], Row]] = {}
+        self.silent: set[str] = set()
+        self.names: dict[str, str] = {}
         self.lost: set[str] = set()
         self.denied: list[Row] = []
         self.welcome: Row = {}
@@ -170,6 +174,8 @@ class Hub:
             self.lost.discard(op)
             socket.transport.abort()
             return
+        if op in self.silent:
+            return
         reply: Row = {"type": "reply", "id": got.get("id"), "op": op, "ok": True, "ts": 2}
         later: list[Row] = []
         if op in {"subscribe", "unsubscribe"} and self.denied:
@@ -193,6 +199,7 @@ class Hub:
         channels, failed = [], []
         for item in asked:
             name = item if isinstance(item, str) else item["channel"]
+            name = self.names.get(name, name)
             since = None if isinstance(item, str) else item.get("since")
             if name == "ticker:*":
                 channels.append({"channel": name, "class": "value", "epoch": "k1", "seq": 0})

@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -140,6 +141,72 @@ def test_what_is_asked_wrongly_is_said_at_once(server: Hub) -> None:
     assert server.got == []
 
 
+def test_a_command_that_went_out_without_an_answer_is_said_to_be_in_doubt(server: Hub) -> None:
+    server.silent.add("order.place")
+    doubtful = call(server, "--timeout", "5", "order.place", "symbol=A")
+    (sent,) = server.ops("order.place")
+    away = RUN.invoke(
+        cli.app, ["call", "--url", "ws://127.0.0.1:9/ws", "--timeout", "0.1", "order.place"]
+    )
+
+    assert doubtful[0] == 1
+    assert f"look: realtime call order.get client_order_id={sent['client_order_id']}" in doubtful[2]
+    assert "may have been done" not in away.stderr
+
+
+async def test_ctrl_c_says_what_is_in_doubt(capsys: pytest.CaptureFixture[str]) -> None:
+    async with hub() as made:
+        made.silent.add("order.place")
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            args: dict[str, object] = {"client_order_id": "mine"}
+            waiting = group.create_task(
+                cli._call("order.place", args, made.url, None, 50.0, plain=True)
+            )
+            await made.until(lambda: made.ops("order.place"))
+            waiting.cancel()
+    assert "order.get client_order_id=mine" in capsys.readouterr().err
+
+
+def test_what_asks_back_says_what_to_repeat(server: Hub) -> None:
+    details = {"confirm": "c-1", "effect": {"orders": 1}}
+    error = {"code": "confirm_required", "message": "repeat", "outcome": "not_done"}
+    server.answers["order.place"] = lambda _: {"ok": False, "error": error | {"details": details}}
+    server.answers["trading.resume"] = server.answers["order.place"]
+    _, _, placed = call(server, "order.place", "symbol=A")
+    (sent,) = server.ops("order.place")
+    _, _, resumed = call(server, "trading.resume")
+
+    assert placed.splitlines()[-1] == (
+        f"realtime: to confirm, repeat with client_order_id={sent['client_order_id']} confirm=c-1"
+    )
+    assert resumed.splitlines()[-1] == "realtime: to confirm, repeat with confirm=c-1"
+
+
+def test_a_batch_that_asks_back_says_the_ids_that_were_made_for_it(server: Hub) -> None:
+    details = {"confirm": "c-1", "effect": {"orders": 1}}
+    error = {"code": "confirm_required", "message": "repeat", "outcome": "not_done"}
+    server.answers["order.batch"] = lambda _: {"ok": False, "error": error | {"details": details}}
+    _, _, said = call(server, "order.batch", 'items=[{"do":"place","symbol":"A"}]')
+    more = shlex.split(said.splitlines()[-1].partition("repeat with ")[2])
+    call(server, "order.batch", *more)
+    asked, confirmed = server.ops("order.batch")
+
+    assert asked["items"][0]["client_order_id"]
+    assert confirmed["items"] == asked["items"]
+    assert confirmed["confirm"] == "c-1"
+
+
+def test_a_missing_token_is_asked_for(server: Hub) -> None:
+    wrong = call(server, "--token", "a b", "ping")
+    server.welcome = {"auth": "required"}
+    missing = call(server, "ping")
+
+    assert wrong[0] == 2
+    assert wrong[2].startswith("realtime: --token: the token")
+    assert missing[0] == 1
+    assert missing[2].strip().endswith("give one by --token or REALTIME_TOKEN")
+
+
 def test_why_there_is_no_answer_is_told(server: Hub) -> None:
     server.refuse = (404, {})
     silent = call(server, "--timeout", "0.5", "ping")
@@ -179,6 +246,23 @@ def test_tail_prints_lines_into_a_pipe(server: Hub) -> None:
         ("snapshot", "ticker:A"),
         ("snapshot", "orders"),
     ]
+
+
+async def test_tail_ends_when_nobody_reads_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind `| head -1`, on a channel that has no more to say."""
+    monkeypatch.setattr(cli, "_LOOK_S", 0.01)
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        async with hub() as server, asyncio.timeout(60):
+            server.feed("orders", {"set": []})
+            tail = asyncio.create_task(cli._tail(["orders"], server.url, None, 0, plain=True))
+            first = await asyncio.to_thread(os.read, read, 65_536)
+            assert not tail.done()
+            os.close(read)
+
+            assert await tail == 1
+    assert b'"kind":"snapshot"' in first
 
 
 def test_tail_paints_tables_for_a_person(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from realtime.client import Book, Client, Closed, CommandError, Event, Subscription
+from realtime.client import Book, Client, Closed, CommandError, Event, Stream, Subscription
 from tests.client.kit import client, hub
 
 
@@ -188,14 +188,117 @@ async def test_a_placement_without_an_answer_is_sent_again_under_its_id() -> Non
 
 async def test_a_command_that_must_not_be_done_twice_ends_unknown() -> None:
     async with hub() as server:
-        server.lost.add("position.close")
+        server.lost.add("position.close_all")
         async with client(server) as me:
             with pytest.raises(CommandError) as lost:
-                await me.call("position.close", symbol="BTC/USDT")
+                await me.call("position.close_all", symbol="BTC/USDT")
             await me.call("ping")
 
             assert (lost.value.code, lost.value.outcome) == ("outcome_unknown", "unknown")
-            assert len(server.ops("position.close")) == 1
+            assert len(server.ops("position.close_all")) == 1
+
+
+async def test_closing_a_position_is_sent_again_under_the_id_of_its_order() -> None:
+    async with hub() as server:
+        server.lost.add("position.close")
+        async with client(server) as me:
+            await me.call("position.close", position_id="BTC/USDT|long")
+            sent = server.ops("position.close")
+
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
+    assert sent[0]["client_order_id"] == "id-1"
+
+
+async def test_a_client_that_ends_says_whether_a_command_was_out() -> None:
+    async with hub() as server:
+        server.silent.add("order.place")
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            async with asyncio.TaskGroup() as group:
+                out = group.create_task(failing(me.place("BTC/USDT", "buy", amount="1", price="1")))
+                await server.until(lambda: server.ops("order.place"))
+                await server.close(4401, "unauthorized")
+            after = await failing(me.place("BTC/USDT", "buy", amount="1", price="1"))
+
+    assert (out.result().code, out.result().outcome) == (4401, "unknown")
+    assert (after.code, after.outcome) == (4401, "not_done")
+
+
+async def test_a_channel_is_found_by_the_name_it_was_asked_for_by() -> None:
+    short, whole = "orderbook:S?depth=5", "orderbook:S?depth=5&rate=100"
+    async with hub() as server:
+        server.feed(whole, {"bids": [["1.0", "2"]], "asks": []})
+        server.feed("ticker:S", {"bid": "1"})
+        server.feed("orders", {"set": [{"id": "o-1"}]})
+        server.feed("fills", [{"id": "t-1"}])
+        server.names[short] = whole
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            for ask in (me.book, me.rows, me.value, me.entries):
+                with pytest.raises(LookupError, match="orders"):
+                    ask("orders")
+            with pytest.raises(CommandError, match="unknown_channel"):
+                await me.subscribe("nope:S", short)
+            events = await me.subscribe(short, "ticker:S", "orders", "fills")
+            await take(events, 4)
+            found = me.stream(short)
+
+            assert found is not None
+            assert found.channel == whole
+            assert me.book(short) is me.book(whole) is me.state(short)
+            assert me.book(short).bids == {"1.0": "2"}
+            assert me.value("ticker:S") == {"bid": "1"}
+            assert me.rows("orders") == {"o-1": {"id": "o-1"}}
+            assert list(me.entries("fills")) == [{"id": "t-1"}]
+            for ask, other in ((me.book, "orders"), (me.value, "orders"), (me.rows, "ticker:S")):
+                with pytest.raises(LookupError):
+                    ask(other)
+
+
+async def test_a_program_goes_on_where_an_earlier_one_has_read() -> None:
+    async with hub() as server:
+        server.feed("fills", [])
+        server.feed("orders", {"set": [{"id": "o-1"}]})
+        await server.publish("fills", [{"id": "t-1"}])
+        await server.publish("fills", [{"id": "t-2"}])
+        await server.publish("orders", {"set": [{"id": "o-2"}]})
+        server.feeds["orders"].snapshot = {"set": [{"id": "o-1"}, {"id": "o-2"}]}
+        since = {name: {"epoch": "k1", "seq": 101} for name in ("fills", "orders", "other")}
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            fills = await me.subscribe("fills", since=since)
+            (event,) = await take(fills, 1)
+            stream = me.stream("fills")
+            # A table is more than its updates: it is fetched whole.
+            orders = await me.subscribe("orders", since=since)
+            (rows,) = await take(orders, 1)
+
+    assert (event.kind, event.message["data"]) == ("update", [{"id": "t-2"}])
+    assert stream is not None
+    assert stream.since == {"epoch": "k1", "seq": 102}
+    assert rows.kind == "snapshot"
+    assert rows.state == {"o-1": {"id": "o-1"}, "o-2": {"id": "o-2"}}
+
+
+async def test_a_program_that_has_read_nothing_yet_has_no_position() -> None:
+    """Found by a review: `Stream.since` may be None, and handing it in ended the connection at every attempt."""
+    async with hub() as server:
+        server.feed("fills", [{"id": "t-9"}])
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            fills = await me.subscribe("fills", since={"fills": None})
+            (event,) = await take(fills, 1)
+
+    assert (event.kind, event.message["reason"]) == ("snapshot", "subscribe")
+    assert server.ops("subscribe")[0]["channels"] == ["fills"]
+
+
+async def test_a_position_that_is_not_held_any_more_gives_a_snapshot() -> None:
+    async with hub() as server:
+        server.feed("fills", [{"id": "t-9"}])
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            since = {"fills": {"epoch": "k0", "seq": 5}}
+            fills = await me.subscribe("fills", since=since)
+            (event,) = await take(fills, 1)
+
+    assert (event.kind, event.message["reason"]) == ("snapshot", "resume_failed")
 
 
 async def test_commands_made_while_away_go_out_on_return() -> None:
@@ -207,6 +310,23 @@ async def test_commands_made_while_away_go_out_on_return() -> None:
 
         assert len(server.ops("position.close", "trading.halt")) == 2
         assert len(replies) == 2
+
+
+async def test_a_command_that_never_left_is_not_unknown_after_attempts_in_vain() -> None:
+    async with hub() as server, client(server) as me, asyncio.timeout(60):
+        server.refuse = (502, {})
+        server.cut()
+        while me.connected:  # noqa: ASYNC110 - nothing tells that the client has noticed
+            await asyncio.sleep(0.001)
+        closing = asyncio.ensure_future(me.call("position.close", position_id="BTC/USDT|long"))
+        await asyncio.sleep(0)
+        tried = len(server.hellos)
+        await server.until(lambda: len(server.hellos) >= tried + 3)
+        server.refuse = None
+        reply = await closing
+
+        assert reply["echo"]
+        assert len(server.ops("position.close")) == 1
 
 
 async def test_an_error_reply_is_an_exception_with_all_that_was_said() -> None:
@@ -233,6 +353,58 @@ async def test_an_error_reply_is_an_exception_with_all_that_was_said() -> None:
             0.5,
         )
         assert said.at == {"orders": {"epoch": "k1", "seq": 101}}
+
+
+async def test_what_is_confirmed_goes_out_under_the_ids_that_were_asked_about() -> None:
+    def ask(got: dict[str, Any]) -> dict[str, Any]:
+        if "confirm" in got:
+            return {"result": {}}
+        details = {"confirm": f"c-{got['id']}", "effect": {}}
+        error = {"code": "confirm_required", "message": "", "outcome": "not_done"}
+        return {"ok": False, "error": error | {"details": details}}
+
+    order = {"symbol": "S", "side": "buy", "type": "market", "amount": "1"}
+    batch = [{"do": "place", **order}, {"do": "place", **order, "client_order_id": "own"}]
+    async with hub() as server:
+        server.answers |= dict.fromkeys(("order.place", "order.batch", "position.close"), ask)
+        async with client(server) as me:
+            for op, args in (
+                ("order.place", order),
+                ("order.batch", {"items": [*batch, *batch]}),
+                ("position.close", {"position_id": "S|long"}),
+            ):
+                with pytest.raises(CommandError) as error:
+                    await me.call(op, **args)
+                await me.call(op, **args, confirm=error.value.details["confirm"])
+                asked, confirmed = server.ops(op)
+                without = {k: v for k, v in confirmed.items() if k not in {"id", "confirm"}}
+                assert without == {k: v for k, v in asked.items() if k != "id"}
+            for _ in range(150):  # nobody confirms
+                with pytest.raises(CommandError):
+                    await me.call("order.place", **order)
+            assert len(me._confirming) == 100
+
+
+async def test_options_in_the_address_are_not_said_twice() -> None:
+    async with hub() as server:
+        server.url += "?heartbeat=3&client=mine"
+        async with client(server, client="other", every=50):
+            pass
+        server.url = server.url.replace("&client=mine", "")
+        async with client(server):
+            pass
+
+    first, second = (hello.path for hello in server.hellos)
+    assert first == "/ws?heartbeat=3&client=mine&batch=1&every=50"
+    assert second == "/ws?heartbeat=3"
+
+
+@pytest.mark.parametrize("token", ["", "a b", "rt_secret\n", "k\u00e4se"])
+def test_a_token_that_is_none_is_refused_without_showing_it(token: str) -> None:
+    with pytest.raises(ValueError, match="the token") as error:
+        Client("ws://127.0.0.1:9/ws", token=token)
+
+    assert token.strip() == "" or token.strip() not in str(error.value)
 
 
 async def test_every_typed_command_is_its_op() -> None:
@@ -295,6 +467,21 @@ async def test_until_is_satisfied_by_a_snapshot_of_a_later_life() -> None:
                 waits[1].cancel()
                 server.feed("orders", {"set": []}, epoch="k2")
                 server.cut()
+
+
+async def test_until_does_not_take_an_old_life_of_a_stream_for_the_effect() -> None:
+    me = Client("ws://127.0.0.1:9/ws")
+    orders = me._streams["orders"] = Stream("orders")
+    orders.subscribed({"channel": "orders", "class": "table", "epoch": "k1", "seq": 7})
+    full = {"type": "snapshot", "channel": "orders", "epoch": "k1", "seq": 7, "data": {"set": []}}
+    orders.apply(full)
+    orders.cut()
+
+    assert not me._reached({"orders": {"epoch": "k2", "seq": 1}})
+
+    orders.apply(full | {"epoch": "k2", "seq": 3})
+
+    assert me._reached({"orders": {"epoch": "k2", "seq": 1}})
 
 
 async def test_a_slow_program_is_told_what_it_missed_and_keeps_the_right_state() -> None:
@@ -403,7 +590,7 @@ async def test_a_channel_that_is_gone_after_a_reconnect_ends() -> None:
             server.cut()
             (event,) = await take(events, 1)
 
-            assert (event.kind, event.message["data"]["code"]) == ("ended", "unknown_channel")  # type: ignore[index]  # the failed entry
+            assert (event.kind, event.message["data"]["code"]) == ("ended", "unknown_channel")
 
 
 async def test_a_server_without_time_for_our_subscriptions_is_asked_again() -> None:
@@ -493,7 +680,7 @@ async def test_a_close_that_asks_for_a_change_ends_the_client(code: int) -> None
         assert len(server.hellos) == 1
 
 
-async def failing(work: Any) -> Exception:
+async def failing(work: Any) -> Closed:
     with pytest.raises(Closed) as error:
         await work
     return error.value
@@ -532,6 +719,24 @@ async def test_a_silent_server_is_left_after_two_and_a_half_heartbeats() -> None
             me._patience = 0.05
             await me.call("ping")
             await server.until(lambda: len(server.hellos) >= 2)
+
+
+async def test_how_long_silence_is_borne_is_as_the_server_says() -> None:
+    me = Client("ws://127.0.0.1:9/ws", heartbeat=5)
+    me._welcome({"type": "welcome", "heartbeat": 2})
+
+    assert me._patience == 5.0
+
+
+async def test_a_full_server_says_when_to_come_back_and_chance_has_no_say() -> None:
+    class Never(random.Random):
+        def uniform(self, _low: float, _high: float) -> float:
+            return 3_600.0
+
+    async with hub() as server:
+        server.refuse = (503, {"Retry-After": "0"})
+        async with asyncio.timeout(60), client(server, chance=Never()) as me:
+            assert me.connections == 1
 
 
 async def test_nobody_there_is_waited_out_with_jitter_that_doubles() -> None:
@@ -672,8 +877,10 @@ async def test_a_reader_that_leaves_takes_nothing_from_one_that_comes() -> None:
 async def test_a_subscription_given_up_is_ended_at_the_server_too() -> None:
     async with hub() as server:
         server.feed("ticker:A", {"bid": "0"})
+        server.feed("fills", [])
+        since = {"fills": {"epoch": "k1", "seq": 100}}
         async with client(server) as me:
-            coming = asyncio.create_task(me.subscribe("ticker:A"))
+            coming = asyncio.create_task(me.subscribe("ticker:A", "fills", since=since))
             await server.until(lambda: server.ops("subscribe"))
             coming.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -683,6 +890,7 @@ async def test_a_subscription_given_up_is_ended_at_the_server_too() -> None:
             await me.call("ping")
 
             assert me.state("ticker:A") is None
+            assert me.stream("fills") is None
             assert me._calls == {}
             assert me._readers == {}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from realtime.client import Book, Step, Stream
-from realtime.client.commands import identified, plain, repeatable
+from realtime.client.commands import identified, plain, reads, repeatable
 
 
 def stream(kind: str, **entry: object) -> Stream:
@@ -58,6 +58,15 @@ def test_a_missing_update_is_a_gap_and_the_state_before_it_can_be_resumed() -> N
 
     assert table.apply(update({"set": [{"id": 9}]}, 11)) is Step.APPLIED
     assert table.state == {"1": {"id": 1}, "9": {"id": 9}}
+
+
+def test_what_several_snapshots_say_was_lost_adds_up() -> None:
+    log = stream("log")
+    log.apply(snapshot([{"id": 8}], 40, lost=29, reason="lag"))
+    log.apply(snapshot([{"id": 9}], 50, lost=9, reason="lag"))
+    log.apply(snapshot([{"id": 9}], 50))
+
+    assert log.lost == 38
 
 
 def test_a_log_keeps_its_newest_entries_and_what_was_lost() -> None:
@@ -167,6 +176,13 @@ def test_a_book_with_another_checksum_is_not_believed() -> None:
     assert state.top(1) == ([("64012.00", "0.40000")], [("64013.00", "0.25000")])
 
 
+def test_a_snapshot_of_a_book_with_another_checksum_is_not_believed() -> None:
+    book = stream("table", key="price")
+
+    assert book.apply(snapshot({"bids": BIDS, "asks": ASKS}, checksum=1)) is Step.GAP
+    assert (book.since, book.synced, book.gaps) == (None, False, 1)
+
+
 @given(st.lists(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=4), max_size=20))
 def test_snapshot_and_updates_give_the_servers_table(changes: list[list[tuple[int, bool]]]) -> None:
     rows: dict[str, dict[str, object]] = {}
@@ -194,7 +210,8 @@ def test_snapshot_and_updates_give_the_servers_table(changes: list[list[tuple[in
         ("fill.list", True),
         ("trading.halt", True),
         ("system.status", True),
-        ("position.close", False),
+        ("position.close", True),
+        ("position.close_all", False),
         ("system.token.create", False),
         ("alert.ack", False),
         ("bot.stop", True),
@@ -221,6 +238,9 @@ def test_every_query_is_repeated_and_nothing_that_could_be_done_twice() -> None:
         for op in re.findall("[a-z_.]+", names):
             if scope == "read" and lane == "query":
                 assert repeatable(op, {}), op
+                assert reads(op), op
+            if lane in {"orders", "safety"}:
+                assert not reads(op), op
             if repeating not in {"absolute", "client_order_id"}:
                 assert not repeatable(op, {}), op
 
@@ -228,6 +248,7 @@ def test_every_query_is_repeated_and_nothing_that_could_be_done_twice() -> None:
 def test_placements_get_an_id_and_decimals_their_text() -> None:
     ids = iter(["a", "b", "c"]).__next__
     single = identified("order.place", {"amount": Decimal("1E+2"), "price": None}, ids)
+    leave = identified("position.close", {"position_id": "S|long"}, iter(["z"]).__next__)
     kept = identified("order.place", {"client_order_id": "mine"}, ids)
     batch = identified(
         "order.batch",
@@ -236,6 +257,7 @@ def test_placements_get_an_id_and_decimals_their_text() -> None:
     )
 
     assert single == {"amount": "100", "client_order_id": "a"}
+    assert leave == {"position_id": "S|long", "client_order_id": "z"}
     assert kept == {"client_order_id": "mine"}
     assert [item.get("client_order_id") for item in batch["items"]] == ["b", None, "x"]  # type: ignore[attr-defined]  # a list of mappings
     assert plain({"a": [Decimal("0.10"), {"b": None}]}) == {"a": ["0.10", {}]}

@@ -277,6 +277,20 @@ def test_words_of_several_become_one() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [("100", "0.5", "100.5"), ("0", "0", "0"), ("100", None, None), (None, "100", None)],
+)
+def test_the_notional_of_several_adds_up(
+    one: str | None, other: str | None, both: str | None
+) -> None:
+    """A threshold for what is confirmed counts all accounts, not the first."""
+    effects = [{"orders": 1, "notional": one}, {"orders": 1, "notional": other}]
+
+    assert merged(effects) == {"orders": 2, "notional": both}
+    assert merged([{"orders": 1}, {"notional": one}]) == {"orders": 1, "notional": one}
+
+
 def test_a_venue_goes_in_and_out_of_arguments() -> None:
     wide = with_venue(Params)
     given = wide.model_validate({"symbol": "X", "venue": "two"})

@@ -1,13 +1,17 @@
 """Commands that ask back on a server whose policy says so (conformance 49)."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from realtime.model.errors import Code
 from realtime.model.principal import ROLES, Principal
-from tests.fakes import BTC, BUY, FREE, World
+from tests import fakes
+from tests.fakes import BTC, BUY, ETH, FREE, World
 
 
 MARKET_BUY: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "market", "amount": "0.01"}
@@ -57,6 +61,122 @@ async def test_resuming_asks_back_and_takes_its_own_token_once() -> None:
         # What would change nothing asks nothing.
         assert again.result is not None
         assert again.result["changed"] is False
+
+
+Move = Callable[[str], None]
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> Move:
+    """Let the price of BTC be so many times what it was; the exchange says so within a second."""
+
+    def move(factor: str) -> None:
+        price = Decimal(64000) * Decimal(factor)
+        monkeypatch.setitem(fakes.PRICES, BTC, (price, price + Decimal("0.10")))
+
+    return move
+
+
+@pytest.mark.parametrize("op", ["order.place", "position.close", "position.close_all"])
+async def test_a_market_that_moves_voids_no_confirmation_until_it_has_moved_much(
+    op: str, moved: Move
+) -> None:
+    world = policies(op)
+    async with world.life():
+        if op != "order.place":
+            await world.call("order.place", **MARKET_BUY)
+        wish: dict[str, Any] = {
+            "order.place": MARKET_BUY,
+            "position.close": {"position_id": "BTC/USDT|long"},
+        }.get(op, {})
+        confirm, shown = asked(await world.call(op, **wish))
+        moved("1.03")
+        await asyncio.sleep(2)
+        far = await world.call(op, **wish, confirm=confirm)
+        moved("1.0002")
+        await asyncio.sleep(2)
+        near = await world.call(op, **wish, confirm=confirm)
+
+        assert details_of(far)["reason"] == "effect_changed"
+        assert asked(far)[1] == shown | {"notional": asked(far)[1]["notional"]}
+        assert near.ok, near
+
+
+async def test_resuming_is_confirmed_while_what_is_held_changes_its_worth(moved: Move) -> None:
+    world = policies("trading.resume")
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY)
+        await world.call("trading.halt", reason="manual")
+        confirm, effect = asked(await world.call("trading.resume", reason="checked"))
+        moved("1.001")
+        await asyncio.sleep(2)
+        done = await world.call("trading.resume", reason="checked", confirm=confirm)
+
+        assert effect["positions"] == 1
+        assert done.ok, done
+
+
+async def test_what_a_confirmed_closing_closes_is_bound_exactly() -> None:
+    world = policies("position.close", "position.close_all")
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY)
+        half: dict[str, Any] = {"position_id": "BTC/USDT|long", "fraction": 0.5}
+        one, part = asked(await world.call("position.close", **half))
+        every, whole = asked(await world.call("position.close_all"))
+        # Less than a hundredth more: as an estimate it would pass.
+        await world.call("order.place", **MARKET_BUY | {"amount": "0.00004"})
+        grown = await world.call("position.close", **half, confirm=one)
+        all_grown = await world.call("position.close_all", confirm=every)
+
+        assert part["amount"] == "0.00500"
+        assert whole["closes"] == ["paper: 0.01000 of BTC/USDT|long"]
+        assert details_of(grown)["reason"] == "effect_changed"
+        assert details_of(all_grown)["reason"] == "effect_changed"
+
+
+async def test_an_amend_is_confirmed_for_the_order_as_it_was_shown() -> None:
+    world = policies("order.place")
+    async with world.life():
+        wish: dict[str, Any] = {**BUY, "client_order_id": "a-1"}
+        confirm, _ = asked(await world.call("order.place", **wish))
+        await world.call("order.place", **wish, confirm=confirm)
+        grow: dict[str, Any] = {"client_order_id": "a-1", "amount": "0.02"}
+        batch: dict[str, Any] = {"items": [{"do": "amend", **grow}]}
+        alone, effect = asked(await world.call("order.amend", **grow))
+        among, together = asked(await world.call("order.batch", **batch))
+        # Somebody else moves the price meanwhile, which is worth less than what was shown.
+        lower: dict[str, Any] = {"client_order_id": "a-1", "price": "63800"}
+        confirm, _ = asked(await world.call("order.amend", **lower))
+        assert (await world.call("order.amend", **lower, confirm=confirm)).ok
+        changed = await world.call("order.amend", **grow, confirm=alone)
+        in_batch = await world.call("order.batch", **batch, confirm=among)
+
+        assert (effect["amount"], effect["price"]) == ("0.02000", "63900")
+        assert together["amends"] == [f"{effect['order_id']}: 0.02000 at 63900"]
+        assert details_of(changed)["reason"] == "effect_changed"
+        assert details_of(in_batch)["reason"] == "effect_changed"
+
+
+async def test_a_threshold_counts_in_the_valuation_currency() -> None:
+    cross = replace(fakes.MARKETS[ETH], symbol="ETH/BTC", id="ETHBTC", quote="BTC")
+    prices = (Decimal("0.05"), Decimal("0.0501"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(fakes.PRICES, cross.symbol, prices)
+        world = World(confirm=PLACES, risk={"limits": dict(FREE)})
+        world.venue.markets = {**fakes.MARKETS, cross.symbol: cross}
+        world.venue.coins["BTC"] = Decimal(10)
+        async with world.life():
+            wish: dict[str, Any] = {
+                "symbol": cross.symbol,
+                "side": "buy",
+                "type": "limit",
+                "amount": "1",
+                "price": "0.05",
+            }
+            reply = await world.call("order.place", **wish)
+
+            # 0.05 BTC, which is no 500 of anything.
+            assert Decimal(asked(reply)[1]["notional"]) == Decimal("3200.0025")
 
 
 async def test_closing_all_asks_back_and_again_when_there_is_more_to_close() -> None:
