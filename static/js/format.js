@@ -100,24 +100,15 @@ const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
  * @param {number} ms @param {boolean} utc
  */
 export function parts(ms, utc) {
-  const d = new Date(ms);
-  return utc
-    ? {
-        year: d.getUTCFullYear(),
-        month: d.getUTCMonth() + 1,
-        day: d.getUTCDate(),
-        hour: d.getUTCHours(),
-        minute: d.getUTCMinutes(),
-        second: d.getUTCSeconds(),
-      }
-    : {
-        year: d.getFullYear(),
-        month: d.getMonth() + 1,
-        day: d.getDate(),
-        hour: d.getHours(),
-        minute: d.getMinutes(),
-        second: d.getSeconds(),
-      };
+  const d = new Date(utc ? ms : ms - new Date(ms).getTimezoneOffset() * 60_000);
+  return {
+    year: d.getUTCFullYear(),
+    month: d.getUTCMonth() + 1,
+    day: d.getUTCDate(),
+    hour: d.getUTCHours(),
+    minute: d.getUTCMinutes(),
+    second: d.getUTCSeconds(),
+  };
 }
 
 /** 14:05:09. @param {number | null | undefined} ms @param {boolean} utc */

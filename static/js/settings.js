@@ -32,9 +32,10 @@ const DEFAULTS = {
 /** @returns {Settings} */
 function load() {
   try {
-    const found = JSON.parse(localStorage.getItem(KEY) ?? "{}");
+    const [all, own] = [localStorage, sessionStorage].map((kept) => JSON.parse(kept.getItem(KEY) ?? "{}"));
+    const found = { ...all, ...own };
     const fits = Object.entries(DEFAULTS).map(([name, value]) => {
-      const kept = found?.[name];
+      const kept = found[name];
       return [name, typeof kept === typeof value && kept !== null ? kept : value];
     });
     return Object.fromEntries(fits);
@@ -51,6 +52,9 @@ export function remember(patch) {
   try {
     // Another tab may have chosen something else meanwhile.
     localStorage.setItem(KEY, JSON.stringify({ ...load(), ...patch }));
+    // Where an order goes is this tab's: a reload must not take it from another one.
+    const { symbol, account } = settings;
+    sessionStorage.setItem(KEY, JSON.stringify({ symbol, account }));
   } catch {
     // Storage is full or forbidden: the page works, it only forgets.
   }

@@ -107,6 +107,7 @@ class Fake:
         """Orders on their way: after `hold_next` while their socket is gone, after `mute_next` while it lives."""
         self.confirm_resume = True
         self.stale = False
+        self.mode = "paper"
         self.vendor = True
         self.seen: list[Row] = []
         self.state = "active"
@@ -700,7 +701,7 @@ class Fake:
                 "server": "fake/1",
                 "session": "s-1",
                 "ts": self.now,
-                "mode": "paper",
+                "mode": self.mode,
                 "trading_state": self.state,
                 "venues": [{"id": "paper", "status": "ok"}],
                 "auth": "ok",

@@ -46,6 +46,17 @@ def run(page: Page) -> None:
     expect(page.locator(f"{RUNS} .bt-state").first).to_have_text("done", timeout=WAIT)
 
 
+def test_the_dates_of_a_run_are_of_the_zone_that_the_page_shows(real: Desk) -> None:
+    page = open_view(real)
+    page.check("[name=dates]")
+    page.fill("#bt-start", "2026-01-02T03:04")
+    first = page.locator(".field", has=page.locator("#bt-start"))
+    for zone, clock in (("UTC", "02:04"), ("local", "03:04")):  # the browser's is Stockholm
+        page.click(".zone")
+        expect(first.locator(".unit")).to_have_text(zone)
+        expect(page.locator("#bt-start")).to_have_value(f"2026-01-02T{clock}")
+
+
 def test_a_run_made_by_the_form_shows_the_servers_numbers_and_goes_when_deleted(
     real: Desk, server: Server
 ) -> None:

@@ -215,6 +215,19 @@ def test_the_open_tab_is_in_view_and_so_are_the_gauges(desk: Desk) -> None:
     assert page.locator("#account .meter").first.evaluate("(meter) => meter.offsetHeight") >= 4
 
 
+def test_a_long_name_of_a_currency_leaves_the_amount_in_sight(desk: Desk, fake: Fake) -> None:
+    market = fake.streams["markets"].rows["BTC/USDT"]
+    fake.do(lambda: fake.row("markets", market | {"base": "1000000LONGNAME"}))
+    page = desk.open(width=375, height=812, touch=True)
+    page.click("[data-view=trade].phone-tab")
+    field = page.locator(".field", has=page.locator("#ticket-amount"))
+    expect(field.locator(".unit-choice")).to_contain_text("1000000LONGNAME")
+    assert field.evaluate(
+        "(f) => f.querySelector('.unit-choice').offsetWidth"
+        " <= parseFloat(getComputedStyle(f.querySelector('input')).paddingRight)"
+    )
+
+
 def test_the_page_is_light(desk: Desk) -> None:
     sizes: dict[str, int] = {}
     page = desk.open(wait=False)

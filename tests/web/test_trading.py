@@ -1,6 +1,7 @@
 """Stories of trading on the page, in a real browser against the fake server."""
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 
@@ -486,6 +487,95 @@ def test_every_type_of_order_sends_its_own_fields(desk: Desk, fake: Fake) -> Non
         assert {name: sent[name] for name in fields} == fields
 
 
+def test_a_time_to_end_is_of_the_zone_that_the_page_shows(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    page.select_option("#ticket-tif", "GTD")
+    field = page.locator(".field", has=page.locator("#ticket-good_till_ts"))
+    page.fill("#ticket-good_till_ts", "2030-01-02T03:04")
+    fill_ticket(page, "0.01", "63000")
+    for zone, hour in (("local", 2), ("UTC", 3)):  # the browser's is Stockholm
+        expect(field.locator(".unit")).to_have_text(zone)
+        page.fill("#ticket-amount", "0.01")
+        page.click("button.submit")
+        expect(page.locator("#ticket-amount")).to_have_value("")
+        ends = datetime(2030, 1, 2, hour, 4, tzinfo=UTC).timestamp() * 1000
+        assert fake.ops("order.place")[-1]["good_till_ts"] == ends
+        page.click(".zone")
+
+
+def test_a_number_with_a_comma_is_marked_while_it_is_typed_and_never_left_out(
+    desk: Desk, fake: Fake
+) -> None:
+    market = fake.streams["markets"].rows["BTC/USDT"]
+    fake.do(lambda: fake.row("markets", market | {"type": "swap"}))
+    page = desk.open()
+    page.select_option("#ticket-type", "market")
+    for name, wrong, right in (("amount", "0,01", "0.01"), ("leverage", "2,5", "2.5")):
+        page.fill(f"#ticket-{name}", wrong)
+        expect(page.locator(f"#ticket-{name}-error")).to_have_text(re.compile("decimal point"))
+        expect(page.locator("button.submit")).to_be_disabled()
+        page.fill(f"#ticket-{name}", right)
+        expect(page.locator(f"#ticket-{name}-error")).to_have_text("")
+    page.click("button.submit")
+    sent = until(page, lambda: fake.ops("order.place"))[0]
+    assert (sent["amount"], sent["leverage"], sent["position_type"]) == ("0.01", "2.5", "swap")
+
+
+PUT = """
+window.put = [];
+const { get, set } = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value");
+Object.defineProperty(HTMLInputElement.prototype, "value", { get, set(value) {
+  if (this.id === "ticket-amount" && value !== "") window.put.push(value);
+  set.call(this, value);
+} });
+"""
+"""What the page itself writes into the amount."""
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "shown"),
+    [
+        ('find("#symbol").value = "ETH/USDT"; tell("#symbol", "change");', " ETH"),
+        ('find(".side-button.sell").click();', "Sell "),
+        ('tell("#ticket-amount", "input");', "BTC"),
+    ],
+    ids=["symbol", "side", "amount"],
+)
+def test_a_largest_amount_that_comes_late_is_not_another_tickets(
+    desk: Desk, meanwhile: str, shown: str
+) -> None:
+    page = desk.open(script=PUT)
+    page.select_option("#ticket-type", "market")
+    # In one task: the server's word comes after it.
+    page.evaluate(
+        "() => { const find = (css) => document.querySelector(css);"
+        " const tell = (css, what) => find(css).dispatchEvent(new Event(what, { bubbles: true }));"
+        f' find(".chips.fill .chip:last-child").click(); {meanwhile} }}'
+    )
+    expect(page.locator("button.submit")).to_contain_text(shown)
+    page.fill("#ticket-amount", "0.02")
+    # Answers come in the order of the questions: this one's after that one's.
+    expect(page.locator(".preview")).to_have_attribute("data-valid", "yes")
+    assert page.evaluate("window.put") == []
+    page.click(".chips.fill .chip:last-child")
+    until(page, lambda: page.evaluate("window.put"))
+
+
+def test_an_order_is_of_the_mode_that_its_review_told(desk: Desk, fake: Fake) -> None:
+    page = desk.open(
+        script="""localStorage.setItem("realtime.page.1", '{"reviewPaper": "always"}');"""
+    )
+    fill_ticket(page, "0.01", "64000")
+    page.click("button.submit")
+    expect(page.locator("dialog")).to_contain_text("A paper order")
+    fake.mode = "live"  # another server at the same address
+    fake.cut()
+    expect(page.locator(".badge")).to_have_text("LIVE")
+    expect(page.locator(".dot.live")).to_be_visible()
+    page.click("dialog .dialog-buttons .primary")
+    assert until(page, lambda: fake.ops("order.place"))[0]["mode"] == "paper"
+
+
 def test_cancel_all_says_what_it_would_do_before_it_acts(desk: Desk, fake: Fake) -> None:
     page = desk.open()
     fill_ticket(page, "0.01", "63900")
@@ -722,6 +812,7 @@ def test_a_choice_in_one_tab_survives_what_another_tab_remembers(desk: Desk) -> 
     other.click("dialog .dialog-buttons .primary")
     page.select_option("#symbol", "ETH/USDT")
     other.reload()
-    expect(other.locator("#symbol")).to_have_value("ETH/USDT")
+    other.locator(".dot.live").wait_for()
+    expect(other.locator("#symbol")).to_have_value("BTC/USDT")  # it is this tab's own
     other.click(".tools [aria-label=Settings]")
     expect(other.locator("dialog [name=reviewPaper]")).to_have_value("always")

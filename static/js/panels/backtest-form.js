@@ -2,7 +2,8 @@
 // at its field. Numbers that are none are sent as typed: the server's words are the ones people see.
 import { div, isDecimal, trim } from "../decimal.js";
 import { attr, cls, h, hide, text } from "../dom.js";
-import { percent, words } from "../format.js";
+import { percent, stamp, words } from "../format.js";
+import { settings } from "../settings.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
@@ -168,6 +169,21 @@ export function makeForm(app, send) {
     text(submit, on ? "Optimise" : "Run backtest");
   }
 
+  let utc = settings.utc;
+  /** The moments stay, they are written in the zone that the page shows. */
+  function zone() {
+    const moments = [start, end].map((field) => time(field.get(), utc));
+    utc = settings.utc;
+    for (const [i, field] of [start, end].entries()) {
+      field.set(local(moments[i], utc));
+      text(/** @type {HTMLElement} */ (field.root.querySelector(".unit")), utc ? "UTC" : "local");
+    }
+  }
+  zone();
+  store.watch(["settings"], () => {
+    if (utc !== settings.utc) zone(); // else a date that is half typed would be lost
+  });
+
   function period() {
     const between = dates.get();
     hide(days.root, between);
@@ -267,8 +283,8 @@ export function makeForm(app, send) {
       protections: protections.get(),
     };
     if (dates.get()) {
-      found.start = time(start.get());
-      found.end = time(end.get());
+      found.start = time(start.get(), utc);
+      found.end = time(end.get(), utc);
     } else {
       const length = number(days.get());
       found.start = typeof length === "number" ? Math.round(app.serverNow() - length * DAY) : length;
@@ -378,8 +394,8 @@ export function makeForm(app, send) {
         [volume, filters.volume],
         [multiplier, filters.volume_multiplier],
         [dates, row.start_ts !== null && row.end_ts !== null],
-        [start, local(row.start_ts)],
-        [end, local(row.end_ts)],
+        [start, local(row.start_ts, utc)],
+        [end, local(row.end_ts, utc)],
       ];
       for (const [field, value] of pairs) field.set(value ?? "");
       period();
@@ -389,15 +405,11 @@ export function makeForm(app, send) {
   };
 }
 
-/** A moment of an input for dates, which is of the browser's zone. @param {string} value */
-const time = (value) => (value ? new Date(value).getTime() : null);
+/** A moment of an input for dates, which has no zone of its own. @param {string} value @param {boolean} utc */
+const time = (value, utc) => (value ? Date.parse(value + (utc ? "Z" : "")) : null);
 
-/** @param {number | null} ms */
-function local(ms) {
-  if (ms === null || ms === undefined) return "";
-  const d = new Date(ms);
-  return new Date(ms - d.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-}
+/** @param {number | null | undefined} ms @param {boolean} utc */
+const local = (ms, utc) => (ms ? stamp(ms, utc).replace(" ", "T") : "");
 
 // -- kinds of fields -----------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 // One line under the header, only when something is not normal.
 import { cls, h, keyed, text } from "../dom.js";
-import { age, clock } from "../format.js";
+import { age, stamp } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { viewOnly } from "../trade.js";
@@ -38,7 +38,7 @@ function hours({ store }) {
   const now = store.get("window");
   if (!now || now.within_window) return [];
   const when = now.blackout ? "A blackout is on" : `Outside the trading hours ${now.trading_hours}`;
-  const until = now.next_open_ts ? ` until ${clock(now.next_open_ts, settings.utc).slice(0, 5)}` : "";
+  const until = now.next_open_ts ? ` until ${stamp(now.next_open_ts, settings.utc)}` : "";
   return [{ id: "hours", tone: "note", text: `${when}: bots make no entries${until}. Orders by hand go out.` }];
 }
 

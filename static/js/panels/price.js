@@ -1,7 +1,7 @@
 // Candles: history by market.ohlcv, then the channel ohlcv; fills as markers, orders and position as lines, overlays by
 // switches. What lies over the candles is loaded after them.
 import { decimals } from "../decimal.js";
-import { attr, cls, h, keyed, text, viewStyles } from "../dom.js";
+import { attr, cls, h, keyed, text } from "../dom.js";
 import { direction, grouped, onStep, percentPoints, stamp } from "../format.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
@@ -360,8 +360,8 @@ export function mount(root, app) {
     if (need.held || !chart || ![...store.rows("orders"), ...store.rows("positions")].some(own)) return;
     need.held = true;
     const made = chart;
-    Promise.all([import("./order-lines.js"), viewStyles()]).then(
-      ([lines]) => {
+    import("./order-lines.js").then(
+      (lines) => {
         held = lines.orderLines(box, app, made, (what) => text(amending, what), overlays);
         overlays();
       },

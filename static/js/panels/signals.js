@@ -1,7 +1,7 @@
 // What the strategies say of the shown symbol: probabilities of each and combined, the decision, and the latest signals.
 import { told } from "../commands.js";
 import { attr, cls, h, hide, keyed, table, text } from "../dom.js";
-import { clock, NONE, percent, words } from "../format.js";
+import { NONE, percent, when, words } from "../format.js";
 import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
@@ -40,7 +40,7 @@ export function mount(root, app) {
     log,
     "Signals",
     [
-      { head: "Time", kind: "num left", text: (s) => clock(s.ts, settings.utc) },
+      { head: "Time", kind: "num left", text: (s) => when(s.ts, settings.utc, app.serverNow()) },
       { head: "Symbol", text: (s) => s.symbol },
       { head: "Bot", kind: "wide", text: (s) => s.bot_id ?? NONE, tone: () => "dim" },
       {

@@ -2,7 +2,7 @@
 import { Intent, makeId, told } from "../commands.js";
 import { add, cmp, decimals, div, floorTo, isDecimal, mul, round, sub, trim } from "../decimal.js";
 import { attr, cls, h, text } from "../dom.js";
-import { clock, grouped, money, onStep, percent, words } from "../format.js";
+import { grouped, money, onStep, percent, stamp, words } from "../format.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
@@ -17,6 +17,7 @@ import { field, preview as previewBox } from "./ticket-parts.js";
 const TYPES = ["limit", "market", "stop", "stop_limit", "take_profit", "take_profit_limit", "trailing_stop"];
 const PRICED = new Set(["limit", "stop_limit", "take_profit_limit"]);
 const TRIGGERED = new Set(["stop", "stop_limit", "take_profit", "take_profit_limit"]);
+const NUMBER = "a number above zero, with a decimal point";
 /** After an answer the same gesture may still be under way (a double click): no new order so soon. */
 const REST = 400;
 /** The server refuses an order that reaches it so late [ms]. */
@@ -149,20 +150,18 @@ export function mount(root, app) {
     if (PRICED.has(type.value)) needed.push([price, "price"]);
     if (TRIGGERED.has(type.value)) needed.push([stop, "stop_price"]);
     if (type.value === "trailing_stop") needed.push([trail, `trailing_${trailBy.value}`]);
+    const kind = market()?.type;
+    const contract = kind && kind !== "spot";
     const optional = /** @type {[ReturnType<typeof field>, string][]} */ ([
       [loss, "stop_loss"],
       [profit, "take_profit"],
+      ...(contract ? [[leverage, "leverage"]] : []),
     ]);
     let good = Boolean(symbol);
     for (const [from, name] of [...needed, ...optional]) {
       const value = from.value;
       if (value === "" && optional.some(([f]) => f === from)) continue;
-      const why =
-        value === ""
-          ? "needed"
-          : isDecimal(value) && cmp(value, "0") > 0
-            ? ""
-            : "a number above zero, with a decimal point";
+      const why = value === "" ? "needed" : isDecimal(value) && cmp(value, "0") > 0 ? "" : NUMBER;
       if (mark) from.error(why);
       if (why) good = false;
       else args[name] = value;
@@ -181,18 +180,14 @@ export function mount(root, app) {
     if (type.value !== "market" && tif.value !== "GTC") args.time_in_force = tif.value;
     if (type.value === "market" && (tif.value === "IOC" || tif.value === "FOK")) args.time_in_force = tif.value;
     if (args.time_in_force === "GTD") {
-      const till = new Date(until.value).getTime();
+      const till = Date.parse(until.value + (settings.utc ? "Z" : ""));
       if (mark) until.error(Number.isFinite(till) ? "" : "needed");
       if (Number.isFinite(till)) args.good_till_ts = till;
       else good = false;
     }
     if (post.checked && PRICED.has(type.value)) args.post_only = true;
     if (reduce.checked) args.reduce_only = true;
-    const kind = market()?.type;
-    if (kind && kind !== "spot") {
-      args.position_type = kind;
-      if (isDecimal(leverage.value)) args.leverage = leverage.value;
-    }
+    if (contract) args.position_type = kind;
     return good ? args : null;
   }
 
@@ -212,7 +207,7 @@ export function mount(root, app) {
       .value("status")
       ?.venues?.find((/** @type {Row} */ v) => v.status !== "ok" && v.id === app.venue());
     if (venue?.status === "maintenance")
-      return `${venue.id} is under maintenance${venue.eta ? ` until about ${clock(venue.eta, settings.utc)}` : ""}.`;
+      return `${venue.id} is under maintenance${venue.eta ? ` until about ${stamp(venue.eta, settings.utc)}` : ""}.`;
     if (venue?.status === "down") return `${venue.id} does not answer.`;
     if (app.feed().stale && type.value === "market") return "The feed is late: no market orders.";
     return "";
@@ -255,8 +250,10 @@ export function mount(root, app) {
     if (timer === undefined && Date.now() - askedAt > 3000 && content(false)) ask(0);
   }
 
+  let edits = 0;
   function changed() {
-    for (const f of fields) f.error("");
+    edits++;
+    for (const f of fields) f.error(f !== until && /[^\d.]/.test(f.value) ? NUMBER : "");
     text(refusal, "");
     paint();
     ask();
@@ -283,7 +280,10 @@ export function mount(root, app) {
       amount: least,
     };
     if (PRICED.has(type.value) && !isDecimal(price.value)) return price.error("needed for this");
+    const mine = ++edits;
     const reply = await commands.call("order.preview", args);
+    // Another market, side or price: another amount.
+    if (mine !== edits || symbol !== store.get("symbol")) return;
     const most = reply.result?.max_allowed_amount;
     if (!reply.ok || most === undefined || most === null)
       return shown.refused(told(reply.error) || "the server gave no largest amount");
@@ -330,6 +330,7 @@ export function mount(root, app) {
     if (!args || barred()) return void paint();
     // Before the review: what is resolved meanwhile is this order.
     const id = intent.id(args);
+    const { mode } = store.get("welcome") ?? {};
     reviewing = true;
     const sure = await reviewed(args);
     reviewing = false;
@@ -344,7 +345,7 @@ export function mount(root, app) {
     const reply = await commands.call("order.place", {
       ...args,
       client_order_id: id,
-      mode: store.get("welcome")?.mode,
+      mode,
       ...expires,
     });
     busy = "";
@@ -497,6 +498,7 @@ export function mount(root, app) {
     attr(sell, "aria-pressed", String(side === "sell"));
     price.root.hidden = !PRICED.has(kind);
     stop.root.hidden = !TRIGGERED.has(kind);
+    until.unit(settings.utc ? "UTC" : "local");
     trail.root.hidden = kind !== "trailing_stop";
     until.root.hidden = tif.value !== "GTD" || kind === "market";
     leverage.root.hidden = !m || m.type === "spot";
@@ -549,7 +551,7 @@ export function mount(root, app) {
   }
 
   form.addEventListener("input", changed);
-  store.watch(["symbol", "markets", "link", "status", "risk", "welcome", "view:book", "orderbook:"], paint);
+  store.watch(["settings", "symbol", "markets", "link", "status", "risk", "welcome", "view:book", "orderbook:"], paint);
   store.watch(["balances", "positions", "orders"], again);
   let live = false;
   store.watch(["link"], () => {
