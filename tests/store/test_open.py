@@ -530,6 +530,35 @@ def test_free_space_says_what_it_means(
     assert found.free > 0
 
 
+@pytest.mark.parametrize(
+    ("free", "level"), [(50, "reducing"), (51, "warn"), (200, "warn"), (201, "ok")]
+)
+def test_free_space_is_judged_by_the_bounds_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, level: str
+) -> None:
+    class Disk:
+        f_bavail = free
+        f_frsize = 4096
+
+    monkeypatch.setattr(os, "statvfs", lambda _path: Disk)
+    found = space(tmp_path / "j.db", Sizes(warn=200 * 4096 + 1, reducing=50 * 4096 + 1))
+
+    assert (found.free, found.level) == (free * 4096, level)
+
+
+def test_a_finished_file_is_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready, target = tmp_path / "ready", tmp_path / "target"
+    ready.write_text("new")
+    target.write_text("old")
+    synced: list[tuple[Path, str]] = []
+    monkeypatch.setattr(files, "sync", lambda path: synced.append((path, target.read_text())))
+    files.publish(ready, target)
+
+    assert synced == [(ready, "old"), (tmp_path, "new")]
+
+
 async def test_a_store_reports_its_space(tmp_path: Path) -> None:
     store = await opened(tmp_path / "j.db", sizes=Sizes(warn=2**62))
     found = store.space()

@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC240 - small files and one process of the test's own
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,17 @@ async def test_what_a_broken_page_held_is_named_and_the_rest_is_kept(tmp_path: P
     assert found == [body for seq, body in bodies.items() if seq not in gone]
     assert path.read_bytes() == damaged
     assert verify(tmp_path / "new.db").ok
+
+
+async def test_a_row_behind_a_missing_one_is_not_called_altered(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    bodies = await filled(path, 40)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM journal WHERE seq IN (10, 11, 30)")
+    result = recover(path, tmp_path / "new.db", new_id=ids("j7"))
+
+    assert (result.missing, result.altered) == (((10, 11), (30, 30)), ())
+    assert result.rows == len(bodies) - 3
 
 
 async def test_an_altered_row_is_kept_and_named(tmp_path: Path) -> None:
