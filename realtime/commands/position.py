@@ -28,7 +28,7 @@ from realtime.model.account import Position
 from realtime.model.errors import Code, Failure, Refused
 from realtime.model.events import Place, SetCostBasis
 from realtime.model.market import MS
-from realtime.model.orders import OrderType
+from realtime.model.orders import Order, OrderType
 
 
 Given = Answer | Awaitable[Answer]
@@ -147,7 +147,10 @@ class Positions:
             return self._orders.placed_long_ago(name)
         placing = self._closing(call)
         if call.params.dry_run:
-            return Answer(result={**self._orders.judged(placing), "dry_run": True})
+            shown = self._orders.judged(placing)
+            would = bool(shown["valid"]) and "duplicate" not in shown
+            effect = self._effect_of_close(placing.order, shown) | {"orders": int(would)}
+            return Answer(result=shown | {"dry_run": True, "effect": effect})
         return self._orders.send(placing)
 
     def _closing(self, call: Call[CloseParams]) -> Place:
@@ -202,8 +205,11 @@ class Positions:
         if self.closed_already(call):
             return None
         placing = self._closing(call)
-        shown = self._orders.judged(placing)
-        order, market = placing.order, self._desk.engine.markets[placing.order.symbol]
+        return self._effect_of_close(placing.order, self._orders.judged(placing))
+
+    def _effect_of_close(self, order: Order, shown: Fields) -> Fields:
+        """Say what closing would send, from its preview."""
+        market = self._desk.engine.markets[order.symbol]
         return {
             "orders": 1,
             "symbols": [order.symbol],

@@ -76,13 +76,16 @@ async def test_closing_a_part_is_answered_again_when_its_part_is_below_the_minim
         await world.call("order.place", **MARKET_BUY)
         closing: dict[str, Any] = {"position_id": "BTC/USDT|long", "client_order_id": "out"}
         closing["fraction"] = 0.01
+        first = result(await world.call("position.close", **closing, dry_run=True))
         reply = result(await world.call("position.close", **closing))
         again = result(await world.call("position.close", **closing))
         shown = result(await world.call("position.close", **closing, dry_run=True))
         other = await world.call("position.close", **closing | {"fraction": 0.02})
 
-        assert reply["filled"] == "0.00010"
+        assert first["effect"]["orders"] == 1
+        assert first["effect"]["amount"] == reply["filled"] == "0.00010"
         assert again == reply | {"duplicate": True}
+        assert shown["effect"]["orders"] == 0
         assert (shown["valid"], shown["duplicate"]) == (True, True)
         assert other.code is Code.CONFLICT
         assert len(world.venue.submitted) == 2
