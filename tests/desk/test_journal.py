@@ -255,23 +255,17 @@ def test_a_placement_of_an_older_journal_in_which_everything_is_written_still_re
 
 REFUSALS = (
     Rejected(order_id="o-1", code=Code.RATE_LIMITED, reason="slow", retry_after=2.5, ts=3),
-    AmendFailed(
-        order_id="o-1",
-        unknown=False,
-        command=None,
-        reason="slow",
-        code=Code.RATE_LIMITED,
-        retry_after=2.5,
-        ts=3,
-    ),
-    CancelFailed(
-        order_id="o-1",
-        unknown=False,
-        command=None,
-        reason="slow",
-        code=Code.RATE_LIMITED,
-        retry_after=2.5,
-        ts=3,
+    *(
+        kind(
+            order_id="o-1",
+            unknown=False,
+            command=None,
+            reason="slow",
+            code=Code.RATE_LIMITED,
+            retry_after=2.5,
+            ts=3,
+        )
+        for kind in (AmendFailed, CancelFailed)
     ),
 )
 

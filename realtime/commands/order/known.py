@@ -92,6 +92,7 @@ def refused(
     retry_after: float | None = None,
     *,
     at: Mapping[str, object] | None = None,
+    placing: bool = False,
 ) -> Failed:
     """Make the answer that an order was refused something, on its way to the venue or there.
 
@@ -101,6 +102,7 @@ def refused(
         reason: In words.
         retry_after: What the venue has said of it [s].
         at: Where the streams stand.
+        placing: It was its placement: coming back takes another id, since its own is used up.
     """
     details: Fields = {"client_order_id": row["client_order_id"], "order_id": row["id"]}
     if code is Code.VENUE_REJECTED:
@@ -110,20 +112,7 @@ def refused(
         details["reason"], code = code.value, Code.VENUE_REJECTED
     elif code is Code.RATE_LIMITED:
         details["lane"] = "venue"  # our own lanes refuse before there is an order
-    if retry_after is None and code in PASSING:
-        retry_after = AGAIN_S
-    return Failed(code, reason, details, retry_after=retry_after, at=at)
-
-
-def unplaced(
-    row: Mapping[str, object],
-    code: Code,
-    reason: str,
-    retry_after: float | None = None,
-    *,
-    at: Mapping[str, object] | None = None,
-) -> Failed:
-    """Make the answer that an order was not placed, and say that coming back takes another id: its own is used up."""
     if code in PASSING:
-        reason += "; a new order needs a new client_order_id"
-    return refused(row, code, reason, retry_after, at=at)
+        retry_after = AGAIN_S if retry_after is None else retry_after
+        reason += "; a new order needs a new client_order_id" if placing else ""
+    return Failed(code, reason, details, retry_after=retry_after, at=at)

@@ -10,7 +10,7 @@ import orjson
 
 from realtime.commands import naming
 from realtime.commands.order.draft import placing_of
-from realtime.commands.order.known import Known, unplaced
+from realtime.commands.order.known import Known, refused
 from realtime.commands.order.params import Fields, Given, PlaceParams
 from realtime.commands.registry import Answer, Call, Failed
 from realtime.desk.answers import Outcome
@@ -77,11 +77,11 @@ class Orders(Known):
                     at=at,
                 )
             case Rejected(code=code, reason=reason, retry_after=retry_after):
-                raise unplaced(self._row(order), code, reason, retry_after, at=at)
+                raise refused(self._row(order), code, reason, retry_after, at=at, placing=True)
             case Withheld(code=Code() as code, reason=reason) if (
                 order.status is not Status.CANCELED
             ):
-                raise unplaced(self._row(order), code, reason, at=at)
+                raise refused(self._row(order), code, reason, at=at, placing=True)
             case Unknown():
                 # Evidence came before the time-out: what it shows is the answer.
                 return replace(self._as_it_is(order), at=at)
@@ -111,7 +111,7 @@ class Orders(Known):
         failed = row["status"] in {Status.REJECTED, Status.EXPIRED}
         if failed and row["code"] is not None and not Decimal(str(row["filled"])):
             code = Code(str(row["code"]))
-            raise unplaced(row, code, str(row["reason"] or code))
+            raise refused(row, code, str(row["reason"] or code), placing=True)
         return Answer(result={name: row[name] for name in SUMMARY})
 
     # -- preview -------------------------------------------------------------------------------

@@ -9,7 +9,13 @@ from decimal import Decimal
 from realtime.engine.forgotten import Sizes
 from realtime.engine.matching.account import Account, Holding, SelfTrade
 from realtime.engine.matching.orders import Working
-from realtime.engine.matching.perpetuals import backing, crossed, liquidation_price, maintenance
+from realtime.engine.matching.perpetuals import (
+    backing,
+    crossed,
+    funding,
+    liquidation_price,
+    maintenance,
+)
 from realtime.engine.matching.pit import Pit
 from realtime.engine.matching.rules import Tier, fee_of, tiered
 from realtime.model.account import Balance, Position
@@ -152,6 +158,24 @@ class Clearing:
                 ts=ts,
             ),
         )
+
+    def fund(self, pit: Pit, ts: int) -> None:
+        """Let whoever holds a perpetual pay funding or get it; nobody does while its price or rate is not known."""
+        market, mark, rate = pit.market, pit.reference, pit.funding_rate
+        if mark is None or rate is None:
+            return
+        for account in self.accounts.values():
+            held = account.holdings.get(market.symbol)
+            if held is None or not held.amount:
+                continue
+            payment = funding(held, market, mark, rate)
+            if held.isolated:
+                # What is not free has to come out of the collateral: the rest of the wallet is not its own.
+                lacking = max(payment - account.wallet(market.cash).free, ZERO)
+                held.collateral -= min(lacking, held.collateral)
+                account.remargin(market)
+                account.changed_holdings[market.symbol] = None
+            self.transfer(account, market.cash, -payment, "funding", market.symbol, ts)
 
     def worth(self) -> dict[str, Decimal]:
         """Everything there is, by currency, entry values of positions taken off: constant for ever (X9.4)."""

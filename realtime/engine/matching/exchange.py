@@ -27,7 +27,7 @@ from realtime.engine.matching.cover import (
     worst_price,
 )
 from realtime.engine.matching.orders import Rest, Working, working
-from realtime.engine.matching.perpetuals import backing, crossed, funding, healthy
+from realtime.engine.matching.perpetuals import backing, crossed, healthy
 from realtime.engine.matching.pit import Pit, Step
 from realtime.engine.matching.rules import (
     FREE,
@@ -488,7 +488,9 @@ class Exchange:
                     self._end(work, Status.EXPIRED, "good_till_date", ts)
             for pit in self.pits.values():
                 if pit.next_funding_ts and pit.next_funding_ts <= ts:
-                    self._fund(pit, ts)
+                    pit.next_funding_ts = _later(pit.next_funding_ts, ts)
+                    self.clearing.fund(pit, ts)
+                    self.moved[pit.market.symbol] = None
             self.clearing.stand()
             self._after(ts)
 
@@ -912,26 +914,6 @@ class Exchange:
         account.hold(pit.market, work)
         afford(account, pit, work, limit)
         account.hold(pit.market, work, check=True)
-
-    def _fund(self, pit: Pit, ts: int) -> None:
-        mark = pit.reference
-        pit.next_funding_ts = _later(pit.next_funding_ts, ts)
-        if mark is None or pit.funding_rate is None:
-            return
-        for account in self.clearing.accounts.values():
-            held = account.holdings.get(pit.market.symbol)
-            if held is not None and held.amount:
-                payment = funding(held, pit.market, mark, pit.funding_rate)
-                if held.isolated:
-                    # What is not free has to come out of the collateral: the rest of the wallet is not its own.
-                    lacking = max(payment - account.wallet(pit.market.cash).free, ZERO)
-                    held.collateral -= min(lacking, held.collateral)
-                    account.remargin(pit.market)
-                    account.changed_holdings[pit.market.symbol] = None
-                self.clearing.transfer(
-                    account, pit.market.cash, -payment, "funding", pit.market.symbol, ts
-                )
-        self.moved[pit.market.symbol] = None
 
     def _judge(self, account: Account, pit: Pit, ts: int) -> None:
         """Liquidate what is below maintenance: cancel its orders, close half, close all."""
