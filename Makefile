@@ -7,7 +7,7 @@ export PATH := $(PATH):$(CURDIR)/$(BIN)
 # Bytecode is kept even where the machine says otherwise: rewriting the tests' asserts takes each worker 7 s
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test check format lint types contracts web shots picture speed soak coverage fix bench prove lock sbom chromium
+.PHONY: run test page check format lint types contracts web shots picture speed soak coverage fix bench prove lock sbom chromium
 
 $(READY): requirements.lock pyproject.toml hatch_build.py package.json package-lock.json
 	$(PYTHON) -m venv .venv
@@ -22,11 +22,15 @@ static/vendor/manifest.json: | $(READY)
 	-@$(BIN)/python hatch_build.py
 test: $(READY)        ## the whole fast suite; in `check` its lines are counted, which takes half as long again
 	rm -f .coverage .coverage.*
-	$(BIN)/python $(COUNT) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(SUITE) -n $(WORKERS) -m "$(FAST) and not browser" $(ARGS)
+page: $(READY) static/vendor/manifest.json  ## the page in Chromium
+	$(SUITE) -n 2 -m "$(FAST) and browser" $(ARGS)
+SUITE   = $(BIN)/python $(COUNT) -m pytest --dist loadfile --no-loadscope-reorder
+FAST    = not slow and not bench_full
 WORKERS = 3
 check coverage: COUNT = -m coverage run
 check coverage: WORKERS = 2
-check: chromium format lint types contracts web test coverage
+check: chromium format lint types contracts web test page coverage
 format: $(READY)
 	$(BIN)/ruff format --check .
 lint: $(READY)
@@ -35,7 +39,7 @@ types: $(READY)
 	$(BIN)/mypy
 contracts: $(READY)
 	$(BIN)/lint-imports
-coverage: test
+coverage: test page
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='$(PURE)'

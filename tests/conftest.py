@@ -110,8 +110,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"loop_factory": VirtualClockLoop}
 
 
-WEB = "tests/web/"
-LONG = (WEB, "tests/flows/", "tests/server/", "tests/desk/", "tests/store/", "tests/venues/")
+LONG = ("tests/flows/", "tests/server/", "tests/desk/", "tests/store/", "tests/venues/")
 """Folders whose files take longest: begun first, so that no worker is left with one of them at the end."""
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30
@@ -130,14 +129,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file together, so that what its tests share starts once; the browser's share one chromium."""
+    """Begin with what takes longest."""
 
     def rank(item: pytest.Item) -> int:
         return next((n for n, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG))
 
-    for item in items:
-        name = WEB if item.nodeid.startswith(WEB) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(name))
     items.sort(key=rank)
 
 

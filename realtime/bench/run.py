@@ -1,9 +1,6 @@
 """All workloads by name, and the run that prints the table. Used by `realtime bench` and the tests."""
 
-import os
-import platform
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -12,6 +9,7 @@ from realtime.bench.books import books
 from realtime.bench.build import NoCompilerError
 from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_jobs, w2_w3, w5
 from realtime.bench.figures import Figure, table
+from realtime.bench.host import machine, pace
 from realtime.bench.orders import w4, w5_whole
 from realtime.bench.replay import NoRecordingError, w6
 from realtime.bench.start import start
@@ -33,24 +31,6 @@ WORKLOADS: Final[dict[str, tuple[Workload, ...]]] = {
 SCALES: Final = {scale.name: scale for scale in (FULL, SMALL)}
 
 
-def machine() -> str:
-    """What the figures were taken on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    return (
-        f"{platform.system()} {platform.release()}, {cores} cores, Python {platform.python_version()}{_build()}, "
-        f"load {load:.2f} before the run"
-    )
-
-
-def _build() -> str:
-    """What is to be known about how the interpreter was built: without profiles it is a sixth slower."""
-    how = sysconfig.get_config_var("CONFIG_ARGS")
-    return (
-        "" if how is None or "--enable-optimizations" in how else " (built without optimizations)"
-    )
-
-
 def run(names: Sequence[str], scale: Scale, say: Callable[[str], None] = print) -> list[Figure]:
     """Run workloads and print their figures.
 
@@ -66,6 +46,8 @@ def run(names: Sequence[str], scale: Scale, say: Callable[[str], None] = print) 
         part for name in (names or WORKLOADS) for part in WORKLOADS[name.lower()]
     )
     say(machine())
+    if scale.full:
+        say(pace())
     figures: list[Figure] = []
     for workload in chosen:
         name = workload.__name__.replace("_", " ")

@@ -13,10 +13,10 @@ from realtime.bench.books import books
 from realtime.bench.build import NoCompilerError, compiled
 from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_jobs, w2_w3, w5
 from realtime.bench.figures import Figure, table
+from realtime.bench.host import machine, pace
 from realtime.bench.orders import w4, w5_whole
 from realtime.bench.processes import Load, Server
 from realtime.bench.replay import NoRecordingError, recorded, w6
-from realtime.bench.run import machine
 from realtime.bench.start import start
 
 
@@ -111,11 +111,23 @@ def test_an_engine_that_is_not_installed_is_named_with_the_reason(
     assert all("REALTIME_PEER names none" in line for line in said)
 
 
+def test_the_pace_counts_the_time_at_less_than_half_of_the_usual() -> None:
+    # Nine chunks of 60 us, and one that the host interrupts.
+    instants = [0.0]
+    for took in (*[60e-6] * 9, 1_140e-6):
+        instants += [0.1, 0.1 + took]
+
+    assert pace(1, clock=iter([*instants, 1.0]).__next__) == (
+        "a million additions take 30 ms; "
+        "67.9 % of the time at less than half of that pace, with nothing else to do"
+    )
+
+
 # Full: `make bench`
 
 
 def judge(workload: Callable[[Scale], Iterator[Figure]]) -> None:
-    print(f"\n{machine()}")
+    print(f"\n{machine()}\n{pace()}")
     figures = list(workload(FULL))
     print(table(figures))
     missed = [f"{one.workload} {one.name}: {one.bound}" for one in figures if not one.holds]
