@@ -30,7 +30,6 @@ from realtime.desk.lines import Lines
 from realtime.desk.monitor import Monitor
 from realtime.desk.rebalance import Plans
 from realtime.desk.reconcile import Reconciler
-from realtime.desk.recovery import Recovered
 from realtime.desk.routine import SYSTEM, Routine, back_up
 from realtime.desk.status import About, Status
 from realtime.desk.trading import Trading
@@ -53,7 +52,7 @@ from realtime.places import (
     shut_by,
     think,
 )
-from realtime.plans import check, plans_of, redaction
+from realtime.plans import check, login_of, plans_of, redaction
 from realtime.server import asgi, telemetry
 from realtime.server.admission import Admission, raise_file_limit
 from realtime.server.auth import Auth, Sites
@@ -63,7 +62,7 @@ from realtime.server.sockets import weaker_here
 from realtime.settings import Settings
 from realtime.store import Store
 from realtime.table import counted, delays, equip, table
-from realtime.tokens import identities
+from realtime.tokens import Tokens, identities
 from realtime.venues.base import Venue
 
 
@@ -168,11 +167,6 @@ class System:
     def routine(self) -> Routine:
         """The beat of the first account."""
         return self.branch.routine
-
-    @property
-    def recovered(self) -> Recovered:
-        """What the first journal said."""
-        return self.branch.recovered
 
     @property
     def book(self) -> ConfigBook:
@@ -345,6 +339,7 @@ async def compose(
         crew=crew,
         loop=loop,
         started_ts=clock.ms(),
+        login=login_of(settings),
     )
     places = [
         await place_of(house, plan, store, held)
@@ -382,7 +377,16 @@ async def compose(
     )
     await brain.bots.restore()
     equip(places, brain, status)
-    registry = table(settings, outside, clock, places, auth=auth, status=status, lines=lines)
+    tokens = Tokens(
+        auth=auth,
+        store=first.store,
+        clock=clock,
+        secret=outside.secret,
+        note=partial(note, first),
+    )
+    registry = table(
+        settings, outside, clock, places, auth=auth, tokens=tokens, status=status, lines=lines
+    )
     front = asgi.build(
         asgi.System(
             hub=hub,
@@ -447,11 +451,12 @@ def join(system: System, branch: Branch) -> None:
     """Let an account and the front know each other."""
     status, front = system.status, system.front
     branch.outlet.status = status.row
+    branch.outlet.strategies = system.bots.active_strategies
     branch.monitor.connections = front.connections
     branch.desk.notice = front.notify
     if branch is system.branch:
         front.pump.flushed = branch.monitor.flushed
-    branch.beat(status, system.house)
+    branch.beat(status)
 
 
 def begin(system: System, tasks: asyncio.TaskGroup) -> None:
@@ -475,6 +480,8 @@ def begin_branch(system: System, place: Place, tasks: asyncio.TaskGroup) -> None
     settings, branch = system.settings, place.branch
     tasks.create_task(branch.venue.run(), name=f"venue {branch.venue.id}")
     tasks.create_task(branch.routine.run(), name="routine")
+    tasks.create_task(branch.alarms.run(), name="alarms")
+    tasks.create_task(branch.notices.run(), name="notices")
     if place is system.places[0]:
         tasks.create_task(branch.monitor.run(), name="monitor")
         tasks.create_task(system.bots.run(), name="bots")
@@ -493,7 +500,7 @@ async def _reconcile(system: System, branch: Branch) -> None:
     """Get ready, then what a restart owes, then go on comparing."""
     await branch.reconciler.until_ready()
     # The day begins with the account: without it the rules of the day would refuse.
-    branch.routine.tick(system.clock.now())
+    branch.routine.begin()
     branch.ready.set()
     if all(place.branch.ready.is_set() for place in system.places):
         system.ready.set()

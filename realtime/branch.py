@@ -10,13 +10,15 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol, TypedDict, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from realtime.commands.risk import parse_limits
 from realtime.desk import codec
+from realtime.desk.alarms import Alarms
 from realtime.desk.cache import Cache
 from realtime.desk.charts import Charts
 from realtime.desk.checkpoint import Terms, restore
+from realtime.desk.config.sections import Alerts as Thresholds, Notifications
 from realtime.desk.crew import Crew
 from realtime.desk.days import Days
 from realtime.desk.deadman import Deadman
@@ -29,6 +31,7 @@ from realtime.desk.indicators import Indicators
 from realtime.desk.lanes import Budget, Lanes
 from realtime.desk.meanwhile import Meanwhile
 from realtime.desk.monitor import Monitor, lanes_row
+from realtime.desk.notices import NOBODY, Login, Notices
 from realtime.desk.outlet import Outlet
 from realtime.desk.rebalance import Plans
 from realtime.desk.reconcile import AGES, Pace, Reconciler
@@ -40,16 +43,14 @@ from realtime.desk.switches import Switches
 from realtime.desk.trading import Trading
 from realtime.engine.engine import Engine
 from realtime.engine.forgotten import Sizes
-from realtime.engine.orderbook import OrderBook
 from realtime.hub.hub import Hub
 from realtime.makers import JournalLog, MakeVenue, Making, Upstream
-from realtime.model.account import Balance, Position
-from realtime.model.errors import Code, Failure, Refused, VenueRejected, VenueUnknown
-from realtime.model.events import Ack, Filled, MarketEvent, OrderSeen, VenueEvent
-from realtime.model.market import Bar, Market, Trade
-from realtime.model.orders import Approved, ApprovedAmend, Order
+from realtime.model.durations import Durations
+from realtime.model.errors import Failure, Refused
+from realtime.model.events import MarketEvent, VenueEvent
+from realtime.model.market import Market
 from realtime.model.risk import Limits
-from realtime.settings import Settings
+from realtime.settings import ReconcileSettings, Settings
 from realtime.store import Store
 from realtime.venues.base import Post, Relisting, Venue
 
@@ -132,6 +133,10 @@ class House:
         secret: Makes 256 random bits as text.
         store: Keeps journals.
         zone: Time zone of trading days; set once the configuration is read.
+        thresholds: Section `alerts`, likewise.
+        notifications: The section of that name; None while nobody knows it.
+        login: Who sends mail.
+        win_rates: Closed trades of each bot, and which part of them won; set once there are bots.
         forgotten: Journals in memory of accounts that are shut.
     """
 
@@ -147,6 +152,10 @@ class House:
     loop: asyncio.AbstractEventLoop
     started_ts: int
     zone: Callable[[], str] = lambda: "UTC"
+    thresholds: Callable[[], Thresholds] = Thresholds
+    notifications: Callable[[], Notifications | None] = lambda: None
+    login: Login = NOBODY
+    win_rates: Callable[[], Mapping[str, tuple[int, float]]] = dict
     forgotten: list[Store] = field(default_factory=list)
 
 
@@ -158,14 +167,30 @@ class Telling(Protocol):
         """Ask: `{status, eta, url}`; None when it does not tell."""
 
 
+class Inlet:
+    """Where the events of a venue go: kept while it opens, then to whoever takes them."""
+
+    def __init__(self) -> None:
+        self._early: list[MarketEvent | VenueEvent] = []
+        self._to: Post = self._early.extend
+
+    def take(self, events: Sequence[MarketEvent | VenueEvent]) -> None:
+        """Take what the venue tells."""
+        self._to(events)
+
+    def lead(self, to: Post) -> Sequence[MarketEvent | VenueEvent]:
+        """Give events to whoever takes them from now on; returns those that came before."""
+        self._to = to
+        return self._early
+
+
 @dataclass(slots=True, kw_only=True)
 class Branch:
     """One account, composed; nothing of it runs before `begin` of the composition root.
 
     Attributes:
         terms: What its engine is made with.
-        early: What the venue told while it opened.
-        sink: Where its events go.
+        inlet: Where the events of its venue come in.
         condition: What the venue said last of how it is, and how long the answer took [ms].
         upstreams: The clients of an exchange that it has; none on the embedded market.
         touched: Symbols that somebody was about to trade, and until when that counts [s of the loop].
@@ -192,6 +217,7 @@ class Branch:
     plans: Plans
     deadman: Deadman
     days: Days
+    notices: Notices
     recovered: Recovered
     house: House
     upstreams: list[Upstream]
@@ -200,10 +226,10 @@ class Branch:
     touched: dict[str, float] = field(default_factory=dict)
     held: dict[str, Callable[[], None]] = field(default_factory=dict)
     known: dict[str, Market] = field(default_factory=dict)
-    early: list[MarketEvent | VenueEvent]
-    sink: list[Callable[[Sequence[MarketEvent | VenueEvent]], None]]
+    inlet: Inlet
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     routine: Routine = field(init=False)
+    alarms: Alarms = field(init=False)
 
     def venue_ok(self) -> bool:
         """Whether the venue speaks."""
@@ -211,13 +237,14 @@ class Branch:
 
     def listen(self, now: int) -> None:
         """Take what the venue told while it opened, behind what the journal remembers [ns]."""
-        self.sink[0] = self.feeds.take
+        early = self.inlet.lead(self.feeds.take)
         for fact in self.engine.unfinished(now):
             self.desk.post(self.desk.named(fact))
-        self.feeds.take(self.early)
+        self.feeds.take(early)
 
-    def beat(self, status: Status, house: House) -> None:
+    def beat(self, status: Status) -> None:
         """Make what happens by the clock."""
+        house = self.house
         self.routine = Routine(
             desk=self.desk,
             outlet=self.outlet,
@@ -227,6 +254,30 @@ class Branch:
             days=self.days,
             timezone=lambda: house.zone(),  # noqa: PLW0108 - it changes
         )
+        first = self.plan.first
+        self.alarms = Alarms(
+            desk=self.desk,
+            monitor=self.monitor,
+            feeds=self.feeds,
+            bounds=lambda: house.thresholds(),  # noqa: PLW0108 - it changes
+            streams=self.streams,
+            reconnects=self.reconnects,
+            answers=self.answers,
+            # Bots trade at the first account alone.
+            win_rates=lambda: house.win_rates() if first else {},
+        )
+
+    def answers(self) -> Mapping[str, Durations]:
+        """Tell how long exchanges took to answer, by exchange and use."""
+        return {
+            f"{upstream.calls.way.name} {upstream.use} request": upstream.calls.answers
+            for upstream in self.upstreams
+            if upstream.calls.ready
+        }
+
+    def reconnects(self) -> int:
+        """Count the reconnects of its streams."""
+        return sum(upstream.counted()["reconnects"] for upstream in self.upstreams)
 
     def streams(self) -> list[Mapping[str, object]]:
         """Show the streams from an exchange, where there is one."""
@@ -244,11 +295,10 @@ class Branch:
 
     def said(self) -> Mapping[str, object]:
         """Tell of the venue what its streams tell."""
-        reconnects = sum(upstream.counted()["reconnects"] for upstream in self.upstreams)
         latency_ms = self.latency_ms
         if latency_ms is None and (median := self.answered_ms()) is not None:
             latency_ms = round(median)
-        return {**self.condition, "reconnects": reconnects, "latency_ms": latency_ms}
+        return {**self.condition, "reconnects": self.reconnects(), "latency_ms": latency_ms}
 
     async def ask_condition(self) -> None:
         """Ask the venue how it is, now and then, without end; a question that fails says nothing."""
@@ -365,8 +415,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         Refused, VenueRejected, VenueUnknown: The venue cannot be opened; trying again makes sense.
     """
     settings, hub, loop, crew = house.settings, house.hub, house.loop, house.crew
-    early: list[MarketEvent | VenueEvent] = []
-    sink: list[Callable[[Sequence[MarketEvent | VenueEvent]], None]] = [early.extend]
+    inlet = Inlet()
     alerts = Alerts()
     upstreams: list[Upstream] = []
     known = {symbol: codec.market(body) for symbol, body in held.markets.items()}
@@ -385,7 +434,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
             show=upstreams.append,
         )
     )
-    await venue.open(lambda events: sink[0](events))  # noqa: PLW0108 - the sink changes
+    await venue.open(inlet.take)
     terms = Terms(
         venue=venue.id,
         mode=settings.mode,
@@ -475,13 +524,7 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         venue=venue,
         crew=crew,
         loop=loop,
-        pace=Pace(
-            orders=settings.reconcile.orders_s,
-            positions=settings.reconcile.positions_s,
-            balances=settings.reconcile.balances_s,
-            timeout=max(timeout_s, QUESTION_S),
-            **look_ups(settings.reconcile.absent_s),
-        ),
+        pace=pace_of(settings.reconcile),
     )
     desk.ask = reconciler.ask
     meanwhile = Meanwhile(
@@ -522,12 +565,19 @@ async def open_branch(house: House, plan: Plan, store: Store, held: Journaled) -
         ),
         deadman=deadman,
         days=Days(engine=engine, history=venue, crew=crew, now=house.now),
+        notices=Notices(
+            desk=desk,
+            venue=plan.id,
+            mode=plan.mode,
+            section=lambda: house.notifications(),  # noqa: PLW0108 - it changes
+            login=house.login,
+            told=held.told,
+        ),
         recovered=recovered,
         house=house,
         upstreams=upstreams,
         known=dict(known),
-        early=early,
-        sink=sink,
+        inlet=inlet,
     )
     desk.describe = branch.describe
     return branch
@@ -554,92 +604,15 @@ class Alerts:
         logger.warning("alert", extra=more)
 
 
-class LookUps(TypedDict):
-    """The part of `Pace` that proves absence."""
-
-    look_ups: tuple[float, ...]
-    early: float
-    late: float
-
-
-def look_ups(absent_s: float) -> LookUps:
-    """Spread look-ups of unknown orders up to the age at which absence may be proven."""
-    scale = absent_s / 60.0
-    return {
-        "look_ups": tuple(age * scale for age in AGES),
-        "early": 5.0 * scale,
-        "late": 60.0 * scale,
-    }
-
-
-class Unopened:
-    """A venue that could not be opened yet: it has no markets, says nothing and takes nothing."""
-
-    lookup_proven = False
-
-    def __init__(self, name: str, kind: str, making: Making) -> None:  # noqa: ARG002 - a maker
-        self.id = name
-        self.kind = kind
-        self.markets: Mapping[str, Market] = {}
-        self.books: Mapping[str, OrderBook] = {}
-
-    async def open(self, post: Post) -> None:
-        """Open nothing."""
-
-    async def run(self) -> None:
-        """Deliver nothing: nobody runs it."""
-
-    def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
-        """Have no stream."""
-
-    async def submit(self, approved: Approved) -> Ack:  # noqa: ARG002 - the port
-        """Take nothing."""
-        raise self._shut()
-
-    async def amend(self, approved: ApprovedAmend) -> Ack:  # noqa: ARG002 - the port
-        """Change nothing."""
-        raise self._shut()
-
-    async def cancel(self, order: Order) -> Ack:  # noqa: ARG002 - the port
-        """Cancel nothing."""
-        raise self._shut()
-
-    async def find(self, order: Order) -> OrderSeen | None:
-        """Know nothing."""
-        raise VenueUnknown(f"{self.id} is not open; {order.client_order_id} was not looked up")
-
-    async def open_orders(self) -> Sequence[OrderSeen]:
-        """Know nothing."""
-        raise self._unknown()
-
-    async def fills(self, since: int) -> Sequence[Filled]:  # noqa: ARG002 - the port
-        """Know nothing."""
-        raise self._unknown()
-
-    async def balances(self) -> Sequence[Balance]:
-        """Know nothing."""
-        raise self._unknown()
-
-    async def positions(self) -> Sequence[Position]:
-        """Know nothing."""
-        raise self._unknown()
-
-    async def ohlcv(
-        self,
-        symbol: str,
-        timeframe: str,
-        since: int | None,  # noqa: ARG002 - the port
-        limit: int,  # noqa: ARG002 - the port
-    ) -> Sequence[Bar]:
-        """Know nothing."""
-        raise VenueUnknown(f"{self.id} is not open; no {timeframe} bars of {symbol}")
-
-    async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:  # noqa: ARG002 - the port
-        """Know nothing."""
-        raise self._unknown()
-
-    def _shut(self) -> VenueRejected:
-        return VenueRejected(Code.VENUE_UNAVAILABLE, f"{self.id} is not open")
-
-    def _unknown(self) -> VenueUnknown:
-        return VenueUnknown(f"{self.id} is not open")
+def pace_of(settings: ReconcileSettings) -> Pace:
+    """Say when the venue is asked; look-ups of unknown orders end at the age at which absence may be proven."""
+    scale = settings.absent_s / 60.0
+    return Pace(
+        orders=settings.orders_s,
+        positions=settings.positions_s,
+        balances=settings.balances_s,
+        timeout=max(settings.order_timeout_s, QUESTION_S),
+        look_ups=tuple(age * scale for age in AGES),
+        early=5.0 * scale,
+        late=60.0 * scale,
+    )

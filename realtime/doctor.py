@@ -17,6 +17,9 @@ from statistics import median
 from typing import Any, Final, TypeVar
 
 from realtime.branch import RefusedStart
+from realtime.commands.risk import parse_limits
+from realtime.desk.config import files
+from realtime.desk.config.book import judged
 from realtime.model.errors import Failure, Refused
 from realtime.plans import check
 from realtime.settings import Settings, VenueSettings
@@ -81,7 +84,9 @@ async def examine(settings: Settings, found: Found, *, now: Callable[[], int]) -
         now: The time [ns UTC].
     """
     for look in (safety, port, journal, disk):
-        look(settings, found)
+        found(look(settings))
+    if settings.config.path:
+        found(configuration(settings))
     if not settings.venues:
         says = "no account at an exchange is set up; the embedded paper exchange needs none"
         found(_good(SERVER, "venues", says))
@@ -92,22 +97,32 @@ async def examine(settings: Settings, found: Found, *, now: Callable[[], int]) -
 # --- the server -----------------------------------------------------------------------------------
 
 
-def safety(settings: Settings, found: Found) -> None:
+def safety(settings: Settings) -> Finding:
     """Ask what the start would refuse."""
     try:
         check(settings)
     except RefusedStart as refusal:
-        found(
-            _bad(
-                SERVER, "settings", f"the server would not start: {refusal}", "change that setting"
-            )
-        )
-    else:
-        where = f"{settings.server.host}:{settings.server.port}"
-        found(_good(SERVER, "settings", f"mode {settings.mode}, on {where}"))
+        says = f"the server would not start: {refusal}"
+        return _bad(SERVER, "settings", says, "change that setting")
+    where = f"{settings.server.host}:{settings.server.port}"
+    return _good(SERVER, "settings", f"mode {settings.mode}, on {where}")
 
 
-def port(settings: Settings, found: Found) -> None:
+def configuration(settings: Settings) -> Finding:
+    """Read the sections of the runtime configuration that stand in the file."""
+    file = Path(settings.config.path)
+    try:
+        faults = judged(files.read(file), parse_limits)
+    except files.Unreadable as error:
+        faults = [error.fault]
+    if not faults:
+        return _good(SERVER, "configuration", f"{file} can be read")
+    said = "; ".join(f"{fault.path} {fault.message}" for fault in faults)
+    do = "mend the file: a new journal and mode live do not start on it, others keep what they had"
+    return _bad(SERVER, "configuration", f"{file}: {said}", do)
+
+
+def port(settings: Settings) -> Finding:
     """Try to listen."""
     host, number = settings.server.host, settings.server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -116,76 +131,64 @@ def port(settings: Settings, found: Found) -> None:
         try:
             listener.bind((host, number))
         except OSError as error:
-            says = f"{host}:{number} cannot be had: {error.strerror}"
+            says = f"{host}:{number} cannot be used: {error.strerror}"
             do = "stop what listens there (perhaps this server), or set server.port"
-            found(_bad(SERVER, "port", says, do))
-        else:
-            found(_good(SERVER, "port", f"{host}:{number} is free"))
+            return _bad(SERVER, "port", says, do)
+    return _good(SERVER, "port", f"{host}:{number} is free")
 
 
-def journal(settings: Settings, found: Found) -> None:
+def journal(settings: Settings) -> Finding:
     """Ask whether the journal can be had."""
     if not settings.store.path:
         says = "it is kept in memory: orders and fills are forgotten at the end"
-        found(_mind(SERVER, "journal", says, "set store.path"))
-        return
+        return _mind(SERVER, "journal", says, "set store.path")
     path = Path(settings.store.path)
     folder = path.parent
     if not folder.exists():
         nearest = next(parent for parent in folder.absolute().parents if parent.exists())
         if nearest.is_dir() and os.access(nearest, os.W_OK):
-            found(_good(SERVER, "journal", f"{folder} will be made"))
-        else:
-            do = f"make it, or set store.path; {nearest} cannot be written to"
-            found(_bad(SERVER, "journal", f"{folder} is missing", do))
-        return
+            return _good(SERVER, "journal", f"{folder} will be made")
+        do = f"make it, or set store.path; {nearest} cannot be written to"
+        return _bad(SERVER, "journal", f"{folder} is missing", do)
     if not os.access(folder, os.W_OK | os.X_OK):
         do = "give the server's user the right to write there, or set store.path"
-        found(_bad(SERVER, "journal", f"{folder} cannot be written to", do))
-        return
+        return _bad(SERVER, "journal", f"{folder} cannot be written to", do)
     if not path.exists():
-        found(_good(SERVER, "journal", f"{path} is new"))
-        return
+        return _good(SERVER, "journal", f"{path} is new")
     if path.is_dir():
-        found(_bad(SERVER, "journal", f"{path} is a folder", "name a file in it with store.path"))
-        return
+        return _bad(SERVER, "journal", f"{path} is a folder", "name a file in it with store.path")
+    rights = "give the server's user the right to it"
     try:
         FileLock(path).release()
     except StoreLocked as error:
-        found(_bad(SERVER, "journal", str(error), "stop the other process"))
+        return _bad(SERVER, "journal", str(error), "stop the other process")
     except OSError as error:
-        do = "give the server's user the right to it"
-        found(_bad(SERVER, "journal", f"{path} cannot be locked: {error.strerror}", do))
-    else:
-        try:
-            with path.open("rb") as file:
-                head = file.read(len(_MAGIC))
-        except OSError as error:
-            do = "give the server's user the right to it"
-            found(_bad(SERVER, "journal", f"{path} cannot be read: {error.strerror}", do))
-            return
-        if head and head != _MAGIC:
-            do = "set store.path to a new file, or salvage it with `realtime journal recover`"
-            found(_bad(SERVER, "journal", f"{path} is no journal", do))
-            return
-        found(_good(SERVER, "journal", f"{path} is free, {path.stat().st_size / 1e6:.1f} MB"))
+        return _bad(SERVER, "journal", f"{path} cannot be locked: {error.strerror}", rights)
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+    except OSError as error:
+        return _bad(SERVER, "journal", f"{path} cannot be read: {error.strerror}", rights)
+    if head and head != _MAGIC:
+        do = "set store.path to a new file, or salvage it with `realtime journal recover`"
+        return _bad(SERVER, "journal", f"{path} is not a journal", do)
+    return _good(SERVER, "journal", f"{path} is free, {path.stat().st_size / 1e6:.1f} MB")
 
 
-def disk(settings: Settings, found: Found) -> None:
+def disk(settings: Settings) -> Finding:
     """Measure the free space."""
     folder = Path(settings.store.path or ".").absolute().parent
     while not folder.exists():
         folder = folder.parent
     free_mb = shutil.disk_usage(folder).free / 1e6
     says = f"{free_mb:,.0f} MB are free at {folder}"
-    if free_mb < settings.store.reducing_free_mb:
-        do = f"below {settings.store.reducing_free_mb} MB only exits are allowed; free some"
-        found(_bad(SERVER, "disk", says, do))
-    elif free_mb < settings.store.warn_free_mb:
-        do = f"below {settings.store.reducing_free_mb} MB only exits would be allowed; free some"
-        found(_mind(SERVER, "disk", says, do))
-    else:
-        found(_good(SERVER, "disk", says))
+    least = settings.store.reducing_free_mb
+    if free_mb < least:
+        return _bad(SERVER, "disk", says, f"below {least} MB only exits are allowed; free some")
+    if free_mb < settings.store.warn_free_mb:
+        do = f"below {least} MB only exits would be allowed; free some"
+        return _mind(SERVER, "disk", says, do)
+    return _good(SERVER, "disk", says)
 
 
 # --- an account -----------------------------------------------------------------------------------
@@ -339,7 +342,11 @@ async def _latency(exchange: Any, made: Account, found: Found, redact: Redaction
 async def _clock(calls: Calls, made: Account, found: Found) -> None:
     offset = calls.offset
     if offset is None:
-        found(_good(made.id, "clock", "the exchange does not tell its time, and needs none"))
+        found(
+            _good(
+                made.id, "clock", "the exchange does not publish its time, and requests need none"
+            )
+        )
         return
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -362,8 +369,8 @@ async def _clock(calls: Calls, made: Account, found: Found) -> None:
 
 FALLBACKS: Final[Mapping[str, str]] = {
     capabilities.DERIVED: "is made from something else",
-    capabilities.POLL: "is asked for again and again, and so seconds late",
-    capabilities.UNSUPPORTED: "cannot be had",
+    capabilities.POLL: "is polled, and so seconds late",
+    capabilities.UNSUPPORTED: "is not available",
 }
 
 
@@ -377,16 +384,16 @@ def _capabilities(exchange: Any, made: Account, found: Found) -> None:
         names = [name for name, had in streams.items() if had == how and name != "ohlcv"]
         if names:
             make_finding = _mind if how != capabilities.UNSUPPORTED else _bad
-            words = "nothing to do; it works, with what is said here"
+            words = "nothing; it works, with this limitation"
             do = words if how != capabilities.UNSUPPORTED else "choose another exchange for these"
             found(make_finding(made.id, "streams", f"{', '.join(names)} {says}", do))
     if all(had == capabilities.NATIVE for name, had in streams.items() if name != "ohlcv"):
-        found(_good(made.id, "streams", "all that is needed comes by itself"))
+        found(_good(made.id, "streams", "all that is needed is streamed"))
     lacking = [name for name, how in offered["order"].items() if how == capabilities.UNSUPPORTED]
     made_here = [name for name, how in offered["order"].items() if how == capabilities.DERIVED]
     if made.has_keys and (lacking or made_here):
         parts = [f"{', '.join(made_here)}: done by this server while it runs"] if made_here else []
-        parts += [f"{', '.join(lacking)}: not to be had"] if lacking else []
+        parts += [f"{', '.join(lacking)}: not available"] if lacking else []
         do = "protective orders that the server holds end with it" if made_here else "nothing"
         found(_mind(made.id, "orders", "; ".join(parts), do))
     elif made.has_keys:
@@ -423,8 +430,8 @@ async def _ask_signed(exchange: Any, calls: Calls, made: Account, found: Found) 
 
 def _permissions(made: Account, may: Permissions, found: Found) -> None:
     if may == UNTOLD:
-        says = "the exchange does not tell what the key may do"
-        do = "see there that it may trade and not withdraw, and that it is bound to this machine's address"
+        says = "the exchange does not say what the key may do"
+        do = "check there that it may trade, may not withdraw, and is bound to this machine's address"
         found(_mind(made.id, "permissions", says, do))
         return
     if may.withdraw:
@@ -470,13 +477,13 @@ WHAT_TO_DO: Final[Mapping[str, str]] = {
     "PermissionDenied": "give the key the right to read and trade, and allow the address of this machine",
     "AccountSuspended": "ask the exchange",
     "InvalidNonce": "set the clock; if the key was used elsewhere, make one for this server alone",
-    "AuthenticationError": "see that key and secret belong together, are of this site (sandbox or not), and not ended",
+    "AuthenticationError": "check that key and secret belong together, are for this site (sandbox or not) and have not expired",
     "OnMaintenance": "wait until the exchange is back",
-    "RateLimitExceeded": "wait a minute; something else at this address asks too much",
-    "DDoSProtection": "wait a minute; something else at this address asks too much",
-    "NetworkError": "see whether this machine reaches the exchange: name resolution, firewall, proxy, endpoint",
-    "NotSupported": "choose another exchange, or a kind of market it has",
-    "BadResponse": "something on the way answers in its place: a proxy, or a wrong endpoint",
+    "RateLimitExceeded": "wait a minute; something else at this address sends too many requests",
+    "DDoSProtection": "wait a minute; something else at this address sends too many requests",
+    "NetworkError": "check that this machine reaches the exchange: name resolution, firewall, proxy, endpoint",
+    "NotSupported": "choose another exchange, or a type of market that it has",
+    "BadResponse": "something in between answers in its place: a proxy, or a wrong endpoint",
 }
 
 
@@ -497,13 +504,9 @@ def _bad(about: str, check: str, says: str, do: str) -> Finding:
 
 def verdict_of(findings: Sequence[Finding]) -> Verdict:
     """Give the worst of them."""
-    worst = Verdict.GOOD
-    for finding in findings:
-        if finding.verdict is Verdict.BAD:
-            return Verdict.BAD
-        if finding.verdict is Verdict.MIND:
-            worst = Verdict.MIND
-    return worst
+    return max(
+        (finding.verdict for finding in findings), key=list(Verdict).index, default=Verdict.GOOD
+    )
 
 
 __all__ = ["Finding", "Verdict", "examine", "verdict_of"]

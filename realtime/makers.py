@@ -7,12 +7,14 @@ Rules of this file: (1) what an account is on is chosen by the settings and neve
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from realtime.desk.recovery import NUMBER, VENUE
+from realtime.engine.matching import Tier
 from realtime.model.market import Market
-from realtime.settings import Settings
+from realtime.settings import FeeSettings, Settings
 from realtime.store import State, Store
 from realtime.venues.base import MarketSource, Venue
 from realtime.venues.ccxt.account import NONE, Account
@@ -166,7 +168,7 @@ MakeVenue = Callable[[Making], Venue]
 def paper(making: Making) -> Venue:
     """Make the paper exchange on the embedded market."""
     settings = making.settings.paper
-    fees = Fees(**settings.fees.model_dump())
+    fees = rates_of(settings.fees)
     source = EmbeddedMarket(
         seed=settings.seed,
         now=making.now,
@@ -176,6 +178,11 @@ def paper(making: Making) -> Venue:
         flow_per_s=settings.flow_per_s,
     )
     return paper_account(making, source, settings.latency_ms / 1000)
+
+
+def rates_of(fees: FeeSettings) -> Fees:
+    """Give the rates that markets of our own list, those of an account without a volume."""
+    return Fees(**fees.model_dump(exclude={"tiers"}))
 
 
 def on_prices_of(account: Account, making: Making) -> Venue:
@@ -197,23 +204,24 @@ def public_data(account: Account, making: Making) -> "PublicData":
 
     record, seed = making.settings.record, making.settings.paper.seed
     way = calls_of(account, now=making.now, loop=making.loop, tell=making.tell, seed=seed)
-    if not record.path:
-        data = PublicData(
-            account=account,
-            now=making.now,
-            sleep=making.sleep,
-            hooks=(way,),
-            seed=seed,
-            tell=making.tell,
-            known=making.known,
-            patience=patience(making.settings),
+    make: Callable[..., PublicData] = PublicData
+    if record.path:
+        from realtime.venues.ccxt.recording import (  # noqa: PLC0415 - see rule 2
+            Limits,
+            RecordedData,
+            fresh,
         )
-        show_public(making, way, data)
-        return data
-    from realtime.venues.ccxt.recording import Limits, RecordedData, fresh  # noqa: PLC0415 - see rule 2
 
-    recorded = RecordedData(
-        fresh(Path(record.path), account.id, making.now(), record.keep),
+        make = partial(
+            RecordedData,
+            fresh(Path(record.path), account.id, making.now(), record.keep),
+            limits=Limits(
+                part_bytes=record.part_mb * 1_000_000,
+                part_s=record.part_hours * 3_600,
+                keep=record.keep,
+            ),
+        )
+    data = make(
         account=account,
         now=making.now,
         sleep=making.sleep,
@@ -222,27 +230,17 @@ def public_data(account: Account, making: Making) -> "PublicData":
         tell=making.tell,
         known=making.known,
         patience=patience(making.settings),
-        limits=Limits(
-            part_bytes=record.part_mb * 1_000_000,
-            part_s=record.part_hours * 3_600,
-            keep=record.keep,
-        ),
     )
-    show_public(making, way, recorded)
-    return recorded
-
-
-def show_public(making: Making, calls: Calls, data: "PublicData") -> None:
-    """Show a client of public data."""
     making.show(
         Upstream(
             use="public",
-            calls=calls,
+            calls=way,
             streams=data.feeds,
             counted=data.counted,
             offered=data.capabilities,
         )
     )
+    return data
 
 
 def on_recording(making: Making, file: Path, speed: float | None) -> Venue:
@@ -267,7 +265,7 @@ def on_recording(making: Making, file: Path, speed: float | None) -> Venue:
         now=making.now,
         sleep=making.sleep,
         speed=speed,
-        fees=Fees(**settings.fees.model_dump()),
+        fees=rates_of(settings.fees),
     )
     return paper_account(making, source, latency_s, "replay")
 
@@ -287,6 +285,7 @@ def paper_account(
         latency_s=latency_s,
         log=making.log,
         history=making.history,
+        tiers=tuple(Tier(volume=t.volume, share=t.share) for t in settings.fees.tiers),
         kind=kind,
         known=making.known,
     )

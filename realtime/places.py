@@ -18,7 +18,7 @@ from realtime.bots.jobs import Jobs
 from realtime.bots.loading import Strategies
 from realtime.bots.pool import Bounds as WorkerBounds, Pool, cores
 from realtime.bots.supervisor import Supervisor
-from realtime.branch import Branch, House, Plan, RefusedStart, Unopened, open_branch
+from realtime.branch import Branch, House, Plan, RefusedStart, open_branch
 from realtime.commands.accounts import Account as OpsAccount
 from realtime.commands.risk import parse_limits
 from realtime.desk.config.book import ConfigBook
@@ -30,10 +30,12 @@ from realtime.hub.channels import Channel
 from realtime.hub.hub import Old
 from realtime.makers import write_down
 from realtime.model.errors import Code, Failure, Refused
+from realtime.model.events import Who
 from realtime.outside import Clock, Outside
 from realtime.settings import Settings
 from realtime.store import Keep, Sizes as StoreSizes, Store
 from realtime.venues.base import Venue
+from realtime.venues.unopened import Unopened
 
 
 logger = logging.getLogger("realtime.app")
@@ -119,7 +121,7 @@ async def place_of(house: House, plan: Plan, store: Store, held: Journaled) -> P
         shut = shut_by(plan, error, RETRY_S, house.ms())
         forgotten = await house.store.open(None, now=house.now, new_id=lambda: "j-none")
         house.forgotten.append(forgotten)
-        closed = replace(plan, make=partial(Unopened, plan.id, plan.mode))
+        closed = replace(plan, make=lambda _making: Unopened(plan.id, plan.mode))
         branch = await open_branch(house, closed, forgotten, Journaled())
     watched = Watched(
         venue=plan.id if plan.signs else branch.venue.id,
@@ -144,6 +146,7 @@ async def place_of(house: House, plan: Plan, store: Store, held: Journaled) -> P
     place.ops.remember(held.kept)
     # Of the branch of now: see `_reopen`.
     watched.more = lambda: place.branch.said()  # noqa: PLW0108
+    watched.notices = lambda: place.branch.notices.condition()  # noqa: PLW0108
     return place
 
 
@@ -172,12 +175,12 @@ def why_shut(watched: Watched) -> Refused | None:
     )
 
 
-def note(place: Place, kind: str, data: Mapping[str, object]) -> None:
+def note(place: Place, kind: str, data: Mapping[str, object], who: Who | None = None) -> None:
     """Write into the audit of an account; one that is shut has no place to write yet."""
     if place.shut:
         logger.warning(kind, extra={"data": dict(data)})
     else:
-        place.branch.desk.note(kind, data)
+        place.branch.desk.note(kind, data, who)
 
 
 def demand(places: Mapping[str, Place], first: Place, base: str, wanted: bool) -> None:  # noqa: FBT001 - the hub's callback
@@ -225,6 +228,9 @@ async def think(house: House, place: Place) -> Brain:
         file=Path(settings.config.path) if settings.config.path else None,
     )
     house.zone = lambda: book.current.timezone
+    house.thresholds = lambda: book.current.alerts
+    # Of an account that is shut nobody knows what its journal says.
+    house.notifications = lambda: None if place.shut else book.current.notifications
     desk.limits_changed = book.limits_changed
     await configure(settings, book, venue)
     await branch.plans.open()
@@ -241,6 +247,7 @@ async def think(house: House, place: Place) -> Brain:
         loop=house.loop,
         venue_ok=branch.venue_ok,
     )
+    house.win_rates = bots.win_rates
     return Brain(strategies=strategies, book=book, jobs=jobs, bots=bots)
 
 

@@ -6,15 +6,17 @@ Rules of this file: (1) what is unsafe or not there refuses the start and names 
 import logging
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from realtime.branch import EMBEDDED, Plan, RefusedStart
+from realtime.desk.notices import Login
 from realtime.makers import on_prices_of, paper, trading_at
 from realtime.model.errors import Refused
 from realtime.outside import Outside
 from realtime.settings import Settings
 from realtime.venues.ccxt import keys
-from realtime.venues.ccxt.account import Account
+from realtime.venues.ccxt.account import Account, Secret
 from realtime.venues.ccxt.redaction import Redaction
 
 
@@ -46,6 +48,7 @@ def check(settings: Settings) -> None:
                 "anyone could trade; remove auth.required, or bind 127.0.0.1"
             )
         logger.warning("everybody who reaches this server may trade: auth.insecure_i_know is set")
+    login_of(settings)
 
 
 def accounts(settings: Settings) -> tuple[Account, ...]:
@@ -66,7 +69,26 @@ def redaction(settings: Settings) -> Redaction:
     Raises:
         RefusedStart: With the setting to change.
     """
-    return Redaction(secret for account in accounts(settings) for secret in account.secrets)
+    found = [secret for account in accounts(settings) for secret in account.secrets]
+    return Redaction([*found, Secret(login_of(settings).password)])
+
+
+def login_of(settings: Settings) -> Login:
+    """Say who sends mail, with the password read.
+
+    Raises:
+        RefusedStart: With the setting to change.
+    """
+    given = settings.smtp
+    text, path = given.password.get_secret_value().strip(), given.password_file
+    if text and path:
+        raise RefusedStart("smtp.password: is set twice, also as password_file; remove one")
+    if path:
+        try:
+            text = keys.read(Path(path), "smtp.password_file").reveal()
+        except Refused as error:
+            raise RefusedStart(error.message) from error
+    return Login(user=given.user, password=text)
 
 
 def plans_of(settings: Settings, outside: Outside) -> list[Plan]:

@@ -10,6 +10,7 @@ import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 from zoneinfo import ZoneInfo
@@ -131,13 +132,45 @@ class HubSettings(Section):
 Rate = Annotated[Decimal, Field(gt=-1, lt=1)]
 
 
+class FeeTier(Section):
+    """A step of the fees: who has traded `volume` or more pays `share` of the rates.
+
+    Attributes:
+        volume: Value of all that the account has traded since it was opened [quote currency].
+        share: Part of the rates, 0..1; a rebate stays whole.
+    """
+
+    volume: Decimal = Field(gt=0)
+    share: Decimal = Field(ge=0, le=1)
+
+
 class FeeSettings(Section):
-    """Fee rates, 0..1; one below zero is a rebate."""
+    """Fee rates, 0..1; one below zero is a rebate.
+
+    Attributes:
+        tiers: Steps by traded volume, the lowest volume first; without any, the rates hold for everybody.
+    """
 
     spot_maker: Rate = Decimal("0.001")
     spot_taker: Rate = Decimal("0.001")
     perpetual_maker: Rate = Decimal("0.0002")
     perpetual_taker: Rate = Decimal("0.00055")
+    tiers: tuple[FeeTier, ...] = ()
+
+    @field_validator("tiers")
+    @classmethod
+    def _rising(cls, tiers: tuple[FeeTier, ...]) -> tuple[FeeTier, ...]:
+        for lower, higher in pairwise(tiers):
+            if higher.volume <= lower.volume:
+                raise ValueError(
+                    f"the volume {higher.volume} stands behind {lower.volume}; the lowest comes first"
+                )
+            if higher.share > lower.share:
+                raise ValueError(
+                    f"from {higher.volume} on the share {higher.share} is above {lower.share}; "
+                    "who trades more pays no more"
+                )
+        return tiers
 
 
 class PaperSettings(Section):
@@ -155,6 +188,16 @@ class PaperSettings(Section):
     fees: FeeSettings = FeeSettings()
     latency_ms: float = Field(20.0, ge=0)
     flow_per_s: float = Field(50.0, gt=0)
+
+    @field_validator("balances")
+    @classmethod
+    def _currencies(cls, balances: dict[str, Decimal]) -> dict[str, Decimal]:
+        for name in balances:
+            # There are names such as kPEPE, and none of small letters alone.
+            if not name or name.islower():
+                meant = f"; did you mean {name.upper()}?" if name else ""
+                raise ValueError(f"no currency {name!r}{meant}")
+        return balances
 
 
 class MarketDataSettings(Section):
@@ -217,10 +260,18 @@ class LogSettings(Section):
 
 
 class ConfirmPolicy(Section):
-    """An op that asks back before it acts (protocol document 8.7)."""
+    """An op that asks back before it acts (protocol document 8.7).
+
+    Attributes:
+        above_notional: Ask only where the notional of the effect is above it, or not known [valuation currency].
+        scope, role, token_id: Ask only who has all of these that are given; without any, everybody.
+    """
 
     op: str
-    above_notional: Decimal | None = None
+    above_notional: Annotated[Decimal, Field(ge=0)] | None = None
+    scope: Literal["read", "trade", "bots", "admin"] | None = None
+    role: Literal["viewer", "trader", "operator", "admin"] | None = None
+    token_id: str | None = Field(None, min_length=1)
 
 
 class RiskSettings(Section):
@@ -332,6 +383,19 @@ class VenueSettings(Section):
         }[name]
 
 
+class SmtpSettings(Section):
+    """Who sends mail (section `notifications` of the configuration says where from and where to).
+
+    Attributes:
+        user: Name at the mail server; empty: the address of the sender.
+        password: Or `password_file`, a file (mode 0600) with it; without either no mail is sent.
+    """
+
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: str = ""
+
+
 class RecordSettings(Section):
     """Recordings of what venues send, for replays and bug reports.
 
@@ -375,7 +439,12 @@ class Environment(EnvSettingsSource):
         Raises:
             WrongName: One names a section that is none.
         """
-        for name in os.environ:
+        single = _with_one_underscore(self.settings_cls)
+        for name, value in os.environ.items():
+            meant = single.get(name.upper())
+            # Kubernetes names the address of a service `realtime-server` like this.
+            if meant is not None and not value.startswith("tcp://"):
+                raise WrongName(f"{name}: is no setting; it is {meant}, with two underscores")
             section, mark, _ = name.upper().removeprefix(PREFIX).partition("__")
             if mark and name.upper().startswith(PREFIX):
                 known = sorted(self.settings_cls.model_fields)
@@ -389,6 +458,16 @@ class Environment(EnvSettingsSource):
                         f"{name}: there is no section {section.lower()}; there are {', '.join(known)}"
                     )
         return super().__call__()
+
+
+def _with_one_underscore(settings: type[BaseSettings]) -> dict[str, str]:
+    """Give the names of keys of sections as they are often written by mistake, and as they are."""
+    return {
+        f"{PREFIX}{section}_{key}".upper(): f"{PREFIX}{section}__{key}".upper()
+        for section, field in settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        for key in field.annotation.model_fields
+    }
 
 
 class WrongName(ValueError):
@@ -485,6 +564,7 @@ class Settings(BaseSettings):
     backtests: BacktestSettings = BacktestSettings()
     venues: tuple[VenueSettings, ...] = ()
     record: RecordSettings = RecordSettings()
+    smtp: SmtpSettings = SmtpSettings()
     confirm: tuple[ConfirmPolicy, ...] = ()
     log: LogSettings = LogSettings()
 
@@ -585,23 +665,27 @@ def only(settings: Settings, venue: str) -> Settings:
 
 
 def private(file: Path) -> None:
-    """Refuse a file that has a secret of an account and that others can read.
+    """Refuse a file that has a secret and that others can read.
 
     Raises:
         ValueError: With what to do.
     """
-    if not file.exists():
-        return
     try:
-        venues = tomllib.loads(file.read_text()).get("venues", ())
-    except ValueError:
-        return  # a broken file is told by who reads it
+        read = tomllib.loads(file.read_text())
+    except (OSError, ValueError):
+        return  # one that cannot be read is told by who reads it
+    venues = read.get("venues", ())
     rows = venues.values() if isinstance(venues, Mapping) else venues
-    for row in rows if isinstance(rows, Iterable) else ():
+    found = [
+        (f"venues.{row.get('id', '?')}", row)
+        for row in (rows if isinstance(rows, Iterable) else ())
+        if isinstance(row, Mapping)
+    ]
+    for place, row in [*found, ("smtp", read.get("smtp"))]:
         kept = [name for name in SECRETS if isinstance(row, Mapping) and row.get(name)]
         mode = stat.S_IMODE(file.stat().st_mode)
         if kept and mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise ValueError(
-                f"it has venues.{row.get('id', '?')}.{kept[0]} and mode {mode:04o}: others can read the secret; "
+                f"it has {place}.{kept[0]} and mode {mode:04o}: others can read the secret; "
                 f"run `chmod 600 {file}`, or name a file with {kept[0]}_file"
             )

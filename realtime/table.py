@@ -30,6 +30,7 @@ from realtime.commands import (
     signal as signal_ops,
     strategy,
     system as system_ops,
+    token,
     trading as trading_ops,
     trading_window,
 )
@@ -41,6 +42,7 @@ from realtime.desk.monitor import Monitor
 from realtime.desk.status import Status
 from realtime.engine.conditions import Bounds as Conditions
 from realtime.makers import Upstream, faults_of
+from realtime.model.market import Market
 from realtime.outside import Clock, Outside
 from realtime.places import Brain, Place
 from realtime.server.auth import Auth
@@ -69,9 +71,9 @@ GRAVE: Final = frozenset(
 def equip(places: Sequence[Place], brain: Brain, status: Status) -> None:
     """Make the ops of every account as it is now."""
     first = places[0].branch
-    first.trading.guard = brain.bots.guard
+    first.trading.guard = brain.bots.guard.judge
     for other in places[1:]:
-        other.branch.trading.guard = brain.bots.guard_elsewhere
+        other.branch.trading.guard = brain.bots.guard.judge_elsewhere
     status.bots = brain.bots.health
     for place in places:
         rows = account_ops(place.branch, brain, status)
@@ -101,7 +103,9 @@ def account_ops(branch: Branch, brain: Brain, status: Status) -> list[Op]:
         *risk.ops(desk, trading),
         *indicator.ops(bars),
         *odds.ops(desk, trading, venue),
-        *trading_ops.ops(desk, trading, branch.deadman, dead_mans_switch_of(venue)),
+        *trading_ops.ops(
+            desk, trading, branch.deadman, dead_mans_switch_of(venue), branch.house.crew
+        ),
         *portfolio.ops(desk, trading, venue, book),
         *allocation.ops(desk, trading, venue, book, branch.plans),
         *event.ops(desk),
@@ -135,6 +139,7 @@ def table(
     places: Sequence[Place],
     *,
     auth: Auth,
+    tokens: token.Keeper,
     status: Status,
     lines: Lines,
 ) -> Registry:
@@ -153,6 +158,7 @@ def table(
 
     whole = [
         *connection.ops(auth, status.facts),
+        *token.ops(tokens, lambda: all_markets(places)),
         *[row for row in first.ops.ops.values() if row.name in WHOLE],
         *monitoring.ops(
             connections=lambda: monitor().connected(),
@@ -199,8 +205,22 @@ def table(
 def policies(settings: Settings, ops: Sequence[Op]) -> list[Policy]:
     """Say which ops ask back: those of the settings; without any, none on paper and the grave ones on live."""
     if settings.confirm or settings.mode != "live":
-        return [Policy(op=p.op, above=p.above_notional) for p in settings.confirm]
+        return [
+            Policy(
+                op=p.op,
+                above=p.above_notional,
+                scope=p.scope,
+                role=p.role,
+                token_id=p.token_id,
+            )
+            for p in settings.confirm
+        ]
     return [Policy(op=op.name) for op in ops if op.name in GRAVE and op.effect is not None]
+
+
+def all_markets(places: Sequence[Place]) -> dict[str, Market]:
+    """The markets of all accounts, by symbol; where several have one, the rules of any."""
+    return {symbol: m for place in places for symbol, m in place.branch.engine.markets.items()}
 
 
 def upstreams(places: Sequence[Place]) -> list[Upstream]:

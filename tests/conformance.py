@@ -418,10 +418,11 @@ EXCHANGE: Final[dict[str, Shown]] = {
     ),
     "X3.9": shown("self-trade", FILLING, "test_an_account_never_trades_with_itself"),
     "X4.1": shown(
-        "maker, taker; tiers, which no setting has yet",
+        "maker, taker; tiers by volume",
         MARKET,
         "test_a_resting_order_pays_the_makers_rate",
         "test_fees_fall_with_the_traded_volume",
+        "flows/test_fees.py::test_fees_fall_with_what_was_traded_and_go_on_falling_after_a_restart",
     ),
     "X4.2": shown(
         "currencies of fees",

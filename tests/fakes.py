@@ -30,6 +30,7 @@ from realtime.settings import Settings
 from realtime.store import Projection, Store
 from realtime.venues.base import Post
 from tests.conftest import virtual_loop
+from tests.replies import check
 
 
 D = Decimal
@@ -560,7 +561,9 @@ class World:
         self, op: str, *, client: str = "desk", who: Principal = LOCAL, **args: Any
     ) -> Reply:
         """Call an op and wait for its reply."""
-        return await finished(self.ask(op, client=client, who=who, **args))
+        reply = await finished(self.ask(op, client=client, who=who, **args))
+        check({"ok": reply.ok, "result": reply.result}, op)
+        return reply
 
     def start(self, op: str, **args: Any) -> "asyncio.Future[Reply]":
         """Call an op now, and give its reply to come."""

@@ -31,7 +31,6 @@ class Item(NamedTuple):
     open: str | None = None
 
 
-OPERATIONS: Final = "operations"
 
 
 ITEMS: Final[dict[int, Item]] = {
@@ -520,7 +519,15 @@ ITEMS: Final[dict[int, Item]] = {
         "performance is measured",
         ("bench/test_bench.py::test_a_small_w1_serves_everybody_with_every_contestant",),
     ),
-    75: Item("containers", (), OPERATIONS),
+    75: Item(
+        "containers",
+        (
+            "test_container.py::test_it_runs_as_nobody_with_one_port_and_one_volume",
+            "test_container.py::test_it_names_no_address_and_every_install_is_locked",
+            "test_container.py::test_its_health_is_that_the_server_is_ready",
+        ),
+        "an image was never built: there is no Docker here",
+    ),
     76: Item(
         "health checks and monitoring",
         (
@@ -542,6 +549,7 @@ ITEMS: Final[dict[int, Item]] = {
         (
             "server/test_ws.py::test_10_every_op_with_every_scope_is_judged_alike_on_socket_and_http",
             "server/test_auth.py::test_revoking_ends_everything_of_a_token",
+            "flows/test_tokens.py::test_a_token_may_what_it_was_made_for_until_it_is_revoked_and_a_kill_changes_nothing",
         ),
     ),
     79: Item(

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from realtime.app import Making, Outside, RefusedStart, open_system
-from realtime.branch import MOST_HELD, Branch, Unopened
+from realtime.branch import MOST_HELD, Branch
 from realtime.commands.accounts import MOST_KEPT, Account
 from realtime.commands.registry import Call, Reply
 from realtime.commands.trading import HaltParams, ResumeParams
@@ -24,6 +24,7 @@ from realtime.serving import facts
 from realtime.settings import Settings, only
 from realtime.venues.base import Post, Venue
 from realtime.venues.live import LiveSource
+from realtime.venues.unopened import Unopened
 from tests.fakes import (
     BTC,
     BUY,
@@ -509,7 +510,7 @@ def test_a_paper_server_never_loads_ccxt(tmp_path: Path) -> None:
 
 
 async def test_a_venue_that_is_not_open_knows_nothing_and_takes_nothing() -> None:
-    venue: Venue = Unopened("kraken", "live", None)  # type: ignore[arg-type]  # a maker's argument
+    venue: Venue = Unopened("kraken", "live")
     order = wish("a")
     heard: list[object] = []
     await venue.open(heard.extend)

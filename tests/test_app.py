@@ -15,18 +15,22 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from realtime import cli, settings
+from realtime import settings
 from realtime.app import Making, Outside
+from realtime.cli import commands as cli
 from realtime.logs import JsonLines, TextLines
+from realtime.model.errors import Refused
 from realtime.model.events import MarketEvent, VenueEvent
-from realtime.outside import replaying
+from realtime.model.market import MS, SECOND
+from realtime.outside import Clock, replaying
+from realtime.server.auth import Auth
 from realtime.serving import DIED, REFUSED, facts, run
 from realtime.settings import Settings
 from realtime.tokens import identities
 from realtime.venues.ccxt.account import Secret
 from realtime.venues.ccxt.redaction import Redaction
 from tests.conftest import VirtualClockLoop
-from tests.fakes import BUY, ScriptedVenue, World, no_page, until
+from tests.fakes import BUY, START_NS, ScriptedVenue, World, no_page, until
 from tests.flows.process import Process, talk
 
 
@@ -134,7 +138,7 @@ def test_a_symbol_or_a_recording_that_is_none_is_a_refusal(tmp_path: Path) -> No
 
     for settings_of, world, says in (
         (unknown, Outside(), "NOPE/USDT is not one of the embedded markets"),
-        (given(tmp_path), replaying(file, None), "the file is no recording"),
+        (given(tmp_path), replaying(file, None), "the file is not a recording"),
     ):
         code, reason = run(settings_of, world, Running())
 
@@ -157,8 +161,11 @@ def test_a_journal_that_cannot_be_made_is_a_refusal_with_its_setting(tmp_path: P
     ("name", "value", "says"),
     [
         ("REALTIME_SEVER__PORT", "1", "REALTIME_SEVER__PORT: there is no section sever"),
+        ("REALTIME_AUTH_REQUIRED", "true", "it is REALTIME_AUTH__REQUIRED, with two underscores"),
         ("REALTIME_STRATEGY__SYMBOL", "A/B", "strategy is runtime configuration"),
         ("REALTIME_PAPER__SYMBOLS", "BTC/USDT", "paper.symbols: Input should be a valid tuple"),
+        ("REALTIME_PAPER__BALANCES", '{"usdt":5}', "no currency 'usdt'; did you mean USDT?"),
+        ("REALTIME_PAPER__BALANCES", '{"":5}', "paper.balances: no currency ''"),
         ("REALTIME_PAPER__BALANCES", "USDT=5", "paper.balances: Input should be a valid dict"),
         ("REALTIME_VENUES", "kraken", "venues: Input should be a valid tuple"),
         ("REALTIME_VENUES__KRAKEN__TYPES", "spo", "venues.kraken.types.0: Input should be 'spot'"),
@@ -248,6 +255,11 @@ def test_settings_that_are_wrong_name_the_place(wrong: dict[str, Any]) -> None:
         Settings(**wrong)
 
 
+def test_the_address_of_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REALTIME_SERVER_PORT", "tcp://10.0.0.1:8000")
+    assert Settings().server.port == 8000
+
+
 def test_flags_go_over_the_environment_and_that_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,6 +316,33 @@ async def test_the_first_token_lasts_as_many_days_as_the_settings_say() -> None:
     assert before <= end - 3 * 86_400_000 <= after
 
 
+async def test_once_all_tokens_have_expired_a_start_makes_another() -> None:
+    wanted = Settings(auth={"required": True, "token_days": 3})
+    elapsed = 0
+    clock = Clock(START_NS, lambda: elapsed)
+    async with World().life() as system:
+
+        async def start() -> tuple[Auth, str | None]:
+            made = await identities(wanted, Outside(), clock, system.store)
+            await system.desk.settled()
+            return made
+
+        _, first = await start()
+        _, none = await start()
+        elapsed = 3 * 86_400 * SECOND - MS
+        _, still_none = await start()
+        elapsed += MS
+        auth, second = await start()
+        again, nothing = await start()
+
+        assert first is not None
+        assert second is not None
+        assert none is still_none is nothing is None
+        assert auth.verify(second, "").subject == again.verify(second, "").subject == "admin"
+        with pytest.raises(Refused, match="the token expired"):
+            again.verify(first, "")
+
+
 async def test_where_a_token_is_needed_only_it_opens(tmp_path: Path) -> None:
     with Process.serve(tmp_path / "j.db", REALTIME_AUTH__REQUIRED="true") as server:
         token = server.facts["token"].split()[0]
@@ -334,6 +373,17 @@ async def test_the_banner_tells_where_it_is() -> None:
 
         assert told["socket"] == "ws://127.0.0.1:8000/ws"
         assert told["data"] == "in memory"
+
+
+async def test_parts_say_since_when_they_are_as_they_are_and_not_since_when_somebody_asks() -> None:
+    world = World()
+    async with world.life():
+        await asyncio.sleep(60)
+        reply = await world.call("system.status")
+
+    status: Any = reply.result
+    for part in status["components"].values():
+        assert part["since_ts"] - status["started_ts"] <= 2_000
 
 
 async def test_a_stop_waits_for_the_call_in_flight_and_refuses_new_orders() -> None:

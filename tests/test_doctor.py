@@ -12,7 +12,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from typer.testing import CliRunner
 
-from realtime import cli
+from realtime.cli import commands as cli
 from realtime.doctor import WHAT_TO_DO, remedy, verdict_of
 from realtime.emulate.bybit import Emulated, emulated
 from realtime.emulate.floor import Customer
@@ -102,6 +102,41 @@ def test_a_paper_server_needs_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_sections_of_the_file_that_are_wrong_are_named_and_a_secret_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "realtime.toml"
+    file.write_text('[alerts]\nmax_drawdown = 0.2\n[risk]\nmax_leverage = "2"\n')
+    well, fine, _ = doctor()
+    file.write_text(
+        "bots = [{ id = 'a' }]\n[alerts]\nmax_drawdown = 10\n[risk]\nmax_leverage = \"0.5\"\n"
+        "[risk.profiles.bold]\n[notifications]\nwebhooks = [{ url = 'ftp://secret' }]\n"
+    )
+    code, found, output = doctor()
+    (tmp_path / "sections.json").write_text('{"risk": 3')
+    monkeypatch.setenv("REALTIME_CONFIG__PATH", "sections.json")
+    broken, unread, _ = doctor()
+    (tmp_path / "sections.json").write_text('{"risk": 3}')
+    _, flat, _ = doctor()
+
+    assert well == 0
+    assert fine["server", "configuration"]["verdict"] == "good"
+    assert code == 1
+    said = found["server", "configuration"]["says"]
+    for place in (
+        "bots are changed by bot.configure",
+        "risk.max_leverage must be at least 1",
+        "alerts.max_drawdown must be at most 1",
+        "risk.profiles.bold",
+        "notifications.webhooks.0.url",
+    ):
+        assert place in said
+    assert "ftp://secret" not in output
+    assert broken == 1
+    assert "sections.json is broken" in unread["server", "configuration"]["says"]
+    assert "risk must be an object" in flat["server", "configuration"]["says"]
+
+
 def test_people_get_a_table_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REALTIME_SERVER__HOST", "0.0.0.0")
     monkeypatch.setenv("REALTIME_AUTH__REQUIRED", "false")
@@ -155,7 +190,7 @@ def test_a_disk_that_fills_up_is_named(
 
 @pytest.mark.parametrize(
     ("path", "says"),
-    [(".", "is a folder"), ("words.txt", "is no journal"), ("words.txt/sub/j.db", "is missing")],
+    [(".", "is a folder"), ("words.txt", "is not a journal"), ("words.txt/sub/j.db", "is missing")],
 )
 def test_a_journal_that_cannot_be_one_is_bad(tmp_path: Path, path: str, says: str) -> None:
     (tmp_path / "words.txt").write_text("no journal at all")

@@ -11,10 +11,10 @@ from realtime.outside import Outside
 from realtime.settings import Settings
 from realtime.venues.base import Venue
 from realtime.venues.chaos import ChaosVenue, Fault, Kind
-from realtime.venues.frozen import SYMBOL, FrozenMarket
 from realtime.venues.rhythm import Patience
 from tests.fakes import WatchedStore, no_page, until
 from tests.hub.wires import HeldWire
+from tests.venues.frozen import SYMBOL, FrozenMarket
 
 
 SET = {"stale_min_s": 1.0, "stale_factor": 3.0, "stale_max_s": 2.0}

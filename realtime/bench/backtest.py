@@ -19,12 +19,13 @@ from typing import Final
 from realtime.bench import peer
 from realtime.bench.fanout import FULL, Scale
 from realtime.bench.figures import Figure
-from realtime.bench.work import MINUTE, SEED, bars
+from realtime.bench.work import SEED, bars
 from realtime.bots import series
 from realtime.bots.backtest import Grid, Hold, Lane, Ledger, Terms, run, run_one, silent
 from realtime.bots.pool import Bounds, Pool, cores
 from realtime.bots.series import Series
 from realtime.bots.strategies.ema_crossover import EmaCrossover, EmaCrossoverParams
+from realtime.engine.bars import MINUTE
 
 
 ROUNDS = 3

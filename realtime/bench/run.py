@@ -1,6 +1,5 @@
 """All workloads by name, and the run that prints the table. Used by `realtime bench` and the tests."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -58,18 +57,3 @@ def run(names: Sequence[str], scale: Scale, say: Callable[[str], None] = print) 
             say(f"{name} skipped: {reason}")
     say(table(figures))
     return figures
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `realtime bench [w1 ...] [--scale small|full]`; 1 when a bound is missed."""
-    names = [word for word in arguments if not word.startswith("-")]
-    scale = FULL
-    for word in arguments:
-        if word.startswith("--scale="):
-            scale = SCALES[word.removeprefix("--scale=")]
-    figures = run(names, scale)
-    return int(any(figure.full and not figure.holds for figure in figures))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

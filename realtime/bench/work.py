@@ -10,10 +10,9 @@ from realtime.bots import series
 from realtime.bots.jobs import RUNNING
 from realtime.bots.pool import Bounds, Pool
 from realtime.bots.series import Series
-from realtime.model.market import SECOND
+from realtime.engine.bars import MINUTE
 
 
-MINUTE: Final = 60 * SECOND
 SEED: Final = 11
 TERMS: Final = {"initial_capital": 10_000.0}
 GRID: Final = [{"fast_period": fast, "slow_period": 50} for fast in range(2, 22)]

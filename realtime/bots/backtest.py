@@ -28,18 +28,18 @@ from typing import Final, NamedTuple
 from realtime.bots import metrics
 from realtime.bots.series import Gap, Series
 from realtime.bots.strategy import Strategy, probabilities, signal
+from realtime.engine.bars import DAY, HOUR
 from realtime.model.errors import Code, Refused
-from realtime.model.market import MS, SECOND
+from realtime.model.market import MS
 from realtime.model.signals import Ohlcv, Signal
 
 
 CHUNK: Final = 8_192
 """Bars between two reports of progress."""
-DAY: Final = 86_400 * SECOND
-FUNDING: Final = 8 * 3_600 * SECOND
+FUNDING: Final = 8 * HOUR
 """Time between payments of funding, at 00:00, 08:00 and 16:00 UTC [ns]."""
-STREAK_WAIT: Final = 3_600 * SECOND
-"""How long entries wait after too many losses in a row, as live."""
+STREAK_WAIT: Final = HOUR
+"""How long entries wait after too many losses in a row, as live [ns]."""
 
 
 class Fill(StrEnum):
@@ -49,7 +49,7 @@ class Fill(StrEnum):
     CLOSE = "close"
 
 
-class Path(StrEnum):
+class BarPath(StrEnum):
     """What is assumed of a bar that touches both stop and target."""
 
     STOP_FIRST = "stop_first"
@@ -139,7 +139,7 @@ class Terms:
     trailing_stop: float | None = None
     allow_short: bool = True
     fill: Fill = Fill.NEXT_OPEN
-    path: Path = Path.STOP_FIRST
+    path: BarPath = BarPath.STOP_FIRST
     close_at_end: bool = True
     funding_rate: float | None = None
     protections: Protections | None = None
@@ -299,7 +299,7 @@ class Ledger:
         """Tell which of two touched levels came first; at the open a gap says so itself."""
         if open_ >= target if long else open_ <= target:
             return False
-        if self.terms.path is Path.STOP_FIRST or (open_ <= stop if long else open_ >= stop):
+        if self.terms.path is BarPath.STOP_FIRST or (open_ <= stop if long else open_ >= stop):
             return True
         # The nearer extreme comes first; at the same distance the one that the close is farther from.
         up, down = high - open_, open_ - low

@@ -56,7 +56,7 @@ class Bot:
             Refused: `conflict`.
         """
         if self.once:
-            raise Refused(Code.CONFLICT, f"bot {self.id} is making a single cycle; repeat")
+            raise Refused(Code.CONFLICT, f"bot {self.id} is making a single cycle; try again")
 
     def cycled(self, ms: float, now: int, *, ok: bool) -> None:
         """Count a cycle that took `ms` and ended at `now` [ns]."""

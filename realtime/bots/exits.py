@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from realtime.bots import holdings
-from realtime.bots.runner import Row, leaving
+from realtime.bots.runner import Row
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Canceled, Trading
@@ -73,7 +73,7 @@ class Exits:
                     results.append({"symbol": symbol, "code": Code.NOT_FOUND, "error": error})
                 continue
             own = holdings.held(engine, bot_id, symbol)
-            owned = max(abs(own) - leaving(self._desk, bot_id, symbol), ZERO)
+            owned = max(abs(own) - holdings.leaving(engine, bot_id, symbol), ZERO)
             amount = down(owned, market.amount_step)
             if position is None or not amount or (position.amount > 0) is not (own > 0):
                 continue

@@ -7,9 +7,12 @@ against each other are one smaller position, or none.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 
+from realtime.engine import window
 from realtime.engine.engine import Engine
+from realtime.engine.window import Schedule, Usage
 from realtime.model.account import Position
 from realtime.model.market import ZERO
 from realtime.model.orders import Order, Side
@@ -52,3 +55,50 @@ def held(engine: Engine, bot_id: str, symbol: str) -> Decimal:
         return amount
     position = position_of(engine, symbol)
     return min(amount, max((ZERO if position is None else position.amount) + more, ZERO))
+
+
+# --- what is on its way ----------------------------------------------------------------------------
+
+
+def usage(engine: Engine, bot_id: str, schedule: Schedule, now: int) -> Usage:
+    """Tell what a bot has used of a trading window: a fold over its fills, so it survives everything."""
+    shares = engine.shares
+    today = window.local(now, schedule.zone).date()
+    begun = window.instant(today, 0, schedule.zone)
+    last = shares.last_entry(bot_id)
+    return Usage(
+        day=schedule.day(now),
+        trades=shares.entries(bot_id, begun),
+        exits={s: share.exit_ts for s, share in shares.by_symbol(bot_id).items() if share.exit_ts},
+        last_trade=None if last is None else schedule.day(last),
+    )
+
+
+def claimed(engine: Engine, bot_id: str, schedule: Schedule, now: int) -> Usage:
+    """Tell what a bot may have used of a trading window once all that is on its way has filled."""
+    used = usage(engine, bot_id, schedule, now)
+    booked = engine.orders.booked
+    waiting = sum(not booked(order.id) for order in entering(engine, bot_id))
+    return replace(used, trades=used.trades + waiting)
+
+
+def entering(engine: Engine, bot_id: str) -> list[Order]:
+    """List entries of a bot that work, or whose fills are still to come."""
+    orders = {order.id: order for order in engine.orders.working()}
+    orders |= {order.id: order for order, _ in unbooked(engine)}
+    return [order for order in orders.values() if order.bot_id == bot_id and not order.exit]
+
+
+def leaving(engine: Engine, bot_id: str, symbol: str) -> Decimal:
+    """Sum up what working exits of a bot, but the attached ones, may still close [base, contracts]."""
+    return sum(
+        (
+            order.remaining
+            for order in engine.orders.working()
+            if order.bot_id == bot_id
+            and order.symbol == symbol
+            and order.exit
+            and not order.protective
+        ),
+        ZERO,
+    )

@@ -190,7 +190,7 @@ class Jobs:
             job = self._jobs[entry.key] = _Job(row)
             if row["status"] not in ENDED:
                 why = "the server ended while it ran; start it again"
-                error = {"code": Code.INTERNAL, "message": why, "details": {"reason": "restart"}}
+                error = _error(Code.INTERNAL, why, {"reason": "restart"})
                 self._end(job, "interrupted", error=error)
             else:
                 self._publish(entry.key, dict(row))
@@ -410,15 +410,12 @@ class Jobs:
                 self._record(job)
                 await self._carry_out(job, spec, work)
         except Failure as error:
-            told = {"code": error.code, "message": error.message, "details": error.details}
-            self._end(job, "failed", error=told)
+            self._end(job, "failed", error=_error(error.code, error.message, error.details))
         except OSError as error:
-            told = {"code": Code.INTERNAL, "message": f"files: {error}", "details": None}
-            self._end(job, "failed", error=told)
+            self._end(job, "failed", error=_error(Code.INTERNAL, f"files: {error}"))
         except Exception:  # rule 3: also our own faults stay with their job
             logger.exception("backtest failed", extra={"trace": job.row["id"]})
-            told = {"code": Code.INTERNAL, "message": "our fault; the log has it", "details": None}
-            self._end(job, "failed", error=told)
+            self._end(job, "failed", error=_error(Code.INTERNAL, "our fault; the log has it"))
         except asyncio.CancelledError:
             if not job.canceled:
                 raise  # the server ends: the next start says so
@@ -445,20 +442,11 @@ class Jobs:
         }
         if spec.search is None:
             whole = task | {"kind": "run", "out": str(self._base(job.row["id"]))}
-            found = dict(await self._pool.run(whole, partial(self._told, job)))
-            metrics = found.pop("metrics")
-            span = {name: found.pop(name) for name in ("start_ts", "end_ts")}
-            self._end(
-                job,
-                "done",
-                progress=1.0,
-                partial=None,
-                results={"metrics": metrics, **found},
-                **span,
-            )
+            results = dict(await self._pool.run(whole, partial(self._told, job)))
+            span = {name: results.pop(name) for name in ("start_ts", "end_ts")}
         else:
             results, span = await self._search(job, spec.search, task)
-            self._end(job, "done", progress=1.0, partial=None, results=results, **span)
+        self._end(job, "done", progress=1.0, partial=None, results=results, **span)
 
     async def _lane(self, spec: Spec, bars: Bars, work: Path) -> dict[str, object]:
         """Say where a worker finds the bars of one symbol."""
@@ -557,6 +545,10 @@ class Jobs:
             "bars": looked["bars"][0],
         }
         return results, {"start_ts": looked["start_ts"], "end_ts": looked["end_ts"]}
+
+
+def _error(code: Code, message: str, details: Mapping[str, object] | None = None) -> Row:
+    return {"code": code, "message": message, "details": details}
 
 
 def _ignore(_message: Message) -> None:

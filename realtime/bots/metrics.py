@@ -1,7 +1,7 @@
 """What a curve of equity and a list of trades are worth (trading document, 8.2).
 
 Rules of this file: (1) statistics are floats, of sequences, without numpy; (2) a number that cannot be known is None,
-never 0 and never infinite; (3) the formulas are raw: only `measure` hides ratios of fewer than `LEAST` returns.
+never 0 and never infinite; (3) the formulas are raw: only `of_equity` hides ratios of fewer than `LEAST` returns.
 
 Shapes: `equity` (n + 1,) begins with the capital and has then one value per bar [quote]; `returns` (n,) are per bar
 [fraction]; `periods` is the number of bars in a year of 365 days.
@@ -13,8 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
+from realtime.engine.bars import DAY
 
-YEAR_NS: Final = 365 * 86_400 * 1_000_000_000
+
+YEAR: Final = 365 * DAY
+"""[ns]."""
 LEAST: Final = 30
 """Returns below which ratios say nothing."""
 TAIL: Final = 0.05
@@ -29,7 +32,7 @@ Value = float | int | None
 
 def periods_of(length: int) -> float:
     """Count the bars of a length [ns] in a year of 365 days."""
-    return YEAR_NS / length
+    return YEAR / length
 
 
 def returns_of(equity: Sequence[float]) -> list[float]:
@@ -60,14 +63,6 @@ def volatility(returns: Sequence[float], periods: float) -> float | None:
     """Sample standard deviation of returns, per year."""
     spread = deviation(returns)
     return None if spread is None else spread * math.sqrt(periods)
-
-
-def sharpe(returns: Sequence[float], periods: float) -> float | None:
-    """Mean by sample deviation, per year; None without returns or without a deviation. Source: Sharpe (1994)."""
-    if not returns:
-        return None
-    ratio = _ratio(mean(returns), deviation(returns))
-    return None if ratio is None else ratio * math.sqrt(periods)
 
 
 def sortino(returns: Sequence[float], periods: float) -> float | None:
@@ -114,17 +109,6 @@ def deepest(equity: Sequence[float]) -> tuple[float, int]:
     return 1.0 - share, longest
 
 
-def max_drawdown(equity: Sequence[float]) -> float:
-    """The largest share lost since the highest value before."""
-    return deepest(equity)[0]
-
-
-def calmar(equity: Sequence[float], periods: float) -> float | None:
-    """Growth per year by `max_drawdown`; None without a drawdown."""
-    growth = cagr(equity, periods)
-    return None if growth is None else _ratio(growth, max_drawdown(equity))
-
-
 def value_at_risk(returns: Sequence[float]) -> tuple[float, float] | None:
     """Give `var_95` and `es_95`: the loss not exceeded in 95 of 100 bars, and the mean of those beyond it."""
     if not returns:
@@ -167,7 +151,10 @@ def of_trades(pnls: Sequence[float]) -> dict[str, Value]:
 
 
 def of_equity(equity: Sequence[float], periods: float) -> dict[str, Value]:
-    """Measure a curve; ratios of fewer than `LEAST` returns are None."""
+    """Measure a curve; ratios of fewer than `LEAST` returns are None.
+
+    `sharpe` is the mean of the returns by their deviation, per year (Sharpe, 1994); `calmar` is `cagr` by `max_drawdown`.
+    """
     returns = returns_of(equity)
     fall, below = deepest(equity)
     growth = cagr(equity, periods)

@@ -7,7 +7,7 @@ from realtime.bots import holdings
 from realtime.bots.bot import Bot, spec_row
 from realtime.bots.budgets import Budgets
 from realtime.bots.leases import Leases
-from realtime.bots.runner import Row, Rules, usage
+from realtime.bots.runner import Row, Rules
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Trading
 from realtime.engine import window
@@ -77,7 +77,7 @@ class Rows:
         rules, counters, earned = self._rules(bot), bot.counters, self.earned(bot)
         lease = self._leases.get(bot.id)
         runner = bot.runner
-        next_ts = None if runner is None else runner.next_ts
+        next_ts = None if runner is None else runner.looks_ts
         outlet = self._desk.outlet
         return self.row(bot) | {
             "desired_state": bot.desired,
@@ -132,8 +132,9 @@ class Rows:
 
     def window_row(self, bot: Bot, rules: Rules) -> Row:
         """Tell how the trading window of a bot stands."""
-        used = usage(self._desk, bot.id, rules.schedule)
-        return window.state(rules.schedule, used, self._desk.now()).row()
+        now = self._desk.now()
+        used = holdings.usage(self._desk.engine, bot.id, rules.schedule, now)
+        return window.state(rules.schedule, used, now).row()
 
     def budget_row(self, bot_id: str) -> Row:
         """Tell what a bot may use and does."""

@@ -13,12 +13,13 @@ so a loop without end keeps its core busy until the server restarts; the others 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
 from realtime.bots import holdings
 from realtime.bots.cycle import Decision, Intent, Look, Thresholds, decide
+from realtime.bots.history import Source
 from realtime.bots.minds import Mind
 from realtime.bots.strangers import STRANGERS
 from realtime.desk.answers import Outcome
@@ -30,13 +31,13 @@ from realtime.engine import window
 from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.combine import Method, Weight
 from realtime.engine.conditions import Bounds, Check, Seen, examine, volatility, yearly
-from realtime.engine.indicators import Atr
+from realtime.engine.indicators import ATR_LENGTH, Atr
 from realtime.engine.market import down, plain
 from realtime.engine.outcome import Drift, drift
 from realtime.engine.rows import money
 from realtime.engine.sizing import Account
 from realtime.engine.studies import ohlcv
-from realtime.engine.window import Schedule, Usage
+from realtime.engine.window import Schedule
 from realtime.model.bots import BotSpec, Skip, Trigger
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Place, Who
@@ -56,7 +57,6 @@ KEPT: Final = 250
 """Bars a bot keeps to look at: volatility, ATR and swings."""
 PAGE: Final = 1000
 """Bars asked for at a time."""
-ATR_LENGTH: Final = 14
 READY_S: Final = 0.5
 PRICED_S: Final = 5.0
 """How long a single cycle waits for the first price of a symbol [s]."""
@@ -67,16 +67,6 @@ FAILED: Final = (Status.REJECTED, Status.EXPIRED, Status.CANCELED)
 
 class Broken(Exception):
     """A bot cannot go on; the text is the `error` of its row."""
-
-
-class History(Protocol):
-    """Where bars before the next one come from."""
-
-    async def ohlcv(
-        self, symbol: str, timeframe: str, since: int | None, limit: int
-    ) -> Sequence[Bar]:
-        """As in `Venue`."""
-        ...
 
 
 class Reports(Protocol):
@@ -132,7 +122,7 @@ class Tools:
 
     desk: Desk
     trading: Trading
-    history: History
+    history: Source
     follow: Callable[[str, str, Closed], Callable[[], None]]
     hold: Callable[[str], Callable[[], None]]
     mind: Callable[[Rules], Mind]
@@ -332,6 +322,14 @@ class Runner:
         wait = int(self.spec.cycle_interval_s * 1_000_000_000)
         self.next_ts = self._tools.desk.now() + wait
 
+    @property
+    def looks_ts(self) -> int | None:
+        """When it looks next [ns]: after its interval, or as the forming bar closes; None while it follows nothing."""
+        if self.next_ts is not None or not self._ends:
+            return self.next_ts
+        length = TIMEFRAMES[self._rules.timeframe]
+        return (self._tools.desk.now() // length + 1) * length
+
     def _closing(self, symbol: str) -> Closed:
         def closed(bar: Bar) -> None:
             if self.spec.trigger is Trigger.BAR_CLOSE and bar.ts > self._judged[symbol]:
@@ -474,7 +472,8 @@ class Runner:
         market = engine.markets[symbol]
         ticker = engine.tickers.get(symbol)
         view = engine.risk_view(now)
-        shut = window.shut(rules.schedule, claimed(desk, bot_id, rules.schedule), symbol, now)
+        used = holdings.claimed(engine, bot_id, rules.schedule, now)
+        shut = window.shut(rules.schedule, used, symbol, now)
         seen = Seen(
             market=market,
             ticker=ticker,
@@ -518,8 +517,8 @@ class Runner:
             swing=_swing(mind.bars, engine.limits.lookback),
             volatility=_yearly(mind.bars, rules.timeframe),
             moves=_moves(mind.bars),
-            leaving=leaving(desk, bot_id, symbol),
-            entering=any(order.symbol == symbol for order in entering(desk, bot_id)),
+            leaving=holdings.leaving(engine, bot_id, symbol),
+            entering=any(o.symbol == symbol for o in holdings.entering(engine, bot_id)),
         )
 
     async def _place(self, symbol: str, made: Decision, intent: Intent, row: Row) -> None:
@@ -625,10 +624,10 @@ class Runner:
             "size": None
             if size is None
             else {
-                "notional": plain(size.notional),
+                "notional": money(size.notional),
                 "amount": plain(size.amount),
-                "factors": {name: plain(value) for name, value in size.factors.items()},
-                "caps": [{"name": cap.name, "notional": plain(cap.notional)} for cap in size.caps],
+                "factors": {name: float(value) for name, value in size.factors.items()},
+                "caps": [{"name": cap.name, "notional": money(cap.notional)} for cap in size.caps],
                 "reason": size.reason,
             },
             "intent": None if made.intent is None else _intent_row(made.intent),
@@ -644,50 +643,6 @@ class Runner:
 
 
 # --- rows and figures -----------------------------------------------------------------------------
-
-
-def usage(desk: Desk, bot_id: str, schedule: Schedule) -> Usage:
-    """Tell what a bot has used of a trading window: a fold over its fills, so it survives everything."""
-    shares, now = desk.engine.shares, desk.now()
-    today = window.local(now, schedule.zone).date()
-    begun = window.instant(today, 0, schedule.zone)
-    last = shares.last_entry(bot_id)
-    return Usage(
-        day=schedule.day(now),
-        trades=shares.entries(bot_id, begun),
-        exits={s: share.exit_ts for s, share in shares.by_symbol(bot_id).items() if share.exit_ts},
-        last_trade=None if last is None else schedule.day(last),
-    )
-
-
-def claimed(desk: Desk, bot_id: str, schedule: Schedule) -> Usage:
-    """Tell what a bot may have used of a trading window once all that is on its way has filled."""
-    used = usage(desk, bot_id, schedule)
-    booked = desk.engine.orders.booked
-    waiting = sum(not booked(order.id) for order in entering(desk, bot_id))
-    return replace(used, trades=used.trades + waiting)
-
-
-def entering(desk: Desk, bot_id: str) -> list[Order]:
-    """List entries of a bot that work, or whose fills are still to come."""
-    orders = {order.id: order for order in desk.engine.orders.working()}
-    orders |= {order.id: order for order, _ in holdings.unbooked(desk.engine)}
-    return [order for order in orders.values() if order.bot_id == bot_id and not order.exit]
-
-
-def leaving(desk: Desk, bot_id: str, symbol: str) -> Decimal:
-    """Sum up what working exits of a bot, but the attached ones, may still close [base, contracts]."""
-    return sum(
-        (
-            order.remaining
-            for order in desk.engine.orders.working()
-            if order.bot_id == bot_id
-            and order.symbol == symbol
-            and order.exit
-            and not order.protective
-        ),
-        ZERO,
-    )
 
 
 def check_row(check: Check) -> Row:

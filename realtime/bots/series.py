@@ -18,7 +18,7 @@ from operator import ge, le, sub
 from pathlib import Path
 from typing import Final
 
-from realtime.model.errors import Code, Refused
+from realtime.model.errors import Code, Refused, invalid
 from realtime.model.market import MS, SECOND
 from realtime.model.signals import Ohlcv
 
@@ -109,11 +109,6 @@ class Series:
 # --- making and checking --------------------------------------------------------------------------
 
 
-def _refuse(field: str, message: str, **details: object) -> Refused:
-    fields = [{"field": field, "message": message}]
-    return Refused(Code.INVALID, f"{field} {message}", {"fields": fields, **details})
-
-
 def check(series: Series, name: str = "data") -> Series:
     """Check every rule of a series.
 
@@ -126,21 +121,21 @@ def check(series: Series, name: str = "data") -> Series:
     """
     n = len(series)
     if n < 2:
-        raise _refuse(name, f"has {n} bars, a backtest needs at least 2", bars=n)
+        raise invalid(name, f"has {n} bars, a backtest needs at least 2", bars=n)
     if n > MOST:
-        raise _refuse(name, f"has {n} bars, the most is {MOST}", bars=n)
+        raise invalid(name, f"has {n} bars, the most is {MOST}", bars=n)
     for column, values in zip(COLUMNS, series.columns, strict=True):
         if len(values) != n:
-            raise _refuse(
+            raise invalid(
                 f"{name}.{column}", f"has {len(values)} values where ts has {n}", length=n
             )
         if not all(map(math.isfinite, values)):
             at = next(i for i, value in enumerate(values) if not math.isfinite(value))
-            raise _refuse(f"{name}.{column}[{at}]", "is not a finite number", index=at)
+            raise invalid(f"{name}.{column}[{at}]", "is not a finite number", index=at)
     steps = list(map(sub, series.ts[1:], series.ts))
     if min(steps) < series.length:
         at = next(i for i, step in enumerate(steps, 1) if step < series.length)
-        raise _refuse(
+        raise invalid(
             f"{name}.ts[{at}]",
             f"is {steps[at - 1] // MS} ms after the bar before, a bar has {series.length // MS} ms: "
             "times must rise by a bar or more",
@@ -155,10 +150,10 @@ def _check_prices(series: Series, name: str) -> None:
         values = getattr(series, column)
         if min(values) <= 0:
             at = next(i for i, value in enumerate(values) if value <= 0)
-            raise _refuse(f"{name}.{column}[{at}]", f"must be above 0; was {values[at]}", index=at)
+            raise invalid(f"{name}.{column}[{at}]", f"must be above 0; was {values[at]}", index=at)
     if min(series.volume) < 0:
         at = next(i for i, value in enumerate(series.volume) if value < 0)
-        raise _refuse(f"{name}.volume[{at}]", "must not be below 0", index=at)
+        raise invalid(f"{name}.volume[{at}]", "must not be below 0", index=at)
     high, low = series.high, series.low
     bounds: tuple[tuple[str, Callable[..., bool], Sequence[float]], ...] = (
         ("high", ge, high),
@@ -169,7 +164,7 @@ def _check_prices(series: Series, name: str) -> None:
             if not all(map(holds, values, other)):
                 at = next(i for i in range(len(other)) if not holds(values[i], other[i]))
                 word = "below" if column == "high" else "above"
-                raise _refuse(
+                raise invalid(
                     f"{name}.{column}[{at}]", f"is {word} the open or the close", index=at
                 )
 
@@ -189,7 +184,7 @@ def of_arrays(
     times = arrays.get("ts")
     stamps = [i * length for i in range(n)] if times is None else [int(t) * MS for t in times]
     if len(stamps) != n:
-        raise _refuse(f"{name}.ts", f"has {len(stamps)} values where close has {n}", length=n)
+        raise invalid(f"{name}.ts", f"has {len(stamps)} values where close has {n}", length=n)
     volume = arrays.get("volume")
     columns = [arrays.get(column) or () for column in PRICES]
     return check(Series(length, stamps, *columns, [0.0] * n if volume is None else volume), name)
@@ -241,10 +236,10 @@ def of_csv(path: Path, length: int, start: int | None = None, end: int | None = 
                 path.read_bytes() if path.stat().st_size <= FILE_BYTES else b" " * (FILE_BYTES + 1)
             )
         if len(raw) > FILE_BYTES:
-            raise _refuse("file", f"{name} has more than {FILE_BYTES} bytes")
+            raise invalid("file", f"{name} has more than {FILE_BYTES} bytes")
         lines = raw.decode().splitlines()
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise _refuse("file", f"{name} cannot be read: {type(error).__name__}") from error
+        raise invalid("file", f"{name} cannot be read: {type(error).__name__}") from error
     return check(_rows(lines, name, length, start, end), name)
 
 
@@ -256,7 +251,7 @@ def _rows(
     places += [head.index(column) if column in head else -1 for column in COLUMNS]
     for title, place in zip(("timestamp", *PRICES), places[:5], strict=True):
         if place < 0:
-            raise _refuse(f"{name}.{title}", "has no column in the header", header=head)
+            raise invalid(f"{name}.{title}", "has no column in the header", header=head)
     times, *rest = places
     ts, columns = array("q"), [array("d") for _ in COLUMNS]
     for number, line in enumerate(islice(lines, 1, None), 2):
@@ -271,7 +266,7 @@ def _rows(
             for place, column in zip(rest, columns, strict=True):
                 column.append(float(cells[place]) if place >= 0 else 0.0)
         except (ValueError, IndexError, OverflowError) as error:
-            raise _refuse(
+            raise invalid(
                 f"{name} line {number}", f"cannot be read: {error}", line=number
             ) from error
     return Series(length, ts, *columns)
@@ -295,10 +290,10 @@ def read(path: Path) -> Series:
     """
     raw = memoryview(path.read_bytes())
     if len(raw) < _HEAD.size:
-        raise ValueError(f"{path.name} is cut")
+        raise ValueError(f"{path.name} is truncated")
     magic, length, n = _HEAD.unpack_from(raw)
     if magic != _MAGIC or len(raw) != _HEAD.size + 48 * n:
-        raise ValueError(f"{path.name} is cut or no file of bars")
+        raise ValueError(f"{path.name} is truncated or not a file of bars")
     cuts = [_HEAD.size + 8 * n * i for i in range(7)]
     ts = array("q")
     ts.frombytes(raw[cuts[0] : cuts[1]])

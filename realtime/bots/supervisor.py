@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Final
 
 import orjson
@@ -19,21 +19,13 @@ from realtime.bots.bot import Bot, bot_of, counters_of, kept, spec_row
 from realtime.bots.budgets import Budgets
 from realtime.bots.cycle import Thresholds
 from realtime.bots.exits import STOP_S, Exits
+from realtime.bots.guard import Guard
+from realtime.bots.history import Source
 from realtime.bots.leases import Lease, Leases
 from realtime.bots.loading import OURS, Strategies, placed
 from realtime.bots.minds import Mind, filters_of
 from realtime.bots.rows import Rows
-from realtime.bots.runner import (
-    KEPT,
-    PAGE,
-    Broken,
-    History,
-    Row,
-    Rules,
-    Runner,
-    Tools,
-    claimed,
-)
+from realtime.bots.runner import KEPT, PAGE, Broken, Row, Rules, Runner, Tools
 from realtime.bots.strategy import Strategy
 from realtime.desk.codec import dumps
 from realtime.desk.config.book import ConfigBook
@@ -45,7 +37,6 @@ from realtime.desk.feeds import Feeds
 from realtime.desk.status import Level
 from realtime.desk.trading import ALL, Canceled, Stop, Trading
 from realtime.desk.weights import Earned
-from realtime.engine import window
 from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.combine import Method, Weight
 from realtime.engine.conditions import Bounds
@@ -64,7 +55,6 @@ from realtime.model.bots import (
 from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import Who
 from realtime.model.market import MS
-from realtime.model.orders import Order
 from realtime.store.rows import Projection
 
 
@@ -105,6 +95,7 @@ class Supervisor:
 
     Attributes:
         budgets, leases, rows: To read.
+        guard: Judges orders that name a bot.
     """
 
     def __init__(
@@ -112,7 +103,7 @@ class Supervisor:
         *,
         desk: Desk,
         trading: Trading,
-        history: History,
+        history: Source,
         feeds: Feeds,
         hub: Hub,
         book: ConfigBook,
@@ -140,6 +131,13 @@ class Supervisor:
             rules=self.rules,
         )
         self._exits = Exits(desk=desk, trading=trading, crew=crew)
+        self.guard = Guard(
+            desk=desk,
+            bots=self._bots,
+            budgets=self.budgets,
+            leases=self.leases,
+            schedule_of=self._schedule,
+        )
         self._tools = Tools(
             desk=desk,
             trading=trading,
@@ -176,7 +174,7 @@ class Supervisor:
         """
         bot = self._bots.get(bot_id)
         if bot is None:
-            raise Refused(Code.NOT_FOUND, f"no bot {bot_id}; bot.list has them", {"what": "bot"})
+            raise Refused(Code.NOT_FOUND, f"no bot {bot_id}; see bot.list", {"what": "bot"})
         return bot
 
     def spec(self, bot_id: str) -> BotSpec | None:
@@ -222,6 +220,15 @@ class Supervisor:
             bounds=Bounds(**config.market_checks.model_dump()),
             schedule=self._schedule(spec),
         )
+
+    def active_strategies(self) -> dict[str, object]:
+        """Tell of the enabled strategies what they weigh now, and from which confidence on."""
+        self._earned.look()
+        shares = self._earned.now()
+        return {
+            name: {"weight": shares.get(name, 0.0), "min_confidence": use.min_confidence}
+            for name, use in self._book.current.enabled.items()
+        }
 
     def _weigh(self) -> None:
         """Keep the effective weights new while a bot uses them."""
@@ -566,13 +573,13 @@ class Supervisor:
         """
         bot = self.get(bot_id)
         if bot.spec.kind is Kind.REMOTE:
-            raise Refused(Code.CONFLICT, f"bot {bot_id} is remote: its cycles are its own")
+            raise Refused(Code.CONFLICT, f"bot {bot_id} is remote: it runs its own cycles")
         bot.check_free()
         if bot.runner is not None and not bot.runner.stopping:
             return bot.runner.once()
         after(bot_id, bot.state, Move.START)
         if bot.state.alive:
-            raise Refused(Code.CONFLICT, f"bot {bot_id} is {bot.state}; repeat", retry_after=1.0)
+            raise Refused(Code.CONFLICT, f"bot {bot_id} is {bot.state}; try again", retry_after=1.0)
         self._note("bot_run_once", bot, who, {})
         bot.once = True
         bot.runner = Runner(bot.spec, self._tools, _Reports(self, bot), bot.counters.cycles)
@@ -620,7 +627,7 @@ class Supervisor:
                 await self._end_task(bot, immediate=True, timeout_s=STOP_S)
             done = await stopping
             closed = await self._exits.close(bot_id, who, flat=True) if flatten and bot_id else []
-            return {
+            told: Row = {
                 "state": done.state,
                 "bots": [bot.id for bot in bots],
                 "canceled": done.canceled.canceled,
@@ -629,6 +636,9 @@ class Supervisor:
                 "closed": closed,
                 "journaled": done.journaled,
             }
+            if done.canceled.ended:
+                told["ended"] = done.canceled.ended
+            return told
 
         return rest()
 
@@ -687,7 +697,9 @@ class Supervisor:
         if fresh:
             after(bot_id, bot.state, Move.START)
             if bot.barred:
-                raise Refused(Code.CONFLICT, f"bot {bot_id} was stopped; bot.start lets it go on")
+                raise Refused(
+                    Code.CONFLICT, f"bot {bot_id} was stopped; bot.start lets it attach again"
+                )
         lease = self.leases.take(bot_id, who.subject, who.client, seconds or bot.spec.lease_s)
         if fresh:
             bot.desired, bot.was_running, bot.error = BotState.RUNNING, False, None
@@ -736,60 +748,6 @@ class Supervisor:
         await withdrawing
         if bot.spec.on_error is OnError.FLATTEN:
             await self._exits.close(bot.id, who)
-
-    # -- the guard ---------------------------------------------------------------------------------
-
-    def guard(self, order: Order, who: Who) -> None:
-        """Judge an order that names a bot, before the gate does.
-
-        Raises:
-            Refused: `conflict` for one who may not act as this remote bot; `risk_rejected` by a trading window or a
-                budget.
-        """
-        bot = None if order.bot_id is None else self._bots.get(order.bot_id)
-        if bot is None:
-            return  # a tag, no bot of this server
-        # Who names a bot of this server gives it the order: it counts in its budget and is its to close.
-        old = self._desk.engine.orders.get(order.id) if order.id else None
-        # An amend is judged as the order it makes (R5), but one that only makes it smaller is as good as a cancel.
-        smaller = (
-            old is not None
-            and order.amount <= old.amount
-            and (order.price, order.stop_price) == (old.price, old.stop_price)
-        )
-        entry = not (smaller or order.exit or self.budgets.reduces(bot.id, order))
-        if bot.spec.kind is Kind.REMOTE and (old is None or order.amount > old.amount):
-            self.leases.check(bot.id, who.subject, who.client)
-            if bot.state is BotState.PAUSED and entry:
-                raise Refused(Code.CONFLICT, f"bot {bot.id} is paused: only exits")
-        if entry:
-            self._check_window(bot, order, again=old is not None)
-        self.budgets.check(order)
-
-    def guard_elsewhere(self, order: Order, _who: Who) -> None:
-        """Judge an order that names a bot at an account where no bot trades: what it has is counted at its own alone.
-
-        Raises:
-            Refused: `conflict` for an entry of a bot of this server: neither its budget nor its window would know of it.
-        """
-        if order.bot_id in self._bots and not order.exit:
-            raise Refused(
-                Code.CONFLICT,
-                f"bot {order.bot_id} trades at {self._desk.engine.venue} only: leave bot_id out",
-                {"bot_id": order.bot_id},
-            )
-
-    def _check_window(self, bot: Bot, order: Order, *, again: bool) -> None:
-        """Hold an entry to the trading window of its bot, whoever sends it; one that is amended is counted `again`."""
-        now, schedule = self._desk.now(), self._schedule(bot.spec)
-        used = claimed(self._desk, bot.id, schedule)
-        if again:
-            used = replace(used, trades=max(used.trades - 1, 0))
-        found = window.shut(schedule, used, order.symbol, now)
-        if found is not None:
-            until = None if found.until is None else found.until // MS
-            told = {"rule": found.rule, "until_ts": until, "bot_id": bot.id, "failed": [found.rule]}
-            raise Refused(Code.RISK_REJECTED, f"bot {bot.id}: {found.text}", told)
 
     # -- what tasks report ---------------------------------------------------------------------------
 
@@ -878,6 +836,15 @@ class Supervisor:
         if bot.id in self._bots:
             self._hub.table("bots", rows=[self.rows.row(bot)])
             self._hub.value(f"bot:{bot.id}", lambda: self.rows.state_row(bot))
+
+    def win_rates(self) -> dict[str, tuple[int, float]]:
+        """Give the closed trades of each bot since its metrics were reset, and which part of them won; of those with any."""
+        earned = {bot.id: self.rows.earned(bot) for bot in self.all()}
+        return {
+            name: (one.trades, one.win_rate)
+            for name, one in earned.items()
+            if one.win_rate is not None
+        }
 
     def health(self) -> tuple[Level, str]:
         """Judge all bots for `status`: in `error`, or at work without what makes the decisions."""

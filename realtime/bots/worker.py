@@ -18,11 +18,11 @@ import orjson
 
 from realtime.bots import series
 from realtime.bots.backtest import (
+    BarPath,
     Fill,
     Grid,
     Lane,
     Ledger,
-    Path as Inside,
     Protections,
     Result,
     Terms,
@@ -54,7 +54,7 @@ def terms_of(raw: Task) -> Terms:
     return replace(
         Terms(**read),
         fill=Fill(read.get("fill", Fill.NEXT_OPEN)),
-        path=Inside(read.get("path", Inside.STOP_FIRST)),
+        path=BarPath(read.get("path", BarPath.STOP_FIRST)),
         protections=None if protections is None else Protections(**protections),
     )
 
@@ -176,12 +176,13 @@ class Worker:
     def _tell(self, terms: Task, *, since: float = -PACE_S) -> Callable[[float, Ledger], None]:
         """Make what reports progress: at most twice a second, and the first time at once unless the time of it is given."""
         capital: float = terms["initial_capital"]
-        last = [since]
+        last = since
 
         def tell(share: float, ledger: Ledger) -> None:
+            nonlocal last
             now = time.monotonic()  # paces what is said, decides nothing
-            if now - last[0] >= PACE_S:
-                last[0] = now
+            if now - last >= PACE_S:
+                last = now
                 equity = ledger.value()
                 partial = {
                     "equity": equity,
@@ -325,15 +326,8 @@ def serve(tasks: Iterator[bytes], out: BinaryIO, strategies: Path | None) -> Non
         except Refused as error:
             say({"error": {"code": error.code, "message": error.message, "details": error.details}})
         except MemoryError:
-            say(
-                {
-                    "error": {
-                        "code": Code.INVALID,
-                        "message": "it needs too much memory",
-                        "details": None,
-                    }
-                }
-            )
+            refusal = {"code": Code.INVALID, "message": "it needs too much memory", "details": None}
+            say({"error": refusal})
 
 
 def main() -> None:

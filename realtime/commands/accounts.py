@@ -144,6 +144,13 @@ class Account:
             self._write(scope_of(call), OVER)
 
 
+def _touch(account: Account, call: Call[Any]) -> None:
+    """Tell an account what is about to be traded or looked at."""
+    symbol = getattr(call.params, "symbol", None)
+    if account.touch is not None and isinstance(symbol, str):
+        account.touch(symbol)
+
+
 async def _heard(begun: Sequence[Answer | Awaitable[Answer]]) -> None:
     """Wait for answers that nobody reads; a failure, which nobody could be told, is logged."""
     for one in begun:
@@ -189,11 +196,16 @@ class Accounts:
                 if kept is not None:
                     return self._kept(account, name, [kept])
                 self._check_open(account, name)
-            if account.touch is not None:
-                symbol = getattr(call.params, "symbol", None)
-                if isinstance(symbol, str):
-                    account.touch(symbol)
+            _touch(account, call)
             return op.handler(plain)
+
+        def judge(call: Call[Any]) -> None:
+            account = self._account(call)
+            op = self._op(account, name)
+            # Without prices it is refused: who asks again has to find some.
+            _touch(account, call)
+            if op.judge is not None:
+                op.judge(self._plain(op, call))
 
         def effect(call: Call[Any]) -> Mapping[str, object] | None:
             if call_is_wide(call):
@@ -221,6 +233,7 @@ class Accounts:
             params=params,
             handler=handler,
             effect=None if row.effect is None else effect,
+            judge=None if row.judge is None else judge,
             repeated=None if row.repeated is None else repeated,
         )
 

@@ -1,6 +1,6 @@
 """Ops of alerts."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import orjson
 from pydantic import Field
@@ -9,7 +9,12 @@ from realtime.commands import naming
 from realtime.commands.params import ChangeParams, Instant, Name, Params
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.desk import Desk
+from realtime.desk.entries import Entry
 from realtime.model.errors import Code, Refused
+
+
+AT_ONCE: Final = 50
+"""Entries that are read of the journal at least."""
 
 
 class ListParams(Params):
@@ -38,21 +43,26 @@ class Alerts:
     async def page(self, call: Call[ListParams]) -> Answer:
         """List alerts, newest first."""
         params = call.params
-        page = await self._desk.store.alerts(
-            level=params.level,
-            acked=params.acked,
-            since=naming.ns(params.since),
-            until=naming.ns(params.until),
-            limit=params.limit,
-            cursor=params.cursor,
-        )
-        found = []
-        for entry in page.rows:
-            row = orjson.loads(entry.body)
+        found: list[Entry] = []
+        cursor = params.cursor
+        while True:
+            page = await self._desk.store.alerts(
+                level=params.level,
+                acked=params.acked,
+                since=naming.ns(params.since),
+                until=naming.ns(params.until),
+                limit=max(params.limit, AT_ONCE),
+                cursor=cursor,
+            )
+            told = [(entry, orjson.loads(entry.body)) for entry in page.rows]
             # An acknowledged alert stands in the log a second time, for the channel; here once.
-            if row["acked_by"] is None:
-                found.append(row | {"acked_by": entry.acked_by})
-        return Answer(result={"alerts": found, "next_cursor": page.next_cursor})
+            rows = [(entry, row) for entry, row in told if row["acked_by"] is None]
+            room = params.limit - len(found)
+            found += [row | {"acked_by": entry.acked_by} for entry, row in rows[:room]]
+            cursor = str(rows[room - 1][0].n) if len(rows) > room else page.next_cursor
+            if cursor is None or len(found) == params.limit:
+                break
+        return Answer(result={"alerts": found, "next_cursor": cursor})
 
     async def ack(self, call: Call[AckParams]) -> Answer:
         """Note that somebody has seen an alert."""

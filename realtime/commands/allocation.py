@@ -26,7 +26,7 @@ from realtime.commands.params import (
     Word,
     invalid,
 )
-from realtime.commands.portfolio import closes_of, common_returns, risk_summary
+from realtime.commands.portfolio import closes_of, common_returns
 from realtime.commands.registry import Answer, Call, Op, error_of, may
 from realtime.desk.config.book import ConfigBook
 from realtime.desk.desk import Desk
@@ -45,6 +45,7 @@ from realtime.engine.combine import (
     combine,
 )
 from realtime.engine.market import down, plain, text, up
+from realtime.engine.rules import check_symbol
 from realtime.engine.sizing import Account, Cap, Size, Trade, exact, size, stop_and_target
 from realtime.model.errors import Code, Failure, Refused
 from realtime.model.events import Place
@@ -361,7 +362,7 @@ class Allocations:
         actions = []
         combined: Fields = {}
         for one in decided:
-            combined[one.market.symbol] = combined_row(one.combined, one.price, now)
+            combined[one.market.symbol] = combined_row(one, now)
             row = action_row(one, now)
             if execute and one.why is None and one.placing is not None:
                 row["order"] = await self._sent(one.placing)
@@ -407,7 +408,7 @@ class Allocations:
                 "allocations": await self._allocations(call, names, parts, found, threshold),
                 "cash_weight": max(round(1 - sum(found), DIGITS), 0.0),
                 "left_out": left_out,
-                "risk_summary": risk_summary(self._desk),
+                "risk_summary": self._desk.outlet.risk_summary(),
             }
         )
 
@@ -427,9 +428,7 @@ class Allocations:
         decided = await self._decide(call, params.signals or (), limits)
         buys = [d for d in decided if d.why is None and d.combined.action is Action.BUY]
         left_out: list[Fields] = [
-            {"symbol": d.market.symbol, "reason": d.why or f"the action is {d.combined.action}"}
-            for d in decided
-            if d not in buys
+            {"symbol": d.market.symbol, "reason": why_left_out(d)} for d in decided if d not in buys
         ]
         names = [d.market.symbol for d in buys]
         if len(names) > allocation.MOST:
@@ -522,7 +521,8 @@ class Allocations:
             return wanted, f"the gate would refuse it now: {', '.join(cut.refused)}"
         if not cut.rules:
             return wanted, None
-        amount = holding.amount + down(cut.placing.order.amount / MOVE, step)
+        # What a fee left of a holding is off the step.
+        amount = down(holding.amount + cut.placing.order.amount / MOVE, step)
         why = f"cut from {text(wanted, step)} to {text(amount, step)}: {', '.join(cut.rules)}"
         return amount, why
 
@@ -637,7 +637,12 @@ class Allocations:
             client=call.client,
             ts=self._desk.now(),
             rows=rows_of(plan_id, changes),
+            limits=call.principal.limits,
         )
+        for row in plan.rows:
+            if row.client_order_id is not None:
+                # Rather nothing than the half of it that the token may.
+                check_symbol(plan.who, row.change.symbol)
         return self._plans.fitted(plan)
 
     def rebalance_effect(self, call: Call[RebalanceParams]) -> Fields | None:
@@ -713,6 +718,13 @@ def probabilities_of(item: SignalItem, at: int) -> Probabilities | None:
     return found
 
 
+def why_left_out(one: Decided) -> str:
+    """Say why capital is not spread over a symbol: what would become of a sale is no reason, it buys nothing."""
+    if one.why is None or one.combined.action is Action.SELL:
+        return f"the action is {one.combined.action}"
+    return one.why
+
+
 def backing_of(said: Combined) -> Backing:
     """Take a combined signal for what an order is placed on."""
     return Backing(probabilities=said.probabilities, confidence=said.confidence)
@@ -733,10 +745,12 @@ def held_down(made: Size, cut: Fitted, worth: Decimal) -> Size:
     return replace(made, amount=amount, notional=notional, caps=tuple(caps))
 
 
-def combined_row(said: Combined, price: Decimal | None, now: int) -> Fields:
+def combined_row(one: Decided, now: int) -> Fields:
     """Make the row of a combined signal."""
+    said = one.combined
     metadata: Fields = {
-        "current_price": rows.money(price),
+        "symbol": one.market.symbol,
+        "current_price": rows.money(one.price),
         "strategies_used": list(said.used),
         "skipped": [{"strategy": name, "reason": why} for name, why in said.skipped],
         "total_weight": said.total_weight,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from realtime.bots import optimize, series
-from realtime.bots.backtest import Path
+from realtime.bots.backtest import BarPath
 from realtime.bots.jobs import Bars, Jobs, Row, Search, Spec, allowed
 from realtime.bots.loading import Strategies, placed
 from realtime.bots.optimize import Range
@@ -321,7 +321,7 @@ class Backtests:
             "trailing_stop": risk.trailing_stop_fraction,
             "allow_short": params.allow_short,
             "fill": params.fill,
-            "path": Path(params.intrabar).value,
+            "path": BarPath(params.intrabar).value,
             "close_at_end": params.close_open_positions_at_end,
             "funding_rate": params.funding_rate,
             "protections": protections if params.protections else None,

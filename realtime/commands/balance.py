@@ -7,6 +7,7 @@ from realtime.commands.params import Name, Params
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.desk import Desk
 from realtime.engine import rows
+from realtime.model.account import Portfolio
 from realtime.model.errors import Code, Refused
 
 
@@ -36,7 +37,7 @@ class Balances:
     def page(self, call: Call[ListParams]) -> Answer:
         """List balances with their value."""
         engine, params = self._desk.engine, call.params
-        value = engine.value(self._desk.now())
+        value = self._value()
         kept = [
             valued
             for valued in value.balances
@@ -52,11 +53,27 @@ class Balances:
             }
         )
 
+    def _value(self) -> Portfolio:
+        """Value what is known: of an account that nobody has seen yet, nothing is not an answer.
+
+        Raises:
+            Refused: `venue_unavailable`.
+        """
+        engine = self._desk.engine
+        value = engine.value(self._desk.now())
+        if not value.balances and not engine.ready:
+            raise Refused(
+                Code.VENUE_UNAVAILABLE,
+                "nothing is known of the account yet; system.status says why",
+                retry_after=1.0,
+            )
+        return value
+
     def get(self, call: Call[GetParams]) -> Answer:
         """Give one balance."""
         currency = call.params.currency.upper()
         engine = self._desk.engine
-        for valued in engine.value(self._desk.now()).balances:
+        for valued in self._value().balances:
             balance = valued.balance
             if balance.currency.upper() == currency and call.params.wallet in {
                 None,
@@ -79,6 +96,7 @@ def ops(desk: Desk) -> list[Op]:
             handler=balances.page,
             http=("GET /api/balances",),
             summary="What the account holds, in its own and in the valuation currency",
+            errors=(Code.VENUE_UNAVAILABLE,),
             example={},
         ),
         Op(
@@ -89,7 +107,7 @@ def ops(desk: Desk) -> list[Op]:
             handler=balances.get,
             http=("GET /api/balances/{currency}",),
             summary="One balance",
-            errors=(Code.NOT_FOUND,),
+            errors=(Code.NOT_FOUND, Code.VENUE_UNAVAILABLE),
             example={"currency": "USDT"},
         ),
     ]

@@ -111,11 +111,13 @@ class PaceParams(Params):
 
 
 def identity(principal: Principal) -> dict[str, object]:
-    """Tell who somebody is, as `welcome` and `auth` do."""
+    """Tell who somebody is and how far he may go, as `welcome` and `auth` do."""
+    limits = {} if principal.limits is None else principal.limits.row()
     return {
         "subject": principal.subject,
         "role": principal.role,
         "scopes": [scope for scope in SCOPES if scope in principal.scopes],
+        **limits,
     }
 
 

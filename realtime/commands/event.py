@@ -6,9 +6,10 @@ import orjson
 from pydantic import Field
 
 from realtime.commands import naming
-from realtime.commands.params import Instant, Name, Params
+from realtime.commands.params import Instant, Name, Params, invalid
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.desk import Desk
+from realtime.desk.entries import TYPES
 
 
 class ListParams(Params):
@@ -29,8 +30,16 @@ class Events:
         self._desk = desk
 
     async def page(self, call: Call[ListParams]) -> Answer:
-        """List entries, newest first, each with the hash of its row in the journal's chain."""
+        """List entries, newest first, each with the hash of its row in the journal's chain.
+
+        What a command was and what came of it stand in `data`, and beside it for those who read all types alike.
+
+        Raises:
+            Refused: `invalid`: there are no entries of such a type.
+        """
         params = call.params
+        if params.type not in {None, *TYPES}:
+            raise invalid("type", f"must be one of {', '.join(TYPES)}")
         page = await self._desk.store.events(
             event_type=params.type,
             bot_id=params.bot_id,
@@ -39,7 +48,11 @@ class Events:
             limit=params.limit,
             cursor=params.cursor,
         )
-        found = [orjson.loads(entry.body) | {"hash": entry.hash} for entry in page.rows]
+        found = []
+        for row in page.rows:
+            entry = orjson.loads(row.body)
+            told = {name: entry["data"].get(name) for name in ("op", "outcome")}
+            found.append(entry | told | {"hash": row.hash})
         return Answer(result={"events": found, "next_cursor": page.next_cursor})
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from realtime.commands.params import Params, suggest
 from realtime.commands.registry import Answer, Call, Op, Registry
+from realtime.commands.results import result_of
 from realtime.hub.channels import TOPICS, Topic
 from realtime.model.errors import Code, Refused
 
@@ -19,14 +20,14 @@ MEANINGS: Final[Mapping[Code, str]] = {
     Code.UNKNOWN_CHANNEL: "no such channel; the message has a hint",
     Code.NOT_FOUND: "no such thing; `details.what` says what",
     Code.UNAUTHORIZED: "no token, or expired",
-    Code.FORBIDDEN: "the token lacks `details.scope`",
+    Code.FORBIDDEN: "the token lacks `details.scope`, or may trade `details.symbols` only",
     Code.CONFLICT: "id used with other content; stale `version`; wrong state",
     Code.MODE_MISMATCH: "asserted `mode` is not the server's",
     Code.EXPIRED: "`expires_at` passed before sending",
     Code.CONFIRM_REQUIRED: "repeat with `confirm` of `details` within 60 s; the notional may grow by 2 % until then",
     Code.RATE_LIMITED: "too fast: wait `retry_after`; `details.lane`",
     Code.BUSY: "too many in flight, journal queue full, or draining: wait `retry_after`",
-    Code.HALTED: "the trading state forbids it",
+    Code.HALTED: "the trading state forbids it; the gate refuses in `reducing` as `risk_rejected`",
     Code.RISK_REJECTED: "a rule refuses it: `details.rule, limit, value`; all in `details.failed`",
     Code.INSUFFICIENT_FUNDS: "not enough money",
     Code.VENUE_REJECTED: "the venue refused; its own text in `details.venue`",
@@ -135,6 +136,7 @@ def _op(registry: Registry, call: Call[HelpParams], op: Op) -> dict[str, object]
         "http": [f"POST /api/{op.name}", *op.http],
         "errors": codes_of(op),
         "schema": _schema(op.params),
+        "result": _result(op.name),
         "example": {"op": op.name, **op.example},
     }
 
@@ -143,6 +145,12 @@ def _op(registry: Registry, call: Call[HelpParams], op: Op) -> dict[str, object]
 def _schema(params: type[BaseModel]) -> Mapping[str, object]:
     """Make the JSON Schema of an op's arguments, once: it takes up to 15 ms, and anybody may ask a hundred times."""
     return params.model_json_schema(ref_template="#/$defs/{model}")
+
+
+def _result(name: str) -> Mapping[str, object]:
+    """Give the JSON Schema of an op's result, as that of its arguments."""
+    made, named = result_of(name, "#/$defs/{model}")
+    return made | ({"$defs": named} if named else {})
 
 
 def channel_row(topic: Topic) -> dict[str, object]:

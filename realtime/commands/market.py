@@ -17,7 +17,7 @@ from realtime.desk.charts import bar_row
 from realtime.desk.desk import Desk
 from realtime.engine import rows
 from realtime.engine.bars import TIMEFRAMES
-from realtime.engine.market import plain, text
+from realtime.engine.market import plain
 from realtime.model.errors import Code, Failure, Refused
 from realtime.model.market import MS, Bar, Market
 from realtime.model.orders import OrderType
@@ -349,6 +349,19 @@ CAPABILITIES: Final = {
     "order": dict.fromkeys(("amend", "cancel_all", "bracket", "oco"), "native"),
 }
 """Of the paper exchange."""
+LIMITS: Final = {
+    "symbol",
+    "price_tick",
+    "amount_step",
+    "min_amount",
+    "max_amount",
+    "max_market_amount",
+    "min_cost",
+    "contract_size",
+    "max_leverage",
+    "maker",
+    "taker",
+}
 LIMITATIONS: Final = (
     "own orders do not move a recorded market",
     "the place in the queue of a price level is an estimate",
@@ -357,23 +370,8 @@ LIMITATIONS: Final = (
 
 
 def limits_row(market: Market) -> Fields:
-    """Make the figures of one market."""
-    amounts = {
-        "min_amount": market.min_amount,
-        "max_amount": market.max_amount,
-        "max_market_amount": market.max_market_amount,
-    }
-    return {
-        "symbol": market.symbol,
-        "price_tick": plain(market.price_tick),
-        "amount_step": plain(market.amount_step),
-        "min_cost": None if market.min_cost is None else plain(market.min_cost),
-        "contract_size": plain(market.contract_size),
-        "max_leverage": plain(market.max_leverage),
-        "maker": plain(market.maker),
-        "taker": plain(market.taker),
-        **{k: None if v is None else text(v, market.amount_step) for k, v in amounts.items()},
-    }
+    """Make the figures of one market, written as `market.get` does."""
+    return {name: value for name, value in rows.market_row(market).items() if name in LIMITS}
 
 
 def gaps(bars: Sequence[Bar], length: int) -> list[Fields]:

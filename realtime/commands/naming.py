@@ -31,6 +31,7 @@ def who_of(
         bot_id=bot_id,
         strategy_id=strategy_id,
         admin=ADMIN in call.principal.scopes,
+        limits=call.principal.limits,
     )
 
 

@@ -17,12 +17,11 @@ from realtime.desk.config.book import ConfigBook
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Trading
 from realtime.desk.weights import effective
-from realtime.engine import allocation, performance, rows
+from realtime.engine import allocation, performance
 from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.market import down, plain, text
 from realtime.engine.performance import Figure, Flow, Sample
 from realtime.engine.rules import CODES
-from realtime.model.account import Marked
 from realtime.model.errors import Code, Refused, invalid
 from realtime.model.events import Place
 from realtime.model.market import MONEY, MS, SECOND, ZERO, Bar, Market
@@ -235,8 +234,8 @@ class Portfolios:
                 "position_count": row["position_count"],
                 "total_pnl": row["total_unrealized_pnl"],
                 "total_pnl_pct": row["total_unrealized_pnl_pct"],
-                "risk_summary": risk_summary(desk),
-                "diversification": self._spread(value.positions),
+                "risk_summary": desk.outlet.risk_summary(),
+                "diversification": desk.outlet.spread(value.positions),
                 "active_strategies": {
                     name: {"weight": counted.get(name, 0.0), "min_confidence": use.min_confidence}
                     for name, use in used.items()
@@ -353,31 +352,11 @@ class Portfolios:
 
     # -- spread ----------------------------------------------------------------------------------
 
-    def _spread(self, held: Sequence[Marked]) -> Fields:
-        """Measure how the value of positions is spread."""
-        values: dict[str, float] = {}
-        for marked in held:
-            market = self._desk.engine.markets[marked.position.symbol]
-            worth = self._desk.engine.worth(market.cash)
-            if marked.notional is None or worth is None:
-                return nothing_spread(f"{marked.position.symbol} has no price")
-            values[marked.position.symbol] = float(marked.notional * worth)
-        found = allocation.spread_of(list(values.values()))
-        if found is None:
-            return nothing_spread("nothing is held")
-        return {
-            "hhi": found.hhi,
-            "effective_positions": found.effective_positions,
-            "max_weight": found.max_weight,
-            "diversification": found.diversification,
-            "reason": None,
-        }
-
     async def diversification(self, call: Call[DiversificationParams]) -> Answer:
         """Say how the value is spread, and how much positions move as one."""
         desk, params = self._desk, call.params
         held = desk.engine.value(desk.now()).positions
-        row = self._spread(held)
+        row = desk.outlet.spread(held)
         symbols = [marked.position.symbol for marked in held]
         matrix: list[list[float]] | None = None
         samples = 0
@@ -512,12 +491,6 @@ class Portfolios:
         return Place(order=order, who=who, ts=order.created_ts)
 
 
-def nothing_spread(reason: str) -> Fields:
-    """Make the row of a spread that cannot be said."""
-    names = ("hhi", "effective_positions", "max_weight", "diversification")
-    return {**dict.fromkeys(names), "reason": reason}
-
-
 def figure_row(figure: Figure) -> Fields:
     """Make the row of a figure; `reason` only where there is no value."""
     row: Fields = {
@@ -527,21 +500,6 @@ def figure_row(figure: Figure) -> Fields:
         "ts": None if figure.ts is None else figure.ts // MS,
     }
     return row if figure.reason is None else row | {"reason": figure.reason}
-
-
-def risk_summary(desk: Desk) -> Fields:
-    """Say in a few figures what the account risks."""
-    view = desk.engine.risk_view(desk.now())
-    score = view.total_risk_score
-    return {
-        "risk_level": view.risk_level,
-        "total_risk_score": None if score is None else float(score),
-        "position_count": view.position_count,
-        "leverage": None if view.leverage is None else float(view.leverage),
-        "daily_pnl": rows.money(view.daily_pnl),
-        "drawdown": None if view.drawdown is None else float(view.drawdown),
-        "trading_state": view.trading_state.value,
-    }
 
 
 def ops(desk: Desk, trading: Trading, source: Venue, book: ConfigBook) -> list[Op]:

@@ -207,6 +207,14 @@ class Positions:
         placing = self._closing(call)
         return self._effect_of_close(placing.order, self._orders.judged(placing))
 
+    def judge_close(self, call: Call[CloseParams]) -> None:
+        """Refuse what `close` would refuse now, and do nothing.
+
+        Raises:
+            Refused: As the gate says.
+        """
+        self._trading.judge(self._closing(call))
+
     def _effect_of_close(self, order: Order, shown: Fields) -> Fields:
         """Say what closing would send, from its preview."""
         market = self._desk.engine.markets[order.symbol]
@@ -365,6 +373,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             example={"position_id": "BTC/USDT|long", "fraction": 0.5},
             command=True,
             effect=positions.close_effect,
+            judge=positions.judge_close,
             repeated=positions.closed_already,
         ),
         Op(

@@ -214,6 +214,8 @@ class Op:
         cost: Tokens of its lane that it takes, by its arguments as sent.
         effect: What it would change, computed now; None when nothing. Ops with it may ask back (8.7).
             For `notional` above a threshold the effect has `notional` [valuation currency].
+        judge: Raises what the handler would refuse now, and does nothing: nobody is asked to confirm that. Its caller
+            is about to ask back, so that the handler judges again.
         judged_as: Another op whose confirmation policies hold for this one, too: what a batch places.
         repeated: Tells that a call was carried out before, so that all it can get is what it led to:
             that is told also after `expires_at`.
@@ -233,6 +235,7 @@ class Op:
     command: bool = False
     cost: Callable[[Mapping[str, object]], int] | None = None
     effect: Callable[[Call[Any]], Mapping[str, object] | None] | None = None
+    judge: Callable[[Call[Any]], None] | None = None
     judged_as: str | None = None
     repeated: Callable[[Call[Any]], bool] | None = None
 
@@ -607,6 +610,8 @@ class Registry:
         effect = op.effect(call)
         if effect is None or not any(policy.asks(effect) for policy in policies):
             return  # a command without effect asks nothing
+        if op.judge is not None:
+            op.judge(call)
         confirm = getattr(call.params, "confirm", None)
         self._confirmations.check(op.name, call.raw, call.principal, effect, confirm)
 

@@ -252,10 +252,11 @@ FREE: Final = frozenset(
 )
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "on_breach": ("reducing", "halted", "flatten"),
-    "daily_loss_reset": ("manual", "next_day"),
+    "daily_loss_reset": ("next_day", "manual"),
     "stop_method": STOPS,
     "sizing_method": SIZING,
 }
+"""Words of a limit, the loosest first where one is looser than another."""
 ONE: Final = Decimal(1)
 BOUNDS: Final[Mapping[str, tuple[Decimal, Decimal | None]]] = {
     "max_leverage": (ONE, None),

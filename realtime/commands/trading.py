@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -20,6 +21,7 @@ from realtime.commands.params import (
     invalid,
 )
 from realtime.commands.registry import Answer, Call, Op
+from realtime.desk.crew import Crew
 from realtime.desk.deadman import Action, Deadman, Scope, Switch
 from realtime.desk.desk import Desk
 from realtime.desk.sweep import in_scope
@@ -95,20 +97,29 @@ Native = Callable[[float | None], Awaitable[bool]]
 
 NATIVE_S: Final = 5.0
 """How long the venue may take to arm its timer [s]."""
+LET_GO_S: Final = 1.0
+"""After this long a venue that has not switched its timer off is asked again [s]."""
 
 
 class States:
     """The handlers."""
 
     def __init__(
-        self, desk: Desk, trading: Trading, deadman: Deadman, native: Native | None
+        self,
+        desk: Desk,
+        trading: Trading,
+        deadman: Deadman,
+        native: Native | None,
+        crew: Crew,
     ) -> None:
         self._desk = desk
         self._trading = trading
         self._deadman = deadman
         self._native = native
+        self._crew = crew
         # Whose switch is armed at the venue, too; it has one for all.
         self._at_venue: set[tuple[str, str]] = set()
+        deadman.gone = self._gone
 
     def _scope(self, params: ScopeParams | ResumeParams) -> str:
         check_scope(params, self._trading.venue)
@@ -240,7 +251,10 @@ class States:
         await self._desk.settled()
         if before is not None and _is_for_venue(before):
             self._at_venue.add(switch.key)  # also before a restart
-        return Answer(result=switch_row(switch) | {"native": await self._arm_there(switch)})
+        native = await self._arm_there(switch)
+        if before is not None and not _is_for_venue(switch) and switch.key in self._at_venue:
+            self._gone(before)
+        return Answer(result=switch_row(switch) | {"native": native})
 
     async def _arm_there(self, switch: Switch) -> bool:
         """Arm, renew or switch off the venue's own timer; it spares nothing, so all of it must be meant.
@@ -261,6 +275,28 @@ class States:
         else:
             self._at_venue.discard(switch.key)
         return wanted and there
+
+    def _gone(self, switch: Switch) -> None:
+        """See to it that the venue's timer is no longer set for a switch that is off.
+
+        Who has said `bye` has decided what stays, and what is placed after a switch has fired is not its own.
+        """
+        if self._native is not None and _is_for_venue(switch):
+            self._at_venue.add(switch.key)
+            self._crew.spawn(self._let_go(switch), "deadman off")
+
+    async def _let_go(self, switch: Switch) -> None:
+        """Ask the venue until it has done it, or its timer is over, or is set anew."""
+        assert switch.fires_at is not None
+        off = replace(switch, timeout=None, grace=None, fires_at=None)
+        while True:
+            await self._arm_there(off)
+            if switch.key not in self._at_venue or self._desk.now() >= switch.fires_at:
+                return
+            await asyncio.sleep(LET_GO_S)
+            now = self._deadman.get(*switch.key)
+            if now is not None and _is_for_venue(now):
+                return
 
     def _earliest(self, told: Switch) -> float | None:
         """What is left until the first switch that is for the venue, too, is due [s]; None when there is none."""
@@ -296,7 +332,9 @@ def _seconds(value: float) -> float:
     return int(value) if value == int(value) else value
 
 
-def ops(desk: Desk, trading: Trading, deadman: Deadman, native: Native | None = None) -> list[Op]:
+def ops(
+    desk: Desk, trading: Trading, deadman: Deadman, native: Native | None, crew: Crew
+) -> list[Op]:
     """Make the rows of the table.
 
     Args:
@@ -304,8 +342,9 @@ def ops(desk: Desk, trading: Trading, deadman: Deadman, native: Native | None = 
         trading: Of the account.
         deadman: Its switches.
         native: Arms the venue's own timer [s], or (None) switches it off; None where the venue has none.
+        crew: Owner of what nobody waits for.
     """
-    states = States(desk, trading, deadman, native)
+    states = States(desk, trading, deadman, native, crew)
     return [
         Op(
             name="trading.halt",

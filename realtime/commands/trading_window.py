@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from realtime.bots.bot import Bot
-from realtime.bots.runner import usage
+from realtime.bots.holdings import usage
 from realtime.bots.supervisor import Supervisor
 from realtime.commands import naming
 from realtime.commands.params import ChangeParams, Name, Params
@@ -64,7 +64,8 @@ class Windows:
         """Describe the window of a bot."""
         config = self._book.current
         schedule = config.schedule(bot.spec.window)
-        state = window.state(schedule, usage(self._desk, bot.id, schedule), self._desk.now())
+        now = self._desk.now()
+        state = window.state(schedule, usage(self._desk.engine, bot.id, schedule, now), now)
         return {
             "bot_id": bot.id,
             "version": bot.spec.version,

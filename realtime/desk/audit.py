@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from realtime.desk.codec import dumps, text
+from realtime.desk.masking import masked
 from realtime.engine.orders import Ledger
 from realtime.model.errors import Refused
 from realtime.model.events import (
@@ -103,7 +104,8 @@ class Audit:
             if order.id in self._working:
                 self._working.discard(order.id)
                 if order.status is Status.CANCELED:
-                    notes.append(self._note("order_canceled", Cancel, order, "canceled"))
+                    why = (order.code, order.reason)
+                    notes.append(self._note("order_canceled", Cancel, order, "canceled", *why))
             self._asked.pop(order.id, None)
         return notes
 
@@ -189,11 +191,22 @@ class Audit:
 
 
 def shown(args: Mapping[str, object]) -> Mapping[str, object]:
-    """Leave out secrets; of very long arguments only the names remain."""
-    plain = {name: value for name, value in args.items() if name not in SECRET}
+    """Leave out secrets, wherever they stand, and of addresses all but the host; of very long ones only the names remain."""
+    plain: Mapping[str, object] = masked(_without_secrets(args))
     if len(dumps(plain)) <= LONGEST:
         return plain
     return {"too_long": [name[:40] for name in list(plain)[:20]]}
+
+
+def _without_secrets(value: object) -> object:
+    match value:
+        case Mapping():
+            kept = {name: one for name, one in value.items() if name not in SECRET}
+            return {name: _without_secrets(one) for name, one in kept.items()}
+        case list() | tuple():
+            return [_without_secrets(one) for one in value]
+        case _:
+            return value
 
 
 @dataclass(slots=True)

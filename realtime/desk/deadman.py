@@ -73,8 +73,17 @@ class Switch:
         return self.timeout is not None or self.grace is not None
 
 
+def _nobody(_switch: Switch) -> None:
+    """Nobody has to know."""
+
+
 class Deadman:
-    """All switches, their timers, and how many connections each client has."""
+    """All switches, their timers, and how many connections each client has.
+
+    Attributes:
+        gone: Told, as it was armed, of each switch that goes off without its op: by `bye`, or because it fired. Set by
+            who has armed more than it.
+    """
 
     def __init__(
         self,
@@ -99,7 +108,8 @@ class Deadman:
         self._switches: dict[Key, Switch] = {}
         self._timers: dict[tuple[Key, Cause], asyncio.TimerHandle] = {}
         self._connections: dict[Key, int] = {}
-        self._started = False
+        self._started = self._stopped = False
+        self.gone: Callable[[Switch], None] = _nobody
 
     def get(self, subject: str, client: str) -> Switch | None:
         """Give the armed switch of a client."""
@@ -147,11 +157,11 @@ class Deadman:
                 self._start(switch, Cause.GRACE, switch.grace)
 
     def stop(self) -> None:
-        """Let no switch fire any more; what is armed stays so in the journal."""
+        """Let no switch fire any more, nor one that is armed behind this; what is armed stays so in the journal."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self._started = False
+        self._started, self._stopped = False, True
 
     def connected(self, subject: str, client: str) -> None:
         """Count a connection that is there now."""
@@ -172,6 +182,7 @@ class Deadman:
             return
         if bye:
             self.arm(replace(switch, timeout=None, grace=None))
+            self.gone(switch)
         elif switch.grace is not None and self._started:
             self._start(switch, Cause.GRACE, switch.grace)
 
@@ -185,6 +196,8 @@ class Deadman:
 
     def _start(self, switch: Switch, cause: Cause, seconds: float) -> None:
         self._cancel(switch.key, cause)
+        if self._stopped:
+            return
         timer = self._loop.call_later(seconds, self._fired, switch, cause)
         self._timers[switch.key, cause] = timer
 
@@ -199,3 +212,4 @@ class Deadman:
         self._fire(switch, cause)
         # Last: a crash between the two fires again, and cancelling twice is harmless.
         self._record(off)
+        self.gone(switch)

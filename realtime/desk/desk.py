@@ -10,6 +10,7 @@ queue of the journal has room for them that wishes may not use.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
 from operator import attrgetter
@@ -321,7 +322,10 @@ class Desk:
         """Journal and publish that a command was refused on its way in, if it is not one of too many."""
         note = self.audit.refused(op, who, refusal, args, self.now())
         if note is not None:
-            self._carry([note])
+            with suppress(
+                Refused
+            ):  # a journal without room: whoever was refused is told all the same
+                self._carry([note])
 
     def command(self) -> str:
         """Make the id of a command whose outcome is unknown; it names the command across restarts."""

@@ -14,6 +14,48 @@ from realtime.store.rows import Projection
 
 Entry = dict[str, object]
 
+TYPES: Final = (
+    "api_error",
+    "auth_failed",
+    "backtest_completed",
+    "backtest_started",
+    "bot_attached",
+    "bot_deleted",
+    "bot_error",
+    "bot_halted",
+    "bot_lapsed",
+    "bot_metrics_reset",
+    "bot_paused",
+    "bot_rearmed",
+    "bot_resumed",
+    "bot_run_once",
+    "bot_started",
+    "bot_stopped",
+    "cost_basis_set",
+    "currency_changed",
+    "day_rolled",
+    "deadman_fired",
+    "exchange_error",
+    "halt",
+    "order_adopted",
+    "order_amended",
+    "order_canceled",
+    "order_created",
+    "order_resolved",
+    "order_resolved_by_operator",
+    "parameter_changed",
+    "rebalance",
+    "resume",
+    "strategies_reloaded",
+    "strategy_changed",
+    "token_created",
+    "token_revoked",
+    "trade_placed",
+    "trading_state",
+    "transfer",
+)
+"""What entries of `events` are of; `trading_state` is what `halt` and `resume` were before."""
+
 NOTE: Final = "note"
 """Kind of a journal row that holds entries and no fact."""
 ACK: Final = "Ack"

@@ -19,6 +19,7 @@ from realtime.venues.base import Venue
 
 Taken = Callable[[Sequence[Told]], None]
 SILENT: Final = "silent"
+DELISTED: Final = "delisted"
 HELD: Final = ("ticker", "orderbook", "trades")
 """Streams that an order needs to be judged and, on paper, to be filled."""
 
@@ -28,6 +29,7 @@ class Feeds:
 
     Attributes:
         asof: Time of the venue's last proof of life [ns].
+        failures: How often one became stale, or all of them at once; a market taken off the list is none.
         unread: Told the symbol of a book that nobody reads any more, and that is not told from then on.
     """
 
@@ -71,6 +73,7 @@ class Feeds:
         self._mute = False
         self._told: dict[str | None, Stale] = {}
         self.asof = now()
+        self.failures = 0
         self.unread: Callable[[str], None] = _kept
 
     # -- in --------------------------------------------------------------------------------------
@@ -98,6 +101,8 @@ class Feeds:
             if not isinstance(event, Stale):
                 found.append(event)
             elif event.stale:
+                if event.symbol not in self._told and event.cause != DELISTED:
+                    self.failures += 1
                 self._told[event.symbol] = event
                 found.append(event)
             else:
@@ -140,6 +145,11 @@ class Feeds:
         return self._mute or None in self._told
 
     @property
+    def failed(self) -> int:
+        """How many are stale now, all at once counting as one."""
+        return self._mute + sum(stale.cause != DELISTED for stale in self._told.values())
+
+    @property
     def cause(self) -> str | None:
         """Why it does: what it said itself, else that nothing comes; None when it does not."""
         told = self._told.get(None)
@@ -147,7 +157,9 @@ class Feeds:
 
     def _turn(self, *, mute: bool) -> None:
         self._mute = mute
-        if not mute:
+        if mute:
+            self.failures += 1
+        else:
             self.asof = self._now()
         if None in self._told:
             return  # that it is stale was said, and is not over

@@ -21,6 +21,7 @@ SIZES: Final = frozenset(
         "max_market_amount",
         "max_order_amount",
         "max_order_notional",
+        "token_notional",
         "max_position_size",
         "max_position_notional",
         "high_risk_size",

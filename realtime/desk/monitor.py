@@ -16,7 +16,17 @@ from realtime.desk.desk import Desk
 from realtime.desk.lanes import Lane
 from realtime.hub.hub import Hub
 from realtime.model.durations import Durations
-from realtime.model.events import Accepted, Event, Filled, OrderSeen, Told
+from realtime.model.events import (
+    Accepted,
+    AmendDone,
+    AmendFailed,
+    Event,
+    Filled,
+    OrderSeen,
+    Rejected,
+    Told,
+    Unknown,
+)
 from realtime.model.market import MS
 
 
@@ -29,6 +39,8 @@ BEAT_S: Final = 0.5
 PUBLISH_S: Final = 5.0
 STRIDE: Final = 16
 """Of so many batches of a venue one is timed."""
+FAILED: Final = frozenset({Rejected, Unknown, AmendFailed})
+"""What becomes of an order that the venue does not take."""
 Row = dict[str, object]
 Taken = Callable[[Sequence[Told]], None]
 
@@ -77,6 +89,8 @@ class Monitor:
         self._loop_lag = Durations()
         self._batches = 0
         self._events = 0
+        self._well = 0
+        self._failed = 0
 
     # -- taps --------------------------------------------------------------------------------------
 
@@ -104,16 +118,21 @@ class Monitor:
         return measured
 
     def posting(self, post: Callable[[Event], object]) -> Callable[[Event], object]:
-        """Measure how long an order takes from its arrival here to the venue's word that it has it."""
+        """Measure how long an order takes from its arrival here to the venue's word that it has it, and count answers."""
 
         def measured(event: Event) -> object:
             if type(event) is Accepted:
                 self._answered(event)
+            elif type(event) is AmendDone:
+                self._well += 1
+            elif type(event) in FAILED and getattr(event, "sent", True):
+                self._failed += 1
             return post(event)
 
         return measured
 
     def _answered(self, fact: Accepted) -> None:
+        self._well += 1
         order = self._desk.engine.orders.get(fact.order_id)
         if order is not None:
             self._order_to_ack.add(max(0, fact.ts - order.created_ts) / 1e9)
@@ -121,6 +140,22 @@ class Monitor:
     def flushed(self, seconds: float) -> None:
         """Take how long what was published waited until it was written to the sockets [s]."""
         self._hub_to_socket.add(seconds)
+
+    # -- what alarms are made of -------------------------------------------------------------------
+
+    def durations(self) -> Mapping[str, Durations]:
+        """Give the legs of the way, by the names of `monitoring.latency`."""
+        return {
+            "exchange_to_server": self._exchange_to_server,
+            "venue_to_hub": self._venue_to_hub,
+            "order_to_ack": self._order_to_ack,
+            "hub_to_socket": self._hub_to_socket,
+            "loop_lag": self._loop_lag,
+        }
+
+    def placements(self) -> Mapping[str, int]:
+        """Count placements and amends: what the venue took, and what it refused or did not answer."""
+        return {"answered": self._well, "failed": self._failed}
 
     # -- rows --------------------------------------------------------------------------------------
 

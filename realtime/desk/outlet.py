@@ -8,6 +8,7 @@ somebody reads it, and so does what changes often and is soon superseded: workin
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
 from typing import Final
 
@@ -20,10 +21,11 @@ from realtime.hub.channels import TOPICS, WHOLE
 from realtime.hub.hub import Hub
 from realtime.hub.rows import Make
 from realtime.hub.stream import Written
-from realtime.model.account import Balance, Position
+from realtime.model.account import Balance, Marked, Position
 from realtime.model.events import BookChanged, Effect, FillBooked, OrderChanged
-from realtime.model.market import MS, SECOND, Market, Stale, Ticker, Trade
+from realtime.model.market import MONEY, MS, SECOND, Market, Stale, Ticker, Trade
 from realtime.model.orders import Fill, Order
+from realtime.model.rows import RiskRow
 from realtime.store.rows import Projection
 
 
@@ -32,7 +34,9 @@ LEVEL_NS: Final = 20 * MS
 SHOWN_NS: Final = 300 * SECOND
 """How long an ended order stays in the channel `orders`."""
 SHOWN: Final = 640 * 1024
-"""Bytes of its rows that ended orders leave at most, those not ended counted at `OPEN`: no message exceeds 1 MiB."""
+"""Bytes of its rows that ended orders leave at most, those not ended counted at `OPEN`: one message has them all."""
+LEAST: Final = 256 * 1024
+"""Room that ended orders have however many are open: what came of a command is to be seen, if in a snapshot of parts."""
 FULL: Final = 832 * 1024
 """Bytes at which they leave at once: a quarter of a second of 2,000 orders/s is half a megabyte."""
 OPEN: Final = 1_024
@@ -41,6 +45,10 @@ DERIVED: Final = ("ohlcv", "indicators")
 """Channels of a symbol that are made of its trades: as stale as those."""
 NAMED: Final = ("orders", "fills", "positions", "balances")
 """Streams that a command's `at` can name."""
+ACCOUNT: Final = (*NAMED, "risk", "portfolio")
+"""Channels that tell of the account: stale with its venue, and while nobody has compared it with what the venue has."""
+DOUBTED: Final = "desync"
+"""Why they are, where the venue speaks."""
 
 
 class Outlet:
@@ -73,6 +81,7 @@ class Outlet:
         self._now = now
         self.charts: Charts | None = None
         self.status: Callable[[], Mapping[str, object]] = dict
+        self.strategies: Callable[[], Mapping[str, object]] = dict
         self._channels = {name: name if name in WHOLE else name + mark for name in TOPICS}
         self._mark = mark
         self._books: dict[str, str] = {}
@@ -103,8 +112,13 @@ class Outlet:
         self._new_positions: dict[str, Position] = {}
         self._new_balances: dict[str, Balance] = {}
         self._named = [self._channels[name] for name in NAMED]
+        # Why the whole venue is stale; and whether the channels of the account are, as their readers were told.
+        self._mute: Stale | None = None
+        self._doubted = False
         # Where the streams that a reply names stand, until one of them moves.
         self._at: dict[str, object] | None = None
+        # Before anybody reads: what the journal remembers is not what the venue has.
+        self._judge(self._remembered())
 
     def _name(self, symbols: Iterable[str]) -> None:
         for symbol in symbols:
@@ -165,6 +179,9 @@ class Outlet:
     def stale(self, stale: Stale) -> None:
         """Publish that a source went silent or came back, and what depends on it."""
         symbols = self._engine.markets if stale.symbol is None else (stale.symbol,)
+        if stale.symbol is None:
+            self._mute = stale if stale.stale else None
+            self._judge(stale.asof)
         if stale.stale:
             self._derive()
         for symbol in symbols:
@@ -188,6 +205,40 @@ class Outlet:
             self._moved.add(symbol)
         self._priced = True
         self.state()
+
+    def _judge(self, asof: int) -> None:
+        """Tell the readers of the account whether it is what the venue has; saying it twice changes nothing.
+
+        Args:
+            asof: Last time at which it was known to be, or is again [ns].
+        """
+        doubted = self._mute is not None or not self._engine.ready
+        if doubted == self._doubted:
+            return
+        self._doubted = doubted
+        cause = None
+        if doubted:
+            cause = self._mute.cause if self._mute is not None else DOUBTED
+        for name in ACCOUNT:
+            self._hub.set_stale(
+                self._channels[name],
+                doubted,
+                cause=cause,
+                venue=self._engine.venue,
+                asof=asof // MS,
+            )
+        # Their rows say it as well.
+        if self._positions:
+            self._table("positions", self._position_rows(self._positions.values()))
+        if self._balances:
+            self._table("balances", self._balance_rows(self._balances.values()))
+
+    def _remembered(self) -> int:
+        """The newest time of what is known of the account [ns]; 0 where that is nothing."""
+        engine = self._engine
+        positions = [position.ts for position in engine.positions.values()]
+        balances = [balance.ts for balance in engine.balances.values()]
+        return max([engine.last_fill_ts, *positions, *balances])
 
     def _derive(self) -> None:
         """Note which channels there are of bars and indicators."""
@@ -276,7 +327,8 @@ class Outlet:
         if self._new_balances:
             balances, self._new_balances = self._new_balances, {}
             self._balances |= balances
-            self._table("balances", self._balance_rows(balances.values()))
+            asof = max([balance.ts for balance in balances.values()]) // MS or None
+            self._table("balances", self._balance_rows(balances.values()), asof=asof)
 
     def _fill_row(self, fill: Fill) -> Written:
         row = rows.fill_row(fill, self._market(fill.symbol), self._mode)
@@ -297,8 +349,12 @@ class Outlet:
                 working[order.id] = partial(self.order_row, order)
         asof = max([order.updated_ts for order in orders]) // MS
         self._table("orders", ended | working, asof=asof)
-        if self._ended_bytes > FULL - OPEN * self._engine.orders.count:
+        if self._ended_bytes > self._room(FULL):
             self._leave()
+
+    def _room(self, most: int) -> int:
+        """Bytes that rows of ended orders may have beside those of all others, of so many in all."""
+        return max(most - OPEN * self._engine.orders.count, most - SHOWN + LEAST)
 
     def _ended_row(self, order: Order) -> Written:
         made = self._made.get(order.id)
@@ -309,20 +365,24 @@ class Outlet:
         return Written(row, dumps(row))
 
     def _show_positions(self, positions: Iterable[Position]) -> None:
-        held: dict[str, Make] = {}
+        held: list[Position] = []
         gone: list[str] = []
+        asof = 0
         for position in positions:
-            symbol = position.symbol
+            symbol, asof = position.symbol, max(asof, position.ts)
             old = self._positions.get(symbol)
             if old is not None and (not position.amount or old.id != position.id):
                 gone.append(old.id)
             if position.amount:
                 self._positions[symbol] = position
-                held[position.id] = partial(self.position_row, position)
+                held.append(position)
             elif old is not None:
                 del self._positions[symbol]
         if held or gone:
-            self._table("positions", held, gone=gone)
+            self._table("positions", self._position_rows(held), gone=gone, asof=asof // MS or None)
+
+    def _position_rows(self, positions: Iterable[Position]) -> Mapping[str, Make]:
+        return {held.id: partial(self.position_row, held) for held in positions}
 
     def _balance_rows(self, balances: Iterable[Balance]) -> Mapping[str, Make]:
         return {held.id: partial(self.balance_row, held) for held in balances}
@@ -369,18 +429,46 @@ class Outlet:
     # -- values ----------------------------------------------------------------------------------
 
     def risk(self) -> None:
-        """Publish `risk` now, and what shows the trading state."""
+        """Publish `risk` now, and what shows the trading state; the account may have become ready, or be so no more."""
+        self._judge(self._now())
         self._hub.value(self._channels["risk"], self.risk_row)
         self.state()
 
-    def risk_row(self) -> Entry:
+    def risk_row(self) -> RiskRow:
         """Make the row of `risk`."""
         row = rows.risk_row(self._engine.risk_view(self._now()))
         return row | {"halt": "canceling"} if self._canceling else row
 
-    def portfolio_row(self) -> Mapping[str, object]:
-        """Make the row of `portfolio`."""
+    def portfolio_row(self) -> rows.Row:
+        """Make the snapshot of the portfolio (F18)."""
         return rows.portfolio_row(self._engine.value(self._now()))
+
+    def whole_portfolio_row(self) -> rows.Row:
+        """Make the row of `portfolio`: the snapshot, and what the status tells besides (F17)."""
+        value = self._engine.value(self._now())
+        row = rows.portfolio_row(value)
+        return row | {
+            "total_pnl": row["total_unrealized_pnl"],
+            "total_pnl_pct": row["total_unrealized_pnl_pct"],
+            "risk_summary": self.risk_summary(),
+            "diversification": self.spread(value.positions),
+            "active_strategies": self.strategies(),
+        }
+
+    def risk_summary(self) -> rows.Row:
+        """Say in a few figures what the account risks."""
+        return rows.risk_summary_row(self._engine.risk_view(self._now()))
+
+    def spread(self, held: Iterable[Marked]) -> rows.Row:
+        """Measure how the value of positions is spread."""
+        worths: dict[str, Decimal | None] = {}
+        for marked in held:
+            symbol = marked.position.symbol
+            notional, worth = marked.notional, self._engine.worth(self._market(symbol).cash)
+            worths[symbol] = (
+                None if notional is None or worth is None else MONEY.multiply(notional, worth)
+            )
+        return rows.spread_row(worths)
 
     def day_row(self) -> Entry:
         """Make the row of the trading day."""
@@ -413,27 +501,26 @@ class Outlet:
             self.position(position)
         self.show()
         self.risk()
-        self._hub.value(self._channels["portfolio"], self.portfolio_row)
+        self._hub.value(self._channels["portfolio"], self.whole_portfolio_row)
 
     def quarter(self) -> None:
         """Publish positions whose price moved, and let ended orders leave; called four times a second."""
         self._leave()
-        moved: dict[str, Make] = {
-            position.id: partial(self.position_row, position)
-            for symbol, position in self._positions.items()
-            if symbol in self._moved
-        }
+        held = self._positions.items()
+        moved = [position for symbol, position in held if symbol in self._moved]
         if self._moved:
             self._moved.clear()
             self._priced = True
         if moved:
-            self._table("positions", moved)
+            tickers = self._engine.tickers
+            asof = max([tickers[p.symbol].ts for p in moved if p.symbol in tickers], default=0)
+            self._table("positions", self._position_rows(moved), asof=asof // MS or None)
         self._look()
 
     def _leave(self) -> None:
         """Take the oldest ended orders out of `orders`: after their time, or sooner where too many are shown."""
         now, ended = self._now(), self._ended
-        room = SHOWN - OPEN * self._engine.orders.count
+        room = self._room(SHOWN)
         gone: list[str] = []
         while ended and (ended[0][0] <= now or self._ended_bytes > room):
             until, order_id = ended.popleft()
@@ -452,7 +539,7 @@ class Outlet:
             if self._balances:
                 self._table("balances", self._balance_rows(self._balances.values()))
         self._hub.value(self._channels["risk"], self.risk_row)
-        self._hub.value(self._channels["portfolio"], self.portfolio_row)
+        self._hub.value(self._channels["portfolio"], self.whole_portfolio_row)
         if self.charts is not None:
             self.charts.advance(self._now())
 

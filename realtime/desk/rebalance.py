@@ -30,6 +30,7 @@ from realtime.model.errors import Code, Refused
 from realtime.model.events import Place, Who
 from realtime.model.market import MONEY, MS, SECOND, ZERO
 from realtime.model.orders import Order, OrderType, Role, Side, Status
+from realtime.model.principal import TokenLimits, limits_of
 from realtime.store.rows import Projection
 
 
@@ -104,6 +105,7 @@ class Plan:
         order_type: `market` or `limit`.
         ts, ended_ts: [ns].
         reason: Why it did not do all of it.
+        limits: Of the token that asked for it: they hold of its orders in every later process, too.
     """
 
     id: str
@@ -117,11 +119,12 @@ class Plan:
     rows: tuple[Row, ...]
     ended_ts: int | None = None
     reason: str | None = None
+    limits: TokenLimits | None = None
 
     @property
     def who(self) -> Who:
         """Who its orders are of."""
-        return Who(subject=self.subject, client=self.client, source="rebalance")
+        return Who(subject=self.subject, client=self.client, source="rebalance", limits=self.limits)
 
 
 # --- making ---------------------------------------------------------------------------------------
@@ -519,8 +522,10 @@ def _shown_row(row: Row, engine: Engine) -> dict[str, object]:
 
 
 def kept(plan: Plan) -> dict[str, object]:
-    """Make what is written to the journal."""
+    """Make what is written to the journal; limits only where there are some, for older programs know none."""
+    limits = {} if plan.limits is None else {"limits": plan.limits.row()}
     return {
+        **limits,
         "id": plan.id,
         "state": plan.state.value,
         "value": str(plan.value),
@@ -586,5 +591,6 @@ def plan_of(raw: Mapping[str, Any]) -> Plan:
             "state": State(raw["state"]),
             "value": Decimal(raw["value"]),
             "rows": tuple(rows),
+            "limits": limits_of(raw.get("limits", {})),
         }
     )

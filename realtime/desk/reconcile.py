@@ -228,8 +228,8 @@ class Reconciler:
             async with asyncio.timeout(self._pace.timeout):
                 return await question
         except (VenueUnknown, VenueRejected, Refused, TimeoutError) as error:
-            logger.warning("no information from the venue", extra={"what": what, "why": str(error)})
-            self.why = str(error)
+            self.why = str(error) or f"no answer within {self._pace.timeout:g} s"
+            logger.warning("no information from the venue", extra={"what": what, "why": self.why})
             return NOTHING
 
     def fetch_missing(self) -> None:

@@ -43,6 +43,8 @@ OVER: Final = b"null"
 """The body of such a row that says that the halt has been carried out, or resumed."""
 DOWN: Final = "Down"
 """Kind of the row that says since when nobody has watched prices [ns]; `OVER` once the account is ready again."""
+TOLD: Final = "Told"
+"""Kind of the number of the last alert that a target of notifications was told; the row's key is the target's."""
 IDENTITY: Final = "Token"
 """Kind of a token of a client; a journal that nobody has begun may have some."""
 REPLAYED: Final = frozenset(codec.KINDS) | {DEADMAN, SWEEP, FIRED, ACK}
@@ -82,6 +84,7 @@ class Journaled:
         markets: Rules of the markets that the rows are about, by symbol: the venue may not list them any more.
         word: When the last row was written by which a process shows that it watches [ns]; 0 without any.
         down: Since when nobody has watched [ns], where a start has said so and has not come to be ready; else 0.
+        told: Number of the last alert that each target of notifications was told, by the target's key.
         venue: What the paper exchange had kept, oldest first; the first entry may sum up those before it.
         rows: What is to be replayed into the engine, oldest first.
         behind: The row that replay begins behind; 0 is the whole journal.
@@ -96,6 +99,7 @@ class Journaled:
     markets: dict[str, bytes] = field(default_factory=dict)
     word: int = 0
     down: int = 0
+    told: dict[str, int] = field(default_factory=dict)
     venue: list[bytes] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     behind: int = 0
@@ -121,6 +125,10 @@ class Journaled:
                     self.kept[row.key] = row.body
             elif row.kind == DOWN:
                 self.down = 0 if row.body == OVER else int(row.body)
+            elif row.kind == TOLD:
+                self.told.pop(row.key, None)
+                if row.body != OVER:
+                    self.told[row.key] = int(row.body)
             elif row.kind == OWNER and self.owner is None:
                 self.owner = orjson.loads(row.body)
             self.begun = self.begun or row.kind != IDENTITY

@@ -68,11 +68,20 @@ class Routine:
         self._mark: tuple[object, ...] = ()
         self._level = "ok"
         self._sampled = desk.engine.last_fill_ts
+        self._owed = False
 
     def day(self, ns: int) -> str:
         """Name the trading day of a time."""
         there = datetime.fromtimestamp(ns / SECOND, ZoneInfo(self._timezone()))
         return there.date().isoformat()
+
+    def begin(self) -> None:
+        """Begin the day with the account, and keep what it is worth before its first order."""
+        now = self._desk.now()
+        self.tick(now)
+        # Without a price yet it is taken as soon as there is one.
+        self._owed = True
+        self.sample(now)
 
     async def run(self) -> None:
         """Beat without end."""
@@ -101,7 +110,7 @@ class Routine:
             self._mark = mark
             self._outlet.state()
         fills = self._desk.engine.last_fill_ts
-        if count % SAMPLE_S == 0 or fills != self._sampled:
+        if count % SAMPLE_S == 0 or fills != self._sampled or self._owed:
             self._sampled = fills
             self.sample(now)
         if count % SPACE_S == 0:
@@ -121,6 +130,7 @@ class Routine:
         value = row.get("total_value")
         if value is None:
             return
+        self._owed = False
         view = self._desk.engine.risk_view(now)
         drawdown = None if view.drawdown is None else float(view.drawdown)
         ts = now // MS

@@ -69,6 +69,7 @@ class Watched:
         kind: `paper`, `replay` or `live`.
         source: Where its prices come from.
         shut: Why it is not open; None when it is. Until it is open, the other parts say nothing of it.
+        notices: Judges the sending of its alerts to people.
         more: What its venue says of itself besides: `eta`, `url`, `latency_ms`, `reconnects`.
     """
 
@@ -80,6 +81,7 @@ class Watched:
     reconciler: Reconciler
     shut: Shut | None = None
     more: Callable[[], Mapping[str, object]] = dict
+    notices: Callable[[], tuple[Level, str]] = lambda: ("ok", "")
 
     def reasons(self, max_age_s: float) -> list[str]:
         """Why it is not ready; empty when it is."""
@@ -214,6 +216,8 @@ class Status:
         state = max((store.state for store in stores), key=list(WORDS).index)
         waiting = sum(store.waiting for store in stores)
         silent = [account.feeding for account in self.accounts if account.feeding[0] != "ok"]
+        # The worst word first, else what the first one has to say.
+        sending = sorted((account.notices() for account in self.accounts), key=_is_ok)
         return {
             "store": (WORDS[state], state),
             "journal": (WORDS[state], f"{waiting} rows waiting"),
@@ -221,6 +225,7 @@ class Status:
             "hub": ("ok", ""),
             "feeds": silent[0] if silent else ("ok", ""),
             "bots": self.bots(),
+            "notifications": sending[0],
             **{f"venue:{account.venue}": account.level for account in self.accounts},
         }
 
@@ -302,13 +307,20 @@ class Status:
     def mark(self) -> tuple[object, ...]:
         """Give what `status` is published for when it changes."""
         parts = self.components()
+        for name, (level, _) in parts.items():
+            self._changed(name, level)
         return (
             self.level(),
             not self.reasons(),
             self.trading_state(),
             *(level for level, _ in parts.values()),
+            *(account.word for account in self.accounts),
             *(account.shut.reason for account in self.accounts if account.shut is not None),
         )
+
+
+def _is_ok(told: tuple[Level, str]) -> bool:
+    return told[0] == "ok"
 
 
 def halt_row(halt: Halt) -> Entry:

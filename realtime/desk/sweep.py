@@ -3,7 +3,7 @@
 Rules of this file: (1) a sweep ends when two valid answers in a row show nothing but kept protection (K5), or when its
 scope is resumed; (2) it is journaled when it begins and when it ends, so a restart finishes it (K6); (3) while that of a
 halt runs the channel `risk` says so, and while any runs an alarm repeats every ten seconds; (4) it is one task that
-looks, whatever begins or is resumed meanwhile.
+looks, whatever begins or is resumed meanwhile; (5) after the first alarm it cancels at the pace of the alarms.
 """
 
 import asyncio
@@ -68,8 +68,10 @@ class Sweep:
 
     def covers(self, order: Order) -> bool:
         """Whether an order is to be cancelled; what others have placed at the venue is not ours to touch."""
-        if order.status.ended or order.external or (order.protective and not self.legs):
+        if order.status.ended or order.external or (order.guards and not self.legs):
             return False
+        if self.halt and order.source == "flatten":
+            return False  # it is what the halt before is closing with
         old = order.created_ts <= self.since or (order.protective and self.halt)
         return old and in_scope(self.scope, order)
 
@@ -123,8 +125,8 @@ class Sweeps:
         self._show = show
         self._timeout_s = timeout_s
         self._running: dict[str, Sweep] = {}
-        # Names of those whose task is there.
-        self._looking: set[str] = set()
+        # Of those whose task is there, by name: set when another begins.
+        self._looking: dict[str, asyncio.Event] = {}
         # Who wants the answer to the next question, and whether somebody asks.
         self._wanted: list[asyncio.Future[Sequence[OrderSeen] | None]] = []
         self._asking = False
@@ -142,8 +144,11 @@ class Sweeps:
         self._running[name] = sweep
         self._record(sweep)
         self._tell()
-        if name not in self._looking:
-            self._looking.add(name)
+        looking = self._looking.get(name)
+        if looking is not None:
+            looking.set()
+        else:
+            self._looking[name] = asyncio.Event()
             self._crew.spawn(self._run(name), f"sweep {name}")
 
     def end(self, scope: str) -> None:
@@ -170,10 +175,10 @@ class Sweeps:
         try:
             await self._look(name)
         finally:
-            self._looking.discard(name)
+            del self._looking[name]
 
     async def _look(self, name: str) -> None:
-        loop = asyncio.get_running_loop()
+        loop, begun = asyncio.get_running_loop(), self._looking[name]
         alarm_at = loop.time() + ALARM_S
         proven, alarmed = 0, False
         before: Sweep | None = None
@@ -181,6 +186,7 @@ class Sweeps:
             if sweep is not before:
                 # Another has begun: an answer to the one before proves nothing of it.
                 before, proven, alarmed = sweep, 0, False
+                begun.clear()
             left = await self._left(sweep)
             if self._running.get(name) is not sweep:
                 continue
@@ -196,9 +202,13 @@ class Sweeps:
                 alarm_at += ALARM_S
                 alarmed = True
                 self._alarm(sweep, left)
-            # A venue that refuses for hours is not to be stormed, nor the journal filled, where nobody may be there.
-            slowly = alarmed and left and not sweep.halt
-            await asyncio.sleep(ALARM_S if slowly else LOOK_S)
+            if not (alarmed and left):
+                await asyncio.sleep(LOOK_S)
+                continue
+            # A venue that refuses for hours is not to be stormed, nor the journal filled.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ALARM_S):
+                    await begun.wait()
 
     async def _left(self, sweep: Sweep) -> list[Order] | None:
         """List what still works, by the venue's word and ours; None without an answer."""
@@ -261,9 +271,10 @@ class Sweeps:
         names = [] if left is None else [order.client_order_id for order in left]
         why = "the venue does not answer" if left is None else f"{len(names)} orders still work"
         what = "halt" if sweep.halt else "dead man's switch"
-        self._desk.alert(
-            "critical",
-            "halt_canceling" if sweep.halt else "deadman_canceling",
-            f"{TradingState.HALTED if sweep.scope == 'all' else what} of {sweep.scope} is not finished: {why}",
-            {"scope": sweep.scope, "orders": names},
-        )
+        with suppress(Refused):  # a journal without room
+            self._desk.alert(
+                "critical",
+                "halt_canceling" if sweep.halt else "deadman_canceling",
+                f"{TradingState.HALTED if sweep.scope == 'all' else what} of {sweep.scope} is not finished: {why}",
+                {"scope": sweep.scope, "orders": names},
+            )

@@ -1,7 +1,8 @@
 """The dead man's switches joined with the journal and with what they do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from realtime.desk.codec import dumps
 from realtime.desk.crew import Crew
@@ -9,6 +10,7 @@ from realtime.desk.deadman import KIND, Action, Cause, Deadman, Scope, Switch
 from realtime.desk.desk import Desk
 from realtime.desk.sweep import ACCOUNT, CLIENT, Sweep
 from realtime.desk.trading import Canceled, Stop, Stopped, Trading
+from realtime.model.errors import Refused
 from realtime.model.events import Who
 from realtime.model.orders import Order
 
@@ -26,9 +28,18 @@ class Switches:
         return Deadman(loop=loop, now=now, record=self.record, fire=self.fire)
 
     def record(self, switch: Switch) -> None:
-        """Journal a switch as it is now."""
+        """Journal a switch as it is now.
+
+        Raises:
+            Refused: It is armed, and the journal has no room.
+        """
         key = "\n".join(switch.key)
-        self._desk.store.append(KIND, key, dumps(switch), safety=True)
+        try:
+            self._desk.store.append(KIND, key, dumps(switch), safety=True)
+        except Refused:
+            # One that is off is off in this process, and nobody waits for an answer: a restart would fire it again.
+            if switch.armed:
+                raise
 
     def fire(self, switch: Switch, cause: Cause) -> None:
         """Cancel, and halt where that was asked; the cancels are on their way when this returns."""
@@ -43,22 +54,22 @@ class Switches:
             self._crew.spawn(_finish(self._trading.halt(stop)), "deadman halt")
         doomed = [order for order in self._trading.working() if covers(switch, order)]
         canceling = self._trading.cancel_many(doomed, who)
-        if doomed:
-            # Nobody is there to ask again where a cancel is lost.
-            account = switch.scope is Scope.ACCOUNT
-            self._trading.sweep(
-                Sweep(
-                    scope=ACCOUNT if account else f"{CLIENT}{switch.subject}/{switch.client}",
-                    legs=switch.include_protection,
-                    subject=switch.subject,
-                    since=self._desk.now(),
-                )
+        # Nobody is there to ask again where a cancel is lost, nor to cancel what is placed at this very instant: that
+        # is swept, whichever of the two came first, and also where nothing worked until then.
+        account = switch.scope is Scope.ACCOUNT
+        self._trading.sweep(
+            Sweep(
+                scope=ACCOUNT if account else f"{CLIENT}{switch.subject}/{switch.client}",
+                legs=switch.include_protection,
+                subject=switch.subject,
+                since=self._desk.now(),
             )
+        )
         self._crew.spawn(self._report(switch, cause, canceling), "deadman")
 
     async def _report(self, switch: Switch, cause: Cause, canceling: Awaitable[Canceled]) -> None:
         done = await canceling
-        data: Mapping[str, object] = {
+        data: dict[str, object] = {
             "cause": cause,
             "client": switch.client,
             "scope": switch.scope,
@@ -67,8 +78,11 @@ class Switches:
             "failed": done.failed,
             "unknown": done.unknown,
         }
+        if done.ended:
+            data["ended"] = done.ended
         who = Who(subject=switch.subject, client=switch.client, source="deadman")
-        self._desk.note("deadman_fired", data, who)
+        with suppress(Refused):  # a journal without room
+            self._desk.note("deadman_fired", data, who)
         self._desk.notice(switch.subject, switch.client, "deadman_fired", data)
 
 
@@ -78,7 +92,7 @@ async def _finish(waiting: Awaitable[Stopped]) -> None:
 
 def covers(switch: Switch, order: Order) -> bool:
     """Whether a switch cancels an order."""
-    if order.protective and not switch.include_protection:
+    if order.guards and not switch.include_protection:
         return False
     mine = (order.subject, order.client) == switch.key
     return mine or switch.scope is Scope.ACCOUNT

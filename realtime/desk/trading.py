@@ -7,7 +7,7 @@ room in it.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
@@ -36,15 +36,22 @@ from realtime.model.risk import TradingState
 T = TypeVar("T")
 
 ALL: Final = "all"
+BOOKED_S: Final = 0.01
+"""How often is looked whether a flattening is booked [s]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canceled:
-    """What many cancels led to; client order ids."""
+    """What many cancels led to; client order ids.
+
+    Attributes:
+        ended: What ended otherwise before its cancel was there: filled, rejected or expired.
+    """
 
     canceled: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +208,16 @@ class Trading:
             return answers.wait(order.id, Asked.PLACE, answer)
         return again(order)
 
+    def judge(self, placing: Place) -> None:
+        """Say what `place` would refuse now; nothing is done or written down, and a placement is judged again.
+
+        Raises:
+            Refused: As `place` would.
+        """
+        self._desk.check_room()
+        self.guard(placing.order, placing.who)
+        self._desk.engine.permit(placing)
+
     def amend(
         self, wish: Amend, answer: Callable[[Outcome], T], same: Callable[[], T]
     ) -> "asyncio.Future[T] | T":
@@ -218,7 +235,7 @@ class Trading:
         order_id = wish.order_id
         before = self._turns.get(order_id)
         asked = self._under_way(order_id)
-        if before is None and asked is None:
+        if not self.waits(order_id):
             return self._amend(wish, answer, same)
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
@@ -237,6 +254,10 @@ class Trading:
         if asked is not None and len(before) == 1:
             self._wait_for(order_id, asked)
         return result
+
+    def waits(self, order_id: str) -> bool:
+        """Whether an amend would wait for what was asked of the order before, so that nobody can judge it yet."""
+        return order_id in self._turns or self._under_way(order_id) is not None
 
     def judge_amend(self, wish: Amend) -> bool:
         """Whether an amend would change anything; nothing is changed now.
@@ -337,7 +358,8 @@ class Trading:
                 unseen = outcome.order.status in {Status.PENDING, Status.UNKNOWN}
                 (result.unknown if fact.unknown or unseen else result.failed).append(coid)
             else:
-                result.canceled.append(coid)
+                was = outcome.order.status
+                (result.canceled if was is Status.CANCELED else result.ended).append(coid)
         return result
 
     def sweep(self, sweep: Sweep) -> None:
@@ -425,7 +447,9 @@ class Trading:
         """Send one reduce-only market order per position of a scope, and wait for their outcomes."""
         waiting: list[asyncio.Future[Order]] = []
         results: list[Failure | Order] = []
+        symbols: set[str] = set()
         engine = self._desk.engine
+        who = replace(who, limits=None)  # whoever may stop trading may stop all of it
         for wish in engine.flatten(self._desk.now(), scope):
             position = engine.positions[wish.order.symbol]
             if not scope_has(scope, position, self.venue):
@@ -444,12 +468,28 @@ class Trading:
                     {"symbol": position.symbol},
                 )
             else:
+                symbols.add(position.symbol)
                 if isinstance(placed, asyncio.Future):
                     waiting.append(placed)
+        end = asyncio.get_running_loop().time() + self._timeout_s
         if waiting:
             await asyncio.wait(waiting, timeout=self._timeout_s)
         results.extend(f.result() for f in waiting if f.done() and f.exception() is None)
+        await self._flattened(symbols, end)
         return results
+
+    async def _flattened(self, symbols: Collection[str], end: float) -> None:
+        """Wait until what flattens these symbols has ended and all of it is booked, but no longer than to `end`.
+
+        One that is taken has sold nothing yet, and what is left of one that came too late is sent anew.
+        """
+        loop, orders = asyncio.get_running_loop(), self._desk.engine.orders
+        # Nobody tells of the last execution that it is the last.
+        while loop.time() < end and any(  # noqa: ASYNC110
+            order is not None and order.source == "flatten" and order.symbol in symbols
+            for order in (*orders.working(), *map(orders.get, orders.gaps))
+        ):
+            await asyncio.sleep(BOOKED_S)
 
     def closing(
         self,

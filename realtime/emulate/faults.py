@@ -22,6 +22,8 @@ from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from realtime.emulate.serving import EXTENSION
+
 
 class Kind(StrEnum):
     """What happens.
@@ -251,9 +253,7 @@ class FaultyRequests:
                 await reply(send, (status, _headed(b"text/html", PAGE), PAGE))
             case Kind.HTML:
                 await reply(send, (200, _headed(b"text/html", PAGE), PAGE))
-            case Kind.RATE_LIMITED:
-                await reply(send, self._in_code(scope, fault))
-            case Kind.CODE:
+            case Kind.RATE_LIMITED | Kind.CODE:
                 await reply(send, self._in_code(scope, fault))
             case _:
                 raise ValueError(f"{kind} is not a fault of requests")
@@ -287,7 +287,7 @@ def _headed(kind: bytes, body: bytes) -> list[tuple[bytes, bytes]]:
 
 async def _end(scope: Scope, receive: Receive, *, politely: bool = False) -> None:
     """End the connection: by a reset, or politely by the end of the stream after what was written."""
-    line = scope["extensions"]["realtime.emulate"]
+    line = scope["extensions"][EXTENSION]
     if politely:
         line.close()
     else:

@@ -15,7 +15,7 @@ from realtime.engine.matching import Working
 from realtime.engine.matching.exchange import FUNDING_EVERY
 from realtime.model.errors import Refused
 from realtime.model.events import MarketEvent
-from realtime.model.market import MONEY, Bar, Level, Mark, Market, Trade
+from realtime.model.market import MONEY, Bar, Funding, Level, Mark, Market, Trade
 from realtime.model.orders import Side
 from realtime.venues.base import Floor, Now, Sleep
 from realtime.venues.listing import Fees, listing_of, markets_of
@@ -140,7 +140,18 @@ class QuietMarket:
 
     def step(self) -> None:
         """Let time pass: orders good till a date, funding."""
-        self._bound.exchange.advance(self._now())
+        exchange, ts = self._bound.exchange, self._now()
+        exchange.advance(ts)
+        for symbol in list(exchange.missed):
+            # The mark has stood still meanwhile.
+            first = exchange.unsettled(symbol, ts) // FUNDING_EVERY + 1
+            pit = exchange.pits[symbol]
+            mark, rate = str(pit.reference or 0), str(pit.funding_rate or 0)
+            told = [
+                Funding(ts=at, mark=mark, rate=rate)
+                for at in range(first * FUNDING_EVERY, ts + 1, FUNDING_EVERY)
+            ]
+            exchange.make_up(symbol, told, ts, ts)
         self._bound.tell()
 
     # --- a source -------------------------------------------------------------------------------

@@ -502,7 +502,8 @@ class Account:
             self._executions.pop(symbol, None)
             self._trust(symbol)
             return old, new
-        if kind == "opening" and self.opened_ts is None:
+        # A journal of an older program may have booked the first look as if it had appeared later.
+        if kind in {"opening", "external"} and self.opened_ts is None:
             self.opened_ts = ts
         self._count(self.books, currency, amount)
         self._trust(currency)

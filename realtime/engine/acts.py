@@ -207,7 +207,8 @@ def cancel_asked(core: Core, fact: CancelAsked, out: Out) -> None:
         return
     out.append(Record(fact))
     core.legs.on_cancel(order, fact.by)
-    core.change(order, out, ts=fact.ts, cancel_state=Asked.REQUESTED)
+    # Of a working order it is why it is being canceled; it stays when that has worked.
+    core.change(order, out, ts=fact.ts, cancel_state=Asked.REQUESTED, reason=fact.reason)
 
 
 def cancel_failed(core: Core, fact: CancelFailed, out: Out) -> None:
@@ -218,8 +219,8 @@ def cancel_failed(core: Core, fact: CancelFailed, out: Out) -> None:
     out.append(Record(fact))
     if fact.command is not None:
         core.owe(order, fact.command, "order.cancel")
-    to = Asked.UNKNOWN if fact.unknown else Asked.NONE
-    core.change(order, out, ts=fact.ts, cancel_state=to)
+    to, why = (Asked.UNKNOWN, order.reason) if fact.unknown else (Asked.NONE, None)
+    core.change(order, out, ts=fact.ts, cancel_state=to, reason=why)
     out.append(Ask(order.id))
 
 

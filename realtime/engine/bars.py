@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from operator import attrgetter
 
+from realtime.engine.market import plain
 from realtime.model.market import MONEY, SECOND, ZERO, Bar, Daily, Trade
 
 
@@ -247,4 +248,4 @@ class DayFold:
             low = low if newest.bottom < before.bottom else before.low
             volume = MONEY.add(before.volume, volume)
             quote_volume = MONEY.add(self._quote_volume, quote_volume)
-        return Daily(first, high, low, newest.close, format(volume, "f"), format(quote_volume, "f"))
+        return Daily(first, high, low, newest.close, format(volume, "f"), plain(quote_volume))

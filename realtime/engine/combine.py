@@ -23,7 +23,7 @@ NOTHING: Final = Probabilities(0.2, 0.2, 0.6)
 EVEN: Final = 0.5
 
 DIGITS: Final = 12
-"""Probabilities are rounded to this, so that sums of the same weights in another order still tie."""
+"""Probabilities and scores are rounded to this, so that sums of the same weights in another order still tie."""
 
 CLOSED_TRADES: Final = 20
 """Trades a strategy's performance is measured over."""
@@ -135,8 +135,9 @@ class Combined:
 
 
 def risk_score(probabilities: Probabilities, confidence: float) -> float:
-    """R: 1 - confidence times the likelier of buy and sell, 0..1."""
-    return min(max(1 - confidence * max(probabilities.buy, probabilities.sell), 0.0), 1.0)
+    """R: 1 - confidence times the likelier of buy and sell, 0..1; without the noise of a float, at a level's bound."""
+    score = 1 - confidence * max(probabilities.buy, probabilities.sell)
+    return round(min(max(score, 0.0), 1.0), DIGITS)
 
 
 def risk_level(score: float) -> RiskLevel:

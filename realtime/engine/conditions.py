@@ -41,7 +41,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One check; `value` is None where the part it looks at is missing."""
+    """One check; `value` is None where the part it looks at is missing, 1 or 0 for a yes or no without a threshold."""
 
     name: str
     value: float | None
@@ -102,8 +102,13 @@ def examine(seen: Seen, bounds: Bounds) -> list[Check]:
     age = _age_ms(seen)
     most = bounds.max_staleness_ms
     add("max_staleness_ms", age, most, ok=age is not None and age <= most)
-    checks.append(Check(name="market_active", value=None, threshold=None, ok=seen.market.active))
-    checks.append(Check(name="exchange_status", value=None, threshold=None, ok=seen.venue_ok))
+    checks += [
+        Check(name=name, value=float(holds), threshold=None, ok=holds)
+        for name, holds in (
+            ("market_active", seen.market.active),
+            ("exchange_status", seen.venue_ok),
+        )
+    ]
     parts = (("orderbook", seen.book), ("ohlcv", seen.bars or None), ("ticker", seen.ticker))
     checks += [
         Check(name=f"{name}_missing", value=None, threshold=None, ok=False)

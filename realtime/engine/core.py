@@ -231,18 +231,18 @@ class Core(ABC):
             else:
                 out.append(wish)
 
-    def cancel(self, order: Order, by: str, ts: int, out: Out) -> None:
+    def cancel(self, order: Order, by: str, ts: int, out: Out, reason: str | None = None) -> None:
         """Cancel an order that works: here if it has not left, else at the venue."""
         if order.status is Status.PENDING and order.id not in self.state.released:
             fact = Withheld(
                 order_id=order.id,
                 status=Status.CANCELED,
                 code=None,
-                reason="canceled before it was sent",
+                reason=reason or "canceled before it was sent",
                 by=by,
                 ts=ts,
             )
             self.apply(fact, out)
             return
-        self.apply(CancelAsked(order_id=order.id, by=by, ts=ts), out)
+        self.apply(CancelAsked(order_id=order.id, by=by, reason=reason, ts=ts), out)
         out.append(CancelAtVenue(self.order(order.id)))

@@ -24,6 +24,7 @@ from realtime.engine.risk import (
     privileged,
     still_held,
 )
+from realtime.engine.rules import check_symbol
 from realtime.engine.shape import check_shape
 from realtime.engine.state import ALL, State
 from realtime.model.account import Position
@@ -148,9 +149,12 @@ def _place(state: State, applier: Core, wish: Place, out: Out) -> None:
 
 def _make_way(applier: Core, permission: Permission, ts: int, out: Out) -> Approved:
     """Cancel what an order must not meet; it waits for those that are at the venue already."""
+    order = permission.approved.order
+    meets = f"self-trade prevention: {order.client_order_id} would trade with it"
     for other in permission.first:
         if other.cancel_state is Asked.NONE:
-            applier.cancel(other, "engine", ts, out)
+            why = meets if other.side is not order.side else None
+            applier.cancel(other, "engine", ts, out, why)
     # What had not left was cancelled here and now.
     after = tuple(
         other.id for other in permission.first if not applier.order(other.id).status.ended
@@ -343,6 +347,7 @@ def _bracket(state: State, order: Order, wish: Amend) -> BracketSet | None:
     target = order.take_profit if wish.take_profit is None else wish.take_profit
     if (stop, target) == (order.stop_loss, order.take_profit):
         return None
+    check_symbol(wish.who, order.symbol)
     held = order.filled and state.holding(order.symbol, order.side.opposite)
     if order.exit or (order.status.ended and not held):
         raise Refused(
@@ -379,7 +384,7 @@ def _set_state(state: State, applier: Core, wish: SetState, out: Out) -> None:
     applier.apply(StateSet(halt=halt), out)
     if resumes and now is not None and now.by == "max_drawdown":
         # The peak starts anew at the equity of this moment (3.5).
-        equity = state.equity(wish.ts).value
+        equity = state.equity_now(wish.ts).value
         pnl = None if equity is None else state.daily_pnl(equity)
         start = state.account.day_info.equity_start
         if pnl is not None and start is not None:
@@ -441,7 +446,8 @@ def _configure(state: State, applier: Core, wish: Configure, out: Out) -> None:
 
 def _reset_daily(state: State, applier: Core, wish: ResetDaily, out: Out) -> None:
     _check_admin(wish.who, "risk.reset_daily")
-    equity = state.equity(wish.ts)
+    # By the prices of this moment: who resets right after a trade has lost nothing since.
+    equity = state.equity_now(wish.ts)
     if equity.value is None:
         raise Refused(
             Code.VENUE_UNAVAILABLE, f"equity is not known: {equity.reason}", retry_after=1.0

@@ -22,7 +22,7 @@ from realtime.engine.forgotten import SIZES, Sizes
 from realtime.engine.legs import suspended
 from realtime.engine.orderbook import OrderBook
 from realtime.engine.orders import Ledger
-from realtime.engine.risk import max_allowed, preview, refusing
+from realtime.engine.risk import check, max_allowed, preview, refusing
 from realtime.engine.shares import Shares
 from realtime.engine.state import ALL, EQUITY_FOR, State
 from realtime.engine.watch import watch_price, watch_time
@@ -306,6 +306,15 @@ class Engine:
         with localcontext(MONEY):
             return preview(self._state, place)
 
+    def permit(self, place: Place) -> None:
+        """Judge a placement as if it came now; nothing changes, and a placement is judged again.
+
+        Raises:
+            Refused: As the placement would be.
+        """
+        with localcontext(MONEY):
+            check(self._state, place)
+
     def refusing(self, place: Place) -> tuple[str, ...]:
         """Names of the rules by which the gate would refuse this placement now; nothing changes."""
         with localcontext(MONEY):
@@ -375,7 +384,8 @@ class Engine:
         with localcontext(MONEY):
             marked = portfolio.mark_position(self._state, position)
         watched = bool(self._applier.legs.watches.get(position.symbol))
-        return replace(marked, suspended=True) if watched and marked.stale else marked
+        stale = marked.stale or not self._state.ready
+        return replace(marked, stale=stale, suspended=watched and marked.stale)
 
     def value_balance(self, balance: Balance) -> Valued:
         """A balance in the valuation currency."""

@@ -94,7 +94,10 @@ def row_changes(
         if back:
             resurrected(core, order, row, out)
         if row.status.ended:
-            changes["code"], changes["reason"] = row.code, row.reason
+            # Where the cancel that is under way has a reason, it is the better one.
+            ours = row.status is Status.CANCELED and order.cancel_state is not Asked.NONE
+            why = (order.reason if ours else None) or row.reason
+            changes["code"], changes["reason"] = row.code, why
     if order.exchange_order_id is None:
         changes["exchange_order_id"] = row.exchange_order_id
     if row.filled > order.filled:
@@ -115,7 +118,7 @@ def row_changes(
     settled = row.evidence != "stream" and row.ts - order.updated_ts >= SETTLED
     if row.status is Status.OPEN and settled:
         if order.cancel_state is Asked.UNKNOWN:
-            changes["cancel_state"] = Asked.NONE
+            changes["cancel_state"], changes["reason"] = Asked.NONE, None
         if order.amend_state is Asked.UNKNOWN and "amend_state" not in changes:
             changes |= NO_AMEND
     return changes
@@ -204,7 +207,9 @@ def external(core: Core, row: OrderSeen, out: Out) -> None:
         cost=row.cost,
     )
     # What filled before it was forgotten has been booked: an order that lacks fills is not forgotten.
-    orders.add(order, {}, order.filled if back else ZERO)
+    # So it is with what filled before the first look at the account: that found it in the sums.
+    before = back or core.state.account.opened_ts is None
+    orders.add(order, {}, order.filled if before else ZERO)
     orders.set_asof(order.id, row.asof)
     core.gap(order, row.ts)
     out.append(OrderChanged(order))

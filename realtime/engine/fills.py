@@ -44,10 +44,10 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
     order = orders.find(seen)
     if (order is None or is_late(order)) and orders.forgot_fill(symbol, seen.trade_id):
         return
+    opened = state.account.opened_ts
+    if (order is None or order.external) and (opened is None or seen.ts < opened):
+        return  # it is in what the first look at the account finds
     if order is None:
-        opened = state.account.opened_ts
-        if opened is not None and seen.ts < opened:
-            return  # it is in what the first look at the account found
         if seen.venue_client_id is None and waits(orders, symbol, seen.side, seen.ts):
             return  # it may be one of ours whose answer is on its way: it is asked for again
         late = orders.forgot(symbol, seen.exchange_order_id, seen.venue_client_id)
@@ -147,8 +147,8 @@ def overtaken(order: Order, new: Order, booked: Decimal, most: Decimal) -> dict[
     """What a fill says of an amend or a cancel that is under way."""
     changes: dict[str, object] = {}
     if new.status.ended and not order.status.ended:
-        # Nothing is under way on an order that is over.
-        changes |= IDLE
+        # Nothing is under way on an order that is over, and it was not canceled.
+        changes |= IDLE | {"reason": None}
     if order.amount < booked <= most:
         # More than the old version had: the amend was carried out, whatever became of its answer.
         changes |= amended(order, order.amend_amount, order.amend_price, order.amend_stop_price)

@@ -147,5 +147,6 @@ def state_set(core: Core, fact: StateSet, out: Out) -> None:
         TradingState.HALTED: "critical",
     }[halt.state]
     text = f"trading of {halt.scope} was set to {halt.state} by {halt.by}: {halt.reason}"
-    out += [Record(fact), RiskChanged(), Note("trading_state", data)]
+    kind = "resume" if halt.state is TradingState.ACTIVE else "halt"
+    out += [Record(fact), RiskChanged(), Note(kind, data)]
     out.append(Alert(level, "trading_state", text, data))

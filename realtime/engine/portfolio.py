@@ -8,7 +8,7 @@ from realtime.model.market import MS, ZERO
 from realtime.model.orders import Role
 
 
-HUNDRED = Decimal(100)
+ONE, HUNDRED = Decimal(1), Decimal(100)
 
 FRESH_MS, USABLE_MS = 5_000, 60_000
 """Ages that make market data `high` and `medium` [ms]."""
@@ -51,35 +51,39 @@ def mark_position(state: State, position: Position) -> Marked:
 
 
 def value_balance(state: State, balance: Balance) -> Valued:
-    """Value a balance; its allocation is its share of the account's total value."""
+    """Value a balance; its allocation is its share of what all balances are worth."""
     price = state.quotes.worth(balance.currency)
     value = None if price is None else balance.total * price
-    total = state.equity(balance.ts).value if value is not None else None
+    total = state.equity(balance.ts).assets if value is not None else None
     return Valued(
         balance=balance,
         price=price,
         value=value,
-        allocation=value / total if value is not None and total else None,
-        stale=None in state.quotes.stale,
+        # The sum may be a quarter of a second older than the price here.
+        allocation=min(value / total, ONE) if value is not None and total else None,
+        stale=None in state.quotes.stale or not state.ready,
     )
 
 
 def value(state: State, ts: int) -> Portfolio:
     """Value everything."""
     equity = state.equity_now(ts)
-    valued = []
+    priced = []
     for balance in sorted(state.account.balances.values(), key=lambda held: held.id):
         price = state.quotes.worth(balance.currency)
-        worth = None if price is None else balance.total * price
-        valued.append(
-            Valued(
-                balance=balance,
-                price=price,
-                value=worth,
-                allocation=worth / equity.value if worth is not None and equity.value else None,
-                stale=None in state.quotes.stale,
-            )
+        priced.append((balance, price, None if price is None else balance.total * price))
+    # Not the equity: the profit of derivatives is no balance.
+    total = sum((worth for _, _, worth in priced if worth is not None), ZERO)
+    valued = [
+        Valued(
+            balance=balance,
+            price=price,
+            value=worth,
+            allocation=worth / total if worth is not None and equity.value and total else None,
+            stale=None in state.quotes.stale or not state.ready,
         )
+        for balance, price, worth in priced
+    ]
     marked = [mark_position(state, held) for held in held_positions(state)]
     profits = [
         profit

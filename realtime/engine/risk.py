@@ -15,8 +15,10 @@ from realtime.engine.market import down, figure, nearest, plain, up
 from realtime.engine.orders import evolve
 from realtime.engine.rules import (
     CODES,
+    OF_PRICE,
     RULES,
     asked,
+    its_symbols,
     kind_of,
     passes_halt,
     rate_wait,
@@ -163,7 +165,9 @@ def check_amend(state: State, old: Order, amend: Amend) -> tuple[ApprovedAmend, 
     if verdict.failed and not _gives_back(old, new):
         raise refusal(state, case, verdict)
     if verdict.failed and (
-        hard := [r for r in verdict.failed if CODES.get(r.rule) is Code.INVALID]
+        hard := [
+            r for r in verdict.failed if CODES.get(r.rule) is Code.INVALID and r.value is not None
+        ]
     ):
         verdict.failed = hard
         raise refusal(state, case, verdict)
@@ -311,8 +315,13 @@ def privileged(state: State, place: Place, order: Order) -> bool:
 
 
 def refusal(state: State, case: Case, verdict: Verdict) -> Refused:
-    """The error of the first failing rule, with all of them in its details."""
+    """The error of the first failing rule, with all of them in its details.
+
+    Rules that want a price where there is none leave it to that of the price: nothing is wrong with the arguments.
+    """
     first = verdict.failed[0]
+    if case.mark is None and first.value is None and first.rule in OF_PRICE:
+        first = next(result for result in verdict.failed if result.rule == "stale_market_data")
     code = CODES.get(first.rule, Code.RISK_REJECTED)
     details: dict[str, object] = {
         "rule": first.rule,
@@ -322,6 +331,8 @@ def refusal(state: State, case: Case, verdict: Verdict) -> Refused:
         "failed": [result.rule for result in verdict.failed],
         "rules": [rule_row(result) for result in verdict.failed],
     }
+    if first.rule == "token_symbols":
+        details |= its_symbols(case.wish.who, case.order.symbol)
     if code is Code.INVALID:
         details["fields"] = [{"field": first.field, "message": first.message, "reason": first.rule}]
         if first.rule in {"tick_size", "lot_size"} and first.value is not None and first.limit:

@@ -1,4 +1,4 @@
-"""Wire rows: every field of features F2 to F4, F8, F16 and F18, made from the engine's own objects.
+"""Wire rows: every field of features F2 to F4, F8 and F16 to F18, made from the engine's own objects.
 
 Rules of this file: (1) money, prices and amounts are strings, prices and amounts padded to the market's
 precision; (2) ratios and statistics are JSON numbers; (3) times are integer ms; (4) what is not known is
@@ -7,12 +7,31 @@ None. Market data keeps the venue's strings (M6).
 
 from collections.abc import Mapping
 from decimal import Decimal, localcontext
+from typing import Literal, overload
 
+from realtime.engine.allocation import spread_of
 from realtime.engine.market import average_text, plain, shown, text
 from realtime.model.account import Day, Marked, Portfolio, Valued
 from realtime.model.market import MONEY, MS, ZERO, Market, Ticker, Trade
 from realtime.model.orders import Fill, Order, TimeInForce, Trigger
 from realtime.model.risk import Halt, Preview, RiskView, RuleResult
+from realtime.model.rows import (
+    BalanceRow,
+    DayRow,
+    FeeRow,
+    FillRow,
+    HaltRow,
+    MarketRow,
+    OrderRow,
+    Placed,
+    PositionRow,
+    PreviewRow,
+    RiskRow,
+    RuleRow,
+    TickerRow,
+    TradeRow,
+    TriggerRow,
+)
 
 
 Row = dict[str, object]
@@ -32,6 +51,12 @@ def _number(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
 
+@overload
+def money(value: Decimal) -> str: ...
+@overload
+def money(value: None) -> None: ...
+@overload
+def money(value: Decimal | None) -> str | None: ...
 def money(value: Decimal | None) -> str | None:
     """A figure that was computed: shown to 8 digits, without the noise of a division."""
     return None if value is None else plain(rounded(value, 8))
@@ -60,7 +85,7 @@ def average(order: Order, market: Market) -> str | None:
     return average_text(market.average(order.cost, order.filled), market.price_tick)
 
 
-def _trigger(trigger: Trigger | None, tick: Decimal) -> object:
+def _trigger(trigger: Trigger | None, tick: Decimal) -> str | TriggerRow | None:
     if trigger is None:
         return None
     if trigger.limit is None:
@@ -68,10 +93,12 @@ def _trigger(trigger: Trigger | None, tick: Decimal) -> object:
     return {"price": text(trigger.price, tick), "limit": text(trigger.limit, tick)}
 
 
-def order_row(order: Order, market: Market, mode: str) -> Row:
+def order_row(order: Order, market: Market, mode: str) -> OrderRow:
     """A row of the channel `orders`."""
     tick, lot = market.price_tick, market.amount_step
-    fees = [{"cost": plain(cost), "currency": currency} for currency, cost in order.fees]
+    fees: list[FeeRow] = [
+        {"cost": plain(cost), "currency": currency} for currency, cost in order.fees
+    ]
     # Twice an order, and to enter a context takes as long as both numbers.
     remaining = max(MONEY.subtract(order.amount, order.filled), ZERO)
     return {
@@ -127,12 +154,12 @@ def order_row(order: Order, market: Market, mode: str) -> Row:
     }
 
 
-def _time_in_force(order: Order) -> str:
+def _time_in_force(order: Order) -> TimeInForce | Literal["PO"]:
     resting = order.post_only and order.time_in_force is TimeInForce.GTC
     return "PO" if resting else order.time_in_force
 
 
-def summary(order: Order, market: Market, mode: str) -> Row:
+def summary(order: Order, market: Market, mode: str) -> Placed:
     """The result of `order.place`."""
     return {
         "id": order.id,
@@ -144,7 +171,7 @@ def summary(order: Order, market: Market, mode: str) -> Row:
     }
 
 
-def fill_row(fill: Fill, market: Market, mode: str) -> Row:
+def fill_row(fill: Fill, market: Market, mode: str) -> FillRow:
     """An entry of the channel `fills`."""
     return {
         "id": fill.id,
@@ -169,7 +196,7 @@ def fill_row(fill: Fill, market: Market, mode: str) -> Row:
 # --- account ----------------------------------------------------------------------------------
 
 
-def position_row(marked: Marked, market: Market, mode: str) -> Row:
+def position_row(marked: Marked, market: Market, mode: str) -> PositionRow:
     """A row of the channel `positions`."""
     position, tick, lot = marked.position, market.price_tick, market.amount_step
     with localcontext(MONEY):
@@ -215,7 +242,7 @@ def position_row(marked: Marked, market: Market, mode: str) -> Row:
         }
 
 
-def balance_row(valued: Valued, mode: str) -> Row:
+def balance_row(valued: Valued, mode: str) -> BalanceRow:
     """A row of the channel `balances`."""
     balance = valued.balance
     with localcontext(MONEY):
@@ -232,7 +259,7 @@ def balance_row(valued: Valued, mode: str) -> Row:
             "value": money(valued.value),
             "allocation": _number(valued.allocation),
             "ts": balance.ts // MS,
-            "source": mode if mode == "paper" else "ws",
+            "source": mode if mode == "paper" else balance.source,
             "stale": valued.stale,
         }
 
@@ -277,9 +304,9 @@ def _holding(held: Marked, ages: Mapping[str, int], ts: int) -> Row:
 # --- risk -------------------------------------------------------------------------------------
 
 
-def rule_row(result: RuleResult) -> Row:
+def rule_row(result: RuleResult) -> RuleRow:
     """A rule's result; `used` is another name of `value`."""
-    row: Row = {
+    row: RuleRow = {
         "rule": result.rule,
         "limit": money(result.limit),
         "value": money(result.value),
@@ -295,7 +322,7 @@ def rule_row(result: RuleResult) -> Row:
     return row
 
 
-def halt_row(halt: Halt) -> Row:
+def halt_row(halt: Halt) -> HaltRow:
     """A trading state and who set it."""
     return {
         "scope": halt.scope,
@@ -306,7 +333,7 @@ def halt_row(halt: Halt) -> Row:
     }
 
 
-def risk_row(view: RiskView) -> Row:
+def risk_row(view: RiskView) -> RiskRow:
     """The value of the channel `risk`, and the result of `risk.assessment`."""
     with localcontext(MONEY):
         rules = [rule_row(result) for result in view.headroom]
@@ -367,7 +394,35 @@ def risk_row(view: RiskView) -> Row:
         }
 
 
-def preview_row(preview: Preview, market: Market) -> Row:
+def risk_summary_row(view: RiskView) -> Row:
+    """What the account risks, in a few figures (F17)."""
+    return {
+        "risk_level": view.risk_level,
+        "total_risk_score": _number(view.total_risk_score),
+        "position_count": view.position_count,
+        "leverage": _number(view.leverage),
+        "daily_pnl": money(view.daily_pnl),
+        "drawdown": _number(view.drawdown),
+        "trading_state": view.trading_state.value,
+    }
+
+
+def spread_row(worths: Mapping[str, Decimal | None]) -> Row:
+    """How the value of positions is spread (F17); None is the worth of one without a price."""
+    unpriced = next((symbol for symbol, worth in worths.items() if worth is None), None)
+    values = [float(worth) for worth in worths.values() if worth is not None]
+    found = None if unpriced is not None else spread_of(values)
+    reason = "nothing is held" if unpriced is None else f"{unpriced} has no price"
+    return {
+        "hhi": None if found is None else found.hhi,
+        "effective_positions": None if found is None else found.effective_positions,
+        "max_weight": None if found is None else found.max_weight,
+        "diversification": None if found is None else found.diversification,
+        "reason": reason if found is None else None,
+    }
+
+
+def preview_row(preview: Preview, market: Market) -> PreviewRow:
     """The result of `order.preview`."""
     tick, lot = market.price_tick, market.amount_step
     with localcontext(MONEY):
@@ -396,7 +451,7 @@ def preview_row(preview: Preview, market: Market) -> Row:
         }
 
 
-def day_row(day: Day, zone: str, pnl: Decimal | None) -> Row:
+def day_row(day: Day, zone: str, pnl: Decimal | None) -> DayRow:
     """The result of `risk.daily_pnl`: sums by currency, equity in the valuation currency."""
     return {
         "day": day.day,
@@ -415,7 +470,7 @@ def day_row(day: Day, zone: str, pnl: Decimal | None) -> Row:
 # --- market data ------------------------------------------------------------------------------
 
 
-def ticker_row(ticker: Ticker, market: Market) -> Row:
+def ticker_row(ticker: Ticker, market: Market) -> TickerRow:
     """The value of a `ticker` channel; the venue's strings, and what follows from them."""
     daily = ticker.daily
     change = share = None
@@ -455,7 +510,7 @@ def ticker_row(ticker: Ticker, market: Market) -> Row:
     }
 
 
-def trade_row(trade: Trade, market: Market) -> Row:
+def trade_row(trade: Trade, market: Market) -> TradeRow:
     """An entry of a `trades` channel; `side` is the taker's."""
     traded = MONEY.multiply(Decimal(trade.price), Decimal(trade.amount))
     return {
@@ -470,7 +525,7 @@ def trade_row(trade: Trade, market: Market) -> Row:
     }
 
 
-def market_row(market: Market) -> Row:
+def market_row(market: Market) -> MarketRow:
     """A row of the channel `markets`."""
     return {
         "symbol": market.symbol,

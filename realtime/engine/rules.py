@@ -17,7 +17,8 @@ from realtime.engine.market import brief, down, nearest, on_grid, plain
 from realtime.engine.shape import NONE, further
 from realtime.engine.sizing import exact
 from realtime.engine.state import State
-from realtime.model.errors import Code
+from realtime.model.errors import Code, Refused
+from realtime.model.events import Who
 from realtime.model.market import MS, SECOND, ZERO
 from realtime.model.orders import Order, OrderType, Side
 from realtime.model.risk import TradingState
@@ -50,10 +51,14 @@ CODES = {
     "max_market_amount": Code.INVALID,
     "min_cost": Code.INVALID,
     "not_supported": Code.NOT_SUPPORTED,
+    "token_symbols": Code.FORBIDDEN,
     "insufficient_funds": Code.INSUFFICIENT_FUNDS,
     "order_rate": Code.RATE_LIMITED,
 }
 """Wire codes; every other rule is `risk_rejected`."""
+
+OF_PRICE: Final = frozenset({"min_amount", "min_cost", "insufficient_funds"})
+"""Rules of other codes that miss their data where there is no price."""
 
 
 def trading_state(case: Case, state: State, verdict: Verdict) -> None:
@@ -84,6 +89,36 @@ def passes_halt(case: Case, order: Order) -> bool:
         or (order.source == "flatten" and case.exit)
         or (case.wish.closing and case.wish.who.admin and case.exit)
     )
+
+
+def token_symbols(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 - one shape for all rules
+    """Whether the token of the one who asks may trade this symbol: exits, too, for what stops trading asks no gate."""
+    limits = case.wish.who.limits
+    if limits is None:
+        return
+    symbol = case.order.symbol
+    verdict.judge("token_symbols", limits.allow(symbol), message=_not_its(symbol))
+
+
+def check_symbol(who: Who, symbol: str) -> None:
+    """Let a symbol be changed only by who may trade it: where no order stands before the gate, as for attached stops.
+
+    Raises:
+        Refused: `forbidden`.
+    """
+    if who.limits is not None and not who.limits.allow(symbol):
+        details = {"rule": "token_symbols", **its_symbols(who, symbol)}
+        raise Refused(Code.FORBIDDEN, _not_its(symbol), details)
+
+
+def its_symbols(who: Who, symbol: str) -> dict[str, object]:
+    """Which symbol was asked for, and which ones the token of who asks may trade."""
+    allowed = who.limits.symbols if who.limits is not None else None
+    return {"symbol": symbol, "symbols": list(allowed or ())}
+
+
+def _not_its(symbol: str) -> str:
+    return f"this token may not trade {symbol}"
 
 
 def readiness(case: Case, state: State, verdict: Verdict) -> None:
@@ -174,7 +209,10 @@ def sizes(case: Case, state: State, verdict: Verdict) -> None:  # noqa: ARG001 -
     least = market.min_amount
     if least is not None:
         ok = amount >= least
-        if not ok or verdict.whole:
+        if not amount and case.reference is None:
+            # Of a buy by cost.
+            verdict.missing("min_amount", least, unit, "there is no price", exempt=case.exit)
+        elif not ok or verdict.whole:
             message = f"amount {plain(amount)} {unit} is below min_amount {plain(least)} {unit}"
             verdict.judge("min_amount", ok, least, amount, unit, message, "amount", floor=True)
     if market.max_amount is not None:
@@ -379,6 +417,22 @@ def order_sizes(case: Case, state: State, verdict: Verdict) -> None:
     )
 
 
+def token_notional(case: Case, state: State, verdict: Verdict) -> None:
+    """Whether the token of the one who asks may place an order of this worth."""
+    limits = case.wish.who.limits
+    if limits is None:
+        return
+    verdict.most(
+        "token_notional",
+        limits.max_order_notional,
+        case.notional,
+        state.currency,
+        "notional",
+        exempt=case.exit,
+        why="there is no price",
+    )
+
+
 def positions(case: Case, state: State, verdict: Verdict) -> None:
     """G15 and G16."""
     limits, equity, exempt = state.limits, case.standing.equity, case.exit
@@ -564,6 +618,8 @@ def fingerprint(order: Order) -> tuple[object, ...]:
         order.type.value,
         order.price,
         order.stop_price,
+        order.trailing_amount,
+        order.trailing_rate,
         order.cost_limit if order.cost_limit is not None else order.amount,
     )
 
@@ -687,7 +743,7 @@ def signals(case: Case, state: State, verdict: Verdict) -> None:
     if backing is None:
         return
     side = case.order.side
-    score = exact(round(risk_score(backing.probabilities, backing.confidence), 12))
+    score = exact(risk_score(backing.probabilities, backing.confidence))
     sure = exact(backing.confidence)
     likely = exact(backing.probabilities.buy if side is Side.BUY else backing.probabilities.sell)
     _least(verdict, "low_confidence", limits.min_signal_confidence, sure, "confidence", exempt)
@@ -753,6 +809,7 @@ def _least(
 
 
 RULES: tuple[Rule, ...] = (
+    token_symbols,
     trading_state,
     readiness,
     symbols,
@@ -765,6 +822,7 @@ RULES: tuple[Rule, ...] = (
     band,
     slippage,
     order_sizes,
+    token_notional,
     positions,
     leverage,
     counts,
@@ -780,12 +838,23 @@ RULES: tuple[Rule, ...] = (
 """In the order of the table: the first failure names the refusal."""
 
 EXEMPTING: Final[frozenset[Rule]] = frozenset(
-    {order_sizes, positions, leverage, counts, unknowns, executions, losses, streaks, signals}
+    {
+        order_sizes,
+        token_notional,
+        positions,
+        leverage,
+        counts,
+        unknowns,
+        executions,
+        losses,
+        streaks,
+        signals,
+    }
 )
 """Those that say nothing to an exit but what data they miss (X of the table, R4)."""
 
 
-Kind = tuple[bool, bool, bool, bool, bool, bool, bool, bool]
+Kind = tuple[bool, bool, bool, bool, bool, bool, bool, bool, bool]
 """What decides which rules may have something to say to an order, see `kind_of`."""
 
 
@@ -801,6 +870,7 @@ def kind_of(case: Case, state: State) -> Kind:
         order.price is not None or order.stop_price is not None,
         order.strategy_id is not None,
         case.wish.backing is not None,
+        case.wish.who.limits is not None,
     )
 
 
@@ -812,8 +882,9 @@ def asked(kind: Kind, off: frozenset[str]) -> tuple[Rule, ...]:
         kind: See `kind_of`.
         off: Names of the limits that are switched off.
     """
-    calm, exits, known, fresh, walked, priced, named, backed = kind
+    calm, exits, known, fresh, walked, priced, named, backed, limited = kind
     says_nothing: dict[Rule, bool] = {
+        token_symbols: not limited,
         trading_state: calm,
         readiness: calm,
         reduces: not exits,
@@ -821,6 +892,7 @@ def asked(kind: Kind, off: frozenset[str]) -> tuple[Rule, ...]:
         band: not priced,
         slippage: not walked,
         order_sizes: off.issuperset(("max_order_amount", "max_order_notional")),
+        token_notional: not limited,
         positions: off.issuperset(("max_position_size", "max_position_notional")),
         leverage: "max_leverage" in off,
         duplicates: "duplicate_order_ms" in off,

@@ -395,7 +395,7 @@ def stop_and_target(
         risk = sure = ZERO
         if probabilities is not None:
             sure = exact(confidence)
-            risk = exact(round(risk_score(probabilities, confidence), 12))
+            risk = exact(risk_score(probabilities, confidence))
         stop = _stop(limits, market, side, entry, risk, chosen, atr, swing)
         base = limits.take_profit_fraction
         adjusted = min(FARTHEST, base * (1 + HALF * sure))

@@ -28,11 +28,16 @@ _STRICT = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED
 
 @frozen
 class Equity:
-    """A valuation: the sum, or why there is none."""
+    """A valuation: the sum, or why there is none.
+
+    Attributes:
+        assets: The sum without the unrealised profit of derivatives, which no balance holds.
+    """
 
     value: Decimal | None
     reason: str | None
     ts: int
+    assets: Decimal | None = None
 
 
 @frozen
@@ -442,6 +447,7 @@ class State:
             if newest < oldest:
                 return Equity(None, f"the price of {currency} is too old", ts)
             total += amount * worth
+        assets = total
         for symbol, position in self.account.positions.items():
             if position.position_type == "spot" or not position.amount:
                 continue
@@ -452,7 +458,7 @@ class State:
             if self.quotes.touched.get(symbol, 0) < oldest:
                 return Equity(None, f"the price of {symbol} is too old", ts)
             total += profit * worth
-        return Equity(total, None, ts)
+        return Equity(total, None, ts, assets)
 
     def daily_pnl(self, equity: Decimal) -> Decimal | None:
         """Equity less equity at day start less net transfers [valuation currency] (3.5)."""

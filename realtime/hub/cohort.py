@@ -6,12 +6,11 @@ Rules of this file:
 3 A blob is handed over whole, so cursors move before anybody knows whether the transport paused.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from realtime.hub import protocol
 from realtime.hub.channels import Channel
-from realtime.hub.logs import Old
 from realtime.hub.stream import Message, Reason, Source, Stream, pack
 
 
@@ -60,13 +59,19 @@ class Need:
 
     Attributes:
         base: Last `seq` the reader knows of; None when that is of another epoch.
+        parts: What it still has to get of it; empty until it is made for its first delivery.
     """
 
-    __slots__ = ("base", "reason")
+    __slots__ = ("base", "parts", "reason")
 
     def __init__(self, reason: Reason, base: int | None) -> None:
         self.reason = reason
         self.base = base
+        self.parts: Sequence[Message] = ()
+
+
+Fetch = Callable[[Channel, int, int], None]
+"""Fetches entries of a journaled log for a reader, by first and last seq of that channel."""
 
 
 class Reader(Position):
@@ -80,7 +85,11 @@ class Reader(Position):
         behind: It was paused and has not come back to the head yet.
         closed: It is gone.
         cohort: None while it is on its own; then `cursors`, `told`, `needs` and `older` are its own.
-        older: Journaled entries older than the ring, still to be sent.
+        older: Of a journaled log that is resumed from before its ring, the entries that are here and still to be sent;
+            it is there until the reader has come to the head.
+        fetch: Fetches more of them, by first and last seq of a channel, and gives them to `Hub.bring`; it must only
+            schedule that. Without it whoever resumes is given them all at once.
+        fetching: The log and the position behind which entries are being fetched.
     """
 
     __slots__ = (
@@ -90,6 +99,8 @@ class Reader(Position):
         "closed",
         "cohort",
         "every",
+        "fetch",
+        "fetching",
         "needs",
         "older",
         "stalled",
@@ -108,7 +119,9 @@ class Reader(Position):
         self.closed = False
         self.cohort: Cohort | None = None
         self.needs: dict[Stream, Need] = {}
-        self.older: dict[Stream, Sequence[Old]] = {}
+        self.older: dict[Stream, Sequence[Message]] = {}
+        self.fetch: Fetch | None = None
+        self.fetching: tuple[Stream, int] | None = None
         self._skipped = 0
 
     @property
@@ -124,9 +137,15 @@ class Reader(Position):
         """Take note of what was handed over."""
         for stream, seq in moved.items():
             self.cursors[stream] = seq
-            self.needs.pop(stream, None)
-            if stream in self.older and seq >= self.older[stream][-1][0]:
-                del self.older[stream]
+            need = self.needs.get(stream)
+            if need is not None:
+                need.parts = [part for part in need.parts if part.seq > seq]
+                if not need.parts:
+                    del self.needs[stream]
+            if stream in self.older:
+                self.older[stream] = [entry for entry in self.older[stream] if entry.seq > seq]
+                if seq == stream.seq:
+                    del self.older[stream]
 
     @property
     def settled(self) -> bool:
@@ -134,6 +153,13 @@ class Reader(Position):
         if self.needs or self.older or not self.informed:
             return False
         return all(cursor == stream.seq for stream, cursor in self.cursors.items())
+
+    @property
+    def served(self) -> bool:
+        """Whether it has all that can be had without the journal."""
+        if self.needs or not self.informed:
+            return False
+        return all(at == stream.seq or stream in self.older for stream, at in self.cursors.items())
 
 
 Key = tuple[frozenset[Stream], bool, int]
@@ -194,12 +220,12 @@ class Cohort(Position):
         reader.told = set(self.told)
 
     def collect(self) -> list[Part] | None:
-        """Collect what is due; None when a journaled log has gone on beyond what is held."""
+        """Collect what is due; None when a journaled log or a table has gone on beyond what is held."""
         cursors = self.cursors
         parts: list[Part] = []
         for stream in self.dirty:
             cursor = cursors[stream]
-            if stream.journaled and not stream.holds(cursor):
+            if (stream.journaled or stream.parted) and not stream.holds(cursor):
                 return None
             owed = stream.owed(cursor, slow=False)
             if len(owed) == 1:

@@ -63,6 +63,7 @@ class Connection:
 
     Attributes:
         principal: None before authentication.
+        sent: Replies, notices and heartbeats said so far, those that still wait among them.
         in_flight: Commands that were not answered yet, those of the safety lane apart.
         closed: The code it was closed with by us; None while open.
         floods: By lane, refusals as `rate_limited` that are not forgiven yet; to read.
@@ -87,6 +88,7 @@ class Connection:
         "options",
         "principal",
         "said_bye",
+        "sent",
         "session",
         "wire",
     )
@@ -108,6 +110,7 @@ class Connection:
         self.wire = wire
         self.bounds = bounds
         self.principal: Principal | None = None
+        self.sent = 0
         self.in_flight = 0
         self.closed: Close | None = None
         self.said_bye = False
@@ -137,6 +140,7 @@ class Connection:
     def _send(self, payload: bytes, write: Callable[[bytes], bool]) -> bool:
         if self.closed is not None:
             return False
+        self.sent += 1
         if self.wire.paused or self._waiting:  # behind what waits already, in order
             self._waiting.append(payload)
             most = self.bounds.reply_bytes

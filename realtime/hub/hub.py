@@ -3,10 +3,10 @@
 Rules of this file:
 1 Publishing marks and never writes. `flush` hands out one blob per cohort; readers on their own (new, paced
   anew, slow) are written to directly, in pieces, until their wire has had enough.
-2 A reader is in a cohort, or waits for its flush or its pace, or its wire is paused. Nothing is ever kept
-  for a reader except cursors, and journaled entries that it asked to resume from.
-3 No method waits, and none calls back into the caller except through `wake`, `on_demand` and the wires.
-  `wake` must only schedule a flush.
+2 A reader is in a cohort, or waits for its flush, its pace or the journal, or its wire is paused. Nothing is ever kept
+  for a reader except cursors, a page of the journaled entries that it resumes from, and what it lacks of a snapshot in parts.
+3 No method waits, and none calls back into the caller except through `wake`, `on_demand`, `Reader.fetch` and the
+  wires. `wake` must only schedule a flush.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ from realtime.hub.frames import array_frame, text_frame
 from realtime.hub.logs import JournalStream, Old
 from realtime.hub.protocol import Close
 from realtime.hub.sources import Sources, account_of, permanent
-from realtime.hub.stream import Counts, Data, Reason, Sizes, Source, Stream, pack
+from realtime.hub.stream import Counts, Data, Message, Reason, Sizes, Source, Stream, pack
 from realtime.hub.values import ValueFeed
 
 
@@ -82,6 +82,8 @@ class Hub(Sources):
         self._late: dict[int, dict[Cohort, None]] = {}
         self._waiting: dict[Reader, None] = {}
         self._waiting_for: dict[int, dict[Reader, None]] = {}
+        # Those who lack nothing but what they are being fetched from the journal.
+        self._reading: dict[Reader, None] = {}
         # Cohorts that must be told about a source.
         self._news: dict[Cohort, None] = {}
         # By the canonical name of `ticker:*` at a rate: those who want all symbols.
@@ -117,6 +119,9 @@ class Hub(Sources):
                 for cohort in self._cohorts_of.get(stream, ()):
                     cohort.news[stream] = None
                     self._news[cohort] = None
+            for reader in self._reading:
+                self._wait(reader)
+            self._reading.clear()
             self._board.rouse()
 
     # --- readers ----------------------------------------------------------------------------------
@@ -144,9 +149,9 @@ class Hub(Sources):
     def missing(self, channel: Channel, since: Since) -> tuple[int, int] | None:
         """Tell which entries of a journaled log only the journal has, for a reader that resumes.
 
-        Ask again with `since` moved on after fetching, because the ring moves, until None; what was fetched
-        goes to `subscribe` as `older`. Whoever stops earlier is sent what was fetched and closed with 4508,
-        and resumes from there.
+        The first of them at least goes to `subscribe` as `older`: it proves that there is something to resume from. The
+        others are asked for with `Reader.fetch`, a page at a time as the reader takes them. Without that they all go to
+        `subscribe`, and whoever has too few is sent those and closed with 4508, and resumes from there.
 
         Returns:
             First and last seq in the numbers of this channel, at most `Sizes.older` of them; None when
@@ -247,8 +252,8 @@ class Hub(Sources):
         resumed = since is not None and self._resumable(stream, since, old)
         if since is not None and resumed:
             reader.cursors[stream] = since.seq
-            if stream.journaled and not stream.holds(since.seq):
-                reader.older[stream] = old
+            if isinstance(stream, JournalStream) and not stream.holds(since.seq):
+                reader.older[stream] = _messages(stream, old)
         else:
             reader.cursors[stream] = stream.seq
             if item.snapshot and stream.ready:
@@ -275,7 +280,7 @@ class Hub(Sources):
         """Tell whether every message after a position can still be sent."""
         if not _within(stream, since):
             return False
-        return stream.holds(since.seq) or (stream.journaled and _follows(old, since.seq))
+        return stream.resumes(since.seq) or (stream.journaled and _follows(old, since.seq))
 
     def _forget(self, reader: Reader, stream: Stream) -> None:
         """End the delivery of one stream to a reader that is on its own."""
@@ -311,6 +316,7 @@ class Hub(Sources):
         cohort = reader.cohort
         if cohort is None:
             self._waiting.pop(reader, None)
+            self._reading.pop(reader, None)
             if reader.every:
                 self._waiting_for.get(reader.every, {}).pop(reader, None)
         else:
@@ -340,7 +346,14 @@ class Hub(Sources):
             reader.behind = False
             if reader.cursors:
                 self._join(reader)
-        elif reader.every:
+        elif reader.fetching is not None and reader.served:
+            self._reading[reader] = None
+        else:
+            self._wait(reader)
+
+    def _wait(self, reader: Reader) -> None:
+        """Let a reader that is on its own wait for its turn."""
+        if reader.every:
             self._waiting_for.setdefault(reader.every, {})[reader] = None
         else:
             self._waiting[reader] = None
@@ -379,6 +392,9 @@ class Hub(Sources):
                     else:
                         self._due[cohort] = None
                 cohort.dirty[stream] = None
+        for reader in [held for held in self._reading if not dirty.keys().isdisjoint(held.cursors)]:
+            del self._reading[reader]
+            self._wait(reader)
         dirty.clear()
 
     # --- time -------------------------------------------------------------------------------------
@@ -462,7 +478,8 @@ class Hub(Sources):
         """Make the blob of a cohort; None when its readers have been written to already."""
         parts = cohort.collect()
         if parts is None:
-            # A journaled log ran away within one pace; each of them is closed with 4508.
+            # Within one pace a journaled log ran away, and each of them is closed with 4508; or a table did, of which
+            # each of them gets the snapshot, part by part as it can take it.
             for reader in list(cohort.readers):
                 self._leave(reader)
                 self._deliver(reader)
@@ -521,44 +538,76 @@ class Hub(Sources):
         told = notices(reader.told, known, board.now(), stale=True)
         if told and not self._write(reader, _frames(told, batch=reader.batch)):
             return
-        overrun: list[Stream] = []
-        parts = self._owed(reader, overrun)
+        behind: list[tuple[JournalStream, int]] = []
+        parts = self._owed(reader, behind)
         for blob, moved in pieces(parts, batch=reader.batch, limit=self.sizes.piece):
             board.counts.joins += 1
             reader.skip(passed(reader.cursors, moved))
             reader.move(moved)
             if not self._write(reader, blob):
                 return
-        if overrun:
-            self.remove(reader)
-            reader.wire.close(Close.SLOW_CONSUMER, Close.SLOW_CONSUMER.reason)
+        if not all(reader.fetch and stream in reader.older for stream, _ in behind):
+            self._end(reader)
             return
         for stale in (True, False):
             told = notices(reader.told, reader.cursors, board.now(), stale=stale)
             if told and not self._write(reader, _frames(told, batch=reader.batch)):
                 return
+        if behind:
+            self._fetch(reader, *behind[0])
         self._place(reader)
 
-    def _owed(self, reader: Reader, overrun: list[Stream]) -> Iterator[Part]:
+    def _fetch(self, reader: Reader, stream: JournalStream, at: int) -> None:
+        """Have the next entries fetched that only the journal has; of one log at a time."""
+        if reader.fetch is not None and reader.fetching is None:
+            reader.fetching = (stream, at)
+            last = min(stream.seq - len(stream.ring), at + self.sizes.older)
+            reader.fetch(stream.channel, at + 1, last)
+
+    def bring(self, reader: Reader, page: Sequence[Old]) -> None:
+        """Give a reader what it was fetched; nothing, or what does not follow, ends it with 4508."""
+        asked, reader.fetching = reader.fetching, None
+        assert asked is not None, "nothing was asked for"
+        stream, at = asked
+        if reader.closed:
+            return
+        # Else it has begun anew meanwhile, or ended it.
+        if reader.cursors.get(stream) == at and not reader.older.get(stream, (None,)):
+            if not _follows(page, at):
+                self._end(reader)
+                return
+            assert isinstance(stream, JournalStream)
+            reader.older[stream] = _messages(stream, page)
+        self._place(reader)
+
+    def _end(self, reader: Reader) -> None:
+        """Close the connection of a reader that owes more of a journaled log than can be had."""
+        self.remove(reader)
+        reader.wire.close(Close.SLOW_CONSUMER, Close.SLOW_CONSUMER.reason)
+
+    def _owed(self, reader: Reader, behind: list[tuple[JournalStream, int]]) -> Iterator[Part]:
         """Make what a reader is owed, one message after the other, as it takes them.
 
         Args:
             reader: Who.
-            overrun: Gets the journaled logs that are not held far enough back.
+            behind: Gets the journaled logs that are not held far enough back, and from where on.
         """
         for stream, cursor in list(reader.cursors.items()):
             need = reader.needs.get(stream)
+            if need is None and stream.parted and not stream.holds(cursor):
+                need = reader.needs[stream] = Need(Reason.LAG, cursor)
             if need is not None:
-                yield stream, stream.snapshot(need.reason, need.base)
+                need.parts = need.parts or stream.parts(need.reason, need.base)
+                for part in need.parts:
+                    yield stream, part.made()
                 continue
             at = cursor
             if isinstance(stream, JournalStream):
-                for seq, ts, entry in reader.older.get(stream, ()):
-                    if seq > at:
-                        yield stream, stream.older(seq, ts, entry)
-                        at = seq
+                for message in reader.older.get(stream, ()):
+                    yield stream, message
+                    at = message.seq
                 if not stream.holds(at):
-                    overrun.append(stream)
+                    behind.append((stream, at))
                     continue
             if at != stream.seq:
                 for message in stream.owed(at, slow=reader.behind):
@@ -592,6 +641,11 @@ def _within(stream: Stream, since: Since) -> bool:
 def _follows(old: Sequence[Old], seq: int) -> bool:
     """Whether entries are there and begin right after `seq`, without a gap."""
     return bool(old) and [entry[0] for entry in old] == list(range(seq + 1, seq + 1 + len(old)))
+
+
+def _messages(stream: JournalStream, old: Sequence[Old]) -> Sequence[Message]:
+    """Entries as they are sent: their bytes take a fifth of what they take as objects."""
+    return [stream.older(seq, ts, entry) for seq, ts, entry in old]
 
 
 def _need(stream: Stream, since: Since | None) -> Need:

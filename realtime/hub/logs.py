@@ -25,8 +25,8 @@ from realtime.hub.stream import (
 )
 
 
-OPEN_BYTES: Final = 786_432
-"""Bytes of entries that are still open, of which a snapshot has the newest: clients take messages of 1 MiB."""
+SHOWN_BYTES: Final = 786_432
+"""Bytes of journaled entries that a snapshot has at most, the newest: clients take messages of 1 MiB."""
 Old = tuple[int, int, Data]
 """A journaled entry: its seq in the log, when it was published [ms], the entry."""
 
@@ -189,7 +189,7 @@ class JournalFeed(Viewed["JournalStream"]):
         if not entry.data.get(field):
             self._open[key] = (tags, entry.json)
             self._open_bytes += len(entry.json)
-            while len(self._open) > self.topic.newest or self._open_bytes > OPEN_BYTES:
+            while len(self._open) > self.topic.newest or self._open_bytes > SHOWN_BYTES:
                 self._close(next(iter(self._open)))
 
     def _close(self, key: str) -> None:
@@ -200,17 +200,27 @@ class JournalFeed(Viewed["JournalStream"]):
         """Entries of a snapshot, oldest first."""
         if self.topic.open_field is not None:
             return [data for tags, data in self._open.values() if stream.wanted(tags)]
-        last = islice(reversed(stream.ring), self.topic.newest)
-        return [_entry(message) for message in last][::-1]
+        found: list[bytes] = []
+        room = SHOWN_BYTES
+        for message in islice(reversed(stream.ring), self.topic.newest):
+            entry = _entry(message)
+            room -= len(entry)
+            if room < 0:
+                break
+            found.append(entry)
+        return found[::-1]
 
     def view(self, channel: Channel, epoch: str) -> "JournalStream":
         """Make a stream, with the count it would have if it had always been there."""
         stream = JournalStream(channel, self, epoch)
-        counts = self._counts.items()
-        stream.seq = seq = sum([n for tags, n in counts if stream.wanted(tags)])
+        # There are few kinds of entries and many entries, and clients choose the names: 256 in one frame.
+        counts = {tags: n for tags, n in self._counts.items() if stream.wanted(tags)}
+        stream.seq = seq = sum(counts.values())
         if self.streams:
             for message in reversed(self.streams[0].ring):
-                if stream.wanted(message.tags):
+                if not seq:
+                    break
+                if message.tags in counts:
                     rest = message.body[message.cut :]
                     stream.ring.appendleft(stream.update(seq, rest, message.tags))
                     seq -= 1

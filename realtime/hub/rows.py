@@ -4,6 +4,9 @@ Rules of this file:
 1 A row that is to be made later is made when somebody first reads it, and once; superseded unread it is never made.
 2 An update tells so many rows at most, however many changed at once: what is more is told by the next.
 3 A message that nobody reads is counted and kept as what it tells; it is made for whoever resumes from before it.
+4 A snapshot that is too long for a message comes in parts: the last has the `seq` at which it was taken, those before it
+  count up to there. Who is cut off among them cannot be told from somebody who was there when those numbers were new, so
+  nobody resumes from before the newest snapshot in parts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -90,6 +93,24 @@ class Unread(Message):
         self.asof = asof
 
 
+class Slice(Message):
+    """A message of a snapshot in parts, put together when somebody is written to.
+
+    Whoever is slow keeps the parts that he lacks: they are the rows of the table, which cost nothing more until they change.
+    """
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, head: Message, rows: Sequence[bytes]) -> None:
+        """Take a message without data, and the rows that it is to have."""
+        super().__init__(head.seq, head.body)
+        self._rows = rows
+
+    def made(self) -> Message:
+        """Make what is sent."""
+        return Message(self.seq, b"%b%b}" % (self.body[:-1], _set(self._rows)))
+
+
 class RowFeed(Viewed["RowStream"]):
     """All rows of one table."""
 
@@ -110,7 +131,7 @@ class RowFeed(Viewed["RowStream"]):
         A key that is set and deleted is deleted, an unknown one is left out.
         """
         if asof is not None:
-            self.asof = asof
+            self.asof = asof if self.asof is None else max(asof, self.asof)
         held = self.rows
         changes: list[Change] = []
         for key, row in told.items():
@@ -125,13 +146,6 @@ class RowFeed(Viewed["RowStream"]):
             for stream in self.streams:
                 stream.take(part)
 
-    def replace(self, rows: Sequence[Data], asof: int | None, reason: Reason) -> None:
-        """Start afresh from all rows: every stream publishes a snapshot."""
-        self.asof = asof if asof is not None else self.asof
-        self.rows = {str(row[self.key]): Row(self, row) for row in rows}
-        for stream in self.streams:
-            stream.restart(reason)
-
     def view(self, channel: Channel, epoch: str) -> "RowStream":
         """Make a stream of all rows, or of those that its options select."""
         stream = RowStream(channel, self, epoch)
@@ -142,7 +156,8 @@ class RowFeed(Viewed["RowStream"]):
 class RowStream(RingStream):
     """A table, or a part of it."""
 
-    __slots__ = ("_filter", "_table", "_unread")
+    __slots__ = ("_filter", "_parted", "_parts", "_parts_at", "_table", "_unread")
+    parted = True
 
     def __init__(self, channel: Channel, feed: RowFeed, epoch: str) -> None:
         super().__init__(channel, feed, epoch, feed.board.sizes.table)
@@ -150,6 +165,12 @@ class RowStream(RingStream):
         self._filter = Filter(channel)
         # Messages later than this are made; of those up to here some may not be.
         self._unread = 0
+        # The newest `seq` at which a snapshot came in parts; and the parts by their reason, of one `seq`.
+        self._parted = 0
+        self._parts: dict[Reason, Sequence[Message]] = {}
+        self._parts_at = 0
+        # As if they had been told by updates: there are as many numbers as a snapshot may have parts.
+        self.seq = len(feed.rows) // feed.board.sizes.told
 
     def take(self, changes: Sequence[Change]) -> None:
         """Publish those changes that concern this stream."""
@@ -160,6 +181,33 @@ class RowStream(RingStream):
             self._unread = self.seq
         elif told := self._told(changes):
             self.push(tail(ts, asof, told))
+
+    def resumes(self, cursor: int) -> bool:
+        """Tell whether a client that comes back with `cursor`, at most `seq`, can go on from there."""
+        return cursor >= self._parted and self.holds(cursor)
+
+    def parts(self, reason: Reason, base: int | None = None) -> Sequence[Message]:
+        """Give the state at `seq` in as many messages as it takes, to all who get it for the same reason."""
+        seq, most = self.seq, self.board.sizes.told
+        if self._parts_at != seq:
+            self._parts.clear()
+            self._parts_at = seq
+        held = self._parts.get(reason)
+        if held is None:
+            whole = self.snapshot(reason, base)
+            rows = self._rows() if len(whole.body) > self.board.sizes.message else ()
+            if len(rows) <= most:
+                return (whole,)
+            self._let_go()
+            self._parted = seq
+            slices = [rows[at : at + most] for at in range(0, len(rows), most)]
+            first = seq + 1 - len(slices)
+            empty = tail(self.board.now(), self.feed.asof, b"")
+            heads = [self.head(first, reason, b',"parts":%d' % len(slices), b"")]
+            heads += [self.update(n, empty) for n in range(first + 1, seq + 1)]
+            held = [Slice(head, some) for head, some in zip(heads, slices, strict=True)]
+            self._parts[reason] = held
+        return held
 
     def owed(self, cursor: int, *, slow: bool) -> Sequence[Message]:
         """Give the missed updates, or one snapshot if they are not held or if it is smaller."""
@@ -191,6 +239,12 @@ class RowStream(RingStream):
 
     def state(self) -> bytes:
         """Encode the `data` of a snapshot at `seq`."""
+        return _set(self._rows())
+
+    def _rows(self) -> list[bytes]:
         wanted = self._filter
-        rows = [row.data for row in self._table.rows.values() if wanted(row.tags)]
-        return b'{"set":[%b]}' % b",".join(rows)
+        return [row.data for row in self._table.rows.values() if wanted(row.tags)]
+
+
+def _set(rows: Sequence[bytes]) -> bytes:
+    return b'{"set":[%b]}' % b",".join(rows)

@@ -163,12 +163,14 @@ class Sources:
         """Give the JSON of the snapshot message of a channel; its position is valid as `since`.
 
         Raises:
-            Refused: `invalid` for all symbols at once, `venue_unavailable` before the first data came.
+            Refused: `invalid` for all symbols at once, `venue_unavailable` before the first data came: an empty table
+                whose source is stale is no table without rows, and this answer has nobody to be told so.
         """
         if channel.star:
             raise Refused(Code.INVALID, f"'{channel.name}' has no snapshot; ask for one symbol")
         stream = self._stream(channel)
-        if not stream.ready:
+        feed = stream.feed
+        if not stream.ready or (isinstance(feed, RowFeed) and feed.source.stale and not feed.rows):
             message = f"nothing is known of '{channel.name}' yet"
             raise Refused(Code.VENUE_UNAVAILABLE, message, retry_after=1)
         return stream.snapshot(Reason.SUBSCRIBE).body
@@ -208,17 +210,6 @@ class Sources:
         """
         table = self._tables[name]
         table.put({**table.keyed(rows), **later} if rows else later, gone, asof)
-
-    def replace(
-        self,
-        name: str,
-        rows: Sequence[Data],
-        *,
-        reason: Reason = Reason.UPSTREAM,
-        asof: int | None = None,
-    ) -> None:
-        """Replace all rows of a table, whose source was repaired or reset: everybody gets a snapshot."""
-        self._tables[name].replace(rows, asof, reason)
 
     def append(
         self, name: str, entry: Data | Callable[[], Data], *, asof: int | None = None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import orjson
 
@@ -23,8 +23,6 @@ from realtime.hub.tiers import Tiers, Waiting
 
 
 Data = Mapping[str, object]
-MOST: Final = 1_048_576
-"""Bytes of a message that any client takes; the default of many."""
 Tags = tuple[str, ...]
 """The fields of a row or entry by which filters choose, in the order of `Topic.filters`."""
 
@@ -64,9 +62,11 @@ class Sizes:
         log_bytes: Held by all public logs together [bytes].
         history: Entries of a public log kept for those who come later.
         piece: Largest blob handed to a transport, unless one message is larger [bytes].
-        told: Rows of a table, or entries of a public log, that one update tells at most: clients take 1 MiB, and a row has
-            a kilobyte.
-        older: Entries that `Hub.missing` asks of the journal at once.
+        message: Bytes of a message that any client takes; the default of many. A table whose snapshot is longer comes
+            in parts.
+        told: Rows of a table, or entries of a public log, that one update, or one part of a snapshot, tells at most: a row
+            has a kilobyte.
+        older: Entries of the journal that a reader who resumes is fetched at once.
         linger: Ticks of the 1000 ms tier that a stream without readers lives on.
         idle: Streams without readers at most; beyond it the one that has been so longest is dropped.
     """
@@ -77,8 +77,9 @@ class Sizes:
     log_bytes: int = 32 * 1024 * 1024
     history: int = 1000
     piece: int = 65_536
+    message: int = 1_048_576
     told: int = 256
-    older: int = 2000
+    older: int = 250
     linger: int = 30
     idle: int = 512
 
@@ -155,6 +156,10 @@ class Message:
         self.cut = cut
         self.tags = tags
         self.frame = b""
+
+    def made(self) -> "Message":
+        """Give what is sent."""
+        return self
 
     def framed(self) -> bytes:
         """Make the frame and keep it."""
@@ -240,7 +245,11 @@ class Filter:
 
     def __call__(self, tags: Tags) -> bool:
         """Tell whether a row or entry with these tags belongs."""
-        return self.whole or all(tags[index] in values for index, values in self._allowed)
+        # For every row of a table and every entry of a log that a stream begins with: `all` takes three times as long.
+        belongs = True
+        for index, values in self._allowed:
+            belongs = belongs and tags[index] in values
+        return belongs
 
 
 class Stream(ABC):
@@ -251,6 +260,7 @@ class Stream(ABC):
         readers: How many subscribe to it, wherever they are; the hub counts.
         conflates: Whether only the newest message counts.
         logs: Whether what does not come as an update is counted in `lost`.
+        parted: Whether its snapshot may come in parts, see `parts`.
     """
 
     __slots__ = (
@@ -271,6 +281,7 @@ class Stream(ABC):
     )
     conflates = False
     logs = False
+    parted = False
 
     def __init__(self, channel: Channel, feed: Feed, epoch: str) -> None:
         self.board = feed.board
@@ -304,6 +315,10 @@ class Stream(ABC):
     @abstractmethod
     def holds(self, cursor: int) -> bool:
         """Tell whether every message after `cursor`, at most `seq`, is still held."""
+
+    def resumes(self, cursor: int) -> bool:
+        """Tell whether a client that comes back with `cursor`, at most `seq`, can go on from there."""
+        return self.holds(cursor)
 
     @abstractmethod
     def owed(self, cursor: int, *, slow: bool) -> Sequence[Message]:
@@ -345,6 +360,7 @@ class Stream(ABC):
 
     def update(self, seq: int, rest: bytes, tags: Tags = ()) -> Message:
         """Make an update from the part behind its `seq`."""
+        self.board.counts.messages += 1
         head = b"%b%d" % (self._update_head, seq)
         return Message(seq, head + rest, len(head), tags)
 
@@ -365,20 +381,34 @@ class Stream(ABC):
         held = self._snapshots.get(reason)
         if held is not None and not lost:
             return held
-        parts = [b'%b%d,"ts":%d' % (self._snapshot_head, seq, self.board.now())]
-        if self.feed.asof is not None:
-            parts.append(b',"asof":%d' % self.feed.asof)
-        parts.append(b',"reason":"%b"' % reason.encode())
-        if lost:
-            parts.append(b',"lost":%d' % lost)
+        more = b',"lost":%d' % lost if lost else b""
         checksum = self.checksum()
         if checksum is not None:
-            parts.append(b',"checksum":%d' % checksum)
-        parts.append(b',"data":%b}' % self._data)
-        message = Message(seq, b"".join(parts))
+            more += b',"checksum":%d' % checksum
+        message = self.head(seq, reason, more, self._data)
         if not lost:
             self._snapshots[reason] = message
         return message
+
+    def _let_go(self) -> None:
+        """Keep no snapshot until the next is asked for."""
+        self._snapshots.clear()
+        self._data = b""
+        self._made = -1
+
+    def parts(self, reason: Reason, base: int | None = None) -> Sequence[Message]:
+        """As `snapshot`, in as many messages as it takes: it, and updates that complete it."""
+        return (self.snapshot(reason, base),)
+
+    def head(self, seq: int, reason: Reason, more: bytes, data: bytes) -> Message:
+        """Make the message that is called `snapshot`."""
+        self.board.counts.messages += 1
+        asof = b"" if self.feed.asof is None else b',"asof":%d' % self.feed.asof
+        parts = (
+            b'%b%d,"ts":%d%b' % (self._snapshot_head, seq, self.board.now(), asof),
+            b',"reason":"%b"%b,"data":%b}' % (reason.encode(), more, data),
+        )
+        return Message(seq, b"".join(parts))
 
 
 class RingStream(Stream):
@@ -407,7 +437,7 @@ class RingStream(Stream):
             snapshot = self.snapshot(Reason.LAG)
             size = len(snapshot.body)
             # The whole of a table that is too long for a message is sent to nobody who can do without it.
-            if size < MOST and size < sum([len(message.body) for message in messages]):
+            if size < self.board.sizes.message and size < sum([len(m.body) for m in messages]):
                 return (snapshot,)
         return messages
 

@@ -9,7 +9,11 @@ from realtime.model.market import ZERO
 
 @frozen(kw_only=True)
 class Balance:
-    """One currency of one wallet [currency units]; total = available + reserved, always."""
+    """One currency of one wallet [currency units]; total = available + reserved, always.
+
+    Attributes:
+        source: `ws` as the venue's stream told it, `poll` as it answered.
+    """
 
     venue: str
     currency: str
@@ -17,6 +21,7 @@ class Balance:
     available: Decimal = ZERO
     reserved: Decimal = ZERO
     ts: int = 0
+    source: str = "ws"
 
     @property
     def total(self) -> Decimal:

@@ -122,9 +122,10 @@ class VenueUnknown(Failure):
         super().__init__(Code.OUTCOME_UNKNOWN, message, details)
 
 
-def invalid(field: str, message: str, code: Code = Code.INVALID) -> Refused:
+def invalid(field: str, message: str, **details: object) -> Refused:
     """Make the refusal that names one field.
 
-    Example: `raise invalid("weights.0", "was -1, must not be below 0")`.
+    Example: `raise invalid("price", "is off the tick 0.01", nearest=["63900.00", "63900.01"])`.
     """
-    return Refused(code, f"{field}: {message}", {"fields": [{"field": field, "message": message}]})
+    fields = [{"field": field, "message": message}]
+    return Refused(Code.INVALID, f"{field}: {message}", {"fields": fields, **details})

@@ -31,6 +31,7 @@ from realtime.model.orders import (
     Trigger,
     TriggerBy,
 )
+from realtime.model.principal import TokenLimits
 from realtime.model.risk import Backing, Halt, Limits, TradingState
 
 
@@ -42,7 +43,11 @@ MarketEvent = Ticker | BookSnapshot | BookDelta | Trade | Mark | Stale
 
 @frozen(kw_only=True)
 class Who:
-    """Who wishes: shown in audit rows and on orders."""
+    """Who wishes: shown in audit rows and on orders.
+
+    Attributes:
+        limits: Of the token's orders, for the gate; None without any.
+    """
 
     subject: str = "local"
     client: str = ""
@@ -51,6 +56,7 @@ class Who:
     bot_id: str | None = None
     strategy_id: str | None = None
     admin: bool = False
+    limits: TokenLimits | None = None
 
 
 @frozen(kw_only=True)
@@ -297,10 +303,11 @@ class Absent:
 
 @frozen(kw_only=True)
 class CancelAsked:
-    """A cancel was handed to the venue; `by` is a subject, or `engine`."""
+    """A cancel was handed to the venue; `by` is a subject, or `engine`, which may say why."""
 
     order_id: str
     by: str = ""
+    reason: str | None = None
     ts: int
 
 

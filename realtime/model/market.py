@@ -195,6 +195,15 @@ class Mark:
     ts: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funding:
+    """What a perpetual's longs paid its shorts at one time: `rate` of the value at the price `mark`."""
+
+    ts: int
+    mark: str
+    rate: str
+
+
 @frozen
 class Bar:
     """One OHLCV row; `ts` is its opening time [ns]; numbers are strings at the market's precision."""

@@ -267,6 +267,11 @@ class Order:
         return self.role.protective
 
     @property
+    def guards(self) -> bool:
+        """Whether it protects a position: an attached leg, or a stop or target of its own that can only close."""
+        return self.role.protective or (self.exit and self.type.triggered)
+
+    @property
     def owner(self) -> str:
         """Whose rates, streaks and unknown orders it counts among: the bot, else the subject."""
         return self.bot_id or self.subject

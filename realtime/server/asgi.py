@@ -184,7 +184,7 @@ class Front:
     def connections(self) -> dict[str, object]:
         """Answer `monitoring.connections`."""
         rows = self.sockets.rows()
-        sent = self._system.hub.counts.writes
+        sent = self._system.hub.counts.writes + self.sockets.said
         closed = self.sockets.closed
         # Whoever is too slow is closed over the one message that had no room any more.
         failed = closed[Close.SLOW_CONSUMER]

@@ -6,12 +6,12 @@ nor ticket nor cookie is logged or stands in a message; (3) Origin and Host are 
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from realtime.model.errors import Code, Refused
-from realtime.model.principal import ROLES, Principal
+from realtime.model.principal import ROLES, Principal, TokenLimits
 from realtime.server.limits import Failures
 
 
@@ -31,14 +31,18 @@ class Token:
 
     Attributes:
         digest: SHA-256 of the token.
+        created_at: Wire ms; None where an older program made it.
         expires_at: Wire ms; None = never.
+        limits: Of its orders; None = none but those of the account.
     """
 
     id: str
     digest: bytes
     subject: str
     scopes: frozenset[str]
+    created_at: int | None = None
     expires_at: int | None = None
+    limits: TokenLimits | None = None
 
     def principal(self) -> Principal:
         """Who has this token."""
@@ -47,6 +51,7 @@ class Token:
             scopes=self.scopes,
             token_id=self.id,
             expires_at=self.expires_at,
+            limits=self.limits,
         )
 
 
@@ -131,6 +136,10 @@ class Auth:
                 Code.UNAUTHORIZED, "wrong token" if found is None else "the token expired"
             )
         return found.principal()
+
+    def tokens(self) -> Sequence[Token]:
+        """Give those that may come in, in the order in which they were made."""
+        return [token for token in self._tokens.values() if not self._expired(token.expires_at)]
 
     def add(self, token: Token) -> None:
         """Let one more token in; only where tokens are asked for at all."""

@@ -45,6 +45,7 @@ class PlainWire:
         self._news = asyncio.Event()
         self.paused = False
         self.authenticated = False
+        self.rtt_s: float | None = None
         self.on_resume: Callable[[], None] = _nothing
         self.on_pause: Callable[[], None] = _nothing
 

@@ -5,12 +5,11 @@ from typing import Any, Final
 
 from realtime.commands.help import MEANINGS, codes_of
 from realtime.commands.registry import BOUND, BOUND_ARGUMENTS, HTTP_ONLY, Op, Registry
+from realtime.commands.results import Error, Json, Position, result_of, schema_of
 from realtime.hub.channels import LONGEST
 from realtime.hub.protocol import NOTICES, REASONS, SUBPROTOCOL
 from realtime.model.errors import Code
 
-
-Json = dict[str, Any]
 
 TITLE: Final = "Nexus Realtime"
 COMMON: Final = (
@@ -32,11 +31,7 @@ JSON: Final = "application/json"
 _CONTENT: Final[Json] = {JSON: {"schema": {"$ref": "#/components/schemas/Reply"}}}
 CLIENT: Final[Json] = {"$ref": "#/components/parameters/client"}
 NAME_PATTERN: Final = "^[A-Za-z0-9._-]{1,32}$"
-POSITION: Final[Json] = {
-    "type": "object",
-    "required": ["epoch", "seq"],
-    "properties": {"epoch": {"type": "string"}, "seq": {"type": "integer", "minimum": 0}},
-}
+REFERENCE: Final = "#/components/schemas/{model}"
 
 
 # --- schemas --------------------------------------------------------------------------------------
@@ -44,7 +39,7 @@ POSITION: Final[Json] = {
 
 def arguments_of(op: Op) -> tuple[Json, dict[str, Json]]:
     """Give the schema of an op's arguments, and the definitions it needs."""
-    made = op.params.model_json_schema(ref_template="#/components/schemas/{model}")
+    made = op.params.model_json_schema(ref_template=REFERENCE)
     definitions = made.pop("$defs", {})
     made.pop("description", None)
     return made, definitions
@@ -73,19 +68,16 @@ def draft7(node: Any) -> Any:
             return node
 
 
-def error_schema() -> Json:
-    """Describe the `error` object."""
-    return {
-        "type": "object",
-        "required": ["code", "message", "outcome"],
-        "properties": {
-            "code": {"type": "string", "enum": [str(code) for code in MEANINGS]},
-            "message": {"type": "string"},
-            "outcome": {"type": "string", "enum": ["not_done", "unknown"]},
-            "retry_after": {"type": "number", "description": "s"},
-            "details": {"type": "object"},
-        },
-    }
+def shared() -> dict[str, Json]:
+    """Give the definitions that every reply may need."""
+    return schema_of(Error, REFERENCE)[1] | schema_of(Position, REFERENCE)[1]
+
+
+def answer_of(op: Op) -> tuple[Json, dict[str, Json]]:
+    """Give what a reply says when the op was done, and the definitions it needs."""
+    result, definitions = result_of(op.name, REFERENCE)
+    properties = {"ok": {"const": True}, "result": result}
+    return {"type": "object", "required": ["ts", "result"], "properties": properties}, definitions
 
 
 def _at_schema() -> Json:
@@ -97,17 +89,14 @@ def _at_schema() -> Json:
 
 def openapi(registry: Registry, version: str) -> Json:
     """Describe the HTTP twin (OpenAPI 3.1)."""
-    schemas: dict[str, Json] = {
-        "Error": error_schema(),
-        "Position": POSITION,
-        "Reply": _reply_schema(),
-    }
+    schemas: dict[str, Json] = {**shared(), "Reply": _reply_schema()}
     paths: dict[str, Json] = {}
     for op in ops_of(registry):
         if op.name in BOUND:
             continue
         arguments, definitions = arguments_of(op)
-        schemas |= definitions
+        answer, named = answer_of(op)
+        schemas |= definitions | named
         arguments, example = _over_http(op, arguments)
         operation = {
             "operationId": op.name,
@@ -117,14 +106,14 @@ def openapi(registry: Registry, version: str) -> Json:
                 "required": bool(arguments.get("required")),
                 "content": {JSON: {"schema": arguments, "example": example}},
             },
-            "responses": _responses(op),
+            "responses": _responses(op, answer),
             **_notes(op),
         }
         paths.setdefault(f"/api/{op.name}", {})["post"] = operation
         for alias in op.http:
             method, _, path = alias.partition(" ")
             paths.setdefault(path, {})[method.lower()] = _alias(
-                op, method, path, arguments, example
+                op, method, path, arguments, example, operation["responses"]
             )
     for item in paths.values():
         item["parameters"] = [CLIENT]
@@ -169,8 +158,9 @@ def _notes(op: Op) -> Json:
     return {"x-scope": op.scope, "x-lane": op.lane, "x-idempotency": op.idempotency}
 
 
-def _responses(op: Op) -> Json:
-    made: Json = {"200": {"description": "done", "content": _CONTENT}}
+def _responses(op: Op, answer: Json) -> Json:
+    schema = {"allOf": [_CONTENT[JSON]["schema"], answer]}
+    made: Json = {"200": {"description": "done", "content": {JSON: {"schema": schema}}}}
     bound = (Code.NOT_SUPPORTED,) if op.name in BOUND_ARGUMENTS else ()
     codes = (*COMMON, *codes_of(op), *bound)
     for status in sorted({*TOO_LARGE, *(code.http for code in codes)}):
@@ -205,7 +195,7 @@ def _reply_schema() -> Json:
     }
 
 
-def _alias(op: Op, method: str, path: str, arguments: Json, example: Json) -> Json:
+def _alias(op: Op, method: str, path: str, arguments: Json, example: Json, responses: Json) -> Json:
     """Describe a path of an op's own, with the op's example told in path and query or body."""
     properties: Mapping[str, Json] = arguments.get("properties", {})
     required: Sequence[str] = arguments.get("required", ())
@@ -230,7 +220,7 @@ def _alias(op: Op, method: str, path: str, arguments: Json, example: Json) -> Js
         "summary": op.summary,
         "tags": [op.name.partition(".")[0]],
         "parameters": [parameter(name, "path", needed=True) for name in in_path],
-        "responses": _responses(op),
+        "responses": responses,
         **_notes(op),
     }
     others = {name: schema for name, schema in properties.items() if name not in in_path}
@@ -309,24 +299,43 @@ def _fixed_paths() -> dict[str, Json]:
 
 def asyncapi(registry: Registry, version: str) -> Json:
     """Describe the socket (AsyncAPI 3.1.0)."""
-    schemas: dict[str, Json] = {"Error": error_schema(), "Position": POSITION}
+    schemas = {name: draft7(schema) for name, schema in shared().items()}
     messages: dict[str, Json] = dict(server_messages())
     operations: dict[str, Json] = {}
+    replies: dict[str, Json] = {}
     for op in ops_of(registry):
         if op.name in HTTP_ONLY:
             continue
         arguments, definitions = arguments_of(op)
-        schemas |= {name: draft7(schema) for name, schema in definitions.items()}
+        answer, named = answer_of(op)
+        schemas |= {name: draft7(schema) for name, schema in (definitions | named).items()}
         name = _key(op.name)
         messages[name] = _request_message(op, draft7(arguments))
+        # A channel of its own at the same address: a reader of these files resolves for each op all of its channels.
+        replies[name] = {
+            "address": "/ws",
+            "messages": {
+                "done": {
+                    "name": "reply",
+                    "summary": f"{op.name} was done",
+                    "payload": {
+                        "allOf": [{"$ref": "#/components/messages/reply/payload"}, draft7(answer)]
+                    },
+                },
+                "reply": {"$ref": "#/components/messages/reply"},
+            },
+        }
         operations[name] = {
             "action": "receive",
             "channel": {"$ref": "#/channels/ws"},
             "summary": op.summary,
             "messages": [{"$ref": f"#/channels/ws/messages/{name}"}],
             "reply": {
-                "channel": {"$ref": "#/channels/ws"},
-                "messages": [{"$ref": "#/channels/ws/messages/reply"}],
+                "channel": {"$ref": f"#/channels/{name}"},
+                "messages": [
+                    {"$ref": f"#/channels/{name}/messages/{kind}"}
+                    for kind in replies[name]["messages"]
+                ],
             },
             **_notes(op),
         }
@@ -354,7 +363,8 @@ def asyncapi(registry: Registry, version: str) -> Json:
                     name: {"$ref": f"#/components/messages/{name}"} for name in sorted(messages)
                 },
                 "bindings": {"ws": {"query": _query_schema(), "bindingVersion": "0.1.0"}},
-            }
+            },
+            **dict(sorted(replies.items())),
         },
         "operations": dict(sorted(operations.items())),
         "components": {
@@ -431,6 +441,15 @@ def server_messages() -> Iterable[tuple[str, Json]]:
                 "subject": {"type": ["string", "null"]},
                 "role": {"type": ["string", "null"]},
                 "scopes": {"type": ["array", "null"], "items": text},
+                "symbols": {
+                    "type": "array",
+                    "items": text,
+                    "description": "the only ones this token may trade, where it is limited",
+                },
+                "max_order_notional": {
+                    **text,
+                    "description": "most that an order of this token may be worth, where it is limited",
+                },
                 "client": text,
                 "batch": {"type": "boolean"},
                 "every": integer,
@@ -461,6 +480,11 @@ def server_messages() -> Iterable[tuple[str, Json]]:
                 "epoch": text,
                 "reason": {"enum": list(REASONS)},
                 "lost": {**integer, "minimum": 0},
+                "parts": {
+                    **integer,
+                    "minimum": 2,
+                    "description": "messages of a snapshot too long for one: the next `parts` - 1 updates complete it",
+                },
             },
         ),
         "update": ("what changed", ["channel", "seq", "ts", "data"], numbered),

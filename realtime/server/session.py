@@ -26,15 +26,13 @@ from realtime.commands.registry import (
 from realtime.hub import protocol
 from realtime.hub.channels import Channel
 from realtime.hub.connection import Connection, Line
-from realtime.hub.hub import Hub, Old, Since, Wanted
+from realtime.hub.hub import Hub, Old, Wanted
 from realtime.hub.protocol import Close, Request
 from realtime.model.errors import Code, Refused
 from realtime.model.principal import Principal
 from realtime.server.pump import Pump
 
 
-PAGES: Final = 16
-"""Pages of journaled entries fetched for one `subscribe`; who is further behind resumes again."""
 BUSY_RETRY_S: Final = 0.5
 IN_ORDER: Final = frozenset({"subscribe", "unsubscribe"})
 """Ops that wait for a `subscribe` before them which still reads the journal: the last word on a channel holds."""
@@ -45,6 +43,11 @@ class ServerWire(Line, Protocol):
 
     authenticated: bool
     on_resume: Callable[[], None]
+
+    @property
+    def rtt_s(self) -> float | None:
+        """From our last ping to its pong [s]; None before the first, or where the transport does not say."""
+        ...
 
     def listen(self, take: Callable[[str | None], None]) -> None:
         """Have messages (None: a binary one) taken as they are read, where the transport can."""
@@ -121,6 +124,7 @@ class Socket:
         self.reader = shared.hub.attach(
             wire, batch=connection.options.batch, every=connection.options.every
         )
+        self.reader.fetch = self._fetch
         self._every = connection.options.every
         self._gone = False
         self._fetching = False
@@ -329,18 +333,12 @@ class Socket:
     async def _subscribe_older(
         self, wanted: Sequence[Wanted], failed: Sequence[Mapping[str, object]]
     ) -> Answer:
-        """Fetch what only the journal has, until it meets the ring; then subscribe in one step."""
-        older: dict[str, list[Old]] = {}
+        """See whether the journal has what only it can have; then subscribe in one step."""
+        older: dict[str, Sequence[Old]] = {}
         for one in wanted:
-            since = one.since
-            for _ in range(PAGES):
-                if since is None or (gap := self._hub.missing(one.channel, since)) is None:
-                    break
-                page = await self._all.older(one.channel, *gap)
-                if not page:
-                    break
-                older.setdefault(one.channel.name, []).extend(page)
-                since = Since(epoch=since.epoch, seq=page[-1][0])
+            if (gap := self._missing(one)) is not None:
+                first, _ = gap
+                older[one.channel.name] = await self._all.older(one.channel, first, first)
         if self._gone:
             return Answer(result={"channels": [], "failed": failed})
         allowed, refusals = [], list(failed)
@@ -352,6 +350,17 @@ class Socket:
             else:
                 allowed.append(one)
         return self._join(allowed, refusals, older)
+
+    def _fetch(self, channel: Channel, first: int, last: int) -> None:
+        """Fetch what the hub lacks of a log that is resumed; it asks for the next when the peer has taken this."""
+        self._all.spawn(self._bring(channel, first, last))
+
+    async def _bring(self, channel: Channel, first: int, last: int) -> None:
+        page: Sequence[Old] = ()
+        try:
+            page = await self._all.older(channel, first, last)
+        finally:
+            self._hub.bring(self.reader, page)
 
     def _join(
         self,
@@ -411,6 +420,7 @@ class Socket:
     def row(self) -> dict[str, object]:
         """Describe it for `monitoring.connections`."""
         principal = self.connection.principal
+        rtt_s = self.wire.rtt_s
         return {
             "session": self.id,
             "client": self.connection.client,
@@ -423,6 +433,7 @@ class Socket:
             "skipped": self.reader.skipped,
             "behind": self.reader.behind,
             "in_flight": self.connection.in_flight,
+            "rtt_ms": None if rtt_s is None else round(rtt_s * 1000, 3),
             "every": self._every,
         }
 

@@ -140,7 +140,12 @@ FIGURES: Final = (
     _counter("hub_writes", "Blobs handed to the socket of a reader.", "hub", "writes"),
     _counter("connections_opened", "Sockets that were opened.", "connections", "total_connections"),
     _gauge("connections", "Sockets that are open.", "connections", "active_connections"),
-    _counter("messages_sent", "Blobs handed to sockets.", "connections", "messages_sent"),
+    _counter(
+        "messages_sent",
+        "Blobs of data, replies, notices and heartbeats.",
+        "connections",
+        "messages_sent",
+    ),
     _counter("connection_errors", "Sockets closed for a fault.", "connections", "errors"),
     Figure(
         "process_cpu_seconds_total",

@@ -5,6 +5,7 @@ this stands on are listed in `transport.NEEDED`.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
@@ -89,6 +90,11 @@ class Wire:
         """May be called inside `write`."""
         self.on_resume: Callable[[], None] = nothing
         """The peer has read down to the low mark; never called after a close."""
+
+    @property
+    def rtt_s(self) -> float | None:
+        """From our last ping to its pong [s]; None before the first."""
+        return None if self._protocol is None else self._protocol.rtt_s
 
     def write(self, blob: bytes) -> bool:
         """Send whole text frames, taken whole.
@@ -206,6 +212,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._tokens = float(limits.control_burst)
         self._token_at = self.loop.time()
         self._acknowledged = 0
+        self._pinged = 0.0
+        self.rtt_s: float | None = None
         self._take: Take | None = None
         self._own = True
         """Whether the library's parser has been given no frame but whole ones."""
@@ -529,7 +537,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_pong(self, event: Frame) -> None:
         """Count it, then as the base class."""
         if self._control():
+            waited = self.pong_timer is not None
             super().handle_pong(event)
+            if waited and self.pong_timer is None:  # it is the one that was waited for
+                self.rtt_s = time.monotonic() - self._pinged
 
     def handle_close(self, event: Frame) -> None:
         """As the base class; nothing is written to a peer who said goodbye."""
@@ -542,6 +553,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def send_keepalive_ping(self) -> None:
         """As the base class; remember how far the peer has come."""
         super().send_keepalive_ping()
+        self._pinged = time.monotonic()  # the clock of uvloop has milliseconds only
         self._acknowledged = self.transport.acknowledged()
 
     def keepalive_timeout(self) -> None:

@@ -125,6 +125,7 @@ class Sockets:
         self._of: dict[tuple[str, str], dict[Socket, None]] = {}
         self._by_token: dict[str, int] = {}
         self._beat: tuple[int, bytes] = (-1, b"")
+        self._said = 0
         self._empty = asyncio.Event()
         auth.on_end = self.end
 
@@ -279,6 +280,7 @@ class Sockets:
 
     def _leave(self, socket: Socket) -> None:
         socket.gone()
+        self._said += socket.connection.sent
         code = socket.connection.closed
         if code is not None:
             self.closed[code] += 1
@@ -350,6 +352,11 @@ class Sockets:
             token = None if principal is None else f"token:{principal.token_id}"
             if credential in {token, socket.credential}:
                 socket.connection.close(Close.UNAUTHORIZED)
+
+    @property
+    def said(self) -> int:
+        """Replies, notices and heartbeats to all connections there were."""
+        return self._said + sum(socket.connection.sent for socket in self._all)
 
     def rows(self) -> list[dict[str, object]]:
         """Describe all connections."""

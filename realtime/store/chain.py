@@ -1,8 +1,8 @@
 """The hash chain: every row's hash covers the row, its log entries and the hash before it.
 
 Rules of this file: (1) every field has its length before it, so no two contents have one encoding; (2) log entries
-are covered, because readers of the audit see them and not the journal's row; (3) keyed tables are not: they are
-compared with what the journal gives (`Store.check`).
+are covered, because readers of the audit see them and not the journal's row; (3) keyed tables are not: their rows
+follow from the journal's.
 """
 
 from collections.abc import Sequence

@@ -153,25 +153,51 @@ def ended_orders(
     cursor: str | None,
 ) -> Page:
     """Read a page of ended orders, newest first by their `ts`; arguments as for `page_of_log`."""
-    where, params = ["ended = 1"], list[Value]()
-    if symbol is not None:
-        where.append("symbol = ?")
-        params.append(symbol)
+    where, params = _conditions("orders", {"symbol": symbol})
+    # Written out, because only then it is the condition of the index.
+    where.append("e.ended = 1")
+    return _page_of_table(connection, "orders", where, params, since, until, limit, cursor)
+
+
+def signals(
+    connection: Connection,
+    *,
+    filters: Filters,
+    since: int | None,
+    limit: int,
+    cursor: str | None,
+) -> Page:
+    """Read a page of decisions, newest first by their `ts`; arguments as for `page_of_log`."""
+    where, params = _conditions("signals", filters)
+    return _page_of_table(connection, "signals", where, params, since, None, limit, cursor)
+
+
+def _page_of_table(
+    connection: Connection,
+    table: Keyed,
+    where: list[str],
+    params: list[Value],
+    since: int | None,
+    until: int | None,
+    limit: int,
+    cursor: str | None,
+) -> Page:
+    """Read a page of a keyed table; the cursor is the place of the last row of the page before."""
     if since is not None:
-        where.append("ts >= ?")
+        where.append("e.ts >= ?")
         params.append(since)
     if until is not None:
-        where.append("ts < ?")
+        where.append("e.ts < ?")
         params.append(until)
     if cursor is not None:
         ts, _, key = cursor.partition(".")
-        where.append("(ts, key) < (?, ?)")
+        where.append("(e.ts, e.key) < (?, ?)")
         params += [_number(ts), key]
-    sql = f"SELECT key, ts, body FROM orders{_where(where)} ORDER BY ts DESC, key DESC LIMIT ?"  # noqa: S608 - our names
+    sql = f"SELECT e.key, e.ts, e.body FROM {table} AS e{_where(where)}"  # noqa: S608 - our names
+    sql += " ORDER BY e.ts DESC, e.key DESC LIMIT ?"
     rows = [_keyed(row) for row in connection.execute(sql, (*params, _limit(limit) + 1))]
-    more = len(rows) > limit
-    mark = rows[limit - 1] if more else None
-    return Page(rows=tuple(rows[:limit]), next_cursor=f"{mark.ts}.{mark.key}" if mark else None)
+    last = rows[limit - 1] if len(rows) > limit else None
+    return Page(rows=tuple(rows[:limit]), next_cursor=f"{last.ts}.{last.key}" if last else None)
 
 
 def order(connection: Connection, *, key: str | None, client_order_id: str | None) -> Entry | None:
@@ -203,14 +229,14 @@ def rows(
     return [_keyed(row) for row in found]
 
 
-def _conditions(log: Log, filters: Filters) -> tuple[list[str], list[Value]]:
-    known = COLUMNS[log]
+def _conditions(table: Keyed | Log, filters: Filters) -> tuple[list[str], list[Value]]:
+    known = COLUMNS[table]
     where: list[str] = []
     params: list[Value] = []
     for name, value in filters.items():
         if name not in known:
             raise Refused(
-                Code.INVALID, f"{log} cannot be filtered by {name}; known: {', '.join(known)}"
+                Code.INVALID, f"{table} cannot be filtered by {name}; known: {', '.join(known)}"
             )
         if value is not None:
             where.append(f"e.{name} = ?")
@@ -252,40 +278,3 @@ def _keyed(row: Sequence[Value]) -> Entry:
     assert isinstance(ts, int)
     assert isinstance(body, bytes)
     return Entry(0, 0, str(key), ts, body)
-
-
-def signals(
-    connection: Connection,
-    *,
-    filters: Filters,
-    since: int | None,
-    limit: int,
-    cursor: str | None,
-) -> Page:
-    """Read a page of decisions, newest first; the cursor is the place of the last row of the page before.
-
-    Raises:
-        Refused: `invalid`, for a bad cursor or limit.
-    """
-    where: list[str] = ["ts >= ?"]
-    values: list[Value] = [since or 0]
-    for name in COLUMNS["signals"]:
-        value = filters.get(name)
-        if value is not None:
-            where.append(f"{name} = ?")
-            values.append(value)
-    if cursor is not None:
-        ts, _, key = cursor.partition(".")
-        where.append("(ts, key) < (?, ?)")
-        values += [_number(ts), key]
-    size = _limit(limit)
-    found = connection.execute(
-        f"SELECT key, ts, body FROM signals WHERE {' AND '.join(where)}"  # noqa: S608 - our names
-        " ORDER BY ts DESC, key DESC LIMIT ?",
-        (*values, size + 1),
-    )
-    rows = [_keyed(row) for row in found]
-    last = rows[size - 1] if len(rows) > size else None
-    return Page(
-        rows=tuple(rows[:size]), next_cursor=None if last is None else f"{last.ts}.{last.key}"
-    )

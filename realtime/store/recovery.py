@@ -1,4 +1,4 @@
-"""Proof, comparison and salvage of a journal: what an operator runs when something looks wrong.
+"""Proof and salvage of a journal: what an operator runs when something looks wrong.
 
 Rules of this file: (1) salvage reads a copy, the damaged file stays as it is; (2) what could not be read is named,
 never filled in; (3) a salvaged file is a new journal with a new id: positions of the old one mean nothing in it.
@@ -7,13 +7,11 @@ never filled in; (3) a salvaged file is a new journal with a new id: positions o
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
-from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, cast
 
-from realtime.store.chain import Broken, Walk, encode, link, note
+from realtime.store.chain import Broken, Walk, encode, link
 from realtime.store.driver import BUSY, LOCKED, Connection, Driver, Sqlite, Value
 from realtime.store.files import FileLock, publish
 from realtime.store.journal import Journal, Opening
@@ -23,7 +21,6 @@ from realtime.store.rows import (
     Keyed,
     Pending,
     Projection,
-    Projector,
     Row,
     Salvage,
     StoreCorrupt,
@@ -40,18 +37,6 @@ _BATCH: Final = 256
 _WINDOW: Final = 200
 _GIVE_UP: Final = 20_000
 _NOT_A_DATABASE: Final = 26
-
-_TABLES: Final[dict[str, str]] = (
-    {"journal": "SELECT seq, ts, kind, key, body, hash FROM journal ORDER BY seq"}
-    | {
-        log: f"SELECT n, seq, key, ts, {','.join(COLUMNS[log])}, body FROM {log} ORDER BY n"  # noqa: S608 - our names
-        for log in LOGS
-    }
-    | {
-        table: f"SELECT {','.join(('key', 'ts', *COLUMNS[table], 'body'))} FROM {table} ORDER BY key"  # noqa: S608 - our names
-        for table in KEYED
-    }
-)
 
 
 def step(walk: Walk, page: int) -> Verdict | None:
@@ -184,63 +169,6 @@ def _borrowed(path: Path, driver: Driver) -> Iterator[Connection]:
             connection.close()
     finally:
         lock.release()
-
-
-# -- comparison --------------------------------------------------------------------------------------
-
-
-def digest(connection: Connection) -> str:
-    """Hash the journal and all projections: equal digests mean equal rows."""
-    total = sha256()
-    for table, sql in _TABLES.items():
-        total.update(table.encode())
-        for row in connection.execute(sql):
-            total.update(repr(tuple(row)).encode())
-    return total.hexdigest()
-
-
-def compare(journal: Journal, driver: Driver, projector: Projector) -> str | None:
-    """Replay the journal into a second one in memory and compare the two, row by row.
-
-    Args:
-        journal: The open journal.
-        driver: Which SQLite holds the second one.
-        projector: Makes the projections of a row; gets all rows in order.
-
-    Returns:
-        The first difference in words, or None.
-    """
-    origin = note(journal.connection, "origin") or ""
-    made = Journal(Opening(path=None, driver=driver, new_id=lambda: origin))
-    try:
-        walk = journal.walk()
-        try:
-            while rows := walk.page(_BATCH):
-                made.commit([Pending(*row, None, projector(row)) for row in rows])
-        except Broken as broken:
-            return f"journal: {broken}"
-        return _difference(journal.connection, made.connection)
-    finally:
-        made.close(clean=False)
-
-
-def _difference(live: Connection, made: Connection) -> str | None:
-    # Projections first: a differing log entry also changes the hash of its journal row.
-    for table in (*LOGS, *KEYED, "journal"):
-        sql = _TABLES[table]
-        pruned = int(note(live, f"pruned {table}") or 0) if table in KEYED else 0
-        sides = [
-            (row for row in side.execute(sql) if not pruned or cast("int", row[1]) > pruned)
-            for side in (live, made)
-        ]
-        for have, want in zip_longest(*sides):
-            if have is None or want is None or tuple(have) != tuple(want):
-                return f"{table}: has {_short(have)}, replay gives {_short(want)}"
-    return None
-
-
-def _short(row: object) -> str:
-    return "nothing" if row is None else repr(row)[:200]
 
 
 # -- salvage -----------------------------------------------------------------------------------------

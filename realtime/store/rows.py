@@ -93,8 +93,6 @@ class Row(NamedTuple):
     body: bytes
 
 
-# Computes the projections of a row again; may keep state from row to row, gets them in order.
-Projector = Callable[[Row], Sequence[Projection]]
 Then = Callable[[int], None]
 
 

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import orjson
 
 from realtime.model.errors import Code, Refused
-from realtime.store import files, queries, recovery
+from realtime.store import files, queries
 from realtime.store.chain import Broken, hash_of
 from realtime.store.driver import Driver, Sqlite
 from realtime.store.journal import Journal, Opening
@@ -25,13 +25,11 @@ from realtime.store.rows import (
     Page,
     Pending,
     Projection,
-    Projector,
     Row,
     Sizes,
     Space,
     StoreCorrupt,
     Then,
-    Verdict,
 )
 from realtime.store.schema import MIGRATIONS
 from realtime.store.writer import Answer, Request, State, Writer
@@ -253,9 +251,7 @@ class Store:
     def _refuse_unwritable(self, *, safety: bool) -> None:
         state = self._writer.state
         if self._closing or state is State.CLOSED:
-            raise Refused(
-                Code.BUSY, "the journal is closed: the server is stopping", retry_after=5.0
-            )
+            raise _closed()
         if not safety and state is not State.OK:
             reason = "the disk is full" if state is State.FULL else "the journal cannot be written"
             raise Refused(Code.BUSY, f"{reason}; only cancels and exits are taken", retry_after=5.0)
@@ -429,7 +425,7 @@ class Store:
         until: int | None = None,
         limit: int = 10_000,
     ) -> list[Entry]:
-        """Read a keyed table (days, tokens, equity, acks), oldest first; of more than `limit` the newest.
+        """Read a keyed table, oldest first; of more than `limit` rows the newest.
 
         In pages: a month of equity in one question would hold up the rows of orders for a third of a second. They are
         no picture of one moment: a row written meanwhile may be missing, or be there beside older ones.
@@ -517,29 +513,6 @@ class Store:
             await asyncio.to_thread(files.rotate, directory, name, self._sizes.backups)
         return target
 
-    async def verify(self) -> Verdict:
-        """Prove the chain of the open journal, a page at a time between commits."""
-        walk = await self._ask(lambda journal: journal.walk())
-        while True:
-            verdict = await self._ask(lambda _: recovery.step(walk, self._sizes.page))
-            if verdict is not None:
-                return verdict
-
-    async def check(self, projector: Projector) -> str | None:
-        """Compute all projections from the journal and compare them with those on disk.
-
-        Args:
-            projector: Makes the projections of a row; gets all rows in order.
-
-        Returns:
-            The first difference in words, or None.
-        """
-        return await self._ask(lambda journal: recovery.compare(journal, self._driver, projector))
-
-    async def digest(self) -> str:
-        """Hash everything that replay gives: two stores with equal digests hold equal rows."""
-        return await self._ask(lambda journal: recovery.digest(journal.connection))
-
     def space(self) -> Space | None:
         """Measure the free space at the journal; None for one in memory."""
         return files.space(self._path, self._sizes) if self._path is not None else None
@@ -563,9 +536,7 @@ class Store:
 
     async def _ask(self, run: Callable[[Journal], T]) -> T:
         if self._closing or self._writer.state is State.CLOSED:
-            raise Refused(
-                Code.BUSY, "the journal is closed: the server is stopping", retry_after=5.0
-            )
+            raise _closed()
         if self._writer.questions >= self._sizes.requests:
             raise Refused(Code.BUSY, "too many questions wait for the journal", retry_after=0.5)
         future: asyncio.Future[T] = self._loop.create_future()
@@ -585,3 +556,7 @@ class Store:
         if not ended.cancelled() and (error := ended.exception()) is not None:
             self._writer.state = State.CLOSED
             self.on_failure(f"the journal's writer died: {error!r}")
+
+
+def _closed() -> Refused:
+    return Refused(Code.BUSY, "the journal is closed: the server is stopping", retry_after=5.0)

@@ -13,7 +13,7 @@ from realtime.engine.matching import Exchange
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.events import Ack, Filled, MarketEvent, OrderSeen, VenueEvent
-from realtime.model.market import Bar, Market, Trade
+from realtime.model.market import Bar, Funding, Market, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order, TriggerBy
 
 
@@ -236,6 +236,20 @@ class History(Protocol):
 
     async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
         """As in `Witness`."""
+        ...
+
+
+@runtime_checkable
+class Fundings(Protocol):
+    """What public data offers that tells what perpetuals have paid."""
+
+    async def fundings(self, symbol: str, since: int) -> tuple[Sequence[Funding], int]:
+        """Give what a perpetual has paid behind `since` [ns], oldest first, and the time until which nothing is missing.
+
+        Raises:
+            Refused: `not_supported`, it does not tell.
+            VenueRejected: No answer, or one that does not say it.
+        """
         ...
 
 

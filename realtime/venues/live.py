@@ -4,23 +4,40 @@ Rules of this file:
 1 Orders are matched against the venue's own book and tape, which they do not change; its fees and grids are the market's.
 2 Where the book is not known to be the venue's of now (none came yet, the feed is silent, nobody reads it any more),
   nothing fills and nothing fires. There is no other source to turn to.
-3 What the paper exchange trades is not printed on the venue's tape: that tape is the venue's.
+3 Fundings that fell due while nobody followed are settled as the venue tells them, later; what it does not tell is not paid.
+4 What the paper exchange trades is not printed on the venue's tape: that tape is the venue's.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from realtime.engine.orderbook import OrderBook
+from realtime.model.errors import Code, Refused, VenueRejected
 from realtime.model.events import MarketEvent, VenueEvent
-from realtime.model.market import Bar, BookDelta, BookSnapshot, Market, Stale, Trade
+from realtime.model.market import (
+    Bar,
+    BookDelta,
+    BookSnapshot,
+    Funding,
+    Mark,
+    Market,
+    Stale,
+    Trade,
+)
 from realtime.model.orders import TriggerBy
-from realtime.venues.base import Floor, History, Listed, Now, PublicFeed, Relisting, Sleep
+from realtime.venues.base import Floor, Fundings, History, Listed, Now, PublicFeed, Relisting, Sleep
 
 
 BEAT_S: Final = 1.0
 """How often time passes at the exchange: orders expire, funding falls due."""
+SETTLE_S: Final = 60.0
+"""How often a venue is asked for fundings that nobody followed, while there may be any."""
 BOOK: Final = "orderbook"
+TRADES: Final = "trades"
+
+logger = logging.getLogger(__name__)
 
 
 class LiveSource:
@@ -88,8 +105,10 @@ class LiveSource:
         """Follow the venue until cancelled."""
         async with asyncio.TaskGroup() as group:
             beat = group.create_task(self._beat(), name=f"{self._venue} beat")
+            settle = group.create_task(self._settle(), name=f"{self._venue} fundings")
             await self._data.run(self.take)
             beat.cancel()
+            settle.cancel()
             # A recording has ended: nothing trades with prices that nobody will move again.
             now = self._now()
             self.take(
@@ -108,6 +127,27 @@ class LiveSource:
             floor.exchange.advance(self._now())
             floor.tell()
 
+    async def _settle(self) -> None:
+        """Have the fundings settled that fell due while nobody followed, as soon as the venue tells them."""
+        while True:
+            for symbol in list(self._bound().exchange.missed):
+                await self._make_up(symbol)
+            await self._sleep(SETTLE_S)
+
+    async def _make_up(self, symbol: str) -> None:
+        floor, data, now = self._bound(), self._data, self._now()
+        told: Sequence[Funding] = ()
+        through = now
+        if isinstance(data, Fundings) and symbol in data.markets:
+            try:
+                told, through = await data.fundings(symbol, floor.exchange.unsettled(symbol, now))
+            except (Refused, VenueRejected) as error:
+                logger.warning("missed fundings", extra={"symbol": symbol, "why": error.message})
+                if error.code is not Code.NOT_SUPPORTED:
+                    return  # asked again
+        floor.exchange.make_up(symbol, told, through, self._now())
+        floor.tell()
+
     # --- events -------------------------------------------------------------------------------
 
     def take(self, events: Sequence[MarketEvent | VenueEvent]) -> None:
@@ -124,6 +164,13 @@ class LiveSource:
                     floor.feed(event)
                 case Stale():
                     self._judge(floor, event)
+                case Mark(ts=ts, next_funding_ts=due):
+                    floor.feed(event)
+                    if (
+                        ts < due <= self._now()
+                    ):  # as in a recording that is played as fast as possible
+                        floor.exchange.advance(due)
+                        floor.tell()
                 case _:
                     # A venue's public data has no events of an account.
                     floor.feed(event)  # type: ignore[arg-type]
@@ -149,7 +196,7 @@ class LiveSource:
         return symbol not in self._known or symbol in silent or None in silent
 
     def public(self, prints: Sequence[Trade], ts: int) -> list[MarketEvent]:  # noqa: ARG002 - the port
-        """Nothing: see rule 3."""
+        """Nothing: see rule 4."""
         return []
 
     # --- demand -------------------------------------------------------------------------------
@@ -161,6 +208,9 @@ class LiveSource:
             (self._read.add if wanted else self._read.discard)(symbol)
         if stream == BOOK and not wanted:
             self._let_go(symbol)
+        if stream == TRADES and not wanted and symbol in self._bound().exchange.pits:
+            # What was traded last is not known any more: nothing is triggered by it.
+            self._bound().exchange.pits[symbol].last = None
 
     def _let_go(self, symbol: str) -> None:
         """Trust a book no more that was followed, and do not keep it: nothing trades with a book of before."""

@@ -4,19 +4,23 @@ Rules of this file:
 1 Book, trades, ticker and bars are read from the exchange; only bars before the start come from the path.
 2 What a restart continues is the price (a function of seed, symbol and time), not the resting quotes.
 3 What an account traded before is in those bars: none of its fills lies outside the bar of its time.
+4 The price goes on while nobody follows it, and nothing else does: nothing fills, fires or is liquidated for what was then.
+  Funding falls due then as well, without a premium, for nobody traded.
 """
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from operator import attrgetter
+from typing import NamedTuple
 
 from realtime.engine.bars import DAY, HOUR, MINUTE, TIMEFRAMES, Forming, opening
 from realtime.engine.matching.exchange import FUNDING_EVERY
 from realtime.engine.matching.pit import Pit
-from realtime.model.events import Filled, MarketEvent
-from realtime.model.market import MONEY, SECOND, ZERO, Bar, Level, Mark, Market, Trade
-from realtime.model.orders import Side
+from realtime.model.errors import Code, Refused
+from realtime.model.events import MarketEvent
+from realtime.model.market import MONEY, SECOND, ZERO, Bar, Funding, Level, Mark, Market, Trade
+from realtime.model.orders import Side, TriggerBy
 from realtime.venues.base import Floor, Now, Sleep
 from realtime.venues.chance import Chance
 from realtime.venues.flow import MAKERS, TAKERS, Flow
@@ -35,6 +39,14 @@ PREMIUM_SMOOTHING = 0.02
 """Weight of a second's premium in the smoothed one."""
 INTEREST = 0.0001
 MAX_FUNDING = 0.0075
+
+
+class Own(NamedTuple):
+    """What an account traded, or a minute of it whose orders are forgotten."""
+
+    ts: int
+    price: Decimal
+    amount: Decimal
 
 
 class Symbol:
@@ -130,6 +142,8 @@ class EmbeddedMarket:
         floor = self._bound()
         ts = self._started = self._now()
         events: list[MarketEvent] = []
+        self._settle(ts)  # before the first price, which may end what was held
+        floor.exchange.opening = True
         for symbol in self._symbols.values():
             start = opening(ts - DAY, "1m") + MINUTE
             own = self._own(symbol, start, ts)
@@ -140,6 +154,7 @@ class EmbeddedMarket:
                 symbol.tape.day.merge(bar, value)
                 start = end
             symbol.flow.start(ts)
+        floor.exchange.opening = False
         events.extend(self._mark(ts))
         for symbol in self._symbols.values():
             symbol.top = _top(symbol.pit)
@@ -159,6 +174,7 @@ class EmbeddedMarket:
         floor = self._bound()
         ts = self._now()
         floor.exchange.advance(ts)
+        self._settle(ts)
         for symbol in self._symbols.values():
             symbol.flow.step(ts)
         if ts >= self._marks_due:
@@ -209,6 +225,16 @@ class EmbeddedMarket:
                 await self._sleep(0)
         return state.tape.bars(timeframe, start, limit, before)
 
+    async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar]:
+        """Bars of the path, which is the last and the mark price of the time when nobody followed.
+
+        Raises:
+            Refused: `not_supported`, nobody bid or asked then.
+        """
+        if by is TriggerBy.BID_ASK:
+            raise Refused(Code.NOT_SUPPORTED, f"there are no bars of bids and asks of {symbol}")
+        return await self.ohlcv(symbol, "1m", since, (self._now() - since) // MINUTE + 2)
+
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """The newest of the tape."""
         return self._symbols[symbol].tape.recent(limit)
@@ -219,20 +245,23 @@ class EmbeddedMarket:
         assert self._floor is not None, "bind comes first"
         return self._floor
 
-    def _own(self, symbol: Symbol, start: int, end: int) -> deque[Filled]:
+    def _own(self, symbol: Symbol, start: int, end: int) -> deque[Own]:
         """What accounts have traded from `start` [ns] on and before `end` [ns], oldest first."""
         if start >= end:
             return deque()
-        name = symbol.market.symbol
+        name, clearing = symbol.market.symbol, self._bound().exchange.clearing
         own = [
-            fill
-            for fills in self._bound().exchange.clearing.fills.values()
+            Own(fill.ts, fill.price, fill.amount)
+            for fills in clearing.fills.values()
             for fill in fills
             if start <= fill.ts < end and fill.symbol == name
         ]
+        for ts, (high, low, volume) in clearing.traded.get(name, {}).items():
+            if start <= ts < end:
+                own += (Own(ts, high, volume), Own(ts, low, ZERO))
         return deque(sorted(own, key=attrgetter("ts")))
 
-    def _bar(self, symbol: Symbol, start: int, end: int, own: deque[Filled]) -> Bar:
+    def _bar(self, symbol: Symbol, start: int, end: int, own: deque[Own]) -> Bar:
         """A bar of the path, widened by the `own` fills until its end, which are taken from them.
 
         Their extremes and their volume add up, so bars of all lengths still agree; open and close stay those of the path,
@@ -252,6 +281,17 @@ class EmbeddedMarket:
         wide.add(text(min(prices), tick), ZERO)
         wide.add(bar.close, ZERO)
         return wide.bar()
+
+    def _settle(self, ts: int) -> None:
+        """Tell the fundings that were missed."""
+        exchange = self._bound().exchange
+        for name in list(exchange.missed):
+            first = exchange.unsettled(name, ts) // FUNDING_EVERY + 1
+            due = range(first * FUNDING_EVERY, ts + 1, FUNDING_EVERY)
+            # What is not listed here any more has no price, and pays nothing.
+            symbol = self._symbols.get(name)
+            told = () if symbol is None else (_funding(symbol, at) for at in due)
+            exchange.make_up(name, told, ts, ts)
 
     def _mark(self, ts: int) -> list[Mark]:
         """Mark, index and funding of the perpetuals: index is the spot's middle."""
@@ -281,6 +321,11 @@ class EmbeddedMarket:
         return marks
 
 
+def _funding(symbol: Symbol, ts: int) -> Funding:
+    mark = text(symbol.path.price(ts), symbol.market.price_tick)
+    return Funding(ts=ts, mark=mark, rate=repr(INTEREST))
+
+
 def _ticker(symbol: Symbol, ts: int) -> MarketEvent:
     bid, ask = symbol.top
     mark = symbol.marked
@@ -301,12 +346,13 @@ def _middle(pit: Pit | None) -> float | None:
 
 
 def _bar(candle: Candle, market: Market, ts: int) -> Bar:
-    tick = market.price_tick
+    tick, step = market.price_tick, market.amount_step
+    before, until = (Decimal(text(traded, step)) for traded in (candle.before, candle.until))
     return Bar(
         ts=ts,
         open=text(candle.open, tick),
         high=text(candle.high, tick),
         low=text(candle.low, tick),
         close=text(candle.close, tick),
-        volume=text(candle.volume, market.amount_step),
+        volume=format(until - before, "f"),
     )

@@ -162,6 +162,8 @@ class PaperVenue:
             exchange.open_account(ACCOUNT, self._deposits, ts=self._now())
         # An order whose date has passed while nobody matched must not meet the first quotes.
         exchange.advance(self._now())
+        # Fundings of that time are for the source to tell: positions went on being held.
+        exchange.resume(self._now())
         self._source.bind(self)
         self.tell()
         self._source.start()

@@ -196,13 +196,18 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Candle:
-    """A bar in floats."""
+    """A bar in floats.
+
+    Attributes:
+        before, until: Volume from 1970 to its start and to its end [base]: on a grid those of short bars add up.
+    """
 
     open: float
     high: float
     low: float
     close: float
-    volume: float
+    before: float
+    until: float
 
 
 class Logs(NamedTuple):
@@ -308,8 +313,8 @@ class Path:
                 bars.append(Logs(one, max(one, other), min(one, other), other))
                 at = stop
         high, low = max(bar.high for bar in bars), min(bar.low for bar in bars)
-        volume = self.traded(end) - self.traded(start)
-        return Candle(exp(bars[0].open), exp(high), exp(low), exp(bars[-1].close), volume)
+        volumes = self.traded(start), self.traded(end)
+        return Candle(exp(bars[0].open), exp(high), exp(low), exp(bars[-1].close), *volumes)
 
 
 def thrown_back(value: float, low: float, high: float) -> float:

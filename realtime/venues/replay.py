@@ -122,7 +122,7 @@ class ReplaySource:
         except (*UNREADABLE, *BROKEN) as error:
             raise Refused(
                 Code.NOT_FOUND,
-                f"the file is no recording: {type(error).__name__}: {error}",
+                f"the file is not a recording: {type(error).__name__}: {error}",
                 {"what": "recording"},
             ) from error
         self._market = market

@@ -11,12 +11,12 @@ from hypothesis import given, settings, strategies as st
 
 from realtime.bots import backtest
 from realtime.bots.backtest import (
+    BarPath,
     Exit,
     Fill,
     Grid,
     Lane,
     Ledger,
-    Path,
     Protections,
     Result,
     Terms,
@@ -265,21 +265,28 @@ def test_the_same_decision_again_changes_nothing() -> None:
         assert len(go(bars, *[side] * 5).trades) == 1
 
 
-STOPS: list[tuple[str, Signal, tuple[float, float, float, float], Path, float, str]] = [
-    ("long both", SURE_BUY, (100, 105, 95, 100), Path.STOP_FIRST, 98, "stop_loss"),
-    ("short both", SURE_SELL, (100, 105, 95, 100), Path.STOP_FIRST, 102, "stop_loss"),
-    ("long gap stop", SURE_BUY, (90, 91, 89, 90), Path.STOP_FIRST, 90, "stop_loss"),
-    ("short gap stop", SURE_SELL, (110, 111, 109, 110), Path.STOP_FIRST, 110, "stop_loss"),
-    ("long gap target", SURE_BUY, (110, 111, 90, 100), Path.STOP_FIRST, 110, "take_profit"),
-    ("short gap target", SURE_SELL, (90, 110, 89, 95), Path.STOP_FIRST, 90, "take_profit"),
-    ("long target", SURE_BUY, (100, 105, 99, 104), Path.STOP_FIRST, 104, "take_profit"),
-    ("short target", SURE_SELL, (100, 101, 95, 97), Path.STOP_FIRST, 96, "take_profit"),
-    ("high is nearer", SURE_BUY, (100, 104.5, 95, 96), Path.FOUR_TICKS, 104, "take_profit"),
-    ("low is nearer", SURE_BUY, (100, 106, 97.5, 96), Path.FOUR_TICKS, 98, "stop_loss"),
-    ("short, low is nearer", SURE_SELL, (100, 105, 95.5, 101), Path.FOUR_TICKS, 96, "take_profit"),
-    ("as near, rising", SURE_BUY, (100, 105, 95, 104), Path.FOUR_TICKS, 98, "stop_loss"),
-    ("as near, falling", SURE_BUY, (100, 105, 95, 96), Path.FOUR_TICKS, 104, "take_profit"),
-    ("four ticks, gap", SURE_BUY, (90, 105, 89, 100), Path.FOUR_TICKS, 90, "stop_loss"),
+STOPS: list[tuple[str, Signal, tuple[float, float, float, float], BarPath, float, str]] = [
+    ("long both", SURE_BUY, (100, 105, 95, 100), BarPath.STOP_FIRST, 98, "stop_loss"),
+    ("short both", SURE_SELL, (100, 105, 95, 100), BarPath.STOP_FIRST, 102, "stop_loss"),
+    ("long gap stop", SURE_BUY, (90, 91, 89, 90), BarPath.STOP_FIRST, 90, "stop_loss"),
+    ("short gap stop", SURE_SELL, (110, 111, 109, 110), BarPath.STOP_FIRST, 110, "stop_loss"),
+    ("long gap target", SURE_BUY, (110, 111, 90, 100), BarPath.STOP_FIRST, 110, "take_profit"),
+    ("short gap target", SURE_SELL, (90, 110, 89, 95), BarPath.STOP_FIRST, 90, "take_profit"),
+    ("long target", SURE_BUY, (100, 105, 99, 104), BarPath.STOP_FIRST, 104, "take_profit"),
+    ("short target", SURE_SELL, (100, 101, 95, 97), BarPath.STOP_FIRST, 96, "take_profit"),
+    ("high is nearer", SURE_BUY, (100, 104.5, 95, 96), BarPath.FOUR_TICKS, 104, "take_profit"),
+    ("low is nearer", SURE_BUY, (100, 106, 97.5, 96), BarPath.FOUR_TICKS, 98, "stop_loss"),
+    (
+        "short, low is nearer",
+        SURE_SELL,
+        (100, 105, 95.5, 101),
+        BarPath.FOUR_TICKS,
+        96,
+        "take_profit",
+    ),
+    ("as near, rising", SURE_BUY, (100, 105, 95, 104), BarPath.FOUR_TICKS, 98, "stop_loss"),
+    ("as near, falling", SURE_BUY, (100, 105, 95, 96), BarPath.FOUR_TICKS, 104, "take_profit"),
+    ("four ticks, gap", SURE_BUY, (90, 105, 89, 100), BarPath.FOUR_TICKS, 90, "stop_loss"),
 ]
 
 
@@ -287,7 +294,7 @@ STOPS: list[tuple[str, Signal, tuple[float, float, float, float], Path, float, s
     ("side", "bar", "path", "price", "reason"), [s[1:] for s in STOPS], ids=[s[0] for s in STOPS]
 )
 def test_stops_and_targets_act_inside_a_bar(
-    side: Signal, bar: tuple[float, float, float, float], path: Path, price: float, reason: str
+    side: Signal, bar: tuple[float, float, float, float], path: BarPath, price: float, reason: str
 ) -> None:
     bars = series(*flat(2), bar, *flat(1))
 
@@ -546,7 +553,7 @@ TERMS: dict[str, Callable[[], Terms]] = {
     "close": lambda: Terms(fill=Fill.CLOSE, stop_loss=0.001, take_profit=0.001),
     "trailing": lambda: Terms(trailing_stop=0.001, max_position_size=1.0, funding_rate=0.001),
     "long": lambda: Terms(
-        allow_short=False, path=Path.FOUR_TICKS, stop_loss=0.001, close_at_end=False
+        allow_short=False, path=BarPath.FOUR_TICKS, stop_loss=0.001, close_at_end=False
     ),
     "protected": lambda: Terms(
         stop_loss=0.0005,

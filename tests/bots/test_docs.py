@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from realtime import cli
 from realtime.bots.loading import Strategies
 from realtime.bots.strategy import signal
+from realtime.cli.wire import argument
 from realtime.model.errors import Refused
 from realtime.model.signals import Action, Ohlcv
 from tests.flows.plain import Plain, plainly
@@ -112,7 +112,7 @@ def typed(plain: Plain, line: str) -> dict[str, Any]:
     op, *rest = shlex.split(line)
     # The figures beside a command in a code block are words for people.
     args = [text for text in rest if re.match(r"[a-z_]+=", text)]
-    return plain.ask(op, **dict(cli._argument(text) for text in args))
+    return plain.ask(op, **dict(argument(text) for text in args))
 
 
 def test_every_command_of_the_manual_works(plain: Plain) -> None:

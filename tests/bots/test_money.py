@@ -686,4 +686,8 @@ async def test_a_size_by_kelly_has_its_probability() -> None:
         row = result(await world.call("bot.run_once", bot_id="b"))["decisions"][0]
 
         assert row["skipped_reason"] == "dry_run", row["detail"]
-        assert 0 < Decimal(row["size"]["factors"]["win"]) <= 1
+        size = row["size"]
+        # As risk.position_size says it: statistics are numbers, and money is without the noise of a division.
+        assert 0 < size["factors"]["win"] <= 1
+        told = [size["notional"], *(cap["notional"] for cap in size["caps"])]
+        assert all(len(figure.partition(".")[2]) <= 8 for figure in told)

@@ -16,7 +16,13 @@ from websockets.http11 import Request, Response
 from realtime.client import Client
 
 
-KINDS = {"ticker": "value", "orders": "table", "orderbook": "table", "fills": "log"}
+KINDS = {
+    "ticker": "value",
+    "backtest": "value",
+    "orders": "table",
+    "orderbook": "table",
+    "fills": "log",
+}
 Row = dict[str, Any]
 
 

@@ -17,7 +17,7 @@ from anyio.from_thread import start_blocking_portal
 from rich.console import Console
 from typer.testing import CliRunner
 
-from realtime import cli
+from realtime.cli import commands as cli, drawing, wire
 from realtime.client import Book, Stream
 from tests.client.kit import Hub, hub
 from tests.store.kit import Life, facts, opened
@@ -85,7 +85,7 @@ def test_a_command_is_sent_and_its_answer_shown(server: Hub) -> None:
     ],
 )
 def test_arguments_are_json_where_they_are_json(text: str, value: object) -> None:
-    assert cli._argument(text) == ("a", value)
+    assert wire.argument(text) == ("a", value)
 
 
 def test_an_argument_without_a_value_is_refused(server: Hub) -> None:
@@ -121,7 +121,7 @@ def test_nobody_there_ends_with_a_line(server: Hub) -> None:
 
     assert refused[0] == 1
     assert "closed 401" in refused[2]
-    assert silent.exit_code == 1
+    assert silent.exit_code == 5
     assert "no answer from ws://127.0.0.1:9/ws in 0.1 s" in silent.stderr
 
 
@@ -149,7 +149,8 @@ def test_a_command_that_went_out_without_an_answer_is_said_to_be_in_doubt(server
         cli.app, ["call", "--url", "ws://127.0.0.1:9/ws", "--timeout", "0.1", "order.place"]
     )
 
-    assert doubtful[0] == 1
+    assert doubtful[0] == 4
+    assert away.exit_code == 5
     assert f"look: realtime call order.get client_order_id={sent['client_order_id']}" in doubtful[2]
     assert "may have been done" not in away.stderr
 
@@ -160,7 +161,7 @@ async def test_ctrl_c_says_what_is_in_doubt(capsys: pytest.CaptureFixture[str]) 
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             args: dict[str, object] = {"client_order_id": "mine"}
             waiting = group.create_task(
-                cli._call("order.place", args, made.url, None, 50.0, plain=True)
+                wire._call("order.place", args, made.url, None, 50.0, plain=True)
             )
             await made.until(lambda: made.ops("order.place"))
             waiting.cancel()
@@ -217,10 +218,10 @@ def test_why_there_is_no_answer_is_told(server: Hub) -> None:
 async def test_a_tail_says_that_its_server_is_away_and_back(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "_LOOK_S", 0.0)
+    monkeypatch.setattr(wire, "_LOOK_S", 0.0)
     async with hub() as server, asyncio.timeout(10):
         server.feed("ticker:A", {"bid": "1"})
-        tail = asyncio.create_task(cli._tail(["ticker:A"], server.url, None, 2, plain=True))
+        tail = asyncio.create_task(wire._tail(["ticker:A"], server.url, None, 2, plain=True))
         await server.until(lambda: server.ops("subscribe"))
         server.refuse = (503, {})  # for one attempt
         server.cut()
@@ -250,13 +251,13 @@ def test_tail_prints_lines_into_a_pipe(server: Hub) -> None:
 
 async def test_tail_ends_when_nobody_reads_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """As behind `| head -1`, on a channel that has no more to say."""
-    monkeypatch.setattr(cli, "_LOOK_S", 0.01)
+    monkeypatch.setattr(wire, "_LOOK_S", 0.01)
     read, write = os.pipe()
     with os.fdopen(write, "w") as out:
         monkeypatch.setattr(sys, "stdout", out)
         async with hub() as server, asyncio.timeout(60):
             server.feed("orders", {"set": []})
-            tail = asyncio.create_task(cli._tail(["orders"], server.url, None, 0, plain=True))
+            tail = asyncio.create_task(wire._tail(["orders"], server.url, None, 0, plain=True))
             first = await asyncio.to_thread(os.read, read, 65_536)
             assert not tail.done()
             os.close(read)
@@ -286,7 +287,7 @@ def test_tail_of_what_is_not_there_ends_with_a_line(server: Hub) -> None:
 
 def painted(stream: Stream | None, name: str = "c") -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(cli._panel(name, stream))
+    console.print(drawing.panel(name, stream))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -298,8 +299,8 @@ def test_a_table_shows_names_whole_and_leaves_out_what_has_no_place(width: int) 
         for number in (1, 2)
     ]
     console = Console(file=io.StringIO(), width=width)
-    console.print(cli._table("rows", rows, title="rows"))
-    console.print(cli._fields({"ops": ["o" * 150, "end"], "until_ts": 2**53 - 1}))
+    console.print(drawing.table("rows", rows, title="rows"))
+    console.print(drawing.fields({"ops": ["o" * 150, "end"], "until_ts": 2**53 - 1}))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
 
@@ -342,7 +343,7 @@ def test_a_table_begins_with_what_a_person_looks_for(kind: str) -> None:
 
     def heads(width: int) -> list[str]:
         console = Console(file=io.StringIO(), width=width)
-        console.print(cli._table(kind, [row_of(kind)]))
+        console.print(drawing.table(kind, [row_of(kind)]))
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue().splitlines()[0].split()
 
@@ -353,7 +354,7 @@ def test_a_table_begins_with_what_a_person_looks_for(kind: str) -> None:
 def test_a_table_shows_no_part_of_a_name_and_no_two_characters_of_a_time() -> None:
     row = {"id": "o-1", "client_order_id": "c" * 32, "side": "buy", "created_ts": 1_790_000_000_123}
     console = Console(file=io.StringIO(), width=18)
-    console.print(cli._table("orders", [row]))
+    console.print(drawing.table("orders", [row]))
     assert isinstance(console.file, io.StringIO)
 
     assert console.file.getvalue().split() == ["id", "side", "o-1", "buy"]
@@ -377,7 +378,7 @@ def test_a_book_keeps_its_prices_whole_on_a_narrow_terminal() -> None:
     book = Book()
     book.apply({"bids": [["63938.12", "0.00480"]], "asks": [["63946.99", "0.01289"]]})
     console = Console(file=io.StringIO(), width=36)
-    console.print(cli._book(book))
+    console.print(drawing.book(book))
     assert isinstance(console.file, io.StringIO)
 
     assert "63938.12" in console.file.getvalue()
@@ -475,7 +476,7 @@ def test_what_is_no_journal_ends_with_a_line(tmp_path: Path) -> None:
 
 def test_help_is_quick_because_it_loads_little() -> None:
     heavy = ["asyncio", "websockets", "pydantic", "starlette", "uvicorn", "sqlite3"]
-    script = f"import sys, realtime.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    script = f"import sys, realtime.cli.commands; print([name for name in {heavy!r} if name in sys.modules])"
     # Measuring coverage would load a database of its own.
     bare = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     loaded = subprocess.run(

@@ -8,7 +8,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from typer.testing import CliRunner
 
-from realtime.cli import app
+from realtime.cli.commands import app
 from realtime.desk.config.original import read
 from tests.client.kit import Hub, hub
 from tests.desk.test_original import ORIGINAL

@@ -44,6 +44,7 @@ class Office:
                 lane="orders",
                 handler=self.handle,
                 effect=self.effect if op == "trading.halt" else None,
+                judge=self.judge if op == "order.place" else None,
                 repeated=lambda _call: name == "two",
                 summary="",
             )
@@ -71,6 +72,11 @@ class Office:
             },
             at={f"orders@{name}": 1},
         )
+
+    def judge(self, call: Call[Any]) -> None:
+        self.asked.append(call)
+        if self.refusal is not None:
+            raise self.refusal
 
     def effect(self, _call: Call[Any]) -> Mapping[str, object] | None:
         return {"orders": 2} if self.account.id == "two" else None
@@ -138,6 +144,23 @@ async def test_an_account_is_asked_as_if_it_were_alone(firm: Firm) -> None:
     assert type(call.params) is Params
     assert (call.raw, call.params.model_fields_set) == ({"symbol": "BTC/USDT"}, {"symbol"})
     assert firm.offices[1].touched == ["BTC/USDT"]
+
+
+async def test_an_order_is_judged_by_the_account_it_is_for_which_then_finds_its_prices(
+    firm: Firm,
+) -> None:
+    """Else a server that asks back would refuse for want of a price, again and again, and nobody would look for one."""
+    row, call = firm.op("order.place"), firm.call("order.place", symbol="BTC/USDT", venue="two")
+    assert row.judge is not None
+    row.judge(call)
+    firm.offices[1].refusal = Refused(Code.RISK_REJECTED, "no price")
+    with pytest.raises(Refused, match="no price"):
+        row.judge(call)
+
+    assert firm.asked == [0, 2]
+    assert type(firm.offices[1].asked[0].params) is Params
+    assert firm.offices[1].touched == ["BTC/USDT", "BTC/USDT"]
+    assert firm.op("trading.halt").judge is None
 
 
 async def test_an_account_that_is_not_there_is_named_with_those_that_are(firm: Firm) -> None:

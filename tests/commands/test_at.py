@@ -93,6 +93,8 @@ ELSEWHERE = {
     "order.adopt",
     "order.resolve",
     "system.fault",
+    "system.token.create",
+    "system.token.revoke",
 }
 """What needs more than this desk has."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from realtime.engine.bars import TIMEFRAMES
 from realtime.model.bots import BotState
 from realtime.model.errors import Code
 from realtime.model.principal import ROLES, Principal
@@ -62,6 +63,7 @@ async def test_a_whole_life_buys_on_a_closed_bar_holds_sells_and_stops() -> None
         assert sold["positions"] == []
         assert sold["performance"]["trades"] == 1
         assert D(sold["performance"]["realized_pnl"]) == D("-0.007109")
+        assert system.house.win_rates() == {"b": (1, 0.0)}
         assert (stopped["state"], stopped["changed"]) == (BotState.STOPPED, True)
         assert (again["state"], again["changed"]) == (BotState.STOPPED, False)
         assert [skipped(row) for row in page["decisions"]] == [None, "in_position"]
@@ -446,6 +448,17 @@ async def test_an_emergency_stop_of_all_halts_trading() -> None:
         assert (await status(world, "main"))["state"] == BotState.HALTED
 
 
+async def test_an_emergency_stop_tells_apart_what_filled_before_its_cancel() -> None:
+    world = BotWorld()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="mine")
+        stopping = world.start("bot.emergency_stop", reason="drill")
+        world.venue.fill("mine")
+        done = result(await stopping)
+
+        assert (done["canceled"], done["ended"]) == ([], ["mine"])
+
+
 async def test_stopping_can_close_what_the_bot_holds_and_nothing_else() -> None:
     world = BotWorld()
     async with world.life() as system:
@@ -482,6 +495,24 @@ async def test_metrics_are_reset_and_health_is_told() -> None:
         assert reset["cycle_count"] == 0
         assert valid["status"] == "valid", valid
         assert wrong["status"] == "error"
+
+
+async def test_a_bot_that_waits_for_bars_says_when_the_next_one_closes() -> None:
+    world = BotWorld()
+    async with world.life():
+        world.past(QUIET)
+        await world.bot(strategies=HOLD)
+        await started(world)
+        running = await status(world)
+        now = world.system.clock.now() // 1_000_000
+        result(await world.call("bot.stop", bot_id="b"))
+        await until(lambda: world.system.bots.get("b").state is BotState.STOPPED)
+        stopped = await status(world)
+
+    length = TIMEFRAMES[running["timeframe"]] // 1_000_000
+    assert running["next_cycle_ts"] % length == 0
+    assert 0 < running["next_cycle_ts"] - now <= length
+    assert stopped["next_cycle_ts"] is None
 
 
 async def test_an_interval_looks_without_a_bar() -> None:

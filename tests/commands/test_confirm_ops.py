@@ -289,10 +289,10 @@ async def test_a_batch_that_places_and_then_grows_an_order_asks_back() -> None:
 
 async def test_an_amend_of_an_order_without_a_price_is_measured_at_the_mark() -> None:
     world = World(confirm=PLACES, risk={"limits": dict(FREE)})
+    world.venue.coins["BTC"] = Decimal(1)
     async with world.life():
         trailing: dict[str, Any] = {"symbol": BTC, "side": "sell", "type": "trailing_stop"}
         trailing["trailing_rate"] = "0.05"
-        await world.call("order.place", **MARKET_BUY | {"amount": "0.004"})
         placed = await world.call("order.place", **trailing, amount="0.001", client_order_id="t-1")
         assert placed.ok, placed
         small = await world.call("order.amend", client_order_id="t-1", amount="0.002")
@@ -358,3 +358,54 @@ async def test_stopping_never_asks_back(op: str) -> None:
 
         assert row.lane == "safety"
         assert not system.registry.asks_back(row, OTHER)
+
+
+@pytest.mark.parametrize(
+    ("whom", "asked_back"),
+    [
+        ({"role": "operator"}, {"olga"}),
+        ({"role": "admin"}, {"bob"}),
+        ({"scope": "admin"}, {"bob"}),
+        ({"scope": "trade"}, {"olga", "bob"}),
+        ({"token_id": "t-olga"}, {"olga"}),
+        ({"scope": "trade", "token_id": "t-bob"}, {"bob"}),
+        ({"role": "viewer"}, set()),
+        ({}, {"olga", "bob"}),
+    ],
+    ids=lambda told: str(sorted(told.items()) if isinstance(told, dict) else sorted(told)),
+)
+async def test_a_policy_asks_back_whom_it_is_about(
+    whom: dict[str, str], asked_back: set[str]
+) -> None:
+    world = World(confirm=[{"op": "order.place", **whom}], risk={"limits": dict(FREE)})
+    people = [
+        Principal(subject="olga", scopes=ROLES["operator"], token_id="t-olga"),
+        Principal(subject="bob", scopes=ROLES["admin"], token_id="t-bob"),
+    ]
+    async with world.life():
+        replies = {who.subject: await world.call("order.place", who=who, **BUY) for who in people}
+        helped = {
+            who.subject: (await world.call("help", who=who, about="order.place")).result["confirm"]  # type: ignore[index]
+            for who in people
+        }
+
+    assert {name for name, got in replies.items() if not got.ok} == asked_back
+    assert {name for name, asks in helped.items() if asks} == asked_back
+
+
+async def test_of_several_policies_for_an_op_each_asks_back_its_own() -> None:
+    limits = {"limits": dict(FREE)}
+    rules = [
+        {"op": "order.place", "role": "operator", "above_notional": "100"},
+        {"op": "order.place", "role": "admin", "above_notional": "1000"},
+    ]
+    world = World(confirm=rules, risk=limits)
+    olga = Principal(subject="olga", scopes=ROLES["operator"])
+    bob = Principal(subject="bob", scopes=ROLES["admin"])
+    async with world.life():
+        # 639 USDT
+        small = [await world.call("order.place", who=who, **BUY) for who in (olga, bob)]
+        large = await world.call("order.place", who=bob, **BUY | {"amount": "0.1"})
+
+    assert [reply.ok for reply in small] == [False, True]
+    assert large.code is Code.CONFIRM_REQUIRED

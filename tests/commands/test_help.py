@@ -50,6 +50,8 @@ def test_an_op_is_explained_with_schema_and_example(desk: Desk) -> None:
     assert result["http"] == ["POST /api/subscribe"]
     assert result["schema"]["required"] == ["channels"]
     assert result["example"]["op"] == "subscribe"
+    assert result["result"]["required"] == ["channels", "failed"]
+    assert "Code" in result["result"]["$defs"]
 
 
 def test_what_takes_long_is_made_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -164,6 +166,22 @@ async def test_markets_limits_trades_and_venues_are_told() -> None:
         assert [trade["id"] for trade in late] == ["2"]
         assert status[0]["status"] == "ok"
         assert nobody.code is Code.NOT_FOUND
+
+
+async def test_limits_are_written_as_the_market_says_them() -> None:
+    world = charted()
+    world.venue.markets = {
+        symbol: replace(market, max_amount=Decimal(1000), max_market_amount=Decimal("500.5"))
+        for symbol, market in world.venue.markets.items()
+    }
+    async with world.life():
+        market = result(await world.call("market.get", symbol=BTC))
+        limits = result(await world.call("market.limits", symbol=BTC))
+
+        assert limits["max_amount"] == "1000"
+        assert {name: limits[name] for name in limits if name in market} == {
+            name: market[name] for name in market if name in limits
+        }
 
 
 async def test_a_chart_joins_history_and_live_trades_and_closes_in_time() -> None:

@@ -464,7 +464,7 @@ async def test_the_assessment_shows_value_at_risk_of_what_is_held() -> None:
         assert shown["es_95"] > shown["var_95"]
         assert shown["var_reason"] is None
         assert channel["var_95"] == shown["var_95"]
-        assert {rule["rule"] for rule in channel["headroom"]} >= {  # type: ignore[attr-defined]
+        assert {rule["rule"] for rule in channel["headroom"]} >= {
             "max_daily_loss",
             "max_drawdown",
         }

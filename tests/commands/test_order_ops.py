@@ -2,14 +2,17 @@
 
 import asyncio
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from realtime.commands.order import count_items
 from realtime.model.errors import Code
+from realtime.model.events import Ack
 from realtime.model.market import MS, Stale
-from tests.fakes import BTC, BUY, ETH, FREE, START_NS, World
+from realtime.model.orders import ApprovedAmend
+from tests.fakes import BTC, BUY, ETH, FREE, START_NS, ScriptedVenue, World, until
 
 
 def result(reply: Any) -> dict[str, Any]:
@@ -360,6 +363,88 @@ async def test_a_resend_after_its_expiry_is_told_what_the_order_has_come_to() ->
         assert fresh.code is further.code is standing.code is Code.EXPIRED
         assert (ended["status"], ended["changed"]) == ("canceled", False)
         assert world.venue.submitted == ["e-1"]
+
+
+class Slow(ScriptedVenue):
+    """Changes an order when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = asyncio.Event()
+
+    async def amend(self, approved: ApprovedAmend) -> Ack:
+        await self.may.wait()
+        return await super().amend(approved)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [{"price": "63800"}, {"amount": "0.02"}, {"price": "63800", "amount": "0.02"}],
+    ids=str,
+)
+async def test_a_resent_amend_after_its_expiry_waits_for_the_one_that_is_under_way(
+    targets: dict[str, Any],
+) -> None:
+    """Another one comes too late, and one with other targets is no resend."""
+    world, venue = World(), Slow()
+    world.venue = venue
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        amend: dict[str, Any] = {"client_order_id": "g-1", **targets}
+        amend["expires_at"] = system.clock.ms() + 1_000
+        first = world.start("order.amend", **amend)
+        await asyncio.sleep(2)
+        again = world.start("order.amend", **amend)
+        other = await world.call("order.amend", **amend | {"price": "63700"})
+        batch = world.start("order.batch", items=[{"do": "amend", **amend}])
+        await asyncio.sleep(1)
+        assert not again.done()
+        venue.may.set()
+        done, resent, among = await asyncio.gather(first, again, batch)
+
+        assert other.code is Code.EXPIRED
+        assert result(done)["changed"] is True
+        assert result(resent)["changed"] is False
+        assert result(among)["items"][0]["changed"] is False
+
+
+async def test_a_stop_price_under_way_is_a_target_of_a_resend_too() -> None:
+    world, venue = World(), Slow()
+    world.venue = venue
+    async with world.life() as system:
+        stop: dict[str, Any] = {"symbol": BTC, "side": "buy", "type": "stop", "amount": "0.01"}
+        await world.call("order.place", **stop, stop_price="65000", client_order_id="s-1")
+        amend: dict[str, Any] = {"client_order_id": "s-1", "stop_price": "66000"}
+        amend["expires_at"] = system.clock.ms() + 1_000
+        first = world.start("order.amend", **amend)
+        await asyncio.sleep(2)
+        again = world.start("order.amend", **amend)
+        await asyncio.sleep(0)
+        venue.may.set()
+
+        assert (await first).ok
+        assert (await again).code is not Code.EXPIRED
+
+
+async def test_an_order_that_only_the_venue_remembers_is_neither_asked_about_nor_too_late(
+    tmp_path: Path,
+) -> None:
+    """trading:I3. The journal came from a backup, and the client resends what it was never answered."""
+    world = World(tmp_path / "j.db", confirm=[{"op": "order.place"}])
+    wish: dict[str, Any] = {**BUY, "client_order_id": "g-1"}
+    async with world.life():
+        asked = await world.call("order.place", **wish)
+        assert asked.code is Code.CONFIRM_REQUIRED
+        token = asked.error["details"]["confirm"]  # type: ignore[index]
+        assert (await world.call("order.place", **wish, confirm=token)).ok
+    world.path = tmp_path / "older.db"
+    async with world.life() as system:
+        await until(lambda: bool(system.desk.engine.orders.working()))
+        late = await world.call("order.place", **wish, expires_at=system.clock.ms() - 1)
+
+        assert result(late)["duplicate"] is True
+        assert not world.order("g-1").external
+        assert world.venue.submitted == ["g-1"]
 
 
 async def test_a_resent_batch_after_its_expiry_places_nothing_and_tells_what_there_is() -> None:

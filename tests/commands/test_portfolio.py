@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from realtime.commands import allocation
@@ -16,7 +17,7 @@ from realtime.engine.combine import Combined, combine
 from realtime.model.errors import Code
 from realtime.model.events import Transferred
 from realtime.model.market import MS, SECOND, Bar
-from realtime.model.principal import ROLES, Principal
+from realtime.model.principal import ROLES, Principal, TokenLimits
 from tests import fakes
 from tests.fakes import BTC, ETH, FREE, ScriptedVenue, World
 
@@ -220,6 +221,27 @@ async def test_status_tells_all_in_one() -> None:
         assert row["risk_summary"]["position_count"] == 2
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+async def test_the_channel_has_snapshot_and_status(dynamic: bool) -> None:  # noqa: FBT001 - a case
+    """features:F17. Who follows the channel asks for nothing besides."""
+    world = World()
+    async with world.life() as system:
+        if dynamic:
+            patch = {"probability": {"enable_dynamic_weights": True}}
+            result(await world.call("config.update", patch=patch))
+        await hold(world, BTC, "0.5")
+        await asyncio.sleep(5)
+        status = result(await world.call("portfolio.status"))
+        snapshot = result(await world.call("portfolio.snapshot"))
+        row = orjson.loads(system.hub.snapshot(system.hub.channel("portfolio")))["data"]
+
+        assert set(row) == set(status) | set(snapshot)
+        # Prices do not move here: what differs is the time.
+        for told in (status, snapshot):
+            apart = [name for name in told if told[name] != row[name]]
+            assert set(apart) <= {"ts", "ages", "positions"}
+
+
 async def test_correlation_needs_thirty_returns() -> None:
     world = World()
     world.venue = Charted(BTC=waves(40, 0.01, -0.02, 0.015), ETH=waves(40, -0.01, 0.02, -0.015))
@@ -336,6 +358,31 @@ async def test_a_deposit_is_no_return() -> None:
         assert unpriced["return"]["reason"] == "unpriced_transfer"
 
 
+async def test_the_first_trade_counts_in_the_performance(tmp_path: Path) -> None:
+    """features:F18. What was there before it is known from the moment orders are taken, also after a restart."""
+    world = World(tmp_path / "j.db")
+    async with world.life():
+        for side in ("buy", "sell"):
+            trade: dict[str, Any] = {"symbol": BTC, "side": side, "type": "market", "amount": "0.5"}
+            result(await world.call("order.place", **trade))
+            await asyncio.sleep(2)
+        day = result(await world.call("risk.daily_pnl"))
+        row = figures(await world.call("portfolio.performance", timeframe="1h"))
+        history = result(await world.call("portfolio.equity_history"))["equity"]
+
+        assert D(day["daily_pnl"]) < 0
+        lost = float(D(day["daily_pnl"]) / D(day["equity_start"]))
+        assert row["return"]["value"] == pytest.approx(lost, rel=1e-9)
+        assert D(history[0][1]) == D(day["equity_start"])
+
+    async with world.life():
+        await asyncio.sleep(30)
+        later = result(await world.call("portfolio.equity_history"))["equity"]
+
+        assert later[: len(history)] == history
+        assert [D(equity) for _, equity, _ in later[len(history) :]] == [D(history[-1][1])]
+
+
 async def test_equity_is_thinned_out_to_a_picture() -> None:
     world = World()
     async with world.life() as system:
@@ -359,7 +406,7 @@ async def test_equity_is_thinned_out_to_a_picture() -> None:
         assert 500 < len(whole["equity"]) <= 1000
         assert whole["step"] > 60
         assert max(row[2] for row in whole["equity"]) == 0.2
-        assert whole["equity"][-1][1].endswith(".123456789012345678")
+        assert whole["equity"][0][1].endswith(".123456789012345678")
         assert 42 <= len(hours["equity"]) <= 43
         assert hours["step"] == 3600
         assert field_of(backwards) == "to"
@@ -401,6 +448,7 @@ async def test_g18_signals_are_combined_by_symbol() -> None:
         )
         assert said["confidence"] == pytest.approx(0.7125)
         assert said["risk_score"] == pytest.approx(0.6259375)
+        assert said["metadata"]["symbol"] == BTC
         assert said["metadata"]["strategies_used"] == ["ema_crossover", "rsi"]
         assert {left["strategy"] for left in said["metadata"]["skipped"]} == {"fvg", "stranger"}
         btc, eth = reply["actions"]
@@ -458,6 +506,26 @@ async def test_the_largest_position_is_cut_to_what_the_gate_lets_pass() -> None:
         assert action["position_size"] == {"notional": "19900.175547", "amount": "0.31094"}
         assert again["actions"][0]["should_execute"] is False
         assert "max_position_size" in again["actions"][0]["reason"]
+
+
+async def test_signals_are_carried_out_as_far_as_the_token_may() -> None:
+    world = World()
+    limited = replace(
+        TRADER, limits=TokenLimits(symbols=(BTC,), max_order_notional=D(1000)), token_id="t-1"
+    )
+    async with world.life():
+        told = [signal(), signal(ETH)]
+        reply = result(
+            await world.call("portfolio.process_signals", who=limited, signals=told, execute=True)
+        )
+
+        btc, eth = reply["actions"]
+        order = btc["order"]
+        assert order["status"] == "filled"
+        assert D(order["filled"]) * D(order["average"]) <= D(1000)
+        assert eth["should_execute"] is False
+        assert eth["reason"] == "this token may not trade ETH/USDT"
+        assert len(world.venue.submitted) == 1
 
 
 async def test_what_the_gate_refuses_is_not_carried_out() -> None:
@@ -533,6 +601,21 @@ async def test_g20_allocates_what_signals_buy() -> None:
         assert hold_["allocations"] == []
         assert hold_["left_out"][0]["symbol"] == BTC
         assert hold_["cash_weight"] == 1
+
+
+async def test_capital_goes_to_a_holding_off_the_step_in_whole_steps() -> None:
+    """What a fee paid in coins leaves is off the step; a sale of what is not held is left out as a sale."""
+    world = World(risk={"limits": {**FREE, "max_position_size": "0.2"}})
+    world.venue.coins = {"BTC": D("0.1000049")}
+    async with world.life():
+        told = [signal(), signal(ETH, indicators=GONE)]
+        row = result(await world.call("portfolio.allocate", signals=told))
+        [made] = row["allocations"]
+
+        assert "max_position_size" in made["note"]
+        assert D(made["amount"]) % D("0.00001") == 0
+        assert D(made["amount"]) > D("0.1")
+        assert row["left_out"] == [{"symbol": ETH, "reason": "the action is sell"}]
 
 
 @pytest.mark.parametrize("method", ["inverse_volatility", "min_variance", "risk_parity", "hrp"])

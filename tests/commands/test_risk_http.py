@@ -55,7 +55,7 @@ def test_risk_is_asked_over_http(tmp_path: Path) -> None:
     assert off["error"]["code"] == "invalid"
     assert off["error"]["details"]["fields"][0]["field"] == "probabilities"
     # The likeliest action's probability is the confidence where none is told.
-    assert judged["result"]["probability_risk"] == 1 - 0.8 * 0.8
+    assert judged["result"]["probability_risk"] == 0.36
     assert judged["result"]["confidence_level"] == "high"
     assert judged["result"]["recommended_stop_loss"] is not None
     assert sized["result"]["factors"]["kelly"] >= 0

@@ -5,7 +5,6 @@ import os
 import pickle
 import random
 import shutil
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -39,43 +38,20 @@ from realtime.desk.recovery import Journaled, Recovered, recover
 from realtime.desk.routine import back_up
 from realtime.engine.engine import Engine
 from realtime.engine.matching import Exchange
-from realtime.engine.matching.state import adopt, snapshot
+from realtime.engine.matching.state import adopt
 from realtime.model.errors import Code, Refused, VenueRejected
 from realtime.outside import Outside
 from realtime.store import Store, StoreCorrupt
 from tests.engine.adversary import Trader
+from tests.engine.floor import picture
 from tests.engine.kit import OFF, Kit
-from tests.fakes import BUY, FREE, LOCAL, D, WatchedStore, World, finished, no_page, until
+from tests.fakes import BUY, FREE, LOCAL, WatchedStore, World, finished, no_page, until
 from tests.prices import price
 from tests.test_accounts import Away, outside, settings
 
 
 NAMES = ("a", "b")
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
-
-
-def picture(value: object, given: Mapping[int, str]) -> object:
-    """Everything that hangs on a value, whatever it is part of; not what an engine is given."""
-    if id(value) in given:
-        return given[id(value)]
-    match value:
-        case str() | int() | float() | bytes() | None | D():
-            return repr(value)
-        case dict():
-            return [(picture(k, given), picture(v, given)) for k, v in value.items()]
-        case list() | tuple() | deque():
-            return [picture(one, given) for one in value]
-        case set() | frozenset():
-            return sorted(map(repr, value))
-        case _:
-            slots = [
-                name for made in type(value).__mro__ for name in getattr(made, "__slots__", ())
-            ]
-            held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-            held |= getattr(value, "__dict__", {})
-            if not held:
-                return repr(value)
-            return [type(value).__name__, *((k, picture(v, given)) for k, v in held.items())]
 
 
 def state_of(engine: Engine) -> object:
@@ -212,11 +188,11 @@ def account_of(held: Journaled, terms: Terms) -> object:
     """The paper account as the next start adopts it."""
     exchange = Exchange(venue="paper", markets=terms.markets)
     adopt(exchange, "main", [orjson.loads(body) for body in held.venue])
-    return snapshot(exchange)
+    return picture(exchange)
 
 
 def beginning(held: Journaled) -> tuple[object, ...]:
-    return held.seq, held.begun, held.owner, held.numbers, held.word, held.down
+    return held.seq, held.begun, held.owner, held.numbers, held.word, held.down, held.told
 
 
 @pytest.fixture(scope="module")
@@ -397,6 +373,7 @@ def test_what_a_journal_says_beside_its_facts_is_in_the_file(tmp_path: Path) -> 
         markets={"BTC/USDT": b"{}"},
         word=5,
         down=6,
+        told={"mail": 3},
     )
     write(path, held, b"\x01" * 32, b"memory")
     found = look(path)

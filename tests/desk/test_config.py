@@ -11,8 +11,9 @@ import pytest
 
 from realtime.app import RefusedStart
 from realtime.desk.config import files
-from realtime.desk.config.changes import Change, changes, masked, merge, unmasked
+from realtime.desk.config.changes import Change, Unclear, changes, merge, unmasked
 from realtime.desk.config.sections import Config
+from realtime.desk.masking import masked
 from realtime.engine.window import Span
 from realtime.model.errors import Code
 from realtime.settings import SHARED, load
@@ -68,7 +69,56 @@ def test_addresses_of_webhooks_are_shown_by_their_host_and_found_again() -> None
 
     assert shown["webhooks"][0]["url"] == "https://hooks.example.com/***"
     assert shown["webhooks"][1] == whole["webhooks"][1]
-    assert unmasked(shown, [secret]) == whole
+    assert unmasked(shown["webhooks"], whole["webhooks"]) == whole["webhooks"]
+
+
+def hook(key: str, level: str = "warning") -> dict[str, Any]:
+    return {"url": f"https://hooks.example.com/{key}", "events": [], "min_level": level}
+
+
+A, B, C = hook("a"), hook("b", "error"), {"url": "https://other.example.com/c", "events": []}
+LIKE_A = hook("like-a")
+SHOWN_A, SHOWN_B, SHOWN_C = (masked(one) for one in (A, B, C))
+
+
+@pytest.mark.parametrize(
+    ("known", "sent", "meant"),
+    [
+        ([A, B], [SHOWN_A, SHOWN_B], [A, B]),
+        ([A, B], [SHOWN_B, SHOWN_A], [B, A]),
+        ([A, B], [SHOWN_B], [B]),
+        ([A, B], [SHOWN_A, SHOWN_B, C], [A, B, C]),
+        ([A, B], [SHOWN_A | {"min_level": "error"}, SHOWN_B], [A | {"min_level": "error"}, B]),
+        ([A, B], [{"url": SHOWN_A["url"]}, B], [{"url": A["url"]}, B]),
+        ([A, C], [SHOWN_A | {"events": ["x"]}], [A | {"events": ["x"]}]),
+        ([A, LIKE_A], [SHOWN_A, SHOWN_A], [A, LIKE_A]),
+        ([A, LIKE_A], [], []),
+        ([A, LIKE_A], [C, 3, {}], [C, 3, {}]),
+    ],
+)
+def test_of_two_webhooks_at_a_host_each_gets_its_own_address_back(
+    known: list[Any], sent: list[Any], meant: list[Any]
+) -> None:
+    assert unmasked(sent, known) == meant
+
+
+@pytest.mark.parametrize(
+    ("known", "sent", "place", "says"),
+    [
+        ([A, LIKE_A], [SHOWN_A], 0, "several"),
+        ([A, LIKE_A], [C, SHOWN_A], 1, "several"),
+        ([A, B], [SHOWN_A | {"min_level": "info"}], 0, "several"),
+        ([A], [SHOWN_A, SHOWN_A], 1, "no whole address"),
+        ([A], [SHOWN_C], 0, "no whole address"),
+    ],
+)
+def test_an_address_that_may_be_one_or_another_is_asked_for_in_full(
+    known: list[Any], sent: list[Any], place: int, says: str
+) -> None:
+    with pytest.raises(Unclear, match=says) as error:
+        unmasked(sent, known)
+
+    assert error.value.place == place
 
 
 def test_the_file_and_the_settings_agree_on_whose_keys_are_whose() -> None:
@@ -321,6 +371,122 @@ async def test_what_is_wrong_is_named_by_its_path_and_changes_nothing(
         assert system.book.version == 1
 
 
+WEIGHTS: dict[str, Any] = {"strategies": {"ema_crossover": {"weight": 0.9}}}
+
+
+@pytest.mark.parametrize(
+    ("patch", "paths"),
+    [
+        (WEIGHTS | {"zz": 1}, {"zz", "strategies"}),
+        (WEIGHTS | {"timezone": 7}, {"timezone", "strategies"}),
+        (
+            {"strategies": {"ema_crossover": {"weight": 0.9, "zz": 1}}},
+            {"strategies.ema_crossover.zz", "strategies"},
+        ),
+        (
+            WEIGHTS | {"notifications": {"webhooks": [{"url": "https://a.b", "zz": 1}]}},
+            {"notifications.webhooks.0.zz", "strategies"},
+        ),
+        # What the others of a section would come to without the wrong one is not known.
+        ({"strategies": {"ema_crossover": {"weight": "x"}}}, {"strategies.ema_crossover.weight"}),
+    ],
+)
+async def test_a_configuration_is_judged_as_a_whole(patch: dict[str, Any], paths: set[str]) -> None:
+    """features:F14. A key that is unknown or cannot be read hid what was wrong with all others."""
+    world = World()
+    async with world.life():
+        judged = result(await world.call("config.validate", candidate=patch))
+        reply = await world.call("config.update", patch=patch)
+
+        assert {error["path"] for error in judged["errors"]} == paths
+        assert set(fields(reply)) == paths
+
+
+async def told_multipliers(world: World) -> tuple[float, str, str]:
+    """What section `strategy`, section `risk` and the limits in force say."""
+    whole = result(await world.call("config.get"))["config"]
+    limits = result(await world.call("risk.params.get"))
+    return (
+        whole["strategy"]["atr_multiplier"],
+        whole["risk"]["atr_multiplier"],
+        limits["atr_multiplier"],
+    )
+
+
+async def test_the_multiplier_of_a_strategys_stop_is_the_limit_of_that_name(tmp_path: Path) -> None:
+    file = toml(tmp_path / "c.toml", "[strategy]\natr_multiplier = 3\n")
+    world = World(tmp_path / "j.db", config={"path": str(file)})
+    told = []
+    async with world.life():
+        told.append(await told_multipliers(world))
+        await world.call("config.update", patch={"strategy": {"atr_multiplier": 1.5}})
+        told.append(await told_multipliers(world))
+        await world.call("risk.params.set", patch={"atr_multiplier": "4"})
+        told.append(await told_multipliers(world))
+        changed = result(await world.call("config.history", limit=1))["versions"][0]["changes"]
+        await world.call("config.update", patch={"strategy": {"atr_multiplier": None}})
+        told.append(await told_multipliers(world))
+        await world.call("risk.params.set", patch={"atr_multiplier": "1.25"})
+        await world.call("config.update", patch={"strategy": {"timeframe": "5m"}})
+    async with world.life():
+        told.append(await told_multipliers(world))
+        await world.call("config.rollback", version=1)
+        told.append(await told_multipliers(world))
+
+    assert told == [
+        (3.0, "3", "3"),
+        (1.5, "1.5", "1.5"),
+        (4.0, "4", "4"),
+        (2.0, "2", "2"),
+        (1.25, "1.25", "1.25"),
+        (3.0, "3", "3"),
+    ]
+    assert [change["path"] for change in changed] == [
+        "risk.atr_multiplier",
+        "strategy.atr_multiplier",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("patch", "field"),
+    [
+        ({"strategy": {"atr_multiplier": 0}}, "strategy.atr_multiplier"),
+        ({"strategy": {"atr_multiplier": 1e30}}, "strategy.atr_multiplier"),
+        (
+            {"strategy": {"atr_multiplier": 3}, "risk": {"atr_multiplier": "4"}},
+            "strategy.atr_multiplier",
+        ),
+    ],
+    ids=str,
+)
+async def test_a_multiplier_that_cannot_be_changes_nothing(
+    patch: dict[str, Any], field: str
+) -> None:
+    world = World()
+    async with world.life():
+        assert field in fields(await world.call("config.update", patch=patch))
+        assert await told_multipliers(world) == (2.0, "2", "2")
+
+
+async def test_a_whole_configuration_sent_back_changes_only_what_was_changed_in_it() -> None:
+    world = World()
+    async with world.life():
+        await world.call("risk.params.set", patch={"atr_multiplier": "2.123456789012345678"})
+        for section, value in (("risk", "5"), ("strategy", 6)):
+            whole = result(await world.call("config.get"))["config"]
+            del whole["bots"]
+            same = result(await world.call("config.update", patch=whole))
+            whole[section]["atr_multiplier"] = value
+            changed = result(await world.call("config.update", patch=whole))
+
+            assert not same["changed"]
+            assert {change["path"] for change in changed["changes"]} == {
+                "risk.atr_multiplier",
+                "strategy.atr_multiplier",
+            }
+        assert await told_multipliers(world) == (6.0, "6", "6")
+
+
 MINE = """
 from realtime.bots.strategy import Strategy
 
@@ -400,9 +566,33 @@ async def test_secrets_are_shown_to_nobody_and_survive_what_was_shown() -> None:
             system.book.newest.channel(),
         ]
 
-        hook = system.book.current.notifications.webhooks[0]
-        assert (hook.url, hook.min_level) == (secret, "error")
+        kept = system.book.current.notifications.webhooks[0]
+        assert (kept.url, kept.min_level) == (secret, "error")
         assert "secret-key" not in str(told)
+
+
+async def test_two_webhooks_at_one_host_keep_their_addresses_when_the_section_is_sent_back() -> (
+    None
+):
+    world = World()
+    async with world.life() as system:
+
+        def addresses() -> list[str]:
+            return [hook.url for hook in system.book.current.notifications.webhooks]
+
+        both = {"notifications": {"webhooks": [hook("first"), hook("second")]}}
+        await world.call("config.update", patch=both)
+        whole = result(await world.call("config.get"))["config"]["notifications"]
+        same = result(await world.call("config.update", patch={"notifications": whole}))
+        kept = addresses()
+        del whole["webhooks"][0]
+        one = await world.call("config.update", patch={"notifications": whole})
+        judged = result(await world.call("config.validate", candidate={"notifications": whole}))
+
+        assert not same["changed"]
+        assert kept == addresses() == [hook("first")["url"], hook("second")["url"]]
+        assert fields(one) == ["notifications.webhooks.0.url"]
+        assert not judged["valid"]
 
 
 # --- restarts -------------------------------------------------------------------------------------

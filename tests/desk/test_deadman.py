@@ -67,6 +67,31 @@ async def test_renewing_in_time_keeps_it_quiet() -> None:
     assert bench.fired == []
 
 
+async def test_one_that_is_renewed_while_the_server_stops_waits_for_the_next_one() -> None:
+    """The stop sends its clients away: who renewed until then could not do so any more."""
+    bench = Bench()
+    bench.deadman.arm(switch(timeout=60))
+    bench.deadman.stop()
+    armed = bench.deadman.arm(switch(timeout=5))
+    await asyncio.sleep(20)
+
+    assert armed.fires_at is not None
+    assert bench.fired == []
+    bench.restart()
+    bench.deadman.start()
+    await asyncio.sleep(1)
+    assert bench.causes() == [Cause.TIMEOUT]
+
+
+async def test_one_that_is_armed_before_the_account_is_ready_fires_in_time() -> None:
+    bench = Bench()
+    bench.deadman = bench.make()
+    bench.deadman.arm(switch(timeout=5))
+    await asyncio.sleep(6)
+
+    assert bench.causes() == [Cause.TIMEOUT]
+
+
 async def test_timeout_zero_disarms() -> None:
     bench = Bench()
     bench.deadman.arm(switch(timeout=60))

@@ -195,6 +195,56 @@ async def test_attached_stops_stay_unless_they_are_to_go() -> None:
         assert world.venue.live() == []
 
 
+STOP: dict[str, Any] = {
+    "symbol": BUY["symbol"],
+    "side": "sell",
+    "type": "stop",
+    "amount": "0.004",
+    "stop_price": "60000",
+}
+
+
+async def test_a_stop_that_stands_alone_stays_as_an_attached_one_does() -> None:
+    """A kill switch that disarms stop losses would raise risk, however they were placed."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        result(await world.call("order.place", **STOP, client_order_id="stop"))
+        limit = BUY | {"side": "sell", "price": "65000", "amount": "0.004"}
+        result(await world.call("order.place", **limit, client_order_id="limit"))
+        kept = await world.call("trading.halt", reason="drill")
+        await asyncio.sleep(5)
+
+        assert result(kept)["canceled"] == ["limit"]
+        assert world.order("stop").status is Status.OPEN
+
+        gone = await world.call("trading.halt", reason="all of it", protection="cancel")
+
+        assert result(gone)["canceled"] == ["stop"]
+
+
+async def test_a_stop_that_stands_alone_gives_way_to_a_flattening() -> None:
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY, client_order_id="g-1")
+        result(await world.call("order.place", **STOP, client_order_id="stop"))
+        reply = await world.call("trading.halt", reason="out", flatten=True)
+
+        assert result(reply)["flat"] is True
+        assert world.order("stop").status is Status.CANCELED
+        assert world.venue.coins == {"BTC": 0}
+
+
+async def test_a_stop_that_opens_a_position_goes_with_the_other_entries() -> None:
+    world = World()
+    async with world.life():
+        entry = STOP | {"side": "buy", "stop_price": "70000"}
+        result(await world.call("order.place", **entry, client_order_id="entry"))
+        told = await world.call("trading.halt", reason="drill")
+
+        assert result(told)["canceled"] == ["entry"]
+
+
 async def test_a_second_halt_does_not_spare_the_stops_that_the_first_is_cancelling() -> None:
     world = World()
     async with world.life() as system:
@@ -267,6 +317,104 @@ async def test_flatten_closes_what_its_scope_is_about_and_nothing_else(
         result(await world.call("trading.halt", reason="out", flatten=True, **scope))
 
         assert world.venue.coins == {name: Decimal(amount) for name, amount in left.items()}
+
+
+async def test_a_flattening_is_answered_when_its_orders_have_filled() -> None:
+    """K4, K7. Found by a run: it was answered as soon as they were taken, as not flat."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY)
+        world.venue.script.append("rest")
+        halting = world.start("trading.halt", reason="out", flatten=True, cancel=False)
+        await until(lambda: len(world.venue.live()) == 1)
+        (name,) = world.venue.live()
+        await until(lambda: world.order(name).status is Status.OPEN)
+        await asyncio.sleep(2)
+        assert not halting.done()
+        world.venue.fill(name)
+
+        reply = result(await halting)
+        assert (reply["flat"], reply["positions"]) == (True, [])
+        assert world.venue.coins == {"BTC": Decimal(0)}
+
+
+async def test_a_flattening_whose_fill_is_told_after_its_end_is_flat_with_the_fill() -> None:
+    """K7."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY)
+        world.venue.script.append("rest")
+        halting = world.start("trading.halt", reason="out", flatten=True, cancel=False)
+        await until(lambda: len(world.venue.live()) == 1)
+        (name,) = world.venue.live()
+        await until(lambda: world.order(name).status is Status.OPEN)
+        held = world.venue.of(name)
+        held.shown = False  # the stream is silent about it
+        world.venue.fill(name)
+        world.venue._tell(held)
+        await until(lambda: world.order(name).status is Status.FILLED)
+        await asyncio.sleep(0.1)
+        assert not halting.done()
+        world.venue._post(held.fills)
+
+        reply = result(await halting)
+        assert (reply["flat"], reply["positions"]) == (True, [])
+
+
+async def test_a_second_halt_leaves_alone_what_the_first_flattens_with() -> None:
+    """Who presses twice wants to be out, and not to stay half way."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY)
+        world.venue.script.append("rest")
+        halting = world.start("trading.halt", reason="out", flatten=True)
+        await until(lambda: len(world.venue.live()) == 1)
+        (name,) = world.venue.live()
+        again = result(await world.call("trading.halt", reason="out, I said"))
+        await asyncio.sleep(2)
+        world.venue.fill(name)
+
+        assert again["canceled"] == []
+        assert result(await halting)["flat"] is True
+        assert world.order(name).status is Status.FILLED
+
+
+async def test_a_flattening_that_does_not_fill_is_answered_in_time_with_what_is_left() -> None:
+    """K4, K7."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **MARKET_BUY)
+        world.venue.script.append("half")
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        reply = result(await world.call("trading.halt", reason="out", flatten=True, cancel=False))
+
+        assert 9 < loop.time() - since < 11
+        assert reply["flat"] is False
+        assert [row["amount"] for row in reply["positions"]] == ["0.00500"]
+
+
+@pytest.mark.parametrize(
+    ("op", "why"), [("order.cancel_all", {}), ("trading.halt", {"reason": "x"})]
+)
+async def test_what_fills_before_its_cancel_is_there_is_not_told_as_canceled(
+    op: str, why: dict[str, Any]
+) -> None:
+    """Found by a run: what was still open stood in `canceled`, and had filled."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="full")
+        await world.call("order.place", **BUY, client_order_id="part")
+        asked = world.start(op, **why)
+        world.venue.fill("full")
+        world.venue.fill("part", Decimal("0.001"))
+        told = result(await asked)
+
+        assert (told["canceled"], told["failed"], told["ended"]) == (["part"], [], ["full"])
+        assert world.order("full").status is Status.FILLED
+        again = result(await world.call(op, **why))
+        assert again["canceled"] == []
+        assert "ended" not in again
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """A journal that cannot be written: entries stop, cancels go out, clients are told (trading 9.3, promise O12)."""
 
 import asyncio
+import logging
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -49,7 +51,7 @@ def mended(disk: Disk) -> None:
 
 async def really(true: Callable[[], bool]) -> None:
     """Wait in real time: the writer's thread has a clock of its own."""
-    for _ in range(200):
+    for _ in range(3_000):
         if true():
             return
         await asyncio.to_thread(time.sleep, 0.02)
@@ -94,6 +96,78 @@ async def test_entries_stop_and_cancels_go_out_while_the_disk_fails(tmp_path: Pa
         assert world.order("g-1").status is Status.CANCELED
         assert world.order("g-2").status is Status.REJECTED
         assert system.desk.engine.state() is TradingState.HALTED
+
+
+class Cramped(Faulty):
+    """A store that takes few rows while its disk takes none."""
+
+    @classmethod
+    async def open(cls, path: Path | None, **options: Any) -> Self:
+        options["sizes"] = replace(options["sizes"], queue=20)
+        return await super().open(path, **options)
+
+
+@pytest.mark.parametrize("how", ["fires", "goodbye", "halt"])
+async def test_a_journal_without_any_room_ends_no_server_that_stops_trading(
+    tmp_path: Path, how: str
+) -> None:
+    """After hours on a broken disk each of them was an error that nobody had thought of, and the last one."""
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Cramped
+    async with world.life() as system:
+        await world.call("order.place", client="bot", **BUY, client_order_id="g-1")
+        system.deadman.connected("local", "bot")
+        await world.call("deadman", client="bot", timeout=60)
+        if how == "halt":
+            world.venue.broken.add("open_orders")
+            await world.call("trading.halt", reason="drill")
+        failed, told = system.store.on_failure, list[str]()
+
+        def on_failure(reason: str) -> None:
+            failed(reason)
+            told.append(reason)
+
+        system.store.on_failure = on_failure
+        broken(Faulty.disk)
+        system.store.append("Test", "", b"{}", safety=True)
+        await really(lambda: bool(told))
+        with suppress(Refused):
+            while True:
+                system.store.append("Test", "", b"{}", safety=True)
+        refused = await world.call("order.place", **(BUY | {"symbol": "NO/PE"}))
+        if how == "goodbye":
+            system.deadman.disconnected("local", "bot", bye=True)
+        await asyncio.sleep(90)
+
+        assert refused.code is Code.NOT_FOUND
+
+        assert world.venue.live() == (["g-1"] if how == "goodbye" else [])
+        assert system.deadman.get("local", "bot") is None
+        mended(Faulty.disk)
+        await really(lambda: system.store.state is State.OK and not system.store.waiting)
+        assert (await world.call("system.health")).ok
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+async def test_rows_that_are_lost_with_the_process_are_counted_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lost: int
+) -> None:
+    """trading:9.3. Who reads it knows that the next start asks the venue for what this one still knew."""
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Faulty
+    with caplog.at_level(logging.ERROR, "realtime"):
+        async with world.life() as system:
+            if lost:
+                broken(Faulty.disk)
+            for number in range(lost):
+                system.store.append("Test", str(number), b"{}", safety=True)
+        said = [record for record in caplog.records if record.message == "rows lost"]
+
+    assert len(said) == (lost > 0)
+    # Whatever the venue tells until the end waits as well.
+    assert all(record.__dict__["rows"] >= lost for record in said)
 
 
 class Small(Faulty):

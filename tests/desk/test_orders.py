@@ -741,6 +741,7 @@ async def test_of_too_many_ended_orders_the_newest_are_shown_also_after_a_restar
         # Three have room beside the one that rests.
         room = 1_024 + 7 * max(map(len, ended_rows(world))) // 2
         monkeypatch.setattr("realtime.desk.outlet.SHOWN", room)
+        monkeypatch.setattr("realtime.desk.outlet.LEAST", 0)
         await until(lambda: shown(world) == names[-3:])
         history: Any = (await world.call("order.history", limit=10)).result
         assert {row["client_order_id"] for row in history["orders"]} == set(names)
@@ -754,6 +755,22 @@ async def test_of_too_many_ended_orders_the_newest_are_shown_also_after_a_restar
         await asyncio.sleep(301)
         assert shown(world) == []
         assert world.order("resting").status is Status.OPEN
+
+
+async def test_what_became_of_an_order_is_seen_however_many_others_are_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by a drive: beside 832 open orders an ended one left in the step in which it ended, `at` or not."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="resting")
+        monkeypatch.setattr("realtime.desk.outlet.OPEN", 1_000_000)
+        await world.call("order.place", **MARKET_BUY, client_order_id="m-1")
+        assert shown(world) == ["m-1"]
+        await asyncio.sleep(299)
+        assert shown(world) == ["m-1"]
+        await asyncio.sleep(2)
+        assert shown(world) == []
 
 
 async def test_a_snapshot_of_orders_is_never_longer_than_a_message_may_be() -> None:

@@ -19,6 +19,7 @@ from realtime.model.errors import Code, Refused
 from realtime.model.events import BalanceSeen
 from realtime.model.market import SECOND
 from realtime.model.orders import Role
+from realtime.model.principal import ROLES, Principal, TokenLimits
 from realtime.store.rows import Projection
 from tests import fakes
 from tests.engine import kit
@@ -27,6 +28,12 @@ from tests.fakes import BTC, ETH, FREE, World, until
 
 
 D = Decimal
+LIMITED = Principal(
+    subject="carol",
+    scopes=ROLES["trader"],
+    token_id="t-1",
+    limits=TokenLimits(symbols=(BTC,), max_order_notional=D(1000)),
+)
 GO: dict[str, Any] = {"dry_run": False, "plan_id": "monday"}
 HALF: list[dict[str, Any]] = [
     {"symbol": BTC, "weight": "0.3"},
@@ -346,6 +353,89 @@ async def test_an_id_of_somebody_elses_order_is_not_taken_for_its_own() -> None:
         assert done["actions"][0]["status"] == "refused"
         assert done["actions"][0]["code"] == "conflict"
         assert done["actions"][0]["filled"] == "0"
+
+
+# --- tokens with limits -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"targets": HALF_SMALL},
+        {"targets": [{"symbol": BTC, "weight": "0.05"}], "close_unlisted": True},
+    ],
+    ids=["buys", "sells"],
+)
+async def test_a_plan_in_what_the_token_may_not_trade_is_none(
+    *, args: dict[str, Any], dry_run: bool
+) -> None:
+    world = World()
+    async with world.life() as system:
+        await hold(world, ETH, "1")
+        refused = await world.call(
+            "portfolio.rebalance", who=LIMITED, **args, **(GO | {"dry_run": dry_run})
+        )
+
+        assert refused.code is Code.FORBIDDEN
+        assert refused.error is not None
+        details = {"rule": "token_symbols", "symbol": ETH, "symbols": [BTC]}
+        assert refused.error["details"] == details
+        assert system.plans.get("monday") is None
+        assert len(world.venue.submitted) == 1
+
+
+async def test_a_plan_of_a_token_is_cut_to_what_one_order_of_it_may_be_worth() -> None:
+    world = World()
+    async with world.life():
+        await hold(world, ETH, "1")  # stays as it is
+        targets = [{"symbol": BTC, "weight": "0.05"}]
+        looked = result(await world.call("portfolio.rebalance", who=LIMITED, targets=targets))
+        result(await world.call("portfolio.rebalance", who=LIMITED, targets=targets, **GO))
+        done = await ended(world)
+
+        for plan in (looked, done):
+            told = {action["symbol"]: action["note"] for action in plan["actions"]}
+            assert told[BTC].endswith(": token_notional")
+        (order,) = [a for a in done["actions"] if a["symbol"] == BTC]
+        assert order["status"] == "filled"
+        assert D("900") < D(order["filled"]) * D(order["average"]) <= D(1000)
+
+
+async def test_a_restart_gives_the_rest_of_a_plan_no_more_than_its_token_had(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path / "j.db")
+    targets = [{"symbol": BTC, "weight": "0.05"}]
+    async with world.life() as system:
+        result(await world.call("portfolio.rebalance", who=LIMITED, targets=targets, **GO))
+        await ended(world)
+        plan = system.plans.get("monday")
+        assert plan is not None
+        assert plan_of(orjson.loads(dumps(kept(plan)))) == plan
+        # The same plan before its first order, as if somebody had written more into it.
+        row = replace(
+            plan.rows[0], status="waiting", order_id=None, filled=D(0), average=None, note=None
+        )
+        rows = (
+            replace(row, client_order_id="friday-0", amount=D(1)),
+            replace(
+                row, client_order_id="friday-1", change=replace(row.change, symbol=ETH), amount=D(1)
+            ),
+        )
+        early = replace(plan, id="friday", state=State.RUNNING, ended_ts=None, rows=rows)
+        body = dumps(kept(early))
+        project = [Projection("plans", "friday", plan.ts, body=body)]
+        system.store.append(rebalance.KIND, "friday", body, None, project, safety=True)
+        await system.desk.durable(system.store.seq, 1)
+
+    async with world.life():
+        done = await ended(world, "friday")
+
+        btc, eth = done["actions"]
+        assert (btc["status"], eth["status"], eth["code"]) == ("filled", "refused", "forbidden")
+        assert D(btc["filled"]) * D(btc["average"]) <= D(1000)
+        assert world.venue.submitted[-1] == "friday-0"
 
 
 # --- restarts -------------------------------------------------------------------------------------

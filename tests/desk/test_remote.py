@@ -36,7 +36,8 @@ class Away(ScriptedVenue):
         nameless: Whether rows and fills carry no client id, and nothing is found by one.
         wrong: Added to the cash that the next answers tell, one each.
         derivatives: What `positions` tells.
-        timer: Whether it has a dead man's switch of its own; `timers` is what that was told.
+        timer: Whether it has a dead man's switch of its own; `timers` is what that was told,
+            `tried` how often somebody tried.
         way: Limits of its own that placements wait for.
     """
 
@@ -47,6 +48,7 @@ class Away(ScriptedVenue):
         self.nameless = False
         self.timer = True
         self.timers: list[float | None] = []
+        self.tried = 0
         self.wrong: list[Decimal] = []
         self.derivatives: list[Position] = []
         self.way: Way | None = None
@@ -59,6 +61,7 @@ class Away(ScriptedVenue):
         return await super().submit(approved)
 
     async def dead_mans_switch(self, seconds: float | None) -> bool:
+        self.tried += 1
         await self._answer("switch")
         self.timers.append(seconds)
         return self.timer
@@ -421,6 +424,93 @@ async def test_the_venues_timer_stays_set_for_those_who_armed_it_before_a_restar
 
     assert len(venue.timers) == 4
     assert venue.timers == [pytest.approx(100, abs=5)] * 4
+
+
+def goodbye(system: Any, client: str = "desk") -> None:
+    """Let the client's only connection end by its own word."""
+    system.deadman.connected("local", client)
+    system.deadman.disconnected("local", client, bye=True)
+
+
+async def test_goodbye_switches_the_venues_timer_off_too() -> None:
+    """The venue cancelled everything, stops included, a minute after a client had left as it should."""
+    world, venue = away()
+    async with world.life() as system:
+        await world.call("deadman", timeout=60, **EVERYTHING)
+        goodbye(system)
+        await asyncio.sleep(600)
+
+    assert venue.timers == [60, None]
+
+
+async def test_goodbye_leaves_the_venues_timer_to_the_others() -> None:
+    world, venue = away()
+    async with world.life() as system:
+        await world.call("deadman", client="slow", timeout=600, **EVERYTHING)
+        await world.call("deadman", client="quick", timeout=30, **EVERYTHING)
+        await world.call("deadman", client="other", timeout=10)
+        goodbye(system, "other")
+        await asyncio.sleep(20)
+        goodbye(system, "quick")
+        await asyncio.sleep(1)
+
+    assert venue.timers == [600, 30, pytest.approx(580, abs=1)]
+
+
+async def test_goodbye_is_said_to_a_venue_until_it_hears_or_its_timer_is_over() -> None:
+    world, venue = away()
+    async with world.life() as system:
+        for deaf_s, heard in ((3, [None]), (600, [])):
+            await world.call("deadman", timeout=60, **EVERYTHING)
+            venue.timers.clear()
+            venue.broken.add("switch")
+            before = venue.tried
+            goodbye(system)
+            await asyncio.sleep(deaf_s)
+            venue.broken.clear()
+            await asyncio.sleep(5)
+
+            assert venue.timers == heard
+            assert venue.tried - before == pytest.approx(min(deaf_s, 60), abs=2)
+
+
+async def test_who_comes_back_and_arms_anew_is_not_disarmed_by_the_goodbye_of_before() -> None:
+    world, venue = away()
+    async with world.life() as system:
+        await world.call("deadman", timeout=60, **EVERYTHING)
+        venue.broken.add("switch")
+        goodbye(system)
+        await asyncio.sleep(0.5)
+        venue.broken.clear()
+        await world.call("deadman", timeout=60, **EVERYTHING)
+        await asyncio.sleep(30)
+
+    assert venue.timers == [60, 60]
+
+
+async def test_the_venues_timer_does_not_outlive_a_switch_that_has_fired() -> None:
+    """A minute after a short silence it cancelled what the client that was back had placed since."""
+    world, venue = away()
+    async with world.life() as system:
+        await world.call("deadman", timeout=60, grace=5, **EVERYTHING)
+        system.deadman.connected("local", "desk")
+        system.deadman.disconnected("local", "desk", bye=False)
+        await asyncio.sleep(10)
+
+    assert venue.timers == [60, None]
+
+
+async def test_disarming_is_said_again_to_a_venue_that_did_not_hear_it() -> None:
+    world, venue = away()
+    async with world.life():
+        await world.call("deadman", timeout=60, **EVERYTHING)
+        venue.broken.add("switch")
+        off = await world.call("deadman", timeout=0)
+        venue.broken.clear()
+        await asyncio.sleep(5)
+
+    assert off.ok
+    assert venue.timers == [60, None]
 
 
 @asynccontextmanager

@@ -70,11 +70,12 @@ class Bench:
         self.rows: list[dict[str, Any]] = []
         self.shown: list[bool] = []
         self.canceled: list[str] = []
+        self.alarms: list[tuple[Any, ...]] = []
         self._tasks: list[asyncio.Future[None]] = []
         desk: Any = SimpleNamespace(
             store=SimpleNamespace(append=self._append),
             engine=SimpleNamespace(orders=SimpleNamespace(working=lambda: self.works)),
-            alert=lambda *_: None,
+            alert=lambda *alarm: self.alarms.append(alarm),
             gate=SimpleNamespace(handed=()),
             post=self._post,
             now=lambda: SINCE,
@@ -204,15 +205,46 @@ async def test_a_second_switch_that_keeps_protection_does_not_lose_it_by_the_fir
     assert [row.running for row in over] == [False, False]
 
 
-async def test_a_venue_that_refuses_for_hours_is_not_stormed_for_a_silent_client() -> None:
-    bench = Bench(*["order"] * 1_000)
-    bench.sweeps.begin(sweep("account"))
+@pytest.mark.parametrize("scope", ["account", "all"])
+async def test_a_venue_that_refuses_for_hours_is_not_stormed(scope: str) -> None:
+    """That of a halt was: two cancels a second for each order, and four rows of the journal, for as long as it stood."""
+    bench = Bench(*["order"] * 10_000)
+    bench.sweeps.begin(sweep(scope))
     await asyncio.sleep(600)
 
     assert 20 < len(bench.canceled) < 100
+    assert 55 < len(bench.alarms) < 65
     bench.shows = deque(["nothing", "nothing"])
     await bench.end()
     assert bench.rows[-1]["running"] is False
+
+
+async def test_a_second_halt_looks_at_once_where_the_first_one_looks_seldom() -> None:
+    bench = Bench(*["order"] * 10_000)
+    bench.sweeps.begin(sweep())
+    await asyncio.sleep(605)
+    bench.canceled.clear()
+    bench.sweeps.begin(sweep(legs=True))
+    await asyncio.sleep(5)
+
+    assert 5 < len(bench.canceled) < 15
+    bench.sweeps.end("all")
+    await bench.end()
+
+
+async def test_one_that_is_resumed_while_it_looks_seldom_is_begun_anew_at_once() -> None:
+    bench = Bench(*["order"] * 10_000)
+    bench.sweeps.begin(sweep())
+    await asyncio.sleep(605)
+    bench.sweeps.end("all")
+    bench.canceled.clear()
+    bench.sweeps.begin(sweep())
+    bench.shows = deque(["order", "nothing", "nothing"])
+    began = asyncio.get_running_loop().time()
+    await bench.end()
+
+    assert bench.canceled == ["o-1"]
+    assert asyncio.get_running_loop().time() - began < 5
 
 
 async def test_switches_of_many_clients_that_fire_at_once_share_what_they_ask() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from realtime.model.errors import Code
+from realtime.model.market import MS
 from realtime.model.risk import TradingState
 from tests.fakes import BTC, BUY, World, until
 
@@ -44,6 +45,23 @@ async def test_it_cancels_the_clients_orders_and_nobody_elses_nor_attached_stops
         assert (data["cause"], data["canceled"]) == ("timeout", ["mine"])
         (entry,) = await world.events("deadman_fired")
         assert entry["client"] == "bot"
+
+
+async def test_what_fills_before_its_cancel_is_there_is_told_as_ended() -> None:
+    world = World()
+    async with world.life() as system:
+        told: list[dict[str, Any]] = []
+        system.desk.notice = lambda *notice: told.append(notice[-1])
+        await world.call("order.place", client="bot", **BUY, client_order_id="mine")
+        world.venue.point = lambda name: (
+            world.venue.fill("mine") if name == "cancel before" else None
+        )
+        await world.call("deadman", client="bot", timeout=60)
+        await asyncio.sleep(62)
+
+        (data,) = told
+        assert (data["canceled"], data["failed"], data["unknown"]) == ([], [], [])
+        assert data["ended"] == ["mine"]
 
 
 async def test_of_the_account_it_cancels_everything_and_can_halt() -> None:
@@ -96,6 +114,40 @@ async def test_a_cancel_that_is_lost_is_repeated_until_the_venue_shows_it_also_a
 
         assert later.ok
         assert world.venue.live() == [*theirs, "later"]
+
+
+@pytest.mark.parametrize("first", ["order", "switch"])
+@pytest.mark.parametrize("resting", [0, 1])
+async def test_what_is_placed_in_the_instant_in_which_it_fires_is_swept_whatever_came_first(
+    first: str, resting: int
+) -> None:
+    """Found by a random walk: it stood for ever where nothing else of the client's had worked."""
+    world = World()
+    async with world.life():
+        loop = asyncio.get_running_loop()
+        for number in range(resting):
+            await world.call("order.place", client="bot", **BUY, client_order_id=f"g-{number}")
+        placed: list[asyncio.Future[Any]] = []
+
+        def place() -> None:
+            wish = BUY | {"price": "63800", "client_order_id": "tie"}
+            placed.append(world.start("order.place", client="bot", **wish))
+
+        at = loop.time() + 10
+        if first == "order":
+            loop.call_at(at, place)
+        armed = result(await world.call("deadman", client="bot", timeout=10))
+        if first == "switch":
+            loop.call_at(at, loop.call_soon, place)
+        await asyncio.sleep(15)
+        tie = world.order("tie")
+        later = await world.call("order.place", client="bot", **BUY, client_order_id="later")
+        await asyncio.sleep(5)
+
+        assert tie.created_ts // MS == armed["fires_at"]
+        assert placed[0].done()
+        assert later.ok
+        assert world.venue.live() == ["later"]
 
 
 async def test_it_survives_a_kill_with_its_deadline(tmp_path: Path) -> None:

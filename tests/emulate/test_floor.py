@@ -17,7 +17,7 @@ from realtime.emulate.faults import OK, Fault, Faults, Kind
 from realtime.emulate.floor import Customer, Floor, client_id_of
 from realtime.emulate.quiet import QuietMarket
 from realtime.model.errors import Refused
-from realtime.model.events import Filled, OrderSeen
+from realtime.model.events import Filled, OrderSeen, Transferred
 from realtime.model.market import SECOND, Trade
 from realtime.model.orders import OrderType, Side, Status, TimeInForce
 
@@ -63,6 +63,21 @@ async def test_a_listener_hears_of_a_fill_what_the_matching_told_in_its_order() 
     assert floor.work("main", work.id) is work
     assert work.status is Status.FILLED
     assert [trade.price for trade in told if isinstance(trade, Trade)][-1] == "62000.00"
+
+
+async def test_fundings_that_a_long_sleep_passed_over_are_paid_each() -> None:
+    clock = Clock()
+    eight = 8 * 3600 * SECOND
+    clock.now = clock.now // eight * eight + 3600 * SECOND
+    floor, market, told = await opened(clock)
+    kind, one = OrderType.MARKET, Decimal("0.1")
+    floor.place("main", symbol=SWAP, side=Side.BUY, type=kind, amount=one, leverage=Decimal(5))
+    clock.now += 20 * 3600 * SECOND
+    market.step()
+    market.step()
+
+    paid = [event.ts for event in told if isinstance(event, Transferred)]
+    assert paid == [(clock.now // eight - 1) * eight, clock.now // eight * eight]
 
 
 async def test_a_listener_may_place_orders_and_they_are_told_after_what_is_told_now() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from realtime.emulate.floor import Floor
 from realtime.engine.matching import Working
-from realtime.engine.matching.rules import up
+from realtime.engine.matching.rules import unit_up
 from realtime.model.errors import VenueRejected
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, VenueEvent
 from realtime.model.market import MONEY, SECOND, ZERO, Level
@@ -379,7 +379,7 @@ class Desk:
     def _on_fill(self, account: str, work: Working, fill: Filled) -> None:
         ticket = self._ticket(account, work)
         rate = self.maker if fill.maker else self.taker
-        fee = up(fill.price * fill.amount * rate)
+        fee = unit_up(fill.price * fill.amount * rate)
         clearing = self.floor.exchange.clearing
         clearing.transfer(
             clearing.accounts[account], ticket.pair.market.quote, -fee, "fee", fill.symbol, fill.ts

@@ -1,6 +1,7 @@
 """A paper exchange for tests: short words for orders, an outside book that can be moved, events by kind."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -37,6 +38,30 @@ PERP = Market(
     taker=D("0.00055"),
 )
 ETH_PERP = replace(PERP, symbol="ETH/USDT:USDT", id="ETHUSDT-PERP", base="ETH")
+
+
+def picture(value: object, given: Mapping[int, str] | None = None) -> object:
+    """Everything that hangs on a value, whatever it is part of; of what was `given` to it only the name, by `id`."""
+    if given and id(value) in given:
+        return given[id(value)]
+    match value:
+        case str() | int() | float() | bytes() | None | D():
+            return repr(value)
+        case dict():
+            return [(picture(k, given), picture(v, given)) for k, v in value.items()]
+        case list() | tuple() | deque():
+            return [picture(one, given) for one in value]
+        case set() | frozenset():
+            return sorted(map(repr, value))
+        case _:
+            slots = [
+                name for made in type(value).__mro__ for name in getattr(made, "__slots__", ())
+            ]
+            held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+            held |= getattr(value, "__dict__", {})
+            if not held:
+                return repr(value)
+            return [type(value).__name__, *((k, picture(v, given)) for k, v in held.items())]
 
 
 def order(client_id: str, side: Side, amount: str = "1", **fields: Any) -> Order:

@@ -290,6 +290,21 @@ def test_a_second_wallet_found_at_the_first_look_belongs_to_the_opening() -> Non
     assert kit.engine.day.transfers == ()
 
 
+def test_what_an_older_program_booked_as_appeared_opens_the_books_as_well() -> None:
+    """Else the fills of strangers would be passed over for good."""
+    kit = Kit()
+    first, later = (
+        Transferred(
+            venue="paper", currency="USDT", amount=D(5), kind="external", id=name, ts=kit.ts + more
+        )
+        for name, more in (("a", 1), ("b", 2))
+    )
+    kit.post(first)
+    kit.post(later)
+
+    assert kit.engine._state.account.opened_ts == first.ts
+
+
 def test_a_difference_that_lasts_becomes_an_entry_and_an_alarm() -> None:
     """trading:2.7."""
     kit = Kit().open(USDT="1000", BTC="1")

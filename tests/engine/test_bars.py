@@ -167,6 +167,16 @@ def test_the_last_day_is_folded_from_its_trades() -> None:
     assert (day.volume, day.quote_volume) == ("5", "54")
 
 
+def test_turnover_is_written_without_the_zeros_of_its_factors() -> None:
+    """A recording writes prices and amounts with eight digits each."""
+    fold = DayFold()
+    for second in (0, 70):
+        fold.add(trade(second * SECOND, "10.50000000", "1.10000000"))
+    day = fold.daily()
+
+    assert (day.volume, day.quote_volume) == ("2.20000000", "23.1")
+
+
 def test_a_day_without_trades_knows_nothing() -> None:
     day = DayFold().daily()
 

@@ -52,8 +52,16 @@ def vote(name: str, p: tuple[float, float, float], confidence: float = 0.8) -> O
 def test_g10_the_risk_score_of_a_clear_signal_is_low() -> None:
     score = risk_score(Probabilities(0.8, 0.1, 0.1), 0.9)
 
-    assert score == pytest.approx(0.28)
+    assert score == 0.28
     assert risk_level(score) is RiskLevel.LOW
+
+
+@pytest.mark.parametrize("confidence", [1.0, 0.8])
+def test_a_score_at_the_bound_of_a_level_is_the_bound(confidence: float) -> None:
+    """1 - 0.8 is a little less than 0.2 in floats: the level below."""
+    score = risk_score(Probabilities(0.8 / confidence, 0.0, 0.0), confidence)
+
+    assert (score, risk_level(score)) == (0.2, RiskLevel.LOW)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,14 @@ def test_a_fit_market_passes_every_check_with_its_value() -> None:
     assert values["max_spread"] == pytest.approx(0.001)
     assert values["min_depth_quote"] == 200
     assert values["max_staleness_ms"] == 5
+    assert (values["market_active"], values["exchange_status"]) == (1, 1)
+
+
+def test_a_missed_yes_or_no_has_a_value() -> None:
+    """None is for what is not known."""
+    checks = examine(seen(market=replace(SPOT, active=False), venue_ok=False), ALL)
+
+    assert [(check.value, check.ok) for check in checks[-2:]] == [(0, False), (0, False)]
 
 
 @pytest.mark.parametrize(

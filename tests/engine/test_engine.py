@@ -608,6 +608,17 @@ def test_a_daily_loss_ends_by_a_reset_of_an_admin() -> None:
     assert kit.engine.state() is TradingState.ACTIVE
 
 
+def test_a_reset_counts_from_the_prices_of_its_moment() -> None:
+    """A valuation of a quarter of a second ago made a loss of what prices had moved since."""
+    kit = broken()
+    kit.prices(btc="60900")
+
+    kit.post(ResetDaily(reason="mine", who=ADMIN, ts=kit.ts))
+
+    assert kit.engine.day.equity_start == D(96900)
+    assert kit.engine.risk_view(kit.ts).daily_pnl == 0
+
+
 def test_a_reset_without_equity_is_not_possible() -> None:
     kit = Kit()
 

@@ -368,6 +368,38 @@ def test_no_price_and_a_price_of_nothing_are_told_as_such() -> None:
 
 
 @pytest.mark.parametrize(
+    ("symbol", "cost", "missing"),
+    [
+        (BTC, None, ["min_cost", "insufficient_funds"]),
+        (BTC, D(100), ["min_amount", "min_cost", "insufficient_funds"]),
+        (PERP, None, ["insufficient_funds"]),
+    ],
+)
+def test_an_entry_without_a_price_is_refused_for_that_and_not_for_its_arguments(
+    symbol: str, cost: Decimal | None, missing: list[str]
+) -> None:
+    """trading:G10. Found by a run: `invalid`, of a field without a name, by min_cost."""
+    kit = Kit(OFF)
+    kit.balance("USDT", "1000")
+    kit.post(Ready(venue="paper", ready=True, reason="", ts=kit.ts))
+    refusal = refused(kit, symbol, "buy", "1", cost_limit=cost)
+
+    assert refusal.code is Code.RISK_REJECTED
+    assert "there is no price" in refusal.message
+    assert refusal.details is not None
+    assert refusal.details["rule"] == "stale_market_data"
+    assert refusal.details["failed"] == [*missing, "stale_market_data"]
+    assert "fields" not in refusal.details
+    # What is wrong all the same is named first.
+    if symbol == BTC:
+        small = refused(kit, symbol, "buy", "0.00001")
+        assert (small.code, small.message) == (
+            Code.INVALID,
+            "amount 0.00001 BTC is below min_amount 0.0001 BTC",
+        )
+
+
+@pytest.mark.parametrize(
     ("side", "price", "limit", "word"),
     [
         ("buy", "64000", "0.05", None),

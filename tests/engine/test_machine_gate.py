@@ -40,6 +40,11 @@ SETTINGS = settings(
 )
 
 
+def _alike(told: Refused | None, refused: Refused) -> bool:
+    """Whether a dry judgement said what the placement was told."""
+    return told is not None and (told.message, told.details) == (refused.message, refused.details)
+
+
 class Gate(RuleBasedStateMachine):
     """Many owners at one gate. The price stays: exposure is amount times one number."""
 
@@ -63,7 +68,7 @@ class Gate(RuleBasedStateMachine):
     def place(
         self, *, symbol: str, side: str, lots: int, owner: str | None, reduce_only: bool
     ) -> None:
-        """A placement passes exactly when preview says so."""
+        """A placement passes exactly when preview says so, and is refused as it was told without being placed."""
         kit = self.kit
         kit.prices()
         amount = str(lots) if symbol == PERP else str(lots * D("0.01"))
@@ -71,14 +76,23 @@ class Gate(RuleBasedStateMachine):
             symbol, side, amount, price="64000", reduce_only=reduce_only, bot_id=owner
         )
         wish = Place(order=order, who=WHO, ts=kit.ts)
-        shown = kit.engine.preview(wish)
+        shown, before = kit.engine.preview(wish), kit.engine.digest()
+        told: Refused | None = None
+        try:
+            kit.engine.permit(wish)
+        except Refused as refused:
+            told = refused
+        assert kit.engine.digest() == before
         try:
             effects = kit.post(wish)
         except Refused as refused:
+            if not _alike(told, refused):
+                raise
             if shown.valid or refused.code not in {Code.RISK_REJECTED, Code.INSUFFICIENT_FUNDS}:
                 raise
             return
         assert shown.valid
+        assert told is None
         assert any(isinstance(effect, Submit) for effect in effects)
         kit.release(kit.order(order.id))
 

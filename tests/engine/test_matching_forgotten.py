@@ -3,12 +3,14 @@
 import orjson
 import pytest
 
+from realtime.engine.bars import MINUTE
 from realtime.engine.forgotten import Sizes
 from realtime.engine.matching import Exchange
-from realtime.engine.matching.state import adopt, compact, entry_out, restore, snapshot
+from realtime.engine.matching.clearing import MINUTES
+from realtime.engine.matching.state import adopt, compact, entry_out
 from realtime.model.errors import VenueRejected, VenueUnknown
 from realtime.model.orders import Side
-from tests.engine.floor import PERP, SPOT, D, Floor, order
+from tests.engine.floor import PERP, SPOT, D, Floor, order, picture
 
 
 FEW = Sizes(ended=3, age=5, a_call=2)
@@ -69,10 +71,52 @@ def test_fills_go_with_their_orders_and_those_of_a_working_one_stay() -> None:
 
     fills = made.exchange.fills("me", 0)
 
+    # What the others came to is known by the minute, for bars.
+    (sums,) = made.exchange.clearing.traded[SPOT.symbol].items()
+    assert sums == (0, (D(101), D(101), 32 - sum((fill.amount for fill in fills), D(0))))
     assert part.id in {fill.exchange_order_id for fill in fills}
     assert len(fills) < 10
     assert [fill.ts for fill in fills] == sorted(fill.ts for fill in fills)
     assert made.exchange.clearing.accounts["me"].volume == 2 * 95 + 30 * 101
+
+
+def test_a_restart_keeps_the_fills_of_a_working_order_however_many_are_forgotten() -> None:
+    made = crowded(0)
+    log: list[bytes] = []
+
+    def logged() -> None:
+        own = [item for item in made.exchange.take()[0] if item.account == "me"]
+        log.append(orjson.dumps(entry_out(made.exchange, "me", own)))
+
+    part = made.buy("5", price="95.00")
+    made.printed(Side.SELL, "94.00", "2")
+    logged()
+    for _ in range(30):
+        made.ts += 10
+        made.buy("1")
+        logged()
+
+    entries = list(map(orjson.loads, log))
+    for given in (entries, [compact(entries, FEW)], [compact(entries[:9], FEW), *entries[9:]]):
+        again = Exchange(venue="paper", markets={SPOT.symbol: SPOT}, sizes=FEW)
+        adopt(again, "me", given)
+        fills = again.fills("me", 0)
+        assert part.id in {fill.exchange_order_id for fill in fills}
+        assert fills == made.exchange.fills("me", 0)
+        assert again.clearing.traded == made.exchange.clearing.traded
+
+
+def test_of_what_was_traded_with_forgotten_orders_so_many_minutes_are_known() -> None:
+    made = crowded(0)
+    minutes = made.exchange.clearing.traded.setdefault(SPOT.symbol, {})
+    minutes |= {ts: (D(1), D(1), D(1)) for ts in range(MINUTES)}
+    for number in range(30):
+        made.ts = (MINUTES + number) * MINUTE
+        made.buy("1")
+
+    assert len(minutes) == MINUTES
+    assert min(minutes) > 0
+    assert max(minutes) > MINUTES
 
 
 def test_a_forgotten_order_is_no_proof_of_absence() -> None:
@@ -126,20 +170,6 @@ def test_rows_of_a_list_are_labelled_as_looked_up() -> None:
     (row,) = made.exchange.open_orders("me", made.ts)
 
     assert row.evidence == "found"
-
-
-def test_a_snapshot_knows_what_was_forgotten() -> None:
-    """trading:X9.3."""
-    made = crowded()
-    made.ts += 100
-    made.buy("1")
-    state = orjson.loads(orjson.dumps(snapshot(made.exchange)))
-    again = Exchange(venue="paper", markets={SPOT.symbol: SPOT}, sizes=FEW)
-    restore(again, state)
-
-    assert snapshot(again) == snapshot(made.exchange)
-    with pytest.raises(VenueUnknown):
-        again.find("me", "c1", None, made.ts)
 
 
 def test_a_log_is_adopted_without_what_was_over_long_before_its_end() -> None:
@@ -198,7 +228,8 @@ def test_a_log_summed_up_at_any_entry_is_adopted_as_the_whole_log_is() -> None:
     def adopted(entries: list[bytes]) -> object:
         again = Exchange(venue="paper", markets={PERP.symbol: PERP, SPOT.symbol: SPOT}, sizes=FEW)
         adopt(again, "me", [orjson.loads(body) for body in entries])
-        return orjson.dumps(snapshot(again))  # with the order of every table in it
+        # With the order of every table in it.
+        return picture(again), again.clearing.traded, again.fills("me", 0)
 
     whole = adopted(log)
     for cut in range(1, len(log) + 1):

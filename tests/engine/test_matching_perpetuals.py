@@ -5,9 +5,11 @@ from decimal import Decimal
 
 import pytest
 
-from realtime.engine.matching.exchange import FUNDING_EVERY
+from realtime.engine.matching.exchange import FUNDING_EVERY, LATE
+from realtime.engine.orderbook import OrderBook
 from realtime.model.errors import Code, VenueRejected
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, Transferred
+from realtime.model.market import Funding
 from realtime.model.orders import OrderType, Side, Status
 from tests.engine.floor import ETH_PERP, PERP, SPOT, Floor
 
@@ -433,14 +435,131 @@ def test_funding_falls_due_on_schedule(side: Side, rate: str, paid: str) -> None
     assert made.of(Transferred) == []
 
 
-def test_funding_missed_by_a_long_sleep_is_paid_once() -> None:
-    made = floor()
+def paid(made: Floor, account: str = "me") -> list[tuple[Decimal, int]]:
+    """Fundings told since the last call, and the times that they fell due at."""
+    return [(moved.amount, moved.ts) for moved in made.of(Transferred, account)]
+
+
+def fundings(*times: int, mark: str = "100", rate: str = "0.0001") -> list[Funding]:
+    return [Funding(ts=ts, mark=mark, rate=rate) for ts in times]
+
+
+def test_fundings_missed_by_a_long_sleep_are_paid_once_each_as_they_were() -> None:
+    made, day, now = floor(), 3 * FUNDING_EVERY, 3 * FUNDING_EVERY + LATE + 7
     made.mark("100", due=FUNDING_EVERY)
     made.buy("1")
     made.told()
-    made.exchange.advance(3 * FUNDING_EVERY + 7)
+    made.exchange.advance(now)
+    assert (made.of(Transferred), made.exchange.missed) == ([], {PERP.symbol: FUNDING_EVERY})
 
-    assert len(made.of(Transferred)) == 1
+    since = made.exchange.unsettled(PERP.symbol, now)
+    assert 0 < since < FUNDING_EVERY
+    told = fundings(since, FUNDING_EVERY, 2 * FUNDING_EVERY) + fundings(day, mark="200")
+    made.exchange.make_up(PERP.symbol, told, now, now)
+    made.exchange.make_up(PERP.symbol, told, now, now)
+
+    assert made.exchange.missed == {}
+    assert paid(made) == [
+        (D("-0.01"), FUNDING_EVERY),
+        (D("-0.01"), 2 * FUNDING_EVERY),
+        (D("-0.02"), day),
+    ]
+    made.exchange.advance(4 * FUNDING_EVERY)
+    assert paid(made) == [(D("-0.01"), 4 * FUNDING_EVERY)]
+
+
+def test_what_was_held_when_a_missed_funding_fell_due_pays_it() -> None:
+    """Whoever was told late has traded since: he has sold some, all, and bought again."""
+    for traded, left in ((["1"], 2), (["3"], 0), (["3", "-1"], 1), (["-2", "4"], 1)):
+        made = Floor(FREE_PERP, me={"USDT": "10000"}, you={"USDT": "9"})
+        made.outside([("100.0", "99")], [("100.1", "99")])
+        made.mark("100")
+        made.ts = 5
+        made.buy("3")
+        made.exchange.resume(FUNDING_EVERY + 9)
+        made.ts = FUNDING_EVERY + 9
+        for amount in traded:
+            made.place(Side.SELL if D(amount) > 0 else Side.BUY, str(abs(D(amount))))
+        assert made.position() == D(left)
+        made.told()
+        made.exchange.make_up(PERP.symbol, fundings(FUNDING_EVERY), 0, made.ts)
+        assert PERP.symbol in made.exchange.missed
+        assert (paid(made), paid(made, "you")) == ([(D("-0.03"), FUNDING_EVERY)], [])
+
+
+def test_while_flat_nothing_is_paid_and_forgotten_orders_change_nothing() -> None:
+    made = floor()
+    made.buy("2")
+    made.exchange.resume(9)
+    made.exchange.clearing.fills["me"].clear()  # as with orders that ended long ago
+    made.ts = FUNDING_EVERY + 5
+    made.sell("2")
+    made.ts = 2 * FUNDING_EVERY + 5
+    made.buy("1")
+    made.told()
+    told = fundings(FUNDING_EVERY, 2 * FUNDING_EVERY, 3 * FUNDING_EVERY)
+    made.exchange.make_up(PERP.symbol, told, 3 * FUNDING_EVERY, 3 * FUNDING_EVERY)
+
+    assert paid(made) == [(D("-0.02"), FUNDING_EVERY), (D("-0.01"), 3 * FUNDING_EVERY)]
+
+
+def test_nothing_is_missed_where_nobody_holds_anything_and_nothing_is_owed_from_before() -> None:
+    made = Floor(FREE_PERP, SPOT, me={"USDT": "1000"})
+    made.outside([("100.0", "99")], [("100.1", "99")])
+    made.mark("100")
+    made.exchange.resume(3)
+    assert (made.exchange.missed, made.exchange.unsettled(PERP.symbol, 7)) == ({}, 7)
+
+    made.ts = FUNDING_EVERY + 5
+    made.buy("1")
+    made.buy("0.1", symbol=SPOT.symbol, price="1.00")
+    made.told()
+    made.exchange.resume(made.ts)
+    made.exchange.make_up(PERP.symbol, fundings(FUNDING_EVERY), made.ts, made.ts)
+    assert (made.of(Transferred), made.exchange.missed) == ([], {})
+
+
+def test_another_symbol_s_fills_do_not_change_what_was_held() -> None:
+    made = Floor(FREE_PERP, ETH_PERP, me={"USDT": "10000"})
+    made.outside([("100.0", "99")], [("100.1", "99")])
+    made.mark("100")
+    made.mark("100", symbol=ETH_PERP.symbol)
+    made.quote(Side.SELL, "100.0", "9", ETH_PERP.symbol)
+    made.buy("1")
+    made.exchange.resume(FUNDING_EVERY)
+    made.ts = FUNDING_EVERY + 1
+    made.buy("2", symbol=ETH_PERP.symbol)
+    made.told()
+    made.exchange.make_up(PERP.symbol, fundings(FUNDING_EVERY), made.ts, made.ts)
+    assert paid(made) == [(D("-0.01"), FUNDING_EVERY)]
+
+
+def test_a_funding_that_falls_due_while_older_ones_are_not_known_waits_for_them() -> None:
+    made = floor()
+    made.mark("100", due=FUNDING_EVERY)
+    made.buy("1")
+    made.exchange.resume(9)
+    made.told()
+    made.exchange.advance(FUNDING_EVERY)
+    assert (made.of(Transferred), made.exchange.missed) == ([], {PERP.symbol: FUNDING_EVERY})
+
+    made.exchange.end()  # there is nobody any more who could say
+    assert made.exchange.missed == {}
+
+
+def test_missed_funding_that_leaves_too_little_is_followed_by_liquidation() -> None:
+    made = floor("10")
+    made.exchange.set_leverage("me", PERP.symbol, D(50), 1)
+    made.buy("4")
+    made.exchange.resume(2 * FUNDING_EVERY)
+    made.told()
+    made.exchange.make_up(
+        PERP.symbol, fundings(FUNDING_EVERY, rate="0.02"), 2 * FUNDING_EVERY, 2 * FUNDING_EVERY
+    )
+    told = made.told()
+
+    assert any(isinstance(event, Transferred) and event.kind == "funding" for event in told)
+    assert made.position() == 2  # half of it is enough
 
 
 def test_funding_that_fell_due_before_the_market_was_seen_is_not_paid() -> None:
@@ -486,6 +605,21 @@ def test_a_funding_time_that_has_passed_waits_for_the_next_that_the_market_names
     assert len(made.of(Transferred)) == 1
 
 
+def test_funding_is_paid_at_the_rate_that_was_told_of_it_and_not_at_the_next_one() -> None:
+    """A venue tells the next rate in the moment in which the one before has fallen due."""
+    made = floor()
+    made.mark("100", rate="0.0001", due=FUNDING_EVERY)
+    made.buy("1")
+    made.told()
+    made.ts = FUNDING_EVERY + 5
+    made.mark("110", rate="0.0009", due=2 * FUNDING_EVERY)
+    assert paid(made) == [(D("-0.01"), FUNDING_EVERY)]
+
+    made.exchange.advance(FUNDING_EVERY + 9)
+    made.exchange.advance(2 * FUNDING_EVERY)
+    assert paid(made) == [(D("-0.099"), 2 * FUNDING_EVERY)]
+
+
 def test_nobody_pays_funding_behind_the_end_of_a_market() -> None:
     made = floor()
     made.mark("100", due=FUNDING_EVERY)
@@ -495,6 +629,37 @@ def test_nobody_pays_funding_behind_the_end_of_a_market() -> None:
     made.exchange.advance(3 * FUNDING_EVERY)
 
     assert made.of(Transferred) == []
+
+
+def test_funding_without_a_price_or_a_rate_is_missed_and_settled_later() -> None:
+    made = Floor(FREE_PERP).outside([("100.0", "9")], [("100.1", "9")])
+    made.buy("1")
+    made.exchange.pits[PERP.symbol].next_funding_ts = FUNDING_EVERY
+    made.told()
+    made.exchange.advance(FUNDING_EVERY)
+    assert (made.of(Transferred), made.exchange.missed) == ([], {PERP.symbol: FUNDING_EVERY})
+
+    made.exchange.make_up(PERP.symbol, fundings(FUNDING_EVERY), FUNDING_EVERY, FUNDING_EVERY + 9)
+    assert (paid(made), made.exchange.missed) == ([(D("-0.01"), FUNDING_EVERY)], {})
+
+
+def test_what_is_silent_keeps_its_last_mark_and_what_comes_back_has_none_of_before() -> None:
+    """Else nobody could say whether those are healthy that it shares its money with."""
+    made = floor()
+    made.buy("1")
+    pit = made.exchange.pits[PERP.symbol]
+    made.exchange.on_stale(PERP.symbol, stale=True)
+    made.exchange.attach(PERP.symbol, OrderBook(PERP.symbol))
+    assert (pit.reference, made.exchange.positions("me", 9)[0].maintenance_margin) == (
+        D(100),
+        D("0.5"),
+    )
+
+    made.exchange.on_stale(PERP.symbol, stale=False)
+    assert (pit.last, pit.mark, pit.index) == (None, None, None)
+    made.mark("101")
+    made.exchange.on_stale(PERP.symbol, stale=False)
+    assert pit.mark == 101
 
 
 def test_without_a_price_no_funding_is_paid() -> None:

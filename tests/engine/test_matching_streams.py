@@ -1,6 +1,7 @@
 """trading:X7 and X9: what accounts are told and in which order; the same input gives the same bytes."""
 
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -19,8 +20,6 @@ from realtime.engine.matching.state import (
     entry_out,
     fill_in,
     fill_out,
-    restore,
-    snapshot,
 )
 from realtime.model.events import (
     BalanceSeen,
@@ -31,7 +30,7 @@ from realtime.model.events import (
 )
 from realtime.model.market import SECOND
 from realtime.model.orders import OrderType, Side, Status, TimeInForce
-from tests.engine.floor import GTD, PERP, SPOT, Floor, order
+from tests.engine.floor import GTD, PERP, SPOT, Floor, order, picture
 
 
 D = Decimal
@@ -282,45 +281,12 @@ def test_a_restored_snapshot_goes_on_as_if_nothing_had_happened() -> None:
     whole, first = fresh(), fresh()
     play(whole, 5, 200)
     play(first, 5, 200)
-    state = orjson.loads(orjson.dumps(snapshot(first.exchange)))
     second = fresh()
-    second.exchange = Exchange(venue="paper", markets={m.symbol: m for m in second.markets})
-    restore(second.exchange, state)
+    second.exchange = pickle.loads(pickle.dumps(first.exchange))
     second.ts, second.made = first.ts, first.made
 
-    assert snapshot(second.exchange) == snapshot(whole.exchange)
+    assert picture(second.exchange) == picture(whole.exchange)
     assert play(second, 6, 200) == play(whole, 6, 200)
-
-
-def test_a_trailing_stop_that_is_still_to_be_told_survives_a_snapshot() -> None:
-    made = Floor()
-    made.printed(Side.BUY, "100.00", "0.001")
-    made.sell("1", type=OrderType.TRAILING_STOP, trailing_amount="2")
-    made.printed(Side.BUY, "110.00", "0.001")
-    again = Floor()
-    again.exchange = Exchange(venue="paper", markets={"BTC/USDT": SPOT})
-    restore(again.exchange, orjson.loads(orjson.dumps(snapshot(made.exchange))))
-    again.ts = made.ts + SECOND
-    again.printed(Side.BUY, "109.00", "0.001")
-
-    assert [seen.stop_price for seen in again.of(OrderSeen)] == [D("108.00")]
-
-
-def test_a_position_whose_money_moved_is_told_behind_a_snapshot_and_only_then() -> None:
-    made = Floor(PERP)
-    made.quote(Side.SELL, "100.0", "1")
-    made.buy("1", leverage="10")
-    made.exchange.transfer("me", "USDT", D(5), made.tick())
-    again = Floor(PERP)
-    for withdrawn, told in ((0, 1), (0, 0), (5, 1)):
-        again.exchange = Exchange(venue="paper", markets={PERP.symbol: PERP})
-        restore(again.exchange, orjson.loads(orjson.dumps(snapshot(made.exchange))))
-        for floor in (made, again):
-            if withdrawn:
-                floor.exchange.transfer("me", "USDT", D(-withdrawn), floor.tick())
-            floor.exchange.take()
-            floor.exchange.advance(floor.tick())
-            assert len([*floor.of(PositionSeen)]) == told
 
 
 def test_transfers_of_the_newest_entry_alone_are_given_back() -> None:
@@ -351,44 +317,6 @@ def test_transfers_of_the_newest_entry_alone_are_given_back() -> None:
     assert given([first, second]) == given([compact([first, second])]) == paid
     assert given([compact([first]), second]) == paid
     assert given([first, second, third]) == given([compact([first, second, third])]) == []
-
-
-def test_a_stop_that_waits_for_the_next_event_waits_for_no_other_behind_a_snapshot() -> None:
-    made = Floor(SPOT, me={"BTC": "1"})
-    made.quote(Side.BUY, "94.00", "1")
-    made.sell("1", type=OrderType.STOP, stop_price="95.00")
-    made.exchange.on_stale(SPOT.symbol, stale=True)
-    made.printed(Side.SELL, "94.00", "0.001")
-    made.exchange.on_stale(SPOT.symbol, stale=False)
-    again = Floor(SPOT)
-    again.exchange = Exchange(venue="paper", markets={SPOT.symbol: SPOT})
-    restore(again.exchange, orjson.loads(orjson.dumps(snapshot(made.exchange))))
-    again.exchange.advance(made.tick())
-
-    assert [fill.price for fill in again.of(Filled)] == [D("94.00")]
-
-
-def test_a_snapshot_of_before_trailing_stops_were_remembered_is_read() -> None:
-    raw = orjson.loads(orjson.dumps(snapshot(Floor().exchange)))
-    del raw["pits"]["BTC/USDT"]["untold"]
-    exchange = Exchange(venue="paper", markets={"BTC/USDT": SPOT})
-    restore(exchange, raw)
-
-    assert snapshot(exchange)["pits"] == snapshot(Floor().exchange)["pits"]
-
-
-def test_consumed_liquidity_survives_a_snapshot() -> None:
-    made = Floor().outside([("99.00", "9")], [("101.00", "2")])
-    made.buy("1.5")
-    made.sell("1", type=OrderType.STOP, stop_price="95.00")
-    state = orjson.loads(orjson.dumps(snapshot(made.exchange)))
-    again = Floor()
-    again.exchange = Exchange(venue="paper", markets={"BTC/USDT": SPOT})
-    restore(again.exchange, state)
-    again.exchange.attach("BTC/USDT", made.book)
-    again.made, again.ts = made.made, made.ts
-
-    assert again.buy("1").filled == D("0.5")
 
 
 def test_nothing_is_created_or_lost() -> None:

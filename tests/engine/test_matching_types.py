@@ -406,6 +406,37 @@ def test_an_order_good_till_a_date_expires_also_when_partly_filled() -> None:
     assert market.used("USDT") == 0
 
 
+def test_no_stop_fires_while_the_source_fills_its_books() -> None:
+    """After a restart it would sell into the first two quotes, and its rest would be cancelled."""
+    market = Floor()
+    stop = market.sell("2", type=OrderType.STOP, stop_price="100.00", trigger_by=TriggerBy.MARK)
+    market.exchange.opening = True
+    for price in ("89.00", "88.00"):
+        market.quote(Side.BUY, price, "1")
+        market.quote(Side.SELL, "91.00", "1")
+    assert stop.status is Status.OPEN
+
+    market.exchange.opening = False
+    market.quote(Side.SELL, "92.00", "1")
+    assert (stop.status, stop.filled) == (Status.FILLED, D("2"))
+
+
+@pytest.mark.parametrize(("filled", "ended"), [(0, 100), (150, 150)])
+def test_an_order_ends_at_its_date_also_where_nobody_was_there_then(
+    filled: int, ended: int
+) -> None:
+    """But not before what it has filled since, or its last row would be older than that."""
+    market = floor()
+    work = market.buy("1.5", price="90.00", time_in_force=GTD, good_till_ts=100)
+    if filled:
+        market.ts = filled - 1
+        market.printed(Side.SELL, "89.00", "1")
+        assert work.filled
+    market.exchange.advance(5_000)
+
+    assert (work.status, work.updated_ts) == (Status.EXPIRED, ended)
+
+
 def test_a_date_passes_over_an_order_that_has_ended() -> None:
     market = floor()
     work = market.cancel(market.buy("1", price="90.00", time_in_force=GTD, good_till_ts=100))

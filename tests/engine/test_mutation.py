@@ -86,10 +86,6 @@ SAME: Final[Mapping[str, str]] = {
             "max_allowed: 1 << 80 -> 1 << 81",
             "max_allowed: 1 << 80 -> 1 << 79",
         ),
-        "the noise of a float begins behind both digits": (
-            "signals: round(risk_score(backing.probabilities, backing.confidence), 12) -> round(risk_score(backing.probabilities, backing.confidence), 13)",
-            "signals: round(risk_score(backing.probabilities, backing.confidence), 12) -> round(risk_score(backing.probabilities, backing.confidence), 11)",
-        ),
         "a walk has the middle of its book": (
             "slippage: walk.mid is not None -> walk.mid is None",
         ),

@@ -11,6 +11,7 @@ from realtime.model.events import (
     Amend,
     Cancel,
     CancelAtVenue,
+    CancelFailed,
     Duplicate,
     Place,
     Ready,
@@ -22,7 +23,15 @@ from realtime.model.events import (
     Unknown,
 )
 from realtime.model.market import MS, SECOND, BookSnapshot, Stale, Ticker
-from realtime.model.orders import ApprovedAmend, Order, Role, Status, TimeInForce, Trigger
+from realtime.model.orders import (
+    ApprovedAmend,
+    Order,
+    OrderType,
+    Role,
+    Status,
+    TimeInForce,
+    Trigger,
+)
 from realtime.model.risk import Limits, TradingState
 from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, OFF, PERP, WHO, D, Kit, of
 
@@ -474,6 +483,7 @@ def test_without_a_price_the_minimum_cost_refuses_an_entry() -> None:
     refusal = refused(kit, BTC, "buy", "0.01")
     assert refusal.details is not None
     assert refusal.details["failed"] == ["min_cost", "insufficient_funds", "stale_market_data"]
+    assert (refusal.code, rule_of(refusal)) == (Code.RISK_REJECTED, "stale_market_data")
     assert kit.place(BTC, "sell", "0.01").role is Role.EXIT
 
 
@@ -1075,6 +1085,19 @@ def test_a_duplicate_may_be_meant() -> None:
     kit.place(BTC, "buy", "0.01", price="60000", bot_id="b")
 
 
+def test_trailing_stops_at_different_distances_are_different_orders() -> None:
+    """trading:G21. Found by a run: a second stop at another distance was "the same order"."""
+    kit = Kit(with_limits(duplicate_order_ms=1000)).open(USDT="100000", BTC="1")
+    stop = OrderType.TRAILING_STOP
+    kit.place(BTC, "sell", "0.01", type=stop, trailing_amount=D("500"))
+    kit.place(BTC, "sell", "0.01", type=stop, trailing_amount=D("700"))
+    kit.place(BTC, "sell", "0.01", type=stop, trailing_rate=D("0.01"))
+    kit.place(BTC, "sell", "0.01", type=stop, trailing_rate=D("0.02"))
+
+    again = refused(kit, BTC, "sell", "0.01", type=stop, trailing_rate=D("0.02"))
+    assert rule_of(again) == "duplicate_order"
+
+
 def test_the_memory_for_duplicates_is_bounded() -> None:
     """trading:G21."""
     kit = Kit(with_limits(duplicate_order_ms=1000)).open(USDT="100000000")
@@ -1121,6 +1144,61 @@ def test_an_exit_cancels_the_entry_it_would_meet() -> None:
     # Once asked for, the cancel is not repeated.
     kit.post(Place(order=kit.draft(BTC, "sell", "0.02", price="63990"), who=WHO, ts=kit.ts))
     assert not of(kit.effects, CancelAtVenue)
+
+
+MET = "self-trade prevention: out would trade with it"
+
+
+def met(*, left: bool = True) -> tuple[Kit, Order]:
+    """An entry that an exit of ours is about to meet."""
+    kit = Kit(with_limits(self_trade=True)).open(USDT="100000", BTC="1")
+    make = kit.opened if left else kit.place
+    entry = make(BTC, "buy", "0.01", price="63990")
+    leaving = kit.draft(BTC, "sell", "0.02", price="63990", client_order_id="out")
+    kit.post(Place(order=leaving, who=WHO, ts=kit.ts))
+    return kit, entry
+
+
+def test_an_entry_that_makes_way_for_an_exit_says_why() -> None:
+    """trading:G22. Found by a run: it ended without a word."""
+    kit, entry = met()
+    assert kit.order(entry.id).reason == MET
+    kit.seen(kit.order(entry.id), Status.CANCELED, reason="CancelByUser")
+
+    ended = kit.order(entry.id)
+    assert (ended.status, ended.code, ended.reason) == (Status.CANCELED, None, MET)
+    there = kit.replayed().orders.get(entry.id)
+    assert there is not None
+    assert there.reason == MET
+
+
+def test_an_entry_that_had_not_left_says_why_it_makes_way() -> None:
+    """trading:G22."""
+    kit, entry = met(left=False)
+
+    assert (kit.order(entry.id).status, kit.order(entry.id).reason) == (Status.CANCELED, MET)
+
+
+def test_an_entry_that_fills_before_it_makes_way_has_nothing_to_say() -> None:
+    """trading:G22."""
+    kit, entry = met()
+    kit.fill(kit.order(entry.id), "0.01")
+
+    assert (kit.order(entry.id).status, kit.order(entry.id).reason) == (Status.FILLED, None)
+
+
+@pytest.mark.parametrize("unknown", [True, False])
+def test_an_entry_that_could_not_make_way_has_nothing_to_say(*, unknown: bool) -> None:
+    """trading:G22."""
+    kit, entry = met()
+    kit.post(
+        CancelFailed(order_id=entry.id, unknown=unknown, command="m-1", reason="no", ts=kit.ts)
+    )
+    assert kit.order(entry.id).reason == (MET if unknown else None)
+    kit.ts += 60 * SECOND
+    kit.seen(kit.order(entry.id), Status.OPEN, evidence="found")
+
+    assert kit.order(entry.id).reason is None
 
 
 def test_one_unknown_order_stops_its_owner_in_its_symbol() -> None:
@@ -1514,6 +1592,16 @@ def test_an_amend_that_only_gives_back_is_as_good_as_a_cancel() -> None:
         amend(kit, order.id, amount="0.009001")
     assert caught.value.code is Code.INVALID
     amend(kit, order.id, amount="0.009")
+
+
+def test_an_amend_that_only_gives_back_needs_no_price() -> None:
+    """After a restart there may be none yet."""
+    kit = Kit().open(USDT="100000")
+    stop = OrderType.TRAILING_STOP
+    order = kit.opened(BTC, "buy", "0.1", type=stop, trailing_amount=D("500"))
+    kit.engine = kit.replayed()
+    kit.post(Ready(venue="paper", ready=True, reason="", ts=kit.ts))
+    amend(kit, order.id, amount="0.05")
 
 
 def test_an_amend_below_what_has_filled_is_invalid() -> None:

@@ -49,7 +49,7 @@ def names(text: str) -> set[str]:
 
 
 def risk(kit: Kit) -> dict[str, object]:
-    return rows.risk_row(kit.engine.risk_view(kit.ts))
+    return {**rows.risk_row(kit.engine.risk_view(kit.ts))}
 
 
 def test_rows_have_every_field_of_the_specification() -> None:
@@ -94,7 +94,7 @@ def test_numbers_are_padded_to_the_markets_precision() -> None:
 
     row = rows.order_row(order, MARKETS[BTC], "paper")
     assert (row["amount"], row["price"], row["filled"]) == ("0.01000", "64000.00", "0")
-    assert row["average"] is row["fee"] is None
+    assert (row["average"], row["fee"]) == (None, None)
     kit.fill(order, "0.003", "63999.99", fee="0.1")
     kit.fill(order, "0.006", "63999.98", fee="0.000001", fee_currency="BTC")
     row = rows.order_row(kit.order(order.id), MARKETS[BTC], "paper")
@@ -180,9 +180,8 @@ def test_what_is_not_known_is_null() -> None:
     """trading:M8."""
     kit = Kit(replace(OFF, max_leverage=D(3)))
     kit.balance("BTC", "1")
-    row = rows.position_row(
-        kit.engine.mark_position(kit.engine.positions[BTC]), MARKETS[BTC], "paper"
-    )
+    marked = kit.engine.mark_position(kit.engine.positions[BTC])
+    row: dict[str, object] = {**rows.position_row(marked, MARKETS[BTC], "paper")}
     unknown = ("entry_price", "mark_price", "mark_source", "notional", "unrealized_pnl", "source")
     assert [row[name] for name in unknown] == [None] * len(unknown)
     assert row["cost_basis"] == "unknown"
@@ -214,6 +213,21 @@ def test_a_balance_is_a_share_of_everything() -> None:
     assert one.allocation == D("0.64")
 
 
+@pytest.mark.parametrize(("mark", "total"), [("63000", 99000), ("65000", 101000)])
+def test_the_profit_of_derivatives_is_no_share_of_the_balances(mark: str, total: int) -> None:
+    """features:F2. A loss of them made the only currency more than all there is."""
+    kit = Kit().open(USDT="36000", BTC="1")
+    kit.bought(PERP, "buy", "100", "64000", leverage=D(10))
+    kit.mark(PERP, mark)
+
+    value = kit.engine.value(kit.ts)
+    held = [kit.engine.value_balance(kit.engine.balances[f"{c}|spot"]) for c in ("BTC", "USDT")]
+
+    assert value.total_value == total
+    assert [one.allocation for one in value.balances] == [D("0.64"), D("0.36")]
+    assert [one.allocation for one in held] == [D("0.64"), D("0.36")]
+
+
 def test_figures_of_one_moment_fit_each_other() -> None:
     """Found in review (R5): right after a fill the total was that of a quarter of a second ago."""
     kit = Kit().open(USDT="36000", BTC="1")
@@ -226,6 +240,31 @@ def test_figures_of_one_moment_fit_each_other() -> None:
     assert kit.engine.risk_view(kit.ts).equity == 101000
     kit.bought(BTC, "sell", "1", "64000")
     assert kit.engine.risk_view(kit.ts).equity == 100000
+
+
+def test_a_spread_names_what_has_no_price() -> None:
+    """features:F17."""
+    nothing, unpriced = rows.spread_row({}), rows.spread_row({BTC: D(1), ETH: None})
+    even = rows.spread_row({BTC: D(5), ETH: D(5)})
+
+    assert (nothing["hhi"], nothing["reason"]) == (None, "nothing is held")
+    assert (unpriced["max_weight"], unpriced["reason"]) == (None, "ETH/USDT has no price")
+    assert even == {
+        "hhi": 0.5,
+        "effective_positions": 2,
+        "max_weight": 0.5,
+        "diversification": 1,
+        "reason": None,
+    }
+
+
+def test_a_summary_of_risk_says_what_the_assessment_says() -> None:
+    kit = Kit(Limits()).open(USDT="36000", BTC="1")
+    view, whole = kit.engine.risk_view(kit.ts), risk(kit)
+
+    summary = rows.risk_summary_row(view)
+
+    assert summary == {name: whole[name] for name in summary}
 
 
 def test_unrealised_profit_of_all_positions() -> None:
@@ -496,7 +535,7 @@ def test_a_previews_row_says_why_not() -> None:
     late = Place(order=kit.draft(BTC, "sell", "0.01", price="64000"), who=WHO, ts=kit.ts)
     warned = rows.preview_row(kit.engine.preview(late), MARKETS[BTC])
     assert warned["valid"]
-    assert any("warning" in rule for rule in warned["rules"])  # type: ignore[attr-defined]
+    assert any("warning" in rule for rule in warned["rules"])
     assert kit.order is not None
     assert Status.OPEN
 

@@ -189,7 +189,7 @@ def births(number: int) -> dict[str, Any] | None:
 def main() -> None:
     """Import, and be asked for births."""
     gc.disable()
-    for name in ("realtime.serving", "realtime.outside", "realtime.cli", "uvloop"):
+    for name in ("realtime.serving", "realtime.outside", "realtime.cli.commands", "uvloop"):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()

@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.flows.cradle import Born, can_bear, cradle
+from tests.replies import check
 
 
 QUICK: Mapping[str, str] = {
@@ -175,6 +176,7 @@ class Talk:
         while True:
             message = await self.read()
             if message["type"] == "reply" and message.get("id") == number:
+                check(message)
                 return message
 
     async def result(self, op: str, **args: Any) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from realtime.hub.cohort import Cohort, Reader, Wire
+from realtime.hub.channels import Channel
+from realtime.hub.cohort import Cohort, Part, Reader, Wire
 from realtime.hub.hub import Hub, Old, Since, Wanted
+from realtime.hub.logs import JournalStream
 from realtime.hub.rows import Make
 from realtime.hub.stream import Stream
 from tests.hub.world import (
@@ -38,7 +40,8 @@ from tests.hub.world import (
 
 
 SIZES = {
-    "table": 4, "log": 4, "journaled": 6, "history": 8, "piece": 700, "older": 3, "linger": 1, "told": 2,
+    "table": 4, "log": 4, "journaled": 6, "history": 8, "piece": 300, "older": 3, "linger": 1, "told": 2,
+    "message": 230,
 }  # fmt: skip
 RATES = (50, 100, 250, 1000)
 PACES = (50, 100)
@@ -69,6 +72,8 @@ class Peer:
         self.wire = FakeWire()
         self.reader: Reader | None = None
         self.unsent = 0
+        # What it was to be fetched from the journal, a page at a time.
+        self.asked: list[tuple[Channel, int, int]] = []
         # Positions it had earlier: a program may come back with any of them.
         self.saved: dict[str, tuple[str, int, Any]] = {}
 
@@ -123,6 +128,9 @@ class Delivery(RuleBasedStateMachine):
     def connect(self, peer: Peer, *, batch: bool, every: int) -> None:
         peer.wire = FakeWire()
         peer.reader = self.hub.attach(peer.wire, batch=batch, every=every)
+        peer.asked.clear()
+        if peer is not self.peers[0]:
+            peer.reader.fetch = lambda *asked: peer.asked.append(asked)
 
     def flush(self) -> None:
         self.rig.flush()
@@ -150,11 +158,13 @@ class Delivery(RuleBasedStateMachine):
     def read(self, peer: Peer, reader: Reader, blob: bytes) -> None:
         follower = peer.follower
         messages = list(bodies(blob, batch=reader.batch))
-        must(len(messages) == 1 or len(blob) <= SIZES["piece"], "a piece too large", len(blob))
+        data = [body for body in messages if b'"type":"notice"' not in body]
+        must(len(data) <= 1 or len(blob) <= SIZES["piece"], "a piece too large", len(blob))
         for body in messages:
             message = orjson.loads(body)
+            part = follower.parts.get(message.get("channel"), 0)
             follower.take(message)
-            if message["type"] == "update":
+            if message["type"] == "update" and not part:
                 key = (
                     message["channel"],
                     follower.info[message["channel"]]["epoch"],
@@ -167,6 +177,7 @@ class Delivery(RuleBasedStateMachine):
         self.hub.remove(peer.reader)
         peer.reader = None
         peer.unsent = 0
+        peer.asked.clear()
         peer.follower.cut()
 
     def next(self) -> str:
@@ -185,11 +196,8 @@ class Delivery(RuleBasedStateMachine):
         gone=st.lists(st.sampled_from("abcdef"), max_size=2),
         symbol=st.sampled_from((BTC, ETH)),
         times=st.sampled_from((1, 1, 6)),
-        repaired=st.booleans(),
     )
-    def publish_rows(
-        self, ids: list[str], gone: list[str], symbol: str, times: int, *, repaired: bool
-    ) -> None:
+    def publish_rows(self, ids: list[str], gone: list[str], symbol: str, times: int) -> None:
         for _ in range(times):
             rows = [{"id": key, "symbol": symbol, "n": self.next()} for key in ids]
             self.orders |= {str(row["id"]): row for row in rows}
@@ -200,8 +208,6 @@ class Delivery(RuleBasedStateMachine):
                 self.hub.table("orders", later=later, gone=gone)
             else:
                 self.hub.table("orders", rows=rows, gone=gone)
-        if repaired:
-            self.hub.replace("orders", list(self.orders.values()))
 
     @rule(symbol=st.sampled_from((BTC, ETH)), times=st.integers(1, 5))
     def publish_fills(self, symbol: str, times: int) -> None:
@@ -302,7 +308,8 @@ class Delivery(RuleBasedStateMachine):
             channel = self.hub.channel(name)
             wanted.append(Wanted(channel=channel, since=since, snapshot=how != "bare"))
             if since is not None:
-                older[name] = list(self.fetch(wanted[-1], since))
+                pages = list(self.fetch(wanted[-1], since))
+                older[name] = pages[:1] if peer.reader.fetch else pages
         entries = self.hub.subscribe(peer.reader, wanted, older=older)
         must(not peer.wire.blobs, "data before the reply")
         for name in names:
@@ -319,10 +326,14 @@ class Delivery(RuleBasedStateMachine):
     subscribe_more = rule(index=INDEX, numbers=NAMES, how=st.just("fresh"))(subscribe)
     subscribe_again = rule(index=INDEX, numbers=NAMES, how=st.just("resume"))(subscribe)
 
+    def journal(self, channel: Channel) -> list[Old]:
+        """What the journal has of a channel."""
+        symbol = dict(channel.options).get("symbol")
+        return [row for row in self.fills if symbol in {None, row[2]["symbol"]}]
+
     def fetch(self, wanted: Wanted, since: Since) -> Iterator[Old]:
         """Read the journal until it meets the ring."""
-        symbol = dict(wanted.channel.options).get("symbol")
-        mine = [row for row in self.fills if symbol in {None, row[2]["symbol"]}]
+        mine = self.journal(wanted.channel)
         while (gap := self.hub.missing(wanted.channel, since)) is not None:
             first, last = gap
             must(first == since.seq + 1 and last - first < SIZES["older"], "a strange gap", gap)
@@ -330,6 +341,20 @@ class Delivery(RuleBasedStateMachine):
                 _, ts, entry = mine[seq - 1]
                 yield seq, ts, entry
             since = Since(epoch=since.epoch, seq=last)
+
+    @rule(index=INDEX)
+    def bring(self, index: int) -> None:
+        """The journal answers; a connection that asked may be gone by then."""
+        peer = self.peers[index]
+        if peer.asked:
+            (channel, first, last), *rest = peer.asked
+            must(not rest, "more than one page at a time", peer.asked)
+            must(last - first < SIZES["older"], "a strange gap", first, last)
+            peer.asked.clear()
+            assert peer.reader is not None
+            rows = self.journal(channel)[first - 1 : last]
+            self.hub.bring(peer.reader, [(first + n, ts, e) for n, (_, ts, e) in enumerate(rows)])
+            self.receive()
 
     @rule(index=INDEX, numbers=st.none() | NAMES)
     def unsubscribe(self, index: int, numbers: list[int] | None) -> None:
@@ -369,6 +394,14 @@ class Delivery(RuleBasedStateMachine):
         if peer.reader is not None:
             self.drop(peer)
 
+    def cut_short(self, index: int, numbers: list[int]) -> None:
+        """A peer that takes little at a time begins, is cut off, and comes back."""
+        self.stall(index)
+        self.subscribe(index, numbers, "fresh")
+        self.flush()
+        self.cut(index)
+        self.subscribe(index, numbers, "resume")
+
     @rule(killed=st.booleans())
     def cut_all(self, *, killed: bool) -> None:
         """The server is killed and starts again, or nobody reads for so long that streams are dropped."""
@@ -390,9 +423,11 @@ class Delivery(RuleBasedStateMachine):
                 continue
             if reader.cohort is not None:
                 must(not (reader.stalled or reader.needs or reader.older), "in a cohort, but owed")
+                must(not any(peer.follower.parts.values()), "in a cohort with a part of a table")
                 must(set(reader.cohort.cursors) == reader.cohort.key[0], "cursors of a cohort")
             for older in reader.older.values():
-                must(len(older) <= len(self.fills), "more than the journal has")
+                most = SIZES["older"] if reader.fetch else len(self.fills)
+                must(len(older) <= most, "more than a page of the journal")
 
     @rule()
     def settle(self) -> None:
@@ -403,6 +438,10 @@ class Delivery(RuleBasedStateMachine):
         for index in range(len(self.peers)):
             self.drain(index)
         for _ in range(2):
+            self.time_passes(set(RATES[:3]), set(PACES))
+        while any(peer.asked for peer in self.peers):
+            for index in range(len(self.peers)):
+                self.bring(index)
             self.time_passes(set(RATES[:3]), set(PACES))
         for peer in self.peers:
             if peer.reader is not None:
@@ -485,6 +524,25 @@ class NoRingCheck(Hub):
         if stream.journaled:
             return super()._resumable(stream, since, old)
         return since.epoch == stream.epoch
+
+
+class ResumesParts(Hub):
+    """Resumes who was cut off among the parts of a snapshot, as if it had the whole."""
+
+    def _resumable(self, stream: Stream, since: Since, old: Sequence[Old]) -> bool:
+        return super()._resumable(stream, since, old) or (
+            since.epoch == stream.epoch and since.seq <= stream.seq and stream.holds(since.seq)
+        )
+
+
+class ForgetsParts(Hub):
+    """Takes the first part of a snapshot for the whole."""
+
+    def _owed(self, reader: Reader, behind: list[tuple[JournalStream, int]]) -> Iterator[Part]:
+        for stream, message in super()._owed(reader, behind):
+            yield stream, message
+            if stream in reader.needs:
+                reader.needs[stream].parts = (message,)
 
 
 class EarlyData(Hub):
@@ -577,6 +635,8 @@ class NoMerge(Hub):
 FAULTS: list[type[Hub]] = [
     NoEpochCheck,
     NoRingCheck,
+    ResumesParts,
+    ForgetsParts,
     EarlyData,
     NoTrailingEdge,
     NoPause,
@@ -618,7 +678,6 @@ def walk(machine: Delivery, dice: Random, steps: int) -> None:
             gone=some("abcdef", 2),
             symbol=symbol(),
             times=dice.choice((1, 6)),
-            repaired=yes(),
         ): 2,
         lambda: machine.publish_fills(symbol=symbol(), times=dice.randint(1, 5)): 1,
         lambda: machine.publish_trades(times=dice.choice((1, 6)), ticking=yes()): 1,
@@ -636,7 +695,9 @@ def walk(machine: Delivery, dice: Random, steps: int) -> None:
         lambda: machine.pace(index=index(), every=dice.choice((0, *PACES))): 0.5,
         lambda: machine.stall(index=index()): 0.7,
         lambda: machine.drain(index=index()): 0.7,
+        lambda: machine.bring(index=index()): 0.7,
         lambda: machine.cut(index=index()): 0.5,
+        lambda: machine.cut_short(index=index(), numbers=numbers()): 1,
         lambda: machine.cut_all(killed=yes()): 0.3,
         machine.settle: 0.3,
     }

@@ -2,8 +2,12 @@
 
 from functools import partial
 
+import orjson
+import pytest
+
 from realtime.hub.rows import Make
 from realtime.hub.stream import Written
+from realtime.model.errors import Code, Refused
 from tests.hub.world import BTC, ETH, Json, Rig
 
 
@@ -57,19 +61,19 @@ def test_what_ends_many_rows_at_once_is_told_in_updates_that_a_client_takes() ->
     names = [f"o-{n:04}" for n in range(1_500)]
     long = "x" * 900
     rig.hub.table("orders", rows=[row(name, note=long) for name in names])
-    unread = rig.hub.position("orders")
-    assert unread is not None
+    first = 6
+    assert rig.hub.position("orders") == {"epoch": "b1", "seq": first}
     wire, _ = rig.reader("orders")
     late, reader = rig.reader()
     rig.hub.table("orders", rows=[row(name, note=long, status="canceled") for name in names])
     rig.hub.table("orders", gone=names)
     at = rig.hub.position("orders")
     rig.flush()
-    rig.subscribe(reader, "orders", since=("b1", 0))
+    rig.subscribe(reader, "orders", since=("b1", first))
     rig.flush()
 
     assert max(map(len, wire.blobs + late.blobs)) < 1_048_576
-    for told, first in ((wire.take(), unread["seq"]), (late.take(), 0)):
+    for told in (wire.take(), late.take()):
         seen = dict.fromkeys(names)
         for message in told:
             seen |= {changed["id"]: changed for changed in message["data"]["set"]}
@@ -113,21 +117,123 @@ def test_a_part_of_a_table_hears_only_of_its_rows_also_when_one_moves() -> None:
     assert [m["data"] for m in bots.take()] == [{"set": [], "del": ["b"]}]
 
 
-def test_a_table_that_was_replaced_is_sent_whole_with_the_next_seq() -> None:
+def parts(told: list[Json]) -> dict[str, Json]:
+    """Follow a snapshot and the updates behind it, as any client does."""
+    rows: dict[str, Json] = {}
+    last = 0
+    for message in told:
+        if message["type"] == "snapshot":
+            rows = {}
+        else:
+            assert message["seq"] == last + 1
+        last = message["seq"]
+        rows |= {changed["id"]: changed for changed in message["data"]["set"]}
+        for key in message["data"].get("del", ()):
+            del rows[key]
+    return rows
+
+
+def test_a_table_too_long_for_a_message_comes_in_parts_that_any_client_puts_together() -> None:
+    """Found by a drive: 1,500 open orders were one snapshot of 1.3 MB, and clients that take 1 MiB came back for ever."""
     rig = Rig()
-    rig.hub.table("orders", rows=[row("a"), row("b", ETH)])
-    wire, _ = rig.reader("orders", f"orders?symbol={BTC}")
-    rig.hub.replace("orders", [row("c")], asof=9)
-    rig.hub.replace("orders", [row("d")])
+    rows = {f"o-{n:04}": row(f"o-{n:04}", note="x" * 900) for n in range(1_500)}
+    rig.hub.table("orders", rows=list(rows.values()), asof=7)
+    at = rig.hub.position("orders")
+    wire, reader = rig.reader()
+    some, other = rig.reader()
+    (entry,) = rig.subscribe(reader, "orders")
+    rig.flush()
+    rig.subscribe(other, f"orders?symbol={BTC}")  # a stream that has told nothing yet
+    rig.flush()
+    rig.hub.table("orders", rows=[row("o-0007", n=1)], gone=["o-0003"])
+    rig.flush()
+
+    sizes = [len(blob) for blob in wire.blobs + some.blobs]
+    got, filtered = wire.take(), some.take()
+    rows["o-0007"] = row("o-0007", n=1)
+    del rows["o-0003"]
+
+    assert max(sizes) < 1_048_576
+    assert [(m["type"], m.get("parts"), m["asof"]) for m in got] == [
+        ("snapshot", 6, 7), *[("update", None, 7)] * 6,
+    ]  # fmt: skip
+    assert at is not None
+    assert (entry["seq"], got[5]["seq"]) == (at["seq"], at["seq"])
+    assert parts(got) == parts(filtered) == rows
+    assert min(m["seq"] for m in filtered) >= 0
+    assert len(orjson.loads(rig.hub.snapshot(rig.hub.channel("orders")))["data"]["set"]) == 1_499
+
+
+def test_whoever_is_cut_off_among_the_parts_begins_anew_and_whoever_had_them_resumes() -> None:
+    rig = Rig(told=2, message=100, piece=150)
+    rig.hub.table("orders", rows=[row(key) for key in "abcdef"])
+    wire, reader = rig.reader()
+    rig.subscribe(reader, "orders")
+    wire.full = True
+    rig.flush()
+    (first,) = wire.take()  # and is cut off
+    rig.hub.remove(reader)
+    rig.hub.table("orders", rows=[row("g")])
+    wire, reader = rig.reader()
+    (entry,) = rig.subscribe(reader, "orders", since=("b1", first["seq"]))
+    rig.flush()
+    again = wire.take()
+    rig.hub.remove(reader)
+    rig.hub.table("orders", gone=["a"])
+    wire, reader = rig.reader()
+    (back,) = rig.subscribe(reader, "orders", since=("b1", again[-1]["seq"]))
+    rig.flush()
+
+    assert (entry["resumed"], again[0]["reason"], again[0]["parts"]) == (False, "resume_failed", 4)
+    assert sorted(parts(again)) == list("abcdefg")
+    assert back["resumed"] is True
+    assert [m["data"] for m in wire.take()] == [{"set": [], "del": ["a"]}]
+
+
+def test_a_slow_reader_gets_the_parts_of_one_moment_and_then_what_came_since() -> None:
+    rig = Rig(told=2, message=100, piece=150)
+    rig.hub.table("orders", rows=[row(key) for key in "abcdef"])
+    wire, reader = rig.reader()
+    rig.subscribe(reader, "orders")
+    wire.full = True
+    rig.flush()
+    rig.hub.table("orders", rows=[row("a", n=1), row("f", n=1)], gone=["c"])
+    rig.hub.resume(wire)
+    wire.full = False
+    rig.hub.resume(wire)
     rig.flush()
 
     got = wire.take()
 
-    assert [(m["seq"], m["reason"], m["asof"]) for m in got if m["channel"] == "orders"] == [
-        (2, "upstream", 9),
-        (3, "upstream", 9),
+    assert [m["data"] for m in got] == [
+        {"set": [row("a"), row("b")]},
+        {"set": [row("c"), row("d")]},
+        {"set": [row("e"), row("f")]},
+        {"set": [row("a", n=1), row("f", n=1)]},
+        {"set": [], "del": ["c"]},
     ]
-    assert [m["data"] for m in got[-2:]] == [{"set": [row("c")]}, {"set": [row("d")]}]
+    assert reader.cohort is not None
+
+
+@pytest.mark.parametrize("every", [0, 50])
+def test_whoever_is_too_far_behind_gets_the_parts_as_well(every: int) -> None:
+    rig = Rig(told=2, message=100, piece=150, table=2)
+    rig.hub.table("orders", rows=[row(key) for key in "abcdef"])
+    wire, _ = rig.reader("orders", batch=bool(every), every=every)
+    if not every:
+        rig.hub.paused(wire)
+    for n in range(3):
+        rig.hub.table("orders", rows=[row("a", n=n)])
+    if every:
+        rig.hub.due(every)
+    else:
+        rig.hub.resume(wire)
+    rig.flush()
+
+    got = wire.take(batch=bool(every))
+
+    assert (got[0]["reason"], got[0]["parts"]) == ("lag", 3)
+    assert parts(got) == {key: row(key) for key in "bcdef"} | {"a": row("a", n=2)}
 
 
 def test_a_table_resumes_exactly_while_its_messages_are_held() -> None:
@@ -229,3 +335,15 @@ def test_the_reply_names_key_class_and_position() -> None:
             "asof": 3,
         }
     ]
+
+
+def test_over_http_an_empty_table_of_a_silent_source_is_not_taken_for_one_without_rows() -> None:
+    rig = Rig()
+    channel = rig.hub.channel("positions")
+    assert orjson.loads(rig.hub.snapshot(channel))["data"] == {"set": []}
+    rig.hub.set_stale("positions", True, cause="desync", venue="paper", asof=1)
+    with pytest.raises(Refused) as caught:
+        rig.hub.snapshot(channel)
+    assert caught.value.code is Code.VENUE_UNAVAILABLE
+    rig.hub.table("positions", rows=[row("a")])
+    assert orjson.loads(rig.hub.snapshot(channel))["data"] == {"set": [row("a")]}

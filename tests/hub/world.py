@@ -182,6 +182,8 @@ class Follower:
         self.stale: set[str] = set()
         self.lagged = False
         self._expect: dict[str, str] = {}
+        # Parts of a snapshot that are still to come.
+        self.parts: dict[str, int] = {}
         # Logs: the position up to which everything is received or known to be lost.
         self._counted: dict[str, tuple[str, int]] = {}
         # Journaled entries that came as updates, by channel and seq: never two of one seq.
@@ -191,6 +193,7 @@ class Follower:
         self.info.clear()
         self.stale.clear()
         self._expect.clear()
+        self.parts.clear()
         self.lagged = False
 
     def forget(self, name: str) -> None:
@@ -198,6 +201,7 @@ class Follower:
         del self.info[name]
         self.stale.discard(name)
         self._expect.pop(name, None)
+        self.parts.pop(name, None)
 
     def reply(
         self, entry: Json, old: tuple[str, int, Any] | None, *, snapshot: bool = True
@@ -205,6 +209,7 @@ class Follower:
         """Read an entry of a subscribe reply; `old` is the position it was asked to resume from."""
         name, here = entry["channel"], (entry["epoch"], entry["seq"])
         self.info[name] = entry
+        self.parts.pop(name, None)
         self.stale.discard(name)
         if entry["stale"]:
             self.stale.add(name)
@@ -250,6 +255,9 @@ class Follower:
         must(name in self.info, "a message of a channel not subscribed", message)
         info = self.info[name]
         must(epoch == info["epoch"], "an epoch that the reply did not name", message)
+        must(seq >= 0, "a position that nobody can resume from", message)
+        must(not self.parts.get(name), "a snapshot before the last one was whole", message)
+        self.parts[name] = message.get("parts", 1) - 1
         expect = self._expect.pop(name, "")
         if expect == "resume" and reason not in {"upstream", "subscribe"}:
             # Only if the ring went on between the reply and the flush.
@@ -276,6 +284,7 @@ class Follower:
         info = self.info[name]
         must(self._expect.pop(name, "") != "snapshot", "an update before the snapshot", message)
         must(name in self.have, "an update without a state", message)
+        self.parts[name] = max(self.parts.get(name, 0) - 1, 0)
         epoch, last, state = self.have[name]
         if info["class"] == "value":
             must(seq > last, "an old value", last, message)

@@ -8,9 +8,9 @@ from realtime.engine.orderbook import OrderBook
 from realtime.model.events import MarketEvent
 from realtime.model.market import Bar, BookDelta, BookSnapshot, Level, Market, Ticker, Trade
 from realtime.venues.base import Floor
+from tests.venues.frozen import ASKS, BIDS, STEPS, SYMBOL
 
 
-SYMBOL = "BTC/USDT"
 MARKET = Market(
     symbol=SYMBOL,
     id="BTCUSDT",
@@ -20,24 +20,6 @@ MARKET = Market(
     amount_step=Decimal("0.00001"),
     min_amount=Decimal("0.00001"),
 )
-BIDS: tuple[Level, ...] = (
-    ("64012.00", "0.51230"),
-    ("64011.50", "1.00000"),
-    ("64010.00", "0.25000"),
-    ("64009.90", "2.00000"),
-    ("64008.00", "0.10000"),
-)
-ASKS: tuple[Level, ...] = (
-    ("64012.10", "1.20410"),
-    ("64013.00", "0.25000"),
-    ("64013.50", "0.40000"),
-    ("64014.00", "3.00000"),
-    ("64015.20", "0.05000"),
-)
-STEPS: Mapping[int, tuple[tuple[Level, ...], tuple[Level, ...]]] = {
-    1: ((("64012.00", "0.40000"),), (("64012.10", "0"), ("64016.00", "0.75000"))),
-    2: ((("64012.05", "0.30000"),), ()),
-}
 
 
 class FrozenSource:
@@ -79,7 +61,7 @@ class FrozenSource:
 
     def step(self, number: int) -> None:
         """Play a step."""
-        bids, asks = STEPS[number]
+        bids, asks = STEPS[number - 1]
         self._change(bids, asks)
 
     def sweep(self) -> None:

@@ -21,6 +21,7 @@ from realtime.server.asgi import Front, System, build
 from realtime.server.auth import Auth, Token, digest
 from realtime.server.health import Health
 from realtime.server.limits import LaneBuckets, Rate
+from tests.replies import check
 
 
 EPOCH = 1_790_000_000_000
@@ -187,6 +188,15 @@ def token(name: str) -> Token:
     )
 
 
+# fmt: off
+STATUS: dict[str, object] = {
+    "status": "ok", "ready": True, "reasons": [], "version": "1.0.0", "protocol": 1, "environment": "test",
+    "mode": "paper", "trading_state": "active", "halts": [], "venues": [], "components": {}, "orders": {},
+    "uptime_s": 0, "started_ts": EPOCH,
+}
+# fmt: on
+
+
 @asynccontextmanager
 async def stack(
     *,
@@ -227,7 +237,7 @@ async def stack(
             *connection.ops(auth, lambda: facts),
             *system.ops(
                 health=lambda: {"status": "ok", "ready": not health.reasons()},
-                status=lambda: {"status": "ok"},
+                status=lambda: STATUS,
                 faults=None,
             ),
             *monitoring.ops(
@@ -422,6 +432,8 @@ class Socket:
                 self._news.clear()
                 await self._news.wait()
         message = self._pending.pop(0)
+        if message["type"] == "reply":
+            check(message)
         self.read.append(message)
         return message
 

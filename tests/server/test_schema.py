@@ -8,6 +8,7 @@ import orjson
 
 from realtime.commands.params import read
 from realtime.commands.registry import BOUND, HTTP_ONLY, Registry
+from realtime.commands.results import OPEN
 from realtime.hub import protocol
 from realtime.model.errors import Refused
 from realtime.server import manual, schema
@@ -106,6 +107,25 @@ async def test_every_alias_shows_the_example_of_its_op_as_it_would_be_sent() -> 
                 read(op.params, args)
                 if all(f"{{{name}}}" not in path or name in op.example for name in args):
                     assert args.keys() == op.example.keys()
+
+
+async def test_both_documents_say_what_is_answered_and_where_that_is_not_described_yet() -> None:
+    table = await registry()
+    over_http, over_socket = schema.openapi(table, "1"), schema.asyncapi(table, "1")
+
+    def answered(op: str) -> Any:
+        done = over_http["paths"][f"/api/{op}"]["post"]["responses"]["200"]
+        reply, made = done["content"]["application/json"]["schema"]["allOf"]
+        assert reply == {"$ref": "#/components/schemas/Reply"}
+        assert over_socket["channels"][op.replace(".", "_")]["messages"]["done"]["payload"] == {
+            "allOf": [{"$ref": "#/components/messages/reply/payload"}, schema.draft7(made)]
+        }
+        return made["properties"]["result"]
+
+    assert answered("ping")["properties"].keys() == {"recv_ts", "buffered", "skipped"}
+    assert answered("monitoring.cache") == OPEN
+    operation = over_socket["operations"]["ping"]["reply"]
+    assert [resolves(over_socket, one["$ref"]) for one in operation["messages"]] == [True, True]
 
 
 async def test_openapi_says_how_a_request_names_its_client() -> None:
@@ -217,4 +237,6 @@ async def test_types_name_every_message_and_op() -> None:
     )
     assert "'toy.place': { mode?: 'paper' | 'live' | null;" in text
     assert "items?: Array<number>" in text
+    assert "  'ping': { recv_ts: number; buffered: number; skipped: number };" in text
+    assert "  'monitoring.cache': Record<string, unknown>;" in text
     assert "channels: '*' | Array<string>" in text

@@ -849,6 +849,9 @@ def test_w9_a_peer_that_answers_pings_stays(server: Served) -> None:
 
         sock.sendall(frame(TEXT, b"alive"))
         assert read_frame(sock) == (TEXT, b"alive")
+        rtt_s = server.call(lambda: server.app.wires[-1].rtt_s)
+        assert rtt_s is not None
+        assert rtt_s > 0
 
 
 @pytest.mark.promise("T3")

@@ -28,6 +28,7 @@ from tests.server.front import (
     Rejected,
     Socket,
     Stack,
+    request,
     stack,
     token,
 )
@@ -790,6 +791,28 @@ async def test_16_a_journal_that_has_lost_entries_is_not_made_up_for() -> None:
             assert (snapshot["reason"], snapshot["lost"]) == ("resume_failed", 47)
 
 
+async def test_a_table_too_long_for_a_message_is_whole_for_every_client_and_resumes() -> None:
+    """Found by a drive: 1,500 open orders closed every client that takes 1 MiB, for ever."""
+    async with stack() as s:
+        rows = [{"id": f"o-{n}", "symbol": "BTC/USDT", "note": "x" * 900} for n in range(1500)]
+        s.hub.table("orders", rows=rows)
+        async with s.connect() as c:
+            reply = await c.call("subscribe", channels=["orders"])
+            at = reply["result"]["channels"][0]["seq"]
+            snapshot = await c.until("snapshot")
+            told = [snapshot, *[await c.until("update") for _ in range(snapshot["parts"] - 1)]]
+            page = await request(s.front, "GET", "/api/snapshot?channel=orders")
+
+            assert max(len(frame) for frame in c.frames) < 1_048_576
+            assert [m["seq"] for m in told] == list(range(at - len(told) + 1, at + 1))
+            assert [row for m in told for row in m["data"]["set"]] == rows
+            assert page.json()["data"]["set"] == rows
+            for seq, resumed in ((page.json()["seq"], True), (told[0]["seq"], False)):
+                since = {"epoch": snapshot["epoch"], "seq": seq}
+                again = await c.call("subscribe", channels=[{"channel": "orders", "since": since}])
+                assert again["result"]["channels"][0]["resumed"] is resumed
+
+
 async def test_25_all_tickers_bring_a_symbol_listed_later() -> None:
     async with stack() as s, s.connect() as c:
         s.hub.value(BOOK, {"bid": "1"})
@@ -1198,6 +1221,19 @@ async def test_monitoring_shows_who_is_connected() -> None:
         assert result["active_connections"] == 2
         assert result["clients"][0]["client"] == "bot"
         assert result["clients"][0]["subject"] == "local"
+
+
+async def test_whatever_is_said_is_counted_also_of_connections_that_are_gone() -> None:
+    async with stack() as s, s.connect() as c:
+        async with s.connect() as other:
+            for _ in range(5):
+                await other.call("ping")
+        first = (await c.call("monitoring.connections"))["result"]
+        second = (await c.call("monitoring.connections"))["result"]
+
+    # Two welcomes and five replies; then the first of these two.
+    assert [row["messages_sent"] for row in (first, second)] == [7, 8]
+    assert second["success_rate"] == 1.0
 
 
 async def test_an_unauthenticated_connection_is_shown_without_a_subject() -> None:

@@ -14,6 +14,7 @@ from realtime.model.errors import Code, Refused
 from realtime.store import Page, Projection, Sizes, Sqlite, State, Store, verify
 from realtime.store.driver import Connection, Rows, Value, one
 from realtime.store.journal import Journal
+from tests.store import proof
 from tests.store.kit import Life, fact, facts, ids, opened, project, settled, ticking, until
 
 
@@ -560,9 +561,11 @@ async def test_projections_equal_those_computed_again(tmp_path: Path) -> None:
     store = await opened(tmp_path / "j.db")
     await life(store, 300)
 
-    assert await store.check(project) is None
-    assert "fills" in str(await store.check(lambda row: [] if row.kind == "fill" else project(row)))
-    assert await store.check(lambda _: []) is not None
+    assert await proof.difference(store, project) is None
+    assert "fills" in str(
+        await proof.difference(store, lambda row: [] if row.kind == "fill" else project(row))
+    )
+    assert await proof.difference(store, lambda _: []) is not None
     await store.close()
 
 
@@ -571,7 +574,7 @@ async def test_two_replays_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         store = await opened(tmp_path / name, now=ticking(), new_id=ids("j1"))
         await life(store, 200)
-        digests.append(await store.digest())
+        digests.append(await proof.digest(store))
         await store.close()
 
     assert digests[0] == digests[1]

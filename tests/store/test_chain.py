@@ -15,6 +15,7 @@ from realtime.store import StoreCorrupt, StoreLocked, StoreNewer, verify
 from realtime.store.chain import encode, genesis, link
 from realtime.store.rows import Row
 from realtime.store.schema import MIGRATIONS
+from tests.store import proof
 from tests.store.kit import Life, facts, ids, opened
 
 
@@ -166,11 +167,11 @@ def test_each_kind_of_change_is_found(journal: Path, name: str) -> None:
 async def test_replay_stops_at_the_first_row_that_does_not_fit(journal: Path) -> None:
     path = mutated(journal, CHANGES["body"], 30, 30)
     store = await opened(path)
-    verdict = await store.verify()
+    verdict = await proof.verified(store)
     with pytest.raises(StoreCorrupt, match="row 31"):
         async for _ in store.replay():
             pass
-    compared = await store.check(lambda _: [])
+    compared = await proof.difference(store, lambda _: [])
     await store.close()
 
     assert (verdict.ok, verdict.rows, verdict.broken_at) == (False, 30, 31)
@@ -196,7 +197,7 @@ async def test_flipped_bytes_are_found_or_change_nothing(journal: Path, tmp_path
         try:
             async for _ in store.replay():
                 pass
-            verdict = await store.verify()
+            verdict = await proof.verified(store)
         except StoreCorrupt:
             continue
         finally:

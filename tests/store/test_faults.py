@@ -14,6 +14,7 @@ import pytest
 from realtime.model.errors import Code, Refused
 from realtime.store import Sizes, Sqlite, State, Store, StoreLocked
 from realtime.store.driver import Connection
+from tests.store import proof
 from tests.store.kit import Life, fact, opened, settled, until
 from tests.store.vfs import Apsw, Disk, Renamed
 
@@ -135,7 +136,7 @@ async def test_an_io_error_fails_and_the_same_rows_are_tried_again(tmp_path: Pat
     assert not store.busy  # nothing will call before the disk is well
     failing = False
     await until(lambda: len(life.acked) == 3)
-    walked = await store.verify()
+    walked = await proof.verified(store)
     found = {row.seq: row.body async for page in store.replay() for row in page}
     await store.close()
 

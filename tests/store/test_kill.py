@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.store import proof
 from tests.store.kit import opened, project
 
 
@@ -62,9 +63,9 @@ async def kill_and_look(path: Path, chance: random.Random) -> tuple[int, int]:
     acknowledged = max(int(line) for line in told if line.endswith(b"\n"))
     store = await opened(path)
     found = store.seq
-    verdict = await store.verify()
+    verdict = await proof.verified(store)
     assert (verdict.ok, verdict.rows) == (True, found)
-    assert await store.check(project) is None
+    assert await proof.difference(store, project) is None
     await store.close()
     return acknowledged, found
 

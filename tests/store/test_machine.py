@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from realtime.model.errors import Refused
 from realtime.store import Sizes, State
+from tests.store import proof
 from tests.store.kit import Life, fact, facts, opened, project, settled, until
 from tests.store.vfs import Disk, Image, Renamed
 
@@ -90,13 +91,13 @@ class JournalMachine(RuleBasedStateMachine):
         before = self.run(self.settled_digest())
         assert self.run(self.life.store.close()) == 0
         self.start()
-        assert self.run(self.life.store.digest()) == before
+        assert self.run(proof.digest(self.life.store)) == before
 
     async def settled_digest(self) -> str:
         await until(lambda: not self.life.store.waiting)
         await settled(self.life.store)
-        assert await self.life.store.check(project) is None
-        return await self.life.store.digest()
+        assert await proof.difference(self.life.store, project) is None
+        return await proof.digest(self.life.store)
 
     @rule()
     def cut(self) -> None:
@@ -131,7 +132,7 @@ class JournalMachine(RuleBasedStateMachine):
         assert found == {seq: bodies[seq] for seq in found}
         self.life.bodies = found
         self.life.acked = sorted(found)
-        assert self.run(self.life.store.check(project)) is None
+        assert self.run(proof.difference(self.life.store, project)) is None
 
     async def rows(self) -> dict[int, bytes]:
         return {row.seq: row.body async for page in self.life.store.replay() for row in page}

@@ -28,6 +28,7 @@ from realtime.store.driver import Connection
 from realtime.store.files import Ballast, FileLock, rotate, space
 from realtime.store.journal import configure
 from realtime.store.schema import MIGRATIONS
+from tests.store import proof
 from tests.store.kit import Life, facts, ids, opened, project, settled, ticking
 
 
@@ -127,7 +128,7 @@ async def test_a_migration_keeps_the_rows_and_a_copy_of_before(tmp_path: Path) -
     await filled(path)
     newer = (*MIGRATIONS, "ALTER TABLE days ADD COLUMN tz TEXT; CREATE TABLE later(x)")
     store = await opened(path, migrations=newer)
-    whole = await store.check(project)
+    whole = await proof.difference(store, project)
     await store.close()
     old = sqlite3.connect(tmp_path / f"j.db.v{len(MIGRATIONS)}")
 
@@ -230,7 +231,7 @@ async def test_a_backup_holds_the_rows_and_gets_its_own_id_when_it_is_used(tmp_p
     life.add("state", "", b"{}")
     await store.close()
     restored = await opened(tmp_path / "copy.db", new_id=ids("j9"))
-    whole = await restored.check(project)
+    whole = await proof.difference(restored, project)
     again_id = restored.journal_id
     await restored.close()
     later = await opened(tmp_path / "copy.db", new_id=ids("never"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from realtime.store import StoreCorrupt
+from tests.store import proof
 from tests.store.kit import Life, facts, ids, opened, project
 from tests.store.vfs import Disk, Renamed
 
@@ -76,7 +77,7 @@ async def lost(life: Life, path: Path, acked: int) -> tuple[int, bool]:
     try:
         async for page in store.replay():
             found |= {row.seq: row.body for row in page}
-        whole = await store.check(project) is None
+        whole = await proof.difference(store, project) is None
     except StoreCorrupt:
         whole = False
     finally:

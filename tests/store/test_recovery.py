@@ -10,6 +10,7 @@ import pytest
 
 from realtime.store import StoreCorrupt, StoreLocked, backup, recover, verify
 from realtime.store.driver import Connection, Sqlite
+from tests.store import proof
 from tests.store.kit import Life, facts, ids, opened, project
 
 
@@ -30,7 +31,7 @@ async def filled(path: Path, count: int) -> dict[int, bytes]:
 async def rows_of(path: Path) -> tuple[str, list[bytes], str | None]:
     store = await opened(path, new_id=ids("never"))
     found = [row.body async for page in store.replay() for row in page]
-    whole = await store.check(project)
+    whole = await proof.difference(store, project)
     await store.close()
     return store.journal_id, found, whole
 

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from realtime.store import Keep, Projection, Row, Sizes, verify
+from tests.store import proof
 from tests.store.kit import opened, settled, ticking
 
 
@@ -27,7 +28,7 @@ async def kept(path: Path, keep: Keep, rows: int, every: int = 1) -> tuple[list[
         store.append(row.kind, row.key, row.body, None, project(row))
     await settled(store)
     left = [entry.key for entry in await store.rows("equity")]
-    whole = await store.check(project)
+    whole = await proof.difference(store, project)
     await store.close()
     return left, whole
 

@@ -10,9 +10,9 @@ from realtime.model.events import MarketEvent, VenueEvent
 from realtime.model.market import SECOND
 from realtime.model.orders import Approved, ApprovedAmend, Order, OrderType, Side
 from realtime.venues.base import Venue
-from realtime.venues.frozen import SYMBOL, FrozenMarket
 from realtime.venues.paper import PaperVenue
 from realtime.venues.replay import ReplaySource
+from tests.venues.frozen import SYMBOL, FrozenMarket
 
 
 D = Decimal

@@ -13,9 +13,9 @@ from realtime.model.events import BalanceSeen, Filled, OrderSeen
 from realtime.model.market import BookDelta, BookSnapshot, Stale, Ticker
 from realtime.model.orders import Side, Status
 from realtime.venues.chaos import HANG_S, LATE_S, ChaosVenue, Fault, Kind
-from realtime.venues.frozen import SYMBOL
 from realtime.venues.paper import PaperVenue
 from realtime.venues.rhythm import Patience
+from tests.venues.frozen import SYMBOL
 from tests.venues.kit import START, Clock, Listener, Recorded, Shop, amended, approved, wish
 
 

@@ -50,13 +50,13 @@ from realtime.venues.base import Venue
 from realtime.venues.ccxt.account import Account
 from realtime.venues.ccxt.public import PublicData
 from realtime.venues.chaos import HANG_S, LATE_S, ChaosVenue, Fault, Kind
-from realtime.venues.frozen import SYMBOL
 from realtime.venues.market import EmbeddedMarket
 from realtime.venues.paper import PaperVenue
 from realtime.venues.replay import recording
 from tests.emulated import binance
 from tests.emulated.clients import validate
 from tests.venues import stands
+from tests.venues.frozen import SYMBOL
 from tests.venues.kit import Clock, Listener, MemoryLog, Recorded, Shop, amended, approved, wish
 from tests.venues.stands import CASH, COINS, PLACES, STANDS, Stand
 

@@ -1,21 +1,35 @@
 """Paper on a venue's live prices (trading document, 5.3): its book, its tape, its silence; nothing of our own."""
 
 import asyncio
+import gzip
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
+import orjson
 import pytest
 
 from realtime.engine.orderbook import OrderBook
-from realtime.model.errors import VenueRejected
-from realtime.model.events import Filled, OrderSeen
-from realtime.model.market import SECOND, Bar, BookDelta, BookSnapshot, Market, Stale, Trade
+from realtime.model.errors import Code, Refused, VenueRejected
+from realtime.model.events import Filled, OrderSeen, Transferred
+from realtime.model.market import (
+    SECOND,
+    Bar,
+    BookDelta,
+    BookSnapshot,
+    Funding,
+    Mark,
+    Market,
+    Stale,
+    Trade,
+)
 from realtime.model.orders import OrderType, Side, Status, TriggerBy
 from realtime.venues.base import Listed, Post
-from realtime.venues.frozen import ASKS, BIDS, MARKET, SYMBOL
+from realtime.venues.ccxt.playback import PlayedData, Player
 from realtime.venues.live import LiveSource
 from realtime.venues.paper import PaperVenue
+from tests.venues.frozen import ASKS, BIDS, MARKET, SYMBOL
 from tests.venues.kit import START, Clock, Listener, MemoryLog, approved, wish
 
 
@@ -64,8 +78,13 @@ class Exchange:
 class Desk:
     """A paper account on it, opened and running."""
 
-    def __init__(self, log: MemoryLog | None = None, history: Sequence[bytes] = ()) -> None:
-        self.clock = Clock()
+    def __init__(
+        self,
+        log: MemoryLog | None = None,
+        history: Sequence[bytes] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        self.clock = clock or Clock()
         self.exchange = Exchange()
         self.heard = Listener()
         self.source = LiveSource(
@@ -383,6 +402,274 @@ async def test_a_trailing_stop_follows_what_the_venue_did_while_nobody_matched(
     third = await Desk(history=list(log.entries)).open()
     work = next(w for w in await third.venue.open_orders() if w.venue_client_id == "vt")
     assert work.stop_price == D(stop)
+
+
+PERP = replace(
+    MARKET,
+    symbol="BTC/USDT:USDT",
+    type="swap",
+    settle="USDT",
+    max_leverage=D(20),
+    maintenance_margin=D("0.005"),
+)
+HOUR = 3600 * SECOND
+
+
+class Paying(Exchange):
+    """It has a perpetual, and says of it what it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Funding] = []
+        self.through = 0
+        self.asked: list[int] = []
+        self.refusal: Refused | VenueRejected | None = None
+
+    async def open(self) -> None:
+        await super().open()
+        self.markets = {**self.markets, PERP.symbol: PERP}
+        self.books[PERP.symbol] = OrderBook(PERP.symbol)
+
+    async def fundings(self, symbol: str, since: int) -> tuple[Sequence[Funding], int]:
+        assert symbol == PERP.symbol
+        self.asked.append(since)
+        if self.refusal is not None:
+            raise self.refusal
+        return [each for each in self.told if each.ts > since], self.through
+
+
+async def paying(log: MemoryLog, exchange: Exchange | None = None) -> Desk:
+    """Open an account on it as its log left it."""
+    desk = Desk(log, history=list(log.entries))
+    desk.exchange = exchange or Paying()
+    desk.source._data = desk.exchange
+    return await desk.open()
+
+
+async def held_since(log: MemoryLog) -> tuple[Desk, int]:
+    """One that has bought a contract and was killed."""
+    desk = await paying(log)
+    desk.snapshot(PERP.symbol)
+    await desk.venue.submit(approved(wish("m", Side.BUY, "0.01", symbol=PERP.symbol, leverage="5")))
+    return desk, desk.clock.now()
+
+
+def paid(desk: Desk) -> list[tuple[int, Decimal]]:
+    events = [event for event in desk.heard.events if isinstance(event, Transferred)]
+    return [(event.ts, event.amount) for event in events if event.kind == "funding"]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(3600):
+        while not true():  # noqa: ASYNC110 - the venue asked for it has no event to wait for
+            await asyncio.sleep(1)
+
+
+async def test_fundings_of_meanwhile_are_settled_as_the_venue_tells_them() -> None:
+    log = MemoryLog()
+    _, since = await held_since(log)
+    again = await paying(log)
+    exchange, clock = again.exchange, again.clock
+    assert isinstance(exchange, Paying)
+    clock.ns = since + 20 * HOUR
+    again.venue.exchange.resume(clock.ns)
+    exchange.refusal = VenueRejected(Code.VENUE_UNAVAILABLE, "away")
+    running = asyncio.ensure_future(again.venue.run())
+    await until(lambda: len(exchange.asked) > 1)
+    assert (exchange.asked[0], paid(again)) == (since, [])
+
+    exchange.refusal = None
+    told = [Funding(ts=since + n * 8 * HOUR, mark="64000", rate="0.0001") for n in (0, 1, 2)]
+    exchange.told, exchange.through = told[:2], since + 9 * HOUR
+    await until(lambda: len(paid(again)) == 1)
+    # The second is told late, and asked for until then.
+    exchange.told, exchange.through = told, clock.ns + HOUR
+    await until(lambda: not again.venue.exchange.missed)
+    asked = len(exchange.asked)
+    assert exchange.asked[-1] == told[1].ts
+    assert paid(again) == [(each.ts, D("-0.064")) for each in told[1:]]
+    await clock.sleep(600)
+    assert len(exchange.asked) == asked
+    running.cancel()
+
+    third = await paying(log)
+    assert set(paid(third)) <= set(paid(again))
+    assert [row.available + row.reserved for row in await third.venue.balances()] == [
+        row.available + row.reserved for row in await again.venue.balances()
+    ]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_what_no_venue_tells_is_not_paid_and_what_comes_later_is(
+    silent: bool,  # noqa: FBT001 - a case
+) -> None:
+    """The one says so; the other has no such question."""
+    log = MemoryLog()
+    _, since = await held_since(log)
+    exchange = Paying()
+    exchange.refusal = Refused(Code.NOT_SUPPORTED, "it tells no past fundings")
+    again = await paying(log, exchange)
+    if silent:
+        exchange.fundings = None  # type: ignore[assignment, method-assign]
+        exchange.markets = {}
+    again.clock.ns = since + 20 * HOUR
+    running = asyncio.ensure_future(again.venue.run())
+    await until(lambda: not again.venue.exchange.missed)
+    assert paid(again) == []
+
+    now = again.clock.ns
+    due = now + 100 * SECOND
+    mark = Mark(
+        symbol=PERP.symbol,
+        mark="64000",
+        index="64000",
+        funding_rate="0.0001",
+        next_funding_ts=due,
+        ts=now,
+    )
+    again.exchange.tell((mark,))
+    await until(lambda: bool(paid(again)))
+    assert paid(again) == [(due, D("-0.064"))]
+    running.cancel()
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_mark_of_before_a_silence_liquidates_nobody(
+    silent: bool,  # noqa: FBT001 - a case
+) -> None:
+    """Neither after one of the venue, nor after a time in which nobody wanted its book."""
+    desk = await paying(MemoryLog())
+    desk.snapshot(PERP.symbol)
+    ts = desk.clock.now()
+    old = Mark(
+        symbol=PERP.symbol,
+        mark="54000",
+        index="54000",
+        funding_rate="0.0001",
+        next_funding_ts=ts + 8 * HOUR,
+        ts=ts,
+    )
+    desk.exchange.tell((old,))
+    for wanted in (True, False):
+        if silent:
+            desk.silence(PERP.symbol, silent=wanted)
+        else:
+            desk.venue.want(PERP.symbol, "orderbook", wanted)
+    desk.clock.advance(3 * 3600)
+    desk.venue.want(PERP.symbol, "orderbook", True)
+    desk.snapshot(PERP.symbol)
+    buy = wish("m", Side.BUY, "4", symbol=PERP.symbol, leverage="20")
+    await desk.venue.transfer("USDT", D(-80_000))
+    await desk.venue.submit(approved(buy))
+
+    assert [row.amount for row in await desk.venue.positions()] == [D(4)]
+    desk.exchange.tell((replace(old, mark="54000", ts=desk.clock.now()),))
+    assert await desk.venue.positions() == []
+
+
+@pytest.mark.parametrize("unread", ["orderbook", "trades", None])
+async def test_a_price_that_was_traded_long_ago_triggers_nothing(unread: str | None) -> None:
+    """A stop to buy a rise, and a trailing one, begin with the price of now."""
+    desk = await Desk(MemoryLog()).open()
+    desk.snapshot()
+    desk.print(Side.BUY, "70000", "1")
+    for wanted in (True, False):
+        if unread is None:
+            desk.silence(SYMBOL, silent=wanted)
+        else:
+            desk.venue.want(SYMBOL, unread, wanted)
+    desk.clock.advance(3 * 3600)
+    desk.snapshot()
+    fields = {"type": OrderType.STOP, "stop_price": "65000.00"}
+    await desk.venue.submit(approved(wish("s", Side.BUY, "0.02", **fields)))
+    trailing = {"type": OrderType.TRAILING_STOP, "trailing_amount": "500.00"}
+    await desk.venue.submit(approved(wish("t", Side.BUY, "0.01", **trailing)))
+    assert [row.filled for row in await desk.venue.open_orders()] == [0, 0]
+
+    desk.print(Side.BUY, "64012", "1")
+    stops = [row.stop_price for row in await desk.venue.open_orders()]
+    assert stops == [D("65000.00"), D("64512.00")]
+    for _ in range(2):  # what the first one fills is traded last, too
+        desk.print(Side.BUY, "65001", "1")
+    assert await desk.venue.open_orders() == []
+
+
+class LoopClock(Clock):
+    """The event loop's own time, however many sleep at once, and so much more with each look [ns]."""
+
+    def __init__(self, look: int) -> None:
+        super().__init__()
+        self.look = look
+
+    def now(self) -> int:
+        self.ns += self.look
+        return self.ns + int(asyncio.get_running_loop().time() * SECOND)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Replayed(Paying):
+    """A perpetual's marks of a day, recorded long ago, one every ten minutes."""
+
+    def __init__(self, path: Path, clock: Clock, speed: float | None) -> None:
+        super().__init__()
+        began = 1_500_000_000 * SECOND // (8 * HOUR) * 8 * HOUR + HOUR
+        times = [began + n * 600 * SECOND for n in range(6 * 24)]
+        head = {"format": "realtime-recording", "version": 1, "exchange": "kraken", "t": began}
+        row = {"kind": "want", "symbol": "X", "stream": "ticker", "wanted": True}
+        rows = [head | {"kind": "meta"}, *(row | {"t": ts} for ts in times)]
+        path.write_bytes(gzip.compress(b"".join(orjson.dumps(row) + b"\n" for row in rows)))
+        self.player = Player(path, now=clock.now, sleep=clock.sleep, speed=speed)
+        self.data = PlayedData(self.player, now=clock.now, sleep=clock.sleep)
+        self.due = [began // (8 * HOUR) * 8 * HOUR + n * 8 * HOUR for n in (1, 2, 3)]
+        self.began = began
+
+    async def run(self, post: Post) -> None:
+        self.tell = post
+        self.player.wanted = lambda *_: post(self.data._taken([self.mark(self.player.at)]))
+        await self.player.run()
+
+    def mark(self, at: int) -> Mark:
+        due = at // (8 * HOUR) * 8 * HOUR + 8 * HOUR
+        passed = sum(ts <= at for ts in self.due)
+        return Mark(
+            symbol=PERP.symbol,
+            mark="64000",
+            index="64000",
+            funding_rate=f"0.000{passed + 1}",
+            next_funding_ts=due,
+            ts=at,
+        )
+
+
+@pytest.mark.parametrize("speed", [1.0, 100.0, None])
+async def test_a_recording_pays_funding_when_it_comes_to_it(
+    tmp_path: Path, speed: float | None
+) -> None:
+    """Not at the times of the year in which it was made, and each once at the rate that was told of it."""
+    clock = LoopClock(0 if speed else 1)
+    desk = Desk(MemoryLog(), clock=clock)
+    exchange = Replayed(tmp_path / "x.jsonl.gz", desk.clock, speed)
+    desk.exchange = exchange
+    desk.source._data = exchange
+    await desk.open()
+    desk.snapshot(PERP.symbol)
+    await desk.venue.submit(approved(wish("m", Side.BUY, "1", symbol=PERP.symbol, leverage="5")))
+    began = desk.clock.now()
+    running = asyncio.ensure_future(desk.venue.run())
+    async with asyncio.timeout(72 * 3600):
+        while not exchange.player.ended:  # noqa: ASYNC110 - it sets no event
+            await asyncio.sleep(60)
+    running.cancel()
+
+    told = paid(desk)
+    assert [amount for _, amount in told] == [D("-6.4"), D("-12.8"), D("-19.2")]
+    if speed is not None:
+        assert [ts for ts, _ in told] == [
+            began + int((ts - exchange.began) / speed) for ts in exchange.due
+        ]
+    assert await exchange.data.fundings(PERP.symbol, 0) == ((), clock.now() - clock.look)
 
 
 async def test_a_recording_stands_still_while_nobody_plays_it() -> None:

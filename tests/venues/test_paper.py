@@ -14,8 +14,8 @@ from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, 
 from realtime.model.market import SECOND, BookDelta, BookSnapshot, Stale, Ticker, Trade
 from realtime.model.orders import OrderType, Side, Status, TimeInForce
 from realtime.store import Store
-from realtime.venues.frozen import MARKET, SYMBOL, FrozenMarket
 from realtime.venues.paper import PaperVenue
+from tests.venues.frozen import MARKET, SYMBOL, FrozenMarket
 from tests.venues.kit import Clock, Listener, MemoryLog, Shop, amended, approved, wish
 
 

@@ -324,7 +324,7 @@ async def test_a_file_that_is_no_recording_is_refused_before_anything_starts(
     file.write_bytes(content)
     source = ReplaySource(recording(file), now=Clock().now, sleep=Clock().sleep)
 
-    with pytest.raises(Refused, match="the file is no recording") as caught:
+    with pytest.raises(Refused, match="the file is not a recording") as caught:
         await source.load()
     assert caught.value.code is Code.NOT_FOUND
 

@@ -25,17 +25,7 @@ class Amends(Known):
         order = self._find(params)
         if order is None:
             return self._amended_long_ago(params)
-        wish = Amend(
-            order_id=order.id,
-            amount=params.amount,
-            price=params.price,
-            stop_price=params.stop_price,
-            stop_loss=trigger_of(params.stop_loss),
-            take_profit=trigger_of(params.take_profit),
-            expires_at=naming.ns(params.expires_at),
-            who=naming.who_of(call),
-            ts=self._desk.now(),
-        )
+        wish = self._wish(call, order)
         if params.dry_run:
             changes = self._trading.judge_amend(wish)
             effect = {"orders": int(changes), "symbols": [order.symbol]}
@@ -48,6 +38,30 @@ class Amends(Known):
             return Answer(result=row | {"changed": False, "method": "native"})
 
         return self._trading.amend(wish, partial(self._amended, before), same)
+
+    def _wish(self, call: Call[AmendParams], order: Order) -> Amend:
+        params = call.params
+        return Amend(
+            order_id=order.id,
+            amount=params.amount,
+            price=params.price,
+            stop_price=params.stop_price,
+            stop_loss=trigger_of(params.stop_loss),
+            take_profit=trigger_of(params.take_profit),
+            expires_at=naming.ns(params.expires_at),
+            who=naming.who_of(call),
+            ts=self._desk.now(),
+        )
+
+    def judge(self, call: Call[AmendParams]) -> None:
+        """Refuse what `amend` would refuse now, and do nothing; one that has to wait for its turn passes.
+
+        Raises:
+            Refused: As the gate says.
+        """
+        order = self._find(call.params)
+        if order is not None and not self._trading.waits(order.id):
+            self._trading.judge_amend(self._wish(call, order))
 
     def amended_already(self, call: Call[AmendParams]) -> bool:
         """Tell whether an order has all these targets, or is about to get them.

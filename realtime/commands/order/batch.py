@@ -59,9 +59,7 @@ class Batches:
         return self._batched(call, answers, before)
 
     def _item(self, call: Call[BatchParams], item: Item) -> Given:
-        item = self._as_said(call.params, item)
-        check_mode(item, self._desk.engine.mode)
-        check_time(item, self._desk.now() // MS, lambda: self._done(call, item))
+        item = self._admitted(call, item)
         match item:
             case PlaceItem():
                 return self._orders.place(_with(call, item))
@@ -69,6 +67,17 @@ class Batches:
                 return self._amends.amend(_with(call, item))
             case CancelItem():
                 return self._cancels.cancel(_with(call, item))
+
+    def _admitted(self, call: Call[BatchParams], item: Item) -> Item:
+        """Let an item inherit what is said of the batch, and look at it as if it had come alone.
+
+        Raises:
+            Refused: `mode_mismatch`, `expired`.
+        """
+        item = self._as_said(call.params, item)
+        check_mode(item, self._desk.engine.mode)
+        check_time(item, self._desk.now() // MS, lambda: self._done(call, item))
+        return item
 
     def _as_said(self, params: BatchParams, item: Item) -> Item:
         """Let an item inherit what is said of the whole batch."""
@@ -131,7 +140,47 @@ class Batches:
             else None,
         }
 
+    def judge(self, call: Call[BatchParams]) -> None:
+        """Refuse a batch every item of which would be refused now, and do nothing.
+
+        Where one passes all of them are asked about: what it does may let those behind it pass, too.
+
+        Raises:
+            Refused: As the first item; `details.items` has what would be answered of each.
+        """
+        refusals: list[Refused] = []
+        items: list[Fields] = []
+        for item in call.params.items:
+            try:
+                self._judge(call, item)
+            except Refused as refused:
+                refusals.append(refused)
+                items.append(_failed(item, refused))
+            else:
+                return
+        first = refusals[0]
+        raise Refused(
+            first.code,
+            first.message,
+            {**(first.details or {}), "items": items},
+            retry_after=first.retry_after,
+        )
+
+    def _judge(self, call: Call[BatchParams], item: Item) -> None:
+        item = self._admitted(call, item)
+        if item.dry_run:
+            return  # it says what would be refused
+        match item:
+            case PlaceItem():
+                self._orders.judge(_with(call, item))
+            case AmendItem():
+                self._amends.judge(_with(call, item))
+            case CancelItem():
+                return
+
     def _item_effect(self, call: Call[BatchParams], item: Item) -> Fields | None:
+        if item.dry_run:
+            return None
         match item:
             case PlaceItem():
                 return self._orders.effect(_with(call, item))
@@ -152,10 +201,7 @@ class Batches:
                 try:
                     answer = await answer_of(given)
                 except Failure as failure:
-                    failed: Fields = {"ok": False}
-                    if item.client_order_id is not None:
-                        failed["client_order_id"] = item.client_order_id
-                    items.append(failed | {"error": error_of(failure)})
+                    items.append(_failed(item, failure))
                     self._note_refused(call, at, failure)
                 else:
                     items.append({"ok": True, **answer.result})
@@ -172,6 +218,14 @@ class Batches:
         if isinstance(failure, Refused) and not (call.params.dry_run or item.dry_run):
             assert isinstance(said, list)  # it was read
             self._desk.refused(ITEM_OPS[type(item)], naming.who_of(call), failure, said[at])
+
+
+def _failed(item: Item, failure: Failure) -> Fields:
+    """Make the answer of an item that was not done."""
+    failed: Fields = {"ok": False}
+    if item.client_order_id is not None:
+        failed["client_order_id"] = item.client_order_id
+    return failed | {"error": error_of(failure)}
 
 
 async def answer_of(given: Given | Failure) -> Answer:

@@ -52,16 +52,14 @@ class Cancels(Known):
     def _canceled(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
         order, at = outcome.order, naming.changed(before, outcome.at)
         match outcome.fact:
-            case CancelFailed(unknown=True, command=command) if not order.status.ended:
+            case CancelFailed(unknown=True, command=command):
                 raise Failed(
                     Code.OUTCOME_UNKNOWN,
                     f"no answer from {order.venue} to the cancel; being looked up",
                     {"client_order_id": order.client_order_id, "command": command},
                     at=at,
                 )
-            case CancelFailed(code=code, reason=reason, retry_after=retry_after) if (
-                not order.status.ended
-            ):
+            case CancelFailed(code=code, reason=reason, retry_after=retry_after):
                 if code is None or code in OF_ARGUMENTS:
                     code = Code.VENUE_REJECTED
                 raise refused(self._row(order), code, reason, retry_after, at=at)
@@ -102,4 +100,6 @@ def canceled_row(done: Canceled) -> Fields:
     row: Fields = {"canceled": done.canceled, "failed": done.failed}
     if done.unknown:
         row["unknown"] = done.unknown
+    if done.ended:
+        row["ended"] = done.ended
     return row

@@ -156,6 +156,15 @@ class Orders(Known):
         placing = placing_of(call, self._trading, self._desk.engine.markets)
         return self._effect(placing.order, self.judged(placing))
 
+    def judge(self, call: Call[PlaceParams]) -> None:
+        """Refuse what `place` would refuse now, and do nothing.
+
+        Raises:
+            Refused: As the gate says.
+        """
+        if not self.placed_already(call):
+            self._trading.judge(placing_of(call, self._trading, self._desk.engine.markets))
+
     def _effect(self, order: Order, shown: Fields) -> Fields:
         """Say what a placement would change, from its preview."""
         notional = self.valued(order.symbol, shown["cost"]) or shown["notional_after"]

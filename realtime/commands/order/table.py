@@ -67,6 +67,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             example=BUY,
             command=True,
             effect=orders.effect,
+            judge=orders.judge,
             repeated=orders.placed_already,
         ),
         Op(
@@ -91,6 +92,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             example={"client_order_id": "my-1", "price": "50100"},
             command=True,
             effect=amends.amend_effect,
+            judge=amends.judge,
             judged_as="order.place",
             repeated=amends.amended_already,
         ),
@@ -109,6 +111,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             command=True,
             cost=count_items,
             effect=batches.batch_effect,
+            judge=batches.judge,
             judged_as="order.place",
             repeated=batches.batch_begun,
         ),

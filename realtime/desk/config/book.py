@@ -23,6 +23,7 @@ from realtime.desk.config import changes as diff, files
 from realtime.desk.config.changes import Change, Fault, Plain
 from realtime.desk.config.sections import Config
 from realtime.desk.desk import Desk
+from realtime.desk.masking import fault_of, masked
 from realtime.engine.market import plain as plain_number
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Configure, Who
@@ -40,6 +41,8 @@ READ_S: Final = 5.0
 VERSIONS: Final = 10_000
 """Versions that are looked through."""
 SYSTEM: Final = Who(subject="system", source="config", admin=True)
+ATR: Final = "atr_multiplier"
+"""The limit that section `strategy` names, too."""
 ORDER: Final = (
     "strategy",
     "strategies",
@@ -54,6 +57,10 @@ ORDER: Final = (
     "timezone",
 )
 """Sections as they are shown."""
+
+
+LimitsOf = Callable[[Mapping[str, object]], Mapping[str, Any]]
+"""Reads values of limits; refuses `invalid`, naming the limit."""
 
 
 class Strategies(Protocol):
@@ -133,8 +140,8 @@ def shown(change: Change) -> Plain:
     key = change.path.rpartition(".")[2]
     return {
         "path": change.path,
-        "old": diff.masked({key: change.old})[key],
-        "new": diff.masked({key: change.new})[key],
+        "old": masked({key: change.old})[key],
+        "new": masked({key: change.new})[key],
     }
 
 
@@ -154,7 +161,7 @@ class ConfigBook:
         *,
         desk: Desk,
         strategies: Strategies,
-        limits_of: Callable[[Mapping[str, object]], Mapping[str, Any]],
+        limits_of: LimitsOf,
         publish: Callable[[Plain], None],
         file: Path | None,
     ) -> None:
@@ -200,7 +207,7 @@ class ConfigBook:
     def whole(self) -> Plain:
         """Give all sections as plain values, without secrets."""
         found = plain(self.current, self.limits) | {"bots": [dict(bot) for bot in self.bots()]}
-        return diff.masked({name: found[name] for name in ORDER})  # type: ignore[no-any-return]
+        return masked({name: found[name] for name in ORDER})  # type: ignore[no-any-return]
 
     def parameters(self, name: str) -> Plain:
         """Give the parameters of a strategy: its own, else those of section `strategy`, else the default.
@@ -254,22 +261,57 @@ class ConfigBook:
     def _read(
         self, raw: Plain, risk: Plain, found: list[Fault]
     ) -> tuple[Config, Limits, list[Fault]]:
-        known = [hook.url for hook in self.current.notifications.webhooks]
-        raw = diff.unmasked(raw, known)
+        found += self._unmask(raw)
         if "profiles" in risk:
             raw["profiles"] = risk.pop("profiles")
         limits, wrong = self._read_limits(self.limits, risk, "risk")
         found += wrong
+        now = self.current.model_dump(mode="json")
+        merged = diff.merge(now, raw)
         try:
-            merged = diff.merge(self.current.model_dump(mode="json"), raw)
             config = Config.model_validate(merged)
         except ValidationError as error:
             found += [
                 Fault(path(fault.path), fault.message) for fault in diff.faults_of(Config, error)
             ]
-            return self.current, limits, found
+            # The rest is judged as well: who mends one mistake shall not learn of the next only then.
+            try:
+                config = Config.model_validate(diff.readable(merged, now, error))
+            except ValidationError:
+                return self.current, limits, found
+        limits, wrong = self._multiplied(config, limits)
+        found += wrong
+        config = synced(config, limits)
         found += self._judge(config, limits)
         return config, limits, found
+
+    def _unmask(self, raw: Plain) -> list[Fault]:
+        """Put the addresses of webhooks back where they are as they were shown."""
+        section = raw.get("notifications")
+        hooks = section.get("webhooks") if isinstance(section, Mapping) else None
+        if not isinstance(section, Mapping) or not isinstance(hooks, list):
+            return []
+        known = self.current.model_dump(mode="json")["notifications"]["webhooks"]
+        try:
+            raw["notifications"] = {**section, "webhooks": diff.unmasked(hooks, known)}
+        except diff.Unclear as error:
+            return [Fault(f"notifications.webhooks.{error.place}.url", str(error))]
+        return []
+
+    def _multiplied(self, config: Config, limits: Limits) -> tuple[Limits, list[Fault]]:
+        """Take a change of `strategy.atr_multiplier` over into the limit of that name.
+
+        Args:
+            config: As it is wanted.
+            limits: As they are wanted.
+        """
+        wanted, limit = config.strategy.atr_multiplier, getattr(limits, ATR)
+        if wanted in {float(limit), self.current.strategy.atr_multiplier}:
+            return limits, []
+        if limit != getattr(self.limits, ATR):
+            text = f"must be left out, or be what risk.{ATR} is to be: they are the same"
+            return limits, [Fault(f"strategy.{ATR}", text)]
+        return self._read_limits(limits, {ATR: wanted}, "strategy")
 
     def _read_limits(
         self, known: Limits, patch: Mapping[str, object], at: str
@@ -300,6 +342,7 @@ class ConfigBook:
             now = engine.valuation_currency
             text = f"is {now} for the life of a journal: equity, peaks and limits are counted in it"
             found.append(Fault("portfolio.valuation_currency", text))
+        found += _wrong_hooks(config)
         mail = config.notifications
         if mail.email_enabled:
             found += [
@@ -394,6 +437,7 @@ class ConfigBook:
             config = Config.model_validate(raw | {"profiles": profiles})
         except ValidationError as error:
             raise diff.refusal(diff.faults_of(Config, error)) from None
+        config = synced(config, limits)
         found += self._judge(config, limits)
         return self._put(config, limits, found, who, f"rollback to {old.number}")
 
@@ -426,7 +470,7 @@ class ConfigBook:
 
     def limits_changed(self, who: Who) -> None:
         """Take new limits of the engine, whoever asked for them, into a version."""
-        config, why = self._pending or (self.current, "limits")
+        config, why = self._pending or (synced(self.current, self.limits), "limits")
         self._turn(config, who, why)
 
     def _turn(self, config: Config, who: Who, why: str) -> None:
@@ -478,7 +522,7 @@ class ConfigBook:
     def _shown(self, version: Version) -> Plain:
         whole = version.whole | {"bots": [dict(bot) for bot in self.bots()]}
         config = {name: whole[name] for name in ORDER if name in whole}
-        return version.channel() | {"config": diff.masked(config)}
+        return version.channel() | {"config": masked(config)}
 
     # -- versions ----------------------------------------------------------------------------------
 
@@ -559,7 +603,7 @@ class ConfigBook:
         self.current = config
         currency = self._desk.engine.valuation_currency
         portfolio = config.portfolio.model_copy(update={"valuation_currency": currency})
-        self.current = config.model_copy(update={"portfolio": portfolio})
+        self.current = synced(config.model_copy(update={"portfolio": portfolio}), self.limits)
         after = plain(self.current, self.limits)
         changed = diff.changes(kept[0].whole, after)
         if changed:
@@ -609,6 +653,50 @@ class ConfigBook:
         text = f"the configuration file is broken ({names}); version {self.version} stays in force"
         data = {"errors": [fault.row() for fault in self.file_faults]}
         self._desk.alert(level, "config_file", text, data)
+
+
+def judged(patch: Mapping[str, Any], limits_of: LimitsOf) -> list[Fault]:
+    """Judge what can be judged of a file without a server: not whether markets and strategies are there."""
+    raw = dict(patch)
+    risk = raw.pop("risk", {})
+    found = [] if isinstance(risk, Mapping) else [Fault("risk", "must be an object")]
+    found += [Fault("bots", "are changed by bot.configure")] if raw.pop("bots", None) else []
+    limits = dict(risk) if isinstance(risk, Mapping) else {}
+    if "profiles" in limits:
+        raw["profiles"] = limits.pop("profiles")
+    for name, value in limits.items():
+        found += _wrong_limit(name, value, limits_of)
+    try:
+        config = Config.model_validate(diff.merge(Config().model_dump(mode="json"), raw))
+    except ValidationError as error:
+        found += [Fault(path(one.path), one.message) for one in diff.faults_of(Config, error)]
+    else:
+        found += _wrong_hooks(config)
+    return found
+
+
+def _wrong_hooks(config: Config) -> list[Fault]:
+    found: list[Fault] = []
+    for place, hook in enumerate(config.notifications.webhooks):
+        if wrong := fault_of(hook.url):
+            found.append(Fault(f"notifications.webhooks.{place}.url", wrong))
+    return found
+
+
+def _wrong_limit(name: str, value: object, limits_of: LimitsOf) -> list[Fault]:
+    try:
+        limits_of({name: value})
+    except Refused as refused:
+        return [Fault(f"risk.{name}", refused.message.removeprefix(name).strip())]
+    return []
+
+
+def synced(config: Config, limits: Limits) -> Config:
+    """Show in section `strategy` the limit that is named there, too."""
+    value = float(getattr(limits, ATR))
+    if value == config.strategy.atr_multiplier:
+        return config
+    return config.model_copy(update={"strategy": config.strategy.model_copy(update={ATR: value})})
 
 
 # --- plain values ---------------------------------------------------------------------------------

@@ -2,21 +2,22 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from functools import cache
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from realtime.desk.masking import MASK, masked
 from realtime.model.errors import Code, Refused
 
 
 Plain = dict[str, Any]
-MASK: Final = "***"
 SHOWN: Final = 20
 """Mistakes told at a time."""
-_URL: Final = re.compile(r"^(https?://[^/?#]+)[/?#].*$", re.DOTALL)
 _SHOULD: Final = re.compile(r"^[A-Z][a-z]* should ")
 _MESSAGES: Final[Mapping[str, str]] = {
     "missing": "is required",
@@ -78,6 +79,24 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> lis
     return found
 
 
+def readable(whole: Mapping[str, Any], now: Mapping[str, Any], error: ValidationError) -> Plain:
+    """Leave out what cannot be read: unknown keys, and sections with a wrong value, which are as they are now."""
+    made, wrong = deepcopy(dict(whole)), set()
+    for found in error.errors(include_url=False):
+        section, *inside = found["loc"] or ("",)
+        if found["type"] != "extra_forbidden":
+            wrong.add(str(section))
+            continue
+        # What stands in a list may be named by its kind as well: then there is no such way.
+        with suppress(KeyError, IndexError, TypeError):
+            *way, key = section, *inside
+            under: Any = made
+            for part in way:
+                under = under[part]
+            del under[key]
+    return made | {section: now[section] for section in wrong if section in now}
+
+
 def faults_of(model: type[BaseModel], error: ValidationError) -> list[Fault]:
     """Translate pydantic's errors."""
     return [_fault(model, found) for found in error.errors(include_url=False)[:SHOWN]]
@@ -132,35 +151,59 @@ def refusal(faults: Sequence[Fault]) -> Refused:
 # --- secrets --------------------------------------------------------------------------------------
 
 
-def masked(value: Any) -> Any:
-    """Hide what a webhook's address gives away behind its host: such addresses are keys."""
-    match value:
-        case dict():
-            return {k: _address(v) if k == "url" else masked(v) for k, v in value.items()}
-        case list() | tuple():
-            return [masked(item) for item in value]
-        case _:
-            return value
+class Unclear(Exception):
+    """A webhook stands there by its host only, and it cannot be told which one is meant."""
+
+    def __init__(self, place: int, reason: str) -> None:
+        super().__init__(reason)
+        self.place = place
 
 
-def _address(value: object) -> object:
-    return _URL.sub(rf"\1/{MASK}", value) if isinstance(value, str) else value
+def unmasked(shown: Sequence[Any], known: Sequence[Plain]) -> list[Any]:
+    """Put the addresses of webhooks back where a client sent back what it was shown.
+
+    Two of the same host look alike: then a row is the one that it equals, or that stood in its place in a list as long.
+
+    Raises:
+        Unclear: It may be one or another, or none.
+    """
+    looks = [masked(hook) for hook in known]
+    free = set(range(len(known)))
+    meant: dict[int, int] = {}
+    rows = {place: row for place, row in enumerate(shown) if _is_masked(row)}
+
+    def take(place: int, number: int) -> None:
+        meant[place] = number
+        free.discard(number)
+
+    for place, row in rows.items():
+        if place in free and looks[place] == row:
+            take(place, place)
+    for place, row in rows.items():
+        like = [number for number in sorted(free) if looks[number] == row]
+        if place not in meant and like:
+            take(place, like[0])
+    for place, row in rows.items():
+        if place in meant:
+            continue
+        like = [number for number in sorted(free) if looks[number]["url"] == row["url"]]
+        if place in like and len(shown) == len(known):
+            take(place, place)
+        elif len(like) == 1:
+            take(place, like[0])
+        else:
+            which = "is the address of several here" if like else "is no whole address"
+            raise Unclear(place, f"{which}; give it in full")
+    for place, number in meant.items():
+        # Of two that look alike one was left out: nobody can tell which.
+        if any(looks[other] == looks[number] for other in free):
+            raise Unclear(place, "is the address of several here; give it in full")
+    return [
+        row | {"url": known[meant[place]]["url"]} if place in meant else row
+        for place, row in enumerate(shown)
+    ]
 
 
-def unmasked(value: Any, known: Iterable[str]) -> Any:
-    """Put addresses back where a client sent back what it was shown."""
-    addresses = {_address(address): address for address in known}
-    return _unmasked(value, addresses)
-
-
-def _unmasked(value: Any, known: Mapping[object, str]) -> Any:
-    match value:
-        case dict():
-            return {
-                k: known.get(v, v) if k == "url" and isinstance(v, str) else _unmasked(v, known)
-                for k, v in value.items()
-            }
-        case list():
-            return [_unmasked(item, known) for item in value]
-        case _:
-            return value
+def _is_masked(row: object) -> bool:
+    url = row.get("url") if isinstance(row, Mapping) else None
+    return isinstance(url, str) and url.endswith(f"/{MASK}")

@@ -110,10 +110,7 @@ class Section(BaseModel):
 
 
 class StrategyBase(Section):
-    """What all strategies share: where, how long a bar, and filters.
-
-    Nothing reads `atr_multiplier` yet: the distance of an `atr` stop is the limit of that name in `risk`.
-    """
+    """What all strategies share: where, how long a bar, and filters."""
 
     symbol: Name = "BTC/USDT"
     timeframe: Timeframe = "1h"
@@ -121,7 +118,10 @@ class StrategyBase(Section):
     ema_fast: Period = 12
     ema_slow: Period = 26
     rsi_period: Period = 14
-    atr_multiplier: Annotated[float, Field(ge=0, le=100)] = 2.0
+    atr_multiplier: Annotated[
+        float,
+        Field(ge=0, description="distance of an atr stop: the limit of that name, under risk, too"),
+    ] = 2.0
     volume_multiplier: Annotated[float, Field(ge=0, le=100)] = 1.5
     trend_filter: bool = False
     volume_filter: bool = False
@@ -232,15 +232,20 @@ class Portfolio(Section):
 
 
 class Webhook(Section):
-    """Where alerts are sent."""
+    """Where alerts are sent: Slack, Discord, or whatever takes JSON."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@]{1,500}$")]
-    events: Annotated[List[Name], Field(max_length=64)] = ()
+    url: Annotated[
+        str,
+        Field(pattern=r"^https?://[^\s@]{1,500}$", description="https, or http on this machine"),
+    ]
+    events: Annotated[
+        List[Name], Field(max_length=64, description="codes of alerts; none: all of them")
+    ] = ()
     min_level: Literal["info", "warning", "error", "critical"] = "warning"
 
 
 class Notifications(Section):
-    """Mail and webhooks; the password is a start-up secret and never here."""
+    """Alerts by mail (level `warning` and above) and webhooks; `smtp.password` is a start-up secret and never here."""
 
     email_enabled: bool = False
     smtp_server: Annotated[str, Field(max_length=253)] = ""
@@ -251,18 +256,39 @@ class Notifications(Section):
 
 
 class Alerts(Section):
-    """When an alert is to be made (features F25); kept and shown, but nothing reads it yet and no alert comes of it."""
+    """When an alert is made: a figure that crosses a threshold is told once as a warning, and once when it is back."""
 
-    max_drawdown: Fraction = 0.1
-    min_win_rate: Fraction = 0.4
-    min_pnl: Money = Decimal(-1000)
-    feed_failures: Annotated[int, Field(ge=1)] = 1
-    max_latency_ms: Annotated[float, Field(gt=0)] = 1000.0
-    max_error_rate: Fraction = 0.05
-    max_reconnects: Annotated[int, Field(ge=0)] = 3
-    min_feed_health: Fraction = 0.5
-    window_minutes: Annotated[int, Field(ge=1, le=1440)] = 5
-    cooldown_minutes: Annotated[int, Field(ge=0, le=1440)] = 15
+    max_drawdown: Annotated[Fraction, Field(description="fall of equity from its peak")] = 0.1
+    min_win_rate: Annotated[
+        Fraction, Field(description="part of a bot's closed trades that won, of 5 and more")
+    ] = 0.4
+    min_pnl: Annotated[
+        Money, Field(description="profit of the trading day [valuation currency]")
+    ] = Decimal(-1000)
+    feed_failures: Annotated[
+        int, Field(ge=1, description="feeds that became stale within the window, or are stale now")
+    ] = 1
+    max_latency_ms: Annotated[
+        float, Field(gt=0, description="mean of a leg of the way within the window [ms]")
+    ] = 1000.0
+    max_error_rate: Annotated[
+        Fraction,
+        Field(
+            description="part of orders that the venue refused or did not answer, 2 of 5 and more"
+        ),
+    ] = 0.05
+    max_reconnects: Annotated[
+        int, Field(ge=0, description="reconnects to an exchange within the window")
+    ] = 3
+    min_feed_health: Annotated[
+        Fraction, Field(description="part of the last five minutes in which a stream was fresh")
+    ] = 0.5
+    window_minutes: Annotated[
+        int, Field(ge=1, le=1440, description="time over which is counted [min]")
+    ] = 5
+    cooldown_minutes: Annotated[
+        int, Field(ge=0, le=1440, description="time between two warnings of a figure [min]")
+    ] = 15
 
 
 def _strategies() -> dict[str, StrategyUse]:

@@ -6,7 +6,6 @@ Rules of this file:
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from decimal import Decimal
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -23,7 +22,7 @@ from realtime.emulate.bybit.trading import Trading
 from realtime.emulate.faults import Answer, Fault, Kind, reply
 from realtime.emulate.floor import Customer, Floor
 from realtime.engine.bars import TIMEFRAMES
-from realtime.model.market import MS, SECOND
+from realtime.model.market import MS, SECOND, Market
 
 
 LIMITS: Final = {
@@ -110,7 +109,7 @@ class Rest:
             ("GET", "/v5/asset/coin/query-info"): self._coins,
             ("GET", "/v5/position/list"): trading.statements.positions,
             ("POST", "/v5/position/set-leverage"): trading.set_leverage,
-            ("POST", "/v5/position/switch-mode"): self._switch_mode,
+            ("POST", "/v5/position/switch-mode"): trading.switch_mode,
             ("POST", "/v5/position/trading-stop"): trading.trading_stop,
             ("POST", "/v5/order/create"): trading.create,
             ("POST", "/v5/order/amend"): trading.amend,
@@ -205,16 +204,20 @@ class Rest:
 
     # --- market -------------------------------------------------------------------------------
 
+    def _asked(self, params: Params) -> tuple[str, list[Market]]:
+        """The category that is asked about, and the one market of it that is named, else all."""
+        category, name = needed(params, "category"), text(params, "symbol")
+        statements = self._trading.statements
+        if name:
+            return category, [statements.market(category, name)]
+        return category, statements.markets(category)
+
     def _time(self, _params: Params) -> Row:
         now = self.now_ms()
         return {"timeSecond": str(now // 1000), "timeNano": str(now * MS)}
 
     def _instruments(self, params: Params) -> Row:
-        category = needed(params, "category")
-        name = text(params, "symbol")
-        found = self._trading.statements.markets(category)
-        if name:
-            found = [self._trading.statements.market(category, name)]
+        category, found = self._asked(params)
         if text(params, "status") not in {"", "Trading"}:
             found = []
         base = text(params, "baseCoin")
@@ -225,11 +228,7 @@ class Rest:
         return result
 
     def _tickers(self, params: Params) -> Row:
-        category = needed(params, "category")
-        name = text(params, "symbol")
-        found = self._trading.statements.markets(category)
-        if name:
-            found = [self._trading.statements.market(category, name)]
+        category, found = self._asked(params)
         return {
             "category": category,
             "list": [row for row in map(self._board.ticker, found) if row is not None],
@@ -268,11 +267,7 @@ class Rest:
         return {"category": category, "list": listed}
 
     def _risk_limit(self, params: Params) -> Row:
-        category = needed(params, "category")
-        name = text(params, "symbol")
-        found = self._trading.statements.markets(category)
-        if name:
-            found = [self._trading.statements.market(category, name)]
+        category, found = self._asked(params)
         listed = [
             {
                 "id": place + 1,
@@ -351,13 +346,8 @@ class Rest:
         only = set(named.split(",")) if named else None
         return {"list": [self._trading.statements.wallet(account, only)]}
 
-    def _fee_rate(self, account: str, params: Params) -> Row:
-        del account
-        category = needed(params, "category")
-        name = text(params, "symbol")
-        found = self._trading.statements.markets(category)
-        if name:
-            found = [self._trading.statements.market(category, name)]
+    def _fee_rate(self, _account: str, params: Params) -> Row:
+        category, found = self._asked(params)
         return {
             "category": category if category != "spot" else "",
             "list": [
@@ -371,13 +361,10 @@ class Rest:
             ],
         }
 
-    def _coins(self, account: str, params: Params) -> Row:
-        del account
+    def _coins(self, _account: str, params: Params) -> Row:
         named = text(params, "coin")
-        steps: dict[str, Decimal] = {}
-        for market in self._floor.markets.values():
-            steps.setdefault(market.quote, Decimal("0.00000001"))
-            steps.setdefault(market.base, Decimal("0.00000001"))
+        markets = self._floor.markets.values()
+        coins = dict.fromkeys(coin for market in markets for coin in (market.quote, market.base))
         return {
             "rows": [
                 {
@@ -401,14 +388,10 @@ class Rest:
                         }
                     ],
                 }
-                for coin in steps
+                for coin in coins
                 if named in {"", coin}
             ]
         }
-
-    def _switch_mode(self, account: str, params: Params) -> Row:
-        del account
-        return self._trading.switch_mode(params)
 
 
 def read_json(body: bytes) -> Params:

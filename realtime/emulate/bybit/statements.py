@@ -14,6 +14,7 @@ from realtime.emulate.bybit.protection import Guard
 from realtime.emulate.bybit.rows import CATEGORIES, Coin, Extra, Row, plain
 from realtime.emulate.floor import ANONYMOUS, Floor
 from realtime.engine.matching import Working
+from realtime.engine.matching.perpetuals import maintenance
 from realtime.model.account import Position
 from realtime.model.events import Filled
 from realtime.model.market import MONEY, MS, ZERO, Market
@@ -277,7 +278,7 @@ class Statements:
         own = clearing.accounts[account]
         found = []
         for currency, wallet in own.wallets.items():
-            positions = maintenance = profit = realized = margin = ZERO
+            positions = least = profit = realized = margin = ZERO
             for symbol, held in own.holdings.items():
                 market = self._floor.markets[symbol]
                 if market.cash != currency:
@@ -289,9 +290,8 @@ class Statements:
                 positions += held.collateral if held.isolated else abs(held.cost) / held.leverage
                 mark = clearing.mark(symbol)
                 if mark is not None:
-                    size = market.contract_size
-                    profit += held.profit(mark, size)
-                    maintenance += abs(held.amount) * size * mark * market.maintenance_margin
+                    profit += held.profit(mark, market.contract_size)
+                    least += maintenance(held, market, mark)
             found.append(
                 Coin(
                     coin=currency,
@@ -299,7 +299,7 @@ class Statements:
                     locked=wallet.held,
                     orders=max(margin - positions, ZERO),
                     positions=positions,
-                    maintenance=maintenance,
+                    maintenance=least,
                     profit=profit,
                     realized=realized,
                     price=self._usd(currency),

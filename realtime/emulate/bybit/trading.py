@@ -390,7 +390,7 @@ class Trading:
         held = self._floor.exchange.clearing.accounts[account].holdings.values()
         return "ISOLATED_MARGIN" if any(each.isolated for each in held) else "REGULAR_MARGIN"
 
-    def switch_mode(self, params: Params) -> Row:
+    def switch_mode(self, _account: str, params: Params) -> Row:
         """`position/switch-mode`: one-way is all there is."""
         if text(params, "mode") != "0":
             raise Refusal(110029, "Hedge mode is not supported for this symbol")

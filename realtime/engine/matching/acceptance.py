@@ -67,7 +67,7 @@ def _check_shape(work: Working) -> None:
     else:
         wrong = kind.triggered and work.stop_price is None
     if wrong or (kind.priced and work.price is None):
-        raise refusal("InvalidOrder", "price", f"a price of this {kind.value} order is missing")
+        raise refusal("InvalidOrder", "price", f"a price is missing for this {kind.value} order")
     if work.post_only and (
         not kind.priced or work.time_in_force in {TimeInForce.IOC, TimeInForce.FOK}
     ):

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from realtime.engine.forgotten import Keys, Sizes, key
 from realtime.engine.matching.orders import Working
-from realtime.engine.matching.rules import down, refusal, signed, up
+from realtime.engine.matching.rules import refusal, signed, unit_down, unit_up
 from realtime.model.errors import VenueRejected
 from realtime.model.market import ZERO, Market
 from realtime.model.orders import Side
@@ -61,6 +61,7 @@ class Holding:
         buys, sells: Worst-case value of working orders that are not reduce-only.
         collateral: Set apart for it when isolated.
         margin: What it holds in the wallet now.
+        funded_ts: Fundings up to this time are settled [ns]; 0 while it was never held.
     """
 
     amount: Decimal = ZERO
@@ -74,6 +75,7 @@ class Holding:
     realized: Decimal = ZERO
     fees: Decimal = ZERO
     opened_ts: int = 0
+    funded_ts: int = 0
 
     def profit(self, mark: Decimal, size: Decimal) -> Decimal:
         """Unrealised profit at a mark price."""
@@ -85,8 +87,8 @@ class Holding:
         worst = max(self.cost + self.buys, self.sells - self.cost, own)
         fees = (self.buys + self.sells) * max(market.taker, ZERO)
         if self.isolated:
-            return self.collateral + up((worst - own) / self.leverage + fees)
-        return up(worst / self.leverage + fees)
+            return self.collateral + unit_up((worst - own) / self.leverage + fees)
+        return unit_up(worst / self.leverage + fees)
 
 
 @dataclass(slots=True)
@@ -291,15 +293,15 @@ class Account:
         if closing:
             whole = closing == before
             sign = 1 if held.amount > 0 else -1
-            removed = held.cost if whole else down(held.cost * closing / before)
+            removed = held.cost if whole else unit_down(held.cost * closing / before)
             profit = sign * price * closing * market.contract_size - removed
             held.cost -= removed
             held.amount -= sign * closing
-            share = held.collateral if whole else down(held.collateral * closing / before)
+            share = held.collateral if whole else unit_down(held.collateral * closing / before)
             held.collateral -= share
             if held.isolated:
                 # What a part has lost beyond its share comes out of the rest: nothing else stands behind it.
-                lacking = max(up(fee - profit) - share, ZERO)
+                lacking = max(unit_up(fee - profit) - share, ZERO)
                 held.collateral -= min(lacking, held.collateral)
         opening = amount - closing
         if opening:
@@ -309,7 +311,7 @@ class Account:
             held.cost += added
             held.amount += signed(side, opening)
             if held.isolated:
-                held.collateral += up(abs(added) / held.leverage)
+                held.collateral += unit_up(abs(added) / held.leverage)
         held.realized += profit - fee
         held.fees += fee
         self.pay(market.cash, profit - fee)

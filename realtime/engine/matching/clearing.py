@@ -6,6 +6,7 @@ fills, the order as it is now, balances, positions (X7.1).
 
 from decimal import Decimal
 
+from realtime.engine.bars import MINUTE
 from realtime.engine.forgotten import Sizes
 from realtime.engine.matching.account import Account, Holding, SelfTrade
 from realtime.engine.matching.orders import Working
@@ -17,7 +18,7 @@ from realtime.engine.matching.perpetuals import (
     maintenance,
 )
 from realtime.engine.matching.pit import Pit
-from realtime.engine.matching.rules import Tier, fee_of, tiered
+from realtime.engine.matching.rules import Tier, fee_of, signed, tiered
 from realtime.model.account import Balance, Position
 from realtime.model.events import (
     BalanceSeen,
@@ -28,12 +29,17 @@ from realtime.model.events import (
     VenueEvent,
 )
 from realtime.model.frozen import frozen
-from realtime.model.market import ZERO, Market
+from realtime.model.market import ZERO, Funding, Market
 from realtime.model.orders import Side, Status
 
 
 # Read off its enum's class a member costs ten times as much, and an order reads twenty of them.
 _FILLED = Status.FILLED
+
+Traded = dict[int, tuple[Decimal, Decimal, Decimal]]
+"""By minute [ns]: highest and lowest price, and amount."""
+MINUTES = 10_000
+"""Minutes of a symbol of which what was traded is remembered: a week of trading without a pause."""
 
 
 @frozen
@@ -54,6 +60,7 @@ class Clearing:
         outside: What the outside world received or gave in trades with our accounts.
         backed: What stood behind the cross positions of an account and a currency when they were told.
         moved: Accounts and currencies of which that may have changed since.
+        traded: What owners traded with orders that are forgotten, by symbol.
     """
 
     def __init__(self, *, venue: str, pits: dict[str, Pit], tiers: tuple[Tier, ...]) -> None:
@@ -72,6 +79,7 @@ class Clearing:
         self._touched: dict[str, Working] = {}
         self.backed: dict[tuple[str, str], Decimal] = {}
         self.moved: dict[tuple[str, str], None] = {}
+        self.traded: dict[str, Traded] = {}
 
     def add(self, account: Account) -> None:
         """Open an account."""
@@ -159,23 +167,40 @@ class Clearing:
             ),
         )
 
-    def fund(self, pit: Pit, ts: int) -> None:
-        """Let whoever holds a perpetual pay funding or get it; nobody does while its price or rate is not known."""
-        market, mark, rate = pit.market, pit.reference, pit.funding_rate
-        if mark is None or rate is None:
-            return
+    def fund(self, market: Market, mark: Decimal, rate: Decimal, ts: int) -> None:
+        """Let whoever holds a perpetual pay the funding that falls due at `ts` [ns], or get it."""
         for account in self.accounts.values():
             held = account.holdings.get(market.symbol)
-            if held is None or not held.amount:
-                continue
-            payment = funding(held, market, mark, rate)
-            if held.isolated:
-                # What is not free has to come out of the collateral: the rest of the wallet is not its own.
-                lacking = max(payment - account.wallet(market.cash).free, ZERO)
-                held.collateral -= min(lacking, held.collateral)
-                account.remargin(market)
-                account.changed_holdings[market.symbol] = None
-            self.transfer(account, market.cash, -payment, "funding", market.symbol, ts)
+            if held is not None and held.amount and held.funded_ts < ts:
+                self.pay(account, held, market, funding(held.amount, market, mark, rate), ts)
+
+    def make_up(self, account: Account, market: Market, told: Funding) -> None:
+        """Let an owner pay or get a funding of before that nobody has settled, for what was held at that time."""
+        held = account.holdings[market.symbol]
+        if not 0 < held.funded_ts < told.ts:
+            return
+        amount = held.amount
+        for fill in reversed(self.fills[account.id]):
+            if fill.ts <= told.ts:
+                break
+            if fill.symbol == market.symbol:
+                amount -= signed(fill.side, fill.amount)
+        if amount:
+            payment = funding(amount, market, Decimal(told.mark), Decimal(told.rate))
+            self.pay(account, held, market, payment, told.ts)
+
+    def pay(
+        self, account: Account, held: Holding, market: Market, payment: Decimal, ts: int
+    ) -> None:
+        """Take a funding that fell due at `ts` [ns] from an account, or give it."""
+        held.funded_ts = ts
+        if held.isolated:
+            # What is not free has to come out of the collateral: the rest of the wallet is not its own.
+            lacking = max(payment - account.wallet(market.cash).free, ZERO)
+            held.collateral -= min(lacking, held.collateral)
+            account.remargin(market)
+        account.changed_holdings[market.symbol] = None
+        self.transfer(account, market.cash, -payment, "funding", market.symbol, ts)
 
     def worth(self) -> dict[str, Decimal]:
         """Everything there is, by currency, entry values of positions taken off: constant for ever (X9.4)."""
@@ -196,10 +221,24 @@ class Clearing:
         """Let go of an account's oldest orders, and now and then of their fills, all at once."""
         account.stale += account.forget(sizes, ts)
         if account.stale > sizes.ended // 8:
-            fills = self.fills[account.id]
             there = account.orders.keys() | account.ended.keys()
-            self.fills[account.id] = [fill for fill in fills if fill.exchange_order_id in there]
+            kept: list[Filled] = []
+            for fill in self.fills[account.id]:
+                if fill.exchange_order_id in there:
+                    kept.append(fill)
+                else:
+                    self._sum_up(fill)
+            self.fills[account.id] = kept
             account.stale = 0
+
+    def _sum_up(self, fill: Filled) -> None:
+        """Remember of a fill what the bar of its minute has of it."""
+        minutes = self.traded.setdefault(fill.symbol, {})
+        minute, price = fill.ts // MINUTE * MINUTE, fill.price
+        high, low, volume = minutes.get(minute, (price, price, ZERO))
+        minutes[minute] = (max(high, price), min(low, price), volume + fill.amount)
+        if len(minutes) > MINUTES:
+            del minutes[next(iter(minutes))]
 
     # --- telling ------------------------------------------------------------------------------
 
@@ -223,7 +262,7 @@ class Clearing:
         if self._touched:
             for order in self._touched.values():
                 if not (prompt and _said(order)):
-                    self.tell(self.accounts[order.account], self.seen(order, ts))
+                    self.tell(self.accounts[order.account], self.seen(order, order.updated_ts))
             self._touched.clear()
         if prompt:
             return

@@ -13,7 +13,7 @@ from realtime.engine.matching.clearing import Clearing
 from realtime.engine.matching.orders import Working
 from realtime.engine.matching.perpetuals import healthy
 from realtime.engine.matching.pit import Pit, Step
-from realtime.engine.matching.rules import bound as band_bound, refusal, up
+from realtime.engine.matching.rules import bound as band_bound, refusal, unit_up
 from realtime.model.errors import VenueRejected
 from realtime.model.market import ZERO, Market
 from realtime.model.orders import OrderType, Side, Status
@@ -65,7 +65,7 @@ def lever(clearing: Clearing, account: Account, market: Market, leverage: Decima
     before = held.leverage, held.collateral
     held.leverage = leverage
     if held.isolated:
-        held.collateral = up(abs(held.cost) / leverage)
+        held.collateral = unit_up(abs(held.cost) / leverage)
     broke = held.isolated and not healthy(account, clearing.markets, clearing.mark, [market.symbol])
     if broke or held.required(market) - held.margin > wallet.free:
         held.leverage, held.collateral = before

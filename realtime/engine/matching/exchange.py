@@ -7,13 +7,14 @@ Rules of this file:
 4 What one input sets off (triggers, then liquidations) happens inside that input, before anyone is told.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from heapq import heappop, heappush
 from typing import assert_never
 
 from realtime.engine.forgotten import SIZES, Sizes
+from realtime.engine.market import up
 from realtime.engine.matching.acceptance import check_amend, check_order, closable
 from realtime.engine.matching.account import Account, SelfTrade
 from realtime.engine.matching.clearing import Clearing, Told, new_account
@@ -29,12 +30,7 @@ from realtime.engine.matching.cover import (
 from realtime.engine.matching.orders import Rest, Working, working
 from realtime.engine.matching.perpetuals import backing, crossed, healthy
 from realtime.engine.matching.pit import Pit, Step
-from realtime.engine.matching.rules import (
-    FREE,
-    Tier,
-    refusal,
-    steps_up,
-)
+from realtime.engine.matching.rules import FREE, Tier, refusal
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
 from realtime.model.errors import Code, VenueRejected, VenueUnknown
@@ -45,6 +41,7 @@ from realtime.model.market import (
     ZERO,
     BookDelta,
     BookSnapshot,
+    Funding,
     Mark,
     Market,
     Stale,
@@ -67,6 +64,8 @@ _BUY, _SELL, _MARKET, _LIMIT, _TRAILING_STOP, _FILLED, _FOK = (
 
 FUNDING_EVERY = 8 * 3600 * SECOND
 """Time between two fundings [ns]."""
+LATE = 60 * SECOND
+"""A funding that is so far behind is settled at the price and rate of its own time, not of now [ns]."""
 
 
 class Exchange:
@@ -93,6 +92,10 @@ class Exchange:
         self.orders_made = 0
         self.trades_made = 0
         self.deadlines: list[tuple[int, str, str]] = []
+        # Whether the source fills its books: nothing fires and nobody is liquidated before they are full.
+        self.opening = False
+        # Perpetuals of which fundings may have fallen due while nobody followed, and the last time that is so of [ns].
+        self.missed: dict[str, int] = {}
         # Symbols of which triggers and positions are still to be looked at.
         self.moved: dict[str, None] = {}
         # By symbol, whose position fills have made smaller, and what it may lose: `realized` is not to go below.
@@ -455,6 +458,9 @@ class Exchange:
         """Take in mark, index and funding of a derivative."""
         with localcontext(MONEY):
             pit = self.pits[mark.symbol]
+            if pit.next_funding_ts and pit.next_funding_ts <= mark.ts:
+                # At what was told until then: this one may tell the next rate.
+                self._fund(pit, mark.ts)
             pit.mark, pit.index = Decimal(mark.mark), Decimal(mark.index)
             pit.funding_rate = Decimal(mark.funding_rate)
             told, due = mark.next_funding_ts, pit.next_funding_ts
@@ -470,6 +476,9 @@ class Exchange:
     def on_stale(self, symbol: str | None, *, stale: bool) -> None:
         """A source went silent or came back; nothing fills and nothing fires meanwhile."""
         for pit in self.pits.values() if symbol is None else (self.pits[symbol],):
+            if pit.stale and not stale:
+                # Those are of before; until the next ones come, the book says where the price is.
+                pit.last = pit.mark = pit.index = None
             pit.stale = stale
             self.moved[pit.market.symbol] = None
 
@@ -477,21 +486,66 @@ class Exchange:
         """The outside market is over, as a recording is: its positions pay no funding any more."""
         for pit in self.pits.values():
             pit.next_funding_ts = 0
+        self.missed.clear()
 
     def advance(self, ts: int) -> None:
         """Let time pass: orders good till a date expire, funding falls due."""
         with localcontext(MONEY):
             while self.deadlines and self.deadlines[0][0] <= ts:
-                _, account_id, order_id = heappop(self.deadlines)
+                deadline, account_id, order_id = heappop(self.deadlines)
                 work = self.clearing.accounts[account_id].orders.get(order_id)
                 if work is not None:
-                    self._end(work, Status.EXPIRED, "good_till_date", ts)
+                    # Its own time, also where nobody was there then; what has filled since came after it.
+                    ended = max(deadline, work.updated_ts)
+                    self._end(work, Status.EXPIRED, "good_till_date", ended)
             for pit in self.pits.values():
                 if pit.next_funding_ts and pit.next_funding_ts <= ts:
-                    pit.next_funding_ts = _later(pit.next_funding_ts, ts)
-                    self.clearing.fund(pit, ts)
-                    self.moved[pit.market.symbol] = None
+                    self._fund(pit, ts)
             self.clearing.stand()
+            self._after(ts)
+
+    def _fund(self, pit: Pit, ts: int) -> None:
+        symbol, due = pit.market.symbol, pit.next_funding_ts
+        pit.next_funding_ts = _later(due, ts)
+        mark, rate = pit.reference, pit.funding_rate
+        if mark is None or rate is None or symbol in self.missed or ts - due > LATE:
+            self._miss(symbol, due)
+        else:
+            self.clearing.fund(pit.market, mark, rate, due)
+            self.moved[symbol] = None
+
+    def resume(self, ts: int) -> None:
+        """Go on after a time in which nobody followed: until the source tells them, fundings are not settled."""
+        for symbol, pit in self.pits.items():
+            if pit.market.contract:
+                self._miss(symbol, ts)
+
+    def _miss(self, symbol: str, ts: int) -> None:
+        if any(account.holdings[symbol].amount for account in self.clearing.owners):
+            self.missed[symbol] = ts
+
+    def unsettled(self, symbol: str, ts: int) -> int:
+        """Since when a perpetual's fundings may not be settled [ns], `ts` where all are."""
+        held = [account.holdings[symbol].funded_ts for account in self.clearing.owners]
+        return min((known for known in held if known), default=ts)
+
+    def make_up(self, symbol: str, told: Iterable[Funding], through: int, ts: int) -> None:
+        """Settle the fundings that were missed.
+
+        Args:
+            symbol: Of the perpetual.
+            told: What it paid, oldest first; what is settled already is passed over.
+            through: Nothing until then is missing in it [ns].
+            ts: [ns]
+        """
+        with localcontext(MONEY):
+            market = self.pits[symbol].market
+            for each in told:
+                for account in self.clearing.owners:
+                    self.clearing.make_up(account, market, each)
+            if self.missed.get(symbol, ts) <= through:
+                self.missed.pop(symbol, None)
+            self.moved[symbol] = None
             self._after(ts)
 
     # --- reading ------------------------------------------------------------------------------
@@ -698,7 +752,9 @@ class Exchange:
             work.amount = work.filled
         if market.contract:
             held = account.holdings[work.symbol]
-            if held.amount and (held.amount > 0) is (work.side is _SELL):
+            if not held.amount and work.symbol not in self.missed:
+                held.funded_ts = ts
+            elif held.amount and (held.amount > 0) is (work.side is _SELL):
                 reduced = self._reduced.setdefault(work.symbol, {})
                 reduced.setdefault(account.id, held.realized - held.collateral)
         self.clearing.fill(pit, work, price, amount, value, trade_id, maker=maker, ts=ts)
@@ -783,7 +839,7 @@ class Exchange:
                 expected = max(work.seen - work.traded, ZERO)
                 if shown < expected:
                     # Rounded up to the step: a place in the queue is never better than it could be.
-                    work.ahead = steps_up(work.ahead * shown / expected, pit.market.amount_step)
+                    work.ahead = up(work.ahead * shown / expected, pit.market.amount_step)
                 work.ahead = min(work.ahead, shown)
                 work.seen, work.traded = shown, ZERO
 
@@ -851,7 +907,7 @@ class Exchange:
 
     def _after(self, ts: int, *, prompt: bool = False) -> None:
         """Fire triggers and liquidate until nothing moves any more, then tell."""
-        while self.moved:
+        while self.moved and not self.opening:
             symbol = next(iter(self.moved))
             del self.moved[symbol]
             pit = self.pits[symbol]
@@ -966,7 +1022,7 @@ class Exchange:
         held = account.holdings[pit.market.symbol]
         amount = abs(held.amount)
         if half:
-            amount = steps_up(amount / 2, pit.market.amount_step)
+            amount = up(amount / 2, pit.market.amount_step)
         if not amount:
             return
         self.orders_made += 1

@@ -7,8 +7,9 @@ has its collateral and nothing else. Liquidation: equity at the mark is at or be
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
+from realtime.engine.market import up
 from realtime.engine.matching.account import Account, Holding
-from realtime.engine.matching.rules import down, steps, steps_up, up
+from realtime.engine.matching.rules import steps, unit_down, unit_up
 from realtime.model.market import ZERO, Market
 
 
@@ -84,10 +85,10 @@ def liquidation_price(
     if price <= 0:
         return None
     tick = market.price_tick
-    return steps(price, tick) if held.amount > 0 else steps_up(price, tick)
+    return steps(price, tick) if held.amount > 0 else up(price, tick)
 
 
-def funding(held: Holding, market: Market, mark: Decimal, rate: Decimal) -> Decimal:
-    """What the position pays (above zero) or receives: longs pay shorts while the rate is above zero."""
-    payment = held.amount * market.contract_size * mark * rate
-    return up(payment) if payment > 0 else -down(-payment)
+def funding(amount: Decimal, market: Market, mark: Decimal, rate: Decimal) -> Decimal:
+    """What a position pays (above zero) or receives: longs pay shorts while the rate is above zero."""
+    payment = amount * market.contract_size * mark * rate
+    return unit_up(payment) if payment > 0 else -unit_down(-payment)

@@ -6,8 +6,9 @@ from decimal import Decimal
 from math import inf
 from typing import Final, NamedTuple
 
+from realtime.engine.market import up
 from realtime.engine.matching.orders import Rest, Working
-from realtime.engine.matching.rules import steps, steps_up
+from realtime.engine.matching.rules import steps
 from realtime.engine.orderbook import Ladder, OrderBook
 from realtime.model.market import ZERO, BookDelta, BookSnapshot, Level, Market, Numbers
 from realtime.model.orders import OrderType, Side, TriggerBy
@@ -278,4 +279,4 @@ def trail(order: Working, price: Decimal, tick: Decimal) -> None:
         if buy:
             order.stop_price = steps(price + distance, tick)
         else:
-            order.stop_price = steps_up(price - distance, tick)
+            order.stop_price = up(price - distance, tick)

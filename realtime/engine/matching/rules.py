@@ -36,12 +36,12 @@ def refusal(kind: str, rule: str, message: str, **details: object) -> VenueRejec
     return VenueRejected(CODES[kind], message, {"class": kind, "rule": rule, **details})
 
 
-def up(value: Decimal) -> Decimal:
+def unit_up(value: Decimal) -> Decimal:
     """Round towards more: what we charge or hold; a rebate becomes smaller."""
     return value.quantize(QUANTUM, ROUND_CEILING, MONEY)
 
 
-def down(value: Decimal) -> Decimal:
+def unit_down(value: Decimal) -> Decimal:
     """Round towards zero: a share that leaves."""
     return value.quantize(QUANTUM, ROUND_DOWN, MONEY)
 
@@ -49,11 +49,6 @@ def down(value: Decimal) -> Decimal:
 def steps(value: Decimal, step: Decimal) -> Decimal:
     """Round down to whole steps; not for values below zero, which `//` cuts towards zero."""
     return value // step * step
-
-
-def steps_up(value: Decimal, step: Decimal) -> Decimal:
-    """Round up to whole steps."""
-    return (value / step).to_integral_value(ROUND_CEILING) * step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +130,10 @@ def fee_of(
 ) -> tuple[Decimal, str]:
     """Fee and its currency: base on a spot buy, quote on a spot sell, settle on derivatives."""
     if market.contract:
-        return up(price * amount * market.contract_size * fee_rate), market.cash
+        return unit_up(price * amount * market.contract_size * fee_rate), market.cash
     if side is _BUY:
-        return up(amount * fee_rate), market.base
-    return up(price * amount * fee_rate), market.quote
+        return unit_up(amount * fee_rate), market.base
+    return unit_up(price * amount * fee_rate), market.quote
 
 
 def signed(side: Side, amount: Decimal) -> Decimal:

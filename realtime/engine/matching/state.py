@@ -1,4 +1,4 @@
-"""The exchange's state as JSON values: whole snapshots, and the entries of one account's own log."""
+"""The log of one account as JSON values: what each change writes, and the account that a log leads to."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -6,8 +6,8 @@ from decimal import Decimal, localcontext
 from heapq import heappush
 
 from realtime.engine.forgotten import SIZES, Keys, Sizes
-from realtime.engine.matching.account import Account, Holding, SelfTrade, Wallet
-from realtime.engine.matching.clearing import Told
+from realtime.engine.matching.account import Account, Holding
+from realtime.engine.matching.clearing import Told, Traded
 from realtime.engine.matching.exchange import Exchange
 from realtime.engine.matching.orders import Json, Working, order_in, order_out
 from realtime.engine.matching.pit import Pit
@@ -41,22 +41,6 @@ def _number(value: object) -> int:
 
 def _money(value: object) -> Decimal:
     return Decimal(str(value))
-
-
-def _optional(value: object) -> Decimal | None:
-    return None if value is None else _money(value)
-
-
-def _text(value: Decimal | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _moneys(value: object) -> dict[str, Decimal]:
-    return {key: _money(amount) for key, amount in _map(value).items()}
-
-
-def _texts(values: dict[str, Decimal]) -> Json:
-    return {key: str(amount) for key, amount in values.items()}
 
 
 # --- pieces -----------------------------------------------------------------------------------
@@ -122,6 +106,23 @@ def _transfer_in(venue: str, raw: Json) -> Transferred:
     )
 
 
+def _traded_out(traded: dict[str, Traded]) -> Json:
+    return {
+        symbol: [[ts, *map(str, sums)] for ts, sums in minutes.items()]
+        for symbol, minutes in traded.items()
+    }
+
+
+def _traded_in(raw: object) -> dict[str, Traded]:
+    traded: dict[str, Traded] = {}
+    for symbol, rows in _map(raw).items():
+        minutes = traded[symbol] = {}
+        for row in _list(rows):
+            ts, high, low, volume = _list(row)
+            minutes[_number(ts)] = (_money(high), _money(low), _money(volume))
+    return traded
+
+
 def _holding_out(held: Holding) -> Json:
     return {
         "amount": str(held.amount),
@@ -135,6 +136,7 @@ def _holding_out(held: Holding) -> Json:
         "realized": str(held.realized),
         "fees": str(held.fees),
         "opened_ts": held.opened_ts,
+        "funded_ts": held.funded_ts,
     }
 
 
@@ -151,151 +153,8 @@ def _holding_in(raw: Json) -> Holding:
         realized=_money(raw["realized"]),
         fees=_money(raw["fees"]),
         opened_ts=_number(raw["opened_ts"]),
+        funded_ts=_number(raw.get("funded_ts", 0)),
     )
-
-
-def _account_out(account: Account) -> Json:
-    return {
-        "id": account.id,
-        "credit": account.credit,
-        "self_trade": account.self_trade.value,
-        "wallets": {
-            currency: [str(wallet.total), str(wallet.held), str(wallet.margin)]
-            for currency, wallet in account.wallets.items()
-        },
-        "holdings": {symbol: _holding_out(held) for symbol, held in account.holdings.items()},
-        "orders": [order_out(work) for work in account.orders.values()],
-        "ended": [order_out(work) for work in account.ended.values()],
-        "client_ids": dict(account.client_ids),
-        "forgotten": list(account.forgotten),
-        "stale": account.stale,
-        "group_held": _texts(account.group_held),
-        "volume": str(account.volume),
-        "seq": account.seq,
-    }
-
-
-def _account_in(raw: Json) -> Account:
-    orders, ended = map(order_in, _rows(raw["orders"])), map(order_in, _rows(raw["ended"]))
-    wallets: dict[str, Wallet] = {}
-    for currency, sums in _map(raw["wallets"]).items():
-        assert isinstance(sums, list)
-        wallets[currency] = Wallet(*map(_money, sums))
-    return Account(
-        str(raw["id"]),
-        credit=bool(raw["credit"]),
-        self_trade=SelfTrade(str(raw["self_trade"])),
-        wallets=wallets,
-        holdings={
-            symbol: _holding_in(_map(held)) for symbol, held in _map(raw["holdings"]).items()
-        },
-        orders={work.id: work for work in orders},
-        ended=OrderedDict((work.id, work) for work in ended),
-        client_ids={key: str(order) for key, order in _map(raw["client_ids"]).items()},
-        forgotten=Keys(map(_number, _list(raw["forgotten"]))),
-        stale=_number(raw["stale"]),
-        group_held=_moneys(raw["group_held"]),
-        volume=_money(raw["volume"]),
-        seq=_number(raw["seq"]),
-    )
-
-
-def _pit_out(pit: Pit) -> Json:
-    return {
-        "bids": [order_out(work) for work in pit.bids],
-        "asks": [order_out(work) for work in pit.asks],
-        "consumed": {
-            side.value: {repr(key): str(amount) for key, amount in taken.items()}
-            for side, taken in pit.consumed.items()
-        },
-        "waiting": list(pit.waiting),
-        "untold": [name for name in pit.waiting if name in pit.untold],
-        "last": _text(pit.last),
-        "mark": _text(pit.mark),
-        "index": _text(pit.index),
-        "funding_rate": _text(pit.funding_rate),
-        "next_funding_ts": pit.next_funding_ts,
-        "stale": pit.stale,
-    }
-
-
-def _pit_in(pit: Pit, raw: Json, known: dict[str, Working]) -> None:
-    for name, rest in (("bids", pit.bids), ("asks", pit.asks)):
-        for row in _rows(raw[name]):
-            work = known.get(str(row["id"])) or order_in(row)
-            price = work.price
-            assert price is not None
-            rest.add(work, price)
-    for side, taken in _map(raw["consumed"]).items():
-        for key, amount in _map(taken).items():
-            pit.consumed[Side(side)][float(key)] = _money(amount)
-    waiting = raw["waiting"]
-    assert isinstance(waiting, list)
-    pit.waiting = {str(name): known[str(name)] for name in waiting}
-    pit.untold = {str(name) for name in _list(raw.get("untold", []))}
-    pit.last, pit.mark, pit.index = map(_optional, (raw["last"], raw["mark"], raw["index"]))
-    pit.funding_rate = _optional(raw["funding_rate"])
-    pit.next_funding_ts = _number(raw["next_funding_ts"])
-    pit.stale = bool(raw["stale"])
-
-
-# --- the whole exchange -----------------------------------------------------------------------
-
-
-def snapshot(exchange: Exchange) -> Json:
-    """Everything but the outside books, which their sources keep, and events not yet taken."""
-    clearing = exchange.clearing
-    return {
-        "accounts": [_account_out(account) for account in clearing.accounts.values()],
-        "pits": {symbol: _pit_out(pit) for symbol, pit in exchange.pits.items()},
-        "fills": {
-            account: [fill_out(fill) for fill in fills] for account, fills in clearing.fills.items()
-        },
-        "fees": _texts(clearing.fees),
-        "insurance": _texts(clearing.insurance),
-        "outside": _texts(clearing.outside),
-        "transfers": clearing.transfers,
-        "backed": [[*key, str(money)] for key, money in clearing.backed.items()],
-        "moved_money": [list(key) for key in clearing.moved],
-        "moved": list(exchange.moved),
-        "orders_made": exchange.orders_made,
-        "trades_made": exchange.trades_made,
-    }
-
-
-def restore(exchange: Exchange, raw: Json) -> None:
-    """Bring a fresh exchange with the same markets to the state of a `snapshot`."""
-    with localcontext(MONEY):
-        clearing = exchange.clearing
-        known: dict[str, Working] = {}
-        for row in _rows(raw["accounts"]):
-            account = _account_in(row)
-            clearing.add(account)
-            known |= account.orders
-        for account_id, fills in _map(raw["fills"]).items():
-            clearing.fills[account_id] = [fill_in(exchange.venue, fill) for fill in _rows(fills)]
-        for symbol, pit in _map(raw["pits"]).items():
-            _pit_in(exchange.pits[symbol], _map(pit), known)
-        for work in known.values():
-            _schedule(exchange, work)
-        clearing.fees = _moneys(raw["fees"])
-        clearing.insurance = _moneys(raw["insurance"])
-        clearing.outside = _moneys(raw["outside"])
-        clearing.transfers = _number(raw["transfers"])
-        for told in _list(raw["backed"]):
-            account_id, currency, money = map(str, _list(told))
-            clearing.backed[account_id, currency] = Decimal(money)
-        for key in _list(raw["moved_money"]):
-            account_id, currency = map(str, _list(key))
-            clearing.moved[account_id, currency] = None
-        exchange.moved = dict.fromkeys(map(str, _list(raw["moved"])))
-        exchange.orders_made = _number(raw["orders_made"])
-        exchange.trades_made = _number(raw["trades_made"])
-
-
-def _schedule(exchange: Exchange, work: Working) -> None:
-    if work.good_till_ts is not None:
-        heappush(exchange.deadlines, (work.good_till_ts, work.account, work.id))
 
 
 # --- one account's log ------------------------------------------------------------------------
@@ -407,6 +266,7 @@ def compact(log: Iterable[Entry], sizes: Sizes = SIZES) -> Entry:
                 "client_ids": dict(account.client_ids),
                 "forgotten": list(account.forgotten),
                 "stale": account.stale,
+                "traded": _traded_out(exchange.clearing.traded),
             },
         }
 
@@ -420,11 +280,14 @@ def _fold(
         Those, and the transfers of the newest entry.
     """
     clearing = exchange.clearing
-    orders: dict[str, Working] = {}
+    # They are known meanwhile: who forgets keeps their fills.
+    orders = account.orders
     moved: list[Json] = []
     for entry in log:
         if "past" in entry:
-            _take_past(account, _map(entry["past"]))
+            past = _map(entry["past"])
+            _take_past(account, past)
+            clearing.traded = _traded_in(past.get("traded", {}))
         for row in _rows(entry["orders"]):
             work = order_in(row)
             if work.status.ended:
@@ -444,6 +307,7 @@ def _fold(
         exchange.orders_made = max(exchange.orders_made, _number(entry["orders_made"]))
         exchange.trades_made = max(exchange.trades_made, _number(entry["trades_made"]))
         clearing.transfers = max(clearing.transfers, _number(entry["transfers"]))
+    account.orders = {}
     return orders, moved
 
 
@@ -452,6 +316,11 @@ def _take_past(account: Account, raw: Json) -> None:
     account.client_ids = {name: str(order) for name, order in _map(raw["client_ids"]).items()}
     account.forgotten = Keys(map(_number, _list(raw["forgotten"])))
     account.stale = _number(raw["stale"])
+
+
+def _schedule(exchange: Exchange, work: Working) -> None:
+    if work.good_till_ts is not None:
+        heappush(exchange.deadlines, (work.good_till_ts, work.account, work.id))
 
 
 def _adopt_order(exchange: Exchange, account: Account, work: Working) -> None:

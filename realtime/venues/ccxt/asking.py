@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from realtime.engine.bars import TIMEFRAMES, resample
 from realtime.model.errors import Code, Failure, Refused, VenueRejected, invalid
-from realtime.model.market import MS, Bar, Market, Ticker, Trade
+from realtime.model.market import MS, Bar, Funding, Market, Ticker, Trade
 from realtime.model.orders import TriggerBy
 from realtime.venues.base import Now
 from realtime.venues.ccxt import markets as listing, rows
@@ -29,6 +29,10 @@ RETRY_S: Final = 5.0
 """When coming back makes sense, where the venue does not say."""
 PAGES: Final = 10
 """Requests for one question about bars: venues give 200 to 10,000 at once."""
+RATES: Final = 100
+"""Fundings asked for at once."""
+SETTLED: Final = 10 * TIMEFRAMES["1m"]
+"""A venue tells a funding at most so long after it fell due [ns]."""
 LONGEST: Final = 200
 """Characters of a foreign error that are told."""
 
@@ -144,6 +148,49 @@ class Rest:
             raise Refused(Code.NOT_SUPPORTED, f"{venue} has no bars of a minute of {symbol}")
         limit = (self._now() - since) // TIMEFRAMES["1m"] + 2
         return await self._bars(symbol, "1m", since, limit, params)
+
+    async def fundings(self, symbol: str, since: int) -> tuple[Sequence[Funding], int]:
+        """Give what a perpetual has paid behind `since` [ns], as in `Fundings`.
+
+        At its mark price of that time; where the venue tells no bars of it, at the last one, which differs little.
+
+        Raises:
+            Refused: `not_supported`, the venue does not tell.
+            VenueRejected: No answer, or one that is not a list of rates, or no price of such a time.
+        """
+        if not self.can("fetchFundingRateHistory"):
+            raise Refused(Code.NOT_SUPPORTED, f"{self._account.exchange} tells no past fundings")
+        through, rates = self._now() - SETTLED, await self._rates(symbol, since)
+        if not rates:
+            return (), through
+        minute, hour = TIMEFRAMES["1m"], TIMEFRAMES["1h"]
+        times = sorted(rates)
+        timeframe, length = ("1m", minute) if any(ts % hour for ts in times) else ("1h", hour)
+        params = {"price": "mark"} if self.can("fetchMarkOHLCV") else {}
+        limit = (times[-1] - times[0]) // length + 2
+        bars = await self._bars(symbol, timeframe, times[0], limit, params)
+        prices = {bar.ts: bar.open for bar in bars}
+        if any(ts not in prices for ts in times):
+            raise self._malformed("no price of a time at which funding fell due")
+        return [Funding(ts=ts, mark=prices[ts], rate=rates[ts]) for ts in times], through
+
+    async def _rates(self, symbol: str, since: int) -> dict[int, str]:
+        """Give rates by time, which some venues tell some milliseconds late."""
+        minute, start = TIMEFRAMES["1m"], since
+        found: dict[int, str] = {}
+        for _ in range(PAGES):
+            answer = await self.ask(
+                self._exchange.fetch_funding_rate_history(symbol, start // MS, RATES)
+            )
+            with self._shaped():
+                page = rows.rates(answer)
+            fresh = {ts // minute * minute: rate for ts, rate in page.items()}
+            fresh = {ts: rate for ts, rate in fresh.items() if ts > since and ts not in found}
+            found |= fresh
+            if not fresh:
+                break
+            start = max(fresh) + minute
+        return {ts: rate for ts, rate in found.items() if ts <= self._now()}
 
     async def _bars(
         self,

@@ -27,6 +27,7 @@ from realtime.model.market import (
     Bar,
     BookDelta,
     BookSnapshot,
+    Funding,
     Mark,
     Stale,
     Ticker,
@@ -112,6 +113,8 @@ class Player:
         self._passed: dict[Key, Answer] = {}
         self._waiting: dict[Key, deque[asyncio.Future[Answer]]] = {}
         self.at = int(self.meta["t"])
+        # When playing began, and the time of the first row then [ns].
+        self._started = self._first = 0
         for row in rows(path):
             if row["kind"] in BEGUN:
                 break
@@ -160,14 +163,14 @@ class Player:
 
     async def run(self) -> None:
         """Play to the end; requests that still wait then fail."""
-        started, first, frames = self._now(), 0, 0
+        self._started, frames = self._now(), 0
         self._begun = True
         try:
             for row in self._rows():
-                first = first or row["t"]
+                self._first = self._first or row["t"]
                 self.at = max(self.at, row["t"])
-                if self._speed is not None:
-                    due = started + int((row["t"] - first) / self._speed)
+                due = self.when(row["t"])
+                if due is not None:
                     ahead = (due - self._now()) / SECOND
                     if ahead > 0.001:
                         await self._sleep(ahead)
@@ -192,6 +195,12 @@ class Player:
                 for waiter in waiters:
                     if not waiter.done():
                         waiter.set_exception(_NotThereError())
+
+    def when(self, recorded: int) -> int | None:
+        """Give the time at which what has a time of the recording is played [ns]; None where that is as soon as possible."""
+        if self._speed is None:
+            return None
+        return self._started + int((recorded - self._first) / self._speed)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """Give what is to be played: all but the answers of the opening, which are there from the beginning."""
@@ -303,6 +312,8 @@ class PlayedData(PublicData):
         self._restamp = restamp
         self._tapes: dict[str, Tape] = {}
         self._told: Post = _nowhere
+        # The newest of each perpetual, as recorded.
+        self._marks: dict[str, Mark] = {}
         # Symbols whose book is the venue's of that time.
         self._intact: set[str] = set()
         player.wanted = super().want
@@ -360,7 +371,8 @@ class PlayedData(PublicData):
                     case Ticker() | BookSnapshot() | BookDelta() | Trade():
                         event = replace(event, ts=now, recv_ts=now)  # noqa: PLW2901 - the same, now
                     case Mark():
-                        event = replace(event, ts=now)  # noqa: PLW2901 - the same, now
+                        taken.extend(self._marked(event, now))
+                        continue
                     case Stale():
                         event = replace(event, asof=now)  # noqa: PLW2901 - the same, now
                     case _:
@@ -376,6 +388,18 @@ class PlayedData(PublicData):
                     pass
             taken.append(event)
         return taken
+
+    def _marked(self, mark: Mark, now: int) -> list[MarketEvent]:
+        """Have funding fall due when the recording comes to it, and not at a time of another year."""
+        due = self._player.when(mark.next_funding_ts)
+        if due is not None:
+            return [replace(mark, ts=now, next_funding_ts=due)]
+        before, self._marks[mark.symbol] = self._marks.get(mark.symbol), mark
+        told: list[MarketEvent] = [replace(mark, ts=now, next_funding_ts=0)]
+        if before is not None and before.next_funding_ts < mark.next_funding_ts:
+            # It has come to it: what is paid is what was told until then.
+            told.insert(0, replace(before, ts=now - 1, next_funding_ts=now))
+        return told
 
     def want(self, symbol: str, stream: str, wanted: bool) -> None:  # noqa: FBT001 - the port
         """Give a new reader of a book the whole of it; a recording plays what was recorded, wanted or not."""
@@ -394,6 +418,10 @@ class PlayedData(PublicData):
     async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:  # noqa: ARG002 - the port
         """Nothing: a recording stands still while nobody plays it."""
         return None
+
+    async def fundings(self, symbol: str, since: int) -> tuple[Sequence[Funding], int]:  # noqa: ARG002 - the port
+        """None: nothing falls due while nobody plays a recording."""
+        return (), self._wall()
 
     async def ohlcv(
         self, symbol: str, timeframe: str, since: int | None, limit: int

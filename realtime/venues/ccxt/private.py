@@ -406,6 +406,7 @@ class Rows:
                 available=free,
                 reserved=max(used or ZERO, ZERO),
                 ts=ts,
+                source="ws" if streamed else "poll",
             )
             made.append(BalanceSeen(balance=row))
         return made

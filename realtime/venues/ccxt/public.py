@@ -24,6 +24,7 @@ from realtime.model.market import (
     UNTOLD,
     Bar,
     BookSnapshot,
+    Funding,
     Level,
     Market,
     Ticker,
@@ -817,6 +818,10 @@ class PublicData(Taking):
     async def past(self, symbol: str, by: TriggerBy, since: int) -> Sequence[Bar] | None:
         """Give the bars of a trigger price, as in `Witness`; see `asking.Rest.past`."""
         return await self.rest.past(symbol, by, since)
+
+    async def fundings(self, symbol: str, since: int) -> tuple[Sequence[Funding], int]:
+        """Give what a perpetual has paid, as in `Fundings`; see `asking.Rest.fundings`."""
+        return await self.rest.fundings(symbol, since)
 
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """Give the newest public trades, as in `Venue`; see `asking.Rest.trades`."""

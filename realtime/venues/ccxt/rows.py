@@ -9,6 +9,7 @@ Rules of this file:
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Any, Final
 
 from realtime.model.market import MS, Bar, BookSnapshot, Daily, Level, Ticker, Trade
@@ -223,6 +224,25 @@ def trades(answer: Any, recv_ts: int, digits: Digits) -> list[Trade]:
     return sorted(
         made, key=lambda one: one.ts
     )  # stable: within a millisecond as the venue has them
+
+
+def rates(answer: Any) -> dict[int, str]:
+    """Make the funding rates of an answer, by their time [ns].
+
+    Raises:
+        Shapeless: It is no list, or has rows but no rate among them.
+    """
+    if not isinstance(answer, list):
+        raise Shapeless("the answer is not a list of funding rates")
+    made: dict[int, str] = {}
+    for row in answer:
+        if isinstance(row, Mapping):
+            rate, ts = row.get("fundingRate"), row.get("timestamp")
+            if isinstance(rate, float | int) and isinstance(ts, float | int) and isfinite(rate):
+                made[int(ts) * MS] = text(rate)
+    if answer and not made:
+        raise Shapeless("the answer has no funding rate in it")
+    return made
 
 
 Side = dict[float, float | Decimal]

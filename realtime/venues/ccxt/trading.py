@@ -674,7 +674,7 @@ class Trading:
             raise VenueUnknown(f"{self.exchange.id} answered with no balance")
         told = {row.balance.currency for row in rows}
         for currency in sorted(self._currencies - told):
-            gone = Balance(venue=self.rows.venue, currency=currency, ts=asked_at)
+            gone = Balance(venue=self.rows.venue, currency=currency, ts=asked_at, source="poll")
             rows.append(BalanceSeen(balance=gone))
         self._currencies |= told
         return rows

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from realtime.emulate.faults import Fault, Kind
-from realtime.model.errors import Code, Refused, VenueUnknown
+from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import BalanceSeen, PositionSeen
 from realtime.model.market import SECOND
 from realtime.model.orders import Order, OrderType, Status, TriggerBy
@@ -85,6 +85,83 @@ async def test_what_prices_did_meanwhile_is_told_of_the_price_that_counts_or_not
         public.exchange.has["fetchMarkOHLCV"] = False
         with pytest.raises(Refused, match="no bars of a minute"):
             await venue.past(SWAP, TriggerBy.MARK, since)
+
+
+HOUR = 3600 * SECOND
+
+
+def telling(world: Desk, *rates: object) -> list[int]:
+    """Have the exchange tell these past fundings, two at a time; what is given are the times it was asked from [ms]."""
+    asked: list[int] = []
+
+    async def history(_symbol: str, since: int, _limit: int) -> object:
+        asked.append(since)
+        if any(not isinstance(row, dict) for row in rates):
+            return rates[0]
+        return [row for row in rates if isinstance(row, dict) and row["timestamp"] >= since][:2]
+
+    public = world.venue.public
+    assert isinstance(public, PublicData)
+    public.exchange.fetch_funding_rate_history = history
+    return asked
+
+
+async def test_past_fundings_are_told_at_the_mark_prices_of_their_times() -> None:
+    """Each once, though one was told some milliseconds late; until when nothing is missing is said with them."""
+    async with desk(types=("spot", "swap")) as world:
+        public = world.venue.public
+        assert isinstance(public, PublicData)
+        now = time.time_ns()
+        first = now // HOUR * HOUR - 48 * HOUR
+        times = [first + n * 8 * HOUR for n in range(4)]
+        late = times[3] // 10**6 + 7
+        rows = [{"timestamp": ts // 10**6, "fundingRate": 0.0001} for ts in times[:3]]
+        rows += [
+            {"timestamp": late, "fundingRate": -1e-05},
+            {"timestamp": late + 10**9, "fundingRate": 1},
+        ]
+        asked = telling(world, *rows)
+        bars = {bar.ts: bar.open for bar in await public.ohlcv(SWAP, "1h", first, 30)}
+
+        told, through = await public.fundings(SWAP, first)
+        assert [(each.ts, each.rate) for each in told] == [
+            (times[1], "0.0001"),
+            (times[2], "0.0001"),
+            (times[3], "-0.00001"),
+        ]
+        assert [each.mark for each in told] == [bars[ts] for ts in times[1:]]
+        assert now - 11 * 60 * SECOND < through < time.time_ns() - 9 * 60 * SECOND
+        assert asked == sorted(asked)
+
+        told, _ = await public.fundings(SWAP, times[3])
+        assert told == ()
+
+        minute = times[3] + 60 * SECOND
+        telling(world, {"timestamp": minute // 10**6, "fundingRate": 0.0001})
+        public.exchange.has["fetchMarkOHLCV"] = False
+        told, _ = await public.fundings(SWAP, times[3])
+        assert [each.ts for each in told] == [minute]
+
+
+async def test_past_fundings_that_are_not_told_whole_are_none() -> None:
+    async with desk(types=("spot", "swap")) as world:
+        public = world.venue.public
+        assert isinstance(public, PublicData)
+        now = time.time_ns()
+        no_rate = {"timestamp": now // 10**6, "fundingRate": float("nan")}
+        for answer in ("<html>", [{"timestamp": None}], [no_rate]):
+            telling(world, answer)
+            with pytest.raises(VenueRejected):
+                await public.fundings(SWAP, now - HOUR)
+
+        telling(world, {"timestamp": (now - 99 * HOUR) // 10**6, "fundingRate": 0.0001})
+        world.server.faults.once("GET /v5/market/mark-price-kline", Fault(Kind.HTML))
+        with pytest.raises(VenueRejected):
+            await public.fundings(SWAP, now - 100 * HOUR)
+
+        public.exchange.has["fetchFundingRateHistory"] = False
+        with pytest.raises(Refused, match="no past fundings"):
+            await public.fundings(SWAP, now - HOUR)
 
 
 def test_only_rows_of_a_unified_account_are_read_anew() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from realtime.engine.rows import balance_row
+from realtime.model.account import Valued
 from realtime.model.errors import Code, Refused
 from realtime.model.events import BalanceSeen, Filled, Transferred
 from realtime.model.market import MS, SECOND, Market
@@ -415,6 +417,21 @@ def test_balances_are_what_the_venue_says_of_each_currency() -> None:
     assert held["OWE"].reserved == 0
     assert "NIL" not in held
     assert held["BTC"].ts == 1_790_000_000_000 * MS
+
+
+@pytest.mark.parametrize(("streamed", "source"), [(True, "ws"), (False, "poll")])
+def test_a_balance_says_whether_it_was_streamed_or_asked_for(
+    *, streamed: bool, source: str
+) -> None:
+    """features:1.1. An account without a stream was shown as if it had one."""
+    told = {"info": {"list": []}, "BTC": {"free": 1.0, "used": 0.5, "total": 1.5}}
+
+    found = rows().balances(told, now=NOW, streamed=streamed)
+
+    assert found is not None
+    (seen,) = found
+    valued = Valued(balance=seen.balance, price=None, value=None, allocation=None)
+    assert balance_row(valued, "live")["source"] == source
 
 
 @pytest.mark.parametrize("info", [None, "", "<html>", {}, []])

@@ -1,4 +1,4 @@
-"""A market that stands still until it is told to move: for transcripts, demonstrations and tests.
+"""A market that stands still until it is told to move.
 
 Its book and its steps are those of the protocol document, section 6.3.
 """
