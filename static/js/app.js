@@ -18,20 +18,9 @@ import * as tape from "./panels/tape.js";
 import * as ticket from "./panels/ticket.js";
 import { remember, settings } from "./settings.js";
 import { Store } from "./store.js";
+import { ACCOUNT } from "./trade.js";
 
-const ALWAYS = [
-  "markets",
-  "orders",
-  "fills",
-  "positions",
-  "balances",
-  "risk",
-  "portfolio",
-  "bots",
-  "status",
-  "alerts",
-  "events",
-];
+const ALWAYS = ["markets", ...ACCOUNT, "bots", "status", "alerts", "events"];
 
 /** Shown where nothing else was chosen. */
 const USUAL = "BTC/USDT";
@@ -68,7 +57,7 @@ export const app = {
     const names = ["ticker", "book", "trades", "bars"].map((slot) => String(store.get(`view:${slot}`)));
     const late = names.map((name) => store.channel(name)).find((entry) => entry?.stale);
     const asof = Math.max(beats[this.venue() ?? ""] ?? 0, ...names.map((name) => store.channel(name)?.asof ?? 0));
-    const since = late?.staleSince ?? asof;
+    const since = late?.staleSince || asof;
     return {
       what: `The feed of ${store.get("symbol") ?? "the market"}`,
       stale: link.state.state !== "lost" && late !== undefined,
@@ -122,7 +111,7 @@ onFrame(() => store.flush());
 afterFrame(() => link.painted());
 
 /** Asks for a token; loaded where the server wants one. */
-const signIn = () => void import("./sign-in.js").then((late) => late.signIn(() => link.again()));
+const signIn = () => void import("./sign-in.js").then((late) => late.signIn(app));
 
 link.onMessage = (m) => {
   commands.take(m);
@@ -170,20 +159,21 @@ store.watch(["markets"], () => {
   if (!symbols.includes(store.get("symbol"))) app.select(symbols.includes(USUAL) ? USUAL : (symbols[0] ?? ""));
 });
 
-async function start() {
+/** The ticket of a printed address signs in, and does not stay in it. */
+async function redeem() {
   const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
-  if (ticket) {
-    history.replaceState(null, "", location.pathname + location.search);
-    const { login } = await import("./sign-in.js");
-    await login({ ticket });
-  }
-  link.open(`page-${Math.random().toString(36).slice(2, 10)}`);
+  if (!ticket) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  const late = await import("./sign-in.js");
+  await late.redeem(ticket);
 }
+// An address pasted where the page is open loads nothing anew.
+addEventListener("hashchange", () => void redeem().finally(() => link.again()));
 // Asked for before the panels are made, which takes longer than the answer. Which markets there are is not known yet:
 // the symbol of last time is most likely one of them.
 link.watch(ALWAYS);
 app.select(settings.symbol || USUAL);
-void start();
+void redeem().finally(() => link.open(`page-${Math.random().toString(36).slice(2, 10)}`));
 
 /** @param {string} id */
 const place = (id) => /** @type {HTMLElement} */ (document.getElementById(id));

@@ -1,46 +1,28 @@
-// The chart by lightweight-charts: candles, volume, curves, markers, price lines, layers under them. Same interface as
-// plain-chart.js.
+// The chart by lightweight-charts: candles, volume, markers, layers under them; curves and price lines are loaded when one
+// is shown. Same interface as plain-chart.js.
 import { grouped, parts, stamp } from "./format.js";
 
-/** @typedef {{ time: number, open: number, high: number, low: number, close: number, volume: number }} Bar  time in s */
-/** @typedef {{ time: number, side: "buy" | "sell", dot?: boolean }} Mark  a dot is a signal, not a fill */
-/** @typedef {{ id: string, price: number, title: string, tone: string, look: "solid" | "dashed" | "dotted" }} Line */
-/** @typedef {{ id: string, tone: "accent" | "warn", points: Point[] }} Curve */
-/** @typedef {{ time: number, value: number }} Point  time in s */
-/** @typedef {Record<"up" | "down" | "text" | "grid" | "accent" | "warn" | "dim", string>} Colours */
-/**
- * @typedef {object} Chart
- * @property {(bars: Bar[], keep: boolean) => void} setBars
- * @property {(bar: Bar) => void} update
- * @property {(marks: Mark[]) => void} setMarks
- * @property {(lines: Line[]) => void} setLines
- * @property {(curves: Curve[]) => void} setCurves  all of them; what is left out goes
- * @property {(id: string, point: Point) => void} extend  a curve's newest point, new or changed
- * @property {(paint: import("./layers.js").Paint) => void} setLayers  what lies under the candles
- * @property {(shown: boolean) => void} setVolume
- * @property {(price: number) => number | null} yOf  pixels from the top; null while there is no scale
- * @property {(y: number) => number | null} priceAt
- * @property {() => number} axis  width of the price axis
- * @property {(tell: () => void) => void} onDraw  after each drawing: what lies over the chart moves with it
- * @property {(colours: Colours, digits: number, utc: boolean) => void} style
- * @property {(tell: (bar: Bar | null) => void) => void} onHover
- * @property {(tell: () => void) => void} onLeftEdge
- */
+/** @typedef {import("./shapes.d.ts").Bar} Bar */
+/** @typedef {import("./shapes.d.ts").Colours} Colours */
 
 const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+const at = (/** @type {number} */ time) => /** @type {import("lightweight-charts").UTCTimestamp} */ (time);
 
-/** @param {HTMLElement} root @returns {Promise<Chart>} */
+const late = () => import("./chart-lines.js");
+
+/** @param {HTMLElement} root @returns {Promise<import("./shapes.d.ts").Chart>} */
 export async function libraryChart(root) {
   const address = new URL("../vendor/lightweight-charts/lightweight-charts.standalone.production.mjs", import.meta.url);
   /** @type {typeof import("lightweight-charts")} */
   const library = await import(address.href);
-  const { createChart, CandlestickSeries, HistogramSeries, LineSeries, createSeriesMarkers, CrosshairMode, LineStyle } =
-    library;
+  const { createChart, CandlestickSeries, HistogramSeries, createSeriesMarkers, CrosshairMode, LineStyle } = library;
+  // On a phone the legend has two lines.
+  const top = innerWidth > 720 ? 0.08 : 0.19;
   const chart = createChart(root, {
     autoSize: true,
     layout: { attributionLogo: false, background: { color: "transparent" }, fontSize: 11 },
     crosshair: { mode: CrosshairMode.Normal },
-    rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.08, bottom: 0.22 } },
+    rightPriceScale: { borderVisible: false, scaleMargins: { top, bottom: 0.22 } },
     timeScale: { borderVisible: false, timeVisible: true, rightOffset: 6, barSpacing: 7, minBarSpacing: 2 },
   });
   const candles = chart.addSeries(CandlestickSeries, { priceLineStyle: LineStyle.Dotted });
@@ -52,10 +34,6 @@ export async function libraryChart(root) {
   });
   volume.priceScale().applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
   const markers = createSeriesMarkers(candles, []);
-  /** @type {Map<string, { line: import("lightweight-charts").IPriceLine, text: string }>} */
-  const lines = new Map();
-  /** @type {Map<string, { series: import("lightweight-charts").ISeriesApi<"Line">, tone: "accent" | "warn", last: number }>} */
-  const curves = new Map();
   /** @type {Map<number, Bar>} */
   const byTime = new Map();
   /** @type {number[]} */
@@ -63,6 +41,7 @@ export async function libraryChart(root) {
   /** @type {import("./layers.js").Paint} */
   let layers = () => {};
   let drawn = () => {};
+  let tint = () => {};
   let again = () => {};
   let colours = /** @type {Colours} */ ({
     up: "#0aa",
@@ -79,14 +58,10 @@ export async function libraryChart(root) {
 
   const candle = (/** @type {Bar} */ b) => ({
     ...b,
-    time: /** @type {import("lightweight-charts").UTCTimestamp} */ (b.time),
-  });
-  const point = (/** @type {Point} */ p) => ({
-    time: /** @type {import("lightweight-charts").UTCTimestamp} */ (p.time),
-    value: p.value,
+    time: at(b.time),
   });
   const column = (/** @type {Bar} */ b) => ({
-    time: /** @type {import("lightweight-charts").UTCTimestamp} */ (b.time),
+    time: at(b.time),
     value: b.volume,
     color: fade(b.close >= b.open ? colours.up : colours.down, 0.32),
   });
@@ -103,12 +78,12 @@ export async function libraryChart(root) {
           // The library takes whole places only; between them it is a straight line.
           const zero = scale.logicalToCoordinate(/** @type {import("lightweight-charts").Logical} */ (0));
           const one = scale.logicalToCoordinate(/** @type {import("lightweight-charts").Logical} */ (1));
-          const at = {
+          const places = {
             ...mediaSize,
             x: (/** @type {number} */ place) => (zero === null || one === null ? null : zero + place * (one - zero)),
             y: (/** @type {number} */ price) => candles.priceToCoordinate(price),
           };
-          layers(context, times, at, colours);
+          layers(context, times, places, colours);
           drawn();
         }),
     }),
@@ -144,7 +119,7 @@ export async function libraryChart(root) {
     setMarks(marks) {
       markers.setMarkers(
         marks.map(({ time, side, dot }) => ({
-          time: /** @type {import("lightweight-charts").UTCTimestamp} */ (time),
+          time: at(time),
           position: side === "buy" ? "belowBar" : "aboveBar",
           shape: dot ? "circle" : side === "buy" ? "arrowUp" : "arrowDown",
           color: dot ? (side === "buy" ? colours.up : colours.down) : colours.accent,
@@ -153,66 +128,17 @@ export async function libraryChart(root) {
         })),
       );
     },
-    setLines(wanted) {
-      const left = new Set(lines.keys());
-      for (const { id, price, title, tone, look } of wanted) {
-        left.delete(id);
-        const color = tone === "up" ? colours.up : tone === "down" ? colours.down : colours.accent;
-        const options = {
-          price,
-          title,
-          color,
-          lineWidth: /** @type {1} */ (1),
-          lineStyle: { solid: LineStyle.Solid, dashed: LineStyle.Dashed, dotted: LineStyle.Dotted }[look],
-          axisLabelVisible: true,
-        };
-        const said = JSON.stringify(options);
-        const old = lines.get(id);
-        if (old?.text === said) continue;
-        if (old) old.line.applyOptions(options);
-        lines.set(id, { line: old?.line ?? candles.createPriceLine(options), text: said });
-      }
-      for (const id of left) {
-        const old = lines.get(id);
-        if (old) candles.removePriceLine(old.line);
-        lines.delete(id);
-      }
+    async curves() {
+      const made = (await late()).curves(
+        chart,
+        library,
+        (tone) => colours[tone],
+        (time) => byTime.has(time),
+      );
+      tint = made.tint;
+      return made;
     },
-    setCurves(wanted) {
-      const left = new Set(curves.keys());
-      for (const { id, tone, points } of wanted) {
-        left.delete(id);
-        const color = colours[tone];
-        const made = curves.get(id) ?? {
-          tone,
-          last: 0,
-          series: chart.addSeries(LineSeries, {
-            color,
-            lineWidth: 1,
-            priceLineVisible: false,
-            lastValueVisible: false,
-            crosshairMarkerVisible: false,
-            // Far averages must not press the candles flat.
-            autoscaleInfoProvider: () => null,
-          }),
-        };
-        made.series.setData(points.map(point));
-        made.last = points.at(-1)?.time ?? 0;
-        curves.set(id, made);
-      }
-      for (const id of left) {
-        const old = curves.get(id);
-        if (old) chart.removeSeries(old.series);
-        curves.delete(id);
-      }
-    },
-    extend(id, next) {
-      const curve = curves.get(id);
-      // A point between bars would put a gap among the candles.
-      if (!curve || next.time < curve.last || !byTime.has(next.time)) return;
-      curve.last = next.time;
-      curve.series.update(point(next));
-    },
+    lines: async () => (await late()).lines(candles, library, () => colours),
     setLayers(wanted) {
       layers = wanted;
       again();
@@ -221,7 +147,7 @@ export async function libraryChart(root) {
       if (shown === volumeShown) return;
       volumeShown = shown;
       volume.applyOptions({ visible: shown });
-      candles.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: shown ? 0.22 : 0.06 } });
+      candles.priceScale().applyOptions({ scaleMargins: { top, bottom: shown ? 0.22 : 0.06 } });
     },
     yOf: (price) => candles.priceToCoordinate(price),
     priceAt: (y) => candles.coordinateToPrice(y),
@@ -260,11 +186,11 @@ export async function libraryChart(root) {
           formatter: (/** @type {number} */ price) => grouped(price.toFixed(digits)),
         },
       });
-      for (const { series, tone } of curves.values()) series.applyOptions({ color: colours[tone] });
+      tint();
       if (byTime.size > 0) volume.setData([...byTime.values()].sort((a, b) => a.time - b.time).map(column));
     },
     onHover(tell) {
-      chart.subscribeCrosshairMove((at) => tell((at.time !== undefined && byTime.get(Number(at.time))) || null));
+      chart.subscribeCrosshairMove(({ time }) => tell((time !== undefined && byTime.get(Number(time))) || null));
     },
     onLeftEdge(tell) {
       leftEdge = tell;

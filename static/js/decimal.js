@@ -7,6 +7,37 @@ const SHAPE = /^-?(0|[1-9]\d{0,17})(\.\d{1,18})?$/;
 /** Whether the wire would accept this text as a decimal. @param {string} text */
 export const isDecimal = (text) => SHAPE.test(text);
 
+/** What may be thousands as well as a fraction. */
+const EITHER = /^[1-9]\d{0,2},\d{3}$/;
+/** Groups of thousands, as this page writes them: with a point, or several. */
+const GROUPS = /^[1-9]\d{0,2}(,\d{3})+\.\d+$|^[1-9]\d{0,2}(,\d{3}){2,}$/;
+
+/**
+ * What was typed, as the wire writes it: a keypad may have a comma only, and it is the decimal sign where it can be nothing
+ * else. Money is not guessed: "1,234" stays, and is no decimal.
+ * @param {string} text
+ */
+export function typed(text) {
+  const bare = text.trim();
+  if (GROUPS.test(bare)) return bare.replaceAll(",", "");
+  return /^\d+,\d+$/.test(bare) && !EITHER.test(bare) ? bare.replace(",", ".") : bare;
+}
+
+/** What a number may be. */
+export const NUMBER = "a number above zero, like 0.5";
+
+/**
+ * What to say of a number while it is typed: how it is read where that is not as it stands, or why it is not.
+ * @param {string} text @returns {{ as?: string, why?: string }}
+ */
+export function reading(text) {
+  const value = typed(text);
+  const whole = value.replace(",", "");
+  if (EITHER.test(value)) return { why: `${whole} or ${value.replace(",", ".")}? Write ${whole} or ${value}0.` };
+  if (/[^\d.,]|[.,].*[.,]/.test(value)) return { why: NUMBER };
+  return { as: value === text.trim() ? "" : `= ${value}` };
+}
+
 /** @param {string} text @returns {Scaled} */
 function parse(text) {
   const point = text.indexOf(".");

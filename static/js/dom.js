@@ -138,7 +138,7 @@ export function table(root, caption, columns, key, empty) {
   };
   const show = (/** @type {Row[]} */ rows, cut = "") => {
     grid.hidden = rows.length === 0;
-    text(nothing, grid.hidden ? empty : cut);
+    text(nothing, cut || (grid.hidden ? empty : ""));
     nothing.hidden = nothing.textContent === "";
     if (chosen !== settings.columns[caption]) {
       chosen = settings.columns[caption];
@@ -154,14 +154,14 @@ export function table(root, caption, columns, key, empty) {
 /** Height of a row of book and tape, px; a high screen has higher ones. @param {Element} element */
 export const rowHeight = (element) => Number.parseFloat(getComputedStyle(element).getPropertyValue("--row")) || 20;
 
-/** The style sheet of views that are loaded late, fetched with the first of them. @type {Promise<void> | undefined} */
-let loaded;
+/** Style sheets of what is loaded late. @type {Record<string, Promise<void>>} */
+const sheets = {};
 
-/** Resolves when `views.css` is in force; without it a view is plain, but works. */
-export function viewStyles() {
-  loaded ??= new Promise((resolve) => {
+/** Resolves when a style sheet is in force; without it what it is for is plain, but works. */
+export function styles(name = "views.css") {
+  sheets[name] ??= new Promise((resolve) => {
     const done = () => resolve();
-    document.head.append(h("link", { rel: "stylesheet", href: "views.css", onload: done, onerror: done }));
+    document.head.append(h("link", { rel: "stylesheet", href: name, onload: done, onerror: done }));
   });
-  return loaded;
+  return sheets[name];
 }

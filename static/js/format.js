@@ -24,13 +24,13 @@ export function onStep(text, step) {
 }
 
 const UNITS = /** @type {const} */ ([
-  [14, "T"],
-  [11, "B"],
+  [13, "T"],
+  [10, "B"],
   [8, "M"],
 ]);
 
 /**
- * As `onStep`; from ten millions on in short, for narrow columns: "1,614.28 M", "1.61 T".
+ * As `onStep`; from ten millions on in short, for narrow columns: "614.28 M", "1.61 B".
  * @param {string | null | undefined} text not below zero @param {string} [step]
  */
 export function short(text, step) {
@@ -81,15 +81,15 @@ export function percentPoints(points, { plus = false, digits = 2 } = {}) {
   return `${plus && !zero && Number(text) > 0 ? "+" : ""}${bare} %`;
 }
 
-/** "up", "down" or "" for a class name. @param {string | number | null | undefined} value */
-export function direction(value) {
-  const n = value === null || value === undefined ? 0 : Number(value);
+/** "up", "down" or "" for a class name; at the digits that are shown. @param {string | number | null | undefined} value @param {number} [digits] */
+export function direction(value, digits) {
+  const n = Number(digits === undefined ? (value ?? 0) : Number(value ?? 0).toFixed(digits));
   return n > 0 ? "up" : n < 0 ? "down" : "";
 }
 
-/** ▲ or ▼ beside the colour, so that colour is never alone. @param {string | number | null | undefined} value */
-export function arrow(value) {
-  const way = direction(value);
+/** ▲ or ▼ beside the colour, so that colour is never alone; nothing where "0.00 %" is shown. @param {string | number | null | undefined} points */
+export function arrow(points) {
+  const way = direction(points, 2);
   return way === "up" ? "▲" : way === "down" ? "▼" : "";
 }
 
@@ -140,6 +140,9 @@ export function age(ms) {
   if (s < 7200) return `${Math.floor(s / 60)} min`;
   return `${Math.floor(s / 3600)} h`;
 }
+
+/** The same without tenths, for what is read while it moves. @param {number} ms */
+export const whole = (ms) => age(ms).replace(/\.\d/, "");
 
 /** "market" stays, "stop_limit" → "stop limit". @param {string | null | undefined} word */
 export const words = (word) => (word ? String(word).replaceAll("_", " ") : NONE);

@@ -5,10 +5,10 @@ import { paintLayers } from "./layers.js";
 import { settings } from "./settings.js";
 
 /** @typedef {import("./app.js").App} App */
-/** @typedef {import("./chart.js").Bar} Bar */
-/** @typedef {import("./chart.js").Chart} Chart */
-/** @typedef {import("./chart.js").Mark} Mark */
-/** @typedef {import("./chart.js").Point} Point */
+/** @typedef {import("./shapes.d.ts").Bar} Bar */
+/** @typedef {import("./shapes.d.ts").Chart} Chart */
+/** @typedef {import("./shapes.d.ts").Mark} Mark */
+/** @typedef {import("./shapes.d.ts").Point} Point */
 /** @typedef {import("./shapes.d.ts").Row} Row */
 /** @typedef {{ symbol: string, timeframe: string, bars: Bar[], seconds: number }} Shown */
 
@@ -24,8 +24,11 @@ const AVERAGES = /** @type {const} */ ([
 /** Whether an overlay is switched on. @param {string} name */
 export const on = (name) => Array.isArray(settings.overlays) && settings.overlays.includes(name);
 
-/** @param {App} app @param {Chart} chart @param {() => Shown | null} shown what the candles show; null while they show nothing */
-export function overlays(app, chart, shown) {
+/**
+ * @param {App} app @param {Chart} chart @param {import("./shapes.d.ts").Curves} lines of the chart
+ * @param {() => Shown | null} shown what the candles show; null while they show nothing
+ */
+export function overlays(app, chart, lines, shown) {
   const { store, link } = app;
   /** Channels followed, by what for. @type {Map<string, string>} */
   const followed = new Map();
@@ -64,7 +67,7 @@ export function overlays(app, chart, shown) {
     }
     if (!now) {
       for (const what of [...followed.keys()]) follow(what, null);
-      chart.setCurves([]);
+      lines.set([]);
       return layers();
     }
     const base = `indicators:${now.symbol}`;
@@ -138,7 +141,7 @@ export function overlays(app, chart, shown) {
       // After a gap (a connection that was lost) the bars between are asked for.
       else if (last && point.time - last.time > now.seconds) void average(what, now);
       curve.points.push(point);
-      chart.extend(what, point);
+      lines.extend(what, point);
     }
     const rows = store.value(followed.get("fvg") ?? "")?.zones;
     if (!rows) return;
@@ -169,7 +172,7 @@ export function overlays(app, chart, shown) {
 
   function curves() {
     const times = new Set(shown()?.bars.map((b) => b.time));
-    chart.setCurves(
+    lines.set(
       [...averages.values()].map(({ id, tone, points }) => ({
         id,
         tone,

@@ -2,17 +2,17 @@
 // as chart.js.
 import { grouped, parts } from "./format.js";
 
-/** @typedef {import("./chart.js").Bar} Bar */
-/** @typedef {import("./chart.js").Line} Line */
-/** @typedef {import("./chart.js").Curve} Curve */
-/** @typedef {import("./chart.js").Mark} Mark */
-/** @typedef {import("./chart.js").Colours} Colours */
+/** @typedef {import("./shapes.d.ts").Bar} Bar */
+/** @typedef {import("./shapes.d.ts").Line} Line */
+/** @typedef {import("./shapes.d.ts").Curve} Curve */
+/** @typedef {import("./shapes.d.ts").Mark} Mark */
+/** @typedef {import("./shapes.d.ts").Colours} Colours */
 
 const AXIS = 64;
 const FOOT = 20;
 const WIDTH = 7;
 
-/** @param {HTMLElement} root @returns {import("./chart.js").Chart} */
+/** @param {HTMLElement} root @returns {import("./shapes.d.ts").Chart} */
 export function plainChart(root) {
   const canvas = document.createElement("canvas");
   canvas.className = "plain-chart";
@@ -162,21 +162,23 @@ export function plainChart(root) {
       marks = all;
       draw();
     },
-    setLines(all) {
+    lines: async () => (all) => {
       lines = all;
       draw();
     },
-    setCurves(all) {
-      curves = all;
-      draw();
-    },
-    extend(id, point) {
-      const points = curves.find((c) => c.id === id)?.points;
-      if (!points || point.time < (points.at(-1)?.time ?? 0)) return;
-      if (points.at(-1)?.time === point.time) points.pop();
-      points.push(point);
-      draw();
-    },
+    curves: async () => ({
+      set(all) {
+        curves = all;
+        draw();
+      },
+      extend(id, point) {
+        const points = curves.find((c) => c.id === id)?.points;
+        if (!points || point.time < (points.at(-1)?.time ?? 0)) return;
+        if (points.at(-1)?.time === point.time) points.pop();
+        points.push(point);
+        draw();
+      },
+    }),
     setLayers(all) {
       layers = all;
       draw();

@@ -9,6 +9,7 @@
 import { cmp, isDecimal } from "./decimal.js";
 import { attr, cls, h, hide, text } from "./dom.js";
 import { words } from "./format.js";
+import { spell } from "./number-field.js";
 
 /** @typedef {Record<string, any>} Schema */
 
@@ -318,6 +319,7 @@ function line(schema, keys, context) {
     autocomplete: "off",
     spellcheck: "false",
     placeholder: blank(schema) || (words_ ? "none" : moment ? "2026-09-21T14:00Z" : undefined),
+    onchange: number || money ? spell : undefined,
   });
   const part = frame(schema, keys, context, input);
   input.addEventListener("input", context.changed);

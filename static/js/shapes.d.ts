@@ -136,3 +136,49 @@ export type Link = {
   latency?: number;
   offset?: number;
 };
+
+// --- the chart: chart.js, or plain-chart.js without the library; times in s ---
+
+export type Bar = { time: number; open: number; high: number; low: number; close: number; volume: number };
+/** A dot is a signal, not a fill. */
+export type Mark = { time: number; side: "buy" | "sell"; dot?: boolean };
+export type Line = {
+  id: string;
+  price: number;
+  title: string;
+  tone: string;
+  look: "solid" | "dashed" | "dotted";
+};
+export type Point = { time: number; value: number };
+export type Curve = { id: string; tone: "accent" | "warn"; points: Point[] };
+export type Colours = Record<"up" | "down" | "text" | "grid" | "accent" | "warn" | "dim", string>;
+
+export type Chart = {
+  setBars: (bars: Bar[], keep: boolean) => void;
+  update: (bar: Bar) => void;
+  setMarks: (marks: Mark[]) => void;
+  /** To be asked for once, as `lines`: what draws them is loaded then. */
+  curves: () => Promise<Curves>;
+  /** Shows prices, all of them; what is left out goes. */
+  lines: () => Promise<(lines: Line[]) => void>;
+  /** What lies under the candles. */
+  setLayers: (paint: import("./layers.js").Paint) => void;
+  setVolume: (shown: boolean) => void;
+  /** Pixels from the top; null while there is no scale. */
+  yOf: (price: number) => number | null;
+  priceAt: (y: number) => number | null;
+  /** Width of the price axis. */
+  axis: () => number;
+  /** After each drawing: what lies over the chart moves with it. */
+  onDraw: (tell: () => void) => void;
+  style: (colours: Colours, digits: number, utc: boolean) => void;
+  onHover: (tell: (bar: Bar | null) => void) => void;
+  onLeftEdge: (tell: () => void) => void;
+};
+
+export type Curves = {
+  /** All of them; what is left out goes. */
+  set: (curves: Curve[]) => void;
+  /** A curve's newest point, new or changed. */
+  extend: (id: string, point: Point) => void;
+};

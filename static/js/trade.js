@@ -24,6 +24,16 @@ export const kind = (order) =>
 export const marketOf = (store, symbol) =>
   /** @type {Market | undefined} */ (store.channel("markets")?.rows?.get(symbol));
 
+/** Channels of the account: late together, with its venue and while it was not compared with what that has. */
+export const ACCOUNT = ["orders", "fills", "positions", "balances", "risk", "portfolio"];
+
+/** The first of them that is late. @param {import("./store.js").Store} store */
+export const doubt = (store) => ACCOUNT.map((name) => store.channel(name)).find((entry) => entry?.stale);
+
+/** What a table of the account says while it may be old, or "". @param {import("./store.js").Store} store @param {Row[]} rows */
+export const unsure = (store, rows) =>
+  doubt(store) ? `${rows.length > 0 ? "As last known" : "Not known"}: the venue has not confirmed it.` : "";
+
 /**
  * Why this token may not do something, or "".
  * @param {import("./store.js").Store} store @param {string} [act] @param {string[]} [scopes] any of which allows it

@@ -53,3 +53,39 @@ test("a ratio for pixels is bounded and never divides by zero", () => {
   assert.equal(d.ratio("5", "0"), 0);
   assert.equal(d.ratio("-5", "10"), 0);
 });
+
+test("a comma is a decimal sign where it can be nothing else", () => {
+  for (const [typed, meant] of [
+    ["0,5", "0.5"],
+    [" 63000,5 ", "63000.5"],
+    ["0,123", "0.123"],
+    ["1,23", "1.23"],
+    ["1,2340", "1.2340"],
+    ["1234,567", "1234.567"],
+    ["63,376.96", "63376.96"],
+    ["10,000,000,000", "10000000000"],
+    ["1.234", "1.234"],
+    ["", ""],
+  ]) {
+    assert.equal(d.typed(typed), meant);
+    assert.equal(d.reading(typed).why, undefined);
+    assert.equal(d.reading(typed).as, typed.trim() === meant ? "" : `= ${meant}`);
+  }
+});
+
+test("money is not guessed: what may be thousands as well is no number, and both readings are told", () => {
+  for (const typed of ["1,234", "63,376", "100,000"]) {
+    assert.equal(d.isDecimal(d.typed(typed)), false);
+    const [, whole, part] = /Write (\S+) or (\S+)\.$/.exec(d.reading(typed).why ?? "") ?? [];
+    assert.equal(d.typed(whole ?? ""), typed.replace(",", ""));
+    assert.equal(d.cmp(d.typed(part ?? ""), typed.replace(",", ".")), 0);
+  }
+});
+
+test("a number on its way is not called wrong, but no number is", () => {
+  for (const typed of ["0,", "12.", ",5", "1,2"]) assert.equal(d.reading(typed).why, undefined);
+  for (const typed of ["1.2.3", "1,2,3", "1,23,4", "1.234,5", "-1", "1e3", "0x1", "1 000", "٣"]) {
+    assert.equal(d.isDecimal(d.typed(typed)) && !typed.startsWith("-"), false, typed);
+    assert.equal(d.reading(typed).why, d.NUMBER, typed);
+  }
+});

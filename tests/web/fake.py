@@ -29,6 +29,7 @@ CSP = (
     "worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types realtime"
 )
+ACCOUNT = ("orders", "fills", "positions", "balances", "risk", "portfolio")
 KINDS = {
     ".js": "text/javascript",
     ".mjs": "text/javascript",
@@ -101,12 +102,16 @@ class Fake:
         self.boot = 1
         self.silent = self.moving = False
         self.closed = False
+        self.locked = False
+        """Whether a token is wanted; any one is taken."""
         self.refusals: list[Refusal] = []
         self.lose_next = self.skip_next = self.hold_next = self.mute_next = False
         self.held_up: list[Row] = []
         """Orders on their way: after `hold_next` while their socket is gone, after `mute_next` while it lives."""
         self.confirm_resume = True
         self.stale = False
+        self.doubted: int | None = None
+        """Since when the account is not what the venue has; 0 where nothing is known of it."""
         self.mode = "paper"
         self.vendor = True
         self.seen: list[Row] = []
@@ -634,6 +639,9 @@ class Fake:
                 return {"result": {"state": "active", "changed": True}}
             case "alert.ack" | "pace":
                 return {"result": {}}
+            case "auth.login":
+                self.locked = False
+                return {"result": {}}
             case _:
                 raise Refusal("unknown_op", f"no op {op}")
 
@@ -663,10 +671,13 @@ class Fake:
             after_seq = since["seq"] if since and since["epoch"] == stream.epoch else -1
             held = after_seq + 1 >= first
             told = {"channel": name, "class": stream.kind, "epoch": stream.epoch, "seq": stream.seq}
+            doubted = name in ACCOUNT and self.doubted is not None
+            if doubted:
+                told["asof"] = self.doubted
             done.append(
                 told
                 | ({"key": stream.key} if stream.key else {})
-                | {"resumed": held, "stale": self.stale}
+                | {"resumed": held, "stale": doubted or (self.stale and ":" in name)}
             )
             if held:
                 after += [m for m in stream.ring if m["seq"] > after_seq]
@@ -691,6 +702,9 @@ class Fake:
             await websocket.close(4503)
             return
         await websocket.accept()
+        if self.locked:
+            await websocket.close(4401, "a token is needed")
+            return
         while self.silent:  # noqa: ASYNC110 - set in the test's thread, which tells nobody
             await asyncio.sleep(0.02)
         connection = Connection(websocket)
@@ -833,6 +847,21 @@ class Fake:
                         "data": data,
                     }
                 )
+
+        self.do(tell)
+
+    def doubt(self, asof: int | None) -> None:
+        """The account is not compared with the venue since `asof`; None: it is again."""
+
+        def tell() -> None:
+            self.doubted = asof
+            data = {"stale": asof is not None, "venue": "paper", "asof": self.now}
+            if asof is not None:
+                data |= {"cause": "desync", "asof": asof}
+            for connection in self.connections:
+                names = [n for n in ACCOUNT if n in connection.names]
+                notice = {"type": "notice", "event": "stale", "ts": self.now}
+                connection.pending.append(notice | {"channels": names, "data": data})
 
         self.do(tell)
 

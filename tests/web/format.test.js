@@ -17,7 +17,8 @@ test("digits come from the market's grid, and no digit of the wire is cut", () =
 
 test("amounts from ten millions on are told in short, smaller ones whole", () => {
   assert.equal(f.short("9999999.5", "0.1"), "9,999,999.5");
-  assert.equal(f.short("1614283005", "100"), "1,614.28 M");
+  assert.equal(f.short("614283005", "100"), "614.28 M");
+  assert.equal(f.short("1614283005", "100"), "1.61 B");
   assert.equal(f.short("93806251981012", "1"), "93.81 T");
   assert.equal(f.short("12000000000", "1"), "12.00 B");
   assert.equal(f.short("0.00005", "0.00001"), "0.00005");
@@ -54,6 +55,8 @@ test("a fraction is shown as percent with two digits", () => {
 test("direction has a word and an arrow", () => {
   assert.deepEqual([f.direction("0.1"), f.direction(-2), f.direction("0"), f.direction(null)], ["up", "down", "", ""]);
   assert.deepEqual([f.arrow(1), f.arrow("-1"), f.arrow(0)], ["▲", "▼", ""]);
+  assert.deepEqual([f.arrow(0.0049), f.arrow("-0.004"), f.arrow(-0.006), f.arrow(undefined)], ["", "", "▼", ""]);
+  assert.deepEqual([f.direction(0.0049, 2), f.direction("0.00000001"), f.direction(null)], ["", "up", ""]);
 });
 
 test("one clock writes times, in UTC and in the zone of the browser", () => {

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, CDPSession, Page
 
 from realtime.bench.figures import Figure, table
-from realtime.bench.run import machine
+from realtime.bench.host import machine
 from tests.web.conftest import until
 from tests.web.serving import ROOT, chromium
 

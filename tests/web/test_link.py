@@ -218,6 +218,74 @@ def test_a_late_feed_marks_its_panels_only_and_bars_market_orders(desk: Desk, fa
     expect(page.locator("button.submit")).to_be_enabled()
 
 
+def test_a_doubted_account_is_marked_as_old_wherever_it_is_shown_until_it_is_confirmed(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
+    page.select_option("#ticket-type", "market")
+    page.fill("#ticket-amount", "0.01")
+    page.click("button.submit")
+    held = page.locator("#pane-positions tbody tr")
+    expect(held).to_have_count(1)
+    for _ in range(2):
+        fake.doubt(fake.now - 3_000)
+        tables, strip = page.locator("#tables"), page.locator("#account")
+        for panel in (tables, strip):
+            expect(panel).to_have_attribute("data-age", "stale")
+        expect(tables.locator(".age")).to_have_text(re.compile(r"late \d+ (s|min|h)"))
+        expect(strip).to_contain_text(re.compile(r"Equity, late \d+ (s|min|h)"))
+        expect(page.locator("#banner [role=status]")).to_have_text(
+            re.compile(r"Orders, positions and balances are those of \d+ \w+ ago: paper")
+        )
+        expect(page.locator("#pane-positions .empty")).to_contain_text("As last known")
+        for tab in ("orders", "fills", "balances", "equity", "risk", "portfolio"):
+            page.click(f"#tab-{tab}")
+            expect(page.locator(f"#pane-{tab}")).to_be_visible()
+            expect(tables).to_have_attribute("data-age", "stale")
+        page.click("#tab-log")
+        expect(tables).not_to_have_attribute("data-age", "stale")
+        page.click("#tab-positions")
+        expect(tables).to_have_attribute("data-age", "stale")
+        expect(page.locator("#orderbook")).not_to_have_attribute("data-age", "stale")
+        expect(held).to_have_count(1)
+        fake.doubt(None)
+        expect(page.locator("#banner")).to_be_hidden()
+        expect(page.locator("[data-age]")).to_have_count(0)
+        expect(strip).to_contain_text("Equity, USDT")
+        expect(page.locator("#pane-positions .empty")).to_be_hidden()
+
+
+def test_an_account_that_is_not_known_yet_is_not_shown_as_an_empty_one(
+    desk: Desk, fake: Fake
+) -> None:
+    fake.doubted = 0
+    page = desk.open()
+    empty = page.locator("#pane-positions .empty")
+    expect(empty).to_have_text("Not known: the venue has not confirmed it.")
+    expect(page.locator("#banner")).to_contain_text("balances are not known yet")
+    expect(page.locator("#tables .age")).to_have_text("late")
+    expect(page.locator("#account")).to_contain_text("Equity, late")
+    before = len(fake.ops("subscribe"))
+    fake.cut()  # the reply to the next subscribe says it again
+    until(page, lambda: len(fake.ops("subscribe")) > before)
+    expect(page.locator("#tables")).to_have_attribute("data-age", "stale")
+    page.click("#tab-equity")
+    worth = {"total_value": "99999.5", "total_unrealized_pnl": "0"}
+    fake.do(lambda: fake.set_value("portfolio", worth))
+    expect(page.locator("#pane-equity")).to_contain_text("99,999.50")
+    curve = page.locator("#pane-equity .empty")
+    expect(curve).to_have_text(re.compile("No samples yet"))  # an old figure is no point of now
+    assert curve.is_visible()
+    page.click("#tab-positions")
+    fake.doubt(None)
+    expect(empty).to_have_text("No positions. A fill makes one.")
+    expect(page.locator("#banner")).to_be_hidden()
+    expect(page.locator("[data-age]")).to_have_count(0)
+    page.click("#tab-equity")
+    fake.do(fake.publish_risk)
+    expect(curve).to_be_hidden()
+
+
 def test_a_quiet_market_is_not_marked(desk: Desk) -> None:
     page = desk.open()
     page.wait_for_timeout(1500)  # nothing moves but the clock, and a heartbeat a second
@@ -259,6 +327,36 @@ def test_a_hidden_page_slows_down_gives_up_the_loud_channels_and_comes_back(
     show_hidden(page, hidden=False)
     until(page, lambda: fake.ops("pace")[-1]["every"] == 50)
     until(page, lambda: parked in [asked["channels"] for asked in fake.ops("subscribe")])
+
+
+def test_who_signs_in_in_one_tab_is_signed_in_in_all(desk: Desk, fake: Fake) -> None:
+    fake.locked = True
+    page = desk.open(wait=False)
+    other = page.context.new_page()
+    desk.watch.look(other)
+    other.goto(desk.url)
+    for tab in (page, other):
+        expect(tab.locator("dialog h2")).to_have_text("Sign in")
+    page.fill("dialog [name=token]", "rt_one")
+    page.click("dialog button.primary")
+    for tab in (page, other):
+        expect(tab.locator(".dot.live")).to_be_visible()
+        expect(tab.locator("dialog")).to_have_count(0)
+    assert [p.get("token") for p in fake.ops("auth.login")] == ["rt_one"]
+
+
+def test_a_ticket_pasted_where_the_page_is_open_signs_in_and_leaves_the_address(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
+    fake.locked = True
+    fake.cut()
+    expect(page.locator("dialog h2")).to_have_text("Sign in")
+    page.evaluate("location.hash = 'ticket=t-1'")
+    expect(page.locator(".dot.live")).to_be_visible()
+    expect(page.locator("dialog")).to_have_count(0)
+    assert page.evaluate("location.href") == desk.url
+    assert [p.get("ticket") for p in fake.ops("auth.login")] == ["t-1"]
 
 
 def test_text_of_others_stays_text(desk: Desk, fake: Fake) -> None:

@@ -156,7 +156,9 @@ def test_axe_finds_nothing_on_the_phone_nor_with_the_banner(
     desk: Desk, fake: Fake, axe: str
 ) -> None:
     fake.state = "halted"
+    fake.doubted = fake.now
     page = desk.open(width=375, height=812, touch=True, calm=True)
+    expect(page.locator("#account")).to_have_attribute("data-age", "stale")
     for view in ("chart", "book", "trade", "account"):
         page.click(f"[data-view={view}].phone-tab")
         drawn(page)
@@ -213,6 +215,71 @@ def test_the_open_tab_is_in_view_and_so_are_the_gauges(desk: Desk) -> None:
     drawn(page)
     assert page.evaluate(OPEN)
     assert page.locator("#account .meter").first.evaluate("(meter) => meter.offsetHeight") >= 4
+
+
+def test_every_tab_is_at_hand_and_a_large_view_leaves_the_first_in_sight(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
+    trade(page, fake)
+    page.evaluate("document.querySelector('#tab-risk').click()")
+    expect(page.locator("#tab-log .count")).to_have_text("1")
+    expect(page.locator(".more")).to_be_hidden()
+    assert page.evaluate("document.querySelector('.tabs').scrollLeft") == 0
+
+    page.set_viewport_size({"width": 1200, "height": 800})
+    expect(page.locator(".more")).to_be_visible()
+    page.select_option(".more", "positions")
+    expect(page.locator("#tab-positions")).to_have_attribute("aria-selected", "true")
+
+
+UNBROKEN = """
+[...document.querySelectorAll('.pane:not([hidden]) td.num > span')].flatMap((span) => {
+  const card = span.closest('tr').getBoundingClientRect();
+  const lines = span.getClientRects();
+  return lines.length > 1 || lines[0]?.right > card.right ? [span.textContent] : [];
+})
+"""
+
+
+def test_a_long_number_in_a_card_is_not_broken_into_another(desk: Desk, fake: Fake) -> None:
+    page = desk.open(width=375, height=812, touch=True)
+    fake.do(lambda: fake.balance("USDT", Decimal("999999999916940.12345678")))
+    page.click("[data-view=account].phone-tab")
+    page.click("#tab-balances")
+    cell = page.locator("#pane-balances td[data-head=Total]")
+    expect(cell.first).to_contain_text("999,999,999,916,940.12345678")
+    drawn(page)
+    assert page.evaluate(UNBROKEN) == []
+    # Cards show all columns, without headings to tell by.
+    page.click("[aria-label='Columns of balances']")
+    expect(page.locator("dialog [type=checkbox]:not(:checked)")).to_have_count(0)
+
+
+def test_stop_and_target_of_a_position_are_in_sight(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    row = {
+        "id": "ETH/USDT:USDT|short",
+        "symbol": "ETH/USDT:USDT",
+        "side": "short",
+        "amount": "0.1234",
+        "entry_price": "63441.3",
+        "unrealized_pnl": "-2.34",
+        "unrealized_pnl_pct": -2.34,
+        "stop_loss": "62114.00",
+        "take_profit": "62114.00",
+        "position_type": "swap",
+    }
+    fake.do(lambda: fake.row("positions", row))
+    spot = {"symbol": "BTC/USDT", "side": "long", "amount": "0.00999", "take_profit": None}
+    spot |= {"id": "BTC/USDT|long", "position_type": "spot"}
+    fake.do(lambda: fake.row("positions", row | spot))
+    target = page.locator("#pane-positions tr:not(.heading) td[data-head=Target]")
+    expect(target).to_contain_text(["set…", "62,114"])
+    drawn(page)
+    assert page.evaluate(
+        "(pane => pane.scrollWidth <= pane.clientWidth)(document.querySelector('#pane-positions'))"
+    )
 
 
 def test_a_long_name_of_a_currency_leaves_the_amount_in_sight(desk: Desk, fake: Fake) -> None:

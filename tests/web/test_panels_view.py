@@ -49,7 +49,7 @@ def test_markets_are_found_kept_on_top_and_shown(real: Desk, server: Server) -> 
     expect(rows.first).to_contain_text("BTC/USDT")
     page.locator("body").press("/")
     page.keyboard.type("eth")
-    expect(rows).to_have_text([re.compile("ETH/USDT"), re.compile("ETH/USDT perp")])
+    expect(rows).to_have_text([re.compile("ETH/USDT"), re.compile("ETH/USDT:USDT")])
     page.keyboard.press("Enter")
     expect(page.locator("#symbol")).to_have_value("ETH/USDT")
     expect(page.locator(".book[data-symbol='ETH/USDT']")).to_be_visible()

@@ -392,9 +392,17 @@ def test_32_33_a_viewer_sees_no_entry_and_why_and_a_lapsed_token_asks_once(
     opened = gate.opened
     page.wait_for_timeout(2500)  # nobody signs in: the page waits, and asks nobody
     assert gate.opened - opened <= 1
+    other = page.context.new_page()
+    desk.watch.look(other)
+    other.goto(gate.address)
+    expect(other.locator("dialog h2")).to_have_text("Sign in")
     page.fill("dialog [name=token]", "rt_viewer")
     page.click("dialog button.primary")
     expect(page.locator(".dot.live")).to_be_visible()
+    # The cookie is every tab's.
+    expect(other.locator("dialog")).to_have_count(0)
+    expect(other.locator(".dot.live")).to_be_visible()
+    other.close()
     expect(page.locator("#banner")).to_contain_text("View only")
     page.fill("#ticket-price", f"{last(page) * Decimal('0.99'):.2f}")
     page.fill("#ticket-amount", "0.01")
@@ -421,6 +429,10 @@ def test_32_33_a_viewer_sees_no_entry_and_why_and_a_lapsed_token_asks_once(
     opened = gate.opened
     page.wait_for_timeout(2500)  # nor now
     assert gate.opened - opened <= 1
+    # A printed address that is pasted where the page is open loads nothing anew.
+    page.evaluate("location.hash = 'ticket=stale'")
+    expect(page.locator("dialog [role=status]")).to_contain_text("unauthorized")
+    assert page.evaluate("location.hash") == ""
     page.fill("dialog [name=token]", admin[0])
     page.click("dialog button.primary")
     expect(page.locator(".dot.live")).to_be_visible(timeout=30_000)

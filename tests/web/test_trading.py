@@ -129,6 +129,18 @@ def test_no_gesture_makes_two_orders(desk: Desk, fake: Fake) -> None:
     assert len(fake.ops("order.place")) == 2
 
 
+def test_a_refusal_by_a_rule_with_words_is_a_sentence(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    details = {"rule": "insufficient_funds", "value": "319057", "limit": "100000", "unit": "USDT"}
+    message = "needs 319057 USDT, available 100000 USDT"
+    fake.refusals.append(Refusal("insufficient_funds", message, details))
+    fill_ticket(page, "5", "63811.40")
+    page.click("button.submit")
+    expect(page.locator(".outcome[role=alert]")).to_have_text(
+        "Not enough funds: needs 319,057 USDT, have 100,000 USDT (insufficient_funds)"
+    )
+
+
 def test_a_refusal_stands_at_the_ticket_with_code_and_words_and_the_ticket_is_kept(
     desk: Desk, fake: Fake
 ) -> None:
@@ -152,8 +164,13 @@ def test_a_refusal_stands_at_the_ticket_with_code_and_words_and_the_ticket_is_ke
 
 def test_the_preview_names_the_rule_that_would_refuse(desk: Desk) -> None:
     page = desk.open()
+    fill_ticket(page, "0.01", "63900")
+    expect(page.locator(".preview")).to_have_attribute("data-valid", "yes")
+    button = page.locator("button.submit")
+    before = button.bounding_box()
     fill_ticket(page, "0.5", "63900")
     expect(page.locator(".rules")).to_have_text("Order too large: 31,950 USDT, limit 10,000 USDT")
+    assert button.bounding_box() == before, "a hand on its way to the button would miss it"
     page.click("text=Max")
     expect(page.locator("#ticket-amount")).to_have_value("0.15000")
 
@@ -503,22 +520,45 @@ def test_a_time_to_end_is_of_the_zone_that_the_page_shows(desk: Desk, fake: Fake
         page.click(".zone")
 
 
-def test_a_number_with_a_comma_is_marked_while_it_is_typed_and_never_left_out(
+def test_a_comma_is_a_decimal_sign_where_it_can_be_nothing_else_and_is_never_guessed(
     desk: Desk, fake: Fake
 ) -> None:
     market = fake.streams["markets"].rows["BTC/USDT"]
     fake.do(lambda: fake.row("markets", market | {"type": "swap"}))
     page = desk.open()
-    page.select_option("#ticket-type", "market")
-    for name, wrong, right in (("amount", "0,01", "0.01"), ("leverage", "2,5", "2.5")):
-        page.fill(f"#ticket-{name}", wrong)
-        expect(page.locator(f"#ticket-{name}-error")).to_have_text(re.compile("decimal point"))
-        expect(page.locator("button.submit")).to_be_disabled()
-        page.fill(f"#ticket-{name}", right)
-        expect(page.locator(f"#ticket-{name}-error")).to_have_text("")
-    page.click("button.submit")
+    submit = page.locator("button.submit")
+    note = page.locator("#ticket-amount-error")
+    wrong = {"amount": "1,234", "leverage": "2.5.0", "price": "0x10"}
+    right = {"amount": "0,01", "leverage": "2,5", "price": "63,900.5"}
+    for typed in (wrong, right):
+        for name, text in typed.items():
+            page.fill(f"#ticket-{name}", text)
+        expect(submit).to_be_enabled(enabled=typed is right)
+        expect(note).to_have_text(
+            "= 0.01" if typed is right else "1234 or 1.234? Write 1234 or 1,2340."
+        )
+        expect(page.locator("#ticket [aria-invalid=true]")).to_have_count(3 * (typed is wrong))
+    expect(submit).to_have_text("Buy 0.01000 BTC at 63,900.5")
+    page.locator("#ticket-price").press("Enter")
     sent = until(page, lambda: fake.ops("order.place"))[0]
-    assert (sent["amount"], sent["leverage"], sent["position_type"]) == ("0.01", "2.5", "swap")
+    assert {name: sent[name] for name in right} == {
+        "amount": "0.01",
+        "leverage": "2.5",
+        "price": "63900.5",
+    }
+    expect(page.locator("#ticket-amount")).to_have_value("")
+    expect(note).to_have_text("")
+
+    page.click("#tab-orders")
+    page.click("text=Amend")
+    amend = page.locator("dialog button.primary")
+    page.fill("dialog [name=price]", "63,901")
+    expect(amend).to_be_disabled()
+    expect(page.locator("dialog .field-error")).to_contain_text("Write 63901 or 63,9010.")
+    page.fill("dialog [name=price]", "63901,5")
+    expect(page.locator("dialog .field-note").first).to_have_text("= 63901.5")
+    amend.click()
+    assert until(page, lambda: fake.ops("order.amend"))[0]["price"] == "63901.5"
 
 
 PUT = """
@@ -582,7 +622,7 @@ def test_cancel_all_says_what_it_would_do_before_it_acts(desk: Desk, fake: Fake)
     page.click("button.submit")
     expect(page.locator("#tab-orders .count")).to_have_text("1")
     page.locator("body").press("Shift+X")
-    expect(page.locator("dialog")).to_contain_text("Working orders")
+    expect(page.locator("dialog dl")).to_have_text("Working orders1SymbolsBTC/USDT")
     assert all(p.get("dry_run") for p in fake.ops("order.cancel_all"))
     page.click("dialog .button.danger")
     expect(page.locator("#tab-orders .count")).to_have_text("")

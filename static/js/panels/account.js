@@ -1,9 +1,9 @@
 // The account strip: equity, today, unrealised, and the gauges of the limits. All figures are the server's.
 import { ratio } from "../decimal.js";
 import { attr, cls, h, text } from "../dom.js";
-import { direction, money, NONE, percent, short, signed } from "../format.js";
+import { direction, money, NONE, percent, short, signed, whole } from "../format.js";
 import { painter } from "../pace.js";
-import { working } from "../trade.js";
+import { ACCOUNT, doubt, working } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
@@ -31,14 +31,21 @@ export function mount(root, app) {
   ]);
   const paint = painter(root, 2, () => {
     const { state } = app.link.state;
-    attr(root, "data-age", state === "lost" || state === "stopped" ? "frozen" : null);
+    const frozen = state === "lost" || state === "stopped";
+    const late = frozen ? undefined : doubt(store);
+    attr(root, "data-age", frozen ? "frozen" : late ? "stale" : null);
     /** @type {Row} */
     const risk = store.value("risk") ?? {};
     /** @type {Row} */
     const portfolio = store.value("portfolio") ?? {};
     const unit = portfolio.valuation_currency ?? risk.valuation_currency ?? "USDT";
     const value = risk.equity ?? portfolio.equity ?? portfolio.total_value;
-    equity(money(value), risk.peak_equity ? `peak ${money(risk.peak_equity)}` : NONE, "", unit);
+    equity(
+      money(value),
+      risk.peak_equity ? `peak ${brief(risk.peak_equity, 2)}` : NONE,
+      "",
+      late ? `late ${late.staleSince ? whole(app.serverNow() - late.staleSince) : ""}`.trim() : unit,
+    );
     const day = risk.daily_pnl ?? portfolio.daily_pnl;
     today(
       signed(day),
@@ -90,7 +97,7 @@ export function mount(root, app) {
       share(rate.used, rate.limit),
     );
   });
-  store.watch(["risk", "portfolio", "orders", "link", "settings", "failed"], paint);
+  store.watch([...ACCOUNT, "link", "beat", "settings", "failed"], paint);
 }
 
 /** @param {string | null | undefined} value @param {number} digits */

@@ -3,6 +3,7 @@
 import { div, isDecimal, trim } from "../decimal.js";
 import { attr, cls, h, hide, text } from "../dom.js";
 import { percent, stamp, words } from "../format.js";
+import { spell } from "../number-field.js";
 import { settings } from "../settings.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -224,6 +225,7 @@ export function makeForm(app, send) {
       h("input", {
         type: "text",
         inputmode: "decimal",
+        onchange: spell,
         autocomplete: "off",
         "aria-label": `${words(name)}, ${part}`,
         "aria-describedby": error.id,
@@ -447,6 +449,7 @@ function entry(name, label, value, { type = "text", fraction, empty, unit: given
     name,
     type: type === "words" ? "text" : type,
     inputmode: type === "text" ? "decimal" : undefined,
+    onchange: type === "text" ? spell : undefined,
     autocomplete: "off",
     spellcheck: "false",
     placeholder: hint,

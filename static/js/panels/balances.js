@@ -3,6 +3,7 @@ import { ratio } from "../decimal.js";
 import { h, table } from "../dom.js";
 import { grouped, money, NONE, percent } from "../format.js";
 import { painter } from "../pace.js";
+import { unsure } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
@@ -53,7 +54,7 @@ export function mount(root, app) {
   const paint = painter(root, 4, () => {
     const rows = store.rows("balances").filter((b) => Number(b.total) !== 0);
     rows.sort((a, b) => Number(b.value ?? 0) - Number(a.value ?? 0) || (a.currency < b.currency ? -1 : 1));
-    show(rows);
+    show(rows, unsure(store, rows));
   });
   store.watch(["balances", "settings"], paint);
   return { columns: show.choice };

@@ -1,9 +1,9 @@
 // One line under the header, only when something is not normal.
 import { cls, h, keyed, text } from "../dom.js";
-import { age, stamp } from "../format.js";
+import { stamp, whole } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
-import { viewOnly } from "../trade.js";
+import { doubt, viewOnly } from "../trade.js";
 import { follow } from "../window.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -13,7 +13,7 @@ import { follow } from "../window.js";
 export function mount(root, app) {
   const { store } = app;
   const show = painter(root.parentElement ?? root, 4, () => {
-    const lines = [...link(app), ...trading(app), ...feeds(app), ...hours(app), ...rights(app)];
+    const lines = [...link(app), ...trading(app), ...feeds(app), ...account(app), ...hours(app), ...rights(app)];
     root.hidden = lines.length === 0;
     keyed(
       root,
@@ -45,7 +45,7 @@ function hours({ store }) {
 /** @param {App} app @returns {Line[]} */
 function link({ link: { state } }) {
   // The age is seen, not read out each second: assistive technology hears the line once.
-  const ago = age(Date.now() - state.heard).replace(/\.\d/, "");
+  const ago = whole(Date.now() - state.heard);
   if (state.state === "lost") {
     return [
       {
@@ -95,7 +95,22 @@ function feeds(app) {
     {
       id: "feed",
       tone: "warn",
-      text: `${feed.what} is late by ${age(feed.age).replace(/\.\d/, "")}${cause}. The link is fine; the source is not. Market orders are off.`,
+      text: `${feed.what} is late by ${whole(feed.age)}${cause}. The link is fine; the source is not. Market orders are off.`,
+    },
+  ];
+}
+
+/** @param {App} app @returns {Line[]} */
+function account(app) {
+  const late = doubt(app.store);
+  if (!late || /lost|stopped/.test(app.link.state.state)) return [];
+  const since = late.staleSince;
+  const what = since ? `those of ${whole(app.serverNow() - since)} ago` : "not known yet";
+  return [
+    {
+      id: "account",
+      tone: "warn",
+      text: `Orders, positions and balances are ${what}: ${app.venue()} has not confirmed them.`,
     },
   ];
 }

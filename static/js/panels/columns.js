@@ -1,6 +1,6 @@
 // Which columns of a table are shown: the first always, the others as a person chose, else as the screen has room.
 import { dialog } from "../dialog.js";
-import { h, viewStyles } from "../dom.js";
+import { h, styles } from "../dom.js";
 import { remember, settings } from "../settings.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -12,10 +12,10 @@ export async function choose(app, { caption, heads, grid }) {
     remember({ columns: { ...settings.columns, [caption]: chosen } });
     app.store.touch("settings");
   };
-  /** Nobody sees the headings of an empty table: its columns count as shown. @param {string} head */
+  /** By the first row, which cards have too; the columns of an empty table count as shown. @param {string} head */
   const shown = (head) => {
-    const title = [...grid.querySelectorAll("th")].find((th) => th.textContent === head);
-    return settings.columns[caption]?.[head] ?? (grid.hidden || (title?.checkVisibility() ?? true));
+    const cell = grid.querySelector(`tbody tr:not(.heading) td[data-head="${head}"]`);
+    return settings.columns[caption]?.[head] ?? (grid.hidden || (cell?.checkVisibility() ?? true));
   };
   const boxes = heads.slice(1).map((head) => {
     const box = h("input", { type: "checkbox", name: head, checked: shown(head) });
@@ -30,7 +30,7 @@ export async function choose(app, { caption, heads, grid }) {
       for (const [i, label] of boxes.entries()) box(label).checked = shown(heads[i + 1] ?? "") === true;
     }, 250);
   });
-  await viewStyles();
+  await styles();
   await dialog({
     title: `Columns of ${caption.toLowerCase()}`,
     body: [h("div", { class: "pref-columns" }, ...boxes), again],

@@ -5,6 +5,7 @@ import { h, hide, text } from "../dom.js";
 import { direction, money, percent, signed, words } from "../format.js";
 import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
+import { doubt } from "../trade.js";
 import { say } from "./risk.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -75,7 +76,7 @@ export function mount(root, app) {
     const value = (/** @type {string} */ name) => rows.find((r) => r.name === name);
     const value_ = (/** @type {Row | undefined} */ row) =>
       !row || row.value === null
-        ? words(row?.reason ?? null)
+        ? words(row?.reason ?? null).replace("insufficient", "too few")
         : row.unit === "fraction"
           ? percent(row.value, { plus: row.name === "return" })
           : Number(row.value).toFixed(2);
@@ -94,7 +95,8 @@ export function mount(root, app) {
     const risk = store.value("risk");
     const now = app.serverNow();
     figure(brought);
-    if (!risk?.equity) return;
+    // An old figure is no point of now.
+    if (!risk?.equity || doubt(store)) return;
     if (points.length === 0 || now - (points.at(-1)?.[0] ?? 0) > GAP) {
       points.push([now, Number(risk.equity), Number(risk.drawdown ?? 0)]);
       if (points.length > KEPT) points.splice(0, points.length - KEPT);

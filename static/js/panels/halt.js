@@ -108,7 +108,7 @@ async function haltDialog(app) {
       h(
         "p",
         {},
-        "No order goes out after this, and resting entry orders are canceled. Attached stop losses stay. It holds for every client and survives a restart.",
+        "No order goes out after this, and resting orders are canceled. Stops and targets that close a position stay. It holds for every client and survives a restart.",
       ),
       h(
         "label",
@@ -120,7 +120,7 @@ async function haltDialog(app) {
         "label",
         { class: "check" },
         h("input", { type: "checkbox", name: "reducing" }),
-        "Only stop new risk: orders that reduce stay allowed",
+        "Only stop new risk: orders that reduce stay, and go out",
       ),
     ],
     yes: "Halt",
@@ -156,12 +156,15 @@ async function report(reply) {
       h(
         "p",
         { role: "alert" },
-        done.changed === false ? "It already was; nothing changed." : "No order goes out until someone resumes.",
+        done.changed === false
+          ? "It already was; nothing changed."
+          : `${done.state === "reducing" ? "Only orders that reduce go" : "No order goes"} out until someone resumes.`,
       ),
       facts([
         ["Orders canceled", list(done.canceled)],
         ["Could not be canceled", list(done.failed)],
         ["Outcome unknown", list(done.unknown)],
+        ["Filled or ended before", list(done.ended)],
         ["Written to the journal", done.journaled === false ? "not yet" : "yes"],
       ]),
     ],

@@ -1,7 +1,8 @@
 // The heading of a panel, with the age of what it shows in a fixed slot.
 import { attr, h, text } from "../dom.js";
-import { age } from "../format.js";
+import { whole } from "../format.js";
 import { painter } from "../pace.js";
+import { ACCOUNT } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 
@@ -25,20 +26,25 @@ export function watchAge(root, stamp, app, slot) {
   const word = h("span", { class: "age-word" });
   const time = h("span", {});
   stamp.append(word, time);
-  const whole = (/** @type {number} */ ms) => age(ms).replace(/\.\d/, "");
   const show = painter(root, 4, () => {
     const entry = store.channel(store.get(slot) ?? slot);
     const { state, heard } = app.link.state;
     const frozen = state === "lost" || state === "stopped";
     const late = !frozen && entry?.stale === true;
     attr(root, "data-age", frozen ? "frozen" : late ? "stale" : null);
-    text(word, frozen ? "frozen " : late ? "late " : "");
+    const since = late && entry.staleSince;
+    text(word, frozen ? "frozen " : since ? "late " : "");
     if (frozen) text(time, whole(Date.now() - heard));
-    else if (late) text(time, whole(app.serverNow() - (entry.staleSince ?? app.serverNow())));
+    else if (late) text(time, since ? whole(app.serverNow() - since) : "late");
     else text(time, entry?.error ? entry.error.code : "");
   });
   store.watch(
-    ["link", "beat", slot, ...(slot.startsWith("view:") ? ["ticker:", "orderbook:", "trades:", "ohlcv:"] : [])],
+    [
+      "link",
+      "beat",
+      slot,
+      ...(slot.startsWith("view:") ? ["ticker:", "orderbook:", "trades:", "ohlcv:", ...ACCOUNT] : []),
+    ],
     show,
   );
 }

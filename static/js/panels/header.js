@@ -1,6 +1,6 @@
 // Mode, symbol, last price, link and feed state, latency, theme, clock.
 import { later } from "../dialog.js";
-import { attr, cls, h, text, viewStyles } from "../dom.js";
+import { attr, cls, h, styles, text } from "../dom.js";
 import { flash } from "../flash.js";
 import { age, arrow, direction, NONE, onStep, percentPoints, short } from "../format.js";
 import { icon } from "../icons.js";
@@ -125,8 +125,11 @@ export function mount(root, app) {
     flash(last, ticker?.last, String(store.get("symbol")));
     const old = state !== "live" || source.stale;
     cls(last, `last ${old ? "frozen" : ""}`);
-    text(change, ticker ? `${arrow(ticker.change_pct)} ${percentPoints(ticker.change_pct, { plus: true })}` : "");
-    cls(change, `change ${old ? "frozen" : direction(ticker?.change_pct)}`);
+    text(
+      change,
+      ticker ? `${arrow(ticker.change_pct)} ${percentPoints(ticker.change_pct, { plus: true })}`.trim() : "",
+    );
+    cls(change, `change ${old ? "frozen" : direction(ticker?.change_pct, 2)}`);
     text(high, onStep(ticker?.high, tick));
     text(low, onStep(ticker?.low, tick));
     text(volume, ticker?.volume ? `${short(String(ticker.volume).split(".", 1)[0])} ${market?.base ?? ""}` : NONE);
@@ -153,7 +156,7 @@ export function mount(root, app) {
 }
 
 /** @param {App} app */
-const preferences = (app) => later(Promise.all([import("./preferences.js"), viewStyles()]), ([view]) => view.open(app));
+const preferences = (app) => later(Promise.all([import("./preferences.js"), styles()]), ([view]) => view.open(app));
 
 /** All sounds off, or on again; where none was chosen yet, the choice. @param {App} app */
 const hush = (app) => later(import("../sound.js"), (tones) => tones.hush(app) || preferences(app));

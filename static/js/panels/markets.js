@@ -75,7 +75,7 @@ export function mount(root, app) {
       h(
         "button",
         { type: "button", class: "market-pick", onclick: () => app.select(market.symbol) },
-        h("span", { class: "market-name", title: market.symbol }, shortName(market)),
+        h("span", { class: "market-name", title: market.symbol }, market.symbol),
         h("span", { class: "market-turnover" }, ""),
         h("span", { class: "market-last" }, NONE),
         h("span", { class: "market-change" }, ""),
@@ -107,7 +107,7 @@ export function mount(root, app) {
           ? `${arrow(day)} ${percentPoints(day, { plus: true })}`.trim()
           : "",
     );
-    cls(change, `market-change ${market.active === false ? "dim" : direction(day)}`);
+    cls(change, `market-change ${market.active === false ? "dim" : direction(day, 2)}`);
   }
 
   filter.addEventListener("input", choose);
@@ -127,10 +127,6 @@ export function mount(root, app) {
   store.watch(["markets"], choose);
   store.watch(["ticker:", "symbol", "settings"], paint);
 }
-
-/** A derivative settled in its quote is named once. @param {Row} market */
-const shortName = (market) =>
-  market.type === "spot" ? market.symbol : String(market.symbol).replace(/:.*$/, market.type === "swap" ? " perp" : "");
 
 /** Starred first, spot before derivatives, in the exchange's order. @param {Row} market */
 const rank = (market) =>

@@ -4,11 +4,11 @@ import { cmp, decimals, div, mul, round } from "../decimal.js";
 import { dialog, facts } from "../dialog.js";
 import { cls, h, keyed, text } from "../dom.js";
 import { onStep, words } from "../format.js";
-import { marketOf, viewOnly, working } from "../trade.js";
+import { doubt, marketOf, viewOnly, working } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
-/** @typedef {import("../chart.js").Chart} Chart */
-/** @typedef {import("../chart.js").Line} Line */
+/** @typedef {import("../shapes.d.ts").Chart} Chart */
+/** @typedef {import("../shapes.d.ts").Line} Line */
 /** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {"price" | "stop_price" | "stop_loss" | "take_profit"} Field */
 /** @typedef {{ id: string, order: Row, field: Field, price: string, tone: string, label: string }} Grip */
@@ -46,6 +46,7 @@ export function orderLines(box, app, chart, say, changed) {
   function lines() {
     const symbol = store.get("symbol");
     const market = marketOf(store, symbol);
+    const old = doubt(store) ? "last known: " : "";
     grips = store
       .rows("orders")
       .filter((o) => o.symbol === symbol && working(o))
@@ -66,14 +67,14 @@ export function orderLines(box, app, chart, say, changed) {
       price: Number(drafts.get(id) ?? price),
       title: "",
       tone,
-      look: drafts.has(id) ? "dashed" : "solid",
+      look: drafts.has(id) ? "dashed" : old ? "dotted" : "solid",
     }));
     for (const p of store.rows("positions")) {
       if (p.symbol !== symbol || !p.entry_price || Number(p.amount) === 0) continue;
       all.push({
         id: p.id,
         price: Number(p.entry_price),
-        title: `${p.side} ${onStep(p.amount, market?.amount_step)}`,
+        title: `${old}${p.side} ${onStep(p.amount, market?.amount_step)}`,
         tone: "accent",
         look: "dotted",
       });

@@ -1,13 +1,13 @@
 // Working orders first, then those that ended in the last minutes. Amend, cancel, cancel all.
 import { told } from "../commands.js";
 import { cmp } from "../decimal.js";
-import { dialog, facts, failure, later } from "../dialog.js";
+import { later } from "../dialog.js";
 import { h, hide, table, text } from "../dom.js";
-import { money, onStep, when, words } from "../format.js";
+import { onStep, when, words } from "../format.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
-import { kind, lock, marketOf, priceText, sideText, sideTone, viewOnly, working } from "../trade.js";
+import { kind, lock, marketOf, priceText, sideText, sideTone, unsure, viewOnly, working } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
@@ -67,16 +67,17 @@ export function mount(root, app) {
     const rows = store.rows("orders");
     rows.sort((a, b) => Number(working(b)) - Number(working(a)) || b.created_ts - a.created_ts);
     const ended = "Ended orders stay five minutes, the newest of many. More: realtime call order.history limit=500";
-    show(rows, rows.every(working) ? "" : `${ended}${app.link.account && ` venue=${app.link.account}`}`);
+    const cut = rows.every(working) ? "" : `${ended}${app.link.account && ` venue=${app.link.account}`}`;
+    show(rows, unsure(store, rows) || cut);
     lock(all, viewOnly(store));
   });
-  const all = h("button", { type: "button", class: "quiet", onclick: () => void cancelAll(app) }, "Cancel all…");
+  const all = h("button", { type: "button", class: "quiet", onclick: () => cancelAll(app) }, "Cancel all…");
   store.watch(["orders", "markets", "settings", "welcome"], paint);
   store.watch(["edit"], () => {
     const order = store.channel("orders")?.rows?.get(store.get("edit"));
     if (order && working(order) && !viewOnly(store)) amendDialog(app, order);
   });
-  onKey("X", "cancel all orders (asks)", () => viewOnly(store) || void cancelAll(app), "Shift+X");
+  onKey("X", "cancel all orders (asks)", () => viewOnly(store) || cancelAll(app), "Shift+X");
   return {
     count: () => String(store.rows("orders").filter(working).length || ""),
     actions: [all],
@@ -103,13 +104,10 @@ function statusText(o) {
 /** @param {Row} first @param {App} app */
 function acts(first, app) {
   const id = first.id;
+  const name = `${first.side} ${first.symbol}, order ${first.client_order_id}`;
   const row = () => app.store.channel("orders")?.rows?.get(id) ?? first;
   const said = h("span", { class: "row-error", role: "alert" });
-  const cancel = h(
-    "button",
-    { type: "button", class: "small-button", "aria-label": `Cancel order ${first.client_order_id}` },
-    "Cancel",
-  );
+  const cancel = h("button", { type: "button", class: "small-button", "aria-label": `Cancel ${name}` }, "Cancel");
   cancel.addEventListener("click", async () => {
     cancel.disabled = true;
     text(said, "");
@@ -122,7 +120,7 @@ function acts(first, app) {
     {
       type: "button",
       class: "small-button",
-      "aria-label": `Amend order ${first.client_order_id}`,
+      "aria-label": `Amend ${name}`,
       onclick: () => amendDialog(app, row()),
     },
     "Amend",
@@ -130,41 +128,11 @@ function acts(first, app) {
   return h("span", { class: "row-acts" }, said, amend, cancel);
 }
 
+/** What is done to orders by a dialog is loaded when it is first asked for. @param {(acts: typeof import("./order-acts.js")) => unknown} act */
+const doing = (act) => later(import("./order-acts.js"), act);
+
 /** @param {App} app @param {Row} order */
-const amendDialog = (app, order) => later(import("./order-amend.js"), (late) => late.amendDialog(app, order));
+const amendDialog = (app, order) => doing((acts) => acts.amend(app, order));
 
 /** @param {App} app */
-async function cancelAll(app) {
-  const rows = app.store.rows("orders").filter(working);
-  const symbols = [...new Set(rows.map((o) => o.symbol))];
-  const dry = await app.commands.call("order.cancel_all", { dry_run: true });
-  const effect = dry.ok ? Object.entries(dry.result.effect ?? {}) : [];
-  const answer = await dialog({
-    title: "Cancel all orders?",
-    body: [
-      facts([
-        ["Working orders", String(rows.length)],
-        ["Symbols", symbols.join(", ") || "none"],
-        ...effect.map(
-          ([name, value]) =>
-            /** @type {[string, string]} */ ([
-              words(name),
-              Array.isArray(value)
-                ? String(value.length)
-                : /^-?\d/.test(String(value))
-                  ? money(String(value))
-                  : String(value),
-            ]),
-        ),
-      ]),
-    ],
-    yes: "Cancel all",
-    tone: "danger",
-  });
-  if (!answer) return;
-  const reply = await app.commands.call("order.cancel_all", {});
-  const failed = reply.result?.failed ?? [];
-  if (reply.ok && failed.length === 0) return;
-  const why = reply.ok ? `${failed.length} orders could not be canceled.` : told(reply.error);
-  await failure("Not everything was canceled", why);
-}
+const cancelAll = (app) => doing((acts) => acts.cancelAll(app));

@@ -7,6 +7,7 @@ import { dialog, facts } from "../dialog.js";
 import { attr, cls, h, hide, keyed, table, text } from "../dom.js";
 import { direction, money, NONE, onStep, percent, signed, words } from "../format.js";
 import { whenLive } from "../live.js";
+import { spell } from "../number-field.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
 import { lock, marketOf, sideText, sideTone, viewOnly } from "../trade.js";
@@ -165,13 +166,19 @@ function holdings(root, app) {
   }
 }
 
+/** A heading that may break where a derivative names what it is settled in. @param {string} symbol */
+function name(symbol) {
+  const [market = "", settle] = symbol.split(":");
+  return settle ? h("th", { scope: "col" }, `${market}:`, h("wbr"), settle) : h("th", { scope: "col" }, market);
+}
+
 /** Which way and how much is said by number and sign, the shade only repeats it. @param {string[]} symbols @param {number[][]} matrix */
 function correlations(symbols, matrix) {
   return h(
     "table",
     { class: "heat" },
     h("caption", { class: "hidden" }, "Correlation of returns"),
-    h("thead", {}, h("tr", {}, h("td"), ...symbols.map((s) => h("th", { scope: "col" }, s)))),
+    h("thead", {}, h("tr", {}, h("td"), ...symbols.map(name))),
     h(
       "tbody",
       {},
@@ -220,7 +227,7 @@ function rebalance(root, app) {
     );
   };
   const number = (/** @type {string} */ hint) =>
-    h("input", { type: "text", inputmode: "decimal", autocomplete: "off", placeholder: hint });
+    h("input", { type: "text", inputmode: "decimal", onchange: spell, autocomplete: "off", placeholder: hint });
   const method = h("select", {}, ...METHODS.map(([value, name]) => h("option", { value }, name)));
   const profile = h("select", {}, ...PROFILES.map((p) => h("option", { value: p }, p || "as set")));
   const most = number("as set");
@@ -284,6 +291,7 @@ function rebalance(root, app) {
           const input = h("input", {
             type: "text",
             inputmode: "decimal",
+            onchange: spell,
             autocomplete: "off",
             "aria-label": `Target of ${t.symbol}, percent`,
             value: t.weight,

@@ -4,6 +4,7 @@ import { add, cmp, floorTo, isDecimal, trim } from "../decimal.js";
 import { dialog, facts, failure } from "../dialog.js";
 import { h } from "../dom.js";
 import { money, onStep, signed } from "../format.js";
+import { number } from "../number-field.js";
 import { marketOf } from "../trade.js";
 import { guardOf, price } from "./positions.js";
 
@@ -29,14 +30,10 @@ export async function protect(app, id, field) {
   const before = Object.fromEntries(
     GUARDS.map((name) => [name, position[name] ?? guardOf(app.store, position, name)?.stop_price ?? ""]),
   );
-  const inputs = Object.fromEntries(
-    GUARDS.map((name) => [
-      name,
-      h("input", { name, type: "text", inputmode: "decimal", autocomplete: "off", value: before[name] }),
-    ]),
-  );
-  const typed = (/** @type {Guard} */ name) => String(inputs[name]?.value).trim();
-  const changed = () => GUARDS.filter((name) => typed(name) !== before[name]);
+  const fields = GUARDS.map((name) => number(`${TITLES[name]}, ${market?.quote ?? ""}`, { name, value: before[name] }));
+  /** What differs from what is. */
+  const changed = () =>
+    Object.fromEntries(fields.flatMap(({ input: { name }, value }) => (value === before[name] ? [] : [[name, value]])));
   /** @type {Set<string>} */
   const tried = new Set();
   const answered = dialog({
@@ -47,9 +44,7 @@ export async function protect(app, id, field) {
         ["Entry", price(position.entry_price, market?.price_tick)],
         ["Mark", price(position.mark_price, market?.price_tick)],
       ]),
-      ...GUARDS.map((name) =>
-        h("label", { class: "field" }, h("span", {}, `${TITLES[name]}, ${market?.quote ?? ""}`), inputs[name] ?? null),
-      ),
+      ...fields.map(({ root }) => root),
       h(
         "p",
         { class: "dim" },
@@ -58,10 +53,10 @@ export async function protect(app, id, field) {
     ],
     yes: "Set",
     focus: "field",
-    ready: () => changed().length > 0 && GUARDS.every((name) => typed(name) === "" || isDecimal(typed(name))),
-    act: () => guard(app, position, Object.fromEntries(changed().map((name) => [name, typed(name)])), tried),
+    ready: () => Object.keys(changed()).length > 0 && fields.every(({ value }) => value === "" || isDecimal(value)),
+    act: () => guard(app, position, changed(), tried),
   });
-  inputs[field]?.focus();
+  fields.find(({ input }) => input.name === field)?.input.focus();
   await answered;
 }
 
@@ -202,7 +197,7 @@ export async function close(app, id) {
     h("option", { value: "market" }, "market"),
     h("option", { value: "limit" }, "limit"),
   );
-  const limit = h("input", { name: "price", type: "text", inputmode: "decimal", autocomplete: "off" });
+  const limit = number("Price, for a limit", { name: "price" });
   await dialog({
     title: `Close ${position.side} ${position.symbol}?`,
     body: [
@@ -213,15 +208,15 @@ export async function close(app, id) {
       ]),
       h("label", { class: "field" }, h("span", {}, "Part"), part),
       h("label", { class: "field" }, h("span", {}, "Type"), type),
-      h("label", { class: "field" }, h("span", {}, "Price, for a limit"), limit),
+      limit.root,
     ],
     yes: "Close position",
     tone: "danger",
-    ready: () => type.value === "market" || isDecimal(limit.value.trim()),
+    ready: () => type.value === "market" || isDecimal(limit.value),
     act: () => {
       /** @type {Row} */
       const args = { position_id: id, type: type.value, fraction: Number(part.value) };
-      if (type.value === "limit") args.price = limit.value.trim();
+      if (type.value === "limit") args.price = limit.value;
       return once(id, args, tried, (client_order_id) =>
         app.commands.confirmed("position.close", { ...args, client_order_id }, "Close this position?"),
       );

@@ -4,7 +4,7 @@ import { attr, h, hide, table, text } from "../dom.js";
 import { flash } from "../flash.js";
 import { arrow, direction, money, onStep, percentPoints, signed, words } from "../format.js";
 import { painter } from "../pace.js";
-import { lock, marketOf, sideText, sideTone, viewOnly, working } from "../trade.js";
+import { lock, marketOf, sideText, sideTone, unsure, viewOnly, working } from "../trade.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
@@ -72,7 +72,7 @@ export function mount(root, app) {
       head: "P/L %",
       kind: "num",
       text: (p) => `${arrow(p.unrealized_pnl_pct)} ${percentPoints(p.unrealized_pnl_pct, { plus: true })}`.trim(),
-      tone: (p) => direction(p.unrealized_pnl_pct),
+      tone: (p) => direction(p.unrealized_pnl_pct, 2),
     },
     { head: "Stop", kind: "num", ...guard("stop_loss") },
     { head: "Target", kind: "num", ...guard("take_profit") },
@@ -138,7 +138,7 @@ export function mount(root, app) {
   const held = () => store.rows("positions").filter((p) => Number(p.amount) !== 0);
   const paint = painter(root, 4, () => {
     const rows = held();
-    show(grouped(rows));
+    show(grouped(rows), unsure(store, rows));
     total(rows);
     lock(all, viewOnly(store));
   });

@@ -1,7 +1,8 @@
 // How the page looks and sounds, and when it asks: kept on this machine, each choice at once in force.
-import { isDecimal } from "../decimal.js";
+import { isDecimal, typed } from "../decimal.js";
 import { dialog } from "../dialog.js";
 import { attr, h, text } from "../dom.js";
+import { spell } from "../number-field.js";
 import { remember, settings } from "../settings.js";
 import { play, SOUNDS } from "../sound.js";
 
@@ -87,15 +88,16 @@ export async function open(app) {
     inputmode: "decimal",
     autocomplete: "off",
     value: settings.reviewAbove,
+    onchange: spell,
     "aria-describedby": error.id,
     "aria-label": "Notional above which an order is reviewed",
   });
   above.addEventListener("input", () => {
-    const typed = above.value.trim();
-    const good = isDecimal(typed) && !typed.startsWith("-");
+    const value = typed(above.value);
+    const good = isDecimal(value) && !value.startsWith("-");
     text(error, good ? "" : "A number such as 1000; the last good one stays in force.");
     attr(above, "aria-invalid", good ? null : "true");
-    if (good) keep({ reviewAbove: typed });
+    if (good) keep({ reviewAbove: value });
   });
   /** @param {"reviewPaper" | "reviewLive"} name @param {string} label */
   const when = (name, label) => {

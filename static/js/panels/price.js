@@ -1,7 +1,7 @@
 // Candles: history by market.ohlcv, then the channel ohlcv; fills as markers, orders and position as lines, overlays by
 // switches. What lies over the candles is loaded after them.
 import { decimals } from "../decimal.js";
-import { attr, cls, h, keyed, text } from "../dom.js";
+import { attr, cls, h, keyed, styles, text } from "../dom.js";
 import { direction, grouped, onStep, percentPoints, stamp } from "../format.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
@@ -9,7 +9,7 @@ import { marketOf, working } from "../trade.js";
 import { watchAge } from "./head.js";
 
 /** @typedef {import("../app.js").App} App */
-/** @typedef {import("../chart.js").Bar} Bar */
+/** @typedef {import("../shapes.d.ts").Bar} Bar */
 /** @typedef {import("../shapes.d.ts").Row} Row */
 
 const FRAMES = /** @type {const} */ ({ "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": 86_400 });
@@ -89,12 +89,14 @@ export function mount(root, app) {
   root.append(head, box, foot, spoken);
   watchAge(root, stampSlot, app, "view:bars");
 
-  /** @type {import("../chart.js").Chart | null} */
+  /** @type {import("../shapes.d.ts").Chart | null} */
   let chart = null;
   /** Loaded after the chart. @type {ReturnType<typeof import("../overlays.js").overlays> | null} */
   let over = null;
   /** @type {ReturnType<typeof import("./order-lines.js").orderLines> | null} */
   let held = null;
+  /** Draws its lines. @type {(lines: import("../shapes.d.ts").Line[]) => void} */
+  let lay = () => {};
   /** @type {Bar[]} */
   let bars = [];
   /** Which history is on the chart, or being fetched. */
@@ -185,7 +187,7 @@ export function mount(root, app) {
         finished = false;
         chart.setBars(bars, false);
         shown = "";
-        chart.setLines([]);
+        lay([]);
         chart.setMarks([]);
         over?.refresh();
       }
@@ -225,7 +227,7 @@ export function mount(root, app) {
     const now = current();
     if (over && now) for (const dot of over.dots(now)) marks.set(`${dot.time}${dot.side}dot`, dot);
     chart.setMarks([...marks.values()].sort((a, b) => a.time - b.time));
-    chart.setLines(held?.lines() ?? []);
+    if (held) lay(held.lines());
   }
 
   /** What the candles show now; null while they show nothing, or another symbol. */
@@ -342,9 +344,9 @@ export function mount(root, app) {
     if (need.over || !chart || !["ema", "fvg", "hours", "signals"].some(on)) return;
     need.over = true;
     const made = chart;
-    import("../overlays.js").then(
-      (more) => {
-        over = more.overlays(app, made, current);
+    Promise.all([import("../overlays.js"), made.curves()]).then(
+      ([more, curves]) => {
+        over = more.overlays(app, made, curves, current);
         app.link.watch(["config"]);
         over.refresh();
         overlays();
@@ -360,8 +362,9 @@ export function mount(root, app) {
     if (need.held || !chart || ![...store.rows("orders"), ...store.rows("positions")].some(own)) return;
     need.held = true;
     const made = chart;
-    import("./order-lines.js").then(
-      (lines) => {
+    Promise.all([import("./order-lines.js"), made.lines(), styles("grips.css")]).then(
+      ([lines, draw]) => {
+        lay = draw;
         held = lines.orderLines(box, app, made, (what) => text(amending, what), overlays);
         overlays();
       },

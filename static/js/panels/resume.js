@@ -17,7 +17,9 @@ export async function resumeDialog(app) {
     yes: "Resume",
     focus: "field",
     ready: (form) =>
-      new FormData(form).get("word") === "resume" && String(new FormData(form).get("reason")).trim() !== "",
+      // A phone's keyboard begins with a capital.
+      String(new FormData(form).get("word")).trim().toLowerCase() === "resume" &&
+      String(new FormData(form).get("reason")).trim() !== "",
   });
   if (!answer) return;
   const reply = await app.commands.confirmed(

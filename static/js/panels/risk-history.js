@@ -22,7 +22,9 @@ const DAYS = 14;
 const SHOWN = 100;
 /** Codes by which the gate refuses; other refusals (a typing error, a wrong symbol) are no matter of risk. */
 const REFUSED = new Set(["risk_rejected", "insufficient_funds", "halted", "rate_limited"]);
-/** Alerts that somebody or something set the state: the event of the same name says it already. */
+/** Events that somebody or something set the state; the last is what older journals call both. */
+const STATES = ["halt", "resume", "trading_state"];
+/** Alerts of the same: the event says it already. */
 const TWICE = "trading_state";
 
 /** @param {HTMLElement} root @param {App} app */
@@ -66,7 +68,8 @@ export function riskHistory(root, app) {
       { head: "Result", kind: "num", text: (d) => signed(d.daily_pnl), tone: (d) => direction(d.daily_pnl) },
       { head: "Start", kind: "num", text: (d) => money(d.equity_start) },
       { head: "Peak", kind: "num", text: (d) => money(d.peak_equity) },
-      { head: "Trades", kind: "num", text: (d) => String(d.trades ?? 0) },
+      // A trade ends when its position does; fills alone are none.
+      { head: "Closed", kind: "num", text: (d) => String(d.trades ?? 0) },
     ],
     (d) => d.day,
     "No trading day yet.",
@@ -109,15 +112,15 @@ export function riskHistory(root, app) {
   }
 
   async function past() {
-    const [rolled, refused, states, changed] = await Promise.all([
+    const [rolled, ...risky] = await Promise.all([
       commands.call("event.list", { type: "day_rolled", limit: DAYS }),
       commands.call("event.list", { type: "api_error", limit: SHOWN }),
-      commands.call("event.list", { type: "trading_state", limit: SHOWN }),
+      ...STATES.map((type) => commands.call("event.list", { type, limit: SHOWN })),
       commands.call("event.list", { type: "parameter_changed", limit: SHOWN }),
     ]);
-    const wrong = [rolled, refused, states, changed].find((reply) => !reply.ok);
+    const wrong = [rolled, ...risky].find((reply) => !reply.ok);
     text(unknown, wrong ? `What was before this page is not known: ${told(wrong.error)}` : "");
-    for (const reply of [refused, states, changed]) for (const e of reply.result?.events ?? []) take(e, event(e));
+    for (const reply of risky) for (const e of reply.result?.events ?? []) take(e, event(e));
     paint();
     const names = [...new Set((rolled.result?.events ?? []).map((/** @type {Row} */ e) => String(e.data.day)))];
     const rows = await Promise.all(names.map((day) => commands.call("risk.daily_pnl", { day: String(day) })));
@@ -152,7 +155,7 @@ function event({ type, subject, client, data }) {
     const what = [words(data.op?.split(".").pop()), side, amount, symbol].filter(Boolean).join(" ");
     return { what: "refused", tone: "warn", who, text: `${what}: ${data.message ?? words(data.code)}` };
   }
-  if (type === "trading_state") {
+  if (STATES.includes(type)) {
     const reason = data.reason ? `: ${data.reason}` : "";
     const tone = data.state === "active" ? "good" : "bad";
     return { what: words(data.state), tone, who: data.by ?? who, text: `Trading of ${data.scope}${reason}` };

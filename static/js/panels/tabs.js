@@ -1,11 +1,12 @@
 // The panel of tables and views: one tab at a time, hidden tabs are not painted. A view that is not needed for every
 // decision is loaded when it is first opened, and takes the place of the chart while it is shown.
 import { later } from "../dialog.js";
-import { attr, h, text, viewStyles } from "../dom.js";
+import { attr, h, styles, text } from "../dom.js";
 import { icon } from "../icons.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
+import { ACCOUNT } from "../trade.js";
 import { watchAge } from "./head.js";
 import * as orders from "./orders.js";
 import * as positions from "./positions.js";
@@ -19,6 +20,8 @@ import { open } from "./strip.js";
 
 /** @typedef {() => Promise<Module>} Late */
 
+/** Between the parts of a heading, px. */
+const GAP = 8;
 /** At once, or on first opening; `large` views take the room of chart and book. @type {[string, string, Module | Late, ("large")?][]} */
 const TABS = [
   ["positions", "Positions", positions],
@@ -41,22 +44,29 @@ export function mount(root, app) {
   const stamp = h("span", { class: "age", "aria-hidden": "true" });
   const list = h("div", { class: "tabs", role: "tablist", "aria-label": "Account" });
   const actions = h("div", { class: "actions" });
-  // Where not all tabs have room, the large views are one touch away all the same.
+  // Where not all tabs have room, all views are one touch away all the same.
   const more = h(
     "select",
     { class: "small more", "aria-label": "More views" },
     h("option", { value: "" }, "More…"),
-    ...TABS.filter(([, , , size]) => size === "large").map(([id, title]) => h("option", { value: id }, title)),
+    ...TABS.map(([id, title]) => h("option", { value: id }, title)),
   );
   more.addEventListener("change", () => {
     const id = more.value;
     more.value = "";
     if (id) void show(id);
   });
+  const cut = () => attr(list, "data-cut", list.scrollLeft > 0 ? "" : null);
   const fit = () => {
-    more.hidden = list.scrollWidth <= list.clientWidth + (more.hidden ? 0 : more.offsetWidth);
+    const first = /** @type {HTMLElement} */ (list.firstElementChild);
+    const last = /** @type {HTMLElement} */ (list.lastElementChild);
+    // Widths are told in whole pixels.
+    const room = list.clientWidth + 2 + (more.hidden ? 0 : more.offsetWidth + GAP);
+    more.hidden = last.offsetLeft + last.offsetWidth - first.offsetLeft <= room;
+    cut();
   };
   new ResizeObserver(fit).observe(list);
+  list.addEventListener("scroll", cut);
   root.setAttribute("aria-labelledby", "tables-title");
   root.append(
     h(
@@ -69,7 +79,7 @@ export function mount(root, app) {
       actions,
     ),
   );
-  watchAge(root, stamp, app, "orders");
+  watchAge(root, stamp, app, "view:tab");
   const tabs = TABS.map(([id, title, source, size], i) => {
     const count = h("span", { class: "count" });
     const button = h(
@@ -163,6 +173,8 @@ export function mount(root, app) {
   /** @param {string} id */
   async function show(id) {
     remember({ tab: id });
+    // Named as the channel that they show; the others say themselves how it stands with theirs.
+    store.set("view:tab", id === "equity" ? "risk" : ACCOUNT.includes(id) ? id : "");
     for (const tab of tabs) {
       const on = tab.id === id;
       tab.pane.hidden = !on;
@@ -184,7 +196,7 @@ export function mount(root, app) {
     const wait = h("p", { class: "empty" }, "Loading…");
     tab.pane.replaceChildren(wait);
     try {
-      const [module] = await Promise.all([/** @type {Late} */ (tab.load)(), viewStyles()]);
+      const [module] = await Promise.all([/** @type {Late} */ (tab.load)(), styles()]);
       if (tab.made) return;
       wait.remove();
       fill(tab, module);

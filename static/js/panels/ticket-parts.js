@@ -1,10 +1,22 @@
 // Parts of the ticket: a labelled field with unit and error, and the preview of the server.
-import { decimals, isDecimal, round, trim } from "../decimal.js";
-import { attr, h, keyed, text } from "../dom.js";
+import { told } from "../commands.js";
+import { decimals, reading, round, trim, typed } from "../decimal.js";
+import { attr, cls, h, keyed, text } from "../dom.js";
 import { grouped, money, onStep, percent, words } from "../format.js";
 
 /** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {import("../shapes.d.ts").Market} Market */
+/** @typedef {import("../shapes.d.ts").ErrorBody} ErrorBody */
+
+/**
+ * Says below a field why it is wrong, or else how its number is read.
+ * @param {HTMLInputElement} input @param {HTMLElement} note @param {string} why
+ */
+export function tell(input, note, why) {
+  text(note, why || (reading(input.value).as ?? ""));
+  cls(note, why ? "field-error" : "field-note");
+  attr(input, "aria-invalid", why ? "true" : null);
+}
 
 /**
  * @param {string} name argument of the op @param {string} label @param {string} [type]
@@ -22,7 +34,7 @@ export function field(name, label, type = "text", choice) {
     "aria-describedby": `${id}-error`,
   });
   const unit = h("span", { class: "unit" });
-  const error = h("span", { class: "field-error", id: `${id}-error` });
+  const note = h("span", { class: "field-note", id: `${id}-error` });
   const root = h(
     "div",
     { class: "field" },
@@ -30,23 +42,23 @@ export function field(name, label, type = "text", choice) {
     input,
     // After the input: Tab goes from field to field first.
     choice ?? null,
-    error,
+    note,
   );
   return {
     name,
     root,
     get value() {
-      return input.value.trim();
+      return typed(input.value);
     },
     set(/** @type {string} */ value) {
       input.value = value;
+      tell(input, note, "");
     },
     unit(/** @type {string} */ value) {
       text(unit, value);
     },
     error(/** @type {string} */ why) {
-      text(error, why);
-      attr(input, "aria-invalid", why ? "true" : null);
+      tell(input, note, why);
     },
     focus() {
       input.focus();
@@ -62,7 +74,22 @@ function brief(value) {
   return grouped(trim(round(value, digits)));
 }
 
-/** What the server says the order would do. Always the same height, so that the button stays in place. */
+/** Says an error, then in the words of its rule. @param {HTMLElement} line @param {ErrorBody | undefined} error */
+export function explain(line, error) {
+  const plain = told(error);
+  text(line, plain);
+  if (error?.details?.rule)
+    import("../rules.js").then(
+      (late) => line.textContent === plain && text(line, late.refusal(error) ?? plain),
+      () => {},
+    );
+}
+
+/** A rule in a person's words; those are loaded with the first one that would refuse. @type {(rule: Row) => string} */
+let sentence = (rule) => `Would be refused: ${words(rule.rule ?? rule.code)}`;
+let worded = false;
+
+/** What the server says the order would do: figures, always the same height so that the button stays in place, and rules. */
 export function preview() {
   const names = ["Cost", "Fee", "Average", "Slippage", "Fills now", "Exposure after"];
   const values = names.map(() => h("dd", {}, "–"));
@@ -71,8 +98,9 @@ export function preview() {
     "div",
     { class: "preview", "aria-label": "Preview", role: "group" },
     h("dl", {}, ...names.flatMap((n, i) => [h("div", {}, h("dt", {}, n), /** @type {HTMLElement} */ (values[i]))])),
-    rules,
   );
+  /** @type {Row[]} */
+  let failed = [];
   const put = (/** @type {string[]} */ texts) => {
     for (const [i, v] of values.entries()) text(v, texts[i] ?? "–");
   };
@@ -85,16 +113,20 @@ export function preview() {
       () => h("li"),
       (element, l) => text(element, l.text),
     );
+  const tellRules = () => say(failed.map((rule) => ({ id: String(rule.rule ?? rule.code), text: sentence(rule) })));
   return {
     root,
+    rules,
     clear() {
       put([]);
-      say([]);
+      failed = [];
+      tellRules();
       attr(root, "data-valid", null);
     },
     /** @param {string} why */
     refused(why) {
       put([]);
+      failed = [];
       say([{ id: "refused", text: why }]);
       attr(root, "data-valid", "no");
     },
@@ -112,65 +144,25 @@ export function preview() {
           ? "–"
           : `${money(result.exposure_after)} ${quote}`,
       ]);
-      /** @type {any[]} */
-      const failed = result.failed ?? [];
-      say(
-        // That trading is halted stands below the button already.
-        failed
-          .filter((f) => f !== "halted" && f?.rule !== "halted" && f?.code !== "halted")
-          .map((f) => {
-            const rule =
-              typeof f === "string"
-                ? ((result.rules ?? []).find((/** @type {Row} */ r) => r.rule === f) ?? { rule: f })
-                : f;
-            return { id: String(rule.rule ?? rule.code), text: sentence(rule) };
-          }),
-      );
+      // That trading is halted stands below the button already.
+      failed = (result.failed ?? [])
+        .map((/** @type {any} */ f) =>
+          typeof f === "string"
+            ? ((result.rules ?? []).find((/** @type {Row} */ r) => r.rule === f) ?? { rule: f })
+            : f,
+        )
+        .filter((/** @type {Row} */ f) => f.rule !== "halted" && f.code !== "halted");
+      tellRules();
+      if (failed.length > 0 && !worded)
+        import("../rules.js").then(
+          (late) => {
+            worded = true;
+            sentence = late.sentence;
+            if (failed.length > 0) tellRules();
+          },
+          () => {}, // their names will do
+        );
       attr(root, "data-valid", result.valid ? "yes" : "no");
     },
   };
-}
-
-/** Rules of the gate in a person's words; the others are said by their names. */
-const RULES = /** @type {Record<string, string>} */ ({
-  insufficient_funds: "Not enough funds",
-  max_order_notional: "Order too large",
-  max_order_amount: "Order too large",
-  max_position_size: "Position too large, of equity",
-  max_position_notional: "Position too large",
-  max_leverage: "Leverage too high",
-  max_open_positions: "Too many positions",
-  max_open_orders: "Too many open orders",
-  max_daily_loss: "The day's loss limit is reached",
-  max_drawdown: "The drawdown limit is reached",
-  loss_streak: "Too many losses in a row, entries wait an hour",
-  max_slippage: "Slips too far",
-  price_band: "Price too far from the market",
-  tick_size: "Price off the grid",
-  lot_size: "Amount off the grid",
-  min_amount: "Amount too small",
-  min_cost: "Order too small",
-});
-
-/** A figure of a rule, short. @param {unknown} value @param {string} unit */
-function shown(value, unit) {
-  if (typeof value !== "string" || !isDecimal(value)) return String(value);
-  if (unit === "x") return `${trim(round(value, 2))} ×`;
-  if (unit === "fraction") return percent(value, { digits: Math.abs(Number(value)) < 0.0995 ? 1 : 0 });
-  // Ten and more need no more than two decimals; small amounts keep theirs.
-  const short = Math.abs(Number(value)) >= 10 ? trim(round(value, 2)) : trim(value);
-  return `${grouped(short)}${unit ? ` ${unit}` : ""}`;
-}
-
-/** @param {Row} rule */
-function sentence(rule) {
-  const name = RULES[rule.rule ?? rule.code] ?? words(rule.rule ?? rule.code);
-  const { value, limit, unit = "", message } = rule;
-  const known = value !== undefined && value !== null && limit !== undefined && limit !== null;
-  if (rule.rule === "insufficient_funds")
-    return known ? `${name}: needs ${shown(value, unit)}, have ${shown(limit, unit)}` : `${name}: no ${unit} to use`;
-  if (rule.rule === "tick_size" || rule.rule === "lot_size")
-    return `${name} of ${shown(limit, unit)}${/nearest: (.*)$/.test(message ?? "") ? `; nearest ${/nearest: (.*)$/.exec(message)?.[1]}` : ""}`;
-  if (known) return `${name}: ${shown(value, unit)}, limit ${shown(limit, unit)}`;
-  return message ? `${name}: ${message}` : `Would be refused: ${name}`;
 }

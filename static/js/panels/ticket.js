@@ -1,6 +1,6 @@
 // The order ticket: one submit path, one client order id per intention, the server's preview before, its words after.
 import { Intent, makeId, told } from "../commands.js";
-import { add, cmp, decimals, div, floorTo, isDecimal, mul, round, sub, trim } from "../decimal.js";
+import { add, cmp, decimals, div, floorTo, isDecimal, mul, NUMBER, reading, round, sub, trim } from "../decimal.js";
 import { attr, cls, h, text } from "../dom.js";
 import { grouped, money, onStep, percent, stamp, words } from "../format.js";
 import { onKey } from "../keys.js";
@@ -8,7 +8,7 @@ import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { marketOf, viewOnly, working } from "../trade.js";
 import { panelHead } from "./head.js";
-import { field, preview as previewBox } from "./ticket-parts.js";
+import { explain, field, preview as previewBox } from "./ticket-parts.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {import("../shapes.d.ts").Row} Row */
@@ -17,7 +17,6 @@ import { field, preview as previewBox } from "./ticket-parts.js";
 const TYPES = ["limit", "market", "stop", "stop_limit", "take_profit", "take_profit_limit", "trailing_stop"];
 const PRICED = new Set(["limit", "stop_limit", "take_profit_limit"]);
 const TRIGGERED = new Set(["stop", "stop_limit", "take_profit", "take_profit_limit"]);
-const NUMBER = "a number above zero, with a decimal point";
 /** After an answer the same gesture may still be under way (a double click): no new order so soon. */
 const REST = 400;
 /** The server refuses an order that reaches it so late [ms]. */
@@ -126,6 +125,7 @@ export function mount(root, app) {
     bracket,
     shown.root,
     submit,
+    shown.rules,
     reason,
     outcome,
     refusal,
@@ -161,7 +161,8 @@ export function mount(root, app) {
     for (const [from, name] of [...needed, ...optional]) {
       const value = from.value;
       if (value === "" && optional.some(([f]) => f === from)) continue;
-      const why = value === "" ? "needed" : isDecimal(value) && cmp(value, "0") > 0 ? "" : NUMBER;
+      const why =
+        value === "" ? "needed" : isDecimal(value) && cmp(value, "0") > 0 ? "" : (reading(value).why ?? NUMBER);
       if (mark) from.error(why);
       if (why) good = false;
       else args[name] = value;
@@ -253,7 +254,7 @@ export function mount(root, app) {
   let edits = 0;
   function changed() {
     edits++;
-    for (const f of fields) f.error(f !== until && /[^\d.]/.test(f.value) ? NUMBER : "");
+    for (const f of fields) f.error((f !== until && reading(f.value).why) || "");
     text(refusal, "");
     paint();
     ask();
@@ -387,7 +388,7 @@ export function mount(root, app) {
     }
     // Refused this time; what was sent under the id before may still arrive.
     if (!doubts.has(id)) intent.settle("not_done", id);
-    text(refusal, told(reply.error));
+    explain(refusal, reply.error);
     store.set("refusal", reply.error);
     mark(reply);
   }
