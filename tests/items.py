@@ -31,8 +31,6 @@ class Item(NamedTuple):
     open: str | None = None
 
 
-
-
 ITEMS: Final[dict[int, Item]] = {
     1: Item(
         "health of the process",
