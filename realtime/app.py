@@ -451,7 +451,8 @@ def join(system: System, branch: Branch) -> None:
     """Let an account and the front know each other."""
     status, front = system.status, system.front
     branch.outlet.status = status.row
-    branch.outlet.strategies = system.bots.active_strategies
+    # The brain of now: it is made anew when the first account opens late.
+    branch.outlet.strategies = lambda: system.bots.active_strategies()  # noqa: PLW0108
     branch.monitor.connections = front.connections
     branch.desk.notice = front.notify
     if branch is system.branch:

@@ -87,6 +87,7 @@ def test_unexpected_exceptions_are_caught_only_where_they_are_logged_with_a_trac
         "realtime/bots/runner.py",
         "realtime/bots/strangers.py",
         "realtime/commands/registry.py",
+        "realtime/desk/alarms.py",
         "realtime/desk/notices.py",
         "realtime/store/writer.py",
         "realtime/venues/ccxt/trading.py",

@@ -142,7 +142,8 @@ def named(order: dict[str, object]) -> None:
     """Give an order its id, and say it before it goes out: whatever ends us then, it can be asked for."""
     from uuid import uuid4  # noqa: PLC0415
 
-    order.setdefault("client_order_id", uuid4().hex)
+    if order.get("client_order_id") is None:
+        order["client_order_id"] = uuid4().hex
     print(f"realtime: client_order_id {order['client_order_id']}", file=sys.stderr, flush=True)
 
 
@@ -263,41 +264,47 @@ async def _call(
     import orjson  # noqa: PLC0415
 
     from realtime.client import Closed, CommandError  # noqa: PLC0415
-    from realtime.client.commands import identified, reads  # noqa: PLC0415
+    from realtime.client.commands import identified  # noqa: PLC0415
 
     me = connecting(url, token)
     # Named here, so that a person can ask for the order whatever becomes of the answer.
     args = identified(op, args, lambda: uuid4().hex)
 
-    def doubt() -> Exit:
-        """Say what is not known of a command that went out."""
-        if not me.connections or reads(op):
-            return Exit.AWAY
-        known = args.get("client_order_id")
-        ask = f"; look: realtime call order.get client_order_id={known}" if known else ""
-        print(f"realtime: {op} was sent and may have been done{ask}", file=sys.stderr)
-        return Exit.UNKNOWN
-
     try:
         async with asyncio.timeout(patience), me as client:
             reply = await client.call(op, **args)
     except asyncio.CancelledError:  # Ctrl-C
-        doubt()
+        doubt(me, op, args)
         raise
     except CommandError as error:
         _refused(op, args, error)
         return of_error(error.code, error.outcome)
     except Closed as error:
         print(f"realtime: {_ended(error)}", file=sys.stderr)
-        return doubt() if error.outcome == "unknown" else of_close(error.code)
+        return doubt(me, op, args) if error.outcome == "unknown" else of_close(error.code)
     except TimeoutError:
         silence(me, url, patience)
-        return doubt()
+        return doubt(me, op, args)
     if plain:
         print(orjson.dumps({"result": reply.result, "at": reply.at}).decode(), flush=True)
     else:
         drawing.show(reply.result)
     return of_result(op, args, reply.result)
+
+
+def doubt(me: "Client", op: str, args: Mapping[str, object]) -> Exit:
+    """Say what is not known of a command that may have gone out, and give the exit code."""
+    from realtime.client.commands import reads  # noqa: PLC0415
+
+    if not me.connections or reads(op):
+        return Exit.AWAY
+    more = ""
+    if known := args.get("client_order_id"):
+        more = f"; look: realtime call order.get client_order_id={known}"
+    elif same := args.get("request_id"):
+        more = f"; repeat it with request_id={same} for the same one"
+    print(f"realtime: {op} was sent and may have been done{more}", file=sys.stderr)
+    return Exit.UNKNOWN
 
 
 def _refused(op: str, args: Mapping[str, object], error: "CommandError") -> None:
@@ -551,9 +558,13 @@ async def _followed(
                 f"realtime: it goes on at the server; realtime backtest get {row['id']}, or cancel",
                 file=sys.stderr,
             )
+        else:
+            doubt(me, op, args)
         raise
     except (CommandError, Closed, TimeoutError) as error:
-        return stopped(error, me, url, patience)
+        ended = stopped(error, me, url, patience)
+        lost = not isinstance(error, CommandError | Closed) or error.outcome == "unknown"
+        return doubt(me, op, args) if lost and not row else ended
     if plain:
         print(orjson.dumps({"result": row}).decode(), flush=True)
     else:

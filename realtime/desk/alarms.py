@@ -7,6 +7,7 @@ figure that is not known changes nothing; (5) what was told stands in the journa
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from realtime.model.durations import Durations
 from realtime.model.errors import Refused
 from realtime.model.market import MS, SECOND
 
+
+logger = logging.getLogger("realtime.alarms")
 
 EVERY_S: Final = 2.0
 """Time between two looks [s]."""
@@ -186,11 +189,15 @@ class Alarms:
                 self._look(self._desk.now())
 
     async def _open(self) -> bool:
-        """Read what was told; False where the journal is too busy to be asked."""
+        """Read what was told; False where the journal is too busy to be asked, or cannot be read."""
         store, found = self._desk.store, self._told
         try:
             read = [await store.tail("alerts", READ, {"code": code}) for code in CODES]
         except Refused:
+            return False
+        except Exception:
+            # Without it something may be told a second time; who only tells must not end trading.
+            logger.exception("alerts not read")
             return False
         for code, (_, entries) in zip(CODES, read, strict=True):
             for _, _, entry in entries:

@@ -51,6 +51,9 @@ WHOLE_S: Final = 30.0
 """Patience with a sending [s]."""
 WAITS: Final = (2.0, 10.0, 30.0, 60.0, 120.0)
 """Times between the attempts of a message [s]."""
+AGAIN_S: Final = 10.0
+"""Time until what could not be read is read again [s]."""
+UNREAD: Final = "the alerts cannot be read"
 PAGE: Final = 500
 """Entries that are read at a time."""
 MOST: Final = 5_000
@@ -314,9 +317,17 @@ class Notices:
                 await self._warn(line)
                 continue
             line.warned = False
-            # What a journal is too busy to be asked for now is told a little later.
-            with contextlib.suppress(Refused):
+            try:
                 await self._look(line)
+            except Refused:
+                pass  # what a journal is too busy to be asked for now is told a little later
+            except Exception:
+                # Who cannot read what to tell must not end trading.
+                line.why = UNREAD
+                logger.exception("alerts not read", extra={"to": line.target.name})
+                await asyncio.sleep(AGAIN_S)
+            else:
+                line.why = "" if line.why == UNREAD else line.why
 
     async def _warn(self, line: Line) -> None:
         """Say that the journal cannot be written: the alert of it cannot be, either."""

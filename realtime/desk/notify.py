@@ -161,9 +161,11 @@ def mailed(section: Notifications, message: Message, journal: str) -> EmailMessa
     made = EmailMessage()
     made["From"], made["To"], made["Date"] = section.sender, section.receiver, sent
     made["Subject"] = message["text"][:120]
-    made["Message-ID"] = f"<{message['id']}.{message['count']}.{journal}@nexus-realtime>"
-    said = {name: value for name, value in message.items() if value not in (None, {}, "")}
-    rows = [f"{name}: {dumps(value).decode()}" for name, value in said.items() if name != "text"]
+    # With its time: a journal that fails again is no repetition, and mailboxes show one of two with the same name.
+    name = f"{message['id']}.{message['count']}.{message['ts']}.{journal}"
+    made["Message-ID"] = f"<{name}@nexus-realtime>"
+    said = {key: value for key, value in message.items() if value not in (None, {}, "")}
+    rows = [f"{key}: {dumps(value).decode()}" for key, value in said.items() if key != "text"]
     time = f"{sent:%Y-%m-%d %H:%M:%S} UTC"
     made.set_content("\n".join([message["text"], "", f"time: {time}", *rows]))
     return made

@@ -154,7 +154,7 @@ def take(row: Row, engine: Engine, found: Recovered) -> None:
         case kind if kind in codec.KINDS:
             fact = codec.decode(kind, orjson.loads(row.body)["fact"])
             _count(fact, found)
-            engine.process(fact)
+            engine.replay(fact)
         case _ if row.kind == DEADMAN:
             switch = switch_of(orjson.loads(row.body))
             found.switches.pop(switch.key, None)

@@ -177,6 +177,14 @@ class Engine:
             case _:
                 assert_never(event)
 
+    def replay(self, fact: Fact) -> None:
+        """Take a fact of the journal: that it counts was judged when it was written, by the program of then."""
+        self._state.replaying = True
+        try:
+            self.process(fact)
+        finally:
+            self._state.replaying = False
+
     def _suspend(self, stale: Stale) -> list[Effect]:
         """Alarm for legs that only we hold, of what had prices until now (B10)."""
         return [

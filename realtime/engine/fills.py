@@ -45,7 +45,8 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
     if (order is None or is_late(order)) and orders.forgot_fill(symbol, seen.trade_id):
         return
     opened = state.account.opened_ts
-    if (order is None or order.external) and (opened is None or seen.ts < opened):
+    early = opened is None or seen.ts < opened
+    if (order is None or order.external) and early and not state.replaying:
         return  # it is in what the first look at the account finds
     if order is None:
         if seen.venue_client_id is None and waits(orders, symbol, seen.side, seen.ts):
@@ -70,6 +71,8 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
             out.append(Ask(order.id))
     else:
         out.append(Record(seen))
+        if state.replaying and order.external and not orders.fills_of(order.id):
+            order = as_booked(core, order, seen, early=early)
         if order.external and order.status is FILLED and is_late(order):
             # As large as what is told of it: nobody knows its amount any more.
             order = orders.put(order, amount=order.amount + seen.amount)
@@ -93,6 +96,18 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
     if core.legs.concerns(state, symbol) or new.stop_loss or new.take_profit or attached_to(new):
         core.legs.on_fill(state, new, fill, replaced)
         core.plan(symbol, seen.ts, out)
+
+
+def as_booked(core: Core, order: Order, seen: Filled, *, early: bool) -> Order:
+    """Let a stranger's order have booked nothing before its first fill of the journal, where that fill shows it.
+
+    An older program booked what had filled before the first look at the account: as it was told, or as the difference.
+    """
+    orders = core.state.orders
+    booked = orders.booked(order.id)
+    if booked and (early or (seen.inferred and booked + seen.amount > order.filled)):
+        return orders.put(order, ZERO)
+    return order
 
 
 def report_late(order: Order, seen: Filled, out: Out) -> None:

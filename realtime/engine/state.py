@@ -182,6 +182,7 @@ class State:
         "ready",
         "ready_reason",
         "released",
+        "replaying",
         "reservations",
         "scores",
         "stood",
@@ -213,6 +214,8 @@ class State:
         self.ready = False
         self.ready_reason = "not reconciled yet"
         self.ever_ready = False
+        # A fact of the journal is being taken.
+        self.replaying = False
         self.released: set[str] = set()
         self.privileged: set[str] = set()
         # What the assessment shows and nothing decides by: risk scores of the last signals, daily returns by day [ns].

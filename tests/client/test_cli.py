@@ -168,6 +168,43 @@ async def test_ctrl_c_says_what_is_in_doubt(capsys: pytest.CaptureFixture[str]) 
     assert "order.get client_order_id=mine" in capsys.readouterr().err
 
 
+def test_a_backtest_whose_start_had_no_answer_is_in_doubt(server: Hub) -> None:
+    server.silent |= {"backtest.run", "backtest.get"}
+    lost = RUN.invoke(
+        cli.app, ["backtest", "run", "ema_crossover", "--url", server.url, "--timeout", "5"]
+    )
+    asked = RUN.invoke(cli.app, ["backtest", "get", "b-1", "--url", server.url, "--timeout", "1"])
+    away = RUN.invoke(
+        cli.app, ["backtest", "run", "x", "--url", "ws://127.0.0.1:9/ws", "--timeout", "0.1"]
+    )
+    (sent,) = server.ops("backtest.run")
+
+    assert (lost.exit_code, asked.exit_code, away.exit_code) == (4, 5, 5)
+    assert f"may have been done; repeat it with request_id={sent['request_id']}" in lost.stderr
+    assert "may have been done" not in asked.stderr + away.stderr
+
+
+async def test_ctrl_c_says_that_a_backtest_is_in_doubt(capsys: pytest.CaptureFixture[str]) -> None:
+    async with hub() as made:
+        made.silent.add("backtest.run")
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            args: dict[str, object] = {"request_id": "mine"}
+            waiting = group.create_task(
+                wire._followed("backtest.run", args, made.url, None, 50.0, plain=True)
+            )
+            await made.until(lambda: made.ops("backtest.run"))
+            waiting.cancel()
+    assert "repeat it with request_id=mine" in capsys.readouterr().err
+
+
+def test_an_order_without_an_id_by_its_own_words_has_the_one_that_is_shown(server: Hub) -> None:
+    words = ["order", "place", "A", "buy", "market", "1", "client_order_id=null"]
+    told = RUN.invoke(cli.app, [*words, "--url", server.url])
+    (sent,) = server.ops("order.place")
+
+    assert f"client_order_id {sent['client_order_id']}\n" in told.stderr
+
+
 def test_what_asks_back_says_what_to_repeat(server: Hub) -> None:
     details = {"confirm": "c-1", "effect": {"orders": 1}}
     error = {"code": "confirm_required", "message": "repeat", "outcome": "not_done"}

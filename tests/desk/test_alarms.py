@@ -1,15 +1,17 @@
 """Thresholds of section `alerts`: told when crossed, once, over restarts, on the channel."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from realtime.app import Outside, open_system
-from realtime.desk.alarms import CODES, Figure, Window
+from realtime.desk.alarms import CODES, Alarms, Figure, Window
 from realtime.desk.config.sections import Alerts
 from realtime.model.durations import Durations
 from realtime.model.errors import Code
@@ -457,3 +459,20 @@ async def test_a_server_that_is_well_tells_nothing_and_every_threshold_is_used()
     assert nothing == []
     assert bare | {"window_minutes", "cooldown_minutes"} == set(Alerts.model_fields)
     assert refused.code is Code.INVALID
+
+
+async def test_what_was_told_is_read_again_where_it_could_not_be_and_nothing_ends() -> None:
+    faults: list[Exception] = [sqlite3.OperationalError("disk I/O error")]
+
+    async def tail(*_: object) -> tuple[int, list[object]]:
+        if faults:
+            raise faults.pop()
+        return 0, []
+
+    desk: Any = SimpleNamespace(store=SimpleNamespace(tail=tail), now=lambda: 1)
+    more: Any = dict.fromkeys(
+        ("monitor", "feeds", "bounds", "streams", "reconnects", "answers", "win_rates")
+    )
+    made = Alarms(desk=desk, **more)
+
+    assert [await made._open(), await made._open()] == [False, True]

@@ -81,11 +81,11 @@ class Remembering(Trader):
         for cut in self.cuts[-3:]:
             before = terms.engine()
             for fact in kit.journal[:cut]:
-                before.process(fact)
+                before.replay(fact)
             held = Journaled(memory=remember(before, Recovered(orders=cut), terms))
             after, found = resume(held, terms)
             for fact in kit.journal[cut:]:
-                after.process(fact)
+                after.replay(fact)
 
             assert state_of(after) == whole
             assert found.orders == cut

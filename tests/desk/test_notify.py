@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import sqlite3
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -16,7 +18,7 @@ from realtime.branch import RefusedStart
 from realtime.desk import notices
 from realtime.desk.config.sections import Notifications, Webhook
 from realtime.desk.masking import fault_of
-from realtime.desk.notices import Courier, Login, Undelivered
+from realtime.desk.notices import NOBODY, Courier, Login, Notices, Undelivered
 from realtime.desk.notify import (
     MAIL,
     PER_MINUTE,
@@ -210,7 +212,8 @@ def test_a_mail_has_one_id_and_a_subject_of_one_line() -> None:
     assert made[0]["Subject"] == "[PAPER] warning drawdown at paper: one Bcc: c@example.com"
     assert made[0]["Bcc"] is None
     assert made[0]["To"] == "a@example.com, b@example.com"
-    assert made[0]["Message-ID"] == made[1]["Message-ID"] == "<a-3.1.j-1@nexus-realtime>"
+    assert made[0]["Message-ID"] == made[1]["Message-ID"]
+    assert made[0]["Message-ID"] == f"<a-3.1.{alert['ts']}.j-1@nexus-realtime>"
     assert 'data: {"bot_id":"ä"}' in made[0].get_content()
     assert "time: 2026-09-21 14:13:20 UTC" in made[0].get_content()
 
@@ -529,3 +532,45 @@ async def test_what_no_library_expects_is_logged_with_its_trace_and_not_raised(
 
     assert "sending failed" in caplog.text
     assert "Traceback" in caplog.text
+
+
+async def test_a_journal_that_cannot_be_read_is_said_and_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever tells people must not end what trades."""
+    sent = asyncio.Event()
+
+    async def run(_courier: Courier, _work: Callable[[], None]) -> None:
+        sent.set()
+
+    monkeypatch.setattr(Courier, "run", run)
+    faults = [sqlite3.OperationalError("disk I/O error")]
+
+    async def logs(*_: object) -> list[tuple[int, int, Entry]]:
+        if faults:
+            raise faults[0]
+        return [(1, 1, entry(1))]
+
+    store = SimpleNamespace(
+        opened={"alerts": 0}, state=State.OK, logs=logs, append=lambda *_, **__: None
+    )
+    desk: Any = SimpleNamespace(store=store, entries=SimpleNamespace(alerts=0), now=lambda: 1)
+    section = Notifications(webhooks=(Webhook(url=HOOK),))
+    made = Notices(
+        desk=desk, venue="v", mode="paper", section=lambda: section, login=NOBODY, told={}
+    )
+    running = asyncio.create_task(made.run())
+    await asyncio.sleep(2)
+    desk.entries.alerts = 1
+    await asyncio.sleep(60)
+    assert not running.done()
+    assert made.condition() == (
+        "degraded",
+        "https://hooks.example.com/***: the alerts cannot be read",
+    )
+
+    faults.clear()
+    await sent.wait()
+    await asyncio.sleep(60)
+    assert made.condition() == ("ok", "")
+    running.cancel()

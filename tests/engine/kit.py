@@ -359,7 +359,7 @@ class Kit:
             sizes=self.engine.orders.sizes,
         )
         for fact in self.journal:
-            engine.process(fact)
+            engine.replay(fact)
         return engine
 
     @property

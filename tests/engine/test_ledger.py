@@ -1106,6 +1106,62 @@ def test_a_strangers_fill_from_before_the_first_look_is_in_it_already() -> None:
     assert kit.post(other) == []
 
 
+@pytest.mark.parametrize(("told", "amounts"), [(False, ["2"]), (True, ["1", "1"])])
+def test_what_an_older_program_booked_before_the_first_look_stays_booked(
+    *, told: bool, amounts: list[str]
+) -> None:
+    """It had no such rule: its journal has the fills, and whatever it made of the difference later."""
+    kit = Kit()
+    order = kit.draft(BTC, "buy", "2", price="64000", exchange_order_id="e", venue_client_id="")
+    if told:
+        kit.seen(order, Status.OPEN, "2", amount=D(3))
+    assert kit.fill(order, "1") == [], "not by a process of now"
+    for number, amount in enumerate(amounts):
+        kit.journal.append(
+            Filled(
+                venue="paper",
+                symbol=BTC,
+                trade_id=f"old-{number}",
+                exchange_order_id="e",
+                venue_client_id=None,
+                side=Side.BUY,
+                amount=D(amount),
+                price=D(64000),
+                fee=D(0),
+                fee_currency="USDT",
+                maker=False,
+                ts=kit.ts,
+            )
+        )
+
+    engine = kit.replayed()
+
+    position, found = engine.positions[BTC], engine.orders.get("x-e")
+    assert (position.amount, position.cost) == (D(2), D(128000))
+    assert found is not None
+    assert (found.filled, engine.orders.booked("x-e")) == (D(2), D(2))
+
+
+@pytest.mark.parametrize(("amount", "booked"), [("2", "2"), ("1", "3")])
+def test_a_difference_that_an_older_program_booked_is_not_booked_twice(
+    amount: str, booked: str
+) -> None:
+    """The same row of a journal says less by this program: then its difference is what came later."""
+    kit = Kit()
+    order = kit.draft(BTC, "buy", "5", price="64000", exchange_order_id="e", venue_client_id="")
+    kit.seen(order, Status.OPEN, "2")
+    kit.open()
+    if amount == "1":
+        kit.ts += SECOND
+        kit.seen(order, Status.OPEN, "3")
+    kit.fill(order, amount, inferred=True)
+
+    found = kit.replayed().orders.get("x-e")
+
+    assert found is not None
+    assert (found.status, found.filled) == (Status.OPEN, D(booked))
+
+
 def test_a_stranger_may_be_adopted_by_an_admin() -> None:
     kit = Kit().open()
     kit.post(stranger(kit))

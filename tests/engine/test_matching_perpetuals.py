@@ -519,6 +519,23 @@ def test_nothing_is_missed_where_nobody_holds_anything_and_nothing_is_owed_from_
     assert (made.of(Transferred), made.exchange.missed) == ([], {})
 
 
+def test_a_position_of_an_older_log_pays_what_falls_due_from_the_next_start_on() -> None:
+    """Nobody knows what it paid before; what is known from then on is in the log."""
+    made = floor()
+    made.buy("1")
+    made.exchange.clearing.accounts["me"].holding(PERP.symbol).funded_ts = 0
+    made.told()
+    made.exchange.resume(FUNDING_EVERY + 9)
+    told = fundings(FUNDING_EVERY, 2 * FUNDING_EVERY)
+    made.exchange.make_up(PERP.symbol, told[:1], FUNDING_EVERY + 9, FUNDING_EVERY + 9)
+    assert [type(event) for event in made.told()] == [PositionSeen]
+
+    made.exchange.resume(2 * FUNDING_EVERY + 9)
+    assert made.exchange.unsettled(PERP.symbol, 2 * FUNDING_EVERY + 9) == FUNDING_EVERY + 9
+    made.exchange.make_up(PERP.symbol, told, 2 * FUNDING_EVERY + 9, 2 * FUNDING_EVERY + 9)
+    assert paid(made) == [(D("-0.01"), 2 * FUNDING_EVERY)]
+
+
 def test_another_symbol_s_fills_do_not_change_what_was_held() -> None:
     made = Floor(FREE_PERP, ETH_PERP, me={"USDT": "10000"})
     made.outside([("100.0", "99")], [("100.1", "99")])

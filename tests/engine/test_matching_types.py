@@ -363,6 +363,18 @@ def test_legs_of_a_group_have_one_symbol_and_one_side() -> None:
 # --- X1.3 time in force -----------------------------------------------------------------------
 
 
+def test_of_a_group_only_one_leg_can_be_taken_so_all_or_nothing_is_nothing() -> None:
+    """Found by a property: two legs of one were counted, one was taken, and the order was half filled."""
+    made = Floor(me={"BTC": "2"}, you={"USDT": "1000"})
+    rest = [made.sell("1", price=price, oco_group="g") for price in ("95.00", "96.00")]
+    two = made.buy("2", price="96.00", account="you", time_in_force=FOK)
+    one = made.buy("1", price="96.00", account="you", time_in_force=FOK)
+
+    assert (two.status, two.filled) == (Status.CANCELED, D(0))
+    assert (one.status, one.cost) == (Status.FILLED, D("95.00"))
+    assert [work.status for work in rest] == [Status.FILLED, Status.CANCELED]
+
+
 def test_immediate_or_cancel_takes_what_is_there() -> None:
     work = floor().buy("5", price="101.00", time_in_force=IOC)
 

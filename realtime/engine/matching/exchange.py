@@ -518,6 +518,12 @@ class Exchange:
         """Go on after a time in which nobody followed: until the source tells them, fundings are not settled."""
         for symbol, pit in self.pits.items():
             if pit.market.contract:
+                for account in self.clearing.owners:
+                    held = account.holdings[symbol]
+                    if held.amount and not held.funded_ts:
+                        # Its log is of a time that did not write this: what it paid until now is not known.
+                        held.funded_ts = ts
+                        account.changed_holdings[symbol] = None
                 self._miss(symbol, ts)
 
     def _miss(self, symbol: str, ts: int) -> None:

@@ -177,6 +177,7 @@ class Pit:
         else:
             money = order.cost_limit - order.cost
         found: list[Step] = []
+        groups: set[tuple[str, str]] = set()
         inner_at = 0
         keys = rest.keys
         outer_key = inf if ladder is None else next(outer, inf)
@@ -207,6 +208,11 @@ class Pit:
                         if not past_own:
                             return found
                         continue
+                    if maker.oco_group is not None:
+                        group = (maker.account, maker.oco_group)
+                        if group in groups:
+                            continue  # it ends as the other one trades
+                        groups.add(group)
                     there = maker.amount - maker.filled
                 take = there if left is None or there <= left else left
                 if money is not None:
