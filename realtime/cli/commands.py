@@ -51,8 +51,8 @@ _table(bots, wire.BOTS)
 app.add_typer(bots, name="bots")
 
 backtests = _group("Try strategies on bars of the past.")
-for made in (wire.run, wire.optimize, wire.get):
-    backtests.command()(made)
+for name, made in (("run", wire.run), ("optimize", wire.optimize), ("get", wire.get)):
+    backtests.command(name)(made)
 _table(backtests, wire.BACKTEST)
 app.add_typer(backtests, name="backtest")
 

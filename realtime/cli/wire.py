@@ -464,40 +464,39 @@ async def _tail(
 # --- backtests ------------------------------------------------------------------------------------
 
 
-def run(
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[STRATEGY] [SYMBOL] [TIMEFRAME] [START] [END] [key=value]...",
-            help="Such as: ema_crossover BTC/USDT 1h 2026-01-01; `realtime call help about=backtest.run` lists all.",
-            show_default=False,
-        ),
-    ] = None,
-    url: Url = LOCAL,
-    token: Token = None,
-    timeout: Timeout = 15.0,
-    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
-) -> None:
-    """Run a strategy over bars of the past, show how far it is, then its figures."""
-    _backtest("backtest.run", args or (), url, token, timeout, plain=as_json)
+def following(op: str, summary: str, such: str) -> Callable[..., None]:
+    """Make the function of a command that begins a job over bars of the past and waits for it."""
+
+    def run(
+        args: Annotated[
+            list[str] | None,
+            typer.Argument(
+                metavar="[STRATEGY] [SYMBOL] [TIMEFRAME] [START] [END] [key=value]...",
+                help=such,
+                show_default=False,
+            ),
+        ] = None,
+        url: Url = LOCAL,
+        token: Token = None,
+        timeout: Timeout = 15.0,
+        as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+    ) -> None:
+        _backtest(op, args or (), url, token, timeout, plain=as_json)
+
+    run.__doc__ = summary
+    return run
 
 
-def optimize(
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[STRATEGY] [SYMBOL] [TIMEFRAME] [START] [END] [key=value]...",
-            help="As `run`, and param_grid='{\"length\":[10,20]}' or ranges=...",
-            show_default=False,
-        ),
-    ] = None,
-    url: Url = LOCAL,
-    token: Token = None,
-    timeout: Timeout = 15.0,
-    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
-) -> None:
-    """Search for parameters, in-sample beside out-of-sample."""
-    _backtest("backtest.optimize", args or (), url, token, timeout, plain=as_json)
+run = following(
+    "backtest.run",
+    "Run a strategy over bars of the past, show how far it is, then its figures.",
+    "Such as: ema_crossover BTC/USDT 1h 2026-01-01; `realtime call help about=backtest.run` lists all.",
+)
+optimize = following(
+    "backtest.optimize",
+    "Search for parameters, in-sample beside out-of-sample.",
+    "As `run`, and param_grid='{\"length\":[10,20]}' or ranges=...",
+)
 
 
 def get(
