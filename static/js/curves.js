@@ -10,24 +10,27 @@ import { colour, spark } from "./spark.js";
 const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
 
 /**
- * @param {HTMLElement} root @param {Curve[]} curves
- * @returns {{ show: (points: Points[]) => void }}
+ * @param {HTMLElement} root @param {import("./store.js").Store} store told of another theme or time zone
+ * @param {Curve[]} curves @returns {{ show: (points: Points[]) => void }}
  */
-export function curves(root, curves) {
+export function curves(root, store, curves) {
   /** @type {Points[]} */
   let last = [];
   let draw = () => {};
+  let tint = () => {};
   const address = new URL("../vendor/lightweight-charts/lightweight-charts.standalone.production.mjs", import.meta.url);
   import(address.href).then(
     (library) => {
-      draw = drawn(root, curves, library, () => last);
+      ({ draw, tint } = drawn(root, curves, library, () => last));
       draw();
     },
     () => {
-      draw = plain(root, curves, () => last);
+      draw = tint = plain(root, curves, () => last);
       draw();
     },
   );
+  store.watch(["settings"], () => tint());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => tint());
   return {
     show(points) {
       last = points;
@@ -52,8 +55,6 @@ export function periods(names, choose) {
 function drawn(root, curves, library, points) {
   /** @type {typeof import("lightweight-charts")} */
   const { createChart, AreaSeries, LineSeries } = library;
-  const text = colour(root, "--dim");
-  const grid = colour(root, "--line-soft");
   const label = (/** @type {number} */ time) => {
     const p = parts(time * 1000, settings.utc);
     return `${two(p.day)}.${two(p.month)}. ${two(p.hour)}:${two(p.minute)}:${two(p.second)}`;
@@ -63,25 +64,13 @@ function drawn(root, curves, library, points) {
     layout: {
       attributionLogo: false,
       background: { color: "transparent" },
-      textColor: text,
       fontSize: 11,
-      panes: { separatorColor: grid },
     },
-    grid: { vertLines: { color: grid }, horzLines: { color: grid } },
     rightPriceScale: { borderVisible: false },
-    timeScale: {
-      borderVisible: false,
-      timeVisible: true,
-      // 0 to 2 are marks of a year, month or day.
-      tickMarkFormatter: (/** @type {any} */ time, /** @type {number} */ mark) => {
-        const p = parts(Number(time) * 1000, settings.utc);
-        return mark <= 2 ? `${two(p.day)}.${two(p.month)}.` : `${two(p.hour)}:${two(p.minute)}`;
-      },
-    },
+    timeScale: { borderVisible: false, timeVisible: true },
     localization: { timeFormatter: (/** @type {any} */ time) => label(Number(time)) },
   });
   const series = curves.map((curve) => {
-    const line = colour(root, curve.tone);
     const common = {
       title: curve.name,
       lineWidth: /** @type {1} */ (1),
@@ -94,22 +83,34 @@ function drawn(root, curves, library, points) {
       },
     };
     return curve.area
-      ? chart.addSeries(
-          AreaSeries,
-          {
-            ...common,
-            lineColor: line,
-            topColor: line.replace("rgb(", "rgba(").replace(")", ", 0.22)"),
-            bottomColor: "transparent",
-          },
-          curve.pane ?? 0,
-        )
-      : chart.addSeries(LineSeries, { ...common, color: line }, curve.pane ?? 0);
+      ? chart.addSeries(AreaSeries, { ...common, bottomColor: "transparent" }, curve.pane ?? 0)
+      : chart.addSeries(LineSeries, common, curve.pane ?? 0);
   });
+  /** Colours and zone of now. */
+  function tint() {
+    const grid = { color: colour(root, "--line-soft") };
+    chart.applyOptions({
+      layout: { textColor: colour(root, "--dim"), panes: { separatorColor: grid.color } },
+      grid: { vertLines: grid, horzLines: grid },
+      timeScale: {
+        // A new one, because the library remembers what one said. 0 to 2 are marks of a year, month or day.
+        tickMarkFormatter: (/** @type {any} */ time, /** @type {number} */ mark) => {
+          const p = parts(Number(time) * 1000, settings.utc);
+          return mark <= 2 ? `${two(p.day)}.${two(p.month)}.` : `${two(p.hour)}:${two(p.minute)}`;
+        },
+      },
+    });
+    for (const [i, { tone, area }] of curves.entries()) {
+      const line = colour(root, tone);
+      const topColor = line.replace("rgb(", "rgba(").replace(")", ", 0.22)");
+      series[i]?.applyOptions(area ? { lineColor: line, topColor } : { color: line });
+    }
+  }
+  tint();
   const panes = chart.panes();
   panes.forEach((pane, i) => void pane.setStretchFactor(i === 0 ? 3 : 1));
   let length = 0;
-  return () => {
+  function draw() {
     const all = points();
     series.forEach((one, i) => {
       let before = -1;
@@ -126,7 +127,8 @@ function drawn(root, curves, library, points) {
     // A short curve is fitted with each point: the library would leave it at the edge.
     if (Math.abs(now - length) > 1 || now < 20) chart.timeScale().fitContent();
     length = now;
-  };
+  }
+  return { draw, tint };
 }
 
 /** @param {HTMLElement} root @param {Curve[]} curves @param {() => Points[]} points */

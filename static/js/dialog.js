@@ -13,10 +13,11 @@ let serial = 0;
  * @returns {Promise<FormData | null>}
  */
 export function dialog({ title, body, yes, tone = "primary", no = "Cancel", focus = "yes", ready, act }) {
-  // A second click while the first question was still loading asks nothing new; what there is to be told is told.
-  const asked =
-    no !== null && [...document.querySelectorAll("dialog[open] h2")].some((head) => head.textContent === title);
-  if (asked) return Promise.resolve(null);
+  // A second click while the first question was loading may be of something else by the same name: it takes its place.
+  // What there is to be told is told.
+  if (no !== null)
+    for (const head of document.querySelectorAll("dialog[open] h2"))
+      if (head.textContent === title) head.closest("dialog")?.close("no");
   const id = `dialog-title-${++serial}`; // two may be open
   return new Promise((resolve) => {
     const main = h("button", { class: `button ${tone}`, value: "yes", type: "submit" }, yes);

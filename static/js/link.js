@@ -160,9 +160,8 @@ export class Link {
   /** @param {Extract<FromWorker, { t: "link" }>} m */
   #link(m) {
     if (m.state === "open") this.#publish({ state: "live", heard: Date.now(), code: undefined, reason: undefined });
-    else if (m.state === "stopped") this.#publish({ state: "stopped", code: m.code, reason: m.reason });
-    else if (m.state === "closed") {
-      this.#publish({ state: "lost", code: m.code, reason: m.reason });
+    else if (m.state === "stopped" || m.state === "closed") {
+      this.#publish({ state: m.state === "closed" ? "lost" : "stopped", code: m.code, reason: m.reason });
       this.onClosed();
     } else if (this.state.state === "stopped") this.#publish({ state: "connecting" });
   }

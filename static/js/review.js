@@ -19,7 +19,7 @@ export async function reviewed(args, app) {
   // Anything else than these two words means "always": a broken setting must not send unasked.
   if (when === "never") return true;
   const market = marketOf(store, args.symbol);
-  const price = args.price ?? args.stop_price ?? store.value(store.get("view:ticker"))?.last;
+  const price = args.price ?? args.stop_price ?? store.value(`ticker:${args.symbol}`)?.last;
   const notional = args.cost
     ? String(args.cost)
     : isDecimal(String(price))

@@ -73,7 +73,10 @@ function take(m) {
       return;
     case "reply":
       if (m.op === "subscribe" && m.ok) wire.subscribed(m.result.channels);
-      if (m.op === "subscribe" && m.error?.retry_after) setTimeout(enter, m.error.retry_after * 1000);
+      if (m.op === "subscribe" && m.error?.retry_after) {
+        const mine = socket; // gone by then, there is nothing to enter
+        setTimeout(() => mine === socket && enter(), m.error.retry_after * 1000);
+      }
       if (typeof m.id === "string" && pings.has(m.id)) return pong(m.id, m.ts, m.result?.recv_ts ?? m.ts);
       break;
     case "welcome":

@@ -108,6 +108,12 @@ class Fake:
         self.lose_next = self.skip_next = self.hold_next = self.mute_next = False
         self.held_up: list[Row] = []
         """Orders on their way: after `hold_next` while their socket is gone, after `mute_next` while it lives."""
+        self.withheld: set[str] = set()
+        """Ops that are not worked out and answered until `let_go`."""
+        self.waiting: list[tuple[Connection, Row]] = []
+        """They, in the order in which they are let go."""
+        self.others: dict[str, Callable[[Row], Row]] = {}
+        """Results of ops that are no matter of the market, by their arguments."""
         self.confirm_resume = True
         self.stale = False
         self.doubted: int | None = None
@@ -642,6 +648,8 @@ class Fake:
             case "auth.login":
                 self.locked = False
                 return {"result": {}}
+            case _ if op in self.others:
+                return {"result": self.others[op](p)}
             case _:
                 raise Refusal("unknown_op", f"no op {op}")
 
@@ -741,6 +749,13 @@ class Fake:
         self.seen.append({"op": op, **p})
         if self.silent:
             return
+        if op in self.withheld:
+            self.waiting.append((connection, {"op": op, "id": number, **p}))
+            return
+        await self.reply(connection, op, number, p)
+
+    async def reply(self, connection: Connection, op: str, number: Any, p: Row) -> None:
+        """Works a command out and answers it."""
         if op == "subscribe":
             result, after = self.subscribe(connection, p["channels"])
             reply = {
@@ -807,6 +822,18 @@ class Fake:
             return task()
 
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(5)
+
+    def let_go(self) -> None:
+        """What was withheld is answered, and nothing more is."""
+
+        async def run() -> None:
+            self.withheld.clear()
+            waiting, self.waiting = self.waiting, []
+            for connection, p in waiting:
+                await self.reply(connection, p.pop("op"), p.pop("id"), p)
+
+        if self.loop:
+            asyncio.run_coroutine_threadsafe(run(), self.loop).result(30)
 
     def cut(self) -> None:
         """Every socket breaks."""

@@ -86,6 +86,8 @@ def test_a_click_on_an_own_level_edits_the_order(real: Desk, server: Server) -> 
 def test_a_position_gets_a_stop_that_is_edited_and_is_closed_by_part(
     real: Desk, server: Server
 ) -> None:
+    # What the market gave to the orders of another test: each of them would get a stop, too.
+    server.call("position.close_all")
     page = real.open()
     place(page, "buy", "market", "0.004")
     row = page.locator("#pane-positions tbody tr")

@@ -75,9 +75,11 @@ def test_the_title_of_the_tab_holds_no_price_that_may_be_old(desk: Desk, fake: F
 
 def test_a_page_that_slept_is_lost_at_once_and_never_merely_late(desk: Desk, fake: Fake) -> None:
     page = desk.open(clock=True)
+    stopped(page)
     page.evaluate(WORDS)
     fake.silent = True
     page.clock.fast_forward(600_000)
+    page.clock.resume()
     expect(page.locator(".dot.lost")).to_be_visible()
     assert not [word for word in page.evaluate("window.words") if word.startswith("late")]
     fake.silent = False
@@ -388,6 +390,10 @@ def test_without_the_library_a_plain_chart_is_drawn_and_one_line_says_how_to_add
         "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v > 0) })()"
     )
     assert drawn
+    page.hover(".plain-chart", position={"x": 100, "y": 100})
+    expect(page.locator(".legend")).not_to_contain_text(re.compile("C.64,012.1"))
+    page.select_option("#symbol", "ETH/USDT")  # the pointer stays where it is
+    expect(page.locator(".legend")).to_have_text(re.compile(r"^O.3,\d"))
 
 
 def test_history_comes_by_op_and_the_forming_bar_by_channel(desk: Desk, fake: Fake) -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 PLAN = "form[aria-label=Plan] button[type=submit]"
 ALLOCATE = "form[aria-label=Allocation] button"
-WAIT = 15_000
+WAIT = 30_000
 
 
 def open_view(real: Desk, **how: Any) -> Page:

@@ -786,6 +786,7 @@ def test_with_socket_and_http_down_the_page_says_that_nothing_was_halted(
 ) -> None:
     desk.watch.forgiven = ("WebSocket connection to", "ERR_CONNECTION_REFUSED")
     page = desk.open()
+    page.locator(".chart-canvas canvas").first.wait_for()  # the last that is loaded
     fake.stop()
     expect(page.locator(".dot.lost")).to_be_visible()
     page.locator("body").press("Shift+H")

@@ -55,13 +55,16 @@ export function mount(root, app) {
   /** @type {string | null} */
   let older = null;
   let chosen = "";
+  /** What is to be looked at was chosen so often; an answer to an earlier choice takes its place no more. */
+  let choices = 0;
   const compared = /** @type {Set<string>} */ (new Set());
 
   const form = makeForm(app, async (op, args) => {
+    const mine = ++choices;
     const reply = await commands.call(op, args);
     if (!reply.ok) return reply.error;
     take(reply.result);
-    choose(String(reply.result.id));
+    if (mine === choices) choose(String(reply.result.id));
     return undefined;
   });
   const said = h("p", { class: "warn", role: "status" });
@@ -170,6 +173,7 @@ export function mount(root, app) {
 
   /** @param {string} id */
   function choose(id) {
+    choices++;
     chosen = id;
     paint(true);
   }
@@ -212,7 +216,9 @@ export function mount(root, app) {
   }
 
   async function contrast() {
+    const mine = ++choices;
     const reply = await commands.call("backtest.compare", { ids: [...compared].slice(0, 20) });
+    if (mine !== choices) return;
     text(said, reply.ok ? "" : told(reply.error));
     if (!reply.ok) return;
     chosen = "";
@@ -313,7 +319,7 @@ function makeResult(root, app, form) {
   const courses = h("div", { class: "curve-box bt-courses" });
   const side = h("div", { class: "bt-compared" }, courses, table_);
   root.append(title, about, said, buttons, run, search, side);
-  const chart = curves(box, [
+  const chart = curves(box, store, [
     { name: "Equity", tone: "--accent", area: true },
     { name: "Drawdown", tone: "--down", area: true, pane: 1, fraction: true },
   ]);
@@ -443,6 +449,7 @@ function makeResult(root, app, form) {
     part(!done ? "none" : newest.kind === "run" ? "run" : "search");
     if (!done) return;
     if (newest.kind === "run") return void showRun(newest);
+    asked = "";
     const { objective } = newest.results;
     heatMap.show(newest);
     /** @type {Row[]} */
@@ -480,6 +487,7 @@ function makeResult(root, app, form) {
     asked = done.id;
     trades = [];
     next = null;
+    hide(further, true);
     showTrades([]);
     chart.show([[], []]);
     const reply = await commands.call("backtest.equity", { backtest_id: done.id });
@@ -578,8 +586,11 @@ function makeResult(root, app, form) {
 
   /** Growth of the compared runs over one another. @param {Row[]} backtests */
   async function grown(backtests) {
+    const mine = backtests.map((b) => b.id).join();
+    asked = mine;
     overlay ??= curves(
       courses,
+      store,
       COURSES.map((tone, i) => ({ name: String(i + 1), tone, fraction: true })),
     );
     overlay.show([]);
@@ -587,6 +598,7 @@ function makeResult(root, app, form) {
     const replies = await Promise.all(
       shown_.map((b) => commands.call("backtest.equity", { backtest_id: String(b.id) })),
     );
+    if (asked !== mine) return;
     const wrong = replies.find((reply) => !reply.ok);
     text(said, wrong ? told(wrong.error) : "");
     overlay.show(

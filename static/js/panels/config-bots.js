@@ -130,12 +130,13 @@ export function botsSection(app) {
     }
     async function review() {
       const found = edits();
+      const { version } = base; // the one that is looked at
       const answer = await dialog({ title: `Change bot ${id}?`, body: [changesTable(found)], yes: "Save" });
       if (!answer) return;
       const patch = Object.fromEntries(found.map((e) => [e.path, e.new]));
       const reply = await commands.confirmed(
         "bot.configure",
-        { bot_id: id, patch: /** @type {any} */ (patch), version: base.version },
+        { bot_id: id, patch: /** @type {any} */ (patch), version },
         `Change bot ${id}?`,
       );
       if (reply.ok) {

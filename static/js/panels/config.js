@@ -181,6 +181,7 @@ export function mount(root, app) {
   let asked = 0;
   function changed() {
     text(said, "");
+    asked++; // a judgement that is still to come is of what was there before
     mark();
     clearTimeout(timer);
     timer = setTimeout(() => void judge(), PAUSE);

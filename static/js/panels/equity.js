@@ -42,13 +42,21 @@ export function mount(root, app) {
   );
   const empty = h("p", { class: "empty" }, "No samples yet: the server notes equity once a minute.");
   root.append(chips.root, said, h("div", { class: "curve-row" }, box, figures), empty);
-  const chart = curves(box, [
+  const chart = curves(box, store, [
     { name: "Equity", tone: "--accent", area: true },
     { name: "Drawdown", tone: "--down", area: true, pane: 1, fraction: true },
   ]);
 
   /** @param {Period} name */
   async function load(name) {
+    if (name !== period) {
+      // What is shown is of the other one.
+      points = [];
+      brought = [];
+      draw();
+      hide(empty, true);
+      figure(brought);
+    }
     period = name;
     chips.press(name);
     const length = PERIODS.find(([p]) => p === name)?.[1] ?? 0;

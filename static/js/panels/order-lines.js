@@ -39,7 +39,7 @@ export function orderLines(box, app, chart, say, changed) {
   const drafts = new Map();
   /** @type {Grip[]} */
   let grips = [];
-  /** @type {{ grip: Grip, start: number, moved: boolean } | null} */
+  /** @type {{ grip: Grip, start: number, moved: boolean, stop: AbortController } | null} */
   let drag = null;
 
   /** Lines of the shown symbol's orders, and their grips; of what is held. @returns {Line[]} */
@@ -60,6 +60,8 @@ export function orderLines(box, app, chart, say, changed) {
           label: `${what(o, field)} ${onStep(o.amount, market?.amount_step)}`,
         })),
       );
+    // Ended under the pointer: its grip goes, and no release reaches it any more.
+    if (drag && !grips.some((g) => g.id === drag?.grip.id)) leave();
     show();
     /** @type {Line[]} */
     const all = grips.map(({ id, price, tone }) => ({
@@ -131,9 +133,9 @@ export function orderLines(box, app, chart, say, changed) {
     event.preventDefault();
     const element = /** @type {HTMLElement} */ (event.currentTarget);
     element.setPointerCapture(event.pointerId);
-    drag = { grip, start: event.clientY, moved: false };
     const stop = new AbortController();
     const { signal } = stop;
+    drag = { grip, start: event.clientY, moved: false, stop };
     element.addEventListener("pointermove", (e) => move(e), { signal });
     element.addEventListener(
       "pointerup",
@@ -143,12 +145,8 @@ export function orderLines(box, app, chart, say, changed) {
       },
       { signal },
     );
-    const leave = () => {
-      stop.abort();
-      back();
-    };
-    element.addEventListener("pointercancel", leave, { signal });
-    addEventListener("keydown", (e) => e.key === "Escape" && leave(), { signal });
+    element.addEventListener("pointercancel", back, { signal });
+    addEventListener("keydown", (e) => e.key === "Escape" && back(), { signal });
   }
 
   /** Why nothing may be amended now, or "". */
@@ -173,10 +171,15 @@ export function orderLines(box, app, chart, say, changed) {
     changed();
   }
 
-  function back() {
+  function leave() {
+    drag?.stop.abort();
     if (drag) drafts.delete(drag.grip.id);
     drag = null;
     say("");
+  }
+
+  function back() {
+    leave();
     changed();
   }
 

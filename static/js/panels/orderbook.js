@@ -59,6 +59,8 @@ export function mount(root, app) {
     const cell = event.target instanceof Element ? event.target.closest("[data-cell]") : null;
     const row = cell?.closest(".book-row");
     if (!(cell instanceof HTMLElement) || !(row instanceof HTMLElement) || !row.dataset.price) return;
+    // Until the next frame these are rows of the market before.
+    if (grid.dataset.symbol !== store.get("symbol")) return;
     // An own order at this price: its row opens for editing. A grouped level may hold several, and other prices.
     const mine =
       row.classList.contains("own") && cell.dataset.cell === "price" ? own().get(trim(row.dataset.price)) : undefined;

@@ -370,8 +370,10 @@ function rebalance(root, app) {
   });
   store.watch(["portfolio", "markets", "welcome"], () => paint());
 
+  let edits = 0;
   /** Something was edited: a plan that is only a preview is of something else now. */
   function outdated() {
+    edits++;
     if (plan?.status === "planned") plan = null;
     text(wrong, "");
     paint(true);
@@ -407,6 +409,7 @@ function rebalance(root, app) {
 
   /** @returns {Promise<ErrorBody | undefined>} */
   async function allocated() {
+    const before = JSON.stringify(targets);
     /** @type {Row} */
     const args = { method: method.value };
     if (profile.value) args.risk_profile = profile.value;
@@ -421,6 +424,10 @@ function rebalance(root, app) {
     if (!reply.ok) return reply.error;
     const { allocations, convention, cash_weight, left_out } = reply.result;
     complain(allocation, about, undefined);
+    if (JSON.stringify(targets) !== before) {
+      text(about, "The targets were edited meanwhile. Allocate again for those that stand there now.");
+      return undefined;
+    }
     if (allocations.length === 0) {
       const why = left_out.map((/** @type {Row} */ l) => `${l.symbol}: ${l.reason}`).join("; ");
       text(about, `No bot says buy now, so there is nothing to spread over. ${why}`);
@@ -452,9 +459,13 @@ function rebalance(root, app) {
 
   async function preview() {
     look.disabled = true;
-    made = asked();
-    const reply = await commands.call("portfolio.rebalance", { ...made, dry_run: true });
+    const args = asked();
+    const mine = ++edits;
+    const reply = await commands.call("portfolio.rebalance", { ...args, dry_run: true });
     look.disabled = false;
+    // Other targets by now: what was worked out is not for them.
+    if (mine !== edits) return paint(true);
+    made = args;
     plan = reply.ok ? reply.result : null;
     complain(planning, wrong, reply.error);
   }
@@ -518,8 +529,11 @@ function rebalance(root, app) {
     const reply = await commands.call("portfolio.rebalance", { plan_id: settings.plan });
     asking = false;
     if (reply.ok) {
-      const over = reply.result.status !== "running" && app.serverNow() - (reply.result.ended_ts ?? 0) > RECENT;
-      if (!over || plan) plan = reply.result;
+      const going = reply.result.status === "running";
+      const over = !going && app.serverNow() - (reply.result.ended_ts ?? 0) > RECENT;
+      // What is looked at before it is sent stays; what ended before it does not take its place.
+      const newer = plan?.status === "planned" && plan.plan_id !== reply.result.plan_id && !going;
+      if (!newer && (!over || plan)) plan = reply.result;
       if (reply.result.plan_id === plan?.plan_id && reply.result.status !== "running") text(wrong, "");
     } else if (reply.error?.code === "not_found") remember({ plan: "" });
     paint(true);

@@ -104,8 +104,8 @@ export function mount(root, app) {
   let loading = false;
   let finished = false;
   let closedThrough = 0;
-  /** @type {Bar | null} */
-  let hovered = null;
+  /** The time of the bar under the pointer. @type {number | undefined} */
+  let hovered;
 
   const frame = () => /** @type {keyof typeof FRAMES} */ (settings.timeframe in FRAMES ? settings.timeframe : "1m");
   const seconds = () => FRAMES[frame()];
@@ -157,7 +157,8 @@ export function mount(root, app) {
       ...(until ? { until } : {}),
     });
     loading = false;
-    if (name !== `${store.get("symbol")} ${settings.timeframe}`) return void history(undefined);
+    const gone = until && shown !== name; // another choice and back: what older bars were to join
+    if (gone || name !== `${store.get("symbol")} ${settings.timeframe}`) return void history(undefined);
     if (!reply.ok) {
       text(note, `No history: ${reply.error?.code}: ${reply.error?.message}`);
       return;
@@ -197,6 +198,7 @@ export function mount(root, app) {
     if (!data || data.timeframe !== settings.timeframe || data.symbol !== store.get("symbol")) return;
     const jump = (data.closed_through_ts - closedThrough) / 1000 / seconds();
     if (closedThrough && jump > 1.5) {
+      if (loading) return;
       closedThrough = data.closed_through_ts;
       void history(undefined, true);
       return;
@@ -262,7 +264,7 @@ export function mount(root, app) {
 
   const paint = painter(root, 5, () => {
     live();
-    const b = hovered ?? bars.at(-1);
+    const b = bars.find(({ time }) => time === hovered) ?? bars.at(-1);
     const digits = decimals(market()?.price_tick ?? "0.01");
     const n = (/** @type {number} */ value) => grouped(value.toFixed(digits));
     text(
@@ -289,7 +291,7 @@ export function mount(root, app) {
   let toldFor = "";
   function speak() {
     const last = bars.at(-1);
-    if (!last || toldFor === `${shown} ${last.time}`) return;
+    if (!last || !current() || toldFor === `${shown} ${last.time}`) return;
     const day = store.value(store.get("view:ticker"));
     if (day) toldFor = `${shown} ${last.time}`;
     const tick = market()?.price_tick;
@@ -325,7 +327,7 @@ export function mount(root, app) {
     .then((made) => {
       chart = made;
       chart.onHover((b) => {
-        hovered = b;
+        hovered = b?.time;
         paint();
       });
       chart.onLeftEdge(() => {

@@ -59,7 +59,7 @@ export function riskHistory(root, app) {
       happened,
     ),
   );
-  const chart = curves(box, [{ name: "Drawdown", tone: "--down", area: true, fraction: true }]);
+  const chart = curves(box, store, [{ name: "Drawdown", tone: "--down", area: true, fraction: true }]);
   const showDays = table(
     days,
     "Trading days",
@@ -91,6 +91,11 @@ export function riskHistory(root, app) {
 
   /** @param {string} name of a period */
   async function course(name) {
+    if (name !== period) {
+      // What is shown is of the other one.
+      chart.show([[]]);
+      text(deepest, "");
+    }
     period = name;
     chips.press(name);
     const length = PERIODS.find(([p]) => p === name)?.[1] ?? DAY;

@@ -72,7 +72,8 @@ export function mount(root, app) {
   async function analyse() {
     const symbol = String(store.get("symbol") ?? "");
     if (!symbol) return;
-    subject = `${symbol}|${settings.timeframe}`;
+    const mine = `${symbol}|${settings.timeframe}`;
+    subject = mine;
     asked = Date.now();
     ask.disabled = true;
     text(said, "Being analysed…");
@@ -81,7 +82,7 @@ export function mount(root, app) {
       timeframe: /** @type {any} */ (settings.timeframe),
     });
     ask.disabled = false;
-    if (subject !== `${store.get("symbol")}|${settings.timeframe}`) return;
+    if (mine !== `${store.get("symbol")}|${settings.timeframe}`) return;
     text(said, reply.ok ? "" : told(reply.error));
     cls(said, reply.ok ? "dim" : "warn");
     tell(reply.ok ? reply.result : null);
@@ -155,7 +156,8 @@ export function mount(root, app) {
     if (fresh) tell(null);
     if (fresh || (closed > asked && Date.now() - asked > AGAIN)) void analyse();
   });
-  store.watch(["symbol", "settings", "ohlcv:"], follow);
+  store.watch(["settings", "ohlcv:"], () => follow());
+  store.watch(["symbol", "view:bars"], () => follow(true)); // what is shown is of another
   whenLive(app, () => {
     subject = "";
     follow();

@@ -175,19 +175,25 @@ export function mount(root, app) {
     remember({ tab: id });
     // Named as the channel that they show; the others say themselves how it stands with theirs.
     store.set("view:tab", id === "equity" ? "risk" : ACCOUNT.includes(id) ? id : "");
-    for (const tab of tabs) {
-      const on = tab.id === id;
-      tab.pane.hidden = !on;
-      attr(tab.button, "aria-selected", String(on));
-      attr(tab.button, "tabindex", on ? "0" : "-1");
-      if (!on) continue;
-      attr(document.body, "data-large", tab.large ? id : null);
-      if (!tab.made) await load(tab);
-      if (settings.tab === id) actions.replaceChildren(...tab.actions);
-      // Last, because what is beside the tabs takes room from them.
-      fit();
-      tab.button.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const tab = tabs.find((one) => one.id === id);
+    for (const one of tabs) {
+      const on = one === tab;
+      one.pane.hidden = !on;
+      attr(one.button, "aria-selected", String(on));
+      attr(one.button, "tabindex", on ? "0" : "-1");
     }
+    if (!tab) return;
+    attr(document.body, "data-large", tab.large ? id : null);
+    actions.replaceChildren(...tab.actions);
+    if (!tab.made) {
+      await load(tab);
+      // Another tab may have been chosen while this one was on its way.
+      if (settings.tab !== id) return;
+      actions.replaceChildren(...tab.actions);
+    }
+    // Last, because what is beside the tabs takes room from them.
+    fit();
+    tab.button.scrollIntoView({ block: "nearest", inline: "nearest" });
     store.touch("settings");
   }
 
@@ -197,9 +203,9 @@ export function mount(root, app) {
     tab.pane.replaceChildren(wait);
     try {
       const [module] = await Promise.all([/** @type {Late} */ (tab.load)(), styles()]);
-      if (tab.made) return;
       wait.remove();
-      fill(tab, module);
+      // Asked for twice while it was on its way, it is made once.
+      if (!tab.made) fill(tab, module);
     } catch {
       text(wait, "This part of the page could not be loaded; choose the tab again to try once more.");
     }

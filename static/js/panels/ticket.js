@@ -35,6 +35,8 @@ export function mount(root, app) {
   /** The id of the order that is being sent. */
   let busy = "";
   let rested = 0;
+  /** The market that the fields are of, on the screen: another choice is one frame ahead of it. */
+  let symbol = "";
   /** @typedef {{ id: string, args: Row, until: number, next: number, pause: number, command?: string }} Doubt */
   /** By id, orders whose outcome is not known, and until when they may arrive. @type {Map<string, Doubt>} */
   const doubts = new Map();
@@ -132,7 +134,7 @@ export function mount(root, app) {
   );
   root.append(form);
 
-  const market = () => marketOf(store, store.get("symbol"));
+  const market = () => marketOf(store, symbol);
 
   /** @param {string} to */
   function turn(to) {
@@ -142,7 +144,6 @@ export function mount(root, app) {
 
   /** The ticket's content as arguments; null with a marked field when something is missing. @param {boolean} mark */
   function content(mark) {
-    const symbol = store.get("symbol");
     /** @type {Row} */
     const args = { symbol, side, type: type.value };
     /** @type {[ReturnType<typeof field>, string][]} */
@@ -223,6 +224,8 @@ export function mount(root, app) {
   function ask(wait = 200) {
     clearTimeout(timer);
     timer = undefined;
+    // What is still to be answered was another content.
+    const mine = ++asked;
     const args = content(false);
     if (!args) {
       store.set("failed", []);
@@ -230,7 +233,6 @@ export function mount(root, app) {
     }
     timer = setTimeout(async () => {
       timer = undefined;
-      const mine = ++asked;
       askedAt = Date.now();
       if (app.link.state.state !== "live" || busy) return;
       const reply = await commands.call("order.preview", args);
@@ -263,7 +265,6 @@ export function mount(root, app) {
   /** @param {string} share percent of the largest amount that would pass */
   async function portion(share) {
     const now = market();
-    const symbol = store.get("symbol");
     if (!now) return;
     const least = now.min_amount ?? now.amount_step;
     const { cost, ...asked } = content(false) ?? {};
@@ -366,14 +367,17 @@ export function mount(root, app) {
   function answered(args, id, reply, expires = Number.POSITIVE_INFINITY) {
     text(outcome, "");
     about = id;
+    // What was typed since stays; what is said is not of it.
+    const same = unchanged(args);
     if (reply.ok) {
       intent.settle("done", id);
       doubts.delete(id);
       followed = { id, args };
       text(outcome, sentence(args, reply.result));
       follow();
+      if (!same) return;
       amount.set("");
-      shown.clear();
+      ask();
       return;
     }
     if (reply.error?.outcome === "unknown") {
@@ -382,14 +386,15 @@ export function mount(root, app) {
       doubts.set(id, { id, args, until: Math.max(expires + SECOND, known), next: 0, pause: SECOND, command });
       text(
         refusal,
-        `Outcome unknown, being looked up. Sending this ticket again is safe: it has the same id. (${told(reply.error)})`,
+        `Outcome unknown, being looked up: ${nameOf(args)}. Sending the same ticket again is safe: it has the same id. (${told(reply.error)})`,
       );
       return;
     }
     // Refused this time; what was sent under the id before may still arrive.
     if (!doubts.has(id)) intent.settle("not_done", id);
-    explain(refusal, reply.error);
     store.set("refusal", reply.error);
+    if (!same) return text(refusal, `Refused: ${nameOf(args)}. ${told(reply.error)}`);
+    explain(refusal, reply.error);
     mark(reply);
   }
 
@@ -412,19 +417,27 @@ export function mount(root, app) {
     if (Array.isArray(near)) text(reason, `Nearest on the grid: ${near.join(" or ")}`);
   }
 
+  /** Whether it is still what was sent. @param {Row} args */
+  const unchanged = (args) => JSON.stringify(content(false)) === JSON.stringify(args);
+
+  /** @param {Row} args */
+  function nameOf(args) {
+    const m = marketOf(store, args.symbol);
+    return args.amount
+      ? `${args.side} ${onStep(args.amount, m?.amount_step)} ${m?.base ?? ""}`
+      : `${args.side} ${m?.base ?? ""} for ${money(args.cost)} ${m?.quote ?? ""}`;
+  }
+
   /** @param {Row} args @param {Row} result */
   function sentence(args, result) {
     const m = marketOf(store, args.symbol);
     const filled = result.filled && cmp(result.filled, "0") > 0;
     const at = result.average ? ` at ${money(result.average, decimals(m?.price_tick ?? "0.01"))}` : "";
-    const what = args.amount
-      ? `${args.side} ${onStep(args.amount, m?.amount_step)} ${m?.base ?? ""}`
-      : `${args.side} ${m?.base ?? ""} for ${money(args.cost)} ${m?.quote ?? ""}`;
     const again = result.duplicate ? " (the same order as before: nothing was sent twice)" : "";
-    if (result.status === "filled") return `Filled: ${what}${at}${again}`;
+    if (result.status === "filled") return `Filled: ${nameOf(args)}${at}${again}`;
     const state = words(result.status);
     const part = filled ? `, ${onStep(result.filled, m?.amount_step)} filled` : "";
-    return `${state.charAt(0).toUpperCase()}${state.slice(1)}: ${what}${part}${at}${result.reason ? `, ${result.reason}` : ""}${again}`;
+    return `${state.charAt(0).toUpperCase()}${state.slice(1)}: ${nameOf(args)}${part}${at}${result.reason ? `, ${result.reason}` : ""}${again}`;
   }
 
   // --- an unknown outcome ends by evidence: the notice, the order's row, or a look-up after a reconnect ---
@@ -444,8 +457,7 @@ export function mount(root, app) {
     if (busy) return; // both lines are another order's; this one's row is among the orders
     const now = rowOf(mine.id) ?? order;
     const filled = cmp(now.filled ?? "0", "0") > 0;
-    // What was typed since stays.
-    const same = JSON.stringify(content(false)) === JSON.stringify(mine.args);
+    const same = unchanged(mine.args);
     if (about === mine.id) text(refusal, "");
     text(
       outcome,
@@ -455,7 +467,7 @@ export function mount(root, app) {
     // The same ticket, sent once more, would be a second order.
     if (!same || (NOTHING.has(now.status) && !filled)) return;
     amount.set("");
-    shown.clear();
+    ask();
     rest();
   }
   let asking = false;
@@ -485,7 +497,10 @@ export function mount(root, app) {
     doubts.delete(mine.id);
     if (busy || about !== mine.id) return; // it is not what the lines tell of
     text(outcome, "");
-    text(refusal, "The order did not reach the server. The same ticket, sent again, uses the same id.");
+    text(
+      refusal,
+      `The order did not reach the server: ${nameOf(mine.args)}. The same ticket, sent again, uses the same id.`,
+    );
   }
   store.watch(["link", "orders", "beat"], () => void lookUp());
   store.watch(["orders"], follow);
@@ -493,7 +508,6 @@ export function mount(root, app) {
   // --- drawing ---
   const paint = painter(root, 10, () => {
     const m = market();
-    const symbol = store.get("symbol");
     const kind = type.value;
     attr(buy, "aria-pressed", String(side === "buy"));
     attr(sell, "aria-pressed", String(side === "sell"));
@@ -519,7 +533,7 @@ export function mount(root, app) {
       ? ` ${m?.base ?? ""} for ${grouped(ready.cost)} ${currency}`
       : size && isDecimal(size)
         ? ` ${onStep(size, m?.amount_step)} ${m?.base ?? ""}`
-        : ` ${symbol ?? ""}`;
+        : ` ${symbol}`;
     const at =
       kind === "limit" && isDecimal(price.value)
         ? ` at ${onStep(price.value, m?.price_tick)}`
@@ -561,12 +575,10 @@ export function mount(root, app) {
     if (now && !live) ask(0);
     live = now;
   });
-  let symbol = "";
   store.watch(["symbol"], () => {
     if (symbol && symbol !== store.get("symbol")) {
       for (const f of fields) f.set("");
       text(outcome, "");
-      shown.clear();
     }
     symbol = store.get("symbol");
     changed();
