@@ -1,6 +1,7 @@
 """The tokens of a server: kept in the first journal as hashes; one is made where one is needed and none is good."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -20,6 +21,8 @@ from realtime.store import Projection, Store
 DAY_MS: Final = 86_400_000
 MOST: Final = 1_000
 """Tokens that are good at a time; every one of them is compared with what a client sends."""
+EVER: Final = 2**31
+"""Tokens there ever were: those that have ended leave a row, and the oldest that is good is behind all of theirs."""
 WRITTEN_S: Final = 5.0
 """How long the journal may take [s]."""
 
@@ -32,7 +35,7 @@ async def identities(
     tokens: list[Token] = []
     made: str | None = None
     if settings.auth_required:
-        read = [token_of(entry.body) for entry in await store.rows("tokens")]
+        read = [token_of(entry.body) for entry in await store.rows("tokens", limit=EVER)]
         tokens = [token for token in read if token is not None]
         now = clock.ms()
         if not any(ADMIN in t.scopes and not _expired(t, now) for t in tokens):
@@ -141,6 +144,7 @@ class Tokens:
         self._clock = clock
         self._secret = secret
         self._note = note
+        self._making = 0
 
     def rows(self) -> Sequence[Mapping[str, object]]:
         """Describe those that are good, oldest first."""
@@ -165,11 +169,21 @@ class Tokens:
             Failure: `internal`, when it could not be written then.
         """
         self._check()
-        if len(self._auth.tokens()) >= MOST:
+        if len(self._auth.tokens()) + self._making >= MOST:
             raise Refused(Code.CONFLICT, f"there are {MOST} tokens, no more can be made")
         made, token = new(self._secret, subject, scopes, self._clock.ms())
         token = replace(token, expires_at=expires_at, limits=limits)
-        await _written(keep(self._store, token, self._clock.now()), "no token was made")
+        done = keep(self._store, token, self._clock.now())
+        self._making += 1
+        try:
+            await _written(done, "no token was made")
+        except Failure:
+            # Its row may reach the disk yet, and would come back with the next start: nobody has been told it.
+            with contextlib.suppress(Refused):
+                _ = keep(self._store, token, self._clock.now(), revoked=True)
+            raise
+        finally:
+            self._making -= 1
         self._auth.add(token)
         row = row_of(token)
         self._note("token_created", row, who)
@@ -200,7 +214,8 @@ class Tokens:
     def _check(self) -> None:
         if not self._auth.required:
             raise Refused(
-                Code.NOT_SUPPORTED, "nobody is asked for a token here; auth.required = true asks"
+                Code.NOT_SUPPORTED,
+                "this server uses no tokens; auth.required = true enables them",
             )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from realtime.desk.codec import dumps, text
 from realtime.desk.masking import masked
-from realtime.engine.orders import Ledger
+from realtime.engine.orders import MARKET, Ledger
 from realtime.model.errors import Refused
 from realtime.model.events import (
     Accepted,
@@ -33,7 +33,7 @@ from realtime.model.events import (
     Withheld,
 )
 from realtime.model.market import SECOND
-from realtime.model.orders import Order, OrderType, Status
+from realtime.model.orders import Order, Status
 
 
 BURST: Final = 20
@@ -65,6 +65,7 @@ _OUTCOMES: Final = frozenset(
 )
 """Facts that have something to say; most have not."""
 _UNKNOWN: Final = "unknown_outcome"
+CANCELED: Final = Status.CANCELED
 
 
 class Audit:
@@ -90,7 +91,10 @@ class Audit:
 
     def notes(self, facts: Sequence[Fact], effects: Iterable[Effect]) -> list[Note]:
         """Give what some facts, and the rows they led to, have to say."""
-        rows = {e.order.id: e.order for e in effects if type(e) is OrderChanged}
+        rows: dict[str, Order] = {}
+        for effect in effects:
+            if type(effect) is OrderChanged:
+                rows[effect.order.id] = effect.order
         notes: list[Note] = []
         for fact in facts:
             if type(fact) in _OUTCOMES:
@@ -103,7 +107,7 @@ class Audit:
                 continue
             if order.id in self._working:
                 self._working.discard(order.id)
-                if order.status is Status.CANCELED:
+                if order.status is CANCELED:
                     why = (order.code, order.reason)
                     notes.append(self._note("order_canceled", Cancel, order, "canceled", *why))
             self._asked.pop(order.id, None)
@@ -135,7 +139,7 @@ class Audit:
     def _outcome(self, fact: Fact, order: Order) -> list[Note]:
         match fact:
             case Accepted():
-                market = order.type is OrderType.MARKET
+                market = order.type is MARKET
                 kind = "trade_placed" if market else "order_created"
                 return [self._note(kind, Place, order, "accepted")]
             case Rejected(code=code, reason=reason):

@@ -74,8 +74,9 @@ def _writer(kind: type, *, whole: bool = False) -> Writer:
     rest = {field.name: field.default for field in fields(kind) if field.name not in always}
     given = ", ".join(f'"{name}": value.{name}' for name in always)
     body = "".join(
-        f'    if (now := value.{name}) is not at_{name}:\n        made["{name}"] = now\n'
-        for name in rest
+        f"    if value.{name} is not {'None' if default is None else f'at_{name}'}:\n"
+        f'        made["{name}"] = value.{name}\n'
+        for name, default in rest.items()
     )
     made: dict[str, Writer] = {}
     exec(  # noqa: S102 - the text is made of the names of our own fields

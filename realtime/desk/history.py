@@ -8,6 +8,7 @@ import orjson
 from realtime.engine.engine import Engine
 from realtime.hub.channels import LEVELS, Channel
 from realtime.hub.hub import Hub, Old
+from realtime.store.queries import Filters
 from realtime.store.rows import LOGS, Log
 from realtime.store.store import Store
 
@@ -61,27 +62,8 @@ async def older(store: Store, channel: Channel, first: int, last: int) -> Sequen
         last: Last one.
     """
     log: Log = channel.topic  # type: ignore[assignment]  # journaled topics are the logs
-    options = dict(channel.options)
-    level = options.pop("level", None)
-    last = min(last, first + PAGE - 1)
-    if level is not None:
-        return await _by_level(store, log, level, first, last)
-    filters: Mapping[str, str] = options
-    return await store.logs(log, first, last, filters)
-
-
-async def _by_level(store: Store, log: Log, level: str, first: int, last: int) -> Sequence[Old]:
-    """Number the entries of a level and above; the store's filters know equality only."""
-    allowed = LEVELS[LEVELS.index(level) :]
-    found: list[Old] = []
-    seq, start = 0, 1
-    while page := await store.logs(log, start, start + PAGE - 1):
-        for n, ts, entry in page:
-            start = n + 1
-            if entry.get("level") in allowed:
-                seq += 1
-                if first <= seq <= last:
-                    found.append((seq, ts, entry))
-        if seq >= last:
-            break
-    return found
+    filters: Filters = {
+        name: LEVELS[LEVELS.index(value) :] if name == "level" else value
+        for name, value in dict(channel.options).items()
+    }
+    return await store.logs(log, first, min(last, first + PAGE - 1), filters)

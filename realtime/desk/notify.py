@@ -128,7 +128,9 @@ def message_of(alerts: Sequence[Entry], *, venue: str, mode: str, missed: int = 
         level, code, data = levels[0], "several", {"first_id": alerts[0]["id"]}
     if missed:
         said = f"{said} ({missed} older entries were passed over)"
-    text = " ".join(f"[{mode.upper()}] {level} {code} at {venue}: {said}".split())
+    whole = f"[{mode.upper()}] {level} {code} at {venue}: {said}"
+    # A subject takes no NUL, and what a terminal or a mailbox obeys is no text.
+    text = " ".join("".join(c if c.isprintable() else " " for c in whole).split())
     return {
         "id": newest["id"],
         "ts": newest["ts"],

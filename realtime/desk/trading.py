@@ -15,10 +15,11 @@ from typing import Final, TypeVar
 from realtime.desk.answers import Asked, Outcome
 from realtime.desk.desk import Desk
 from realtime.desk.sweep import Sweep, Sweeps, in_scope, stopped_at_the_door
+from realtime.engine.evolve import draft_order
 from realtime.engine.market import down
 from realtime.engine.orders import evolve
 from realtime.model.account import Position
-from realtime.model.errors import Failure, Refused
+from realtime.model.errors import Failure, Refused, VenueUnknown
 from realtime.model.events import (
     Amend,
     Cancel,
@@ -29,13 +30,22 @@ from realtime.model.events import (
     Submit,
     Who,
 )
-from realtime.model.orders import Order, OrderType, Role, Side, Status, venue_client_id
+from realtime.model.orders import (
+    Asked as Progress,
+    Order,
+    OrderType,
+    Role,
+    Side,
+    Status,
+    venue_client_id,
+)
 from realtime.model.risk import TradingState
 
 
 T = TypeVar("T")
 
 ALL: Final = "all"
+PLACE: Final = Asked.PLACE
 BOOKED_S: Final = 0.01
 """How often is looked whether a flattening is booked [s]."""
 
@@ -135,21 +145,8 @@ class Trading:
         """
         now = self._desk.now()
         coid = client_order_id or self._new_client_order_id()
-        made: dict[str, object] = {
-            "id": order_id,
-            "client_order_id": coid,
-            "venue_client_id": venue_client_id(self.venue, coid),
-            "venue": self.venue,
-            "subject": who.subject,
-            "client": who.client,
-            "bot_id": who.bot_id,
-            "strategy_id": who.strategy_id,
-            "source": who.source,
-            "created_ts": now,
-            "updated_ts": now,
-        }
-        made.update(fields)
-        return Order(**made)  # type: ignore[arg-type]  # named and typed by its maker
+        names = (order_id, coid, venue_client_id(self.venue, coid), self.venue)
+        return draft_order(names, who, now, fields)
 
     def place(
         self,
@@ -196,7 +193,7 @@ class Trading:
             return self._again(end.order, answer, again)
         if isinstance(end, Submit) and end.approved.warnings:
             answer = partial(_warned, answer, end.approved.warnings)
-        return desk.answers.wait(order.id, Asked.PLACE, answer)
+        return desk.answers.wait(order.id, PLACE, answer)
 
     def _again(
         self, order: Order, answer: Callable[[Outcome], T], again: Callable[[Order], T]
@@ -319,10 +316,19 @@ class Trading:
 
         Raises:
             Refused: The engine cannot cancel it.
+            VenueUnknown: It is on its way, and nobody can be told what comes of it: the journal has no room.
         """
         if order.status.ended:
             return None
-        self._desk.post(Cancel(order_id=order.id, who=who, ts=self._desk.now()))
+        try:
+            self._desk.post(Cancel(order_id=order.id, who=who, ts=self._desk.now()))
+        except Refused as refused:
+            # A cancel waits for no row of the journal: without room for one it has left all the same.
+            now = self._desk.engine.orders.get(order.id)
+            left = now is not None and now.cancel_state is Progress.REQUESTED
+            if not left or order.cancel_state is Progress.REQUESTED:
+                raise
+            raise VenueUnknown(f"the cancel has left; {refused}") from None
         return self._desk.answers.wait(order.id, Asked.CANCEL, answer)
 
     # -- many orders -----------------------------------------------------------------------------
@@ -336,6 +342,8 @@ class Trading:
                 asked = self.cancel(order, who, _same)
             except Refused:
                 result.failed.append(order.client_order_id)
+            except VenueUnknown:
+                result.unknown.append(order.client_order_id)
             else:
                 if asked is not None:
                     waiting[order.client_order_id] = asked

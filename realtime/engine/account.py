@@ -10,14 +10,15 @@ Rules of this file:
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from realtime.engine.evolve import evolve_day, evolve_position, trade_position
+from realtime.engine.evolve import evolve_day, evolve_position, new_fill, trade_position
 from realtime.engine.executions import Execution, Executions, share, traded
+from realtime.engine.orders import BUY
 from realtime.engine.shares import Shares
 from realtime.model.account import Balance, Day, Position
 from realtime.model.events import Filled, Transferred
 from realtime.model.frozen import frozen
 from realtime.model.market import SECOND, ZERO, Market
-from realtime.model.orders import Fill, Order, Side
+from realtime.model.orders import Fill, Order
 
 
 NOISE = Decimal("0.00000001")
@@ -92,6 +93,7 @@ class Account:
         "exits",
         "homes",
         "opened_ts",
+        "passed",
         "positions",
         "shares",
         "streaks",
@@ -133,8 +135,10 @@ class Account:
         self.bots: dict[str, set[str]] = {}
         # What is theirs, bot by bot.
         self.shares = Shares()
-        # The first look at the account [ns]; what was traded before it is in the opening already.
+        # The first look at the account that found anything [ns]; what was traded before it is in the opening already.
         self.opened_ts: int | None = None
+        # The newest execution that was passed over for that [ns].
+        self.passed = 0
         self.transferred: set[str] = set()
         self.told_positions: dict[str, Position] = {}
 
@@ -284,24 +288,10 @@ class Account:
             changed, realized, booking = self._book_contract(seen, market)
         else:
             changed, realized, booking = self._book_spot(seen, market, cost)
-        fill = Fill(
-            id=seen.trade_id,
-            order_id=order.id,
-            client_order_id=order.client_order_id,
-            venue=seen.venue,
-            symbol=symbol,
-            side=seen.side,
-            amount=seen.amount,
-            price=seen.price,
-            cost=cost,
-            fee=seen.fee,
-            fee_currency=seen.fee_currency,
-            maker=seen.maker,
-            realized_pnl=realized,
-            bot_id=bot_id,
-            inferred=seen.inferred,
-            ts=seen.ts,
-        )
+        fill = new_fill(
+            seen.trade_id, order.id, order.client_order_id, seen.venue, symbol, seen.side, seen.amount, seen.price,
+            cost, seen.fee, seen.fee_currency, seen.maker, realized, bot_id, seen.inferred, seen.ts,
+        )  # fmt: skip
         old, new = changed[0]
         if bot_id is not None:
             self.bots.setdefault(new.symbol, set()).add(bot_id)
@@ -367,7 +357,7 @@ class Account:
     def _book_spot(self, seen: Filled, market: Market, cost: Decimal) -> Moved:
         """Coins come or go, and cash with them; `cost` is what was paid or got, without the fee [quote]."""
         base, quote, fee, charged = market.base, market.quote, seen.fee, seen.fee_currency
-        got, paid = (seen.amount, -cost) if seen.side is Side.BUY else (-seen.amount, cost)
+        got, paid = (seen.amount, -cost) if seen.side is BUY else (-seen.amount, cost)
         fee_base = fee if charged == base else ZERO
         fee_quote = fee if charged == quote else ZERO
         got -= fee_base
@@ -426,7 +416,7 @@ class Account:
     def _book_contract(self, seen: Filled, market: Market) -> Moved:
         symbol, value, ts = seen.symbol, market.value(seen.price), seen.ts
         old = self.positions.get(symbol) or self._fresh(symbol)
-        change = seen.amount if seen.side is Side.BUY else -seen.amount
+        change = seen.amount if seen.side is BUY else -seen.amount
         amount, cost, realized = traded(old.amount, old.cost, change, value)
         if old.amount * change < 0:
             self.exits[symbol] = max(ts, self.exits.get(symbol, 0))
@@ -503,7 +493,7 @@ class Account:
             self._trust(symbol)
             return old, new
         # A journal of an older program may have booked the first look as if it had appeared later.
-        if kind in {"opening", "external"} and self.opened_ts is None:
+        if kind in {"opening", "external"} and amount and self.opened_ts is None:
             self.opened_ts = ts
         self._count(self.books, currency, amount)
         self._trust(currency)

@@ -5,7 +5,8 @@ from typing import Final
 
 from realtime.engine.core import NO_AMEND, Core, Out
 from realtime.engine.decide import flatten_rest, stays_open
-from realtime.engine.orders import step
+from realtime.engine.market import plain
+from realtime.engine.orders import SELL, step
 from realtime.engine.rules import fifth, fingerprint, minute, spend, wait
 from realtime.model.errors import Code
 from realtime.model.events import (
@@ -37,7 +38,6 @@ from realtime.model.orders import (
     Asked,
     Order,
     Role,
-    Side,
     Status,
 )
 
@@ -54,13 +54,13 @@ def placed(core: Core, fact: Placed, out: Out) -> None:
     state, order = core.state, fact.order
     state.orders.add(order, fact.content)
     market = state.markets[order.symbol]
-    sells_coins = not market.contract and order.side is Side.SELL
+    sells_coins = not market.contract and order.side is SELL
     state.reservations.hold(order.id, market.base if sells_coins else market.cash, fact.cost)
     pace(core, order, fact.ts)
     if state.stood is not None and not order.exit:
         state.stood.entered.append(order.symbol)
     out += [Record(fact), OrderChanged(order)]
-    if order.protective:
+    if order.role.protective:
         core.watched.add(order.symbol)
     core.forget(fact.ts)
 
@@ -68,7 +68,7 @@ def placed(core: Core, fact: Placed, out: Out) -> None:
 def pace(core: Core, order: Order, ts: int) -> None:
     """Spend what the rates allow; legs and flattening are free."""
     state, pace = core.state, core.state.pace
-    if order.protective or order.source == "flatten":
+    if order.role.protective or order.source == "flatten":
         return
     if ts < pace.ts:
         pace.refill()
@@ -229,7 +229,7 @@ def amend_asked(core: Core, fact: AmendAsked, out: Out) -> None:
     order = core.order(fact.order_id)
     out.append(Record(fact))
     market = core.state.markets[order.symbol]
-    sells_coins = not market.contract and order.side is Side.SELL
+    sells_coins = not market.contract and order.side is SELL
     currency = market.base if sells_coins else market.cash
     core.state.reservations.hold(order.id, currency, fact.cost)
     core.change(
@@ -326,7 +326,7 @@ def resolved(core: Core, fact: Resolved, out: Out) -> None:
     data = {
         "order_id": order.id,
         "status": fact.status.value,
-        "filled": None if fact.filled is None else str(fact.filled),
+        "filled": None if fact.filled is None else plain(fact.filled),
         "reason": fact.reason,
     }
     out.append(Note("order_resolved_by_operator", data, Who(subject=fact.by)))

@@ -544,7 +544,7 @@ def check_targets(targets: Sequence[tuple[str, Decimal]]) -> None:
         if not 0 <= weight <= 1:
             raise invalid(f"targets.{at}.weight", f"was {plain(weight)}, must be between 0 and 1")
         if symbol in seen:
-            raise invalid(f"targets.{at}.symbol", f"names {symbol} again")
+            raise invalid(f"targets.{at}.symbol", f"names {symbol} twice")
         seen.add(symbol)
     total = sum((weight for _, weight in targets), ZERO)
     # Weights that came as thirds of floats may be off one in the last digit.

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from realtime.engine import acts, evidence, fills, money
 from realtime.engine.core import Core, Out
+from realtime.engine.market import plain
 from realtime.model.events import (
     Absent,
     Accepted,
@@ -95,7 +96,7 @@ class Applier(Core):
                 money.cost_basis(self, fact, out)
             case DayRolled():
                 self.state.account.roll(fact.day, fact.equity_start, fact.peak_equity, fact.ts)
-                data = {"day": fact.day, "equity_start": str(fact.equity_start)}
+                data = {"day": fact.day, "equity_start": plain(fact.equity_start)}
                 if fact.reset is not None:
                     data["reset"] = fact.reset
                 self.warned.clear()

@@ -3,13 +3,13 @@
 from decimal import Decimal
 
 from realtime.engine.market import brief, down, plain
-from realtime.engine.orders import evolve
+from realtime.engine.orders import BUY, MARKET, SELL, evolve
 from realtime.engine.quotes import Walk
 from realtime.engine.state import Standing, State
 from realtime.model.events import Place
 from realtime.model.frozen import frozen
 from realtime.model.market import ZERO, Market
-from realtime.model.orders import Order, OrderType, Side
+from realtime.model.orders import Order, OrderType
 from realtime.model.risk import RuleResult
 
 
@@ -64,7 +64,7 @@ class Case:
     def currency(self) -> str:
         """What it reserves: cash, or the base currency for a spot sell."""
         market = self.market
-        sells_coins = self.order.side is Side.SELL and not market.contract
+        sells_coins = self.order.side is SELL and not market.contract
         return market.base if sells_coins else market.cash
 
 
@@ -84,7 +84,7 @@ def make(state: State, wish: Place, old: Order | None = None) -> Case:
     )
     walk = None
     amount = order.amount
-    if order.type is OrderType.MARKET:
+    if order.type is MARKET:
         if order.cost_limit is not None:
             cost = order.cost_limit / market.contract_size
             walk = quotes.walk(symbol, order.side, amount=None, cost=cost)
@@ -95,11 +95,12 @@ def make(state: State, wish: Place, old: Order | None = None) -> Case:
         else:
             walk = quotes.walk(symbol, order.side, amount=amount)
     adds = amount - (old.filled if old is not None else ZERO)
-    held, sells = state.account.amount(symbol), order.side is Side.SELL
+    held, sells = state.account.amount(symbol), order.side is SELL
     closes = held > 0 if sells else held < 0
     capacity = state.capacity(order, old) if closes or old is not None else ZERO
     sells_coins = sells and not market.contract
-    is_exit = order.exit or (sells_coins and adds <= capacity) or (old is not None and old.exit)
+    closing = order.reduce_only or order.role.closes  # `exit`, without the call
+    is_exit = closing or (sells_coins and adds <= capacity) or (old is not None and old.exit)
     reference = reference_price(order, mark, walk)
     worth = quotes.worth(market.cash)
     size = None if worth is None else market.contract_size * worth
@@ -159,7 +160,7 @@ def exposure_after(
     buys, sells = (load.buys, load.sells) if load is not None else (ZERO, ZERO)
     if not is_exit:
         change = adds - (state.orders.worst_of(old) if old is not None else ZERO)
-        if order.side is Side.BUY:
+        if order.side is BUY:
             buys += change
         else:
             sells += change
@@ -177,7 +178,7 @@ def needs(
     is_exit: bool,
 ) -> Decimal | None:
     """What an order reserves at worst beyond what its older version did; None without a price."""
-    if not market.contract and order.side is Side.SELL:
+    if not market.contract and order.side is SELL:
         before = state.orders.worst_of(old) if old is not None else ZERO
         return max(adds - before, ZERO)
     if market.contract and is_exit:
@@ -208,7 +209,7 @@ def crossing(state: State, order: Order, walk: Walk | None) -> list[Order]:
     reach = order.price
     if reach is None and walk is not None:
         reach = walk.worst
-    buy, found = order.side is Side.BUY, []
+    buy, found = order.side is BUY, []
     for other in state.orders.working_in(order.symbol):
         price = other.price
         if price is None or other.side is order.side or other.type is not OrderType.LIMIT:

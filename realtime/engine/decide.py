@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import assert_never
 
 from realtime.engine.core import Core, Out
+from realtime.engine.evolve import new_placed
 from realtime.engine.forgotten import IGNORED
 from realtime.engine.market import down, figure, plain
 from realtime.engine.orders import evolve
@@ -49,7 +50,6 @@ from realtime.model.events import (
     Filled,
     PeakSet,
     Place,
-    Placed,
     PlaceNext,
     Release,
     ReleaseAmend,
@@ -138,9 +138,9 @@ def _place(state: State, applier: Core, wish: Place, out: Out) -> None:
         return
     permission = check(state, wish)
     approved = permission.approved
-    if approved.order.exit and wish.closing and privileged(state, wish, approved.order):
+    if wish.closing and approved.order.exit and privileged(state, wish, approved.order):
         state.privileged.add(order.id)
-    placed = Placed(order=approved.order, content=wish.content, cost=permission.cost, ts=wish.ts)
+    placed = new_placed(approved.order, wish.content, permission.cost, wish.ts)
     applier.apply(placed, out)
     if permission.first:
         approved = _make_way(applier, permission, wish.ts, out)
@@ -428,7 +428,7 @@ def _check_resume(state: State, wish: SetState, now: Halt) -> None:
             raise Refused(
                 Code.CONFLICT,
                 f"daily loss {plain(round(loss, 6))} exceeds max_daily_loss {plain(limit)}; "
-                "risk.reset_daily starts the count anew",
+                "risk.reset_daily restarts the count",
                 {"rule": "max_daily_loss", "limit": figure(limit), "value": figure(loss)},
             )
 
@@ -570,7 +570,9 @@ def _adopt(state: State, applier: Core, wish: Adopt, out: Out) -> None:
     order = _known(state, wish.order_id)
     if not order.external:
         raise Refused(
-            Code.CONFLICT, f"order {order.client_order_id} has an owner", {"order_id": order.id}
+            Code.CONFLICT,
+            f"order {order.client_order_id} already has an owner",
+            {"order_id": order.id},
         )
     adopted = Adopted(
         order_id=order.id,
@@ -598,6 +600,13 @@ def _set_cost_basis(state: State, applier: Core, wish: SetCostBasis, out: Out) -
         raise Refused(Code.INVALID, text, {"fields": [{"field": "entry_price", "message": text}]})
     if position.entry_price == wish.entry_price:
         return
+    if state.markets[position.symbol].contract and position.cost is not None:
+        # Its profit is paid in money by that price: another one would be money that nobody earned.
+        raise Refused(
+            Code.CONFLICT,
+            f"the entry price of {position.id} is known, it is that of its fills",
+            {"position_id": position.id},
+        )
     told = CostBasisSet(
         position_id=wish.position_id,
         entry_price=wish.entry_price,

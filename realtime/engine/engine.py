@@ -57,7 +57,7 @@ from realtime.model.orders import Fill, Order, TriggerBy
 from realtime.model.risk import Halt, Limits, Preview, RiskView, TradingState
 
 
-OF_MARKETS: Final = (Ticker, Trade, BookDelta, BookSnapshot, Mark, Stale, Tick, Gap)
+OF_MARKETS: Final = (Trade, BookDelta, BookSnapshot, Mark, Stale, Tick, Gap)
 """Events that are neither a wish nor a fact: they are never journaled."""
 
 FACTS: Final = frozenset(get_args(Fact))
@@ -129,6 +129,10 @@ class Engine:
         Raises:
             Refused: A wish is refused; the state is what it was.
         """
+        if isinstance(event, Ticker):
+            # Of all events most are tickers.
+            self._state.quotes.take_ticker(event)
+            return self._priced(event.symbol, event.recv_ts, TickerChanged(event))
         out: list[Effect] = []
         # By its class: comparing it with two dozen others would take as long as some facts do.
         if type(event) in FACTS:
@@ -146,9 +150,6 @@ class Engine:
                 decide.decide(self._state, self._applier, cast("Wish", event), out)
             return out
         match event:
-            case Ticker():
-                self._state.quotes.take_ticker(event)
-                return self._priced(event.symbol, event.recv_ts, TickerChanged(event))
             case Trade():
                 self._state.quotes.take_trade(event)
                 return self._priced(event.symbol, event.recv_ts, Traded(event))

@@ -11,7 +11,7 @@ from hashlib import sha256
 from realtime.engine.acts import follow
 from realtime.engine.content import BY_CONTENT, waits
 from realtime.engine.core import NO_AMEND, Core, Out
-from realtime.engine.orders import STRANGE, evolve, step
+from realtime.engine.orders import STRANGE, Ledger, evolve, step
 from realtime.model.events import (
     Alert,
     OrderChanged,
@@ -65,7 +65,8 @@ def seen(core: Core, row: OrderSeen, out: Out) -> None:
     out.insert(0, Record(row))
     evidence = row.evidence if row.evidence in {"answer", BY_CONTENT} else "found"
     new = core.alter(order, changes, out, ts=row.ts, evidence=evidence)
-    orders.set_asof(order.id, max(known, row.asof))
+    if row.amount or not order.external:
+        orders.set_asof(order.id, max(known, row.asof))
     core.gap(new, row.ts)
     if new.cost_limit is None and new.filled > new.amount:
         overfill(core, new, row.ts, out)
@@ -77,21 +78,25 @@ def row_changes(
     core: Core, order: Order, row: OrderSeen, known: int, out: Out
 ) -> dict[str, object] | None:
     """What a row that is not older changes; None when it says nothing that can be believed."""
+    # Of such a one the row tells what it is, how large, and whether it is over.
+    guess = guessed(core.state.orders, order) and not is_late(order)
     changes: dict[str, object] = {}
+    if guess:
+        changes = shape(core, row) | {"amount": max(row.amount, row.filled, order.filled)}
     if row.status is not order.status:
-        late_end = order.status is Status.FILLED and row.status.ended
+        late_end = order.status is Status.FILLED and row.status.ended and not guess
         if late_end and row.filled <= order.filled:
             return None  # fills were faster than the row of an earlier end
         back = order.status.ended and row.status is Status.OPEN
         if back and known and row.asof == known:
             return None  # the same moment: the end came last
-        if not step(order, VENUE, row.status):
+        if not (guess or step(order, VENUE, row.status)):
             out.insert(0, Record(row))
             core.illegal(order, row.status, "a row of the venue", out)
             core.state.orders.set_asof(order.id, row.asof)
             return {}
         changes["status"] = row.status
-        if back:
+        if back and not guess:
             resurrected(core, order, row, out)
         if row.status.ended:
             # Where the cancel that is under way has a reason, it is the better one.
@@ -108,7 +113,7 @@ def row_changes(
     asked = row.evidence == "found" and row.amount >= order.filled
     # What was asked for before an amend was answered may have been read before it was carried out.
     overtaken = row.evidence != "stream" and row.ts < order.updated_ts and not row.status.ended
-    if overtaken:
+    if overtaken or guess:
         return changes
     if row.status is Status.OPEN or order.cost_limit is not None or underway or asked:
         changes |= row_terms(order, row)
@@ -181,7 +186,6 @@ def external(core: Core, row: OrderSeen, out: Out) -> None:
         orders.stale_rows += 1
         return
     out.append(Record(row))
-    kind = OrderType(row.type) if row.type in set(OrderType) else OrderType.LIMIT
     order = stranger(
         core,
         symbol=row.symbol,
@@ -192,16 +196,9 @@ def external(core: Core, row: OrderSeen, out: Out) -> None:
         ts=row.ts,
         late=back,
     )
-    exits = row.reduce_only or (
-        not core.state.markets[row.symbol].contract and row.side is Side.SELL
-    )
     order = evolve(
         order,
-        type=kind,
-        price=row.price,
-        stop_price=row.stop_price,
-        reduce_only=row.reduce_only,
-        role=Role.EXIT if exits else Role.ENTRY,
+        **shape(core, row),
         status=row.status,
         filled=row.filled,
         cost=row.cost,
@@ -210,7 +207,8 @@ def external(core: Core, row: OrderSeen, out: Out) -> None:
     # So it is with what filled before the first look at the account: that found it in the sums.
     before = back or core.state.account.opened_ts is None
     orders.add(order, {}, order.filled if before else ZERO)
-    orders.set_asof(order.id, row.asof)
+    if row.amount:
+        orders.set_asof(order.id, row.asof)
     core.gap(order, row.ts)
     out.append(OrderChanged(order))
     if back:
@@ -218,6 +216,28 @@ def external(core: Core, row: OrderSeen, out: Out) -> None:
         revive(core, order, text, row, out)
     else:
         report_stranger(core, order, out)
+
+
+def shape(core: Core, row: OrderSeen) -> dict[str, object]:
+    """What the row of an order that is not ours says it is."""
+    exits = row.reduce_only or (
+        not core.state.markets[row.symbol].contract and row.side is Side.SELL
+    )
+    return {
+        "type": OrderType(row.type) if row.type in set(OrderType) else OrderType.LIMIT,
+        "price": row.price,
+        "stop_price": row.stop_price,
+        "reduce_only": row.reduce_only,
+        "role": Role.EXIT if exits else Role.ENTRY,
+    }
+
+
+def guessed(orders: Ledger, order: Order) -> bool:
+    """Whether nothing is known of an order that is not ours but what was told of its executions.
+
+    A row of a market buy by cost may have no amount, either.
+    """
+    return order.external and not orders.asof(order.id)
 
 
 def stranger(

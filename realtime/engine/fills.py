@@ -6,7 +6,7 @@ from realtime.engine.account import Booked
 from realtime.engine.acts import amended
 from realtime.engine.content import waits
 from realtime.engine.core import IDLE, Core, Out
-from realtime.engine.evidence import is_late, overfill, report_stranger, stranger
+from realtime.engine.evidence import guessed, is_late, overfill, report_stranger, stranger
 from realtime.engine.evolve import alter_order, fill_order
 from realtime.engine.orders import is_entry, largest
 from realtime.engine.rules import EXECUTIONS_IN
@@ -44,10 +44,13 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
     order = orders.find(seen)
     if (order is None or is_late(order)) and orders.forgot_fill(symbol, seen.trade_id):
         return
-    opened = state.account.opened_ts
-    early = opened is None or seen.ts < opened
+    account = state.account
+    early = account.opened_ts is None or seen.ts < account.opened_ts
     if (order is None or order.external) and early and not state.replaying:
-        return  # it is in what the first look at the account finds
+        nothing = account.opened_ts is None and state.ever_ready
+        if not nothing or seen.ts <= account.passed:
+            account.passed = max(account.passed, seen.ts)
+            return  # it is in what the first look at the account finds
     if order is None:
         if seen.venue_client_id is None and waits(orders, symbol, seen.side, seen.ts):
             return  # it may be one of ours whose answer is on its way: it is asked for again
@@ -71,16 +74,14 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
             out.append(Ask(order.id))
     else:
         out.append(Record(seen))
-        if state.replaying and order.external and not orders.fills_of(order.id):
+        if (early or state.replaying) and order.external and not orders.fills_of(order.id):
             order = as_booked(core, order, seen, early=early)
-        if order.external and order.status is FILLED and is_late(order):
-            # As large as what is told of it: nobody knows its amount any more.
-            order = orders.put(order, amount=order.amount + seen.amount)
-            report_late(order, seen, out)
+        if order.external:
+            order = grown(core, order, seen, out)
     replaced = ZERO
     if not seen.inferred and orders.fills_of(order.id):
         order, replaced = replace_inferred(core, order, seen.amount, out)
-    done = state.account.book(seen, order)
+    done = account.book(seen, order)
     fill = done.fill
     state.forget_equity()
     booked = orders.book(fill)
@@ -107,6 +108,18 @@ def as_booked(core: Core, order: Order, seen: Filled, *, early: bool) -> Order:
     booked = orders.booked(order.id)
     if booked and (early or (seen.inferred and booked + seen.amount > order.filled)):
         return orders.put(order, ZERO)
+    return order
+
+
+def grown(core: Core, order: Order, seen: Filled, out: Out) -> Order:
+    """Let an order that is not ours be as large as what is told of it, where nobody knows its amount, or does any more."""
+    orders = core.state.orders
+    more = orders.booked(order.id) + seen.amount - order.amount
+    late = order.status is FILLED and is_late(order)
+    if more > 0 and (late or guessed(orders, order)):
+        order = orders.put(order, amount=order.amount + more)
+        if late:
+            report_late(order, seen, out)
     return order
 
 

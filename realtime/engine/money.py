@@ -1,6 +1,9 @@
 """The venue's word on money, transfers, and trading states."""
 
+from typing import Final
+
 from realtime.engine.core import Core, Out
+from realtime.engine.market import plain
 from realtime.model.events import (
     Alert,
     BalanceChanged,
@@ -20,6 +23,9 @@ from realtime.model.orders import (
     Asked,
 )
 from realtime.model.risk import TradingState
+
+
+NONE: Final = Asked.NONE
 
 
 def balance(core: Core, fact: BalanceSeen, out: Out) -> None:
@@ -53,11 +59,11 @@ def balance(core: Core, fact: BalanceSeen, out: Out) -> None:
 
 def clear_reservations(core: Core, currency: str, ts: int) -> None:
     """The venue tells a balance after it told the order: from now on its word includes it."""
-    reservations, none = core.state.reservations, Asked.NONE
+    reservations = core.state.reservations
     shown = [
         order.id
         for order in map(core.order, reservations.known.get(currency, ()))
-        if order.amend_state is none and (not ts or ts >= order.created_ts)
+        if order.amend_state is NONE and (not ts or ts >= order.created_ts)
     ]
     if shown:
         reservations.leave(currency, shown)
@@ -100,7 +106,7 @@ def transferred(core: Core, fact: Transferred, out: Out) -> None:
     state.forget_equity()
     data = {
         "currency": fact.currency,
-        "amount": str(fact.amount),
+        "amount": plain(fact.amount),
         "kind": fact.kind,
         "symbol": fact.symbol,
         "inferred": fact.inferred,
@@ -114,7 +120,7 @@ def transferred(core: Core, fact: Transferred, out: Out) -> None:
         core.plan(new.symbol, fact.ts, out)
     out.append(Note("transfer", data))
     if fact.inferred and fact.kind != "opening" and not fact.id.startswith("opening-"):
-        text = f"{fact.amount} {fact.symbol or fact.currency} appeared that no fill explains"
+        text = f"{plain(fact.amount)} {fact.symbol or fact.currency} appeared that no fill explains"
         out.append(Alert("error", "external_change", text, data))
 
 
@@ -123,7 +129,7 @@ def cost_basis(core: Core, fact: CostBasisSet, out: Out) -> None:
     symbol = fact.position_id.partition("|")[0]
     new = core.state.account.set_cost_basis(symbol, fact.entry_price, fact.ts)
     core.state.forget_equity()
-    data = {"position_id": fact.position_id, "entry_price": str(fact.entry_price)}
+    data = {"position_id": fact.position_id, "entry_price": plain(fact.entry_price)}
     note = Note("cost_basis_set", data, Who(subject=fact.by))
     out += [Record(fact), PositionChanged(new), note]
 

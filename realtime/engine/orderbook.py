@@ -47,7 +47,12 @@ def numbers_in(strings: Sequence[str]) -> Numbers:
         numbers = [float(number) for number in strings]
         if not all(map(isfinite, numbers)):
             raise ValueError("a level without bound") from None
-    if len(numbers) != len(strings) or not NUMBERS.issuperset(map(type, numbers)):
+    # What cannot be added is none, nor is `true`, which can: it has the letter that is rare, as it begins an exponent.
+    try:
+        sum(numbers)
+    except TypeError:
+        raise ValueError("a level that is no number") from None
+    if len(numbers) != len(strings) or ("e" in text and not NUMBERS.issuperset(map(type, numbers))):
         raise ValueError("a level that is no number")
     if "-" in text and min(numbers) < 0:
         raise ValueError("a level below zero")

@@ -24,6 +24,7 @@ from realtime.model.orders import (
     Asked,
     Fill,
     Order,
+    OrderType,
     Side,
     Status,
     venue_client_id,
@@ -36,8 +37,12 @@ STRANGE = "x-"
 RECENT = 300 * SECOND
 """How long an ended order stays in `recent` [ns]."""
 
+BUY: Final = Side.BUY
+SELL: Final = Side.SELL
+MARKET: Final = OrderType.MARKET
+PENDING: Final = Status.PENDING
 UNKNOWN: Final = Status.UNKNOWN
-"""Asked for with every order: a name of the module is read in a tenth of the time that one of a class takes."""
+"""Asked for with every order: a name of a module is read in a tenth of the time that one of a class takes."""
 
 evolve = evolve_order
 """Copy an order with other values. The version is not raised: what `Ledger.replace` takes is one later."""
@@ -68,11 +73,11 @@ class Load:
 
     def exits(self, side: Side) -> Decimal:
         """What exits of a side that are no legs may still book."""
-        return self.exit_buys if side is Side.BUY else self.exit_sells
+        return self.exit_buys if side is BUY else self.exit_sells
 
     def add(self, order: Order, more: Decimal) -> None:
         """Let an order that is no leg count for so much more."""
-        buy = order.side is Side.BUY
+        buy = order.side is BUY
         if order.reduce_only or order.role.closes:
             if buy:
                 self.exit_buys += more

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from realtime.engine.case import Case, Verdict, make
 from realtime.engine.market import down, figure, nearest, plain, up
-from realtime.engine.orders import evolve
+from realtime.engine.orders import BUY, MARKET, PENDING, evolve
 from realtime.engine.rules import (
     CODES,
     OF_PRICE,
@@ -35,10 +35,7 @@ from realtime.model.orders import (
     ApprovedAmend,
     Asked,
     Order,
-    OrderType,
     Role,
-    Side,
-    Status,
 )
 from realtime.model.risk import Backing, Halt, Preview, RuleResult, TradingState
 
@@ -85,10 +82,10 @@ def check(state: State, place: Place) -> Permission:
     if verdict.failed:
         raise refusal(state, case, verdict)
     order = case.order
-    if case.exit and order.role is Role.ENTRY:
+    if case.exit and not order.role.closes:
         order = evolve(order, role=Role.EXIT)
     first = case.met if case.exit else []
-    if case.exit and order.type is OrderType.MARKET:
+    if case.exit and order.type is MARKET:
         first = [*first, *state.giving_way(order)]
         if not case.market.contract:
             first = [*first, *_giving_way(state, order)]
@@ -102,7 +99,7 @@ def _giving_way(state: State, order: Order) -> list[Order]:
     Only as many as it takes, of the oldest parents first: theirs is the part that the exit closes. Legs being
     cancelled count, because what they free is what earlier exits have reserved.
     """
-    if order.protective:
+    if order.role.protective:
         return _other_leg(state, order, order.parent_id)
     groups: dict[str, list[Order]] = {}
     for symbol in state.siblings(order.symbol):
@@ -201,7 +198,7 @@ def door(state: State, order: Order, ts: int) -> None:
     Raises:
         Refused: `conflict` when it has ended meanwhile, `expired`, `halted`, `venue_unavailable`.
     """
-    if order.status is not Status.PENDING:
+    if order.status is not PENDING:
         raise Refused(
             Code.CONFLICT,
             f"order {order.client_order_id} is {order.status} already; nothing was sent",
@@ -394,7 +391,7 @@ def preview(state: State, place: Place) -> Preview:
     if cost is not None:
         rate = market.maker if order.post_only else market.taker
         fee = cost * rate
-        in_base = not market.contract and order.side is Side.BUY and price
+        in_base = not market.contract and order.side is BUY and price
         if in_base:
             fee = fee / price if price else fee
         fee_currency = market.base if in_base else market.cash

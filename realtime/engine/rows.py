@@ -7,7 +7,7 @@ None. Market data keeps the venue's strings (M6).
 
 from collections.abc import Mapping
 from decimal import Decimal, localcontext
-from typing import Literal, overload
+from typing import Final, Literal, overload
 
 from realtime.engine.allocation import spread_of
 from realtime.engine.market import average_text, plain, shown, text
@@ -99,8 +99,13 @@ def order_row(order: Order, market: Market, mode: str) -> OrderRow:
     fees: list[FeeRow] = [
         {"cost": plain(cost), "currency": currency} for currency, cost in order.fees
     ]
-    # Twice an order, and to enter a context takes as long as both numbers.
-    remaining = max(MONEY.subtract(order.amount, order.filled), ZERO)
+    amount = text(order.amount, lot)
+    if order.filled == order.amount:  # most that have ended
+        filled, remaining = amount, "0"
+    else:
+        filled = text(order.filled, lot)
+        # To enter a context takes as long as both numbers.
+        remaining = text(max(MONEY.subtract(order.amount, order.filled), ZERO), lot)
     return {
         "id": order.id,
         "client_order_id": order.client_order_id,
@@ -110,16 +115,17 @@ def order_row(order: Order, market: Market, mode: str) -> OrderRow:
         "symbol": order.symbol,
         "type": order.type,
         "side": order.side,
-        "amount": text(order.amount, lot),
-        "cost_limit": _plain(order.cost_limit),
-        "price": _text(order.price, tick),
-        "stop_price": _text(order.stop_price, tick),
+        # Of fifty fields most are None, and a call takes longer than to see that here.
+        "amount": amount,
+        "cost_limit": None if order.cost_limit is None else plain(order.cost_limit),
+        "price": None if order.price is None else text(order.price, tick),
+        "stop_price": None if order.stop_price is None else text(order.stop_price, tick),
         "trailing_amount": _text(order.trailing_amount, tick),
         "trailing_rate": _plain(order.trailing_rate),
         "trigger_by": order.trigger_by,
         "average": average(order, market),
-        "filled": text(order.filled, lot),
-        "remaining": text(remaining, lot),
+        "filled": filled,
+        "remaining": remaining,
         "cost": plain(order.cost),
         # Most are in one currency; of more, the first is named.
         "fee": fees[0] if fees else None,
@@ -157,6 +163,10 @@ def order_row(order: Order, market: Market, mode: str) -> OrderRow:
 def _time_in_force(order: Order) -> TimeInForce | Literal["PO"]:
     resting = order.post_only and order.time_in_force is TimeInForce.GTC
     return "PO" if resting else order.time_in_force
+
+
+SUMMARY: Final = ("id", "client_order_id", "status", "filled", "average", "mode")
+"""Fields of an order's row that answer a placement."""
 
 
 def summary(order: Order, market: Market, mode: str) -> Placed:

@@ -14,13 +14,14 @@ from realtime.engine.account import STREAK_ENDS
 from realtime.engine.case import Case, Verdict
 from realtime.engine.combine import risk_score
 from realtime.engine.market import brief, down, nearest, on_grid, plain
+from realtime.engine.orders import BUY, SELL
 from realtime.engine.shape import NONE, further
 from realtime.engine.sizing import exact
 from realtime.engine.state import State
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Who
 from realtime.model.market import MS, SECOND, ZERO
-from realtime.model.orders import Order, OrderType, Side
+from realtime.model.orders import Order, OrderType
 from realtime.model.risk import TradingState
 
 
@@ -264,7 +265,7 @@ def funds(case: Case, state: State, verdict: Verdict) -> None:
         return
     currency, need = case.currency, case.needs
     free = state.free(currency)
-    if free is not None and not market.contract and order.side is Side.SELL:
+    if free is not None and not market.contract and order.side is SELL:
         # Our books know a fill before the venue's balance does, and a market exit frees what legs hold.
         free = max(free, case.capacity)
     if free is None or need is None:
@@ -331,7 +332,7 @@ def band(case: Case, state: State, verdict: Verdict) -> None:
             verdict.judge("price_band", ok=True, unit="fraction")
         return
     if order.stop_price is not None:
-        above = (order.side is Side.BUY) is (order.type in {OrderType.STOP, OrderType.STOP_LIMIT})
+        above = (order.side is BUY) is (order.type in {OrderType.STOP, OrderType.STOP_LIMIT})
         if order.stop_price <= mark if above else order.stop_price >= mark:
             where = "above" if above else "below"
             verdict.judge(
@@ -351,7 +352,7 @@ def band(case: Case, state: State, verdict: Verdict) -> None:
     # A stop-limit acts once its trigger is the market.
     base = order.stop_price or mark
     away = order.price / base - 1
-    if order.side is Side.SELL:
+    if order.side is SELL:
         away = -away
     if away >= 0:
         limit = _narrow(state.limits.price_band, case.market.price_band)
@@ -388,7 +389,7 @@ def slippage(case: Case, state: State, verdict: Verdict) -> None:
     verdict.most(
         "max_slippage",
         limit,
-        away if order.side is Side.BUY else -away,
+        away if order.side is BUY else -away,
         "fraction",
         "slippage",
         exempt=case.exit,
@@ -532,11 +533,12 @@ def rate(case: Case, state: State, verdict: Verdict) -> None:
 def rate_wait(case: Case, state: State) -> int:
     """How long the owner has to wait for a token [ns]."""
     limits, pace, ts = state.limits, state.pace, case.wish.ts
-    if case.old is not None or case.order.protective or case.order.source == "flatten":
+    order = case.order
+    if case.old is not None or order.role.protective or order.source == "flatten":
         return 0
     if ts < pace.ts:
         return 0  # the clock was set back: what was spent at a time to come says nothing
-    owner = case.order.owner
+    owner = order.owner
     rate, size = minute(limits.order_rate_minute)
     blocked = max(
         wait(pace.owners.get(owner, 0), limits.order_rate, limits.order_burst, ts),
@@ -745,7 +747,7 @@ def signals(case: Case, state: State, verdict: Verdict) -> None:
     side = case.order.side
     score = exact(risk_score(backing.probabilities, backing.confidence))
     sure = exact(backing.confidence)
-    likely = exact(backing.probabilities.buy if side is Side.BUY else backing.probabilities.sell)
+    likely = exact(backing.probabilities.buy if side is BUY else backing.probabilities.sell)
     _least(verdict, "low_confidence", limits.min_signal_confidence, sure, "confidence", exempt)
     _least(verdict, "low_action_probability", limits.low_action_probability, likely, side, exempt)
     risky = limits.high_risk_size is not None and score > limits.high_risk_size

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from realtime.engine.account import Account
 from realtime.engine.forgotten import SIZES, Sizes
-from realtime.engine.orders import Ledger
+from realtime.engine.orders import MARKET, SELL, Ledger
 from realtime.engine.quotes import Quotes
 from realtime.model.frozen import frozen
 from realtime.model.market import MS, SECOND, ZERO, Market
@@ -276,7 +276,7 @@ class State:
     def holding(self, symbol: str, side: Side) -> Decimal:
         """What an order of this side could close [base, contracts]."""
         amount = self.account.amount(symbol)
-        return max(amount, ZERO) if side is Side.SELL else max(-amount, ZERO)
+        return max(amount, ZERO) if side is SELL else max(-amount, ZERO)
 
     def capacity(
         self, order: Order, besides: Order | None = None, *, waited: bool = False
@@ -294,7 +294,7 @@ class State:
         rest = self.holding(order.symbol, order.side)
         if not rest and besides is None:
             return rest  # as for every entry: there is nothing to close
-        market_exit = order.type == "market" and not order.protective
+        market_exit = order.type is MARKET and not order.role.protective
         for symbol in self.siblings(order.symbol):
             load = self.orders.loads.get(symbol)
             if load is None:

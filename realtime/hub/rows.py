@@ -202,8 +202,8 @@ class RowStream(RingStream):
             self._parted = seq
             slices = [rows[at : at + most] for at in range(0, len(rows), most)]
             first = seq + 1 - len(slices)
-            empty = tail(self.board.now(), self.feed.asof, b"")
             heads = [self.head(first, reason, b',"parts":%d' % len(slices), b"")]
+            empty = tail(self.board.now(), self.feed.asof, b"")
             heads += [self.update(n, empty) for n in range(first + 1, seq + 1)]
             held = [Slice(head, some) for head, some in zip(heads, slices, strict=True)]
             self._parts[reason] = held

@@ -12,6 +12,8 @@ logger = logging.getLogger("realtime.access")
 
 LEVELS: Final = {"http": logging.INFO, "websocket": logging.DEBUG}
 """A request is worth a line; a socket is not, where ten thousand come back after a restart."""
+LONGEST: Final = 200
+"""Characters of a path that a line has: anybody may ask for one of 16 KiB, and readers of `logs` get messages of 1 MiB."""
 
 
 class AccessLog:
@@ -31,6 +33,9 @@ class AccessLog:
             return
         began = time.monotonic()
         method = scope.get("method", "WS")
+        path = scope["path"][:LONGEST]
+        if not (path.isascii() and path.isprintable()):  # or anybody could write lines of his own
+            path = ascii(path)[:LONGEST]
 
         async def watched(message: Message) -> None:
             match message["type"]:
@@ -46,11 +51,11 @@ class AccessLog:
                     level,
                     "%s %s %d",
                     method,
-                    scope["path"],
+                    path,
                     status,
                     extra={
                         "method": method,
-                        "path": scope["path"],
+                        "path": path,
                         "status": status,
                         "ms": round((time.monotonic() - began) * 1000, 1),
                         "client": f"{client[0]}:{client[1]}" if client else None,

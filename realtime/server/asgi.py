@@ -136,6 +136,7 @@ class Front:
             older=system.older,
             presence=system.presence,
             spawn=system.spawn,
+            frame_bytes=figures.frame_bytes,
             per_principal=system.per_principal,
             accept_per_s=system.accept_per_s,
         )
@@ -190,7 +191,7 @@ class Front:
         failed = closed[Close.SLOW_CONSUMER]
         return {
             "total_connections": self.sockets.opened,
-            "active_connections": len(rows),
+            "active_connections": len(self.sockets),
             "messages_sent": sent,
             "messages_failed": failed,
             "errors": sum(count for code, count in closed.items() if code not in POLITE),
@@ -239,7 +240,8 @@ class Front:
             return
         body = _body(refused)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        status = refused.code.http
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -253,7 +255,7 @@ class Front:
             wait = admission.upgrade(self._loop.time())
             if wait is not None:
                 refused = Refused(
-                    Code.BUSY, f"too many at once; come back in {wait} s", retry_after=wait
+                    Code.BUSY, f"too many connections at once; retry in {wait} s", retry_after=wait
                 )
         if refused is not None:
             await receive()
@@ -267,8 +269,11 @@ class Front:
         server = scope.get("server") or ("", None)
         reached = (server[0], server[1] or 0)
         sites = self._system.sites
+        if [name for name, _ in scope["headers"]].count(b"host") > 1:
+            # Who is in front of us may have gone by the other one (RFC 9112, 3.2).
+            return Refused(Code.BAD_REQUEST, "more than one Host")
         if not sites.host_allowed(header(scope, b"host"), scheme=scheme, server=reached):
-            return Refused(Code.FORBIDDEN, "this Host is not ours; see server.hosts")
+            return Refused(Code.FORBIDDEN, "this Host is not allowed; see server.hosts")
         origin = header(scope, b"origin")
         if origin is not None and not sites.origin_allowed(origin, scheme=scheme, server=reached):
             return Refused(Code.FORBIDDEN, "this Origin is not allowed; see server.origins")

@@ -18,6 +18,8 @@ from realtime.server.limits import Failures
 TICKET_S: Final = 30.0
 COOKIE: Final = "realtime"
 COOKIE_S: Final = 12 * 3600
+KNOWN: Final = 2_000
+"""Tokens that are compared with what a client sends, each time; beyond it those that have expired count as unknown."""
 KEPT: Final = 10_000
 """Tickets and cookies remembered at most; beyond it the oldest ends."""
 
@@ -106,6 +108,7 @@ class Auth:
         self.on_end: Callable[[str], None] = _nobody
         self.on_failure: Callable[[str], None] = _nobody
         self.required = bool(self._tokens)
+        self._bound()
 
     # --- tokens ------------------------------------------------------------------------------------
 
@@ -145,6 +148,11 @@ class Auth:
         """Let one more token in; only where tokens are asked for at all."""
         assert self.required, "without a first token everybody is `local`"
         self._tokens[token.id] = token
+        self._bound()
+
+    def _bound(self) -> None:
+        if len(self._tokens) > KNOWN:
+            self._tokens = {token.id: token for token in self.tokens()}
 
     def revoke(self, token_id: str) -> bool:
         """End a token with its cookies, tickets and connections; tells whether there was one."""

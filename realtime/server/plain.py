@@ -5,6 +5,7 @@ peer is found when `send` does not return, and what uvicorn or the kernel hold i
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -98,11 +99,10 @@ class PlainWire:
             self._news.clear()
             await self._news.wait()
         code, reason = self._closing or (Close.SLOW_CONSUMER, Close.SLOW_CONSUMER.reason)
-        try:
+        # It may be gone already, as `receive` of the endpoint says, and each library has another error for that.
+        with contextlib.suppress(Exception):
             async with asyncio.timeout(STALL_UNKNOWN_S):
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
-        except (OSError, TimeoutError, RuntimeError):
-            pass  # it is gone already; `receive` of the endpoint says so
 
     async def _deliver(self, blob: bytes) -> None:
         patience = STALL_S if self.authenticated else STALL_UNKNOWN_S

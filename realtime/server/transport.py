@@ -41,6 +41,8 @@ __all__ = (
 )
 
 LINES_PER_S: Final = 10
+FRAMING: Final = 8
+"""Bytes on the wire for each byte that a body may have; a chunk of one byte has six."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -56,6 +58,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.entry = Entry.INSIDE
         self._head = 0
         self._body = 0
+        self._framed = 0
         self._in_body = False
         self._dropped = 0
         self._refusal: tuple[int, str, int | None] | None = None
@@ -162,6 +165,10 @@ class HttpProtocol(HttpToolsProtocol):
                 return
             if self._in_body:
                 piece, data = data, b""
+                self._framed += len(piece)
+                if self._framed > FRAMING * self.limits.body_bytes:
+                    self.transport.abandon("body")
+                    return
             else:
                 self._await_header()
                 room = self.limits.header_bytes - self._head
@@ -207,10 +214,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._body = 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer is none, and would be kept for as long as the body may take [H4]."""
+        if not self._in_body:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Start the request, unless the connection is one too many [H6]."""
         self._stop_timer()
-        self._head = 0
+        self._head = self._framed = 0
         self._in_body = True
         self.transport.lingers = True
         if self.entry is Entry.LOBBY:
@@ -338,7 +350,7 @@ NEEDED: Final[Mapping[type, tuple[str, ...]]] = {
     ),
     HttpToolsProtocol: (
         "connection_made", "connection_lost", "eof_received", "pause_writing", "resume_writing",
-        "data_received", "on_message_begin", "on_headers_complete", "on_body", "on_message_complete",
+        "data_received", "on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete",
         "send_400_response", "handle_websocket_upgrade", "_should_upgrade", "_unset_keepalive_if_required",
         "parser", "cycle", "flow", "loop", "transport", "server_state",
     ),

@@ -33,6 +33,11 @@ SMALL: Final = 128
 LATE_FACTOR: Final = 4
 """Unsent bytes, in high marks, at which a writer that ignores pauses loses the connection."""
 REASON_BYTES: Final = 123
+NO_HANDSHAKE: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 64\r\n\r\nFailed to open a WebSocket connection: no body can come with it\n"
+)
+PONG: Final = b"\x8a"
 A_TEXT: Final = 0x81
 ALONE: Final = frozenset({A_TEXT, 0x89, 0x8A})
 """First bytes of texts, pings and pongs that are one frame (RFC 6455, 5.2)."""
@@ -209,6 +214,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._raw = bytearray()
         self._dropped = 0
         self._pong = b""
+        self._goodbye = b""
+        """The answer to a close that came in one bite with a ping: it is written when the close has its turn."""
         self._tokens = float(limits.control_burst)
         self._token_at = self.loop.time()
         self._acknowledged = 0
@@ -290,9 +297,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.wire.shut()
 
     # Writing
-
-    def _flush(self) -> None:
-        self.transport.write(b"".join(self.conn.data_to_send()))
 
     def pause_writing(self) -> None:
         """Tell the pump, and start the stall timer [W2, W3]."""
@@ -415,8 +419,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().data_received(request)
         if not self.handshake_initiated:
             # A header that the WebSocket parser refuses and the HTTP parser let pass (over 8 KiB in one
-            # line, over 128 of them): the base class would leave the answer unsent and the socket open.
-            self._flush()
+            # line, over 128 of them): the base class would leave the answer unsent and the socket open. Of a body
+            # it says nothing at all.
+            self.transport.write(b"".join(self.conn.data_to_send()) or NO_HANDSHAKE)
             self.close_sent = True
             self.transport.lingers = True
             self.transport.close()
@@ -483,6 +488,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.wire.shut()
         # What is still on its way to us would turn our close into a reset, and the code would be lost.
         self.transport.lingers = True
+        self.transport.write(self._goodbye)
         super().handle_parser_exception()
 
     def handle_cont(self, event: Frame) -> None:
@@ -514,7 +520,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if not self._control():
             self.conn.data_to_send()
             return
-        pongs = self.conn.data_to_send()  # of all pings in this bite
+        answers = self.conn.data_to_send()  # to all pings in this bite, and to a close behind them
+        pongs = [answer for answer in answers if answer[:1] == PONG]
+        self._goodbye += b"".join(answers[len(pongs) :])
         if not pongs:
             return
         if self.conn.state is not OPEN or self.transport.buffered() <= self.limits.low:
@@ -546,6 +554,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """As the base class; nothing is written to a peer who said goodbye."""
         if not self.close_sent:
             self.wire.shut()
+        self.transport.write(self._goodbye)
         super().handle_close(event)
 
     # Keepalive

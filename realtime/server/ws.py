@@ -1,6 +1,7 @@
 """The endpoint `/ws`, and all its connections."""
 
 import asyncio
+import heapq
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
@@ -24,6 +25,8 @@ from realtime.server.upgrade import address_of, header, identify, refuse, until_
 
 CLOSE_BATCH: Final = 128
 """Connections closed at a time when the server stops."""
+SHOWN: Final = 500
+"""Connections that are described at a time: thousands would be too long for a message of 1 MiB."""
 POLITE: Final = frozenset({Close.NORMAL, Close.GOING_AWAY, Close.SHUTDOWN})
 """Codes that are no error."""
 
@@ -66,6 +69,7 @@ class Sockets:
         older: Pages of journaled logs.
         presence: Told who comes and goes.
         spawn: Starts a task in a group that outlives the connection.
+        frame_bytes: Of a text at most; our transport lets none through that is longer, others may.
         per_principal: Connections of one token at most.
         accept_per_s: Used for `reconnect.first` and the slots of `shutdown`.
     """
@@ -88,6 +92,7 @@ class Sockets:
         older: Older,
         presence: Presence,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        frame_bytes: int,
         per_principal: int,
         accept_per_s: float,
     ) -> None:
@@ -119,6 +124,7 @@ class Sockets:
         self._facts = facts
         self._asof = asof
         self._presence = presence
+        self._frame_bytes = frame_bytes
         self._per_principal = per_principal
         self._accept_per_s = accept_per_s
         self._all: dict[Socket, None] = {}
@@ -194,7 +200,10 @@ class Sockets:
                 self.pump.watch(socket)
             wire.listen(socket.take)
             while (message := await receive())["type"] != "websocket.disconnect":
-                socket.take(message.get("text"))
+                text = message.get("text")
+                if text is not None and len(text.encode()) > self._frame_bytes:
+                    connection.close(Close.TOO_BIG)
+                socket.take(text)
             ended = True
         finally:
             if not ended:  # a mistake of ours, on its way to the log
@@ -359,8 +368,10 @@ class Sockets:
         return self._said + sum(socket.connection.sent for socket in self._all)
 
     def rows(self) -> list[dict[str, object]]:
-        """Describe all connections."""
-        return [socket.row() for socket in self._all]
+        """Describe the connections; of more than `SHOWN` those that are furthest behind."""
+        if len(self._all) <= SHOWN:
+            return [socket.row() for socket in self._all]
+        return [socket.row() for socket in heapq.nlargest(SHOWN, self._all, key=_lag)]
 
     async def drain(self, *, within: float, stops_in: float = 0.0) -> None:
         """Send everybody away: a notice with a slot of its own for each, then 4503 in batches.
@@ -388,3 +399,8 @@ class Sockets:
             pass
         for socket in list(self._all):
             socket.wire.abort()
+
+
+def _lag(socket: Socket) -> tuple[bool, int, int]:
+    """Rank a connection by how far behind it is."""
+    return socket.reader.behind, socket.wire.buffered(), socket.reader.skipped

@@ -4,7 +4,7 @@ Rules of this file: (1) every statement has a limit; (2) text that a client sent
 names the last row seen, so rows that come in between shift nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -15,7 +15,9 @@ from realtime.store.rows import Cell, Entry, Keyed, Log, Page
 from realtime.store.schema import COLUMNS
 
 
-MOST_ROWS: Final = 500
+MOST_ROWS: Final = 1_000
+MOST_BYTES: Final = 786_432
+"""Bytes of the rows of a page, which has one row at least: a reply of 1 MiB says more than its rows."""
 MOST_FILLS: Final = 20_000
 # A venue's clock may be ahead of ours, so an entry may be older by our clock than by its own [ns].
 _SKEW: Final = 600_000_000_000
@@ -23,7 +25,8 @@ _ENTRY: Final = (
     "SELECT e.n, e.seq, e.key, e.ts, coalesce(e.body, j.body), j.hash{extra}"
     " FROM {log} AS e JOIN journal AS j ON j.seq = e.seq{join}"
 )
-Filters = Mapping[str, Cell]
+Filters = Mapping[str, Cell | tuple[Cell, ...]]
+"""Column to the value that it must have, or to several of which one will do; null asks nothing."""
 
 
 def page_of_log(
@@ -45,7 +48,7 @@ def page_of_log(
         filters: Column to value; null values ask nothing.
         since: Least time of an entry [ns], included.
         until: Greatest time of an entry [ns], excluded.
-        limit: Most rows, 1..500.
+        limit: Most rows, 1..1000; of long ones there are fewer.
         cursor: `next_cursor` of the page before.
         acked: Alerts only: acknowledged ones, open ones, or (None) all.
 
@@ -69,9 +72,9 @@ def page_of_log(
         extra, join = ", a.acked_by", " LEFT JOIN acks AS a ON a.key = e.key"
     sql = _ENTRY.format(log=log, extra=extra, join=join)
     sql += f"{_where(where)} ORDER BY e.n DESC LIMIT ?"
-    rows = [_entry(row) for row in connection.execute(sql, (*params, _limit(limit) + 1))]
-    more = len(rows) > limit
-    return Page(rows=tuple(rows[:limit]), next_cursor=str(rows[limit - 1].n) if more else None)
+    found = map(_entry, connection.execute(sql, (*params, _limit(limit) + 1)))
+    rows, more = _cut(found, limit)
+    return Page(rows=tuple(rows), next_cursor=str(rows[-1].n) if more else None)
 
 
 def _first_since(connection: Connection, log: Log, recorded: int) -> int:
@@ -195,9 +198,21 @@ def _page_of_table(
         params += [_number(ts), key]
     sql = f"SELECT e.key, e.ts, e.body FROM {table} AS e{_where(where)}"  # noqa: S608 - our names
     sql += " ORDER BY e.ts DESC, e.key DESC LIMIT ?"
-    rows = [_keyed(row) for row in connection.execute(sql, (*params, _limit(limit) + 1))]
-    last = rows[limit - 1] if len(rows) > limit else None
-    return Page(rows=tuple(rows[:limit]), next_cursor=f"{last.ts}.{last.key}" if last else None)
+    found = map(_keyed, connection.execute(sql, (*params, _limit(limit) + 1)))
+    rows, more = _cut(found, limit)
+    return Page(rows=tuple(rows), next_cursor=f"{rows[-1].ts}.{rows[-1].key}" if more else None)
+
+
+def _cut(found: Iterable[Entry], limit: int) -> tuple[list[Entry], bool]:
+    """Take what a page may have, by number and by size, and say whether there is more."""
+    rows: list[Entry] = []
+    size = 0
+    for row in found:
+        size += len(row.body)
+        if len(rows) == limit or (rows and size > MOST_BYTES):
+            return rows, True
+        rows.append(row)
+    return rows, False
 
 
 def order(connection: Connection, *, key: str | None, client_order_id: str | None) -> Entry | None:
@@ -238,7 +253,10 @@ def _conditions(table: Keyed | Log, filters: Filters) -> tuple[list[str], list[V
             raise Refused(
                 Code.INVALID, f"{table} cannot be filtered by {name}; known: {', '.join(known)}"
             )
-        if value is not None:
+        if isinstance(value, tuple):
+            where.append(f"e.{name} IN ({','.join('?' * len(value))})")
+            params += value
+        elif value is not None:
             where.append(f"e.{name} = ?")
             params.append(value)
     return where, params

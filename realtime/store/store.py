@@ -16,7 +16,7 @@ import orjson
 from realtime.model.errors import Code, Refused
 from realtime.store import files, queries
 from realtime.store.chain import Broken, hash_of
-from realtime.store.driver import Driver, Sqlite
+from realtime.store.driver import FULL, Driver, Sqlite
 from realtime.store.journal import Journal, Opening
 from realtime.store.rows import (
     Entry,
@@ -111,6 +111,7 @@ class Store:
             StoreLocked: Another process has it.
             StoreNewer: It was written by a newer program.
             StoreCorrupt: It fails its check.
+            OSError: The disk is full, without the ballast, too, or fails.
         """
         driver, sizes = driver or Sqlite(), sizes or Sizes()
         with ExitStack() as undo:
@@ -128,7 +129,21 @@ class Store:
                 roomy=lambda: path is None or files.space(path, sizes).level == "ok",
             )
             opening = Opening(path=path, driver=driver, new_id=new_id, migrations=migrations)
-            journal = await writer.open(lambda: Journal(opening))
+
+            def make() -> Journal:
+                try:
+                    return Journal(opening)
+                except driver.errors as error:
+                    if ballast is None or driver.code(error) != FULL or not ballast.drop():
+                        raise
+                # What has to be written to stop trading finds the room that was kept for it, also after a restart.
+                return Journal(opening)
+
+            try:
+                journal = await writer.open(make)
+            except driver.errors as error:
+                name = path.name if path is not None else "in memory"
+                raise OSError(f"journal {name} cannot be opened: {error}") from error
             undo.pop_all()
         return cls(
             writer=writer,
@@ -236,7 +251,7 @@ class Store:
         if waiting >= (2 * most if safety else most):
             raise Refused(
                 Code.BUSY,
-                f"the journal is {waiting} rows behind, the most is {most}",
+                f"the journal is {waiting} rows behind; the maximum is {most}",
                 retry_after=1.0,
             )
         # The clock may step back; the journal's time does not.

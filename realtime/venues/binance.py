@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, TypeAlias
 
-from realtime.engine.orderbook import numbers_in, numbers_of
+from realtime.engine.orderbook import numbers_of
 from realtime.model.frozen import frozen
 from realtime.model.market import BookDelta, BookSnapshot, Level, Stale, Trade
 
@@ -122,7 +122,7 @@ class Parser:
         symbol: Of the events.
     """
 
-    __slots__ = ("_broken", "_join", "_snapshots", "_symbol", "_venue")
+    __slots__ = ("_ask", "_bid", "_broken", "_join", "_snapshots", "_symbol", "_venue")
 
     def __init__(self, *, venue: str, symbol: str) -> None:
         self._venue = venue
@@ -130,6 +130,9 @@ class Parser:
         self._join = Join()
         self._broken = False
         self._snapshots = 0
+        # Of the newest quote: the next one mostly differs in one of them, and only that one is read.
+        self._bid: Level | None = None
+        self._ask: Level | None = None
 
     @property
     def update(self) -> int | None:
@@ -159,7 +162,12 @@ class Parser:
         symbol, kind = self._symbol, stream.partition("@")[2]
         if kind == "bookTicker":
             bid, ask = (data["b"], data["B"]), (data["a"], data["A"])
-            numbers_in(bid + ask)
+            if bid != self._bid:
+                _check(*bid)
+                self._bid = bid
+            if ask != self._ask:
+                _check(*ask)
+                self._ask = ask
             return (Quote(data["u"], bid, ask, ts, recv_ts),)
         if kind == "trade":
             price, amount = data["p"], data["q"]
@@ -218,6 +226,18 @@ class Parser:
     def _lost(self, delta: BookDelta) -> Stale:
         self._broken = True
         return _stale(self._venue, self._symbol, "desync", delta.ts)
+
+
+def _check(price: object, amount: object) -> None:
+    """Judge one level as `numbers_in` judges many: for so few `float` is the faster.
+
+    Raises:
+        ValueError: It has something that is no number, below zero or without bound.
+    """
+    assert isinstance(price, str)
+    assert isinstance(amount, str)
+    if not (0 <= float(price) < inf and 0 <= float(amount) < inf):
+        raise ValueError("a level below zero or without bound")
 
 
 def _levels(rows: object) -> tuple[Level, ...]:

@@ -24,6 +24,7 @@ from realtime.engine.matching.pit import trail
 from realtime.engine.matching.state import Entry, adopt, entry_out
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
+from realtime.model.errors import Refused, VenueUnknown
 from realtime.model.events import (
     Ack,
     BalanceSeen,
@@ -294,7 +295,11 @@ class PaperVenue:
 
     async def _answer(self, work: Working) -> Ack:
         ack = _ack(work, self._now())
-        self.tell(awaited=True)
+        try:
+            self.tell(awaited=True)
+        except Refused as refused:
+            # It is done, so it is not refused: whoever has no room for it has to look it up.
+            raise VenueUnknown(f"done, but not written down: {refused.message}") from refused
         if not self._leads:
             await self._durable()
         return ack
@@ -437,7 +442,13 @@ class PaperVenue:
                 self._unlogged += own
                 self._fix()
                 fresh = []
-            written = self._log.append(orjson.dumps(entry_out(self.exchange, ACCOUNT, fresh)))
+            try:
+                written = self._log.append(orjson.dumps(entry_out(self.exchange, ACCOUNT, fresh)))
+            except Refused:
+                if fresh:
+                    # It is logged and told with what comes next.
+                    self.exchange.untake(own, prints)
+                raise
             if not (awaited and self._leads):
                 self._undurable.append(written)
                 if len(self._undurable) == 1 and not awaited:

@@ -270,7 +270,7 @@ async def test_limits_have_one_truth_whoever_changes_them() -> None:
         ({"risk": {"max_leverage": "0.5"}}, "risk.max_leverage", "at least 1"),
         ({"risk": {"max_position_size": "0"}}, "risk.max_position_size", "above 0"),
         ({"risk": {"max_position_size": "1.1"}}, "risk.max_position_size", "1"),
-        ({"risk": {"max_levrage": "1"}}, "risk.max_levrage", "no limit"),
+        ({"risk": {"max_levrage": "1"}}, "risk.max_levrage", "not a limit"),
         ({"risk": 7}, "risk", "object"),
         (
             {"risk": {"profiles": {"moderate": {"max_leverage": "0"}}}},
@@ -281,7 +281,7 @@ async def test_limits_have_one_truth_whoever_changes_them() -> None:
         (
             {"risk": {"profiles": {"moderate": {"nothing": 1}}}},
             "risk.profiles.moderate.nothing",
-            "no limit",
+            "not a limit",
         ),
         ({"profiles": {}}, "profiles", "under risk"),
         ({"bots": []}, "bots", "bot.configure"),
@@ -331,6 +331,8 @@ async def test_limits_have_one_truth_whoever_changes_them() -> None:
             "USDT",
         ),
         ({"notifications": {"email_enabled": True}}, "notifications.smtp_server", "required"),
+        ({"notifications": {"sender": "a@b.c\r\nBcc: d@b.c"}}, "notifications.sender", "control"),
+        ({"notifications": {"receiver": "a@b.c\0"}}, "notifications.receiver", "control"),
         (
             {"notifications": {"webhooks": [{"url": "ftp://x"}]}},
             "notifications.webhooks.0.url",

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from realtime.desk.history import older
+from realtime.store import Store
 from tests.fakes import BTC, ETH, World
 
 
@@ -43,3 +46,30 @@ async def test_old_entries_are_numbered_as_the_filtered_channel_counts_them(
         filtered = hub.position(f"fills?symbol={BTC}")
         assert filtered is not None
         assert filtered["seq"] == 4
+
+
+async def test_alerts_of_a_level_are_found_by_its_index_wherever_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by reading: each page of a resume read all alerts there ever were, from the first on."""
+    read: list[int] = []
+    logs = Store.logs
+
+    async def counted(self: Store, *args: Any, **more: Any) -> Any:
+        found = await logs(self, *args, **more)
+        read.append(len(found))
+        return found
+
+    world = World(tmp_path / "j.db", hub={"ring_private": 3})
+    levels = ("info", "warning", "error", "critical")
+    async with world.life() as system:
+        for number in range(400):
+            system.desk.alert(levels[number % 4], "code", str(number), {})
+        await system.desk.settled()
+        monkeypatch.setattr(Store, "logs", counted)
+        grave = await older(system.store, system.hub.channel("alerts?level=error"), 99, 102)
+
+    assert [(seq, entry["text"]) for seq, _, entry in grave] == [
+        (99, "198"), (100, "199"), (101, "202"), (102, "203"),
+    ]  # fmt: skip
+    assert read == [4]

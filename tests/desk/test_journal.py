@@ -20,9 +20,9 @@ from realtime.engine.bars import DAY
 from realtime.hub.stream import Written
 from realtime.model.errors import Code, Refused
 from realtime.model.events import AmendFailed, CancelAsked, CancelFailed, Placed, Rejected
-from realtime.model.orders import Order, OrderType, Side, Status, Trigger
+from realtime.model.orders import Asked, Order, OrderType, Side, Status, Trigger
 from realtime.model.risk import TradingState
-from realtime.store import State
+from realtime.store import State, Store
 from tests.fakes import BUY, D, WatchedStore, World
 from tests.store.vfs import Disk, Renamed
 
@@ -107,6 +107,23 @@ class Cramped(Faulty):
         return await super().open(path, **options)
 
 
+async def no_room(store: Store) -> None:
+    """The disk takes nothing, and so many rows wait for it that no further one is taken."""
+    failed, told = store.on_failure, list[str]()
+
+    def on_failure(reason: str) -> None:
+        failed(reason)
+        told.append(reason)
+
+    store.on_failure = on_failure
+    broken(Faulty.disk)
+    store.append("Test", "", b"{}", safety=True)
+    await really(lambda: bool(told))
+    with suppress(Refused):
+        while True:
+            store.append("Test", "", b"{}", safety=True)
+
+
 @pytest.mark.parametrize("how", ["fires", "goodbye", "halt"])
 async def test_a_journal_without_any_room_ends_no_server_that_stops_trading(
     tmp_path: Path, how: str
@@ -122,19 +139,7 @@ async def test_a_journal_without_any_room_ends_no_server_that_stops_trading(
         if how == "halt":
             world.venue.broken.add("open_orders")
             await world.call("trading.halt", reason="drill")
-        failed, told = system.store.on_failure, list[str]()
-
-        def on_failure(reason: str) -> None:
-            failed(reason)
-            told.append(reason)
-
-        system.store.on_failure = on_failure
-        broken(Faulty.disk)
-        system.store.append("Test", "", b"{}", safety=True)
-        await really(lambda: bool(told))
-        with suppress(Refused):
-            while True:
-                system.store.append("Test", "", b"{}", safety=True)
+        await no_room(system.store)
         refused = await world.call("order.place", **(BUY | {"symbol": "NO/PE"}))
         if how == "goodbye":
             system.deadman.disconnected("local", "bot", bye=True)
@@ -144,6 +149,30 @@ async def test_a_journal_without_any_room_ends_no_server_that_stops_trading(
 
         assert world.venue.live() == (["g-1"] if how == "goodbye" else [])
         assert system.deadman.get("local", "bot") is None
+        mended(Faulty.disk)
+        await really(lambda: system.store.state is State.OK and not system.store.waiting)
+        assert (await world.call("system.health")).ok
+
+
+@pytest.mark.parametrize(("fate", "live"), [("reject", ["g-1"]), ("ok", [])])
+async def test_a_cancel_without_room_in_the_journal_is_not_said_to_be_undone(
+    tmp_path: Path, fate: str, live: list[str]
+) -> None:
+    """It goes to the venue before its row: what came of it is unknown to the one who asked, and ends no server."""
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Cramped
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        await no_room(system.store)
+        world.venue.cancels.append(fate)
+        reply = await world.call("order.cancel", client_order_id="g-1")
+        await asyncio.sleep(5)
+
+        assert reply.code is Code.OUTCOME_UNKNOWN
+        assert world.venue.canceled == ["g-1"]
+        assert world.venue.live() == live
+        assert world.order("g-1").cancel_state is not Asked.REQUESTED
         mended(Faulty.disk)
         await really(lambda: system.store.state is State.OK and not system.store.waiting)
         assert (await world.call("system.health")).ok

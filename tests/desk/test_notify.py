@@ -204,7 +204,7 @@ def test_slack_discord_and_others_get_what_they_take_and_nobody_is_called_by_a_t
 
 def test_a_mail_has_one_id_and_a_subject_of_one_line() -> None:
     section = Notifications(sender="desk@example.com", receiver="a@example.com, b@example.com")
-    alert = entry(3, text="one\r\nBcc: c@example.com", data={"bot_id": "ä"})
+    alert = entry(3, text="one\r\n\0\x1bBcc: c@example.com", data={"bot_id": "ä"})
     made = [
         mailed(section, message_of([alert], venue="paper", mode="paper"), "j-1") for _ in range(2)
     ]

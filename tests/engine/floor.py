@@ -188,9 +188,11 @@ class Floor:
         self.book.apply_delta(change)
         self.exchange.on_book(change)
 
-    def printed(self, side: Side, price: str, amount: str) -> None:
-        """Print a trade outside; `side` is the taker's."""
-        ts = self.tick()
+    def printed(
+        self, side: Side, price: str, amount: str, *, ts: int = 0, recv_ts: int = 0
+    ) -> None:
+        """Print a trade outside; `side` is the taker's. Its time by the venue's clock and by ours, the next one as a rule."""
+        ts = ts or self.tick()
         self.exchange.on_trade(
             Trade(
                 id=f"p{ts}",
@@ -199,7 +201,7 @@ class Floor:
                 price=price,
                 amount=amount,
                 ts=ts,
-                recv_ts=ts,
+                recv_ts=recv_ts or ts,
             )
         )
 

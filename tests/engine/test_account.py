@@ -22,7 +22,7 @@ from realtime.model.events import (
     Transferred,
 )
 from realtime.model.market import MONEY, SECOND, ZERO
-from realtime.model.orders import Side
+from realtime.model.orders import Side, Status
 from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, ORDER, PERP, WHO, D, Kit, of
 
 
@@ -303,6 +303,61 @@ def test_what_an_older_program_booked_as_appeared_opens_the_books_as_well() -> N
     kit.post(later)
 
     assert kit.engine._state.account.opened_ts == first.ts
+
+
+@pytest.mark.parametrize("first", ["fill", "balance", "row", "zeros"])
+def test_an_account_found_empty_is_then_funded_and_traded_with_by_hand(first: str) -> None:
+    """trading:2.7: the money is what nobody explains, and the trade is a trade, whatever is told first."""
+    kit = Kit()
+
+    def traded(name: str, amount: str) -> Filled:
+        return Filled(
+            venue="paper",
+            symbol=BTC,
+            trade_id=name,
+            exchange_order_id=f"hand-{name}",
+            venue_client_id="by hand",
+            side=Side.BUY,
+            amount=D(amount),
+            price=D(100),
+            fee=ZERO,
+            fee_currency="USDT",
+            maker=False,
+            ts=kit.ts,
+        )
+
+    before = traded("before", "3")
+    kit.ts += SECOND
+    kit.post(before)
+    if first == "zeros":
+        kit.balance("USDT", "0")  # some venues tell those of nothing, too
+    kit.prices()
+    kit.post(Ready(venue="paper", ready=True, reason="reconciled", ts=kit.ts))
+    assert kit.post(before) == []
+
+    kit.ts += 30 * SECOND
+    fill = traded("hand", "2")
+    if first == "row":
+        order = replace(ORDER, symbol=BTC, exchange_order_id="hand-hand", venue_client_id="by hand")
+        kit.seen(replace(order, amount=D(5), price=D(100)), Status.OPEN, "2")
+    if first != "balance":
+        kit.post(fill)
+    kit.ts += SECOND
+    told = [kit.balance("USDT", "800"), kit.balance("BTC", "2")]
+    if first == "balance":
+        kit.post(fill)
+    assert kit.post(before) == kit.post(fill) == []
+    for _ in range(3):
+        told += [kit.tick(6), kit.balance("USDT", "800"), kit.balance("BTC", "2")]
+
+    alerts = [one for effects in told for one in effects if isinstance(one, Alert)]
+    assert [one.text for one in alerts if one.code == "external_change"] == [
+        "1000 USDT appeared that no fill explains"
+    ]
+    assert (position(kit).amount, position(kit).cost) == (D(2), D(200))
+    assert kit.engine.day.transfers == (("USDT", D(1000)),)
+    assert kit.replayed().digest() == kit.engine.digest()
+    assert kit.engine.doubts == frozenset()
 
 
 def test_a_difference_that_lasts_becomes_an_entry_and_an_alarm() -> None:
@@ -650,11 +705,33 @@ def test_an_inverse_contract_s_profit_is_paid_in_coins_by_the_quotient_of_prices
     assert perp.average(D("0.08"), D(40)) == 50_000
 
 
+def told(kit: Kit, price: str) -> None:
+    """An admin says what the short position had cost."""
+    wish = SetCostBasis(position_id=f"{PERP}|short", entry_price=D(price), who=ADMIN, ts=kit.ts)
+    kit.post(wish)
+
+
 def test_what_an_inverse_position_costs_can_be_said() -> None:
     perp = replace(MARKETS[PERP], settle="BTC", contract_size=D(100))
-    kit = Kit(markets=MARKETS | {PERP: perp}).open(USDT="1000", BTC="1")
-    kit.fill(kit.draft(PERP, "sell", "40"), "40", "50000")
+    kit = Kit(markets=MARKETS | {PERP: perp})
+    kit.position(PERP, "-40", cost=None)
+    kit.open(USDT="1000", BTC="1")
+    assert kit.engine.positions[PERP].entry_price is None
 
-    kit.post(SetCostBasis(position_id=f"{PERP}|short", entry_price=D(64_000), who=ADMIN, ts=kit.ts))
+    told(kit, "64000")
 
     assert kit.engine.positions[PERP].entry_price == 64_000
+
+
+def test_what_a_contract_cost_cannot_be_said_where_its_fills_tell_it() -> None:
+    """Its profit is money: another price of entry were a gain that nobody made."""
+    kit = Kit().open(USDT="100000")
+    kit.fill(kit.draft(PERP, "sell", "0.004"), "0.004", "64000")
+    before = kit.engine.value(kit.ts)
+
+    told(kit, "64000")
+    with pytest.raises(Refused) as caught:
+        told(kit, "60000")
+
+    assert caught.value.code is Code.CONFLICT
+    assert kit.engine.value(kit.ts) == before

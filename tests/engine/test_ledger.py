@@ -1082,6 +1082,61 @@ def test_a_fill_of_a_stranger_is_booked_and_its_order_asked_for() -> None:
     assert of(kit.effects, Ask) == [Ask("x-ext-9")]
 
 
+OPEN, FILLED, CANCELED = Status.OPEN, Status.FILLED, Status.CANCELED
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "amount"),
+    [
+        (["0.2", "0.1", (FILLED, "0.3", "0.3")], FILLED, "0.3"),
+        (["0.2", (OPEN, "0.2", "0.3"), "0.1", (FILLED, "0.3", "0.3")], FILLED, "0.3"),
+        (["0.2", "0.1", (OPEN, "0.2", "0.5"), (OPEN, "0.3", "0.5")], OPEN, "0.5"),
+        (["0.2", (CANCELED, "0.2", "0.5")], CANCELED, "0.5"),
+        (["0.2", (FILLED, "0.3", "0.3"), "0.1"], FILLED, "0.3"),
+        (
+            [(OPEN, "0", "0"), "0.2", (OPEN, "0.2", "0"), "0.1", (FILLED, "0.3", "0.3")],
+            FILLED,
+            "0.3",
+        ),
+    ],
+    ids=["fills", "a row", "an older row", "its end", "its end before a fill", "a buy by cost"],
+)
+def test_an_order_that_is_not_ours_may_be_told_by_its_fills_before_its_rows(
+    told: list[str | tuple[Status, str, str]], status: Status, amount: str
+) -> None:
+    """trading:2.7: a market order given by hand fills in pieces, and nobody knows how large it is."""
+    kit = Kit().open()
+    codes: list[str] = []
+    for one in told:
+        kit.ts += SECOND
+        if isinstance(one, str):
+            draft = kit.draft(BTC, "buy", "9", exchange_order_id="ext-1", venue_client_id="hand")
+            kit.fill(draft, one)
+        else:
+            known, filled, whole = one
+            row = stranger(kit, status=known, filled=D(filled), amount=D(whole), cost=D(1))
+            kit.post(replace(row, venue_client_id="hand"))
+        codes += alerts(kit)
+
+    order = kit.order("x-ext-1")
+    assert (order.status, order.amount) == (status, D(amount))
+    assert (order.type, order.price) == (OrderType.LIMIT, D(60000))
+    assert order.filled == kit.engine.positions[BTC].amount
+    assert codes == ["external_order"]
+    assert kit.engine.halts == {}
+    assert kit.engine.orders.gaps == {}
+    assert kit.replayed().digest() == kit.engine.digest()
+
+
+def test_an_order_that_is_not_ours_and_is_known_may_be_overfilled() -> None:
+    kit = Kit().open()
+    kit.post(stranger(kit))
+    for _ in range(2):
+        kit.fill(kit.draft(BTC, "buy", "9", exchange_order_id="ext-1"), "0.015")
+
+    assert alerts(kit)[0] == "overfill"
+
+
 def test_a_strangers_fill_from_before_the_first_look_is_in_it_already() -> None:
     kit = Kit().open()
     kit.ts -= 1

@@ -5,13 +5,15 @@ from decimal import Decimal
 
 import pytest
 
+from realtime.engine.matching import Exchange
 from realtime.engine.matching.exchange import FUNDING_EVERY, LATE
+from realtime.engine.matching.state import adopt, entry_out
 from realtime.engine.orderbook import OrderBook
 from realtime.model.errors import Code, VenueRejected
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, Transferred
 from realtime.model.market import Funding
 from realtime.model.orders import OrderType, Side, Status
-from tests.engine.floor import ETH_PERP, PERP, SPOT, Floor
+from tests.engine.floor import ETH_PERP, PERP, SPOT, Floor, picture
 
 
 D = Decimal
@@ -138,6 +140,38 @@ def test_a_refused_order_does_not_change_the_leverage() -> None:
         made.buy("100", leverage="1")
 
     assert made.exchange.clearing.accounts["me"].holdings[PERP.symbol].leverage == 1
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_refused_order_leaves_the_leverage_also_where_nobody_could_pay_for_it_now(
+    *, isolated: bool
+) -> None:
+    """A loss has eaten what is free: to go back to where it was is not asked whether it can be paid for."""
+    made = floor("100")
+    if isolated:
+        made.exchange.set_isolated("me", PERP.symbol, isolated=True, ts=0)
+    made.buy("9", leverage="10")
+    made.exchange.transfer("me", "USDT", D("-9"), made.tick())
+    made.exchange.clearing.accounts["me"].pay("USDT", D("-5"))
+    account = made.exchange.clearing.accounts["me"]
+    before = picture((account.wallets, account.holdings, account.orders))
+    assert made.free("USDT") == 0
+
+    with pytest.raises(VenueRejected) as refused:
+        made.buy("100", price="90.0", leverage="20")
+
+    assert "needs" in str(refused.value)
+    assert "leverage" not in str(refused.value)
+    assert picture((account.wallets, account.holdings, account.orders)) == before
+
+
+def test_the_margin_of_orders_follows_the_fees_of_their_market() -> None:
+    made = floor(fees=True)
+    made.buy("1", price="90.0")
+    assert made.used("USDT") == D("90.0495")
+    made.exchange.relist(replace(PERP, taker=D("0.001")))
+
+    assert made.used("USDT") == D("90.09")
 
 
 def test_a_market_order_into_nothing_needs_margin_at_the_mark() -> None:
@@ -284,6 +318,21 @@ def test_a_cross_position_is_told_again_when_the_money_behind_it_moves() -> None
     assert told() == []
     made.buy("1", symbol=SPOT.symbol, account="you")
     assert made.of(PositionSeen, "you") == []
+
+
+def test_a_liquidation_is_told_before_the_pieces_in_which_it_fills() -> None:
+    """trading:X7.1; else whoever hears of its fills alone does not know how much of it there is."""
+    made = floor("30")
+    made.buy("2", leverage="20")
+    made.moves([("100.0", "1"), ("99.9", "0.5"), ("99.8", "9")], [])
+    made.told()
+    made.mark("85")
+    told = made.told()
+
+    rows = [event for event in told if isinstance(event, OrderSeen)]
+    first, last = told.index(rows[0]), told.index(rows[-1])
+    assert (rows[0].status, rows[0].amount, rows[0].filled) == (Status.OPEN, D(1), D(0))
+    assert first < min(told.index(one) for one in told if isinstance(one, Filled)) < last
 
 
 def test_liquidation_cancels_orders_then_halves_and_may_stop_there() -> None:
@@ -685,6 +734,102 @@ def test_without_a_price_no_funding_is_paid() -> None:
     made.exchange.advance(9)
 
     assert made.told() == []
+
+
+@pytest.mark.parametrize("late", [0, 1, LATE + 1])
+@pytest.mark.parametrize("how", ["market", "printed", "moved", "amended", "liquidated"])
+def test_whoever_trades_when_funding_falls_due_has_held_until_then(how: str, late: int) -> None:
+    """Time is told once a second at some venues: what is closed or opened meanwhile is later than the funding."""
+    now = FUNDING_EVERY + late
+    made = Floor(FREE_PERP, me={"USDT": "25"}).outside([("100.0", "99")], [("100.1", "99")])
+    made.mark("100", due=FUNDING_EVERY)
+    made.buy("2", leverage="20")
+    rests = made.sell("1", price="101.0", reduce_only=True)
+    made.told()
+    made.ts = now - 1
+    match how:
+        case "market":
+            made.sell("1", reduce_only=True)
+        case "printed":
+            made.printed(Side.BUY, "101.0", "1")
+        case "moved":
+            made.moves([("101.0", "1")], [("100.1", "0"), ("102.0", "99")])
+        case "amended":
+            made.amend(rests, price="100.0")
+        case _:
+            made.exchange.transfer("me", "USDT", D("-4"), 5)
+            # Another market's price may bring an end to all that shares the money.
+            made.exchange.pits[PERP.symbol].mark = D(80)
+            made.exchange.moved[PERP.symbol] = None
+            made.exchange.transfer("you", "USDT", D("1"), now)
+    assert made.position() < 2
+
+    if late > LATE:
+        assert made.exchange.missed == {PERP.symbol: FUNDING_EVERY}
+        made.exchange.make_up(PERP.symbol, fundings(FUNDING_EVERY), now, now)
+    else:
+        made.exchange.advance(now)
+    told = [moved for moved in made.of(Transferred) if moved.kind == "funding"]
+    mark = D(80) if how == "liquidated" and late <= LATE else D(100)
+    assert [(moved.amount, moved.ts) for moved in told] == [(-2 * mark / 10000, FUNDING_EVERY)]
+
+
+def test_a_position_closed_before_its_missed_funding_is_told_owes_it_after_a_restart() -> None:
+    made = floor()
+    made.ts = 5
+    made.buy("2")
+    entries = [entry_out(made.exchange, "me", made.everything()[0])]
+    made.exchange.resume(FUNDING_EVERY + 9)
+    made.ts = FUNDING_EVERY + 9
+    made.sell("2")
+    entries.append(entry_out(made.exchange, "me", made.everything()[0]))
+
+    def again() -> Floor:
+        """Whoever was told nothing was killed, and starts anew."""
+        new = Floor(FREE_PERP)
+        new.exchange = Exchange(venue="paper", markets={PERP.symbol: FREE_PERP})
+        adopt(new.exchange, "me", entries)
+        new.ts = FUNDING_EVERY + 99
+        new.exchange.resume(new.ts)
+        return new
+
+    made = again()
+    assert PERP.symbol in made.exchange.missed
+    assert made.exchange.unsettled(PERP.symbol, made.ts) == 6
+    made.exchange.make_up(PERP.symbol, fundings(FUNDING_EVERY), made.ts, made.ts)
+    entries.append(entry_out(made.exchange, "me", made.exchange.take_told()))
+    assert [row["amount"] for row in entries[-1]["moved"]] == ["-0.02000000"]  # type: ignore[attr-defined]
+
+    made = again()
+    assert made.exchange.missed == {}
+    made.exchange.make_up(PERP.symbol, fundings(FUNDING_EVERY), made.ts, made.ts)
+    assert paid(made) == []
+
+
+def test_a_funding_that_falls_due_before_a_refused_order_is_told_whole() -> None:
+    made = floor()
+    made.mark("100", due=FUNDING_EVERY)
+    made.buy("1")
+    made.told()
+    made.ts = FUNDING_EVERY
+    with pytest.raises(VenueRejected):
+        made.buy("1", price="0.05")
+
+    assert [type(event) for event in made.told()] == [Transferred, BalanceSeen, PositionSeen]
+
+
+def test_what_was_closed_with_nothing_owed_is_not_asked_for_again() -> None:
+    made = floor()
+    made.mark("100", due=FUNDING_EVERY)
+    made.buy("2")
+    made.exchange.advance(FUNDING_EVERY)
+    made.ts = FUNDING_EVERY + 5
+    made.sell("2")
+    made.told()
+    made.exchange.resume(2 * FUNDING_EVERY)
+
+    assert made.exchange.missed == {}
+    assert made.exchange.unsettled(PERP.symbol, 7) == 7
 
 
 def test_funding_conserves_cash() -> None:

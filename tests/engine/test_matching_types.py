@@ -437,16 +437,48 @@ def test_no_stop_fires_while_the_source_fills_its_books() -> None:
 def test_an_order_ends_at_its_date_also_where_nobody_was_there_then(
     filled: int, ended: int
 ) -> None:
-    """But not before what it has filled since, or its last row would be older than that."""
+    """But not before what it has filled since by the venue's clock, or its last row would be older than that."""
     market = floor()
     work = market.buy("1.5", price="90.00", time_in_force=GTD, good_till_ts=100)
     if filled:
-        market.ts = filled - 1
-        market.printed(Side.SELL, "89.00", "1")
+        market.printed(Side.SELL, "89.00", "1", ts=filled, recv_ts=99)
         assert work.filled
     market.exchange.advance(5_000)
 
     assert (work.status, work.updated_ts) == (Status.EXPIRED, ended)
+
+
+@pytest.mark.parametrize("ts", [100, 101])
+@pytest.mark.parametrize("what", ["printed", "moved", "met", "amended"])
+def test_an_order_does_not_trade_at_its_date_before_time_was_told(what: str, ts: int) -> None:
+    """Time is told once a second at some venues, and what trades meanwhile is later than the date all the same."""
+    market = floor()
+    work = market.buy("1.5", price="90.00", time_in_force=GTD, good_till_ts=100)
+    market.ts = ts - 1
+    if what == "printed":
+        market.printed(Side.SELL, "90.00", "9")
+    elif what == "moved":
+        market.moves([], [("89.00", "9")])
+    elif what == "met":
+        market.sell("1", price="90.00", account="you")
+    else:
+        with pytest.raises(VenueRejected) as refused:
+            market.amend(work, price="200.00")
+        assert refused.value.code is Code.NOT_FOUND
+
+    assert (work.status, work.filled, work.updated_ts) == (Status.EXPIRED, D(0), 100)
+
+
+def test_an_order_whose_date_comes_on_its_way_to_matching_expires() -> None:
+    market = floor()
+    asked = order("late", Side.BUY, price="200.00", time_in_force=GTD, good_till_ts=100)
+    work = market.exchange.place("me", asked, 99, live=False)
+    market.told()
+    market.exchange.release("me", work.id, 100)
+
+    assert (work.status, work.filled) == (Status.EXPIRED, D(0))
+    assert [row.status for row in market.of(OrderSeen)] == [Status.EXPIRED]
+    assert market.used("USDT") == 0
 
 
 def test_a_date_passes_over_an_order_that_has_ended() -> None:
@@ -455,6 +487,35 @@ def test_a_date_passes_over_an_order_that_has_ended() -> None:
     market.exchange.advance(200)
 
     assert work.status is Status.CANCELED
+
+
+@pytest.mark.parametrize("how", ["placed", "canceled", "amended", "ended by an amend"])
+def test_a_trigger_of_bid_and_ask_sees_the_orders_of_owners_come_and_go(how: str) -> None:
+    market = Floor()
+    market.quote(Side.BUY, "99.00", "3")
+    market.quote(Side.SELL, "101.00", "3")
+    comes = how == "placed"
+    mine = market.sell("2", price="100.00", account="you")
+    market.buy("0.5")
+    stop = market.buy(
+        "1",
+        type=OrderType.TAKE_PROFIT if comes else OrderType.STOP,
+        stop_price="99.50" if comes else "101.00",
+        trigger_by=TriggerBy.BID_ASK,
+    )
+    assert stop.status is Status.OPEN
+    match how:
+        case "placed":
+            market.sell("1", price="99.50", account="you")
+        case "canceled":
+            market.cancel(mine)
+        case "amended":
+            market.amend(mine, price="102.00")
+        case _:
+            market.amend(mine, amount="0.5", price="102.00")
+
+    assert stop.status.value == "filled"
+    assert stop.filled == 1
 
 
 # --- X1.4 post-only ---------------------------------------------------------------------------

@@ -43,8 +43,8 @@ SAME: Final[Mapping[str, str]] = {
             "counts: known or exempt -> known and exempt",
         ),
         "only what is older than 30 s matters": (
-            "readiness: (case.ts - stale.asof) // MS if stale is not None else 0 -> (case.ts - stale.asof) // MS if stale is not None else 1",
-            "readiness: (case.ts - stale.asof) // MS if stale is not None else 0 -> (case.ts - stale.asof) // MS if stale is not None else -1",
+            "readiness: (case.wish.ts - stale.asof) // MS if stale is not None else 0 -> (case.wish.ts - stale.asof) // MS if stale is not None else 1",
+            "readiness: (case.wish.ts - stale.asof) // MS if stale is not None else 0 -> (case.wish.ts - stale.asof) // MS if stale is not None else -1",
         ),
         "as long ago as 1970: a bucket is full, a streak over, a pause at its end": (
             "rate_wait: pace.owners.get(owner, 0) -> pace.owners.get(owner, 1)",

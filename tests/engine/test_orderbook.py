@@ -59,12 +59,14 @@ def test_numbers_may_be_written_in_any_way_that_a_float_is() -> None:
     made = OrderBook("S")
     made.apply_snapshot(snapshot([(".5", "1."), ("007", "2"), ("8", "00.0")], []))
     made.apply_delta(delta([("00.50", "000"), ("6", ".1")]))
+    made.apply_delta(delta([("5", "1e-1")]))
 
-    assert made.top(3)[0] == (("007", "2"), ("6", ".1"))
+    assert made.top(4)[0] == (("007", "2"), ("6", ".1"), ("5", "1e-1"))
 
 
 @pytest.mark.parametrize(
-    "amount", ["nan", "inf", "-5", "-1e-7", "1e400", "1,5", "null", "[]", "true"]
+    "amount",
+    ["nan", "inf", "-5", "-1e-7", "1e400", "1,5", "null", "[]", "{}", '"1"', "true", "false"],
 )
 def test_a_level_that_cannot_be_is_refused_and_changes_nothing(amount: str) -> None:
     made = book()

@@ -240,13 +240,15 @@ async def stack(
                 status=lambda: STATUS,
                 faults=None,
             ),
+            # The others show what is not here.
             *monitoring.ops(
-                connections=lambda: late[0].connections(),  # noqa: PLW0108  # made below
+                connections=lambda: {**late[0].connections(), "uptime_s": 0},
                 latency=dict,
                 metrics=dict,
                 cache=dict,
                 nonce=dict,
-            ),
+                hybrid=dict,
+            )[:1],
             *toys.ops(),
         ],
         mode="paper",

@@ -142,7 +142,10 @@ class App:
             case "/ended":
                 body = orjson.dumps(self.ended)
             case "/scope":
-                body = orjson.dumps({"path": scope["path"], "client": scope["client"]})
+                names = [name.decode() for name, _ in scope["headers"]]
+                body = orjson.dumps(
+                    {"path": scope["path"], "client": scope["client"], "headers": names}
+                )
             case "/body":
                 body = b""
                 while True:

@@ -203,3 +203,30 @@ async def test_a_request_is_logged_without_its_query(caplog: pytest.LogCaptureFi
     assert [record.getMessage() for record in caplog.records] == ["GET /ws 204", "WS /ws 101"]
     assert "secret" not in caplog.text
     assert [vars(record)["client"] for record in caplog.records] == ["10.0.0.1:5", None]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/a\nCRITICAL a part died\x1b[2J", "'/a\\nCRITICAL a part died\\x1b[2J'"),
+        ("/\u202egpj.exe", "'/\\u202egpj.exe'"),
+        ("/préface", r"'/pr\xe9face'"),
+        ("/" + "\u202e" * 16_000, r"'/" + r"\u202e" * 33),
+        ("/" + "x" * 16_000, "/" + "x" * 199),
+    ],
+)
+async def test_a_path_makes_one_short_line(
+    caplog: pytest.LogCaptureFixture, path: str, shown: str
+) -> None:
+    """Found by a drive: `GET /a%0A...` wrote lines of its own into a log of text, and 16 KiB twice into each."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 404})
+
+    async def nothing(message: Any = None) -> Any:
+        await asyncio.sleep(0)
+
+    with caplog.at_level(logging.INFO, "realtime.access"):
+        await AccessLog(app)({"path": path, "type": "http", "method": "GET"}, nothing, nothing)
+    assert [record.getMessage() for record in caplog.records] == [f"GET {shown} 404"]
+    assert [vars(record)["path"] for record in caplog.records] == [shown]

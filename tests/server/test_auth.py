@@ -5,7 +5,7 @@ import pytest
 from realtime.model.errors import Code, Refused
 from realtime.model.principal import ROLES
 from realtime.server import auth as auth_module
-from realtime.server.auth import LOCAL, Auth, Sites, Token, cookie_header, digest
+from realtime.server.auth import KNOWN, LOCAL, Auth, Sites, Token, cookie_header, digest
 from realtime.server.limits import OWNERS, Failures
 
 
@@ -82,6 +82,22 @@ def test_a_token_is_kept_as_its_digest(auth: Auth) -> None:
     assert "tom" not in repr(token("tom").digest)
     assert len(token("tom").digest) == 32
     assert auth.required
+
+
+def test_tokens_that_expired_long_ago_cost_nothing_for_ever(time: Time) -> None:
+    """Found by a drive: of 10,000 that had expired each was compared, which took 5 ms of every request."""
+    old = [token(f"job-{number}", expires_at=1) for number in range(KNOWN)]
+    auth = Auth(tokens=old, now=time.now, clock=time.clock, secret=Secrets())
+    auth.add(token("new"))
+    assert len(auth._tokens) == KNOWN + 1
+    time.s = 1
+    assert refusal(auth, "job-1") is Code.UNAUTHORIZED
+    auth.add(token("newer"))
+
+    assert list(auth._tokens) == ["t-new", "t-newer"]
+    again = Auth(tokens=[*old, token("new")], now=time.now, clock=time.clock, secret=Secrets())
+    assert list(again._tokens) == ["t-new"]
+    assert again.required
 
 
 def test_without_tokens_everybody_is_local(time: Time) -> None:

@@ -109,7 +109,11 @@ async def test_a_peer_far_behind_is_given_up_at_once() -> None:
     assert [m["type"] for m in server.sent] == ["websocket.close"]
 
 
-@pytest.mark.parametrize("broken", [OSError("gone"), RuntimeError("after close")])
+@pytest.mark.parametrize(
+    "broken",
+    [OSError("gone"), RuntimeError("after close"), AttributeError("transfer_data_task")],
+    ids=["gone", "closed", "a library's mistake"],
+)
 async def test_a_peer_that_is_gone_ends_the_writer(broken: Exception) -> None:
     server = Server()
     server.broken = broken

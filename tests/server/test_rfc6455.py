@@ -182,6 +182,25 @@ def test_a_listener_hears_what_the_standard_says(server: Served, name: str) -> N
             assert sock.recv(1) == b""
 
 
+@pytest.mark.parametrize(
+    ("last", "replies"),
+    [(frame(CONT, b"b"), [echo(b"ab"), (CLOSE, code(1000))]), (frame(CONT, b"\xff"), [(CLOSE, code(1000))])],
+    ids=["good", "bad"],
+)  # fmt: skip
+def test_nothing_follows_the_answer_to_a_close(
+    server: Served, last: bytes, replies: list[Reply]
+) -> None:
+    """Found by a drive: behind a ping the answer left first, and the reply to what came before the close behind it."""
+    with opened(server.address, "/told") as sock:
+        sock.sendall(
+            frame(TEXT, b"a", fin=False) + frame(PING, b"!") + last + frame(CLOSE, code(1000))
+        )
+
+        expected = [(PONG, b"!"), *replies]
+        assert heard(sock, expected) == expected
+        assert sock.recv(1) == b""
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 1_000])
 def test_a_listener_hears_frames_that_arrive_in_any_bits(server: Served, size: int) -> None:
     texts = ["κόσμε", "x" * 125, "", "x" * 126, "last"]
@@ -217,12 +236,15 @@ HANDSHAKES: dict[str, tuple[bytes, int]] = {
     "4.2.1 a short key": (upgrade().replace(b"MDEyMzQ1Njc4OWFiY2RlZg==", b"AAAA"), 400),
     "4.2.1 two keys": (upgrade("/echo", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"), 400),
     "4.2.1 post": (upgrade().replace(b"GET", b"POST"), 405),
+    "4.2.1 get with a body": (upgrade("/echo", "Content-Length: 2\r\n") + b"{}", 400),
+    "4.2.1 post with a body": (upgrade("/echo", "Content-Length: 2\r\n").replace(b"GET", b"POST") + b"{}", 400),
+    "4.2.1 chunks": (upgrade("/echo", "Transfer-Encoding: chunked\r\n") + b"0\r\n\r\n", 400),
     "4.2.1 no upgrade": (request("/echo", "Sec-WebSocket-Version: 13\r\n"), 200),
     "9.1 deflate offered": (
         upgrade("/echo", "Sec-WebSocket-Extensions: permessage-deflate\r\n"),
         101,
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)

@@ -123,7 +123,7 @@ async def test_both_documents_say_what_is_answered_and_where_that_is_not_describ
         return made["properties"]["result"]
 
     assert answered("ping")["properties"].keys() == {"recv_ts", "buffered", "skipped"}
-    assert answered("monitoring.cache") == OPEN
+    assert answered("toy.read") == OPEN
     operation = over_socket["operations"]["ping"]["reply"]
     assert [resolves(over_socket, one["$ref"]) for one in operation["messages"]] == [True, True]
 
@@ -238,5 +238,5 @@ async def test_types_name_every_message_and_op() -> None:
     assert "'toy.place': { mode?: 'paper' | 'live' | null;" in text
     assert "items?: Array<number>" in text
     assert "  'ping': { recv_ts: number; buffered: number; skipped: number };" in text
-    assert "  'monitoring.cache': Record<string, unknown>;" in text
+    assert "  'toy.read': Record<string, unknown>;" in text
     assert "channels: '*' | Array<string>" in text

@@ -385,6 +385,29 @@ def test_h4_chunks_count_too(calm: Served) -> None:
             pour(sock, b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
 
 
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [(b"", b"2;" + b"x" * 4_000 + b"\r\n{}\r\n"), (b"0\r\n", b"X: y\r\n" * 1_000)],
+    ids=["extensions", "trailers"],
+)
+def test_h4_what_stands_around_chunks_counts_too(calm: Served, first: bytes, more: bytes) -> None:
+    """Found by a drive: 9 MB of trailers, in the two seconds of the body's timer, became 127 MB of memory."""
+    with connect(calm.address) as sock:
+        head = b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sock.sendall(head + first)
+
+        with pytest.raises(ConnectionError):
+            pour(sock, more)
+
+
+def test_h4_a_trailer_is_no_header(server: Served) -> None:
+    with connect(server.address) as sock:
+        head = b"POST /scope HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sock.sendall(head + b"2\r\n{}\r\n0\r\nOrigin: http://evil\r\n\r\n")
+
+        assert orjson.loads(answer(sock)[2])["headers"] == ["host", "transfer-encoding"]
+
+
 @both_loops
 def test_h5_an_answer_nobody_reads_is_reset(loop: str) -> None:
     with only(loop, stall_s=1.0) as server, connect(server.address, receive_buffer=4_096) as sock:

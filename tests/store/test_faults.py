@@ -204,8 +204,43 @@ class Unwell(Sqlite):
         return raw
 
 
+class Full(Renamed):
+    """A disk on which nothing can be written while there is this file; a close of the journal frees nothing."""
+
+    def __init__(self, disk: Disk, unless: Path) -> None:
+        super().__init__(disk)
+        self.unless = unless
+
+    def connect(self, path: str) -> Connection:
+        connection = super().connect(path)
+        self._disk.before = self._write
+        return connection
+
+    def _write(self, kind: str) -> None:
+        if kind == "write" and self.unless.exists():
+            raise apsw.FullError("disk full")
+
+
+async def test_a_start_on_a_full_disk_takes_the_room_of_the_ballast(tmp_path: Path) -> None:
+    """Found by a drive: a server that was killed on a full disk did not come back, whatever stood in the ballast."""
+    patient = Patient(tmp_path / "j.db")
+    life = Life()
+    life.store = await patient.start()
+    life.add("state", "", fact(0))
+    await life.store.close()
+    full = Full(patient.disk, patient.ballast)
+    life.store = await opened(patient.path, driver=full, sizes=QUICK)
+    life.add("cancel", "", fact(1), safety=True)
+    await life.store.close()
+    assert life.acked == [1, 2]
+
+    full.unless = tmp_path
+    with pytest.raises(OSError, match=r"journal j\.db cannot be opened: disk full"):
+        await opened(patient.path, driver=full, sizes=QUICK)
+
+
 async def test_an_error_at_opening_that_is_no_damage_is_not_called_damage(tmp_path: Path) -> None:
-    with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+    with pytest.raises(OSError, match="not authorized"):
         await opened(tmp_path / "j.db", driver=Unwell())
     store = await opened(tmp_path / "j.db")
     await store.close()

@@ -1,7 +1,7 @@
 """The paper venue: answers and events, latency, and what a restart remembers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from realtime.makers import JournalLog
-from realtime.model.errors import Code, VenueRejected
+from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, Transferred
 from realtime.model.market import SECOND, BookDelta, BookSnapshot, Stale, Ticker, Trade
 from realtime.model.orders import OrderType, Side, Status, TimeInForce
@@ -57,6 +57,51 @@ async def test_without_latency_everything_is_told_before_the_call_returns() -> N
     assert (fill.price, fill.fee, fill.fee_currency) == (D("64012.10"), D("0.00001"), "BTC")
     assert shop.heard.of(Trade)[0].id == fill.trade_id
     assert shop.clock.slept == []
+
+
+@pytest.mark.parametrize("how", ["submit", "amend", "cancel"])
+async def test_what_is_done_and_finds_no_room_in_the_log_is_unknown_and_told_later(
+    how: str,
+) -> None:
+    """A refusal would say that nothing was done."""
+
+    class Narrow(MemoryLog):
+        full = False
+
+        def append(self, body: bytes) -> Awaitable[None]:
+            if self.full:
+                raise Refused(Code.BUSY, "the journal is far behind")
+            return super().append(body)
+
+    log = Narrow()
+    shop = await opened(log=log)
+    venue = shop.venue
+    assert isinstance(venue, PaperVenue)
+    await shop.place("a", price="64000.00")
+    entries = len(log.entries)
+    log.full = True
+    shop.heard.clear()
+    mine = wish("a", price="64000.00")
+    asking = {
+        "submit": shop.place("b", price="63000.00"),
+        "amend": shop.venue.amend(amended(mine, price="63000.00")),
+        "cancel": shop.venue.cancel(mine),
+    }
+    asked = asking.pop(how)
+    for other in asking.values():
+        other.close()
+    with pytest.raises(VenueUnknown):
+        await asked
+    assert shop.heard.events == []
+
+    log.full = False
+    venue.tell()
+    rows = shop.heard.of(OrderSeen)
+    works = {row.exchange_order_id: row.price for row in await shop.venue.open_orders()}
+    assert [row.status is Status.CANCELED for row in rows] == [how == "cancel"]
+    assert len(log.entries) == entries + 1
+    again = await opened(log=log, history=list(log.entries))
+    assert works == {row.exchange_order_id: row.price for row in await again.venue.open_orders()}
 
 
 async def test_the_steps_of_the_protocol_document_move_the_book() -> None:

@@ -226,6 +226,26 @@ def test_messages_that_are_nothing_to_us_give_no_events(message: Message) -> Non
     assert Parser(venue="x", symbol="S").parse(message, 0, 0) == ()
 
 
+@pytest.mark.parametrize("side", ["bid", "ask"])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("wrong", ["x", "1,5", "-1", "nan", "1e400", "", 5, True, None, ["1"]])
+def test_a_quote_that_cannot_be_is_refused_each_time(side: str, place: int, wrong: object) -> None:
+    def quote(bid: Sequence[object], ask: Sequence[object]) -> Message:
+        data = {"u": 1, "b": bid[0], "B": bid[1], "a": ask[0], "A": ask[1]}
+        return {"stream": "s@bookTicker", "data": data}
+
+    parser = Parser(venue="x", symbol="S")
+    good: dict[str, list[object]] = {"bid": ["1.0", "2"], "ask": ["1.5", "0.00"]}
+    bad = good | {side: [wrong if at == place else text for at, text in enumerate(good[side])]}
+    told = Quote(1, ("1.0", "2"), ("1.5", "0.00"), 7, 8)
+
+    assert parser.parse(quote(**good), 7, 8) == (told,)
+    for _ in range(2):
+        with pytest.raises((ValueError, AssertionError)):
+            parser.parse(quote(**bad), 7, 8)
+        assert parser.parse(quote(**good), 7, 8) == (told,)
+
+
 def test_a_trade_s_side_is_the_taker_s() -> None:
     sides = [
         Rebuilt([(1, {"stream": "s@trade", "data": {"t": 1, "p": "1", "q": "2", "m": maker}})])

@@ -43,6 +43,8 @@ VERSIONS: Final = 10_000
 SYSTEM: Final = Who(subject="system", source="config", admin=True)
 ATR: Final = "atr_multiplier"
 """The limit that section `strategy` names, too."""
+MAIL: Final = ("smtp_server", "sender", "receiver")
+"""What a mail cannot be sent without."""
 ORDER: Final = (
     "strategy",
     "strategies",
@@ -347,9 +349,15 @@ class ConfigBook:
         if mail.email_enabled:
             found += [
                 Fault(f"notifications.{name}", "is required while email_enabled is true")
-                for name in ("smtp_server", "sender", "receiver")
+                for name in MAIL
                 if not getattr(mail, name)
             ]
+        # No mail can be made with them: it would be found out with the first alert.
+        found += [
+            Fault(f"notifications.{name}", "must have no control characters")
+            for name in MAIL
+            if not getattr(mail, name).isprintable()
+        ]
         return found
 
     def _judge_strategies(self, config: Config) -> list[Fault]:

@@ -60,7 +60,7 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("is no time zone such as Europe/Berlin") from None
+        raise ValueError("is not a time zone such as Europe/Berlin") from None
     return name
 
 
@@ -120,7 +120,7 @@ class StrategyBase(Section):
     rsi_period: Period = 14
     atr_multiplier: Annotated[
         float,
-        Field(ge=0, description="distance of an atr stop: the limit of that name, under risk, too"),
+        Field(ge=0, description="distance of an ATR stop; the same value as risk.atr_multiplier"),
     ] = 2.0
     volume_multiplier: Annotated[float, Field(ge=0, le=100)] = 1.5
     trend_filter: bool = False
@@ -238,9 +238,7 @@ class Webhook(Section):
         str,
         Field(pattern=r"^https?://[^\s@]{1,500}$", description="https, or http on this machine"),
     ]
-    events: Annotated[
-        List[Name], Field(max_length=64, description="codes of alerts; none: all of them")
-    ] = ()
+    events: Annotated[List[Name], Field(max_length=64, description="alert codes; empty: all")] = ()
     min_level: Literal["info", "warning", "error", "critical"] = "warning"
 
 
@@ -258,9 +256,9 @@ class Notifications(Section):
 class Alerts(Section):
     """When an alert is made: a figure that crosses a threshold is told once as a warning, and once when it is back."""
 
-    max_drawdown: Annotated[Fraction, Field(description="fall of equity from its peak")] = 0.1
+    max_drawdown: Annotated[Fraction, Field(description="drop of equity from its peak")] = 0.1
     min_win_rate: Annotated[
-        Fraction, Field(description="part of a bot's closed trades that won, of 5 and more")
+        Fraction, Field(description="fraction of a bot's closed trades that won (of at least 5)")
     ] = 0.4
     min_pnl: Annotated[
         Money, Field(description="profit of the trading day [valuation currency]")
@@ -269,25 +267,26 @@ class Alerts(Section):
         int, Field(ge=1, description="feeds that became stale within the window, or are stale now")
     ] = 1
     max_latency_ms: Annotated[
-        float, Field(gt=0, description="mean of a leg of the way within the window [ms]")
+        float, Field(gt=0, description="mean latency of a leg within the window [ms]")
     ] = 1000.0
     max_error_rate: Annotated[
         Fraction,
         Field(
-            description="part of orders that the venue refused or did not answer, 2 of 5 and more"
+            description="fraction of orders that the venue refused or did not answer (at least 2 of 5)"
         ),
     ] = 0.05
     max_reconnects: Annotated[
         int, Field(ge=0, description="reconnects to an exchange within the window")
     ] = 3
     min_feed_health: Annotated[
-        Fraction, Field(description="part of the last five minutes in which a stream was fresh")
+        Fraction, Field(description="fraction of the last five minutes in which a stream was fresh")
     ] = 0.5
     window_minutes: Annotated[
-        int, Field(ge=1, le=1440, description="time over which is counted [min]")
+        int, Field(ge=1, le=1440, description="length of the window [min]")
     ] = 5
     cooldown_minutes: Annotated[
-        int, Field(ge=0, le=1440, description="time between two warnings of a figure [min]")
+        int,
+        Field(ge=0, le=1440, description="minimum time between two warnings about one value [min]"),
     ] = 15
 
 

@@ -61,7 +61,7 @@ class Holding:
         buys, sells: Worst-case value of working orders that are not reduce-only.
         collateral: Set apart for it when isolated.
         margin: What it holds in the wallet now.
-        funded_ts: Fundings up to this time are settled [ns]; 0 while it was never held.
+        funded_ts: Fundings up to this time are settled [ns]; 0 while it is not held and none is owed.
     """
 
     amount: Decimal = ZERO
@@ -243,6 +243,13 @@ class Account:
             wallet.margin += required - held.margin
             held.margin = required
             self.changed_wallets[market.cash] = None
+
+    def square(self, symbol: str) -> None:
+        """Note of a position that is not held any more that none of its fundings is owed."""
+        held = self.holdings[symbol]
+        if held.funded_ts and not held.amount:
+            held.funded_ts = 0
+            self.changed_holdings[symbol] = None
 
     # --- fills --------------------------------------------------------------------------------
 

@@ -181,7 +181,7 @@ class Clearing:
             return
         amount = held.amount
         for fill in reversed(self.fills[account.id]):
-            if fill.ts <= told.ts:
+            if fill.ts < told.ts:
                 break
             if fill.symbol == market.symbol:
                 amount -= signed(fill.side, fill.amount)

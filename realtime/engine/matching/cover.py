@@ -93,8 +93,9 @@ def reserve(
         VenueRejected: They are not there, or a post-only order would take.
     """
     market, plan = pit.market, None
-    before = account.holding(market.symbol).leverage if market.contract else None
-    if market.contract and leverage is not None and leverage != before:
+    held = account.holding(market.symbol) if market.contract else None
+    before = None if held is None else (held.leverage, held.collateral)
+    if held is not None and leverage is not None and leverage != held.leverage:
         lever(clearing, account, market, leverage)
     account.orders[work.id] = work
     try:
@@ -112,10 +113,12 @@ def reserve(
             account.hold(market, work, check=True)
     except VenueRejected:
         del account.orders[work.id]
-        if before is not None and account.holding(market.symbol).leverage != before:
-            lever(clearing, account, market, before)
+        if held is not None and before is not None:
+            # As it was, whether or not anybody who asks for it now could pay for it.
+            held.leverage, held.collateral = before
+            account.remargin(market)
         raise
-    if before is not None and account.holding(market.symbol).leverage != before:
+    if held is not None and before is not None and held.leverage != before[0]:
         account.changed_holdings[market.symbol] = None
     return plan
 

@@ -5,6 +5,7 @@ Rules of this file:
 2 An input that is refused changes nothing.
 3 Price first, then time. In an outside book our orders stand behind what was displayed when they came.
 4 What one input sets off (triggers, then liquidations) happens inside that input, before anyone is told.
+5 What has fallen due, an order's date or a funding, comes before what trades at that time or later.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -198,6 +199,7 @@ class Exchange:
         with localcontext(MONEY):
             clearing, client_id = self.clearing, order.venue_client_id
             account, pit = clearing.accounts[account_id], self._pit(order.symbol)
+            self._catch_up(pit, ts)
             if client_id in account.client_ids:
                 raise refusal(
                     "DuplicateOrderId",
@@ -247,8 +249,11 @@ class Exchange:
         with localcontext(MONEY):
             work = self.clearing.accounts[account_id].orders.get(order_id)
             if work is not None and work.dormant:
-                work.dormant = False
                 pit = self.pits[work.symbol]
+                self._catch_up(pit, ts)
+                if work.status.ended:
+                    return
+                work.dormant = False
                 self._go_live(pit, work, ts, worst_price(pit.market, work, pit.reference))
                 self._after(ts)
 
@@ -285,6 +290,8 @@ class Exchange:
             account = self.clearing.accounts[account_id]
             work = self._working(account, order_id)
             pit = self.pits[work.symbol]
+            self._catch_up(pit, ts)
+            self._working(account, order_id)
             before = (work.amount, work.price, work.stop_price)
             target = (
                 work.amount if amount is None else amount,
@@ -320,8 +327,7 @@ class Exchange:
                 self._end(work, Status.FILLED, None, ts)
             elif resting and not smaller:
                 self._go_live(pit, work, ts, worst_price(pit.market, work, pit.reference))
-            else:
-                self.moved[work.symbol] = None
+            self.moved[work.symbol] = None
             self._after(ts)
             return work
 
@@ -396,6 +402,10 @@ class Exchange:
                     account.holding(market.symbol)
         else:
             pit.market = market
+            if market.contract:
+                with localcontext(MONEY):
+                    for account in self.clearing.owners:
+                        account.remargin(market)  # it counts the fees of orders
         self.clearing.markets[market.symbol] = market
 
     def attach(self, symbol: str, book: OrderBook) -> None:
@@ -434,6 +444,7 @@ class Exchange:
         if not self._concerned(pit):
             return
         with localcontext(MONEY):
+            self._catch_up(pit, min(change.ts, change.recv_ts))
             if not pit.blind:
                 self._requeue(pit)
                 self._through(pit, change.ts)
@@ -449,6 +460,7 @@ class Exchange:
             return
         rest = pit.against(Side(trade.side))
         with localcontext(MONEY):
+            self._catch_up(pit, min(trade.ts, trade.recv_ts))
             if not pit.blind:
                 self._printed(pit, rest, price, Decimal(trade.amount), trade.ts)
             self.moved[trade.symbol] = None
@@ -491,18 +503,32 @@ class Exchange:
     def advance(self, ts: int) -> None:
         """Let time pass: orders good till a date expire, funding falls due."""
         with localcontext(MONEY):
-            while self.deadlines and self.deadlines[0][0] <= ts:
-                deadline, account_id, order_id = heappop(self.deadlines)
-                work = self.clearing.accounts[account_id].orders.get(order_id)
-                if work is not None:
-                    # Its own time, also where nobody was there then; what has filled since came after it.
-                    ended = max(deadline, work.updated_ts)
-                    self._end(work, Status.EXPIRED, "good_till_date", ended)
+            self._expire(ts)
             for pit in self.pits.values():
                 if pit.next_funding_ts and pit.next_funding_ts <= ts:
                     self._fund(pit, ts)
             self.clearing.stand()
             self._after(ts)
+
+    def _catch_up(self, pit: Pit, ts: int) -> None:
+        """Let what has fallen due until now come first: time is told now and then, and what trades does not wait for it."""
+        expires = self.deadlines and self.deadlines[0][0] <= ts
+        if expires:
+            self._expire(ts)
+        if 0 < pit.next_funding_ts <= ts:
+            self._fund(pit, ts)
+        elif not expires:
+            return
+        self._after(ts)
+
+    def _expire(self, ts: int) -> None:
+        while self.deadlines and self.deadlines[0][0] <= ts:
+            deadline, account_id, order_id = heappop(self.deadlines)
+            work = self.clearing.accounts[account_id].orders.get(order_id)
+            if work is not None:
+                # Its own time, also where nobody was there then; what has filled since came after it.
+                ended = max(deadline, work.updated_ts)
+                self._end(work, Status.EXPIRED, "good_till_date", ended)
 
     def _fund(self, pit: Pit, ts: int) -> None:
         symbol, due = pit.market.symbol, pit.next_funding_ts
@@ -527,7 +553,9 @@ class Exchange:
                 self._miss(symbol, ts)
 
     def _miss(self, symbol: str, ts: int) -> None:
-        if any(account.holdings[symbol].amount for account in self.clearing.owners):
+        held = [account.holdings[symbol] for account in self.clearing.owners]
+        # One that was closed meanwhile may owe what fell due before.
+        if any(each.amount or each.funded_ts for each in held):
             self.missed[symbol] = ts
 
     def unsettled(self, symbol: str, ts: int) -> int:
@@ -551,6 +579,8 @@ class Exchange:
                     self.clearing.make_up(account, market, each)
             if self.missed.get(symbol, ts) <= through:
                 self.missed.pop(symbol, None)
+                for account in self.clearing.owners:
+                    account.square(symbol)
             self.moved[symbol] = None
             self._after(ts)
 
@@ -565,6 +595,11 @@ class Exchange:
         """Private events since the last call; prints wait for `take`."""
         told, self.clearing.told = self.clearing.told, []
         return told
+
+    def untake(self, told: Sequence[Told], prints: Sequence[Trade]) -> None:
+        """Have given again what the last `take` gave."""
+        self.clearing.told[:0] = told
+        self.prints[:0] = prints
 
     def find(
         self, account_id: str, client_id: str | None, order_id: str | None, ts: int
@@ -670,6 +705,8 @@ class Exchange:
             pit.rest(work)
             work.seen = work.ahead = self._displayed(pit, work)
             work.traded = ZERO
+            if pit.waiting:
+                self.moved[work.symbol] = None  # the touch may have
 
     def _whole(self, pit: Pit, work: Working, bound: Decimal | None) -> bool:
         """Whether the book has all of an order; by cost that is as many steps as the cost pays for."""
@@ -764,6 +801,8 @@ class Exchange:
                 reduced = self._reduced.setdefault(work.symbol, {})
                 reduced.setdefault(account.id, held.realized - held.collateral)
         self.clearing.fill(pit, work, price, amount, value, trade_id, maker=maker, ts=ts)
+        if market.contract and work.symbol not in self.missed:
+            account.square(work.symbol)
         if work.cost_limit is None and work.filled == work.amount:
             self._end(work, _FILLED, None, ts)
         else:
@@ -780,6 +819,8 @@ class Exchange:
         pit, account = self.pits[work.symbol], self.clearing.accounts[work.account]
         if work.resting:
             pit.own(work.side).remove(work)
+            if pit.waiting:
+                self.moved[work.symbol] = None  # the touch may have
         if pit.waiting.pop(work.id, None) is not None:
             pit.untold.discard(work.id)
         work.status, work.reason, work.code, work.updated_ts = status, reason, code, ts
@@ -1026,6 +1067,8 @@ class Exchange:
     def _force(self, account: Account, pit: Pit, ts: int, *, half: bool) -> None:
         """Close a position at the book; what the book does not take, the outside takes at the mark."""
         held = account.holdings[pit.market.symbol]
+        if 0 < pit.next_funding_ts <= ts:
+            self._fund(pit, ts)
         amount = abs(held.amount)
         if half:
             amount = up(amount / 2, pit.market.amount_step)
@@ -1047,6 +1090,7 @@ class Exchange:
             updated_ts=ts,
         )
         account.orders[work.id] = work
+        self.clearing.tell(account, self.clearing.seen(work, ts))
         self._take(pit, work, None, ts)
         rest, mark = work.remaining, pit.reference
         if rest > 0 and mark is not None:

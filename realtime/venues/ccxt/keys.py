@@ -120,7 +120,7 @@ def account_of(given: Given) -> Account:
         if exchange not in SUBACCOUNTS:
             raise invalid(
                 f"venues.{given.id}.subaccount",
-                f"a key of {exchange} is of one part of the account: make one in that part, and remove this setting",
+                f"a key of {exchange} belongs to one subaccount: create one there, and remove this setting",
             )
         options[SUBACCOUNTS[exchange]] = given.subaccount
     return Account(

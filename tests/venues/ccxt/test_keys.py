@@ -129,7 +129,7 @@ def test_a_file_that_others_can_read_is_refused_with_what_to_do(tmp_path: Path, 
         ({"key": KEY, "key_file": "/nowhere", "secret": SECRET}, "is set twice"),
         ({"key_file": "/nowhere", "secret": SECRET}, "cannot be read"),
         ({"keyring": True}, "pip install keyring"),
-        ({"subaccount": "two"}, "make one in that part"),
+        ({"subaccount": "two"}, "create one there"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_setting_and_without_the_secret(
