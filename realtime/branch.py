@@ -310,7 +310,7 @@ class Branch:
                 async with asyncio.timeout(CONDITION_S):
                     self.condition = await venue.condition() or {}
             except (Failure, TimeoutError) as error:
-                logger.info("venue did not say how it is", extra={"why": str(error)})
+                logger.info("the status of the venue could not be read", extra={"why": str(error)})
                 self.latency_ms = None
             else:
                 self.latency_ms = round((loop.time() - asked) * 1000) if self.condition else None

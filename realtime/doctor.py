@@ -202,7 +202,7 @@ async def account(
     try:
         made = keys.account_of(venue)
     except Refused as refusal:
-        found(_bad(about, "keys", refusal.message, "mend that; the server would not start"))
+        found(_bad(about, "keys", refusal.message, "fix this; the server would not start"))
         return
     _keys(made, settings, found)
     lock = _lock(made, found) if made.has_keys else None

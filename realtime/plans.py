@@ -35,11 +35,11 @@ def check(settings: Settings) -> None:
     if settings.mode == "live":
         if settings.auth.insecure_i_know:
             raise RefusedStart(
-                "auth.insecure_i_know: mode live is not for everybody who comes by; remove it"
+                "auth.insecure_i_know: mode live does not allow access without a token; remove it"
             )
         if not settings.auth_required:
             raise RefusedStart(
-                "auth.required: mode live asks everybody for a token, on loopback, too; remove it"
+                "auth.required: mode live requires a token from every client, also on loopback; remove it"
             )
     if not settings.loopback and not settings.auth_required:
         if not settings.auth.insecure_i_know:
@@ -127,7 +127,9 @@ def plan_of(account: Account, *, live: bool) -> Plan:
     setting = f"venues.{account.id}"
     if account.exchange == PAPER:
         if live:
-            raise RefusedStart(f"{setting}.exchange: paper is no real exchange; mode is live")
+            raise RefusedStart(
+                f"{setting}.exchange: paper is not a real exchange, and mode is live"
+            )
         return Plan(id=account.id, make=paper)
     if not live:
         make = partial(on_prices_of, account)

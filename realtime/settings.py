@@ -163,7 +163,7 @@ class FeeSettings(Section):
         for lower, higher in pairwise(tiers):
             if higher.volume <= lower.volume:
                 raise ValueError(
-                    f"the volume {higher.volume} stands behind {lower.volume}; the lowest comes first"
+                    f"the volume {higher.volume} is listed after {lower.volume}; the lowest comes first"
                 )
             if higher.share > lower.share:
                 raise ValueError(
@@ -444,14 +444,13 @@ class Environment(EnvSettingsSource):
             meant = single.get(name.upper())
             # Kubernetes names the address of a service `realtime-server` like this.
             if meant is not None and not value.startswith("tcp://"):
-                raise WrongName(f"{name}: is no setting; it is {meant}, with two underscores")
+                raise WrongName(f"{name}: is not a setting; use {meant}, with two underscores")
             section, mark, _ = name.upper().removeprefix(PREFIX).partition("__")
             if mark and name.upper().startswith(PREFIX):
                 known = sorted(self.settings_cls.model_fields)
                 if section.lower() in RUNTIME:
                     raise WrongName(
-                        f"{name}: {section.lower()} is runtime configuration; it stands in the file, or config.update "
-                        "changes it"
+                        f"{name}: {section.lower()} is runtime configuration; set it in the file or with config.update"
                     )
                 if section.lower() not in known:
                     raise WrongName(

@@ -561,13 +561,11 @@ class World:
         self, op: str, *, client: str = "desk", who: Principal = LOCAL, **args: Any
     ) -> Reply:
         """Call an op and wait for its reply."""
-        reply = await finished(self.ask(op, client=client, who=who, **args))
-        check({"ok": reply.ok, "result": reply.result}, op)
-        return reply
+        return await checked(op, self.ask(op, client=client, who=who, **args))
 
     def start(self, op: str, **args: Any) -> "asyncio.Future[Reply]":
         """Call an op now, and give its reply to come."""
-        return asyncio.ensure_future(finished(self.ask(op, **args)))
+        return asyncio.ensure_future(checked(op, self.ask(op, **args)))
 
     def order(self, client_order_id: str) -> Order:
         """The engine's order."""
@@ -606,6 +604,13 @@ FREE: Mapping[str, Any] = {
 async def finished(got: Reply | Pending) -> Reply:
     """Wait for the reply of a dispatch."""
     return got if isinstance(got, Reply) else await got.wait()
+
+
+async def checked(op: str, got: Reply | Pending) -> Reply:
+    """Wait for the reply of a dispatch, and hold it against the schema of its op."""
+    reply = await finished(got)
+    check({"ok": reply.ok, "result": reply.result}, op)
+    return reply
 
 
 async def until(true: Callable[[], bool], *, within: float = 30.0) -> None:

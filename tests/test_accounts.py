@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
@@ -33,7 +33,7 @@ from tests.fakes import (
     LOCAL,
     ScriptedVenue,
     WatchedStore,
-    finished,
+    checked,
     no_page,
     until,
 )
@@ -90,7 +90,7 @@ def outside(**venues: Venue) -> Outside:
 
 async def call(system: Any, op: str, **args: Any) -> Reply:
     got = system.registry.dispatch(op, args, principal=LOCAL, client="c", source="socket")
-    return await finished(got)
+    return await checked(op, got)
 
 
 @pytest.mark.parametrize(
@@ -235,11 +235,21 @@ async def test_an_emergency_stop_of_all_bots_stops_trading_at_every_account() ->
             await until(lambda: system.places[1].branch.reconciler.ready)
             if not first:
                 await until(system.ready.is_set)
+            dry = await call(system, "bot.emergency_stop", dry_run=True)
+            assert dry.result is not None
+            assert set(cast("dict[str, Any]", dry.result["effect"])) == {
+                "bots", "state", "orders", "canceled", "positions", "symbols",
+            }, first  # fmt: skip
             stopped = await call(system, "bot.emergency_stop", reason="drill")
             halted = system.places[1].branch.engine.halts
             await until(system.ready.is_set, within=120)
 
             assert stopped.ok, stopped.error
+            assert stopped.result is not None
+            assert stopped.result.keys() == {
+                "state", "bots", "canceled", "failed", "unknown", "closed", "journaled",
+            }, first  # fmt: skip
+            assert stopped.result["bots"] == ([] if first else ["main"])
             assert [halt.reason for halt in halted.values()] == ["drill"]
             assert {halt.scope for halt in system.desk.engine.halts.values()} == {"all"}
             for name in ("kraken", "other"):

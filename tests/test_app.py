@@ -161,7 +161,7 @@ def test_a_journal_that_cannot_be_made_is_a_refusal_with_its_setting(tmp_path: P
     ("name", "value", "says"),
     [
         ("REALTIME_SEVER__PORT", "1", "REALTIME_SEVER__PORT: there is no section sever"),
-        ("REALTIME_AUTH_REQUIRED", "true", "it is REALTIME_AUTH__REQUIRED, with two underscores"),
+        ("REALTIME_AUTH_REQUIRED", "true", "use REALTIME_AUTH__REQUIRED, with two underscores"),
         ("REALTIME_STRATEGY__SYMBOL", "A/B", "strategy is runtime configuration"),
         ("REALTIME_PAPER__SYMBOLS", "BTC/USDT", "paper.symbols: Input should be a valid tuple"),
         ("REALTIME_PAPER__BALANCES", '{"usdt":5}', "no currency 'usdt'; did you mean USDT?"),

@@ -1,8 +1,9 @@
 """How a bot leaves the market: its orders withdrawn, what it holds closed, and nothing of anybody else."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Final
 
 from realtime.bots import holdings
@@ -11,6 +12,7 @@ from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Canceled, Trading
 from realtime.engine.market import down
+from realtime.model.account import Position
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Who
 from realtime.model.market import ZERO
@@ -60,24 +62,36 @@ class Exits:
                 return
             await self._trading.cancel_many(left, who)
 
+    def owned(
+        self, bot_id: str, *, withdrawn: bool = False
+    ) -> Iterator[tuple[str, Position, Decimal]]:
+        """Tell what there is to close of a bot: symbol, position and how much of it, in lots.
+
+        Args:
+            bot_id: Whose.
+            withdrawn: Whether its exits that work are taken as canceled; else what they close is left to them.
+        """
+        engine = self._desk.engine
+        for symbol in engine.shares.by_symbol(bot_id):
+            market, position = engine.markets.get(symbol), holdings.position_of(engine, symbol)
+            if market is None or position is None:
+                continue
+            own = holdings.held(engine, bot_id, symbol)
+            leaving = ZERO if withdrawn else holdings.leaving(engine, bot_id, symbol)
+            amount = down(max(abs(own) - leaving, ZERO), market.amount_step)
+            if amount and (position.amount > 0) is (own > 0):
+                yield symbol, position, min(amount, down(abs(position.amount), market.amount_step))
+
     async def close(self, bot_id: str, who: Who, *, flat: bool = False) -> list[Row]:
         """Close what a bot holds, and nothing else; `flat` passes a halt."""
         engine = self._desk.engine
         results: list[Row] = []
         waiting: dict[str, asyncio.Future[Order]] = {}
         for symbol, share in engine.shares.by_symbol(bot_id).items():
-            market, position = engine.markets.get(symbol), holdings.position_of(engine, symbol)
-            if market is None:
-                if share.amount:
-                    error = f"no market {symbol} any more"
-                    results.append({"symbol": symbol, "code": Code.NOT_FOUND, "error": error})
-                continue
-            own = holdings.held(engine, bot_id, symbol)
-            owned = max(abs(own) - holdings.leaving(engine, bot_id, symbol), ZERO)
-            amount = down(owned, market.amount_step)
-            if position is None or not amount or (position.amount > 0) is not (own > 0):
-                continue
-            amount = min(amount, down(abs(position.amount), market.amount_step))
+            if symbol not in engine.markets and share.amount:
+                error = f"no market {symbol} any more"
+                results.append({"symbol": symbol, "code": Code.NOT_FOUND, "error": error})
+        for symbol, position, amount in self.owned(bot_id):
             asked = replace(who, bot_id=bot_id)
             source = "flatten" if flat else "bot"
             placing = self._trading.closing(

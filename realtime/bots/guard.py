@@ -92,5 +92,10 @@ class Guard:
         found = window.shut(schedule, used, order.symbol, now)
         if found is not None:
             until = None if found.until is None else found.until // MS
-            told = {"rule": found.rule, "until_ts": until, "bot_id": bot.id, "failed": [found.rule]}
+            told: dict[str, object] = {"rule": found.rule, "until_ts": until, "bot_id": bot.id}
+            told["failed"] = [found.rule]
+            if found.rule == "max_trades_per_day":
+                # As of the gate's rules that count: what this one would make.
+                trades = used.on(schedule.day(now)).trades + 1
+                told |= {"limit": str(schedule.max_trades_per_day), "value": str(trades)}
             raise Refused(Code.RISK_REJECTED, f"bot {bot.id}: {found.text}", told)

@@ -224,7 +224,7 @@ class Jobs:
         """
         ids = list(reversed(self._jobs))
         if before is not None and before not in self._jobs:
-            raise invalid("cursor", "is not one that an answer gave")
+            raise invalid("cursor", "is not a next_cursor of an earlier reply")
         first = 0 if before is None else ids.index(before) + 1
         chosen = ids[first : first + limit]
         more = first + limit < len(ids)
@@ -287,7 +287,7 @@ class Jobs:
         if waiting >= QUEUED:
             raise Refused(
                 Code.BUSY,
-                f"{waiting} backtests wait already, the most is {QUEUED}",
+                f"{waiting} backtests are queued already; the maximum is {QUEUED}",
                 retry_after=5.0,
             )
         self._desk.check_room()

@@ -75,11 +75,11 @@ class Leases:
             )
         return lease
 
-    def take(self, bot_id: str, subject: str, client: str, seconds: float) -> Lease:
-        """Take or renew the lease of a bot.
+    def check_free(self, bot_id: str, subject: str, client: str) -> None:
+        """Demand that nobody else holds the lease of a bot.
 
         Raises:
-            Refused: `conflict` while somebody else holds it, with `retry_after`.
+            Refused: `conflict`, with `retry_after`.
         """
         held = self._leases.get(bot_id)
         if held is not None and not held.held_by(subject, client):
@@ -90,6 +90,14 @@ class Leases:
                 {"what": "lease", "bot_id": bot_id, "client": held.client},
                 retry_after=left,
             )
+
+    def take(self, bot_id: str, subject: str, client: str, seconds: float) -> Lease:
+        """Take or renew the lease of a bot.
+
+        Raises:
+            Refused: As `check_free`.
+        """
+        self.check_free(bot_id, subject, client)
         return self._set(
             Lease(
                 bot_id=bot_id,

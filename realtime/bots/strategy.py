@@ -23,13 +23,13 @@ DOUBT: Final = 0.25
 class StrategyParams(BaseModel):
     """Parameters of a strategy; the fields' ranges make the form of the page.
 
-    Every strategy has `position_size`, its own ceiling of notional by equity.
+    Every strategy has `position_size`, its own limit of notional, as a fraction of equity.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     position_size: float = Field(
-        default=1.0, ge=0, le=1, description="ceiling of notional by equity"
+        default=1.0, ge=0, le=1, description="limit of notional, as a fraction of equity"
     )
 
 

@@ -94,7 +94,7 @@ class Supervisor:
     """All bots.
 
     Attributes:
-        budgets, leases, rows: To read.
+        budgets, exits, leases, rows: To read.
         guard: Judges orders that name a bot.
     """
 
@@ -130,7 +130,7 @@ class Supervisor:
             leases=self.leases,
             rules=self.rules,
         )
-        self._exits = Exits(desk=desk, trading=trading, crew=crew)
+        self.exits = Exits(desk=desk, trading=trading, crew=crew)
         self.guard = Guard(
             desk=desk,
             bots=self._bots,
@@ -470,9 +470,9 @@ class Supervisor:
         self._alert("bot_error", bot, error)
         who = self._who(bot, "bots")
         if bot.spec.on_error is not OnError.LEAVE:
-            await self._exits.withdraw(self._exits.resting(bot.id), who)
+            await self.exits.withdraw(self.exits.resting(bot.id), who)
         if bot.spec.on_error is OnError.FLATTEN:
-            await self._exits.close(bot.id, who)
+            await self.exits.close(bot.id, who)
 
     def stop(
         self,
@@ -514,9 +514,9 @@ class Supervisor:
                 self.moved(bot, Move.ENDED)
             canceled, closed = Canceled(), []
             if cancel_orders:
-                canceled = await self._exits.withdraw(self._exits.resting(bot_id), who)
+                canceled = await self.exits.withdraw(self.exits.resting(bot_id), who)
             if close_positions:
-                closed = await self._exits.close(bot_id, who)
+                closed = await self.exits.close(bot_id, who)
             return changed or bool(canceled.canceled or closed), canceled, closed
 
         return rest()
@@ -626,7 +626,7 @@ class Supervisor:
             for bot in bots:
                 await self._end_task(bot, immediate=True, timeout_s=STOP_S)
             done = await stopping
-            closed = await self._exits.close(bot_id, who, flat=True) if flatten and bot_id else []
+            closed = await self.exits.close(bot_id, who, flat=True) if flatten and bot_id else []
             told: Row = {
                 "state": done.state,
                 "bots": [bot.id for bot in bots],
@@ -682,8 +682,8 @@ class Supervisor:
 
     # -- remote bots -------------------------------------------------------------------------------
 
-    def attach(self, bot_id: str, who: Who, seconds: float | None) -> tuple[Lease, bool]:
-        """Take or renew the lease of a remote bot; whether it is a new one.
+    def attaches(self, bot_id: str, who: Who) -> bool:
+        """Whether `attach` would take a new lease, not renew the one that is there.
 
         Raises:
             Refused: `not_found`; `conflict` for a bot of another kind or one that somebody else holds; `halted`.
@@ -691,15 +691,25 @@ class Supervisor:
         bot = self.get(bot_id)
         if bot.spec.kind is not Kind.REMOTE:
             raise Refused(Code.CONFLICT, f"bot {bot_id} runs strategies in this server")
-        fresh = self.leases.get(bot_id) is None
         if bot.state is BotState.STOPPING:
             raise Refused(Code.CONFLICT, f"bot {bot_id} is stopping", retry_after=1.0)
+        fresh = self.leases.get(bot_id) is None
         if fresh:
             after(bot_id, bot.state, Move.START)
             if bot.barred:
                 raise Refused(
                     Code.CONFLICT, f"bot {bot_id} was stopped; bot.start lets it attach again"
                 )
+        self.leases.check_free(bot_id, who.subject, who.client)
+        return fresh
+
+    def attach(self, bot_id: str, who: Who, seconds: float | None) -> tuple[Lease, bool]:
+        """Take or renew the lease of a remote bot; whether it is a new one.
+
+        Raises:
+            Refused: As `attaches`.
+        """
+        bot, fresh = self.get(bot_id), self.attaches(bot_id, who)
         lease = self.leases.take(bot_id, who.subject, who.client, seconds or bot.spec.lease_s)
         if fresh:
             bot.desired, bot.was_running, bot.error = BotState.RUNNING, False, None
@@ -734,7 +744,7 @@ class Supervisor:
         who = Who(subject=lease.subject, client=lease.client, source="lease")
         withdrawing = None
         if bot.spec.on_error is not OnError.LEAVE:
-            withdrawing = self._exits.withdraw(self._exits.resting(bot.id), who)
+            withdrawing = self.exits.withdraw(self.exits.resting(bot.id), who)
         self.moved(bot, Move.FAIL)
         self._note("bot_lapsed", bot, None, {"client": lease.client, "error": bot.error})
         self._alert("bot_lapsed", bot, bot.error)
@@ -747,7 +757,7 @@ class Supervisor:
         """See to the end that the orders of a silent program are gone, and what it held where that is wished."""
         await withdrawing
         if bot.spec.on_error is OnError.FLATTEN:
-            await self._exits.close(bot.id, who)
+            await self.exits.close(bot.id, who)
 
     # -- what tasks report ---------------------------------------------------------------------------
 

@@ -42,25 +42,25 @@ app.command("export")(export.export)
 app.command()(process.emulate)
 app.command()(process.bench)
 
-orders = _group("Place, change and look at orders.")
+orders = _group("Place, amend, cancel and show orders.")
 _table(orders, wire.ORDER)
 app.add_typer(orders, name="order")
 
-bots = _group("Start, stop and look at bots.")
+bots = _group("Start, stop and inspect bots.")
 _table(bots, wire.BOTS)
 app.add_typer(bots, name="bots")
 
-backtests = _group("Try strategies on bars of the past.")
+backtests = _group("Test strategies on historical bars.")
 for name, made in (("run", wire.run), ("optimize", wire.optimize), ("get", wire.get)):
     backtests.command(name)(made)
 _table(backtests, wire.BACKTEST)
 app.add_typer(backtests, name="backtest")
 
-journals = _group("Look after a journal file.")
+journals = _group("Verify, back up or recover a journal file.")
 for kept in (journal.verify, journal.backup, journal.recover):
     journals.command()(kept)
 app.add_typer(journals, name="journal")
 
-files = _group("Look after the configuration.")
+files = _group("Convert configuration files.")
 files.command("import")(wire.import_)
 app.add_typer(files, name="config")

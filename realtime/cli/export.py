@@ -53,19 +53,20 @@ class Form(StrEnum):
 
 
 def export(
-    what: Annotated[What, typer.Argument(help="orders, fills or equity.")],
-    form: Annotated[Form, typer.Option("--format", help="csv or json.")] = Form.CSV,
+    what: Annotated[What, typer.Argument(help="What to export.")],
+    form: Annotated[Form, typer.Option("--format", help="Output format.")] = Form.CSV,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="The file, replaced once all is there; else standard output."
+            "--output", "-o", help="Output file, replaced when complete; default: standard output."
         ),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="From this time on: 2026-01-31, with a time, or wire ms.")
+        str | None,
+        typer.Option(help="From this time: 2026-01-31, 2026-01-31T12:00:00Z or Unix ms."),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
-    symbol: Annotated[str | None, typer.Option(help="Only of this market.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time, excluded.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Only this market.")] = None,
     account: Account = None,
     url: Url = LOCAL,
     token: Token = None,

@@ -16,7 +16,7 @@ Journal = Annotated[Path, typer.Argument(help="The journal file.", show_default=
 
 
 def verify(path: Journal) -> None:
-    """Prove the hash chain and print the first break; exit code 1 when there is one."""
+    """Verify the hash chain and print the first break; exit code 1 if there is one."""
     from realtime import store  # noqa: PLC0415
 
     with _store_errors():
@@ -32,7 +32,8 @@ def verify(path: Journal) -> None:
 
 
 def backup(
-    path: Journal, target: Annotated[Path, typer.Argument(help="The copy; replaced if it exists.")]
+    path: Journal,
+    target: Annotated[Path, typer.Argument(help="Copy to write; replaced if it exists.")],
 ) -> None:
     """Copy the journal of a stopped server (a running one makes its own backups)."""
     from realtime import store  # noqa: PLC0415
@@ -43,9 +44,9 @@ def backup(
 
 
 def recover(
-    path: Journal, target: Annotated[Path, typer.Argument(help="The new file; must not exist.")]
+    path: Journal, target: Annotated[Path, typer.Argument(help="File to create; must not exist.")]
 ) -> None:
-    """Salvage what can be read of a damaged journal into a new file."""
+    """Recover what is readable in a damaged journal into a new file."""
     from uuid import uuid4  # noqa: PLC0415
 
     from realtime import store  # noqa: PLC0415
@@ -60,7 +61,7 @@ def recover(
             print(f"missing: rows {first} to {last}")
         for seq in found.altered:
             print(f"altered: row {seq}")
-        print("start the server on it: it reconciles everything with the venues first")
+        print("start the server with it: it first reconciles everything with the venues")
 
 
 @contextmanager

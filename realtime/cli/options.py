@@ -13,26 +13,30 @@ from realtime.cli.exits import Exit
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Settings file.", show_default=True)]
 Host = Annotated[str | None, typer.Option(help="Address to bind.")]
-Port = Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")]
-Data = Annotated[str | None, typer.Option(help="Journal file; an empty text keeps it in memory.")]
+Port = Annotated[int | None, typer.Option(help="Port to bind; 0 picks a free one.")]
+Data = Annotated[
+    str | None, typer.Option(help="Journal file; an empty string keeps the journal in memory.")
+]
 Mode = Annotated[
     str | None,
-    typer.Option(help="paper trades with play money, also on live prices; live for real."),
+    typer.Option(help="paper: simulated money, also on live prices. live: real orders."),
 ]
-Url = Annotated[str, typer.Option(envvar="REALTIME_URL", help="Address of the server's socket.")]
+Url = Annotated[str, typer.Option(envvar="REALTIME_URL", help="WebSocket address of the server.")]
 Token = Annotated[
     str | None,
     typer.Option(
-        envvar="REALTIME_TOKEN", help="Better in the environment: others can see arguments."
+        envvar="REALTIME_TOKEN",
+        help="Access token; prefer the variable, other users can see arguments.",
     ),
 ]
 AsJson = Annotated[
     bool,
-    typer.Option("--json", help="Print lines of JSON, with all that a table has no place for."),
+    typer.Option("--json", help="Print JSON lines with every field instead of tables."),
 ]
-Timeout = Annotated[float, typer.Option(min=0.01, help="Seconds to wait for the answer.")]
+Timeout = Annotated[float, typer.Option(min=0.01, help="Seconds to wait for the reply.")]
 Account = Annotated[
-    str | None, typer.Option(help="Which account of the server; without it the first one.")
+    str | None,
+    typer.Option(help="Account; default: the first one (cancel-all, halt, resume: all)."),
 ]
 LOCAL: Final = "ws://127.0.0.1:8000/ws"
 

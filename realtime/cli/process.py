@@ -30,13 +30,13 @@ def serve(
     venue: Annotated[
         str | None,
         typer.Option(
-            help="One account, and no other: of the settings' venues by its id, or an exchange "
-            "by its name in ccxt, such as kraken; paper is the embedded one."
+            help="Run only this account: the id of a configured venue, or an exchange by its ccxt "
+            "name, such as kraken. paper is the embedded exchange."
         ),
     ] = None,
     mode: Mode = None,
 ) -> None:
-    """Run the server: the embedded paper exchange, paper on an exchange's live prices, or real trading."""
+    """Run the server: embedded paper exchange, paper trading on live prices, or real trading."""
     from realtime.outside import Outside  # noqa: PLC0415
 
     _serve(config, host, port, data, Outside(), venue, mode)
@@ -47,7 +47,7 @@ def replay(
     speed: Annotated[
         str,
         typer.Option(
-            help="1 is the pace of the recording, 100 is fast, max is as fast as it goes."
+            help="1 is the original pace, 10 is ten times as fast, max is as fast as possible."
         ),
     ] = "1",
     config: ConfigFile = Path("realtime.toml"),
@@ -55,7 +55,7 @@ def replay(
     port: Port = None,
     data: Data = "",
 ) -> None:
-    """Serve a recorded session, with a paper account on top that trades against it."""
+    """Play back a recorded session, with a paper account that trades against it."""
     from realtime.outside import replaying  # noqa: PLC0415
 
     try:
@@ -68,23 +68,26 @@ def replay(
 
 
 def record(
-    venue: Annotated[str, typer.Argument(help="Name of the exchange in ccxt, such as kraken.")],
-    file: Annotated[Path, typer.Argument(help="The new file, such as btc.jsonl.gz.")],
+    venue: Annotated[str, typer.Argument(help="ccxt name of the exchange, such as kraken.")],
+    file: Annotated[Path, typer.Argument(help="File to create, such as btc.jsonl.gz.")],
     symbols: Annotated[
-        str, typer.Option(help="With commas between them, such as BTC/USDT,ETH/USDT.")
+        str, typer.Option(help="Comma-separated markets, such as BTC/USDT,ETH/USDT.")
     ],
     streams: Annotated[
-        str, typer.Option(help="Of orderbook, trades and ticker.")
+        str, typer.Option(help="Comma-separated, from: orderbook, trades, ticker.")
     ] = "orderbook,trades,ticker",
     seconds: Annotated[
-        float | None, typer.Option(min=0, help="How long; else until Ctrl-C.")
+        float | None, typer.Option(min=0, help="Duration in seconds; default: until Ctrl-C.")
     ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(help="Address instead of the exchange's, http://host:port.")
+        str | None,
+        typer.Option(help="Use this address, http://host:port, instead of the exchange's."),
     ] = None,
-    part_mb: Annotated[int, typer.Option(min=1, help="Size at which the next file begins.")] = 256,
+    part_mb: Annotated[
+        int, typer.Option(min=1, help="Size in MB at which the next file begins.")
+    ] = 256,
 ) -> None:
-    """Write down what an exchange sends, to be played by `realtime replay`; no key is needed."""
+    """Record the data an exchange sends, for `realtime replay`; no key is needed."""
     import asyncio  # noqa: PLC0415
 
     from realtime.model.errors import Refused, VenueRejected  # noqa: PLC0415
@@ -266,23 +269,23 @@ def _banner(facts: "dict[str, str]") -> None:
 
 
 def emulate(
-    exchange: Annotated[str, typer.Argument(help="bybit")],
-    port: Annotated[int, typer.Option(help="Port to bind; 0 takes a free one.")] = 9000,
+    exchange: Annotated[str, typer.Argument(help="Exchange to emulate: bybit.")],
+    port: Annotated[int, typer.Option(help="Port to bind; 0 picks a free one.")] = 9000,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     expose: Annotated[  # noqa: FBT002 - a flag of the command line
-        bool, typer.Option("--expose", help="Allow an address that others can reach.")
+        bool, typer.Option("--expose", help="Allow a --host that other machines can reach.")
     ] = False,
     balance: Annotated[
-        list[str] | None, typer.Option(help="Such as USDT=10000; may be repeated.")
+        list[str] | None, typer.Option(help="Starting balance, such as USDT=10000; repeatable.")
     ] = None,
-    key: Annotated[str, typer.Option(help="API key.")] = "emulated-key",
-    secret: Annotated[str, typer.Option(help="Its secret.")] = "emulated-secret",  # noqa: S107
-    seed: Annotated[int, typer.Option(help="Of the market.")] = 1,
+    key: Annotated[str, typer.Option(help="API key that clients use.")] = "emulated-key",
+    secret: Annotated[str, typer.Option(help="Secret of that key.")] = "emulated-secret",  # noqa: S107
+    seed: Annotated[int, typer.Option(help="Random seed of the market.")] = 1,
     limits: Annotated[  # noqa: FBT002 - a flag of the command line
-        bool, typer.Option(help="Refuse too many requests a second, as the exchange does.")
+        bool, typer.Option(help="Enforce the exchange's request rate limits.")
     ] = True,
 ) -> None:
-    """Be an exchange: any ccxt client or bot trades on the paper exchange as if it were Bybit."""
+    """Emulate an exchange: ccxt clients and bots trade on the paper exchange as if it were Bybit."""
     from realtime.emulate import command  # noqa: PLC0415
     from realtime.model.errors import Refused  # noqa: PLC0415
 
@@ -310,12 +313,14 @@ def bench(
     workloads: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Of w1 to w6, backtest, books and start; all when left out.", show_default=False
+            help="Any of w1 to w6, backtest, books, start; default: all.", show_default=False
         ),
     ] = None,
-    scale: Annotated[str, typer.Option(help="small is quick and proves nothing.")] = "full",
+    scale: Annotated[
+        str, typer.Option(help="full, or small: a quick check without meaningful figures.")
+    ] = "full",
 ) -> None:
-    """Measure beside the comparators and print ratios; exit code 1 when a bound is missed."""
+    """Run the benchmarks next to their comparators and print ratios; exit code 1 if a bound is missed."""
     from realtime.bench.run import SCALES, WORKLOADS, run  # noqa: PLC0415
 
     if scale not in SCALES:
@@ -332,7 +337,7 @@ def doctor(
     config: ConfigFile = Path("realtime.toml"),
     venue: Annotated[
         str | None,
-        typer.Option(help="Only this account; a name of ccxt looks at its public data."),
+        typer.Option(help="Check only this account; a ccxt name checks public data."),
     ] = None,
     host: Host = None,
     port: Port = None,
@@ -340,10 +345,9 @@ def doctor(
     mode: Mode = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Say what would fail: port, journal, disk, keys, clock, latency; exit code 1 when something would.
+    """Check what would fail: port, journal, disk, keys, clock, latency; exit code 1 if something would.
 
-    It takes the flags of `serve`, to judge the server that they would start, and changes nothing, neither here nor at an
-    exchange.
+    Takes the flags of `serve` and checks the server they would start. Changes nothing, here or at an exchange.
     """
     import asyncio  # noqa: PLC0415
     import time  # noqa: PLC0415
@@ -375,7 +379,7 @@ def doctor(
 def check(
     config: ConfigFile = Path("realtime.toml"),
     venue: Annotated[
-        str | None, typer.Option(help="Only this account, as for `realtime serve --venue`.")
+        str | None, typer.Option(help="Check only this account, as in `realtime serve --venue`.")
     ] = None,
     host: Host = None,
     port: Port = None,
@@ -383,9 +387,9 @@ def check(
     mode: Mode = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Validate the configuration without starting, and name what is read; exit code 2 when something is wrong.
+    """Validate the configuration and list the files it uses; exit code 2 if something is wrong.
 
-    It takes the flags of `serve`. Nothing is opened, bound, written or sent; `realtime doctor` looks at the world, too.
+    Takes the flags of `serve`. Opens, binds, writes and sends nothing; `realtime doctor` checks the environment, too.
     """
     import orjson  # noqa: PLC0415
 
@@ -409,15 +413,15 @@ def check(
         for fault in faults:
             print(f"realtime: {fault}", file=sys.stderr)
         if not faults:
-            print("nothing is wrong with the configuration")
+            print("the configuration is valid")
     if faults:
         raise SystemExit(Exit.USAGE)
 
 
 _SUMMARY: Final[Mapping[str, str]] = {
-    "good": "nothing would fail",
-    "mind": "it would work; see what is marked",
-    "bad": "something would fail; see what is marked",
+    "good": "all checks passed",
+    "mind": "this would work; see the marked lines",
+    "bad": "something would fail; see the marked lines",
 }
 _COLOURS: Final[Mapping[str, str]] = {"good": "green", "mind": "yellow", "bad": "red"}
 

@@ -57,51 +57,53 @@ ORDER: Final[Mapping[str, Short]] = {
     "place": Short(
         "order.place",
         "symbol side type amount price",
-        "Place an order; its client order id is shown before it is sent.",
+        "Place an order; prints its client order id before sending it.",
     ),
     "preview": Short(
         "order.preview",
         "symbol side type amount price",
-        "Ask what `place` would do; nothing is sent.",
+        "Show what `place` would do, without placing anything.",
     ),
     "get": Short("order.get", "order", "Show an order with its fills."),
     "list": Short(
-        "order.list", "symbol", "Show working orders; others with status=all, filled, ..."
+        "order.list", "symbol", "Show working orders; status=all, filled, ... shows others."
     ),
     "history": Short("order.history", "symbol", "Show ended orders, newest first."),
-    "amend": Short("order.amend", "order", "Change an order, such as price=64000 or amount=0.02."),
+    "amend": Short(
+        "order.amend", "order", "Amend an order, for example price=64000 or amount=0.02."
+    ),
     "cancel": Short("order.cancel", "order", "Cancel an order."),
 }
 BOTS: Final[Mapping[str, Short]] = {
     "list": Short("bot.list", "", "Show all bots."),
-    "status": Short(
-        "bot.status", "bot_id", "Show a bot: its state, its figures, its last decision."
-    ),
+    "status": Short("bot.status", "bot_id", "Show a bot's state, metrics and last decision."),
     "start": Short("bot.start", "bot_id", "Start a bot."),
-    "stop": Short("bot.stop", "bot_id", "Stop a bot and cancel its entries."),
-    "pause": Short("bot.pause", "bot_id", "Let a bot make no entries for the time being."),
-    "resume": Short("bot.resume", "bot_id", "Let a paused bot go on."),
-    "emergency-stop": Short("bot.emergency_stop", "bot_id", "Stop a bot at once."),
-    "rearm": Short("bot.rearm", "bot_id", "Take a bot out of a halt."),
+    "stop": Short("bot.stop", "bot_id", "Stop a bot and cancel its entry orders."),
+    "pause": Short("bot.pause", "bot_id", "Pause a bot: no new entries."),
+    "resume": Short("bot.resume", "bot_id", "Resume a paused bot."),
+    "emergency-stop": Short(
+        "bot.emergency_stop", "bot_id", "Stop a bot immediately and cancel its orders."
+    ),
+    "rearm": Short("bot.rearm", "bot_id", "Clear the halt of a bot."),
     "run-once": Short("bot.run_once", "bot_id", "Run one cycle of a bot."),
-    "validate": Short("bot.validate", "bot_id", "Say what is wrong with a bot before it starts."),
-    "decisions": Short("bot.decisions", "bot_id", "Show what a bot has decided, newest first."),
+    "validate": Short("bot.validate", "bot_id", "Check a bot's configuration before it starts."),
+    "decisions": Short("bot.decisions", "bot_id", "Show the decisions of a bot, newest first."),
 }
 BACKTEST: Final[Mapping[str, Short]] = {
     "list": Short("backtest.list", "", "Show backtests, newest first."),
-    "strategies": Short("backtest.strategies", "", "Show what can be tested."),
+    "strategies": Short("backtest.strategies", "", "Show the strategies that can be tested."),
     "trades": Short("backtest.trades", "backtest_id", "Show the trades of a backtest."),
-    "cancel": Short("backtest.cancel", "backtest_id", "End a backtest."),
-    "delete": Short("backtest.delete", "backtest_id", "Forget a backtest."),
+    "cancel": Short("backtest.cancel", "backtest_id", "Cancel a backtest."),
+    "delete": Short("backtest.delete", "backtest_id", "Delete a backtest."),
 }
 TOP: Final[Mapping[str, Short]] = {
-    "cancel-all": Short("order.cancel_all", "symbol", "Cancel all orders, or those of a symbol."),
+    "cancel-all": Short("order.cancel_all", "symbol", "Cancel all orders, or those of one symbol."),
     "halt": Short(
         "trading.halt",
         "*reason",
-        "Stop trading and cancel what rests; flatten=true closes positions.",
+        "Halt trading and cancel resting orders; flatten=true also closes positions.",
     ),
-    "resume": Short("trading.resume", "*reason", "Let trading go on after a halt."),
+    "resume": Short("trading.resume", "*reason", "Resume trading after a halt."),
 }
 
 
@@ -192,20 +194,22 @@ def moment(text: str, hint: str) -> int:
         read = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(
-            f"{text!r} is no time such as 2026-01-31 or 2026-01-31T12:00:00Z", param_hint=hint
+            f"{text!r} is not a time such as 2026-01-31 or 2026-01-31T12:00:00Z", param_hint=hint
         ) from None
     since = (read if read.tzinfo else read.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
 
 
 def tail(
-    channels: Annotated[list[str], typer.Argument(help="Such as ticker:BTC/USDT, or orders.")],
+    channels: Annotated[
+        list[str], typer.Argument(help="Channel names, such as ticker:BTC/USDT or orders.")
+    ],
     url: Url = LOCAL,
     token: Token = None,
-    count: Annotated[int, typer.Option(min=0, help="Stop after so many messages; 0 goes on.")] = 0,
+    count: Annotated[int, typer.Option(min=0, help="Stop after this many messages; 0: never.")] = 0,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Watch channels live, as tables; as lines of JSON with --json or into a pipe."""
+    """Watch channels live, as tables; as JSON lines with --json or in a pipe."""
     import asyncio  # noqa: PLC0415
 
     with suppress(KeyboardInterrupt):
@@ -213,11 +217,13 @@ def tail(
 
 
 def call(
-    op: Annotated[str, typer.Argument(help="Such as order.place; `help` lists all.")],
+    op: Annotated[
+        str, typer.Argument(help="Op, such as order.place; `realtime call help` lists all.")
+    ],
     args: Annotated[
         list[str] | None,
         typer.Argument(
-            help="key=value; JSON where it is JSON, order_id='\"7\"' for a text of digits."
+            help="key=value. A value that parses as JSON is sent as JSON; a string of digits: id='\"7\"'."
         ),
     ] = None,
     url: Url = LOCAL,
@@ -225,7 +231,7 @@ def call(
     timeout: Timeout = 15.0,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Send one command and show its answer; exit code 0 only where it is done."""
+    """Send one op and show its result; the exit code is 0 only if it succeeded."""
     import asyncio  # noqa: PLC0415
 
     given: dict[str, object] = {}
@@ -302,7 +308,7 @@ def doubt(me: "Client", op: str, args: Mapping[str, object]) -> Exit:
     if known := args.get("client_order_id"):
         more = f"; look: realtime call order.get client_order_id={known}"
     elif same := args.get("request_id"):
-        more = f"; repeat it with request_id={same} for the same one"
+        more = f"; repeat it with request_id={same} to get the same one"
     print(f"realtime: {op} was sent and may have been done{more}", file=sys.stderr)
     return Exit.UNKNOWN
 
@@ -489,24 +495,24 @@ def following(op: str, summary: str, such: str) -> Callable[..., None]:
 
 run = following(
     "backtest.run",
-    "Run a strategy over bars of the past, show how far it is, then its figures.",
-    "Such as: ema_crossover BTC/USDT 1h 2026-01-01; `realtime call help about=backtest.run` lists all.",
+    "Run a backtest, show its progress, then its metrics.",
+    "For example: ema_crossover BTC/USDT 1h 2026-01-01. `realtime call help about=backtest.run` lists all arguments.",
 )
 optimize = following(
     "backtest.optimize",
-    "Search for parameters, in-sample beside out-of-sample.",
-    "As `run`, and param_grid='{\"length\":[10,20]}' or ranges=...",
+    "Search for the best parameters, in-sample and out-of-sample.",
+    "As for `run`, plus param_grid='{\"length\":[10,20]}' or ranges=...",
 )
 
 
 def get(
-    backtest_id: Annotated[str, typer.Argument(help="As `run` has shown it.")],
+    backtest_id: Annotated[str, typer.Argument(help="Id of the backtest, as `run` printed it.")],
     url: Url = LOCAL,
     token: Token = None,
     timeout: Timeout = 15.0,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Wait for a backtest if it still runs, and show its figures."""
+    """Wait for a backtest to finish, and show its metrics."""
     _backtest("backtest.get", [f"backtest_id={backtest_id}"], url, token, timeout, plain=as_json)
 
 
@@ -554,7 +560,7 @@ async def _followed(
     except asyncio.CancelledError:  # Ctrl-C
         if row:
             print(
-                f"realtime: it goes on at the server; realtime backtest get {row['id']}, or cancel",
+                f"realtime: it continues on the server: realtime backtest get {row['id']} (or cancel)",
                 file=sys.stderr,
             )
         else:
@@ -603,17 +609,18 @@ async def _end_of(client: "Client", url: str, key: str) -> None:
 
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="config.json of the original.", exists=True, dir_okay=False)
+        Path,
+        typer.Argument(help="config.json of the original system.", exists=True, dir_okay=False),
     ],
     apply: Annotated[  # noqa: FBT002 - a flag of the command line
-        bool, typer.Option("--apply", help="Send it to a running server.")
+        bool, typer.Option("--apply", help="Send the result to a running server.")
     ] = False,
     url: Url = LOCAL,
     token: Token = None,
 ) -> None:
-    """Turn the original's configuration into ours: percentages become fractions.
+    """Convert the configuration of the original system; percentages become fractions.
 
-    Prints sections as JSON, as `config.path` of the settings takes them; what has no place is named on standard error.
+    Prints the sections as JSON, in the form that the setting `config.path` takes; lists what it drops on standard error.
     """
     import asyncio  # noqa: PLC0415
 

@@ -421,10 +421,24 @@ async def _all_of(
     # Every account has the same switch; its times are not sums.
     result = results[0] if name == "deadman" else merged(results)
     if name == EMERGENCY:
-        result = {key: result[key] for key in results[0]}
+        result = of_bots(result)
     if name == RESUME and kept:
         result = {**result, "changed": True}  # of an account that is not open a halt is forgotten
     return Answer(result=result, at=at or None)
+
+
+def of_bots(result: Mapping[str, object]) -> Mapping[str, object]:
+    """Make the answer of an emergency stop of what accounts say: one that has no open bots says what a halt does."""
+    if "dry_run" in result:
+        effect = result["effect"]
+        assert isinstance(effect, dict)
+        return {**result, "effect": {"bots": {}, **effect}}
+    bots: dict[str, object] = {"bots": [], "closed": []}
+    return {
+        key: value
+        for key, value in {**bots, **result}.items()
+        if key not in {"scope", "changed", "flat", "positions"}
+    }
 
 
 def merged(results: Sequence[Mapping[str, object]]) -> Mapping[str, object]:

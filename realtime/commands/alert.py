@@ -6,6 +6,7 @@ import orjson
 from pydantic import Field
 
 from realtime.commands import naming
+from realtime.commands.pages import fitting
 from realtime.commands.params import ChangeParams, Instant, Name, Params
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.desk import Desk
@@ -44,6 +45,7 @@ class Alerts:
         """List alerts, newest first."""
         params = call.params
         found: list[Entry] = []
+        places: list[int] = []
         cursor = params.cursor
         while True:
             page = await self._desk.store.alerts(
@@ -59,9 +61,12 @@ class Alerts:
             rows = [(entry, row) for entry, row in told if row["acked_by"] is None]
             room = params.limit - len(found)
             found += [row | {"acked_by": entry.acked_by} for entry, row in rows[:room]]
+            places += [entry.n for entry, _ in rows[:room]]
             cursor = str(rows[room - 1][0].n) if len(rows) > room else page.next_cursor
             if cursor is None or len(found) == params.limit:
                 break
+        if (count := fitting(found)) < len(found):
+            found, cursor = found[:count], str(places[count - 1])
         return Answer(result={"alerts": found, "next_cursor": cursor})
 
     async def ack(self, call: Call[AckParams]) -> Answer:

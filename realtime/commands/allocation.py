@@ -367,7 +367,12 @@ class Allocations:
             if execute and one.why is None and one.placing is not None:
                 row["order"] = await self._sent(one.placing)
             actions.append(row)
-        return Answer(result={"actions": actions, "combined": combined})
+        result: Fields = {"actions": actions, "combined": combined}
+        if params.dry_run:
+            sent = [d.market.symbol for d in decided if d.why is None and d.placing is not None]
+            symbols = sent if params.execute else []
+            result |= {"dry_run": True, "effect": {"orders": len(symbols), "symbols": symbols}}
+        return Answer(result=result)
 
     async def _sent(self, placing: Place) -> Fields:
         """Place one order; what refuses it refuses no other."""
@@ -422,7 +427,7 @@ class Allocations:
             for at, given in enumerate(params.symbols):
                 symbol = naming.market_of(self._desk.engine.markets, given).symbol
                 if symbol in found:
-                    raise invalid(f"symbols.{at}", f"names {symbol} again")
+                    raise invalid(f"symbols.{at}", f"names {symbol} twice")
                 found.append(symbol)
             return found, None, []
         decided = await self._decide(call, params.signals or (), limits)

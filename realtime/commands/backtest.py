@@ -13,6 +13,7 @@ from realtime.bots.optimize import Range
 from realtime.bots.strategies.filters import Filters
 from realtime.commands import naming
 from realtime.commands.market import Timeframe
+from realtime.commands.pages import fitting
 from realtime.commands.params import (
     ChangeParams,
     Instant,
@@ -267,7 +268,9 @@ class Backtests:
         """Find out where the bars of each symbol come from."""
         ways = [params.data is not None, params.series is not None, params.symbols is not None]
         if sum(ways) > 1:
-            raise invalid("data", "excludes series and symbols, and they each other")
+            raise invalid(
+                "data", "cannot be combined with series or symbols, nor those with each other"
+            )
         if params.series is not None:
             return [
                 self._given(name, data, f"series.{name}", params)
@@ -375,6 +378,10 @@ class Backtests:
     def page(self, call: Call[PageParams]) -> Answer:
         """List backtests, newest first."""
         rows, cursor = self._jobs.page(call.params.limit, call.params.cursor)
+        # The table of a search is up to 250 kB.
+        if (count := fitting(rows)) < len(rows):
+            rows = rows[:count]
+            cursor = rows[-1]["id"]
         return Answer(result={"backtests": rows, "next_cursor": cursor})
 
     async def trades(self, call: Call[TradesParams]) -> Answer:
@@ -446,7 +453,7 @@ def _place(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not cursor.isdecimal() or len(cursor) > 15:
-        raise invalid("cursor", "is not one that an answer gave")
+        raise invalid("cursor", "is not a next_cursor of an earlier reply")
     return int(cursor)
 
 

@@ -28,9 +28,20 @@ from realtime.commands.params import (
     invalid,
 )
 from realtime.commands.registry import Answer, Call, Op
+from realtime.commands.trading import halt_effect
 from realtime.desk.desk import Desk
-from realtime.desk.trading import Canceled
-from realtime.model.bots import MAIN, BotSpec, BotState, Kind, OnError, Trigger, Use
+from realtime.desk.trading import Canceled, Stop
+from realtime.model.bots import (
+    MAIN,
+    BotSpec,
+    BotState,
+    Kind,
+    Move,
+    OnError,
+    Trigger,
+    Use,
+    after,
+)
 from realtime.model.errors import Code, Refused
 from realtime.model.market import MS
 from realtime.model.orders import Asked
@@ -298,7 +309,7 @@ class Bots:
                 {"version": None if old is None else old.version},
             )
         if old is None and len(self._bots.all()) >= MOST_BOTS:
-            raise Refused(Code.CONFLICT, f"{MOST_BOTS} bots are the most")
+            raise Refused(Code.CONFLICT, f"there can be at most {MOST_BOTS} bots")
         bot = self._bots.configure(self._spec(params.bot_id, params.patch), naming.who_of(call))
         result = spec_row(bot.spec) | {"state": bot.state, "created": old is None}
         return self._settled(bot.id, result)
@@ -320,7 +331,9 @@ class Bots:
         """Stop a bot."""
         params = call.params
         if params.dry_run:
-            return Answer(result={"dry_run": True, "effect": self._effect(params.bot_id)})
+            bot = self._bots.get(params.bot_id)
+            cancels, closes = params.cancel_orders, params.close_positions
+            return _dry(self._effect(bot, stopped(bot), cancels=cancels, closes=closes))
         stopping = self._bots.stop(
             params.bot_id,
             naming.who_of(call),
@@ -338,21 +351,25 @@ class Bots:
         told = {**canceled_row(canceled), "unknown": canceled.unknown, "closed": closed}
         return await self._state(bot_id, changed=changed, **told)
 
-    def _effect(self, bot_id: str) -> Fields:
-        bot = self._bots.get(bot_id)
-        row = self._bots.rows.state_row(bot)
-        orders, held = row["open_orders"], row["positions"]
-        assert isinstance(orders, list)
-        assert isinstance(held, list)
-        return {"state": bot.state, "orders": len(orders), "positions": len(held)}
+    def _effect(
+        self, bot: Bot, state: BotState, *, cancels: bool = False, closes: bool = False
+    ) -> Fields:
+        """Say the state that a bot will be in, and how many of its orders and positions will be gone."""
+        exits = self._bots.exits
+        return {
+            "state": state,
+            "orders": len(exits.resting(bot.id)) if cancels else 0,
+            "positions": sum(1 for _ in exits.owned(bot.id, withdrawn=cancels)) if closes else 0,
+        }
 
     def pause(self, call: Call[PauseParams]) -> Any:
         """Hold entries back."""
         params = call.params
-        if params.dry_run:
-            return Answer(result={"dry_run": True, "effect": self._effect(params.bot_id)})
         if params.until_ts is not None and params.until_ts * MS <= self._desk.now():
             raise invalid("until_ts", "must be in the future")
+        if params.dry_run:
+            bot = self._bots.get(params.bot_id)
+            return _dry(self._effect(bot, after(bot.id, bot.state, Move.PAUSE)))
         changed = self._bots.pause(params.bot_id, naming.who_of(call), naming.ns(params.until_ts))
         return self._state(params.bot_id, changed=changed)
 
@@ -365,7 +382,7 @@ class Bots:
         """Make one cycle now."""
         bot_id = call.params.bot_id
         if call.params.dry_run:
-            raise invalid("dry_run", "is said by bot.configure{patch:{dry_run}} for cycles")
+            raise invalid("dry_run", "is set by bot.configure{patch:{dry_run}}")
         return self._decided(bot_id, self._bots.run_once(bot_id, naming.who_of(call)))
 
     async def _decided(self, bot_id: str, making: Awaitable[list[Fields]]) -> Answer:
@@ -378,17 +395,23 @@ class Bots:
     def emergency_stop(self, call: Call[EmergencyParams]) -> Any:
         """Halt at once."""
         params = call.params
-        which = [params.bot_id] if params.bot_id else [bot.id for bot in self._bots.all()]
+        bots = [self._bots.get(params.bot_id)] if params.bot_id else self._bots.all()
+        who, reason = naming.who_of(call), params.reason or "emergency stop"
         if params.dry_run:
-            effects = {one: self._effect(one) for one in which}
-            return Answer(result={"dry_run": True, "effect": {"bots": effects}})
+            effect: Fields = {
+                "bots": {
+                    bot.id: self._effect(bot, BotState.HALTED, cancels=True, closes=params.flatten)
+                    for bot in bots
+                }
+            }
+            if params.bot_id is None:
+                stop = Stop(flatten=params.flatten, reason=reason, who=who)
+                effect |= halt_effect(self._desk, stop)
+            return _dry(effect)
         stopping = self._bots.emergency_stop(
-            params.bot_id,
-            naming.who_of(call),
-            flatten=params.flatten,
-            reason=params.reason or "emergency stop",
+            params.bot_id, who, flatten=params.flatten, reason=reason
         )
-        return self._emergency(which, stopping)
+        return self._emergency([bot.id for bot in bots], stopping)
 
     async def _emergency(self, which: Sequence[str], stopping: Any) -> Answer:
         result = await stopping
@@ -404,9 +427,15 @@ class Bots:
         return self._state(bot_id, changed=changed)
 
     def rearm_effect(self, call: Call[RearmParams]) -> Fields | None:
-        """What a rearmed bot could do; None for one that is not halted."""
+        """What a rearmed bot would have; None for one that is not halted."""
         bot = self._bots.get(call.params.bot_id)
-        return self._effect(bot.id) if bot.state is BotState.HALTED else None
+        if bot.state is not BotState.HALTED:
+            return None
+        row = self._bots.rows.state_row(bot)
+        orders, held = row["open_orders"], row["positions"]
+        assert isinstance(orders, list)
+        assert isinstance(held, list)
+        return {"state": BotState.STOPPED, "orders": len(orders), "positions": len(held)}
 
     def reset_metrics(self, call: Call[BotParams]) -> Awaitable[Answer]:
         """Set counters to zero."""
@@ -419,7 +448,9 @@ class Bots:
         """Take or renew a lease."""
         params = call.params
         if params.dry_run:
-            return Answer(result={"dry_run": True, "effect": self._effect(params.bot_id)})
+            fresh = self._bots.attaches(params.bot_id, naming.who_of(call))
+            bot = self._bots.get(params.bot_id)
+            return _dry(self._effect(bot, BotState.RUNNING if fresh else bot.state))
         lease, fresh = self._bots.attach(params.bot_id, naming.who_of(call), params.lease_s)
         bot = self._bots.get(params.bot_id)
         result: Fields = {
@@ -437,20 +468,22 @@ class Bots:
 
     def detach(self, call: Call[DetachParams]) -> Any:
         """Give a lease back."""
-        params = call.params
-        if params.dry_run:
-            return Answer(result={"dry_run": True, "effect": self._effect(params.bot_id)})
+        params, who = call.params, naming.who_of(call)
         bot = self._bots.get(params.bot_id)
-        resting = any(
-            order.bot_id == bot.id and order.cancel_state is not Asked.REQUESTED
-            for order in self._desk.engine.orders.working()
-        )
         free = bot.spec.kind is Kind.REMOTE and self._bots.leases.get(bot.id) is None
-        if free and not (params.cancel_orders and resting):
-            return self._detached(bot.id, None)  # said again, or after the lease had lapsed
-        detaching = self._bots.detach(
-            bot.id, naming.who_of(call), cancel_orders=params.cancel_orders
+        resting = any(
+            o.cancel_state is not Asked.REQUESTED for o in self._bots.exits.resting(bot.id)
         )
+        # Said again, or after the lease had lapsed.
+        done = free and not (params.cancel_orders and resting)
+        if params.dry_run:
+            if not done:
+                self._bots.leases.check(bot.id, who.subject, who.client)
+            state = bot.state if done else stopped(bot)
+            return _dry(self._effect(bot, state, cancels=params.cancel_orders))
+        if done:
+            return self._detached(bot.id, None)
+        detaching = self._bots.detach(bot.id, who, cancel_orders=params.cancel_orders)
         return self._detached(bot.id, detaching)
 
     async def _detached(self, bot_id: str, detaching: Awaitable[Canceled] | None) -> Answer:
@@ -472,6 +505,16 @@ class Bots:
     def _at(self, bot_ids: Sequence[str], *more: str) -> Mapping[str, object]:
         names = (*STREAMS, *more, *(f"bot:{bot_id}" for bot_id in bot_ids))
         return self._desk.outlet.named(names)
+
+
+def stopped(bot: Bot) -> BotState:
+    """The state that stopping leads to, once what is under way has ended."""
+    state = after(bot.id, bot.state, Move.STOP)
+    return after(bot.id, state, Move.ENDED) if state is BotState.STOPPING else state
+
+
+def _dry(effect: Fields) -> Answer:
+    return Answer(result={"dry_run": True, "effect": effect})
 
 
 def _verdict(bot_id: str, checks: list[Fields], warnings: list[str], errors: list[str]) -> Fields:

@@ -298,5 +298,7 @@ def _who(authority: Authority, call: Call[LoginParams]) -> Principal:
         return authority.verify(token, call.peer.address)
     principal = authority.redeem(ticket or "", call.peer.origin)
     if principal is None:
-        raise Refused(Code.UNAUTHORIZED, "this ticket is used, too old, or from elsewhere")
+        raise Refused(
+            Code.UNAUTHORIZED, "the ticket was used before, has expired, or is from another Origin"
+        )
     return principal

@@ -196,7 +196,7 @@ class Markets:
         since = params.since
         if params.cursor is not None:
             if not params.cursor.isdecimal():
-                raise invalid("cursor", "is not one that an answer gave")
+                raise invalid("cursor", "is not a next_cursor of an earlier reply")
             since = int(params.cursor)
         length = TIMEFRAMES[params.timeframe]
         if params.until is not None and since is None:

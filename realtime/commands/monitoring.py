@@ -9,11 +9,6 @@ from realtime.commands.registry import Answer, Op
 Shown = Callable[[], Mapping[str, object]]
 
 
-def no_feeds() -> Mapping[str, object]:
-    """Show no streams of exchanges: the embedded market has none."""
-    return {"feeds": [], "summary": {"ws_share": None, "poll_share": None, "rest_calls_saved": 0}}
-
-
 def ops(
     *,
     connections: Shown,
@@ -21,7 +16,7 @@ def ops(
     metrics: Shown,
     cache: Shown,
     nonce: Shown,
-    hybrid: Shown = no_feeds,
+    hybrid: Shown,
 ) -> list[Op]:
     """Make the rows; each argument makes the result of the op of its name."""
 

@@ -49,6 +49,7 @@ _HIDDEN_PATTERN: Final = (
 """Control characters, what cannot be seen or turns the text around, and every space but one."""
 _HIDDEN: Final = re.compile(_HIDDEN_PATTERN)
 _NUL_PATTERN: Final = r"\u0000"
+_INSTANT: Final = f"{times.INSTANT}; at most {{last}}"
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -118,13 +119,17 @@ def instant(value: object) -> int:
     """
     read = times.instant(value)
     if read is None:
-        raise PydanticCustomError("instant", times.INSTANT)
+        raise PydanticCustomError("instant", _INSTANT, {"last": times.LAST_INSTANT})
     return read
 
 
 def _boolean_free_integer(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > times.LAST_INSTANT:
+    if isinstance(value, bool) or not isinstance(value, int):
         raise PydanticCustomError("int_type", "must be an integer number of ms")
+    if abs(value) > times.LAST_INSTANT:
+        raise PydanticCustomError(
+            "ms", "must be between -{last} and {last}", {"last": times.LAST_INSTANT}
+        )
     return value
 
 
@@ -158,7 +163,14 @@ NotNegative = Annotated[Decimal, PlainValidator(_not_negative), WithJsonSchema(_
 Instant = Annotated[
     int,
     PlainValidator(instant),
-    WithJsonSchema({"type": ["integer", "string"], "format": "date-time", "minimum": 0}),
+    WithJsonSchema(
+        {
+            "type": ["integer", "string"],
+            "format": "date-time",
+            "minimum": 0,
+            "maximum": times.LAST_INSTANT,
+        }
+    ),
 ]
 """A time argument: ms or ISO 8601 with zone, read as wire ms."""
 Milliseconds = Annotated[

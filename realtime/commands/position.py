@@ -23,7 +23,7 @@ from realtime.commands.params import (
 from realtime.commands.registry import Answer, Call, Op, error_of
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Trading
-from realtime.engine.market import amount_down, plain, text
+from realtime.engine.market import amount_down, down, plain, text
 from realtime.model.account import Position
 from realtime.model.errors import Code, Failure, Refused
 from realtime.model.events import Place, SetCostBasis
@@ -147,6 +147,7 @@ class Positions:
             return self._orders.placed_long_ago(name)
         placing = self._closing(call)
         if call.params.dry_run:
+            self._desk.check_room()
             shown = self._orders.judged(placing)
             would = bool(shown["valid"]) and "duplicate" not in shown
             effect = self._effect_of_close(placing.order, shown) | {"orders": int(would)}
@@ -267,7 +268,8 @@ class Positions:
     def _said(self, position: Position) -> str:
         """Name what is closed, for the eye and for the comparison with what was confirmed."""
         step = self._desk.engine.markets[position.symbol].amount_step
-        return f"{position.venue}: {text(abs(position.amount), step)} of {position.id}"
+        sent = down(abs(position.amount), step)  # what is less than a lot stays
+        return f"{position.venue}: {text(sent, step)} of {position.id}"
 
     def close_all_effect(self, call: Call[CloseAllParams]) -> Fields | None:
         """What closing all would send; None when nothing is held."""

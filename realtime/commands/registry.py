@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel
 
 from realtime.commands.confirm import Confirmations, Policy, content_of
 from realtime.commands.params import CommandParams, read, suggest
+from realtime.engine.evolve import maker
 from realtime.hub import protocol
 from realtime.hub.hub import Since
 from realtime.model.errors import Code, Failure, Outcome, Refused
@@ -177,6 +178,12 @@ class Call(Generic[P]):
     received: int
     peer: Peer = field(default_factory=Peer)
     raw: Mapping[str, object] = field(default_factory=dict)
+
+
+_new_call = cast(
+    "Callable[[BaseModel, Principal, str, Source, Session | None, int, Peer, Mapping[str, object]], Call[Any]]",
+    maker(Call, "params", "principal", "client", "source", "session", "received", "peer", "raw"),
+)
 
 
 class Failed(Failure):
@@ -340,7 +347,7 @@ def check_time(params: object, now: int, repeated: Callable[[], bool]) -> None:
     expires_at = getattr(params, "expires_at", None)
     if expires_at is not None and expires_at <= now and not repeated():
         late = now - expires_at
-        raise Refused(Code.EXPIRED, f"expires_at passed {late} ms before this was looked at")
+        raise Refused(Code.EXPIRED, f"expires_at passed {late} ms before the command was processed")
 
 
 def may(principal: Principal, scope: str | None) -> bool:
@@ -447,7 +454,7 @@ class Registry:
         if op.lane == "safety":
             raise ValueError(
                 f"confirmation policy names {policy.op}, an op of the safety lane: "
-                "a kill switch that asks back is not one"
+                "a kill switch must not ask for confirmation"
             )
         if op.effect is None:
             raise ValueError(f"confirmation policy names {policy.op}, which has no effect to show")
@@ -498,16 +505,8 @@ class Registry:
                 self.take("query", principal, where.address)
                 return failure(name, None, self._unknown(name), self._token)
             params = self._admit(op, raw, who, source, where, problem)
-            call = Call(
-                params=params,
-                principal=who,
-                client=client,
-                source=source,
-                session=session,
-                received=self._now() if received is None else received,
-                peer=where,
-                raw=raw,
-            )
+            when = self._now() if received is None else received
+            call = _new_call(params, who, client, source, session, when, where, raw)
             if getattr(params, "expires_at", None) is not None:
                 check_time(params, self._now(), lambda: self._repeated(op, call))
             if op.idempotency == "request_id" and _is_named(call):

@@ -1,6 +1,6 @@
 """Ops of risk: the assessment, the limits, the day."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from typing import Annotated, Any, Final
@@ -153,7 +153,7 @@ class Risks:
         return Answer(
             result={
                 "valid": shown["valid"],
-                "errors": [rule["message"] for rule in rules if not rule["ok"]],
+                "errors": _errors(shown, rules),
                 "failed": shown["failed"],
                 "risk_assessment": {
                     "daily_pnl_status": daily_status(view.loss_risk),
@@ -182,6 +182,14 @@ class Risks:
         if after is None or gross is None or not equity:
             return None
         return float((Decimal(str(after)) - gross) / equity)
+
+
+def _errors(shown: Fields, rules: Sequence[Mapping[str, object]]) -> list[object]:
+    """Say why an order is not valid: by no rule, where it is its id, its token or its bot that refuses it."""
+    if shown["valid"]:
+        return []
+    told = [shown["message"], *(rule["message"] for rule in rules if not rule["ok"])]
+    return list(dict.fromkeys(told))
 
 
 def daily_status(loss: Decimal | None) -> str:
@@ -312,7 +320,7 @@ def _parse(name: str, value: object) -> object:
     kind = str(KINDS.get(name, ""))
     if not kind or name == "version":
         known = ", ".join(sorted(set(KINDS) - {"version"}))
-        raise invalid(name, f"is no limit; there are {known}")
+        raise invalid(name, f"is not a limit; there are {known}")
     if value is None:
         if "None" not in kind:
             raise invalid(name, "cannot be switched off")

@@ -125,7 +125,7 @@ class StrategyOps:
     async def reload(self, call: Call[ChangeParams]) -> Answer:
         """Read the operator's files anew, on a thread; bots that run keep what they have."""
         if self._loading:
-            raise Refused(Code.BUSY, "the files are being read already", retry_after=PATIENCE_S)
+            raise Refused(Code.BUSY, "the files are already being read", retry_after=PATIENCE_S)
         before = dict.fromkeys(self._strategies.names())
         loop = asyncio.get_running_loop()
         self._loading = True
@@ -198,7 +198,9 @@ class StrategyOps:
             Refused: `busy` while too many threads are at it.
         """
         if self._running >= ANALYSES:
-            raise Refused(Code.BUSY, f"{ANALYSES} analyses run already", retry_after=PATIENCE_S)
+            raise Refused(
+                Code.BUSY, f"{ANALYSES} analyses are running already", retry_after=PATIENCE_S
+            )
         work = asyncio.get_running_loop().run_in_executor(STRANGERS, run, made, bars)
         self._running += 1
         # One that never ends keeps its thread, and counts for ever.

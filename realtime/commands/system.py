@@ -133,7 +133,7 @@ def checked(faults: Faults, place: int, part: FaultPart) -> dict[str, Any]:
     if part.kind not in faults.kinds:
         meant = suggest(part.kind, faults.kinds)
         hint = f"did you mean {meant}?" if meant else f"it has {', '.join(faults.kinds)}"
-        raise invalid(f"faults.{place}.kind", f"is no fault; {hint}")
+        raise invalid(f"faults.{place}.kind", f"is not a fault; {hint}")
     row = part.model_dump()
     if part.symbol is not None:
         row["symbol"] = naming.market_of(faults.markets, part.symbol).symbol

@@ -24,7 +24,7 @@ from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.crew import Crew
 from realtime.desk.deadman import Action, Deadman, Scope, Switch
 from realtime.desk.desk import Desk
-from realtime.desk.sweep import in_scope
+from realtime.desk.sweep import Sweep, in_scope, stopped_at_the_door
 from realtime.desk.trading import ALL, Stop, Stopped, Trading, scope_has
 from realtime.engine.market import figure
 from realtime.model.errors import Code, Failure, Refused
@@ -142,31 +142,9 @@ class States:
             who=naming.who_of(call),
         )
         if params.dry_run:
-            return Answer(result={"dry_run": True, "effect": self._halt_effect(stop)})
+            return Answer(result={"dry_run": True, "effect": halt_effect(self._desk, stop)})
         before = self._desk.outlet.positions() | self._desk.outlet.named(STATES)
         return self._halted(stop, before, self._trading.halt(stop))
-
-    def _halt_effect(self, stop: Stop) -> Fields:
-        engine = self._desk.engine
-        doomed = [
-            order
-            for order in engine.orders.working()
-            if stop.cancel
-            and in_scope(stop.scope, order)
-            and (stop.protection or not order.protective)
-        ]
-        held = [
-            p
-            for p in engine.positions.values()
-            if p.amount and scope_has(stop.scope, p, self._trading.venue)
-        ]
-        return {
-            "state": stop.state,
-            "orders": len(doomed),
-            "canceled": [order.client_order_id for order in doomed],
-            "positions": len(held) if stop.flatten else 0,
-            "symbols": sorted({order.symbol for order in doomed}),
-        }
 
     async def _halted(
         self, stop: Stop, before: Mapping[str, object], waiting: Awaitable[Stopped]
@@ -306,6 +284,35 @@ class States:
                 said = switch.timeout if switch is told else None
                 left.append(said or max((switch.fires_at - now) / SECOND, LEAST_S))
         return min(left, default=None)
+
+
+def halt_effect(desk: Desk, stop: Stop) -> Fields:
+    """Say what a halt would do, by the rules that it goes by."""
+    engine, now = desk.engine, desk.now()
+    there = engine.halts.get(stop.scope)
+    halted = there is not None and there.state is TradingState.HALTED
+    sweep = Sweep(scope=stop.scope, legs=stop.protection, subject=stop.who.subject, since=now)
+    doomed = [
+        order
+        for order in engine.orders.working()
+        if stop.cancel
+        and sweep.covers(order)
+        and not stopped_at_the_door(order, desk.gate.handed)
+        and not (stop.state is TradingState.REDUCING and order.exit)
+    ]
+    closed = [
+        wish.order.symbol
+        for wish in (engine.flatten(now, stop.scope) if stop.flatten else ())
+        if scope_has(stop.scope, engine.positions[wish.order.symbol], engine.venue)
+    ]
+    return {
+        # A halt that asks for less than there is changes nothing.
+        "state": TradingState.HALTED if halted else stop.state,
+        "orders": len(doomed),
+        "canceled": [order.client_order_id for order in doomed],
+        "positions": len(closed),
+        "symbols": sorted({order.symbol for order in doomed} | {*closed}),
+    }
 
 
 def _is_for_venue(switch: Switch) -> bool:

@@ -75,9 +75,7 @@ def check(options: Options) -> None:
             "exchange", f"no emulation of {options.exchange!r}; there is {', '.join(EXCHANGES)}"
         )
     if not (options.expose or _loopback(options.host)):
-        raise invalid(
-            "host", f"others can reach {options.host}; say --expose when that is meant to be"
-        )
+        raise invalid("host", f"others can reach {options.host}; pass --expose to allow that")
 
 
 def _loopback(host: str) -> bool:

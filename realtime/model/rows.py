@@ -1,6 +1,8 @@
-"""Rows of the wire, field by field: `engine/rows.py` makes them, the documents for machines are made from them.
+"""Rows of the wire, field by field: the documents for machines are made from them.
 
-Without a word beside it a text is a text, an `int` in `*_ts` and `ts` is wire ms, None is not known.
+`engine/rows.py` makes those of the market, the account and risk, `desk/entries.py` those of the logs; of bots and
+backtests they are in `bot_rows.py`. Without a word beside it a text is a text, an `int` in `*_ts` and `ts` is wire ms,
+None is not known.
 """
 
 from typing import Annotated, Literal, NotRequired, TypeAlias, TypedDict
@@ -362,3 +364,129 @@ class MarketRow(TypedDict):
     maker: Figure
     taker: Figure
     groups: list[Figure]
+
+
+class GapRow(TypedDict):
+    """A time between two bars in which there is none."""
+
+    from_ts: int
+    to_ts: int
+
+
+class CheckRow(TypedDict):
+    """A check of a market before it is traded."""
+
+    name: str
+    value: float | None
+    threshold: float | None
+    ok: bool
+
+
+# --- portfolio --------------------------------------------------------------------------------
+
+
+class HoldingRow(TypedDict):
+    """A position in the portfolio."""
+
+    symbol: str
+    side: str
+    amount: Figure
+    entry_price: Figure | None
+    current_price: Figure | None
+    unrealized_pnl: Figure | None
+    unrealized_pnl_pct: float | None
+    market_value: Figure | None
+    ts: int
+    age_ms: int | None
+
+
+class PortfolioFigures(TypedDict):
+    """What the account is worth [valuation currency]."""
+
+    total_value: Figure | None
+    reason: str | None
+    valuation_currency: str
+    cash: Figure
+    available_balance: Figure | None
+    position_count: int
+    total_unrealized_pnl: Figure | None
+    total_unrealized_pnl_pct: float | None
+    market_data_quality: Literal["high", "medium", "low"]
+    ts: int
+
+
+class PortfolioRow(PortfolioFigures):
+    """What the account is worth and what it is made of; `ages` of the prices, by symbol [ms]."""
+
+    positions: list[HoldingRow]
+    unpriced: list[str]
+    ages: dict[str, int]
+
+
+class RiskSummaryRow(TypedDict):
+    """What the account risks, in a few figures."""
+
+    risk_level: str
+    total_risk_score: float | None
+    position_count: int
+    leverage: float | None
+    daily_pnl: Figure | None
+    drawdown: float | None
+    trading_state: str
+
+
+class SpreadRow(TypedDict):
+    """How the value of positions is spread; `reason` says why it is not known."""
+
+    hhi: float | None
+    effective_positions: float | None
+    max_weight: float | None
+    diversification: float | None
+    reason: str | None
+
+
+# --- logs -------------------------------------------------------------------------------------
+
+
+class EventRow(TypedDict):
+    """Who did what."""
+
+    id: str
+    ts: int
+    type: str
+    subject: str | None
+    token_id: str | None
+    client: str | None
+    bot_id: str | None
+    data: Annotated[dict[str, object], ("description", "what there is to say, by `type`")]
+
+
+class AlertRow(TypedDict):
+    """What a person should look at."""
+
+    id: str
+    ts: int
+    level: Literal["info", "warning", "error", "critical"]
+    code: str
+    text: str
+    data: Annotated[dict[str, object], ("description", "figures and names, by `code`")]
+    acked_by: str | None
+
+
+class LogRow(TypedDict):
+    """A line of the server's log; `fields` beside the message, by name."""
+
+    id: str
+    ts: int
+    level: Literal["debug", "info", "warning", "error", "critical"]
+    component: str
+    message: str
+    fields: dict[str, str | float | bool | None]
+
+
+class ChangeRow(TypedDict):
+    """A key of the configuration that differs: its dotted path, and its values, null where it is not there."""
+
+    path: str
+    old: object
+    new: object

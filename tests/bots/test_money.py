@@ -150,7 +150,9 @@ async def test_a_remote_bot_is_held_by_its_trading_window() -> None:
         exits = await world.call("order.place", client="prog", **out)
 
         assert first.ok
-        assert details(second)["rule"] == "max_trades_per_day"
+        refused = details(second)
+        assert refused["rule"] == "max_trades_per_day"
+        assert (refused["limit"], refused["value"]) == ("1", "2")
         assert exits.ok, exits.error
 
 

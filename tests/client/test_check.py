@@ -52,7 +52,7 @@ def test_what_is_read_is_named_and_nothing_is_made(
         "venues.kraken.secret_file": ("kraken.secret", "there"),
     }
     assert "REALTIME_SERVER__PORT" in found["environment"]
-    assert "nothing is wrong" in shown.stdout
+    assert "configuration is valid" in shown.stdout
     assert "hidden" not in shown.stdout
     assert sorted(place.iterdir()) == before
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from realtime.desk.codec import dumps
 from realtime.model.errors import Code
 from realtime.model.principal import ROLES, Principal
 from realtime.model.risk import TradingState
@@ -327,6 +328,21 @@ async def test_an_order_is_judged_in_words_for_people() -> None:
         assert view["trading_state"] == "active"
 
 
+async def test_an_order_that_no_rule_refuses_has_an_error_all_the_same() -> None:
+    """Symptom: `valid` false, and `errors` empty; of a resend `errors`, and `valid` true."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="used")
+        other = BUY | {"client_order_id": "used", "amount": "0.02"}
+        clash = result(await world.call("risk.validate_order", **other))
+        shown = result(await world.call("order.preview", **other))
+        await world.call("trading.halt", cancel=False)
+        again = result(await world.call("risk.validate_order", **BUY, client_order_id="used"))
+
+        assert (clash["valid"], clash["errors"]) == (False, [shown["message"]])
+        assert (again["valid"], again["errors"]) == (True, [])
+
+
 # --- portfolio, events, alerts, logs --------------------------------------------------------------
 
 
@@ -387,6 +403,43 @@ async def test_alerts_are_listed_once_each_and_as_many_as_are_asked_for(limit: i
     assert texts == [str(number) for number in range(130, 0, -1)]
     assert set(sizes[:-1]) <= {limit}
     assert [alert["text"] for alert in acked] == ["130"]
+
+
+async def test_the_greatest_limit_of_a_list_is_taken() -> None:
+    """Found by a drive: `signal.list` and `bot.decisions` promise 1,000 rows and refused more than 500."""
+    known: dict[str, Any] = {"symbol": "BTC/USDT", "backtest_id": "none", "step": 1}
+    world = World()
+    async with world.life() as system:
+        tried = set()
+        for op in system.registry.ops.values():
+            fields = op.params.model_json_schema()["properties"]
+            if "cursor" in fields:
+                args = {name: value for name, value in known.items() if name in fields}
+                reply = await world.call(op.name, limit=fields["limit"]["maximum"], **args)
+                assert reply.ok or reply.code is Code.NOT_FOUND, (op.name, reply)
+                tried.add(op.name)
+
+    assert {"signal.list", "bot.decisions", "event.list", "order.history"} < tried
+
+
+async def test_pages_of_long_alerts_fit_into_a_message_and_lose_none() -> None:
+    world = World()
+    async with world.life() as system:
+        for number in range(1, 41):
+            system.desk.alert("warning", "code", str(number), {"orders": ["x" * 32] * 1000})
+        for number in range(1, 41):
+            await world.call("alert.ack", alert_id=f"a-{number}")
+        texts: list[str] = []
+        cursor: dict[str, Any] = {}
+        while True:
+            page = result(await world.call("alert.list", limit=30, **cursor))
+            assert len(dumps(page)) < 1_048_576
+            texts += [alert["text"] for alert in page["alerts"]]
+            if page["next_cursor"] is None:
+                break
+            cursor = {"cursor": page["next_cursor"]}
+
+    assert texts == [str(number) for number in range(40, 0, -1)]
 
 
 async def test_an_alert_is_acknowledged_once_and_told_to_its_channel(tmp_path: Path) -> None:

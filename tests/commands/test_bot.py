@@ -467,7 +467,7 @@ async def test_stopping_can_close_what_the_bot_holds_and_nothing_else() -> None:
         await world.bot()
         await started(world)
         await world.bar(64000)
-        shown = result(await world.call("bot.stop", bot_id="b", dry_run=True))
+        shown = result(await world.call("bot.stop", bot_id="b", close_positions=True, dry_run=True))
         done = result(await world.call("bot.stop", bot_id="b", close_positions=True))
 
         assert shown["effect"]["positions"] == 1

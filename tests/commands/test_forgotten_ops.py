@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from realtime.app import Outside
+from realtime.desk.codec import dumps
 from realtime.engine.forgotten import Sizes, content_key, key
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Who
@@ -110,6 +111,26 @@ async def test_a_resend_is_answered_whatever_guards_new_orders_by_now() -> None:
 
         assert again["duplicate"] is True
         assert fresh.code is Code.RISK_REJECTED
+
+
+async def test_a_page_of_the_history_fits_into_a_message_with_its_fills(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by a count: 500 orders of five fills each were 1.5 MB."""
+    world = Forgetful()
+    async with world.life():
+        await ended(world)
+        whole = result(await world.call("order.history", limit=100))["orders"]
+        monkeypatch.setattr("realtime.commands.pages.MOST_BYTES", len(dumps(whole)) // 2)
+        found: list[Any] = []
+        cursor: dict[str, Any] = {}
+        while not found or cursor["cursor"] is not None:
+            page = result(await world.call("order.history", limit=100, **cursor))
+            assert 0 < len(page["orders"]) < len(whole)
+            found += page["orders"]
+            cursor = {"cursor": page["next_cursor"]}
+
+    assert found == whole
 
 
 async def test_forgotten_orders_are_found_with_their_fills_as_before() -> None:

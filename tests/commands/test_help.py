@@ -126,3 +126,14 @@ async def test_an_op_names_the_codes_that_stand_before_it() -> None:
             assert (Code.CONFIRM_REQUIRED in codes) >= (op.effect is not None)
         assert Code.BUSY not in codes_of(ops["order.cancel"])
         assert not {Code.BUSY, Code.CONFIRM_REQUIRED} & set(codes_of(ops["order.list"]))
+
+
+async def test_every_list_gives_as_many_rows_as_its_schema_allows() -> None:
+    """Symptom: decisions and signals said 1,000, and refused more than 500."""
+    world = World()
+    async with world.life() as system:
+        for op in system.registry.ops.values():
+            of = op.params.model_json_schema()["properties"].get("limit", {})
+            if "maximum" in of:
+                reply = await world.call(op.name, **{**op.example, "limit": of["maximum"]})
+                assert reply.code is not Code.INVALID, (op.name, reply)

@@ -368,17 +368,23 @@ async def test_without_history_the_chances_are_null_with_a_reason() -> None:
         assert fields(wrong) == ["stop_loss"]
 
 
+def said(action: str) -> dict[str, Any]:
+    row = {"action": action, "confidence": 0.8, "probabilities": CLEAR}
+    return row | {"position_size": 1.0, "metadata": {"rsi": 28.5}}
+
+
 def decision(at: int, action: str, symbol: str = BTC) -> dict[str, Any]:
     return {
         "symbol": symbol,
         "timeframe": "5m",
         "ohlcv_ts": at // MS,
-        "individual": [{"strategy": "rsi", "action": action, "confidence": 0.8}],
+        "individual": [{"strategy": "rsi", **said(action)}],
         "combined": {
             "action": action,
             "confidence": 0.8,
             "probabilities": CLEAR,
             "risk_score": 0.36,
+            "risk_level": "low",
         },
     }
 
@@ -400,7 +406,7 @@ async def test_what_the_strategies_said_last_is_told_and_how_right_they_were() -
         told = result(await world.call("risk.probability", symbol=BTC, side="buy"))
 
         assert told["combined"]["action"] == "buy"
-        assert told["per_strategy"] == {"rsi": {"action": "buy", "confidence": 0.8}}
+        assert told["per_strategy"] == {"rsi": said("buy")}
         bucket = told["calibration"][8]
         assert bucket["samples"] == 35
         assert 0 < bucket["hit_rate"] < 1

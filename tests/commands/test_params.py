@@ -35,6 +35,7 @@ from realtime.commands.params import (
     suggest,
 )
 from realtime.model.errors import Code, Refused
+from realtime.model.times import LAST_INSTANT
 
 
 MONEY: TypeAdapter[Decimal] = TypeAdapter(Money)
@@ -235,6 +236,14 @@ def test_a_time_is_ms_or_iso_8601_with_zone(given_: object, expected: int) -> No
 def test_other_times_are_refused(given_: object) -> None:
     with pytest.raises(ValidationError, match="integer ms since the epoch, or ISO 8601"):
         TypeAdapter(Instant).validate_python(given_)
+
+
+def test_a_time_beyond_the_last_one_is_told_which_one_that_is() -> None:
+    """Symptom: an integer was told to be one."""
+    for kind in (Instant, Milliseconds):
+        with pytest.raises(ValidationError, match=str(LAST_INSTANT)):
+            TypeAdapter(kind).validate_python(LAST_INSTANT + 1)
+        assert TypeAdapter(kind).validate_python(LAST_INSTANT) == LAST_INSTANT
 
 
 # --- what a refusal says --------------------------------------------------------------------------

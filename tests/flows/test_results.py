@@ -1,5 +1,7 @@
-"""Every op whose result is described answers so at a real server; `tests/replies.py` looks at each reply."""
+"""Every op answers at a real server as its result is described; `tests/replies.py` looks at each reply."""
 
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,20 +11,39 @@ import pytest
 from websockets.asyncio.client import connect
 
 from realtime.commands.registry import BOUND, HTTP_ONLY
-from realtime.commands.results import RESULTS, result_of
+from realtime.commands.results import RESULTS, result_of, schema_of
+from realtime.commands.results.bots import ACTIVE
+from realtime.commands.results.shapes import More
+from realtime.model.bot_rows import BacktestRow, BotRow, BotStatusRow, DecisionRow
+from realtime.model.rows import (
+    AlertRow,
+    EventRow,
+    Figure,
+    PortfolioRow,
+    RiskSummaryRow,
+    SpreadRow,
+)
 from realtime.server.schema import REFERENCE, arguments_of
 from tests.desk.test_reconcile import stranger
 from tests.fakes import BUY, World, until
-from tests.flows.process import Process, talk
+from tests.flows.process import Process, Talk, talk
 from tests.prices import price
 from tests.replies import check, closed, validator
 
 
 BTC = "BTC/USDT"
-OPEN = {"alert", "backtest", "bot", "config", "event", "help", "indicator", "log", "monitoring"} | {
-    *("portfolio", "signal", "strategy", "trading_window")
-}
-"""Families whose results are not described yet: clients in other languages trade without them."""
+DECIDING = {
+    "alert",
+    "backtest",
+    "bot",
+    "config",
+    "event",
+    "help",
+    "indicator",
+    "log",
+    "monitoring",
+} | {*("portfolio", "signal", "strategy", "trading_window")}
+"""Families of bots, of what they decide with, and of what tells of the server; all others trade."""
 DECIDED = {"order.resolve", "order.adopt"}
 """Need an exchange that loses an answer, and one where somebody else trades: the scripted one, in its own test."""
 LOCKED = {"system.token.create", "system.token.list", "system.token.revoke"}
@@ -35,7 +56,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return "asyncio" if real else request.getfixturevalue("anyio_backend")
 
 
-async def test_every_described_op_answers_as_it_says_at_a_real_server() -> None:
+def ops(*, deciding: bool) -> set[str]:
+    return {op for op in RESULTS if (op.partition(".")[0] in DECIDING) is deciding}
+
+
+async def test_every_op_that_trades_answers_as_it_says_at_a_real_server() -> None:
     done: set[str] = set()
     with Process.serve("") as server:
         async with talk(server.socket) as me:
@@ -126,7 +151,207 @@ async def test_every_described_op_answers_as_it_says_at_a_real_server() -> None:
                 reply = page.raise_for_status().json()
                 check(reply)
                 done.add(reply["op"])
-    assert done == set(RESULTS) - DECIDED - LOCKED
+    assert done == ops(deciding=False) - DECIDED - LOCKED
+
+
+async def test_every_op_of_bots_and_of_what_tells_answers_as_it_says_at_a_real_server(
+    tmp_path: Path,
+) -> None:
+    done: set[str] = set()
+    file = tmp_path / "realtime.toml"
+    file.write_text('timezone = "Europe/Berlin"\n')
+    with Process.serve("", REALTIME_CONFIG__PATH=str(file)) as server:
+        async with talk(server.socket) as me:
+
+            async def do(op: str, **args: Any) -> Any:
+                done.add(op)
+                return await me.result(op, **args)
+
+            await told(do)
+            await configured(do)
+            await thought(do)
+            await lived(do)
+            await spread(do)
+            await tried(me, do)
+            await shown(me)
+    assert done - {"trading.resume"} == ops(deciding=True)
+
+
+Do = Callable[..., Awaitable[Any]]
+
+
+async def told(do: Do) -> None:
+    """Events, alerts, lines, figures, help."""
+    await do("help")
+    for word in ("ops", "channels", "errors", "order.place", "bot.stop", "ticker:BTC/USDT", "busy"):
+        await do("help", about=word)
+    for name in ("connections", "nonce", "cache", "hybrid", "latency", "metrics"):
+        await do(f"monitoring.{name}")
+    await do("bot.emergency_stop", bot_id="main", dry_run=True)
+    await do("bot.emergency_stop", dry_run=True)
+    await do("bot.emergency_stop", reason="test")
+    await do("bot.rearm", bot_id="main")
+    assert (await do("event.list"))["events"]
+    (alert, *_) = (await do("alert.list"))["alerts"]
+    for _ in range(2):
+        await do("alert.ack", alert_id=alert["id"])
+    await do("alert.list")
+    await do("log.tail", level="debug")
+
+
+async def configured(do: Do) -> None:
+    """The configuration and its versions."""
+    for name in ("get", "summary", "strategies", "probability.get", "schema", "validate"):
+        await do(f"config.{name}")
+    await do("config.get", section="trading_window")
+    await do("config.validate", candidate={"strategy": {"timeframe": "2h"}})
+    await do("config.strategy.get", name="rsi")
+    for _ in range(2):
+        await do("config.update", patch={"strategy": {"rsi_period": 15}})
+        await do("config.strategy.set", name="rsi", params={"oversold": 25})
+        await do("config.strategy.set_weight", name="rsi", weight=0.4)
+        await do("config.probability.set", patch={"min_signal_confidence": 0.5})
+        await do("trading_window.set", patch={"start_hour": 1})
+        await do("config.reload")
+    await do("config.history")
+    await do("config.rollback", version=1)
+    await do("trading_window.get")
+
+
+async def thought(do: Do) -> None:
+    """Strategies and indicators."""
+    for name in ("list", "schema", "reload"):
+        await do(f"strategy.{name}")
+    await do("strategy.get", name="rsi")
+    await do("strategy.analyze", symbol=BTC)
+    await do("strategy.analyze", symbol=BTC, strategies={"rsi": {}, "fvg": {}}, limit=3)
+    await do("indicator.list")
+    for name in ("rsi", "macd", "fvg"):
+        await do("indicator.compute", name=name, symbol=BTC)
+    bars = [{"high": n + 1, "low": n, "open": n, "close": n} for n in (1, 3, 6, 2)]
+    await do("indicator.compute", name="rsi", data=bars)
+    await do("indicator.fvg", symbol=BTC)
+    assert (await do("indicator.fvg", data=bars))["zones"]
+
+
+async def lived(do: Do) -> None:
+    """A bot of this server, and one outside."""
+    patch = {"timeframe": "1h", "symbols": [BTC], "window": {"end_hour": 23}}
+    uses = {"sample": {"params": {"indicator_value": 1}}}
+    await do("bot.configure", bot_id="b", patch={**patch, "strategies": uses, "budget": "1000"})
+    for op in ("status", "health", "validate", "start"):
+        await do(f"bot.{op}", bot_id="b")
+    await do("bot.pause", bot_id="b", dry_run=True)
+    await do("bot.run_once", bot_id="b", request_id="r-1")
+    again = await do("bot.run_once", bot_id="b", request_id="r-1")
+    assert again["duplicate"]
+    await do("bot.pause", bot_id="b")
+    await do("bot.resume", bot_id="b")
+    for op in ("status", "decisions"):
+        assert (await do(f"bot.{op}", bot_id="b")).get("last_decision", True)
+    assert (await do("signal.list"))["signals"]
+    await do("trading_window.get", bot_id="b")
+    await do("trading_window.set", bot_id="b", patch={"end_hour": 22})
+    await do("bot.stop", bot_id="b", dry_run=True)
+    await do("bot.stop", bot_id="b", close_positions=True)
+    await do("bot.reset_metrics", bot_id="b")
+    await do("bot.emergency_stop", bot_id="b", flatten=True)
+    await do("bot.health", bot_id="b")
+    await do("bot.rearm", bot_id="b")
+    await do("bot.list")
+    await do("bot.delete", bot_id="b")
+    await do("bot.configure", bot_id="r", patch={"kind": "remote", "lease_s": 3600})
+    for dry in (True, False):
+        await do("bot.attach", bot_id="r", dry_run=dry)
+    await do("bot.status", bot_id="r")
+    for dry in (True, False):
+        await do("bot.detach", bot_id="r", dry_run=dry)
+
+
+async def spread(do: Do) -> None:
+    """The portfolio."""
+    await do("trading.resume", reason="test")
+    signal = {"symbol": BTC, "signal_type": "buy", "confidence": 0.9, "source": "rsi"}
+    signal["indicators"] = {"probability_buy": 0.8, "probability_sell": 0.1} | {
+        "probability_hold": 0.1
+    }
+    for _ in range(2):
+        await do("portfolio.process_signals", signals=[signal], execute=True, request_id="p-1")
+    await do("portfolio.allocate", signals=[signal])
+    await do("portfolio.allocate", symbols=[BTC, "ETH/USDT"], method="equal")
+    targets = {"targets": [{"symbol": BTC, "weight": "0.05"}], "plan_id": "plan-1"}
+    for dry in (True, False, False):
+        await do("portfolio.rebalance", **targets, dry_run=dry)
+    for op in ("snapshot", "status", "equity_history", "weights.get"):
+        await do(f"portfolio.{op}")
+    assert (await do("portfolio.diversification", days=2))["correlation"]["matrix"]
+    await do("portfolio.performance", timeframe="1h", benchmark=BTC)
+    await do("portfolio.validate_trade", symbol=BTC, amount="0.01", trade_type="buy")
+    weights = (await do("portfolio.weights.auto"))["weights"]
+    same = {row["strategy_name"]: row["weight"] for row in weights}
+    await do("portfolio.weights.set", weights=same)
+
+
+async def tried(me: Talk, do: Do) -> None:
+    """Backtests."""
+    await do("backtest.strategies")
+    closes = [100.0 + n % 7 for n in range(60)]
+    bars: dict[str, list[Any]] = dict.fromkeys(("open", "high", "low", "close"), closes)
+    bars["ts"] = [1_700_000_040_000 + n * 60_000 for n in range(60)]
+    terms = {"strategy": "sample", "symbol": BTC, "timeframe": "1m", "data": bars}
+
+    async def ended(op: str, **args: Any) -> str:
+        job: str = (await do(op, **terms, **args))["id"]
+        await me.subscribe(f"backtest:{job}")
+        while (await do("backtest.get", backtest_id=job))["status"] not in {"done", "failed"}:
+            await me.read()
+        row = await do("backtest.get", backtest_id=job)
+        assert row["status"] == "done", row
+        return job
+
+    ran = await ended("backtest.run", parameters={"indicator_value": 1}, request_id="b-1")
+    await do("backtest.run", **terms, parameters={"indicator_value": 1}, request_id="b-1")
+    grid = {"param_grid": {"indicator_value": [0.5, 1]}}
+    await ended("backtest.optimize", **grid)
+    await ended("backtest.optimize", **grid, folds=2)
+    await do("backtest.list")
+    assert (await do("backtest.trades", backtest_id=ran))["trades"]
+    assert (await do("backtest.equity", backtest_id=ran))["equity"]
+    await do("backtest.compare", ids=[ran])
+    await do("backtest.cancel", backtest_id=ran)
+    await do("backtest.delete", backtest_id=ran)
+
+
+WHOLE = {
+    "total_pnl": Figure | None,
+    "total_pnl_pct": float | None,
+    "risk_summary": RiskSummaryRow,
+    "diversification": SpreadRow,
+    "active_strategies": ACTIVE,
+}
+CHANNELS: dict[str, Any] = {
+    "events": EventRow,
+    "alerts": AlertRow,
+    "signals": DecisionRow,
+    "bots": BotRow,
+    "bot:r": BotStatusRow,
+    "portfolio": More((PortfolioRow, WHOLE)),
+}
+"""What they have of rows that ops answer; protocol document, 5.3."""
+
+
+async def shown(me: Talk) -> None:
+    """Channels whose rows are those of ops."""
+    (search, *_) = (await me.result("backtest.list"))["backtests"]
+    channels = {**CHANNELS, f"backtest:{search['id']}": BacktestRow}
+    await me.subscribe(*channels)
+    for name, row in channels.items():
+        judge = jsonschema_rs.validator_for(closed(*schema_of(row, "{model}")))
+        data = (await me.until(name, 0))["data"]
+        found = data["set"] if name == "bots" else data if isinstance(data, list) else [data]
+        assert found, name
+        for one in found:
+            judge.validate(one)
 
 
 async def test_what_an_operator_decides_is_answered_as_it_says() -> None:
@@ -146,19 +371,17 @@ async def test_what_an_operator_decides_is_answered_as_it_says() -> None:
         assert second.ok
 
 
-async def test_the_registry_shows_which_results_are_described() -> None:
+async def test_the_result_of_every_op_is_described() -> None:
     async with World().life() as system:
-        ops = system.registry.ops
+        known = system.registry.ops
     arguments: dict[str, Any] = {}
     results: dict[str, Any] = {}
-    for op in ops.values():
+    for op in known.values():
         arguments |= arguments_of(op)[1]
         results |= result_of(op.name, REFERENCE)[1]
 
-    assert set(RESULTS) <= set(ops)
-    assert {name.partition(".")[0] for name in set(ops) - set(RESULTS)} == OPEN
-    assert not OPEN & {name.partition(".")[0] for name in RESULTS}
-    assert set(ops) >= BOUND | HTTP_ONLY
+    assert set(RESULTS) == set(known)
+    assert set(known) >= BOUND | HTTP_ONLY
     for name in arguments.keys() & results.keys():
         assert arguments[name] == results[name], f"two schemas are called {name}"
 

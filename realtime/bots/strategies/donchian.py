@@ -13,7 +13,7 @@ from realtime.model.signals import Ohlcv
 class DonchianParams(StrategyParams):
     """Parameters of `donchian`."""
 
-    length: int = Field(20, ge=2, le=200, description="bars that make the range")
+    length: int = Field(20, ge=2, le=200, description="bars of the range")
     direction: Direction = Field(Direction.BOTH, description="breakouts that count")
 
 

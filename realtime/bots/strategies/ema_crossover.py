@@ -13,11 +13,13 @@ from realtime.model.signals import Ohlcv
 class EmaCrossoverParams(StrategyParams):
     """Parameters of `ema_crossover`."""
 
-    fast_period: int = Field(12, ge=1, le=50, description="length of the fast mean, bars")
+    fast_period: int = Field(12, ge=1, le=50, description="length of the fast average, bars")
     slow_period: int = Field(
-        26, ge=1, le=100, validate_default=True, description="length of the slow mean, bars"
+        26, ge=1, le=100, validate_default=True, description="length of the slow average, bars"
     )
-    min_gap: float = Field(0.0, ge=0, description="least distance of the means, quote currency")
+    min_gap: float = Field(
+        0.0, ge=0, description="minimum distance of the averages, quote currency"
+    )
     direction: Direction = Field(Direction.BOTH, description="crossings that count")
     lookback: int = Field(3, ge=1, le=1000, description="bars for which a crossing counts")
 

@@ -13,12 +13,12 @@ from realtime.model.signals import Ohlcv
 class FvgParams(StrategyParams):
     """Parameters of `fvg`."""
 
-    min_gap_size: float = Field(0.0, ge=0, description="least height of a gap, quote currency")
-    min_gap_atr: float = Field(0.0, ge=0, le=100, description="least height of a gap in ATR(14)")
+    min_gap_size: float = Field(0.0, ge=0, description="minimum height of a gap, quote currency")
+    min_gap_atr: float = Field(0.0, ge=0, le=100, description="minimum height of a gap, in ATR(14)")
     direction: Direction = Field(Direction.BOTH, description="gaps that count")
     lookback: int = Field(3, ge=1, le=10, description="bars for which a gap counts")
     position_size: float = Field(
-        default=0.1, ge=0, le=1, description="ceiling of notional by equity"
+        default=0.1, ge=0, le=1, description="limit of notional, as a fraction of equity"
     )
 
 

@@ -17,7 +17,10 @@ class MomentumParams(StrategyParams):
     length: int = Field(20, ge=1, le=200, description="bars over which the return is measured")
     volatility_length: int = Field(20, ge=2, le=200, description="bars of the volatility")
     threshold: float = Field(
-        1.0, gt=0, le=10, description="least return, in deviations of chance over as many bars"
+        1.0,
+        gt=0,
+        le=10,
+        description="minimum return, in standard deviations of the return over that many bars",
     )
     direction: Direction = Field(Direction.BOTH, description="trends that count")
 

@@ -13,10 +13,10 @@ from realtime.model.signals import Ohlcv
 class RsiParams(StrategyParams):
     """Parameters of `rsi`."""
 
-    rsi_period: int = Field(14, ge=1, le=50, description="length of the index, bars")
-    overbought: float = Field(70.0, ge=50, le=100, description="index at which it sells")
+    rsi_period: int = Field(14, ge=1, le=50, description="length of the RSI, bars")
+    overbought: float = Field(70.0, ge=50, le=100, description="sells at or above this RSI")
     oversold: float = Field(
-        30.0, ge=0, le=50, validate_default=True, description="index at which it buys"
+        30.0, ge=0, le=50, validate_default=True, description="buys at or below this RSI"
     )
 
     @field_validator("oversold")

@@ -21,9 +21,11 @@ HOLD: Final = Probabilities(buy=0.2, sell=0.2, hold=0.6)
 class SampleParams(StrategyParams):
     """Parameters of `sample`."""
 
-    indicator_value: float = Field(0.0, description="the number that is compared")
-    buy_threshold: float = Field(1.0, description="at or above it buys")
-    sell_threshold: float = Field(-1.0, validate_default=True, description="at or below it sells")
+    indicator_value: float = Field(0.0, description="the value to compare")
+    buy_threshold: float = Field(1.0, description="buys at or above this value")
+    sell_threshold: float = Field(
+        -1.0, validate_default=True, description="sells at or below this value"
+    )
 
     @field_validator("sell_threshold")
     @classmethod

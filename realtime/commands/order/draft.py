@@ -16,14 +16,17 @@ from realtime.commands.params import invalid
 from realtime.commands.registry import Call
 from realtime.desk.trading import Trading
 from realtime.engine.combine import check_probabilities
+from realtime.engine.evolve import new_place
 from realtime.engine.market import plain
+from realtime.engine.orders import BUY, MARKET
 from realtime.model.events import Place
 from realtime.model.market import ZERO, Market
-from realtime.model.orders import OrderType, Role, Side, TimeInForce, Trigger, TriggerBy
+from realtime.model.orders import OrderType, Role, TimeInForce, Trigger, TriggerBy
 from realtime.model.risk import Backing
 from realtime.model.signals import Probabilities
 
 
+LAST: Final = TriggerBy.LAST
 # What a resend may differ in (I1); the position type and the protection have one value that a market takes.
 NOT_CONTENT: Final = frozenset(
     {
@@ -65,14 +68,8 @@ def placing_of(
     order = trading.draft(
         who=who, client_order_id=params.client_order_id, fields=fields, order_id=new_id()
     )
-    return Place(
-        order=order,
-        who=who,
-        ts=order.created_ts,
-        content=content,
-        allow_duplicate=params.allow_duplicate,
-        backing=backing_of(params.probabilities, params.confidence),
-    )
+    backing = backing_of(params.probabilities, params.confidence)
+    return new_place(order, who, order.created_ts, content, params.allow_duplicate, backing)
 
 
 def check_shape(params: PlaceParams, market: Market) -> None:
@@ -82,12 +79,12 @@ def check_shape(params: PlaceParams, market: Market) -> None:
         Refused: `invalid`.
     """
     kind = params.type
-    plain_one = kind is OrderType.MARKET and params.amount is not None
+    plain_one = kind is MARKET and params.amount is not None
     if plain_one and SHAPING.isdisjoint(params.__pydantic_fields_set__):
         return  # most orders: nothing is said that could not be combined
     if (params.amount is None) == (params.cost is None):
         raise invalid("amount", "or cost is required, and only one of them")
-    if params.cost is not None and (kind is not OrderType.MARKET or params.side is not Side.BUY):
+    if params.cost is not None and (kind is not MARKET or params.side is not BUY):
         raise invalid("cost", "is for market buys only; use amount")
     if kind.priced and params.price is None:
         raise invalid("price", f"is required for type {kind}")
@@ -155,7 +152,7 @@ def given_of(params: PlaceParams, market: Market) -> tuple[Fields, dict[str, str
     """
     fields: Fields = {"symbol": market.symbol, "amount": ZERO}
     content = {"symbol": market.symbol}
-    watched = TriggerBy.LAST
+    watched = LAST
     if market.contract:
         watched = TriggerBy.MARK
         fields["trigger_by"], fields["position_type"] = watched, "swap"

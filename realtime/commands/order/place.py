@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import Final
 
 import orjson
 
-from realtime.commands import naming
 from realtime.commands.order.draft import placing_of
 from realtime.commands.order.known import Known, refused
 from realtime.commands.order.params import Fields, Given, PlaceParams
@@ -21,10 +19,6 @@ from realtime.model.events import Place, Rejected, Unknown, Withheld
 from realtime.model.orders import Order, Status, venue_client_id
 
 
-SUMMARY: Final = ("id", "client_order_id", "status", "filled", "average", "mode")
-"""Fields of an order's row that answer a placement."""
-
-
 class Orders(Known):
     """The handlers of placements and previews."""
 
@@ -32,6 +26,7 @@ class Orders(Known):
         """Place an order; answered when the venue has answered."""
         markets = self._desk.engine.markets
         if call.params.dry_run:
+            self._desk.check_room()
             placing = placing_of(call, self._trading, markets)
             shown = self.judged(placing)
             would = bool(shown["valid"]) and "duplicate" not in shown
@@ -57,7 +52,7 @@ class Orders(Known):
         if found is None:
             raise Refused(
                 Code.BUSY,
-                f"{client_order_id} was placed long ago, and the journal cannot tell what it came to",
+                f"{client_order_id} was placed long ago, and its outcome cannot be read from the journal",
                 {"client_order_id": client_order_id},
                 retry_after=1.0,
             )
@@ -66,7 +61,7 @@ class Orders(Known):
 
     def _placed(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
         order = outcome.order
-        at = naming.changed(before, outcome.at)
+        at = self.moved(before, outcome.at)
         match outcome.fact:
             case Unknown(command=command) if order.status is Status.UNKNOWN:
                 raise Failed(
@@ -86,8 +81,7 @@ class Orders(Known):
                 # Evidence came before the time-out: what it shows is the answer.
                 return replace(self._as_it_is(order), at=at)
             case _:
-                engine = self._desk.engine
-                result = rows.summary(order, engine.markets[order.symbol], engine.mode)
+                result = self._desk.outlet.summary(order)
                 if outcome.warnings:
                     result["warnings"] = list(outcome.warnings)
                 return Answer(result=result, at=at)
@@ -112,7 +106,7 @@ class Orders(Known):
         if failed and row["code"] is not None and not Decimal(str(row["filled"])):
             code = Code(str(row["code"]))
             raise refused(row, code, str(row["reason"] or code), placing=True)
-        return Answer(result={name: row[name] for name in SUMMARY})
+        return Answer(result={name: row[name] for name in rows.SUMMARY})
 
     # -- preview -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import orjson
 from realtime.commands import naming
 from realtime.commands.order.known import Known
 from realtime.commands.order.params import Fields, GetParams, Given, HistoryParams, ListParams
+from realtime.commands.pages import fitting
 from realtime.commands.params import invalid
 from realtime.commands.registry import Answer, Call
 from realtime.engine import rows
@@ -106,7 +107,11 @@ class Lists(Known):
             cursor=params.cursor,
         )
         orders = await self._with_fills([orjson.loads(entry.body) for entry in page.rows])
-        return Answer(result={"orders": orders, "next_cursor": page.next_cursor})
+        cursor = page.next_cursor
+        if (count := fitting(orders)) < len(orders):
+            orders, last = orders[:count], page.rows[count - 1]
+            cursor = f"{last.ts}.{last.key}"
+        return Answer(result={"orders": orders, "next_cursor": cursor})
 
     async def _with_fills(self, found: Sequence[Fields]) -> list[Fields]:
         """Add the fills of orders, oldest first: of those in memory from there, of all others in one question."""
