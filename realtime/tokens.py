@@ -177,8 +177,9 @@ class Tokens:
         self._making += 1
         try:
             await _written(done, "no token was made")
-        except Failure:
-            # Its row may reach the disk yet, and would come back with the next start: nobody has been told it.
+        except BaseException:
+            # Its row may reach the disk yet, and would come back with the next start: nobody has been told it. So it is
+            # when this is canceled while it waits, as by a stop.
             with contextlib.suppress(Refused):
                 _ = keep(self._store, token, self._clock.now(), revoked=True)
             raise

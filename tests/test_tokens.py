@@ -114,6 +114,21 @@ async def test_one_that_is_written_too_late_is_none(monkeypatch: pytest.MonkeyPa
     assert desk.auth.verify(await again, "").subject == "desk"
 
 
+async def test_one_whose_maker_was_canceled_is_none() -> None:
+    """A server that stops cancels what waits: its row came back with the next start, good, and nobody knew it."""
+    desk = Desk()
+    made = asyncio.create_task(desk.create())
+    await asyncio.sleep(1)
+    made.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await made
+
+    desk.store.write()
+
+    assert [token_of(body) for body in desk.store.rows.values()] == [None]
+    assert desk.auth.tokens() == [ADMIN]
+
+
 async def test_the_oldest_is_known_after_ten_thousand_others_have_come_and_gone() -> None:
     """Found by a drive: a start reads the 10,000 newest rows, and one that was revoked counts as its end."""
     wanted = Settings(auth={"required": True})

@@ -397,7 +397,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             scope="admin",
             lane="query",
             handler=positions.set_cost_basis,
-            summary="Tell what a holding older than the journal had cost",
+            summary="Tell what a holding older than the journal had cost; for a contract this is final",
             errors=(Code.NOT_FOUND, Code.CONFLICT),
             example={"position_id": "BTC/USDT|long", "entry_price": "60000"},
             command=True,

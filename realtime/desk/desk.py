@@ -8,6 +8,7 @@ queue of the journal has room for them that wishes may not use.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -74,6 +75,8 @@ from realtime.store.rows import Projection
 from realtime.store.store import Store
 from realtime.store.writer import State
 
+
+logger = logging.getLogger("realtime.desk")
 
 _OK: Final = State.OK
 _CANCEL: Final = Asked.CANCEL
@@ -536,22 +539,58 @@ class Desk:
         ]
         then = partial(self._committed, outcomes, shown, events, alerts)
         append = self.store.append
-        if rows:
-            *first, (fact, beside) = rows
-            for other, project in first:
-                kind, key, body = type(other).__name__, key_of(other), codec.encode(other)
-                append(kind, key, body, None, project, safety=True)
-            kind, key, body = type(fact).__name__, key_of(fact), codec.encode(fact, events, alerts)
-        else:
-            beside = self.outlet.projections(shown)
-            kind, key, body = NOTE, "", codec.encode_entries(events, alerts)
-        project = [*beside, *entered] if entered else beside
-        self._newest = append(kind, key, body, then, project, safety=True)
-        if self.store.state is not _OK:
+        kind, key, lost = NOTE, "", False
+        try:
+            if rows:
+                *first, (fact, beside) = rows
+                for other, project in first:
+                    kind, key, body = type(other).__name__, key_of(other), codec.encode(other)
+                    append(kind, key, body, None, project, safety=True)
+                kind, key = type(fact).__name__, key_of(fact)
+                body = codec.encode(fact, events, alerts)
+            else:
+                beside = self.outlet.projections(shown)
+                body = codec.encode_entries(events, alerts)
+            project = [*beside, *entered] if entered else beside
+            self._newest = append(kind, key, body, then, project, safety=True)
+        except Refused as refused:
+            # The engine knows it, and no refusal would undo that; after a restart the venue is asked what happened.
+            logger.warning("row lost", extra={"fields": {"kind": kind, "reason": refused.message}})
+            lost = True
+            if self._keeps(shown, refused):
+                raise
+        if lost or self.store.state is not _OK:
             # The safety lane does not wait for a journal that cannot be written.
             for fact, order in outcomes:
                 self._settle(fact, order, journaled=False)
             self._ended_unwritten(shown)
+
+    def _keeps(self, shown: Iterable[Effect], refused: Refused) -> bool:
+        """Undo what would leave with the commit of a row that found no room; True when something would have."""
+        code, reason, now = refused.code, refused.message, self.now()
+        for effect in shown:
+            if type(effect) is Submit:
+                order_id = effect.approved.order.id
+                status = Status.REJECTED
+                self.post(
+                    Withheld(order_id=order_id, status=status, code=code, reason=reason, ts=now)
+                )
+                return True
+            if type(effect) is SubmitAmend:
+                order_id = effect.approved.order.id
+                self.post(
+                    AmendFailed(
+                        order_id=order_id,
+                        unknown=False,
+                        command=None,
+                        reason=reason,
+                        code=code,
+                        sent=False,
+                        ts=now,
+                    )
+                )
+                return True
+        return False
 
     def _entered(self, notes: Iterable[Note | Alert]) -> Entered:
         """Make entries of `events` and of `alerts` of what is to be said, and the rows they are committed as."""

@@ -4,11 +4,10 @@ Rules of this file: (1) a placement is called at most once and never repeated; (
 queue, limiter and disk write, right before the call, with no await between them; (3) whatever is not proven *not done*
 is unknown: a time-out, a broken connection, a cancelled task; (4) each call has one finite task in the desk's group, and
 those that wait for nothing share one; (5) what waits for its turn, here or at the limits of an exchange, has certainly
-not left: a halt or a cancel ends it here; (6) what became of a call ends no server that has no room to write it down.
+not left: a halt or a cancel ends it here.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -35,9 +34,6 @@ from realtime.model.events import (
 )
 from realtime.model.orders import Approved, ApprovedAmend, Order, Status
 from realtime.venues.base import Prompt, Remote, Venue
-
-
-logger = logging.getLogger(__name__)
 
 
 def _replaced(order: Order, ack: Ack) -> str | None:
@@ -231,7 +227,7 @@ class Gate:
         if told:
             self._take(told)
         else:
-            self._say(fact)
+            self._post(fact)
 
     async def _submit(self, approved: Approved) -> None:
         order, called = approved.order, False
@@ -253,7 +249,7 @@ class Gate:
             fact = self._failed(order, failure)
         except asyncio.CancelledError:
             self._waiting.pop(order.id, None)
-            self._say(self._no_answer(order, "the server stopped"))
+            self._post(self._no_answer(order, "the server stopped"))
             raise
         else:
             self._tally.answers += 1
@@ -263,18 +259,7 @@ class Gate:
             if called:
                 self.handed.discard(order.id)
             self._tally.withhold(order.id)
-        self._say(fact)
-
-    def _say(self, fact: Fact) -> None:
-        """Tell what became of a call.
-
-        A journal that is twice full has no room for it: the engine knows it all the same, and after a restart the venue
-        is asked what became of it.
-        """
-        try:
-            self._post(fact)
-        except Refused as refused:
-            logger.warning("an outcome is not journaled", extra={"why": refused.message})
+        self._post(fact)
 
     def _failed(self, order: Order, failure: Failure | TimeoutError) -> Fact:
         """Say what became of a placement that has no answer, or not the one that was hoped for."""
@@ -355,7 +340,7 @@ class Gate:
         except (VenueUnknown, TimeoutError):
             fact = self._amend_unanswered(order, "its turn did not come in time", released=released)
         except asyncio.CancelledError:
-            self._say(self._amend_unanswered(order, "the server stopped", released=released))
+            self._post(self._amend_unanswered(order, "the server stopped", released=released))
             raise
         else:
             fact = AmendDone(
@@ -367,7 +352,7 @@ class Gate:
                 exchange_order_id=_replaced(order, ack),
                 ts=self._now(),
             )
-        self._say(fact)
+        self._post(fact)
 
     def _amend_unanswered(self, order: Order, why: str, *, released: bool) -> AmendFailed:
         """Once released nobody knows; before, nothing was sent."""
@@ -400,7 +385,7 @@ class Gate:
                 async with asyncio.timeout(self._timeout_s):
                     ack = await self._venue.cancel(order)
         except (Refused, VenueRejected) as refused:
-            self._say(
+            self._post(
                 CancelFailed(
                     order_id=order.id,
                     unknown=False,
@@ -412,9 +397,9 @@ class Gate:
                 )
             )
         except (VenueUnknown, TimeoutError):
-            self._say(self._cancel_unanswered(order, "no answer"))
+            self._post(self._cancel_unanswered(order, "no answer"))
         except asyncio.CancelledError:
-            self._say(self._cancel_unanswered(order, "stopped"))
+            self._post(self._cancel_unanswered(order, "stopped"))
             raise
         else:
             self._canceled(order, ack)

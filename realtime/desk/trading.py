@@ -19,7 +19,7 @@ from realtime.engine.evolve import draft_order
 from realtime.engine.market import down
 from realtime.engine.orders import evolve
 from realtime.model.account import Position
-from realtime.model.errors import Failure, Refused, VenueUnknown
+from realtime.model.errors import Failure, Refused
 from realtime.model.events import (
     Amend,
     Cancel,
@@ -30,15 +30,7 @@ from realtime.model.events import (
     Submit,
     Who,
 )
-from realtime.model.orders import (
-    Asked as Progress,
-    Order,
-    OrderType,
-    Role,
-    Side,
-    Status,
-    venue_client_id,
-)
+from realtime.model.orders import Order, OrderType, Role, Side, Status, venue_client_id
 from realtime.model.risk import TradingState
 
 
@@ -316,20 +308,17 @@ class Trading:
 
         Raises:
             Refused: The engine cannot cancel it.
-            VenueUnknown: It is on its way, and nobody can be told what comes of it: the journal has no room.
         """
         if order.status.ended:
             return None
+        # Waited for first: what ends at once, and is not on disk at once, is answered in this step.
+        waiting = self._desk.answers.wait(order.id, Asked.CANCEL, answer)
         try:
             self._desk.post(Cancel(order_id=order.id, who=who, ts=self._desk.now()))
-        except Refused as refused:
-            # A cancel waits for no row of the journal: without room for one it has left all the same.
-            now = self._desk.engine.orders.get(order.id)
-            left = now is not None and now.cancel_state is Progress.REQUESTED
-            if not left or order.cancel_state is Progress.REQUESTED:
-                raise
-            raise VenueUnknown(f"the cancel has left; {refused}") from None
-        return self._desk.answers.wait(order.id, Asked.CANCEL, answer)
+        except Refused:
+            waiting.cancel()
+            raise
+        return waiting
 
     # -- many orders -----------------------------------------------------------------------------
 
@@ -342,8 +331,6 @@ class Trading:
                 asked = self.cancel(order, who, _same)
             except Refused:
                 result.failed.append(order.client_order_id)
-            except VenueUnknown:
-                result.unknown.append(order.client_order_id)
             else:
                 if asked is not None:
                     waiting[order.client_order_id] = asked

@@ -601,10 +601,11 @@ def _set_cost_basis(state: State, applier: Core, wish: SetCostBasis, out: Out) -
     if position.entry_price == wish.entry_price:
         return
     if state.markets[position.symbol].contract and position.cost is not None:
-        # Its profit is paid in money by that price: another one would be money that nobody earned.
+        # Its profit is paid in money by that price: another one would be money that nobody earned. Who has told it is
+        # not remembered, so what was said here is final, too.
         raise Refused(
             Code.CONFLICT,
-            f"the entry price of {position.id} is known, it is that of its fills",
+            f"the entry price of {position.id} is known",
             {"position_id": position.id},
         )
     told = CostBasisSet(

@@ -11,7 +11,7 @@ from hashlib import sha256
 from realtime.engine.acts import follow
 from realtime.engine.content import BY_CONTENT, waits
 from realtime.engine.core import NO_AMEND, Core, Out
-from realtime.engine.orders import STRANGE, Ledger, evolve, step
+from realtime.engine.orders import STRANGE, evolve, step
 from realtime.model.events import (
     Alert,
     OrderChanged,
@@ -65,8 +65,9 @@ def seen(core: Core, row: OrderSeen, out: Out) -> None:
     out.insert(0, Record(row))
     evidence = row.evidence if row.evidence in {"answer", BY_CONTENT} else "found"
     new = core.alter(order, changes, out, ts=row.ts, evidence=evidence)
-    if row.amount or not order.external:
-        orders.set_asof(order.id, max(known, row.asof))
+    orders.set_asof(order.id, max(known, row.asof))
+    if row.amount:
+        orders.unsized.discard(order.id)
     core.gap(new, row.ts)
     if new.cost_limit is None and new.filled > new.amount:
         overfill(core, new, row.ts, out)
@@ -78,25 +79,24 @@ def row_changes(
     core: Core, order: Order, row: OrderSeen, known: int, out: Out
 ) -> dict[str, object] | None:
     """What a row that is not older changes; None when it says nothing that can be believed."""
-    # Of such a one the row tells what it is, how large, and whether it is over.
-    guess = guessed(core.state.orders, order) and not is_late(order)
-    changes: dict[str, object] = {}
-    if guess:
-        changes = shape(core, row) | {"amount": max(row.amount, row.filled, order.filled)}
+    unsized = order.id in core.state.orders.unsized and order.external and not is_late(order)
+    changes = told(core, order, row, known) if unsized else {}
     if row.status is not order.status:
-        late_end = order.status is Status.FILLED and row.status.ended and not guess
+        # Of such a one that may say no more than that it has filled as far as anybody knew.
+        so_far = unsized and order.status is Status.FILLED
+        late_end = order.status is Status.FILLED and row.status.ended and not so_far
         if late_end and row.filled <= order.filled:
             return None  # fills were faster than the row of an earlier end
         back = order.status.ended and row.status is Status.OPEN
         if back and known and row.asof == known:
             return None  # the same moment: the end came last
-        if not (guess or step(order, VENUE, row.status)):
+        if not (so_far or step(order, VENUE, row.status)):
             out.insert(0, Record(row))
             core.illegal(order, row.status, "a row of the venue", out)
             core.state.orders.set_asof(order.id, row.asof)
             return {}
         changes["status"] = row.status
-        if back and not guess:
+        if back and not so_far:
             resurrected(core, order, row, out)
         if row.status.ended:
             # Where the cancel that is under way has a reason, it is the better one.
@@ -113,10 +113,10 @@ def row_changes(
     asked = row.evidence == "found" and row.amount >= order.filled
     # What was asked for before an amend was answered may have been read before it was carried out.
     overtaken = row.evidence != "stream" and row.ts < order.updated_ts and not row.status.ended
-    if overtaken or guess:
+    if overtaken:
         return changes
     if row.status is Status.OPEN or order.cost_limit is not None or underway or asked:
-        changes |= row_terms(order, row)
+        changes = row_terms(order, row) | changes
     elif row.price is not None and row.price != order.price and order.type.priced:
         # Of an amend whose answer was lost, and which the end overtook.
         changes["price"] = row.price
@@ -129,10 +129,21 @@ def row_changes(
     return changes
 
 
+def told(core: Core, order: Order, row: OrderSeen, known: int) -> dict[str, object]:
+    """What a row tells of an order whose amount nobody knows.
+
+    The first one, and the first with an amount, count even if they change nothing: they are what was not known.
+    """
+    amount = max(row.amount or order.amount, row.filled, order.filled)
+    if row.amount or not known:
+        return shape(core, row) | {"amount": amount}
+    return {} if amount == order.amount else {"amount": amount}
+
+
 def row_terms(order: Order, row: OrderSeen) -> dict[str, object]:
     """Amount and prices as the venue shows them, where they differ; an amend shows itself so."""
     changes: dict[str, object] = {}
-    if row.amount != order.amount:
+    if row.amount and row.amount != order.amount:
         changes["amount"] = row.amount
     if row.price is not None and row.price != order.price and order.type.priced:
         changes["price"] = row.price
@@ -207,8 +218,9 @@ def external(core: Core, row: OrderSeen, out: Out) -> None:
     # So it is with what filled before the first look at the account: that found it in the sums.
     before = back or core.state.account.opened_ts is None
     orders.add(order, {}, order.filled if before else ZERO)
-    if row.amount:
-        orders.set_asof(order.id, row.asof)
+    orders.set_asof(order.id, row.asof)
+    if not row.amount:
+        orders.unsized.add(order.id)  # a market buy by cost may have none
     core.gap(order, row.ts)
     out.append(OrderChanged(order))
     if back:
@@ -230,14 +242,6 @@ def shape(core: Core, row: OrderSeen) -> dict[str, object]:
         "reduce_only": row.reduce_only,
         "role": Role.EXIT if exits else Role.ENTRY,
     }
-
-
-def guessed(orders: Ledger, order: Order) -> bool:
-    """Whether nothing is known of an order that is not ours but what was told of its executions.
-
-    A row of a market buy by cost may have no amount, either.
-    """
-    return order.external and not orders.asof(order.id)
 
 
 def stranger(

@@ -1,4 +1,4 @@
-"""Frozen values made, and copied with other fields, at a part of the cost of a call of the class or of `dataclasses.replace`.
+"""Frozen values, made and copied at a part of the cost of a call of the class or of `dataclasses.replace`.
 
 An order is a value with more than fifty fields, and every fact about it makes a new one.
 """
@@ -77,7 +77,13 @@ def maker(kind: type, *names: str) -> object:
 
     A class that is called by name has the names put into a dict, and each of them looked for among all its fields: that
     takes three times as long. A field without a default that is not among the names is not set.
+
+    Raises:
+        TypeError: A field that a factory makes anew for each value is not among the names.
     """
+    left = [field.name for field in fields(kind) if field.default_factory is not MISSING]
+    if not set(left) <= set(names):
+        raise TypeError(f"{kind.__name__} has fields made by a factory, name them: {left}")
     rest = {field.name: field.default for field in fields(kind) if field.name not in names}
     body = "".join(f"    new.{name} = {name}\n" for name in names)
     body += "".join(

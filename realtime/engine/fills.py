@@ -6,7 +6,7 @@ from realtime.engine.account import Booked
 from realtime.engine.acts import amended
 from realtime.engine.content import waits
 from realtime.engine.core import IDLE, Core, Out
-from realtime.engine.evidence import guessed, is_late, overfill, report_stranger, stranger
+from realtime.engine.evidence import is_late, overfill, report_stranger, stranger
 from realtime.engine.evolve import alter_order, fill_order
 from realtime.engine.orders import is_entry, largest
 from realtime.engine.rules import EXECUTIONS_IN
@@ -66,6 +66,7 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
             late=late,
         )
         orders.add(order, {})
+        orders.unsized.add(order.id)
         out.append(Record(seen))
         if late:
             report_late(order, seen, out)
@@ -116,7 +117,7 @@ def grown(core: Core, order: Order, seen: Filled, out: Out) -> Order:
     orders = core.state.orders
     more = orders.booked(order.id) + seen.amount - order.amount
     late = order.status is FILLED and is_late(order)
-    if more > 0 and (late or guessed(orders, order)):
+    if more > 0 and (late or order.id in orders.unsized):
         order = orders.put(order, amount=order.amount + more)
         if late:
             report_late(order, seen, out)

@@ -147,6 +147,7 @@ class Ledger:
         "owed",
         "sizes",
         "stale_rows",
+        "unsized",
     )
 
     def __init__(self, sizes: Sizes = SIZES) -> None:
@@ -179,6 +180,8 @@ class Ledger:
         self.gaps: dict[str, int] = {}
         # Commands that were answered `outcome_unknown`: order id -> (command, op), told once resolved.
         self.owed: dict[str, list[tuple[str, str]]] = {}
+        # Orders that are not ours of which no row has told the amount: theirs is what they are known to have filled.
+        self.unsized: set[str] = set()
         # Rows older than what was known.
         self.stale_rows = 0
         # When the newest booked fill happened [ns].
@@ -388,6 +391,7 @@ class Ledger:
         self._booked.pop(order_id, None)
         self._rests.pop(order_id, None)
         self._asof.pop(order_id, None)
+        self.unsized.discard(order_id)
 
     # -- changes -------------------------------------------------------------------------------
 
@@ -535,7 +539,7 @@ class Ledger:
             legs = sorted((group, sorted(held.items())) for group, held in load.legs.items())
             exits = f"{load.exit_buys} {load.exit_sells}"
             yield f"load {symbol} {load.buys} {load.sells} {exits} {legs} {load.orders}"
-        yield f"owed {sorted(self.owed.items())} gaps {sorted(self.gaps)}"
+        yield f"owed {sorted(self.owed.items())} gaps {sorted(self.gaps)} unsized {sorted(self.unsized)}"
         yield f"ended {list(self._roots.items())}"
         yield f"forgotten {len(self._forgotten)} {self._forgotten.digest()}"
 

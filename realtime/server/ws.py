@@ -201,7 +201,8 @@ class Sockets:
             wire.listen(socket.take)
             while (message := await receive())["type"] != "websocket.disconnect":
                 text = message.get("text")
-                if text is not None and len(text.encode()) > self._frame_bytes:
+                # A character has four bytes at most: what is short in any case is not encoded for its length.
+                if text is not None and len(text) * 4 > self._frame_bytes < len(text.encode()):
                     connection.close(Close.TOO_BIG)
                 socket.take(text)
             ended = True

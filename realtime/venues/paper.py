@@ -13,6 +13,7 @@ Rules of this file:
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal, localcontext
 
@@ -24,7 +25,7 @@ from realtime.engine.matching.pit import trail
 from realtime.engine.matching.state import Entry, adopt, entry_out
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
-from realtime.model.errors import Refused, VenueUnknown
+from realtime.model.errors import Refused, VenueRejected, VenueUnknown
 from realtime.model.events import (
     Ack,
     BalanceSeen,
@@ -32,6 +33,7 @@ from realtime.model.events import (
     MarketEvent,
     OrderSeen,
     PositionSeen,
+    Transferred,
     VenueEvent,
 )
 from realtime.model.market import MONEY, Bar, Market, Stale, Trade
@@ -110,9 +112,13 @@ class PaperVenue:
         # What is not yet known to be on disk, and what has to happen later: both end in `run`.
         self._undurable: list[Awaitable[None]] = []
         self._later: asyncio.Queue[tuple[float, Callable[[], None]]] = asyncio.Queue()
-        # What prompt orders came to that the log has not been given yet, and entries that it has still to ask for.
+        # Whether the log is to ask for an entry that is not made yet, what goes into it, and those made that it has still
+        # to ask for.
+        self._promised = False
         self._unlogged: list[Told] = []
         self._entries: deque[bytes] = deque()
+        # What is in an entry and has still to be told.
+        self._untold: list[VenueEvent] = []
         # While it opens: transfers of before that are told again, so whatever is written is not newer than they are.
         self._again: list[Told] = []
         # Whether this turn of the loop has an end at which something is told.
@@ -225,10 +231,15 @@ class PaperVenue:
         """Place an order, while `prompt`."""
         exchange, log, ts = self.exchange, self._log, self._now()
         assert log is not None, "who is prompt has a log that leads"
-        work = exchange.place(ACCOUNT, approved.order, ts, prompt=True)
+        if not self._promised:
+            log.lead(self._entry)  # first: an order that finds no room in the log is not placed
+            self._promised = True
+        try:
+            work = exchange.place(ACCOUNT, approved.order, ts, prompt=True)
+        except VenueRejected:
+            self._tell_due()
+            raise
         told = exchange.take_told()
-        if not self._unlogged:
-            log.lead(self._entry)
         self._unlogged += told
         # An order moves two balances and the book and the ticker of its symbol, and orders come many in a turn of the loop:
         # everybody is told where those stand after all of them, as a venue tells it every few milliseconds.
@@ -243,7 +254,11 @@ class PaperVenue:
         order = approved.order
         ts = self._now()
         delayed = self._latency_s > 0
-        work = self.exchange.place(ACCOUNT, order, ts, live=not delayed)
+        try:
+            work = self.exchange.place(ACCOUNT, order, ts, live=not delayed)
+        except VenueRejected:
+            self._tell_due()
+            raise
         if delayed:
             self._later.put_nowait((self._delay(), lambda: self._release(work.id)))
         return await self._answer(work)
@@ -251,14 +266,18 @@ class PaperVenue:
     async def amend(self, approved: ApprovedAmend) -> Ack:
         """Change an order; our exchange amends natively."""
         await self._travel()
-        work = self.exchange.amend(
-            ACCOUNT,
-            self._order_id(approved.order),
-            amount=approved.amount,
-            price=approved.price,
-            stop_price=approved.stop_price,
-            ts=self._now(),
-        )
+        try:
+            work = self.exchange.amend(
+                ACCOUNT,
+                self._order_id(approved.order),
+                amount=approved.amount,
+                price=approved.price,
+                stop_price=approved.stop_price,
+                ts=self._now(),
+            )
+        except VenueRejected:
+            self._tell_due()
+            raise
         return await self._answer(work)
 
     async def cancel(self, order: Order) -> Ack:
@@ -396,7 +415,7 @@ class PaperVenue:
         self._post((event,))
         exchange = self.exchange
         exchange.follow(event)
-        if exchange.clearing.told or exchange.prints:
+        if exchange.clearing.told or exchange.prints or self._untold:
             self.tell()
 
     def tell(self, *, awaited: bool = False) -> None:
@@ -410,14 +429,25 @@ class PaperVenue:
         if events:
             self._post(events)
 
+    def _tell_due(self) -> None:
+        """Tell what fell due before an order or an amend that is refused: it is not refused with it."""
+        if self.exchange.clearing.told:
+            with suppress(Refused):  # then it is logged and told with what comes next
+                self.tell()
+
     def _end_turn(self) -> None:
         self._ends = False
-        ts = self._now()
+        ts, waits = self._now(), bool(self.exchange.clearing.told)
         self.exchange.settle(ts)
+        if waits and not self._promised:
+            # The log had no room for it before, and the entry of this turn was made without it.
+            self._tell_due()
+            return
         own, prints = self.exchange.take()
-        if self._unlogged:
-            self._unlogged += own  # else the log has it already, with the orders that it comes of
-        events = [*(item.event for item in own), *self._source.public(prints, ts)]
+        if self._promised:
+            self._unlogged += own  # else the sums in it are in the entry already, see `entry_out`
+        untold, self._untold = self._untold, []
+        events = [*untold, *(item.event for item in own), *self._source.public(prints, ts)]
         if events:
             self._post(events)
 
@@ -428,7 +458,7 @@ class PaperVenue:
         return self._entries.popleft()
 
     def _fix(self) -> None:
-        told, self._unlogged = self._unlogged, []
+        told, self._unlogged, self._promised = self._unlogged, [], False
         self._entries.append(orjson.dumps(entry_out(self.exchange, ACCOUNT, told)))
 
     def _taken(self, *, awaited: bool) -> tuple[list[VenueEvent], Sequence[Trade]]:
@@ -437,24 +467,29 @@ class PaperVenue:
         own, prints = self.exchange.take()
         if own and self._log is not None:
             fresh: Sequence[Told] = [*self._again, *own]
-            if self._unlogged:
+            promised = self._promised
+            if promised:
                 # The entry of this turn stands before this one, so it must not be newer; and a fill is in one of them.
                 self._unlogged += own
                 self._fix()
-                fresh = []
+                # Only those of the newest entry are told again after a kill.
+                fresh = [item for item in own if isinstance(item.event, Transferred)]
             try:
                 written = self._log.append(orjson.dumps(entry_out(self.exchange, ACCOUNT, fresh)))
             except Refused:
-                if fresh:
-                    # It is logged and told with what comes next.
-                    self.exchange.untake(own, prints)
+                # It is told with what comes next, and logged with it where no entry was promised.
+                if promised:
+                    self._untold += (item.event for item in own)
+                    own = ()
+                self.exchange.untake(own, prints)
                 raise
             if not (awaited and self._leads):
                 self._undurable.append(written)
                 if len(self._undurable) == 1 and not awaited:
                     # Fills that no call waits for are awaited by `run`: a log that fails ends the process.
                     self._later.put_nowait((0.0, _nothing))
-        return [item.event for item in own], prints
+        untold, self._untold = self._untold, []
+        return [*untold, *(item.event for item in own)], prints
 
     @property
     def _leads(self) -> bool:

@@ -19,11 +19,20 @@ from realtime.desk.recovery import EQUITY
 from realtime.engine.bars import DAY
 from realtime.hub.stream import Written
 from realtime.model.errors import Code, Refused
-from realtime.model.events import AmendFailed, CancelAsked, CancelFailed, Placed, Rejected
+from realtime.model.events import (
+    Amend,
+    AmendFailed,
+    CancelAsked,
+    CancelFailed,
+    Place,
+    Placed,
+    Rejected,
+    Who,
+)
 from realtime.model.orders import Asked, Order, OrderType, Side, Status, Trigger
 from realtime.model.risk import TradingState
 from realtime.store import State, Store
-from tests.fakes import BUY, D, WatchedStore, World
+from tests.fakes import BUY, D, PromptVenue, WatchedStore, World
 from tests.store.vfs import Disk, Renamed
 
 
@@ -119,9 +128,7 @@ async def no_room(store: Store) -> None:
     broken(Faulty.disk)
     store.append("Test", "", b"{}", safety=True)
     await really(lambda: bool(told))
-    with suppress(Refused):
-        while True:
-            store.append("Test", "", b"{}", safety=True)
+    filled(store)
 
 
 @pytest.mark.parametrize("how", ["fires", "goodbye", "halt"])
@@ -154,11 +161,14 @@ async def test_a_journal_without_any_room_ends_no_server_that_stops_trading(
         assert (await world.call("system.health")).ok
 
 
-@pytest.mark.parametrize(("fate", "live"), [("reject", ["g-1"]), ("ok", [])])
-async def test_a_cancel_without_room_in_the_journal_is_not_said_to_be_undone(
-    tmp_path: Path, fate: str, live: list[str]
+@pytest.mark.parametrize(
+    ("fate", "code"),
+    [("reject", Code.VENUE_REJECTED), ("lose", Code.OUTCOME_UNKNOWN), ("ok", None)],
+)
+async def test_a_cancel_without_room_in_the_journal_is_answered_by_what_came_of_it(
+    tmp_path: Path, fate: str, code: Code | None
 ) -> None:
-    """It goes to the venue before its row: what came of it is unknown to the one who asked, and ends no server."""
+    """It leaves before its row, so that no refusal of the row undoes it; and nothing ends the server."""
     Faulty.disk = Disk()
     world = World(tmp_path / "j.db")
     world.store = Cramped
@@ -167,15 +177,93 @@ async def test_a_cancel_without_room_in_the_journal_is_not_said_to_be_undone(
         await no_room(system.store)
         world.venue.cancels.append(fate)
         reply = await world.call("order.cancel", client_order_id="g-1")
-        await asyncio.sleep(5)
+        resumed = await world.call("trading.resume", reason="too early")
+        await asyncio.sleep(30)
 
-        assert reply.code is Code.OUTCOME_UNKNOWN
-        assert world.venue.canceled == ["g-1"]
-        assert world.venue.live() == live
-        assert world.order("g-1").cancel_state is not Asked.REQUESTED
+        assert reply.code is code
+        assert world.venue.canceled[0] == "g-1"
+        if reply.ok:
+            assert reply.result is not None
+            assert reply.result["journaled"] is False
+        assert (
+            resumed.code is Code.INTERNAL
+        )  # done in memory, and nobody knows what a restart finds
         mended(Faulty.disk)
         await really(lambda: system.store.state is State.OK and not system.store.waiting)
         assert (await world.call("system.health")).ok
+
+
+def filled(store: Store) -> None:
+    """So many rows wait that no further one is taken in this step."""
+    with suppress(Refused):
+        while True:
+            store.append("Test", "", b"{}", safety=True)
+
+
+@pytest.mark.parametrize("prompt", [True, False])
+async def test_a_placement_whose_outcome_finds_no_room_is_answered(
+    tmp_path: Path, *, prompt: bool
+) -> None:
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Cramped
+    if prompt:
+        world.venue = PromptVenue()
+    async with world.life() as system:
+        if not prompt:
+            world.venue.gate = asyncio.Event()
+            world.venue.script.append("mute")
+        placing = world.start("order.place", **BUY, client_order_id="g-1")
+        for _ in range(100):
+            if prompt and not system.branch.gate.quiet:
+                break  # its intent is on disk, and it leaves in the next step
+            await asyncio.sleep(0 if prompt else 0.01)
+        filled(system.store)
+        if world.venue.gate is not None:
+            world.venue.gate.set()
+        reply = await placing
+        await asyncio.sleep(60)  # its row is asked for where no stream told of it
+
+        assert reply.ok
+        assert world.venue.submitted == ["g-1"]
+        assert world.order("g-1").status is Status.OPEN
+
+
+async def test_what_waits_to_leave_never_does_where_its_row_finds_no_room(tmp_path: Path) -> None:
+    """As many rows wait as one step may put: the placement is answered, and the amend undone."""
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Cramped
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        trading = system.branch.trading
+        order = world.order("g-1")
+        who = Who(subject="local", admin=True)
+        names = ("symbol", "side", "type", "amount", "price")
+        fields = {name: getattr(order, name) for name in names}
+        draft = trading.draft(who=who, client_order_id="g-2", fields=fields)
+        placing = Place(order=draft, who=who, ts=system.desk.now())
+        amend = Amend(
+            order_id=order.id,
+            amount=order.amount * 2,
+            price=None,
+            stop_price=None,
+            stop_loss=None,
+            take_profit=None,
+            who=who,
+            ts=system.desk.now(),
+        )
+        filled(system.store)
+        with pytest.raises(Refused):
+            trading.place_always(placing, lambda end: end.fact, lambda _: None)
+        with pytest.raises(Refused):
+            system.desk.post(amend)
+        await really(lambda: not system.store.waiting)
+        await asyncio.sleep(1)
+
+        assert world.order("g-2").status is Status.REJECTED
+        assert world.order("g-1").amend_state is Asked.NONE
+        assert world.venue.submitted == ["g-1"]
 
 
 @pytest.mark.parametrize("lost", [0, 2])

@@ -735,3 +735,16 @@ def test_what_a_contract_cost_cannot_be_said_where_its_fills_tell_it() -> None:
 
     assert caught.value.code is Code.CONFLICT
     assert kit.engine.value(kit.ts) == before
+
+
+def test_what_was_said_of_a_contract_is_final() -> None:
+    kit = Kit()
+    kit.position(PERP, "-40", cost=None)
+    kit.open(USDT="100000")
+    told(kit, "6400")
+
+    with pytest.raises(Refused) as caught:
+        told(kit, "64000")
+
+    assert str(caught.value) == f"the entry price of {PERP}|short is known"
+    assert kit.engine.positions[PERP].entry_price == 6_400

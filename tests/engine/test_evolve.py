@@ -1,10 +1,13 @@
 """What is made past the call of a class is what the call would have made."""
 
+from dataclasses import field
+
 import pytest
 
 from realtime.engine import rows
-from realtime.engine.evolve import draft_order, new_fill, new_place, new_placed, new_who
+from realtime.engine.evolve import draft_order, maker, new_fill, new_place, new_placed, new_who
 from realtime.model.events import Place, Placed, Who
+from realtime.model.frozen import frozen
 from realtime.model.market import ZERO
 from realtime.model.orders import Fill, Order, OrderType, Side
 from realtime.model.principal import TokenLimits
@@ -104,3 +107,15 @@ def test_what_has_filled_whole_reads_as_the_amount_however_it_is_written(
     kit.fill(order, filled, "64000")
     row = rows.order_row(kit.order(order.id), MARKETS[BTC], "paper")
     assert (row["amount"], row["filled"], row["remaining"]) == ("0.01000", "0.01000", "0")
+
+
+def test_a_maker_does_not_leave_a_field_out_that_a_factory_makes() -> None:
+    @frozen
+    class Basket:
+        symbol: str
+        held: list[str] = field(default_factory=list)
+
+    with pytest.raises(TypeError, match="held"):
+        maker(Basket, "symbol")
+
+    assert callable(maker(Basket, "symbol", "held"))

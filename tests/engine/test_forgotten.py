@@ -568,6 +568,7 @@ def test_the_stub_of_late_fills_is_forgotten_in_its_turn() -> None:
     ended(kit, 3)
     later(kit, 3)
     assert kit.engine.orders.get(f"x-{order.exchange_order_id}-late") is None
+    assert not kit.engine.orders.unsized
 
     assert kit.fill(order, "0.002", "60000", trade_id="t-1") == []
     kit.fill(order, "0.001", "60000", trade_id="t-3")

@@ -1128,6 +1128,72 @@ def test_an_order_that_is_not_ours_may_be_told_by_its_fills_before_its_rows(
     assert kit.replayed().digest() == kit.engine.digest()
 
 
+def test_a_row_that_never_tells_the_amount_is_old_or_no_news_all_the_same() -> None:
+    """trading:2.7: a market buy by cost, given by hand, at a venue that tells no amount."""
+    kit = Kit().open()
+
+    def tell(status: Status, ago: int = 0, **fields: object) -> list[str]:
+        kit.ts += 30 * SECOND
+        row = stranger(kit, status=status, amount=D(0), asof=kit.ts - ago * SECOND, **fields)
+        kit.post(row)
+        assert kit.replayed().digest() == kit.engine.digest()
+        return alerts(kit)
+
+    tell(OPEN)
+    for _ in range(3):
+        assert tell(OPEN) == []
+        assert kit.effects == []
+    assert kit.order("x-ext-1").version == 1
+
+    tell(OPEN, filled=D("0.2"), cost=D(12000), price=D(59000))
+    order = kit.order("x-ext-1")
+    assert (order.amount, order.filled, order.price) == (D("0.2"), D("0.2"), D(59000))
+
+    tell(CANCELED, filled=D("0.2"), cost=D(12000))
+    stale = kit.engine.orders.stale_rows
+    assert tell(OPEN, 60, filled=D("0.2"), cost=D(12000)) == []
+    assert kit.order("x-ext-1").status is CANCELED
+    assert kit.engine.orders.stale_rows == stale + 1
+
+    assert "order_resurrected" in tell(OPEN, filled=D("0.2"), cost=D(12000))
+    assert kit.order("x-ext-1").status is OPEN
+
+    tell(OPEN, filled=D("0.2"), cost=D(12000))
+    assert kit.effects == []
+
+
+def test_the_first_row_of_an_order_that_a_fill_told_of_counts_even_if_it_says_the_same() -> None:
+    kit = Kit().open()
+    draft = kit.draft(BTC, "buy", "9", exchange_order_id="ext-1", venue_client_id="hand")
+    kit.fill(draft, "0.2")
+    same = stranger(kit, type="market", price=None, filled=D("0.2"), cost=kit.order("x-ext-1").cost)
+    kit.ts += SECOND
+    kit.post(replace(same, status=FILLED, amount=D(0), asof=kit.ts))
+
+    kit.post(replace(same, amount=D(0)))  # an older one
+
+    assert kit.order("x-ext-1").status is FILLED
+    kit.post(replace(same, status=FILLED, amount=D("0.2"), asof=kit.ts + 1))
+    kit.fill(draft, "0.1")
+    assert "overfill" in alerts(kit)
+    assert kit.replayed().digest() == kit.engine.digest()
+
+
+def test_a_cancel_without_an_answer_is_settled_by_a_row_that_tells_no_amount() -> None:
+    kit = Kit().open()
+    row = stranger(kit, amount=D(0), evidence="found")
+    kit.post(row)
+    order = kit.order("x-ext-1")
+    cancel(kit, order)
+    kit.post(CancelFailed(order_id=order.id, unknown=True, command="m", reason="", ts=kit.ts))
+    assert kit.order(order.id).cancel_state is Asked.UNKNOWN
+    kit.ts += 5 * SECOND
+
+    kit.post(replace(row, asof=kit.ts, ts=kit.ts))
+
+    assert kit.order(order.id).cancel_state is Asked.NONE
+
+
 def test_an_order_that_is_not_ours_and_is_known_may_be_overfilled() -> None:
     kit = Kit().open()
     kit.post(stranger(kit))

@@ -4,17 +4,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import orjson
 import pytest
 
+from realtime.engine.orderbook import OrderBook
 from realtime.makers import JournalLog
 from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import BalanceSeen, Filled, OrderSeen, PositionSeen, Transferred
-from realtime.model.market import SECOND, BookDelta, BookSnapshot, Stale, Ticker, Trade
+from realtime.model.market import SECOND, BookDelta, BookSnapshot, Mark, Stale, Ticker, Trade
 from realtime.model.orders import OrderType, Side, Status, TimeInForce
 from realtime.store import Store
 from realtime.venues.paper import PaperVenue
+from tests.engine.floor import PERP
 from tests.venues.frozen import MARKET, SYMBOL, FrozenMarket
 from tests.venues.kit import Clock, Listener, MemoryLog, Shop, amended, approved, wish
 
@@ -305,6 +308,171 @@ async def test_what_waits_for_the_end_of_a_turn_is_told_with_what_comes_before_i
 
     assert (len(trades), len(balances)) == (2, 2)
     assert (shop.heard.of(Trade), shop.heard.of(BalanceSeen)) == (trades, balances)
+
+
+class Narrow(MemoryLog):
+    """A log that can be without room."""
+
+    full = False
+
+    def append(self, body: bytes) -> Awaitable[None]:
+        if self.full:
+            raise Refused(Code.BUSY, "the journal is far behind")
+        return super().append(body)
+
+    def lead(self, body: Callable[[], bytes]) -> None:
+        if self.full:
+            raise Refused(Code.BUSY, "the journal is far behind")
+        super().lead(body)
+
+
+CONTRACT = replace(PERP, symbol="BTC/USDT:USDT")
+
+
+async def with_position(log: MemoryLog) -> Shop:
+    """A long position of ten contracts, that has to pay 10 USDT in a minute."""
+    shop = await opened(log=log)
+    symbol, ts = CONTRACT.symbol, shop.clock.now()
+    shop.paper.exchange.relist(CONTRACT)
+    book = OrderBook(symbol)
+    shop.paper.exchange.attach(symbol, book)
+    whole = BookSnapshot(
+        symbol=symbol, bids=(("99.9", "50"),), asks=(("100.1", "50"),), ts=ts, recv_ts=ts
+    )
+    book.apply_snapshot(whole)
+    shop.paper.feed(whole)
+    shop.paper.feed(
+        Mark(
+            symbol=symbol,
+            mark="100",
+            index="100",
+            funding_rate="0.01",
+            next_funding_ts=ts + 60 * SECOND,
+            ts=ts,
+        )
+    )
+    future: dict[str, Any] = {"symbol": symbol, "position_type": "swap", "leverage": "1"}
+    await shop.place("p", amount="10", **future)
+    await shop.place("rest", amount="1", price="90.0", **future)
+    shop.clock.advance(61)
+    shop.heard.clear()
+    return shop
+
+
+def of_log(log: MemoryLog) -> tuple[str, int]:
+    """Money and the time of the last funding, as the entries have them."""
+    money, funded = "", 0
+    for body in log.entries:
+        entry = orjson.loads(body)
+        money = entry["wallets"].get("USDT", money)
+        held = entry["holdings"].get(CONTRACT.symbol)
+        funded = funded if held is None else held["funded_ts"]
+    return money, funded
+
+
+@pytest.mark.parametrize("how", ["submit_now", "submit", "amend"])
+@pytest.mark.parametrize("full", [False, True])
+async def test_what_falls_due_before_a_refusal_is_logged_and_told_once(
+    how: str,
+    full: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Found in review: a funding was told and not logged, so that it was paid again after a restart."""
+    log = Narrow(leads=True)
+    shop = await with_position(log)
+    symbol = CONTRACT.symbol
+    shop.paper.submit_now(approved(wish("s1")))
+    log.full = full
+    bad = wish("bad", symbol=symbol, amount="1", price="0.01", position_type="swap")
+
+    async def asked() -> None:
+        if how == "submit_now":
+            shop.paper.submit_now(approved(bad))
+        elif how == "submit":
+            await shop.venue.submit(approved(bad))
+        else:
+            await shop.venue.amend(amended(wish("rest", symbol=symbol), price="0.01"))
+
+    with pytest.raises(VenueRejected):
+        await asked()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    log.full = False
+    shop.paper.tell()
+    wallet = shop.paper.exchange.clearing.accounts["main"].wallet("USDT")
+    held = shop.paper.exchange.clearing.accounts["main"].holdings[symbol]
+
+    assert [(told.kind, told.amount) for told in shop.heard.of(Transferred)] == [
+        ("funding", D(-10))
+    ]
+    assert of_log(log) == (str(wallet.total), held.funded_ts)
+    assert shop.heard.of(BalanceSeen)[-1].balance.ts == shop.clock.now()
+
+
+async def test_what_a_late_refusal_leaves_in_a_full_log_is_written_at_the_end_of_the_turn() -> None:
+    """The entry of the turn is asked for before what fell due found no room."""
+    log = Narrow(leads=True)
+    shop = await with_position(log)
+    shop.paper.submit_now(approved(wish("s1")))
+    log._make()
+    log.full = True
+    bad = wish("bad", symbol=CONTRACT.symbol, amount="1", price="0.01", position_type="swap")
+    with pytest.raises(VenueRejected):
+        await shop.venue.submit(approved(bad))
+    log.full = False
+    await asyncio.sleep(0)
+    wallet = shop.paper.exchange.clearing.accounts["main"].wallet("USDT")
+    held = shop.paper.exchange.clearing.accounts["main"].holdings[CONTRACT.symbol]
+
+    assert len(shop.heard.of(Transferred)) == 1
+    assert of_log(log) == (str(wallet.total), held.funded_ts)
+
+
+async def test_a_prompt_order_that_finds_no_room_in_the_log_is_not_placed() -> None:
+    """Found in review: it was filled, and its client was told that nothing was sent."""
+    log = Narrow(leads=True)
+    shop = await opened(log=log)
+    log.full = True
+    with pytest.raises(Refused):
+        shop.paper.submit_now(approved(wish("a")))
+
+    assert await shop.venue.find(wish("a")) is None
+    assert await shop.free("USDT") == D(100_000)
+    log.full = False
+    shop.paper.submit_now(approved(wish("a")))
+    await asyncio.sleep(0)
+    assert await (await shop.reopened()).free("USDT") == await shop.free("USDT") < D(100_000)
+
+
+async def test_what_finds_no_room_behind_a_prompt_order_is_told_later_all_the_same() -> None:
+    log = Narrow(leads=True)
+    shop = await opened(log=log)
+    resting = await shop.place("b", price="64000.00")
+    shop.heard.clear()
+    shop.paper.submit_now(approved(wish("a")))
+    log.full = True
+    with pytest.raises(VenueUnknown):
+        await shop.venue.cancel(resting)
+    log.full = False
+    shop.paper.tell()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    shop.paper.tell()
+    again = await shop.reopened()
+
+    assert [row.status for row in shop.heard.of(OrderSeen)] == [Status.CANCELED]
+    assert await again.venue.fills(0) == await shop.venue.fills(0)
+    assert await again.venue.balances() == await shop.venue.balances()
+    assert await again.venue.open_orders() == []
+
+
+async def test_a_transfer_behind_a_prompt_order_is_told_again_after_a_kill() -> None:
+    shop = await opened(log=MemoryLog(leads=True))
+    shop.paper.submit_now(approved(wish("a")))
+    await shop.paper.transfer("USDT", D(-7))
+    told = shop.heard.of(Transferred)[-1]
+    again = await shop.reopened()
+
+    assert again.heard.of(Transferred) == [told]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the journal has a thread
