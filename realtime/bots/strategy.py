@@ -17,7 +17,7 @@ from realtime.model.signals import Ohlcv, Probabilities, Signal
 SHARPNESS: Final = 4.0
 """κ of the softmax (functional specification, 3.2)."""
 DOUBT: Final = 0.25
-"""θ: a conviction below it is a hold."""
+"""θ: below half of it a conviction is a hold."""
 
 
 class StrategyParams(BaseModel):

@@ -1,6 +1,6 @@
 import { add, trim } from "./decimal.js";
 import { h, text } from "./dom.js";
-import { marketOf } from "./trade.js";
+import { marketOf, unitOf } from "./trade.js";
 
 /** @typedef {import("./shapes.d.ts").Row} Row */
 
@@ -24,7 +24,7 @@ export function announce({ store }, last) {
     if (!one) return text(spoken, "");
     const sum = unsaid.reduce((n, f) => add(n, f.amount), "0");
     const what = unsaid.every((f) => f.symbol === one.symbol)
-      ? `, ${trim(sum)} ${marketOf(store, one.symbol)?.base ?? ""}`
+      ? `, ${trim(sum)} ${unitOf(marketOf(store, one.symbol))}`
       : "";
     text(spoken, `${unsaid.length} ${unsaid.length === 1 ? "fill" : "fills"}${what}`);
     unsaid = [];

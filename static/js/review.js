@@ -3,7 +3,7 @@ import { cmp, isDecimal, mul } from "./decimal.js";
 import { dialog, facts } from "./dialog.js";
 import { money, onStep, words } from "./format.js";
 import { settings } from "./settings.js";
-import { marketOf } from "./trade.js";
+import { marketOf, unitOf } from "./trade.js";
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./shapes.d.ts").Row} Row */
@@ -23,12 +23,12 @@ export async function reviewed(args, app) {
   const notional = args.cost
     ? String(args.cost)
     : isDecimal(String(price))
-      ? mul(String(args.amount), String(price))
+      ? mul(mul(String(args.amount), String(price)), market?.contract_size ?? "1")
       : undefined;
   const limit = settings.reviewAbove;
   if (when === "above" && notional && isDecimal(limit) && cmp(notional, limit) <= 0) return true;
   const answer = await dialog({
-    title: `${args.side === "buy" ? "Buy" : "Sell"} ${args.amount ? `${onStep(args.amount, market?.amount_step)} ` : ""}${market?.base ?? args.symbol}?`,
+    title: `${args.side === "buy" ? "Buy" : "Sell"} ${args.amount ? `${onStep(args.amount, market?.amount_step)} ${unitOf(market) || args.symbol}` : (market?.base ?? args.symbol)}?`,
     body: [
       live ? "This is a live order, with real money." : "A paper order.",
       facts([

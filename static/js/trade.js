@@ -24,6 +24,9 @@ export const kind = (order) =>
 export const marketOf = (store, symbol) =>
   /** @type {Market | undefined} */ (store.channel("markets")?.rows?.get(symbol));
 
+/** What its amounts count. @param {Market} [m] */
+export const unitOf = (m) => `${m?.base ?? ""}${Number(m?.contract_size ?? 1) === 1 ? "" : " contracts"}`;
+
 /** Channels of the account: late together, with its venue and while it was not compared with what that has. */
 export const ACCOUNT = ["orders", "fills", "positions", "balances", "risk", "portfolio"];
 

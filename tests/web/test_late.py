@@ -213,6 +213,43 @@ def test_a_ticket_that_was_sent_asks_for_no_preview_any_more(desk: Desk, fake: F
     assert page.locator(".preview").get_attribute("data-valid") is None
 
 
+@pytest.mark.parametrize("refusals", [[], [Refusal("invalid", "no")]])
+def test_a_ticket_changed_while_another_is_sent_is_judged_after_it(
+    desk: Desk, fake: Fake, refusals: list[Refusal]
+) -> None:
+    page = desk.open(clock=True)
+    preview = page.locator(".preview")
+    ticket(page, "0.01", "63900")
+    expect(preview).to_contain_text("639.00")
+    fake.withheld = {"order.place"}
+    fake.refusals += refusals
+    page.click("button.submit")
+    until(page, lambda: fake.waiting)
+    stopped(page)
+    page.fill("#ticket-amount", "0.5")
+    page.clock.run_for(1000)  # its question comes due while the other is on its way
+    page.clock.resume()
+    let_go(page, fake)
+    expect(preview).to_contain_text("31,950.00")
+    assert preview.get_attribute("data-valid") != "yes"
+
+
+def test_an_amount_of_contracts_is_named_so_and_reviewed_by_what_they_are_worth(
+    desk: Desk, fake: Fake
+) -> None:
+    market = fake.streams["markets"].rows["BTC/USDT"]
+    swap = {"type": "swap", "contract_size": "100", "settle": "USDT", "amount_step": "1"}
+    fake.do(lambda: fake.row("markets", market | swap))
+    page = desk.open(script=REVIEWED)
+    ticket(page, "1", "500")
+    expect(page.locator("button.submit")).to_have_text("Buy 1 BTC contracts at 500.0")
+    page.click("button.submit")
+    expect(page.locator("dialog h2")).to_have_text("Buy 1 BTC contracts?")
+    expect(page.locator("dialog .facts")).to_contain_text("About50,000.00 USDT")
+    page.click("dialog .primary")
+    expect(page.locator(".outcome[role=status]")).to_contain_text("Open: buy 1 BTC contracts")
+
+
 def test_an_analysis_is_of_the_market_that_is_shown(desk: Desk, fake: Fake) -> None:
     def analysis(p: Row) -> Row:
         signal = {"action": "buy", "combined_confidence": 0.5, "risk_score": 0.1}
@@ -347,41 +384,53 @@ def test_a_plan_is_of_the_targets_that_stand_there(desk: Desk, fake: Fake) -> No
     expect(shown).to_contain_text("every target is within")
     expect(shown).to_be_visible()
 
+    def too_much(_: Row) -> Row:
+        fields = [{"field": "targets.0.weight", "message": "too much"}]
+        raise Refusal("invalid", "weights", {"fields": fields})
+
+    said = page.locator("form[aria-label=Allocation] + p")
+    fake.others["portfolio.rebalance"] = too_much
+    page.click("form[aria-label=Plan] button")
+    expect(page.locator(".pf-targets")).to_contain_text("too much")
+    page.click("form[aria-label=Allocation] button")  # nobody has edited anything
+    expect(said).to_have_text("Equal parts. Cash 50.00 %.")
+    expect(weight).to_have_value("50")
+
     fake.withheld = {"portfolio.allocate"}
     page.click("form[aria-label=Allocation] button")
     until(page, lambda: fake.waiting)
     weight.fill("30")
     let_go(page, fake)
-    expect(page.locator("form[aria-label=Allocation] + p")).to_contain_text("edited meanwhile")
+    expect(said).to_contain_text("edited meanwhile")
     expect(weight).to_have_value("30")
 
 
-def test_a_comparison_of_backtests_is_the_newer_one_and_what_is_chosen_after_it_stays(
-    desk: Desk, fake: Fake
-) -> None:
-    runs = [
-        {
-            "id": f"b-{n}",
-            "kind": "run",
-            "status": "done",
-            "strategy": f"strategy_{n}",
-            "symbol": "BTC/USDT",
-            "symbols": ["BTC/USDT"],
-            "timeframe": "5m",
-            "created_ts": fake.now,
-            "start_ts": fake.now,
-            "end_ts": fake.now,
-            "parameters": {},
-            "results": {"metrics": {"total_return": n / 100}},
-        }
-        for n in (1, 2, 3)
-    ]
-    trade = {
-        "id": 1,
+def run(fake: Fake, n: int) -> Row:
+    """A backtest that is done."""
+    return {
+        "id": f"b-{n}",
+        "kind": "run",
+        "status": "done",
+        "strategy": f"strategy_{n}",
+        "symbol": "BTC/USDT",
+        "symbols": ["BTC/USDT"],
+        "timeframe": "5m",
+        "created_ts": fake.now,
+        "start_ts": fake.now,
+        "end_ts": fake.now,
+        "parameters": {},
+        "results": {"metrics": {"total_return": n / 100}},
+    }
+
+
+def trade(fake: Fake, n: int) -> Row:
+    """One of its trades."""
+    return {
+        "id": n,
         "entry_ts": fake.now,
         "exit_ts": fake.now,
         "side": "long",
-        "amount": 1.0,
+        "amount": float(n),
         "entry_price": 1.0,
         "exit_price": 1.0,
         "pnl": 0.0,
@@ -390,6 +439,62 @@ def test_a_comparison_of_backtests_is_the_newer_one_and_what_is_chosen_after_it_
         "bars_held": 1,
         "exit_reason": "end",
     }
+
+
+def test_what_was_asked_for_a_backtest_that_was_left_is_not_said_after_it(
+    desk: Desk, fake: Fake
+) -> None:
+    runs = [run(fake, 1), run(fake, 2), run(fake, 3) | {"status": "failed"}]
+    runs[2]["error"] = {"code": "boom", "message": "own words"}
+
+    def trades(p: Row) -> Row:
+        at = int(p.get("cursor") or 0)
+        return {"trades": [trade(fake, at + 1)], "next_cursor": None if at else "1"}
+
+    equity = {"equity": [[fake.now, 1, 0], [fake.now + 1000, 2, 0]]}
+    fake.others = {
+        "backtest.strategies": lambda _: {"strategies": [], "failed": []},
+        "backtest.list": lambda _: {"backtests": runs, "next_cursor": None},
+        "backtest.equity": lambda _: equity,
+        "backtest.trades": trades,
+    }
+    page = desk.open()
+    page.click("#tab-backtest")
+    first, second, third = (
+        page.locator(f".bt-runs button.link:has-text('strategy {n}')") for n in (1, 2, 3)
+    )
+    body = page.locator(".bt-trades tbody tr")
+    first.click()
+    expect(body).to_have_count(1)
+    fake.withheld = {"backtest.trades", "backtest.equity"}
+    page.click("text=More trades")
+    until(page, lambda: len(fake.waiting) == 1)
+    second.click()
+    until(page, lambda: len(fake.waiting) == 2)
+    first.click()
+    until(page, lambda: len(fake.waiting) == 3)
+    let_go(page, fake)  # its second page comes before its first
+    expect(body).to_have_count(1)
+    expect(body).to_contain_text("1.00")
+    expect(page.locator("text=More trades")).to_be_visible()
+
+    second.click()
+    settled(page)
+    fake.others["backtest.equity"] = refused
+    fake.withheld = {"backtest.equity"}
+    first.click()
+    until(page, lambda: fake.waiting)
+    third.click()
+    said = page.locator(".bt-result > [role=status]")
+    expect(said).to_contain_text("own words")
+    let_go(page, fake)
+    expect(said).to_contain_text("own words")
+
+
+def test_a_comparison_of_backtests_is_the_newer_one_and_what_is_chosen_after_it_stays(
+    desk: Desk, fake: Fake
+) -> None:
+    runs = [run(fake, n) for n in (1, 2, 3)]
     fake.others = {
         "backtest.strategies": lambda _: {"strategies": [], "failed": []},
         "backtest.list": lambda _: {"backtests": runs, "next_cursor": None},
@@ -398,7 +503,7 @@ def test_a_comparison_of_backtests_is_the_newer_one_and_what_is_chosen_after_it_
             "metrics": {"total_return": dict.fromkeys(p["ids"], 0.01)},
         },
         "backtest.equity": lambda p: {"equity": [[fake.now, 1, 0], [fake.now + 1000, 2, 0]]},
-        "backtest.trades": lambda _: {"trades": [trade], "next_cursor": None},
+        "backtest.trades": lambda _: {"trades": [trade(fake, 1)], "next_cursor": None},
     }
     page = desk.open()
     page.click("#tab-backtest")

@@ -447,9 +447,9 @@ function makeResult(root, app, form) {
     attr(use, "title", admin ? null : "your token may not change the configuration");
     const done = newest.status === "done";
     part(!done ? "none" : newest.kind === "run" ? "run" : "search");
-    if (!done) return;
-    if (newest.kind === "run") return void showRun(newest);
+    if (done && newest.kind === "run") return void showRun(newest);
     asked = "";
+    if (!done) return;
     const { objective } = newest.results;
     heatMap.show(newest);
     /** @type {Row[]} */
@@ -500,7 +500,7 @@ function makeResult(root, app, form) {
   }
 
   async function page() {
-    const id = asked;
+    const [id, before] = [asked, trades];
     further.disabled = true;
     const reply = await commands.call("backtest.trades", {
       backtest_id: id,
@@ -508,7 +508,7 @@ function makeResult(root, app, form) {
       ...(next ? { cursor: next } : {}),
     });
     further.disabled = false;
-    if (asked !== id) return;
+    if (asked !== id || trades !== before) return;
     if (!reply.ok) return text(said, told(reply.error));
     trades = [...trades, ...reply.result.trades];
     next = reply.result.next_cursor;

@@ -10,7 +10,7 @@ import { whenLive } from "../live.js";
 import { spell } from "../number-field.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
-import { lock, marketOf, sideText, sideTone, viewOnly } from "../trade.js";
+import { lock, marketOf, sideText, sideTone, unitOf, viewOnly } from "../trade.js";
 import { say } from "./risk.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -407,9 +407,10 @@ function rebalance(root, app) {
     if (error) complain(allocation, about, error);
   }
 
+  const written = () => JSON.stringify(targets.map((t) => [t.symbol, t.weight]));
   /** @returns {Promise<ErrorBody | undefined>} */
   async function allocated() {
-    const before = JSON.stringify(targets);
+    const before = written();
     /** @type {Row} */
     const args = { method: method.value };
     if (profile.value) args.risk_profile = profile.value;
@@ -424,7 +425,7 @@ function rebalance(root, app) {
     if (!reply.ok) return reply.error;
     const { allocations, convention, cash_weight, left_out } = reply.result;
     complain(allocation, about, undefined);
-    if (JSON.stringify(targets) !== before) {
+    if (written() !== before) {
       text(about, "The targets were edited meanwhile. Allocate again for those that stand there now.");
       return undefined;
     }
@@ -494,7 +495,7 @@ function rebalance(root, app) {
               "li",
               {},
               h("span", { class: sideTone(a.action) }, sideText(a.action)),
-              ` ${onStep(a.amount, m?.amount_step)} ${m?.base ?? ""} at about ${onStep(a.price, m?.price_tick)}`,
+              ` ${onStep(a.amount, m?.amount_step)} ${unitOf(m)} at about ${onStep(a.price, m?.price_tick)}`,
             );
           }),
         ),

@@ -5,7 +5,7 @@ import { dialog, facts, failure } from "../dialog.js";
 import { h } from "../dom.js";
 import { money, onStep, signed } from "../format.js";
 import { number } from "../number-field.js";
-import { marketOf } from "../trade.js";
+import { marketOf, unitOf } from "../trade.js";
 import { guardOf, price } from "./positions.js";
 
 /** @typedef {import("../app.js").App} App */
@@ -40,7 +40,7 @@ export async function protect(app, id, field) {
     title: `Stop and target for ${position.side} ${position.symbol}`,
     body: [
       facts([
-        ["Amount", `${onStep(position.amount, market?.amount_step)} ${market?.base ?? ""}`],
+        ["Amount", `${onStep(position.amount, market?.amount_step)} ${unitOf(market)}`],
         ["Entry", price(position.entry_price, market?.price_tick)],
         ["Mark", price(position.mark_price, market?.price_tick)],
       ]),
@@ -202,7 +202,7 @@ export async function close(app, id) {
     title: `Close ${position.side} ${position.symbol}?`,
     body: [
       facts([
-        ["Amount", `${onStep(position.amount, market?.amount_step)} ${market?.base ?? ""}`],
+        ["Amount", `${onStep(position.amount, market?.amount_step)} ${unitOf(market)}`],
         ["Value", `${money(position.notional)} ${market?.quote ?? ""}`],
         ["P/L now", signed(position.unrealized_pnl)],
       ]),

@@ -6,7 +6,7 @@ import { grouped, money, onStep, percent, stamp, words } from "../format.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
-import { marketOf, viewOnly, working } from "../trade.js";
+import { marketOf, unitOf, viewOnly, working } from "../trade.js";
 import { panelHead } from "./head.js";
 import { explain, field, preview as previewBox } from "./ticket-parts.js";
 
@@ -179,8 +179,7 @@ export function mount(root, app) {
       if (cmp(bought, "0") <= 0) good = false;
       if (mark && !good) amount.error("less than the smallest step at this price");
     }
-    if (type.value !== "market" && tif.value !== "GTC") args.time_in_force = tif.value;
-    if (type.value === "market" && (tif.value === "IOC" || tif.value === "FOK")) args.time_in_force = tif.value;
+    if (type.value === "market" ? /IOC|FOK/.test(tif.value) : tif.value !== "GTC") args.time_in_force = tif.value;
     if (args.time_in_force === "GTD") {
       const till = Date.parse(until.value + (settings.utc ? "Z" : ""));
       if (mark) until.error(Number.isFinite(till) ? "" : "needed");
@@ -352,6 +351,7 @@ export function mount(root, app) {
     });
     busy = "";
     answered(args, id, reply, expires.expires_at);
+    ask(); // not done while it was sent
     rest();
     // On a low screen the ticket scrolls: what came of it must be seen.
     (refusal.textContent ? refusal : outcome).scrollIntoView({ block: "nearest" });
@@ -375,9 +375,7 @@ export function mount(root, app) {
       followed = { id, args };
       text(outcome, sentence(args, reply.result));
       follow();
-      if (!same) return;
-      amount.set("");
-      ask();
+      if (same) amount.set("");
       return;
     }
     if (reply.error?.outcome === "unknown") {
@@ -424,7 +422,7 @@ export function mount(root, app) {
   function nameOf(args) {
     const m = marketOf(store, args.symbol);
     return args.amount
-      ? `${args.side} ${onStep(args.amount, m?.amount_step)} ${m?.base ?? ""}`
+      ? `${args.side} ${onStep(args.amount, m?.amount_step)} ${unitOf(m)}`
       : `${args.side} ${m?.base ?? ""} for ${money(args.cost)} ${m?.quote ?? ""}`;
   }
 
@@ -520,8 +518,7 @@ export function mount(root, app) {
     post.disabled = !PRICED.has(kind);
     const currency = m?.settle ?? m?.quote ?? "";
     for (const f of [price, stop, loss, profit]) f.unit(currency);
-    const contracts = m?.type !== undefined && m.type !== "spot";
-    choices(amountBy, [contracts ? "contracts" : (m?.base ?? ""), currency]);
+    choices(amountBy, [unitOf(m), currency]);
     amountBy.disabled = !costs();
     if (!costs()) amountBy.value = "amount";
     choices(trailBy, [currency, "%"]);
@@ -532,7 +529,7 @@ export function mount(root, app) {
     const what = ready?.cost
       ? ` ${m?.base ?? ""} for ${grouped(ready.cost)} ${currency}`
       : size && isDecimal(size)
-        ? ` ${onStep(size, m?.amount_step)} ${m?.base ?? ""}`
+        ? ` ${onStep(size, m?.amount_step)} ${unitOf(m)}`
         : ` ${symbol}`;
     const at =
       kind === "limit" && isDecimal(price.value)
@@ -611,8 +608,5 @@ export function mount(root, app) {
 
 /** Names of the units of a choice. @param {HTMLSelectElement} select @param {string[]} names */
 function choices(select, names) {
-  names.forEach((name, i) => {
-    const option = select.options[i];
-    if (option) text(option, name);
-  });
+  for (const [i, option] of [...select.options].entries()) text(option, names[i] ?? "");
 }
