@@ -79,13 +79,21 @@ export function dialog({ title, body, yes, tone = "primary", no = "Cancel", focu
 }
 
 /**
- * Does what is loaded when it is first asked for; where it does not come, says that nothing was done.
+ * Loads what is first asked for, once, so that acts come in the order asked; where it does not come, says that nothing was done.
  * @template T
- * @param {Promise<T>} loading @param {(module: T) => unknown} act
+ * @param {() => Promise<T>} load @returns {(act: (module: T) => unknown) => void}
  */
-export function later(loading, act) {
+export function later(load) {
   const body = ["The server did not answer. Nothing was done; try again."];
-  void loading.then(act, () => dialog({ title: "Not loaded", body, yes: "Close", no: null }));
+  /** @type {Promise<T> | undefined} */
+  let loading;
+  return (act) => {
+    loading ??= load();
+    void loading.then(act, () => {
+      loading = undefined;
+      return dialog({ title: "Not loaded", body, yes: "Close", no: null });
+    });
+  };
 }
 
 /** Says that something was not done, and why. @param {string} title @param {string} why */

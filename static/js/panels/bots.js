@@ -86,8 +86,8 @@ export function mount(root, app) {
   store.watch(["bots", "bot:", "fills", "welcome", "settings", "beat"], paint);
 }
 
-/** What is done to several, or is done once in a while. @param {(acts: typeof import("./bot-acts.js")) => unknown} act */
-const doing = (act) => later(import("./bot-acts.js"), act);
+/** What is done to several, or is done once in a while. */
+const doing = later(() => import("./bot-acts.js"));
 
 const DENIED = "View only: your role may not control bots.";
 

@@ -16,8 +16,9 @@ const CLICK = 250;
 /** Ids listed in the report. */
 const SHOWN = 12;
 
+const resuming = later(() => import("./resume.js"));
 /** @param {App} app */
-const resume = (app) => later(import("./resume.js"), (late) => late.resumeDialog(app));
+const resume = (app) => resuming((late) => late.resumeDialog(app));
 
 /** @param {App} app */
 export function haltButton(app) {

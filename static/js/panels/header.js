@@ -155,13 +155,17 @@ export function mount(root, app) {
   });
 }
 
+const choosing = later(() => Promise.all([import("./preferences.js"), styles()]));
+const sounding = later(() => import("../sound.js"));
+const helping = later(() => import("../help.js"));
+
 /** @param {App} app */
-const preferences = (app) => later(Promise.all([import("./preferences.js"), styles()]), ([view]) => view.open(app));
+const preferences = (app) => choosing(([view]) => view.open(app));
 
 /** All sounds off, or on again; where none was chosen yet, the choice. @param {App} app */
-const hush = (app) => later(import("../sound.js"), (tones) => tones.hush(app) || preferences(app));
+const hush = (app) => sounding((tones) => tones.hush(app) || preferences(app));
 
-const help = () => later(import("../help.js"), (late) => late.help());
+const help = () => helping((late) => late.help());
 
 /** @param {string} name @param {string} title @param {() => void} act */
 function button(name, title, act) {

@@ -128,8 +128,8 @@ function acts(first, app) {
   return h("span", { class: "row-acts" }, said, amend, cancel);
 }
 
-/** What is done to orders by a dialog is loaded when it is first asked for. @param {(acts: typeof import("./order-acts.js")) => unknown} act */
-const doing = (act) => later(import("./order-acts.js"), act);
+/** What is done to orders by a dialog. */
+const doing = later(() => import("./order-acts.js"));
 
 /** @param {App} app @param {Row} order */
 const amendDialog = (app, order) => doing((acts) => acts.amend(app, order));

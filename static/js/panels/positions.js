@@ -10,8 +10,8 @@ import { lock, marketOf, sideText, sideTone, unsure, viewOnly, working } from ".
 /** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {"stop_loss" | "take_profit"} Guard */
 
-/** What is done to positions is loaded when it is first asked for. @param {(acts: typeof import("./position-acts.js")) => unknown} act */
-const doing = (act) => later(import("./position-acts.js"), act);
+/** What is done to positions. */
+const doing = later(() => import("./position-acts.js"));
 
 /** A stop or target that is an order of its own. @param {import("../store.js").Store} store @param {Row} position @param {Guard} field */
 export const guardOf = (store, position, field) =>

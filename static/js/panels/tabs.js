@@ -20,6 +20,8 @@ import { open } from "./strip.js";
 
 /** @typedef {() => Promise<Module>} Late */
 
+const choosing = later(() => import("./columns.js"));
+
 /** Between the parts of a heading, px. */
 const GAP = 8;
 /** At once, or on first opening; `large` views take the room of chart and book. @type {[string, string, Module | Late, ("large")?][]} */
@@ -146,7 +148,7 @@ export function mount(root, app) {
         class: "quiet columns",
         title,
         "aria-label": title,
-        onclick: () => later(import("./columns.js"), (late) => late.choose(app, columns)),
+        onclick: () => choosing((late) => late.choose(app, columns)),
       },
       icon("columns"),
     );
