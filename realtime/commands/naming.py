@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from realtime.commands.params import invalid, short
 from realtime.commands.registry import Call, Refusal
 from realtime.desk.desk import Desk
-from realtime.engine.evolve import new_who
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Who
 from realtime.model.market import MS, Market
@@ -24,11 +23,16 @@ def who_of(
     call: Call[Any] | Refusal, *, bot_id: str | None = None, strategy_id: str | None = None
 ) -> Who:
     """Name the one who asks."""
-    principal = call.principal
-    return new_who(
-        principal.subject, call.client, principal.token_id, call.source, bot_id, strategy_id,
-        ADMIN in principal.scopes, principal.limits,
-    )  # fmt: skip
+    return Who(
+        subject=call.principal.subject,
+        client=call.client,
+        token_id=call.principal.token_id,
+        source=call.source,
+        bot_id=bot_id,
+        strategy_id=strategy_id,
+        admin=ADMIN in call.principal.scopes,
+        limits=call.principal.limits,
+    )
 
 
 _PAIR: Final = re.compile(r"([A-Z0-9]+)[/_-]?([A-Z0-9]+)")

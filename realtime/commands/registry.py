@@ -11,13 +11,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
 from realtime.commands.confirm import Confirmations, Policy, content_of
 from realtime.commands.params import CommandParams, read, suggest
-from realtime.engine.evolve import maker
 from realtime.hub import protocol
 from realtime.hub.hub import Since
 from realtime.model.errors import Code, Failure, Outcome, Refused
@@ -178,12 +177,6 @@ class Call(Generic[P]):
     received: int
     peer: Peer = field(default_factory=Peer)
     raw: Mapping[str, object] = field(default_factory=dict)
-
-
-_new_call = cast(
-    "Callable[[BaseModel, Principal, str, Source, Session | None, int, Peer, Mapping[str, object]], Call[Any]]",
-    maker(Call, "params", "principal", "client", "source", "session", "received", "peer", "raw"),
-)
 
 
 class Failed(Failure):
@@ -505,8 +498,16 @@ class Registry:
                 self.take("query", principal, where.address)
                 return failure(name, None, self._unknown(name), self._token)
             params = self._admit(op, raw, who, source, where, problem)
-            when = self._now() if received is None else received
-            call = _new_call(params, who, client, source, session, when, where, raw)
+            call = Call(
+                params=params,
+                principal=who,
+                client=client,
+                source=source,
+                session=session,
+                received=self._now() if received is None else received,
+                peer=where,
+                raw=raw,
+            )
             if getattr(params, "expires_at", None) is not None:
                 check_time(params, self._now(), lambda: self._repeated(op, call))
             if op.idempotency == "request_id" and _is_named(call):

@@ -103,9 +103,8 @@ class Outlet:
         self._canceling = False
         self._level: str | None = None
         self._looked = 0
-        # Rows that were written for the journal and are about to be shown; and those that were shown last.
+        # Rows that were written for the journal and are about to be shown.
         self._made: dict[str, tuple[Order, Written]] = {}
-        self._told: dict[str, tuple[Order, Written]] = {}
         self._made_fills: dict[str, tuple[Fill, Written]] = {}
         # What is noted and not shown yet; empty between two steps of the loop.
         self._new_orders: dict[str, Order] = {}
@@ -285,17 +284,10 @@ class Outlet:
 
     def order_row(self, order: Order) -> Mapping[str, object]:
         """Make the row of an order, or give the one that was made for the journal a moment ago."""
-        made = self._made.get(order.id) or self._told.get(order.id)
+        made = self._made.get(order.id)
         if made is not None and made[0] is order:
             return made[1].data
         return rows.order_row(order, self._market(order.symbol), self._mode)
-
-    def summary(self, order: Order) -> rows.Row:
-        """Make what answers a placement, of the row that was made for the journal where there is one."""
-        if order.status.ended:
-            row = self.order_row(order)
-            return {name: row[name] for name in rows.SUMMARY}
-        return dict(rows.summary(order, self._market(order.symbol), self._mode))
 
     def _market(self, symbol: str) -> Market:
         return self._engine.markets[symbol]
@@ -345,7 +337,6 @@ class Outlet:
     def _show_orders(self, orders: Collection[Order]) -> None:
         ended: dict[str, Make | Written] = {}
         working: dict[str, Make] = {}
-        self._told = {}
         for order in orders:
             if order.status.ended:
                 # Written for the journal; of those that may pile up none is left for the first who reads.
@@ -368,7 +359,7 @@ class Outlet:
     def _ended_row(self, order: Order) -> Written:
         made = self._made.get(order.id)
         if made is not None and made[0] is order:
-            self._told[order.id] = self._made.pop(order.id)
+            del self._made[order.id]
             return made[1]
         row = self.order_row(order)
         return Written(row, dumps(row))

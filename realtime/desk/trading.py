@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 from realtime.desk.answers import Asked, Outcome
 from realtime.desk.desk import Desk
 from realtime.desk.sweep import Sweep, Sweeps, in_scope, stopped_at_the_door
-from realtime.engine.evolve import draft_order
 from realtime.engine.market import down
 from realtime.engine.orders import evolve
 from realtime.model.account import Position
@@ -137,8 +136,21 @@ class Trading:
         """
         now = self._desk.now()
         coid = client_order_id or self._new_client_order_id()
-        names = (order_id, coid, venue_client_id(self.venue, coid), self.venue)
-        return draft_order(names, who, now, fields)
+        made: dict[str, object] = {
+            "id": order_id,
+            "client_order_id": coid,
+            "venue_client_id": venue_client_id(self.venue, coid),
+            "venue": self.venue,
+            "subject": who.subject,
+            "client": who.client,
+            "bot_id": who.bot_id,
+            "strategy_id": who.strategy_id,
+            "source": who.source,
+            "created_ts": now,
+            "updated_ts": now,
+        }
+        made.update(fields)
+        return Order(**made)  # type: ignore[arg-type]  # named and typed by its maker
 
     def place(
         self,

@@ -10,7 +10,7 @@ Rules of this file:
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from realtime.engine.evolve import evolve_day, evolve_position, new_fill, trade_position
+from realtime.engine.evolve import evolve_day, evolve_position, trade_position
 from realtime.engine.executions import Execution, Executions, share, traded
 from realtime.engine.orders import BUY
 from realtime.engine.shares import Shares
@@ -288,10 +288,24 @@ class Account:
             changed, realized, booking = self._book_contract(seen, market)
         else:
             changed, realized, booking = self._book_spot(seen, market, cost)
-        fill = new_fill(
-            seen.trade_id, order.id, order.client_order_id, seen.venue, symbol, seen.side, seen.amount, seen.price,
-            cost, seen.fee, seen.fee_currency, seen.maker, realized, bot_id, seen.inferred, seen.ts,
-        )  # fmt: skip
+        fill = Fill(
+            id=seen.trade_id,
+            order_id=order.id,
+            client_order_id=order.client_order_id,
+            venue=seen.venue,
+            symbol=symbol,
+            side=seen.side,
+            amount=seen.amount,
+            price=seen.price,
+            cost=cost,
+            fee=seen.fee,
+            fee_currency=seen.fee_currency,
+            maker=seen.maker,
+            realized_pnl=realized,
+            bot_id=bot_id,
+            inferred=seen.inferred,
+            ts=seen.ts,
+        )
         old, new = changed[0]
         if bot_id is not None:
             self.bots.setdefault(new.symbol, set()).add(bot_id)

@@ -11,7 +11,6 @@ from hashlib import sha256
 from typing import assert_never
 
 from realtime.engine.core import Core, Out
-from realtime.engine.evolve import new_placed
 from realtime.engine.forgotten import IGNORED
 from realtime.engine.market import down, figure, plain
 from realtime.engine.orders import evolve
@@ -50,6 +49,7 @@ from realtime.model.events import (
     Filled,
     PeakSet,
     Place,
+    Placed,
     PlaceNext,
     Release,
     ReleaseAmend,
@@ -140,7 +140,7 @@ def _place(state: State, applier: Core, wish: Place, out: Out) -> None:
     approved = permission.approved
     if wish.closing and approved.order.exit and privileged(state, wish, approved.order):
         state.privileged.add(order.id)
-    placed = new_placed(approved.order, wish.content, permission.cost, wish.ts)
+    placed = Placed(order=approved.order, content=wish.content, cost=permission.cost, ts=wish.ts)
     applier.apply(placed, out)
     if permission.first:
         approved = _make_way(applier, permission, wish.ts, out)

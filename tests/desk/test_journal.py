@@ -214,10 +214,12 @@ async def test_a_placement_whose_outcome_finds_no_room_is_answered(
             world.venue.gate = asyncio.Event()
             world.venue.script.append("mute")
         placing = world.start("order.place", **BUY, client_order_id="g-1")
+        # Its intent is on disk, and it leaves in the next step; or it has left and waits for its answer.
         for _ in range(100):
-            if prompt and not system.branch.gate.quiet:
-                break  # its intent is on disk, and it leaves in the next step
-            await asyncio.sleep(0 if prompt else 0.01)
+            if system.branch.gate.quiet:
+                await asyncio.sleep(0)
+        if not prompt:
+            await asyncio.sleep(1)
         filled(system.store)
         if world.venue.gate is not None:
             world.venue.gate.set()
@@ -230,7 +232,7 @@ async def test_a_placement_whose_outcome_finds_no_room_is_answered(
 
 
 async def test_what_waits_to_leave_never_does_where_its_row_finds_no_room(tmp_path: Path) -> None:
-    """As many rows wait as one step may put: the placement is answered, and the amend undone."""
+    """As many rows wait as one step may put: both are refused, and both are undone."""
     Faulty.disk = Disk()
     world = World(tmp_path / "j.db")
     world.store = Cramped

@@ -548,3 +548,15 @@ def test_the_largest_order_at_the_largest_price_can_be_told() -> None:
         assert rows.money(D("1.000000005")) == "1"
     assert rows.money(most) == "1000000000000000000"
     assert rows.money(most * most) == f"{most * most:f}"
+
+
+@pytest.mark.parametrize("amount", ["0.01", "0.010", "1E-2", "0.01000", "0.0100000"])
+@pytest.mark.parametrize("filled", ["0.01", "0.0100", "1E-2", "0.010000000"])
+def test_what_has_filled_whole_reads_as_the_amount_however_it_is_written(
+    amount: str, filled: str
+) -> None:
+    kit = Kit().open()
+    order = kit.opened(BTC, "buy", amount, price="64000")
+    kit.fill(order, filled, "64000")
+    row = rows.order_row(kit.order(order.id), MARKETS[BTC], "paper")
+    assert (row["amount"], row["filled"], row["remaining"]) == ("0.01000", "0.01000", "0")

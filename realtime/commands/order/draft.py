@@ -16,7 +16,6 @@ from realtime.commands.params import invalid
 from realtime.commands.registry import Call
 from realtime.desk.trading import Trading
 from realtime.engine.combine import check_probabilities
-from realtime.engine.evolve import new_place
 from realtime.engine.market import plain
 from realtime.engine.orders import BUY, MARKET
 from realtime.model.events import Place
@@ -68,8 +67,14 @@ def placing_of(
     order = trading.draft(
         who=who, client_order_id=params.client_order_id, fields=fields, order_id=new_id()
     )
-    backing = backing_of(params.probabilities, params.confidence)
-    return new_place(order, who, order.created_ts, content, params.allow_duplicate, backing)
+    return Place(
+        order=order,
+        who=who,
+        ts=order.created_ts,
+        content=content,
+        allow_duplicate=params.allow_duplicate,
+        backing=backing_of(params.probabilities, params.confidence),
+    )
 
 
 def check_shape(params: PlaceParams, market: Market) -> None:

@@ -9,7 +9,6 @@ import orjson
 from realtime.commands import naming
 from realtime.commands.order.params import Fields
 from realtime.commands.registry import Failed
-from realtime.desk.answers import At
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Trading
 from realtime.engine import rows
@@ -30,14 +29,6 @@ class Known:
     def __init__(self, desk: Desk, trading: Trading) -> None:
         self._desk = desk
         self._trading = trading
-        # Where streams stood before and behind the last answer, and which of them moved.
-        self._moved: tuple[At, At, At] = ({}, {}, {})
-
-    def moved(self, before: At, after: At) -> At:
-        """Keep the streams that moved: worked out once for orders that share a step of the loop and a commit."""
-        if self._moved[0] is not before or self._moved[1] is not after:
-            self._moved = (before, after, naming.changed(before, after))
-        return self._moved[2]
 
     def forgot(self, client_order_id: str, content: Mapping[str, str] | None = None) -> bool:
         """Tell whether an order had this id that only the journal knows any more.

@@ -7,6 +7,7 @@ from functools import partial
 
 import orjson
 
+from realtime.commands import naming
 from realtime.commands.order.draft import placing_of
 from realtime.commands.order.known import Known, refused
 from realtime.commands.order.params import Fields, Given, PlaceParams
@@ -61,7 +62,7 @@ class Orders(Known):
 
     def _placed(self, before: Mapping[str, object], outcome: Outcome) -> Answer:
         order = outcome.order
-        at = self.moved(before, outcome.at)
+        at = naming.changed(before, outcome.at)
         match outcome.fact:
             case Unknown(command=command) if order.status is Status.UNKNOWN:
                 raise Failed(
@@ -81,7 +82,8 @@ class Orders(Known):
                 # Evidence came before the time-out: what it shows is the answer.
                 return replace(self._as_it_is(order), at=at)
             case _:
-                result = self._desk.outlet.summary(order)
+                engine = self._desk.engine
+                result = rows.summary(order, engine.markets[order.symbol], engine.mode)
                 if outcome.warnings:
                     result["warnings"] = list(outcome.warnings)
                 return Answer(result=result, at=at)

@@ -291,7 +291,7 @@ class Exchange:
             work = self._working(account, order_id)
             pit = self.pits[work.symbol]
             self._catch_up(pit, ts)
-            self._working(account, order_id)
+            self._working(account, order_id)  # it may have expired just now
             before = (work.amount, work.price, work.stop_price)
             target = (
                 work.amount if amount is None else amount,
@@ -470,9 +470,8 @@ class Exchange:
         """Take in mark, index and funding of a derivative."""
         with localcontext(MONEY):
             pit = self.pits[mark.symbol]
-            if pit.next_funding_ts and pit.next_funding_ts <= mark.ts:
-                # At what was told until then: this one may tell the next rate.
-                self._fund(pit, mark.ts)
+            # At what was told until then: this one may tell the next rate.
+            self._fund(pit, mark.ts)
             pit.mark, pit.index = Decimal(mark.mark), Decimal(mark.index)
             pit.funding_rate = Decimal(mark.funding_rate)
             told, due = mark.next_funding_ts, pit.next_funding_ts
@@ -505,23 +504,19 @@ class Exchange:
         with localcontext(MONEY):
             self._expire(ts)
             for pit in self.pits.values():
-                if pit.next_funding_ts and pit.next_funding_ts <= ts:
-                    self._fund(pit, ts)
+                self._fund(pit, ts)
             self.clearing.stand()
             self._after(ts)
 
     def _catch_up(self, pit: Pit, ts: int) -> None:
         """Let what has fallen due until now come first: time is told now and then, and what trades does not wait for it."""
-        expires = self.deadlines and self.deadlines[0][0] <= ts
-        if expires:
-            self._expire(ts)
-        if 0 < pit.next_funding_ts <= ts:
-            self._fund(pit, ts)
-        elif not expires:
-            return
-        self._after(ts)
+        expired, funded = self._expire(ts), self._fund(pit, ts)
+        if expired or funded:
+            self._after(ts)
 
-    def _expire(self, ts: int) -> None:
+    def _expire(self, ts: int) -> bool:
+        """End what was good until now; False when nothing was."""
+        due = bool(self.deadlines) and self.deadlines[0][0] <= ts
         while self.deadlines and self.deadlines[0][0] <= ts:
             deadline, account_id, order_id = heappop(self.deadlines)
             work = self.clearing.accounts[account_id].orders.get(order_id)
@@ -529,9 +524,13 @@ class Exchange:
                 # Its own time, also where nobody was there then; what has filled since came after it.
                 ended = max(deadline, work.updated_ts)
                 self._end(work, Status.EXPIRED, "good_till_date", ended)
+        return due
 
-    def _fund(self, pit: Pit, ts: int) -> None:
+    def _fund(self, pit: Pit, ts: int) -> bool:
+        """Settle a funding that has fallen due; False when none has."""
         symbol, due = pit.market.symbol, pit.next_funding_ts
+        if not 0 < due <= ts:
+            return False
         pit.next_funding_ts = _later(due, ts)
         mark, rate = pit.reference, pit.funding_rate
         if mark is None or rate is None or symbol in self.missed or ts - due > LATE:
@@ -539,6 +538,7 @@ class Exchange:
         else:
             self.clearing.fund(pit.market, mark, rate, due)
             self.moved[symbol] = None
+        return True
 
     def resume(self, ts: int) -> None:
         """Go on after a time in which nobody followed: until the source tells them, fundings are not settled."""
@@ -1067,8 +1067,7 @@ class Exchange:
     def _force(self, account: Account, pit: Pit, ts: int, *, half: bool) -> None:
         """Close a position at the book; what the book does not take, the outside takes at the mark."""
         held = account.holdings[pit.market.symbol]
-        if 0 < pit.next_funding_ts <= ts:
-            self._fund(pit, ts)
+        self._fund(pit, ts)
         amount = abs(held.amount)
         if half:
             amount = up(amount / 2, pit.market.amount_step)
