@@ -1,5 +1,5 @@
 """`realtime bench`: the figures of the README, each against comparators in the same run.
 
-The load client and the bare send loop are C (`load.c`, `sender.c`), compiled at run time, so that neither is what
-is measured. Servers run in processes of their own on CPU 0, the load client on CPU 1.
+The load client, the bare send loop and the bare order taker are C (`load.c`, `sender.c`, `taker.c`), compiled at run time:
+the client so that it is not what is measured, the others to show what the machine allows. Servers run in processes of their own on CPU 0, the load client on CPU 1.
 """

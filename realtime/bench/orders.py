@@ -9,15 +9,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
 
+from realtime.bench.build import NoCompilerError, compiled
 from realtime.bench.fanout import Scale
 from realtime.bench.figures import Figure, median
 from realtime.bench.processes import LOAD_CPU, SERVER_CPU, Child, Load, pin
@@ -65,6 +67,9 @@ ENVIRONMENT: Final = {
         }
     ).decode(),
 }
+COSTS_US: Final = {"C, bare": 0, "C, 200 us": 200}
+"""What the same orders take of a server in C that writes and fdatasyncs them and does nothing else, or computes for so long
+for each [us]: what this machine allows whoever keeps a journal."""
 READY_S: Final = 2.5
 """Until the first portfolio of the day is there, without which the gate cannot judge a loss."""
 
@@ -84,6 +89,14 @@ class RealServer(Child):
         while (found := re.search(r"ws://[^/]*:(\d+)/", self.hear())) is None:
             pass
         self.port = int(found.group(1))
+
+
+class Taker(Child):
+    """The bare order taker in C; see `taker.c`."""
+
+    def __init__(self, file: Path, cost_us: int) -> None:
+        super().__init__([compiled("taker"), file, str(cost_us)], cpu=SERVER_CPU)
+        self.port = int(self.hear())
 
 
 class Peer:
@@ -244,16 +257,29 @@ def real_server() -> Iterator[RealServer]:
         yield server
 
 
+@contextmanager
+def takers() -> Iterator[dict[str, Taker]]:
+    """The order takers in C, by name; none where there is no compiler."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="realtime-bench-")))
+        found: dict[str, Taker] = {}
+        with suppress(NoCompilerError):
+            for name, cost_us in COSTS_US.items():
+                found[name] = stack.enter_context(Taker(folder / f"{cost_us}", cost_us))
+        yield found
+
+
 def w4(scale: Scale) -> Iterator[Figure]:
     """Orders at a rate that leaves the server time, and at 2,000 a second; each acknowledged and filled.
 
-    Both take turns on one server, as the contestants of W1 do, and a figure is the median of the turns: a neighbour of
-    a virtual machine slows a core down by half for seconds. What was refused or not filled is counted over all of them.
+    All take turns, those in C at the higher rate, as the contestants of W1 do, and a figure is the median of the turns: a
+    neighbour of a virtual machine slows a core down by half for seconds. What was refused or not filled is counted over all.
     """
     rate = RATE if scale.full else 200
     easy: list[Run] = []
     hard: list[Run] = []
-    with real_server() as server:
+    with takers() as others, real_server() as server:
+        bare: dict[str, list[Run]] = {name: [] for name in others}
         before = os.sched_getaffinity(0)
         pin(0, LOAD_CPU)
         try:
@@ -262,6 +288,8 @@ def w4(scale: Scale) -> Iterator[Figure]:
             for _ in range(scale.turns):
                 easy.append(place(server.port, scale.orders * EASY // RATE, EASY))
                 hard.append(place(server.port, scale.orders, rate))
+                for name, taker in others.items():
+                    bare[name].append(place(taker.port, scale.orders, rate))
         finally:
             os.sched_setaffinity(0, before)
     yield from _times(easy, f"order.place at {EASY:,}/s", scale)
@@ -270,7 +298,7 @@ def w4(scale: Scale) -> Iterator[Figure]:
         workload="W4", name=f"{what}, acknowledged", ours=median([len(run.acks) / run.seconds for run in hard]),
         unit="/s", least=0.98 * rate * (scale.orders / rate) / (scale.orders / rate + 0.05), full=scale.full,
     )  # fmt: skip
-    yield from _times(hard, what, scale, bounds=(2.0, 15.0))
+    yield from _times(hard, what, scale, bounds=(2.0, 15.0), bare=bare)
     sent, acked = sum(run.sent for run in hard), sum(len(run.acks) for run in hard)
     yield Figure(
         workload="W4", name="orders refused, of those sent", ours=100 * (sent - acked) / sent, unit="%", most=0,
@@ -292,18 +320,22 @@ def _times(
     what: str,
     scale: Scale,
     bounds: tuple[float | None, float | None] = (None, None),
+    bare: Mapping[str, Sequence[Run]] | None = None,
 ) -> Iterator[Figure]:
     """How long acknowledgements and fills took, p50 and p99 with their bounds [ms]; medians of the runs."""
-    for name, times in (
-        ("ack", [run.acks for run in runs]),
-        ("fill event", [run.fills for run in runs]),
-    ):
+    for name, times in (("ack", attrgetter("acks")), ("fill event", attrgetter("fills"))):
         for share, most in zip((0.50, 0.99), bounds, strict=True):
             yield Figure(
-                workload="W4", name=f"{what} to {name}, p{share * 100:.0f}",
-                ours=median([percentile(values, share) * 1000 for values in times]), unit="ms", most=most,
-                full=scale.full,
+                workload="W4", name=f"{what} to {name}, p{share * 100:.0f}", ours=_middle(map(times, runs), share), unit="ms",
+                comparators=tuple(
+                    (other, _middle(map(times, own), share)) for other, own in (bare or {}).items()
+                ),
+                most=most, full=scale.full,
             )  # fmt: skip
+
+
+def _middle(turns: Iterable[Sequence[float]], share: float) -> float:
+    return median([percentile(times, share) * 1000 for times in turns])
 
 
 def w5_whole(scale: Scale) -> Iterator[Figure]:

@@ -89,6 +89,7 @@ def test_a_small_w4_places_and_fills_every_order() -> None:
     figures = {one.name.rpartition(" ")[2]: one for one in w4(SMALL)}
 
     assert figures["filled"].ours == 100
+    assert all(len(one.comparators) == 2 for one in figures.values() if one.most in {2.0, 15.0})
 
 
 @pytest.mark.slow
