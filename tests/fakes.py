@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -499,6 +500,23 @@ class Killed(Exception):
     """The process was killed."""
 
 
+class Given(Settings):
+    """Settings of a test: what it says, and nothing of the environment or of a file that happens to lie here."""
+
+    model_config = SettingsConfigDict(toml_file=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **_others: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given alone."""
+        return (init_settings,)
+
+
 class World:
     """An exchange and a journal, and one life of a system after the other on them.
 
@@ -521,7 +539,7 @@ class World:
             "limits": {"orders_per_s": 100_000, "commands_per_s": 100_000, "safety_per_s": 100_000},
             "risk": {"limits": dict(FREE)},
         }
-        return Settings(**(given | self._settings))
+        return Given(**(given | self._settings))
 
     def outside(self) -> Outside:
         loop = asyncio.get_running_loop()

@@ -114,7 +114,7 @@ def test_a_handler_that_breaks_does_not_end_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"server": {"host": "0.0.0.0"}, "auth": {"required": False}}, "loopback"),
+        ({"server": {"host": "0.0.0.0", "port": 0}, "auth": {"required": False}}, "loopback"),
         ({"mode": "live"}, "live"),
         ({"confirm": [{"op": "trading.halt"}]}, "safety lane"),
         ({"confirm": [{"op": "nonsense"}]}, "unknown op"),

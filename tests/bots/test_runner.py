@@ -113,13 +113,13 @@ async def test_a_failed_cycle_of_an_interval_is_made_up_for() -> None:
     world = BotWorld()
     async with world.life() as system:
         world.past(QUIET)
-        told: dict[str, Any] = {"trigger": "interval", "cycle_interval_s": 3_600}
+        told: dict[str, Any] = {"trigger": "interval", "cycle_interval_s": 600}
         await world.bot(dry_run=True, max_retries=9, retry_delay_s=5, **told)
         result(await world.call("bot.start", bot_id="b"))
         await until(lambda: system.bots.get("b").state is BotState.RUNNING)
         world.venue.broken.add("ohlcv")
         world.venue.no_bars = True
-        await until(lambda: system.bots.get("b").counters.failed > 0, within=3_700)
+        await until(lambda: system.bots.get("b").counters.failed > 0, within=700)
         world.venue.broken.clear()
         world.venue.no_bars = False
         await asyncio.sleep(10)

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,10 @@ def noted() -> set[str]:
     for path in Path(realtime.__file__).parent.rglob("*.py"):
         if path.parent.name == "store":
             continue  # it notes in the journal's file
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if not re.search(r"[Nn]ote\s*\(", text):
+            continue  # reading the syntax of all files takes seconds
+        tree = ast.parse(text)
         named = {
             node.targets[0].id: node.value
             for node in ast.walk(tree)

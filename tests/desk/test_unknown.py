@@ -13,6 +13,10 @@ from realtime.model.orders import Approved, ApprovedAmend, Status
 from tests.fakes import BUY, ScriptedVenue, World, until
 
 
+BEATING = {"routine", "monitor", "bots", "venue paper", "alarms", "notices", "feed paper"}
+"""Tasks that look at something every few seconds, which only makes a day long."""
+
+
 async def test_an_order_the_venue_never_had_is_proven_absent_and_not_before_a_minute() -> None:
     world = World()
     async with world.life():
@@ -145,8 +149,8 @@ async def test_a_day_of_silence_leaves_unknown_as_it_is() -> None:
         world.venue.reachable = False
         await started
         for task in asyncio.all_tasks():
-            if task.get_name() in {"routine", "monitor", "bots", "venue paper"}:
-                task.cancel()  # what beats every few seconds only makes the day long
+            if task.get_name() in BEATING:
+                task.cancel()
         system.front.stop()
         await asyncio.sleep(86_400)
 
