@@ -5,12 +5,13 @@ from decimal import Decimal
 from typing import Final
 
 
-# Repeating these changes nothing more: queries, commands with absolute effect, and placements under a client's id.
+# Repeating these changes nothing more: queries, commands with absolute effect, and placements under a client's id. Not
+# what lets trading or a bot go on: sent again after an outage it would take back a halt that came in between.
 _SAFE: Final = frozenset(
     {
         "pace", "auth", "deadman",
         "order.place", "order.amend", "order.cancel", "order.cancel_all", "order.batch",
-        "position.close", "trading.halt", "trading.resume", "risk.halt", "risk.resume",
+        "position.close", "trading.halt", "risk.halt",
         "bot.attach", "bot.detach", "bot.emergency_stop", "bot.pause", "bot.stop",
     }
 )  # fmt: skip

@@ -36,6 +36,7 @@ BOUND: Final = 10_000
 _MOST_MESSAGE: Final = 16 * 1024 * 1024
 _SAMPLES: Final = 10
 _FAREWELL: Final = 1.0  # seconds that a `bye` may take
+_CLOSED: Final = "venue_unavailable"  # of a channel that will be there once its account is open
 _ANY: Final = "ticker:*"
 # Change something first: HTTP refusals that stay, our own oversize, and the band 44xx.
 _ELSEWHERE: Final = 404  # from our server itself: the socket is at another path
@@ -481,7 +482,10 @@ class Link:
             self._notice(message)
         elif kind == "welcome":
             self._welcome(message)
-        # Heartbeats are heard by the watch in `_read`; types we do not know are later versions' business.
+        elif kind == "heartbeat":
+            # Also a client that only waits has come to rest: what ends now is a new loss.
+            self._attempts = 0
+        # Types we do not know are later versions' business.
 
     def _welcome(self, message: Mapping[str, object]) -> None:
         self.welcome = message
@@ -580,14 +584,23 @@ class Link:
                 # Unsubscribed while the reply was on its way.
                 continue
             stream = self._streams.setdefault(channel, Stream(channel))
+            believed = stream.stale
             stream.subscribed(entry)
+            if reader is None:
+                self._heard(stream, believed=believed)
             if stream.synced and not stream.whole:
                 # Resumed from a position of another program, whose state we do not have.
                 stream.cut()
                 self._resubscribe([channel])
         if reader is None:
+            closed = []
             for entry in failed if isinstance(failed, list) else ():
-                self._gone(entry["channel"], {"data": entry})
+                if entry["code"] == _CLOSED:
+                    closed.append(entry)
+                else:
+                    self._gone(entry["channel"], {"data": entry})
+            if closed:
+                self._refused("subscribe", [entry["channel"] for entry in closed], closed[0])
         self._wake()
 
     def _meant(self, reader: Subscription, entries: object, failed: object) -> None:
@@ -603,6 +616,22 @@ class Link:
             if name in reader.since and channel not in self._streams and entry["class"] == "log":
                 stream = self._streams[channel] = Stream(channel)
                 stream.begin(reader.since[name])
+
+    def _heard(self, stream: Stream, *, believed: bool) -> None:
+        """Tell the readers of a channel that its source came back, or fell silent, while we were away."""
+        channel = stream.channel
+        changed = [stream] if stream.stale != believed else []
+        if channel.startswith(_ANY):
+            # Of the symbols that it brings the server names the silent ones anew, behind their snapshots.
+            for held in self._streams.values():
+                name = held.channel
+                if held.stale and name not in self._readers and _all_of(name) == channel:
+                    held.stale = False
+                    changed.append(held)
+        for held in changed:
+            event = Event(held.channel, "stale", {"data": {"stale": held.stale}}, held.state)
+            for reader in self._read_by(held.channel):
+                reader.offer(event)
 
     def _gone(self, channel: str, message: Mapping[str, object]) -> None:
         """The server no longer gives a channel."""
@@ -686,11 +715,12 @@ def _told(refused: InvalidStatus) -> str | None:
 
 
 def _all_of(channel: str) -> str:
-    """Name the `ticker:*` that brings a ticker, with its options; empty for all other channels."""
+    """Name the `ticker:*` that brings a ticker, with its account and options; empty for all other channels."""
     if not channel.startswith("ticker:"):
         return ""
-    _, mark, options = channel.partition("?")
-    return f"{_ANY}{mark}{options}"
+    base, mark, options = channel.partition("?")
+    _, at, account = base.partition("@")
+    return f"{_ANY}{at}{account}{mark}{options}"
 
 
 def _ignore(_: Mapping[str, object]) -> None:

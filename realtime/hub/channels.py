@@ -6,7 +6,7 @@ is offered, left out where the table says so) is the text that every message car
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping, Sized
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -535,8 +535,8 @@ def parse(
         ids: Known ids by what they are ids of, e.g. `bot_id`.
 
     Raises:
-        Refused: `unknown_channel` for an unknown topic, symbol, id or venue; `invalid` for anything else,
-            with `details.fields`.
+        Refused: `unknown_channel` for an unknown topic, symbol, id or venue; `venue_unavailable` for a symbol while
+            none is known; `invalid` for anything else, with `details.fields`.
     """
     if len(name) > LONGEST:
         raise invalid("channel", f"longer than {LONGEST} characters")
@@ -602,9 +602,19 @@ def _check_key(topic: Topic, key: str | None, known: Mapping[str, Container[str]
     elif key == ALL and topic.star:
         return
     elif key not in known.get(topic.key, ()):
+        if topic.key == "symbol":
+            _check_open(known["symbol"])
         noun = "market" if topic.key == "symbol" else topic.name
         raise Refused(
             Code.UNKNOWN_CHANNEL, f'no {noun} \'{key}\'; try {{"op":"{_WHERE[topic.key]}"}}'
+        )
+
+
+def _check_open(symbols: Container[str]) -> None:
+    """Refuse to judge a symbol while none is known: who is told that there is no such channel would not come back."""
+    if isinstance(symbols, Sized) and not len(symbols):
+        raise Refused(
+            Code.VENUE_UNAVAILABLE, "the account is not open: no market is known yet", retry_after=5
         )
 
 
@@ -649,6 +659,7 @@ def _value(
             return _one_of(option.name, text, LEVELS)
         case Form.SYMBOL:
             if text not in symbols:
+                _check_open(symbols)
                 raise invalid(option.name, f"no market '{text}'")
             return text
         case Form.WORD:

@@ -49,6 +49,10 @@ class Position:
         told = self.told
         return all(stream.feed.source.stale == (stream in told) for stream in self.cursors)
 
+    def knows(self, stream: Stream) -> bool:
+        """Whether it has had something of a stream, unless there was nothing to have."""
+        return not stream.conflates or stream.holds(self.cursors[stream])
+
 
 Part = tuple[Stream, Message]
 """A message and where it comes from."""
@@ -218,6 +222,12 @@ class Cohort(Position):
         reader.cohort = None
         reader.cursors = dict(self.cursors)
         reader.told = set(self.told)
+
+    def extend(self, streams: Iterable[Stream]) -> dict[Stream, None]:
+        """Begin streams of values; returns those of which there is a snapshot to send."""
+        self.cursors |= dict.fromkeys(streams, 0)
+        self.key = (frozenset(self.cursors), self.batch, self.every)
+        return {stream: None for stream in streams if stream.ready}
 
     def collect(self) -> list[Part] | None:
         """Collect what is due; None when a journaled log or a table has gone on beyond what is held."""

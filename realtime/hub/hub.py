@@ -220,12 +220,11 @@ class Hub(Sources):
         self._stars.setdefault(channel.name, {})[reader] = None
         for feed in list(self._values.values()):
             if feed.topic.name == channel.topic and _is_of(channel, feed):
-                self._begin_one(reader, item, feed)
+                self._begin_one(reader, item, self._one_of(channel, feed))
         return {"channel": channel.name, "class": channel.kind, "resumed": False, "stale": False}
 
-    def _begin_one(self, reader: Reader, item: Wanted, feed: ValueFeed) -> None:
+    def _begin_one(self, reader: Reader, item: Wanted, stream: Stream) -> None:
         """Start the delivery of one symbol among all; if its source is stale a notice says so, for no reply names it."""
-        stream = self._one_of(item.channel, feed)
         if not item.snapshot and stream.name in reader.subscriptions:
             return  # also asked for by its own name, and what that was promised may not have come yet
         self._begin(reader, stream, item, ())
@@ -387,15 +386,19 @@ class Hub(Sources):
         for stream in dirty:
             for cohort in self._cohorts_of.get(stream, ()):
                 if not cohort.dirty:
-                    if cohort.every:
-                        self._late.setdefault(cohort.every, {})[cohort] = None
-                    else:
-                        self._due[cohort] = None
+                    self._enlist(cohort)
                 cohort.dirty[stream] = None
         for reader in [held for held in self._reading if not dirty.keys().isdisjoint(held.cursors)]:
             del self._reading[reader]
             self._wait(reader)
         dirty.clear()
+
+    def _enlist(self, cohort: Cohort) -> None:
+        """Let a cohort that is about to have something to send wait for its turn."""
+        if cohort.every:
+            self._late.setdefault(cohort.every, {})[cohort] = None
+        else:
+            self._due[cohort] = None
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -435,8 +438,9 @@ class Hub(Sources):
             if blob is not None:
                 board.counts.writes += len(cohort.readers)
                 yield blob, cohort.wires
-            if cohort in self._news:
-                yield from self._tell(cohort, stale=False)
+            for stale in (True, False):
+                if cohort in self._news:
+                    yield from self._tell(cohort, stale=stale)
             if self._cohorts.get(cohort.key) is not cohort:
                 replaced.append(cohort)
         if self._news:
@@ -506,7 +510,9 @@ class Hub(Sources):
 
     def _tell(self, cohort: Cohort, *, stale: bool) -> Iterator[tuple[bytes, tuple[Wire, ...]]]:
         """Hand out the notices about sources of a cohort that went silent, or that came back."""
-        told = notices(cohort.told, cohort.news, self._board.now(), stale=stale)
+        # Of a symbol that it has nothing of yet it hears behind the snapshot, which may be what names it (`ticker:*`).
+        known = [stream for stream in cohort.news if cohort.knows(stream)]
+        told = notices(cohort.told, known, self._board.now(), stale=stale)
         cohort.news = {s: None for s in cohort.news if s.feed.source.stale != (s in cohort.told)}
         if not cohort.news:
             del self._news[cohort]
@@ -517,24 +523,55 @@ class Hub(Sources):
     def _widen(self) -> None:
         """Give new symbols to those who want all."""
         arrived = self._arrived
-        if arrived:
-            self._arrived = []
-            for name, readers in self._stars.items():
-                for reader in readers:
+        if not arrived:
+            return
+        self._arrived = []
+        self._spread()
+        for name, readers in self._stars.items():
+            star = next(iter(readers)).subscriptions[name]
+            new = []
+            for feed in arrived:
+                if _is_of(star, feed):
+                    new.append(self._one_of(star, feed))
+                    # It is about to be read, and only so many may be idle.
+                    self._idle.pop(new[-1], None)
+            if not new:
+                continue
+            # A cohort takes them as one: to let its readers go and join again costs each of them all symbols it has.
+            for cohort in {reader.cohort: None for reader in readers}:
+                if cohort is not None and readers.keys() >= cohort.readers.keys():
+                    self._extend(cohort, [s for s in new if s not in cohort.cursors])
+            for reader in readers:
+                held = reader.cursors if reader.cohort is None else reader.cohort.cursors
+                lacks = [stream for stream in new if stream not in held]
+                if lacks:
                     self._leave(reader)
-                    star = reader.subscriptions[name]
-                    for feed in arrived:
-                        if not _is_of(star, feed):
-                            continue
-                        if self._one_of(star, feed) not in reader.cursors:
-                            self._begin_one(reader, Wanted(channel=star), feed)
+                    for stream in lacks:
+                        self._begin_one(reader, Wanted(channel=star), stream)
                     self._place(reader)
+
+    def _extend(self, cohort: Cohort, streams: Sequence[Stream]) -> None:
+        """Let all readers of a cohort begin streams of values, each with its snapshot."""
+        for stream in streams:
+            stream.readers += len(cohort.readers)
+            self._cohorts_of.setdefault(stream, {})[cohort] = None
+            if stream.feed.source.stale:
+                cohort.news[stream] = None
+                self._news[cohort] = None
+        if self._cohorts.get(cohort.key) is cohort:
+            del self._cohorts[cohort.key]
+        fresh = cohort.extend(streams)
+        self._cohorts.setdefault(cohort.key, cohort)
+        if fresh:
+            if not cohort.dirty:
+                self._enlist(cohort)
+            cohort.dirty |= fresh
 
     def _deliver(self, reader: Reader) -> None:
         """Write to a reader on its own what it is owed, until it has it or its wire has had enough."""
         board = self._board
         # Of a stream that it has nothing of yet it hears behind the snapshot, which may be what names it (`ticker:*`).
-        known = [stream for stream in reader.cursors if stream not in reader.needs]
+        known = [s for s in reader.cursors if s not in reader.needs and reader.knows(s)]
         told = notices(reader.told, known, board.now(), stale=True)
         if told and not self._write(reader, _frames(told, batch=reader.batch)):
             return

@@ -136,7 +136,7 @@ class Sources:
         """Read a name as a client wrote it, with the symbols and price steps known now.
 
         Raises:
-            Refused: `unknown_channel` or `invalid`, see `channels.parse`.
+            Refused: `unknown_channel`, `venue_unavailable` or `invalid`, see `channels.parse`.
         """
         account = account_of(name)
         return parse(

@@ -73,6 +73,7 @@ class Hub:
         answers: What `order.place` and other ops answer, by op.
         denied: Errors that the next subscriptions and their ends get.
         silent: Ops that get no answer.
+        shut: Channels of an account that is not open.
         names: Canonical names of channels, by those that clients use.
         lost: Ops whose next answer is lost together with the connection.
         welcome: Fields to change in the welcome.
@@ -86,6 +87,7 @@ class Hub:
         self.answers: dict[str, Callable[[Row], Row]] = {}
         self.silent: set[str] = set()
         self.names: dict[str, str] = {}
+        self.shut: set[str] = set()
         self.lost: set[str] = set()
         self.denied: list[Row] = []
         self.welcome: Row = {}
@@ -207,13 +209,17 @@ class Hub:
             name = item if isinstance(item, str) else item["channel"]
             name = self.names.get(name, name)
             since = None if isinstance(item, str) else item.get("since")
-            if name == "ticker:*":
+            if name.startswith("ticker:*"):
                 channels.append({"channel": name, "class": "value", "epoch": "k1", "seq": 0})
                 self.readers[socket].add(name)
                 later += [feed.full("subscribe") for feed in self.feeds.values()]
                 self.readers[socket] |= set(self.feeds)
                 continue
             feed = self.feeds.get(name)
+            if name in self.shut:
+                error = {"code": "venue_unavailable", "message": "not open", "retry_after": 0.01}
+                failed.append({"channel": name} | error)
+                continue
             if feed is None:
                 failed.append({"channel": name, "code": "unknown_channel", "message": "no"})
                 continue

@@ -550,6 +550,54 @@ async def test_all_tickers_come_under_their_own_names() -> None:
             assert me.state("ticker:A") is None
 
 
+async def test_all_symbols_of_another_account_are_read_under_their_own_names() -> None:
+    async with hub() as server:
+        server.feed("ticker:A@k?rate=0", {"symbol": "A"})
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            events = await me.subscribe("ticker:*@k?rate=0")
+            (first,) = await take(events, 1)
+
+            assert (first.channel, first.kind) == ("ticker:A@k?rate=0", "snapshot")
+            assert me.value("ticker:A@k?rate=0") == {"symbol": "A"}
+
+
+@pytest.mark.parametrize("name", ["ticker:A", "ticker:*"])
+async def test_who_was_told_of_a_silent_source_is_told_that_it_came_back_while_we_were_away(
+    name: str,
+) -> None:
+    async with hub() as server:
+        for channel in ("ticker:A", "ticker:B", "fills"):
+            server.feed(channel, {})
+        notice = {"type": "notice", "event": "stale", "ts": 1, "channels": ["ticker:A"]}
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            events = await me.subscribe(name)
+            first = await take(events, 2 if name == "ticker:*" else 1)
+            await server.send(notice | {"data": {"stale": True}})
+            (silent,) = await take(events, 1)
+            server.cut()
+            (back,) = await take(events, 1)
+
+            assert {event.kind for event in first} == {"snapshot"}
+            assert (silent.kind, silent.message["data"]["stale"]) == ("stale", True)
+            assert (back.channel, back.kind) == ("ticker:A", "stale")
+            assert back.message["data"]["stale"] is False
+            stream = me.stream("ticker:A")
+            assert stream is not None
+            assert not stream.stale
+
+
+async def test_a_lost_resume_is_not_sent_again_for_it_could_take_back_a_halt() -> None:
+    async with hub() as server:
+        server.lost.add("trading.resume")
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            with pytest.raises(CommandError) as unknown:
+                await me.resume("checked")
+            await me.call("ping")
+
+            assert (unknown.value.code, unknown.value.outcome) == ("outcome_unknown", "unknown")
+            assert len(server.ops("trading.resume")) == 1
+
+
 async def test_notices_are_told() -> None:
     async with hub() as server:
         server.feed("ticker:A", {"bid": "0"})
@@ -591,6 +639,28 @@ async def test_a_channel_that_is_gone_after_a_reconnect_ends() -> None:
             (event,) = await take(events, 1)
 
             assert (event.kind, event.message["data"]["code"]) == ("ended", "unknown_channel")
+
+
+async def test_a_channel_whose_account_opens_late_is_asked_for_until_it_does() -> None:
+    async with hub() as server:
+        server.feed("ticker:A", {"bid": "0"})
+        server.feed("ticker:B", {"bid": "0"})
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            events = await me.subscribe("ticker:A", "ticker:B")
+            await take(events, 2)
+            server.shut = {"ticker:A", "ticker:B"}
+            server.cut()
+            await server.until(lambda: len(server.ops("subscribe")) > 3)
+            server.shut = set()
+            for name in ("ticker:A", "ticker:B"):
+                await server.publish(name, {"bid": "1"})
+            seen = await take(events, 2)
+
+            assert {(event.channel, event.kind) for event in seen} == {
+                ("ticker:A", "update"),
+                ("ticker:B", "update"),
+            }
+            assert len(server.ops("subscribe")[3]["channels"]) == 2
 
 
 async def test_a_server_without_time_for_our_subscriptions_is_asked_again() -> None:
@@ -746,6 +816,16 @@ async def test_nobody_there_is_waited_out_with_jitter_that_doubles() -> None:
 
     assert all(0 <= pause <= limit for pause, limit in zip(pauses, limits, strict=True))
     assert max(pauses) > 5
+
+
+async def test_a_loss_after_a_heartbeat_is_a_new_one_also_for_a_client_that_only_waits() -> None:
+    me = Client("ws://127.0.0.1:9/ws", chance=random.Random(1))
+    for _ in range(9):
+        me._pause()
+        me._take({"type": "welcome"})
+    me._take({"type": "heartbeat", "ts": 1, "asof": {}})
+
+    assert me._pause() <= 0.25
 
 
 async def test_the_clock_follows_the_best_ping() -> None:

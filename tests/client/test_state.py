@@ -209,6 +209,10 @@ def test_snapshot_and_updates_give_the_servers_table(changes: list[list[tuple[in
         ("market.ticker", True),
         ("fill.list", True),
         ("trading.halt", True),
+        # Somebody may have halted since.
+        ("trading.resume", False),
+        ("risk.resume", False),
+        ("bot.resume", False),
         ("system.status", True),
         ("position.close", True),
         ("position.close_all", False),

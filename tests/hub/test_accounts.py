@@ -48,6 +48,20 @@ def test_what_an_account_does_not_have_is_refused(name: str) -> None:
     assert refused(hub_of_two(), name) is Code.UNKNOWN_CHANNEL
 
 
+@pytest.mark.parametrize("name", ["ticker:BTC/USDT", "orders?symbol=BTC/USDT"])
+def test_no_market_is_unknown_before_its_account_has_opened(name: str) -> None:
+    """A client is to come back for it, as it does not for a channel that is unknown."""
+    hub = Hub(boot="b1", journal="j1", now=lambda: 1)
+    hub.add_account("kraken", "j2")
+    with pytest.raises(Refused) as shut:
+        hub.channel("ticker:BTC/USDT@kraken")
+    assert refused(hub, name) is shut.value.code is Code.VENUE_UNAVAILABLE
+    assert shut.value.retry_after is not None
+    hub.name_symbols({"BTC/USDT"})
+
+    assert hub.channel(name).name == name
+
+
 def test_with_one_account_there_is_no_choice() -> None:
     hub = Hub(boot="b1", journal="j1", now=lambda: 1)
 

@@ -80,6 +80,7 @@ def test_a_name_has_one_canonical_form(written: str, name: str, base: str) -> No
         ("tickr:BTC/USDT", Code.UNKNOWN_CHANNEL, "did you mean 'ticker'?"),
         ("ticker:DOGE/USDT", Code.UNKNOWN_CHANNEL, "no market 'DOGE/USDT'"),
         ("trades:*", Code.UNKNOWN_CHANNEL, "no market '*'"),
+        ("bot:nope", Code.UNKNOWN_CHANNEL, "no bot 'nope'"),
         ("ticker:BTC/USDT@other", Code.UNKNOWN_CHANNEL, "no venue 'other'"),
         ("ticker", Code.INVALID, "needs a symbol, e.g. 'ticker:BTC/USDT'"),
         ("ticker:", Code.INVALID, "needs a symbol"),

@@ -4,7 +4,7 @@ import pytest
 
 from realtime.hub.hub import Hub
 from realtime.model.errors import Code, Refused
-from tests.hub.world import BTC, ETH, Json, Rig
+from tests.hub.world import BTC, ETH, FakeWire, Json, Rig
 
 
 TICKER = f"ticker:{BTC}"
@@ -271,6 +271,113 @@ def test_two_rates_of_all_symbols_are_independent() -> None:
     rig.tick()
 
     assert [m["channel"] for m in wire.take()] == [f"{TICKER}?rate=0"]
+
+
+def test_new_symbols_reach_readers_of_all_symbols_where_they_are() -> None:
+    """To let twenty readers of 3,000 symbols join anew for each of them cost minutes."""
+    rig = Rig(idle=2)
+    names = [f"ticker:N{n}/USDT" for n in range(9)]
+    rig.hub.symbols = {BTC, *[name.partition(":")[2] for name in names]}
+    rig.hub.value(TICKER, {"n": 1})
+    pairs = [rig.reader("ticker:*?rate=0", batch=every > 0, every=every) for every in (0, 0, 50)]
+    # One who has named a symbol that is to come, one who reads nothing else, and one who is slow.
+    named, _ = rig.reader("ticker:*?rate=0", f"{names[0]}?rate=0")
+    other, _ = rig.reader(f"{TICKER}?rate=0")
+    slow, _ = rig.reader("ticker:*?rate=0", f"{names[3]}?rate=0", "risk")
+    slow.full = True
+    rig.hub.value("risk", {"n": 1})
+    rig.flush()
+    slow.take()
+    cohorts = [reader.cohort for _, reader in pairs]
+    for name in names[:3]:
+        rig.hub.value(name, {"n": 2})
+        rig.flush()
+        rig.hub.value(name, {"n": 3})
+        rig.flush()
+    for name in names[3:]:
+        rig.hub.value(name, {"n": 4})
+    rig.flush()
+    assert pairs[2][0].take(batch=True) == []
+    rig.hub.due(50)
+    rig.flush()
+    slow.full = False
+    rig.hub.resume(slow)
+
+    for wire, batch, whole in (
+        (pairs[0][0], False, True), (pairs[1][0], False, True), (named, False, True),
+        (pairs[2][0], True, False), (slow, False, False),
+    ):  # fmt: skip
+        got: dict[str, list[tuple[str, int]]] = {}
+        for m in wire.take(batch=batch):
+            got.setdefault(m["channel"], []).append((m["type"], m["data"]["n"]))
+        both = [("snapshot", 2), ("update", 3)] if whole else [("snapshot", 3)]
+        early = {f"{name}?rate=0": both for name in names[:3]}
+        assert got == early | {f"{name}?rate=0": [("snapshot", 4)] for name in names[3:]}
+    assert other.take() == []
+    assert [reader.cohort for _, reader in pairs] == cohorts
+    assert all(reader.skipped == 0 for _, reader in pairs)
+
+
+def test_a_new_symbol_parts_who_wants_all_from_who_has_named_all_there_were() -> None:
+    rig = Rig()
+    rig.hub.value(TICKER, {"n": 1})
+    (every, reader), (one, reader_2) = rig.reader("ticker:*"), rig.reader(TICKER)
+    assert reader.cohort is reader_2.cohort
+    rig.hub.value(f"ticker:{ETH}", {"n": 2})
+    rig.flush()
+    rig.hub.value(TICKER, {"n": 3})
+    rig.tick()
+
+    assert [m["channel"] for m in every.take()] == [f"ticker:{ETH}", TICKER]
+    assert [m["channel"] for m in one.take()] == [TICKER]
+    # Whoever asks for the other one too is where the first is.
+    rig.subscribe(reader_2, f"ticker:{ETH}")
+    rig.flush()
+    assert reader.cohort is reader_2.cohort
+
+
+def test_a_new_symbol_comes_to_two_who_wait_for_one_pace_at_two_positions() -> None:
+    rig = Rig()
+    rig.hub.value(TICKER, {"n": 1})
+    first, reader = rig.reader("ticker:*", batch=True, every=50)
+    rig.hub.value(TICKER, {"n": 2})
+    rig.tick()
+    second = FakeWire()
+    reader_2 = rig.hub.attach(second, batch=True, every=50)
+    rig.subscribe(reader_2, "ticker:*", snapshot=False)
+    assert reader.cohort is not reader_2.cohort
+    rig.hub.value(f"ticker:{ETH}", {"n": 3})
+    rig.flush()
+    rig.hub.due(50)
+    rig.flush()
+
+    new = (f"ticker:{ETH}", "snapshot")
+    assert [(m["channel"], m["type"]) for m in first.take(batch=True)] == [(TICKER, "update"), new]
+    assert [(m["channel"], m["type"]) for m in second.take(batch=True)] == [new]
+    assert reader.cohort is reader_2.cohort is not None
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_who_is_paced_hears_of_a_new_symbol_before_that_it_is_silent(*, moved: bool) -> None:
+    rig = Rig()
+    rig.hub.value(TICKER, {"n": 1})
+    wire, reader = rig.reader("ticker:*", "orders", batch=True, every=1000)
+    rig.hub.value(f"ticker:{ETH}", {"n": 2})
+    rig.flush()
+    rig.hub.set_stale(f"ticker:{ETH}", stale=True, cause="silent", venue="paper", asof=7)
+    rig.hub.table("orders", rows=[{"id": "a"}])
+    rig.flush()
+    if moved:
+        rig.hub.pace(reader, 50)
+    rig.hub.value("ticker:NEW/USDT", {"n": 3})
+    rig.flush()
+    assert wire.take(batch=True) == []
+    rig.hub.due(50 if moved else 1000)
+    rig.flush()
+    got = wire.take(batch=True)
+
+    assert {m.get("channel") for m in got[:-1]} == {f"ticker:{ETH}", "orders", "ticker:NEW/USDT"}
+    assert (got[-1]["event"], got[-1]["channels"]) == ("stale", [f"ticker:{ETH}"])
 
 
 # --- demand ---------------------------------------------------------------------------------------
