@@ -167,6 +167,18 @@ class Telling(Protocol):
         """Ask: `{status, eta, url}`; None when it does not tell."""
 
 
+@runtime_checkable
+class Counting(Protocol):
+    """A venue that counts its streams itself: one without an exchange behind it has no client that could."""
+
+    @property
+    def reconnects(self) -> int:
+        """How often its connection was lost and came back."""
+
+    def streams(self) -> Sequence[Mapping[str, object]]:
+        """Make the rows of `monitoring.hybrid`."""
+
+
 class Inlet:
     """Where the events of a venue go: kept while it opens, then to whoever takes them."""
 
@@ -276,8 +288,15 @@ class Branch:
         }
 
     def reconnects(self) -> int:
-        """Count the reconnects of its streams."""
-        return sum(upstream.counted()["reconnects"] for upstream in self.upstreams)
+        """Count the reconnects of its streams, also those of faults that were asked for."""
+        own = self.venue.reconnects if isinstance(self.venue, Counting) else 0
+        return own + sum(upstream.counted()["reconnects"] for upstream in self.upstreams)
+
+    def shown(self) -> Sequence[Mapping[str, object]]:
+        """Show the streams of its prices: from an exchange, else from the paper exchange itself."""
+        if self.upstreams or not isinstance(self.venue, Counting):
+            return self.streams()
+        return self.venue.streams()
 
     def streams(self) -> list[Mapping[str, object]]:
         """Show the streams from an exchange, where there is one."""

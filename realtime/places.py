@@ -146,6 +146,7 @@ async def place_of(house: House, plan: Plan, store: Store, held: Journaled) -> P
     place.ops.remember(held.kept)
     # Of the branch of now: see `_reopen`.
     watched.more = lambda: place.branch.said()  # noqa: PLW0108
+    watched.told = place.ops.state
     watched.notices = lambda: place.branch.notices.condition()  # noqa: PLW0108
     return place
 

@@ -257,7 +257,7 @@ def delays(monitor: Monitor, places: Sequence[Place]) -> Mapping[str, object]:
 
 def streaming(places: Sequence[Place]) -> Mapping[str, object]:
     """Make the result of `monitoring.hybrid`: the streams of all accounts, and how they come."""
-    feeds = [row | {"venue": p.plan.id} for p in places for row in map(dict, p.branch.streams())]
+    feeds = [row | {"venue": p.plan.id} for p in places for row in map(dict, p.branch.shown())]
     saved = sum(int(str(p.branch.monitor.cache.row()["requests_saved"])) for p in places)
     return {
         "feeds": feeds,
@@ -275,8 +275,9 @@ def streaming(places: Sequence[Place]) -> Mapping[str, object]:
 
 
 def shares(feeds: Sequence[Mapping[str, object]]) -> Mapping[str, float | None]:
-    """Say how much of these streams comes by socket, and how much is asked for; None where there is none."""
-    if not feeds:
+    """Say how much of these streams comes by socket, and how much is asked for; None where no exchange sends any."""
+    sources = [row["source"] for row in feeds if row["source"] != "paper"]
+    if not sources:
         return {"ws_share": None, "poll_share": None}
-    asked = sum(1 for row in feeds if row["source"] == "poll") / len(feeds)
+    asked = sources.count("poll") / len(sources)
     return {"ws_share": 1 - asked, "poll_share": asked}

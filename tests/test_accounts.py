@@ -19,6 +19,7 @@ from realtime.desk.checkpoint import read
 from realtime.hub.hub import Wanted
 from realtime.makers import JournalLedger, paper_account
 from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
+from realtime.model.risk import TradingState
 from realtime.places import older_of
 from realtime.serving import facts
 from realtime.settings import Settings, only
@@ -188,6 +189,9 @@ async def test_a_halt_reaches_an_account_that_opens_later(
         assert told.ok is not alone
         await call(system, "trading.halt", reason="drill", symbol=BTC)
         assert not alone or "will open halted" in str(told.error)
+        said = [v.get("trading_state") for v in system.status.venues()]
+        assert system.status.trading_state() is TradingState.HALTED
+        assert said == ([None] if alone else ["halted", "halted"])
         await until(lambda: not place.shut and system.ready.is_set(), within=120)
 
         engine = place.branch.engine

@@ -440,6 +440,7 @@ class Supervisor:
             raise Refused(
                 Code.CONFLICT, f"bot {bot.id} is remote: it runs while a client holds bot.attach"
             )
+        after(bot.id, bot.state, Move.START)
         self._desk.check_room()
         bot.barred = False
         self._note("bot_started", bot, who, {})
@@ -626,7 +627,9 @@ class Supervisor:
             for bot in bots:
                 await self._end_task(bot, immediate=True, timeout_s=STOP_S)
             done = await stopping
-            closed = await self.exits.close(bot_id, who, flat=True) if flatten and bot_id else []
+            closed = [one.row() for one in done.closed]
+            if flatten and bot_id:
+                closed += await self.exits.close(bot_id, who, flat=True)
             told: Row = {
                 "state": done.state,
                 "bots": [bot.id for bot in bots],

@@ -24,6 +24,7 @@ from realtime.desk.recovery import OVER
 from realtime.engine.market import figure
 from realtime.model.errors import Code, Failure, Refused
 from realtime.model.principal import Principal
+from realtime.model.risk import TradingState
 
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,14 @@ class Account:
             self.kept[scope] = call
             return self._write(scope, written(call))
         return None if was is None else self._write(scope, OVER)
+
+    def state(self) -> TradingState:
+        """What all of it is to open as."""
+        told = {call.params.state for scope, call in self.kept.items() if not any(scope[:2])}
+        return next(
+            (state for state in (TradingState.HALTED, TradingState.REDUCING) if state in told),
+            TradingState.ACTIVE,
+        )
 
     def remember(self, rows: Mapping[str, bytes]) -> None:
         """Take in halts of before this process, as `journal` was given them."""

@@ -76,6 +76,8 @@ class Alerts:
         if found is None:
             raise Refused(Code.NOT_FOUND, f"no alert {alert_id}", {"what": "alert"})
         if found["acked_by"] is not None:
+            # Whoever asks again what was done in memory alone is told that as well.
+            await self._desk.settled()
             return Answer(result=found | {"changed": False})
         acked = self._desk.acknowledge(found, naming.who_of(call))
         await self._desk.settled()
@@ -94,7 +96,7 @@ def ops(desk: Desk) -> list[Op]:
             scope="read",
             lane="query",
             handler=alerts.page,
-            summary="What a person should look at, newest first",
+            summary="List alerts, newest first",
             example={"acked": False},
         ),
         Op(
@@ -103,7 +105,7 @@ def ops(desk: Desk) -> list[Op]:
             scope="trade|bots",
             lane="query",
             handler=alerts.ack,
-            summary="Note that an alert was seen",
+            summary="Acknowledge an alert",
             errors=(Code.NOT_FOUND,),
             example={"alert_id": "a-1"},
             command=True,

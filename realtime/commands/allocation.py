@@ -558,6 +558,7 @@ class Allocations:
             return Answer(result=row if params.dry_run else row | {"duplicate": True})
         plan = self._planned(call)
         if params.dry_run:
+            plan = self._plans.judged(plan)
             row = shown(plan, self._desk.engine)
             return Answer(result=row | {"dry_run": True, "effect": effect_of(plan)})
         before = self._desk.outlet.positions()
@@ -648,6 +649,8 @@ class Allocations:
             if row.client_order_id is not None:
                 # Rather nothing than the half of it that the token may.
                 check_symbol(plan.who, row.change.symbol)
+        # What is looked at before is what would be begun: while another plan runs, that is none.
+        self._plans.check_free()
         return self._plans.fitted(plan)
 
     def rebalance_effect(self, call: Call[RebalanceParams]) -> Fields | None:
@@ -690,7 +693,7 @@ def order_name(call: Call[Any], symbol: str) -> str | None:
 
 def effect_of(plan: Plan) -> Fields:
     """Say what carrying a plan out would send."""
-    sent = [row.change for row in plan.rows if row.client_order_id is not None]
+    sent = [row.change for row in plan.rows if row.status == "waiting"]
     notional = sum((abs(change.value) for change in sent), ZERO)
     return {
         "orders": len(sent),
@@ -818,7 +821,7 @@ def ops(desk: Desk, trading: Trading, source: Venue, book: ConfigBook, plans: Pl
             idempotency="request_id",
             handler=made.process,
             http=("POST /api/portfolio/process-signals",),
-            summary="Combine signals and say what they lead to; execute places it and needs scope trade",
+            summary="Combine signals and show the trades they lead to; `execute` places them and needs scope trade",
             errors=(*fed, Code.FORBIDDEN),
             example={"signals": [signal]},
             command=True,
@@ -830,7 +833,7 @@ def ops(desk: Desk, trading: Trading, source: Venue, book: ConfigBook, plans: Pl
             lane="query",
             handler=made.allocate,
             http=("POST /api/portfolio/allocate",),
-            summary="Spread the allowed part of the portfolio by confidence, volatility, risk or hierarchy",
+            summary="Compute target weights by confidence, equal weighting, volatility, risk parity or hierarchy",
             errors=fed,
             example={"symbols": ["BTC/USDT", "ETH/USDT"], "method": "equal"},
         ),
@@ -841,7 +844,7 @@ def ops(desk: Desk, trading: Trading, source: Venue, book: ConfigBook, plans: Pl
             lane="orders",
             handler=made.rebalance,
             http=("POST /api/portfolio/rebalance",),
-            summary="Plan the way to target weights; dry_run false carries it out and needs scope trade",
+            summary="Plan the trades that lead to target weights; `dry_run:false` places them and needs scope trade",
             errors=(*ORDER_ERRORS, Code.NOT_FOUND, Code.FORBIDDEN),
             example={"targets": [{"symbol": "BTC/USDT", "weight": "0.05"}]},
             command=True,
@@ -854,7 +857,7 @@ def ops(desk: Desk, trading: Trading, source: Venue, book: ConfigBook, plans: Pl
             scope="read",
             lane="query",
             handler=made.weights,
-            summary="Weights of the strategies, as configured and as they count",
+            summary="Show the strategy weights, as configured and as effective",
             example={},
         ),
         Op(
@@ -864,7 +867,7 @@ def ops(desk: Desk, trading: Trading, source: Venue, book: ConfigBook, plans: Pl
             lane="query",
             idempotency="version",
             handler=made.set_weights,
-            summary="Change configured weights; those of strategies in use must sum to one",
+            summary="Set the configured strategy weights; those of enabled strategies must sum to 1",
             errors=(Code.INVALID, Code.CONFLICT, Code.NOT_FOUND),
             example={"weights": {"ema_crossover": 0.5, "rsi": 0.3, "fvg": 0.2}},
             command=True,
@@ -876,7 +879,7 @@ def ops(desk: Desk, trading: Trading, source: Venue, book: ConfigBook, plans: Pl
             lane="query",
             idempotency="request_id",
             handler=made.auto,
-            summary="Weigh strategies anew by what their closed trades earned",
+            summary="Recompute the strategy weights from the results of their closed trades",
             example={},
             command=True,
         ),

@@ -13,7 +13,7 @@ from realtime.bots.optimize import Range
 from realtime.bots.strategies.filters import Filters
 from realtime.commands import naming
 from realtime.commands.market import Timeframe
-from realtime.commands.pages import fitting
+from realtime.commands.pages import fitting, place
 from realtime.commands.params import (
     ChangeParams,
     Instant,
@@ -387,7 +387,7 @@ class Backtests:
     async def trades(self, call: Call[TradesParams]) -> Answer:
         """Give a page of trades, oldest first."""
         params = call.params
-        at = _place(params.cursor)
+        at = place(params.cursor)
         rows, more = await self._jobs.trades(params.backtest_id, at, params.limit)
         return Answer(result={"trades": rows, "next_cursor": None if more is None else str(more)})
 
@@ -397,7 +397,7 @@ class Backtests:
         if params.cursor is not None and params.step is None:
             raise invalid("cursor", "needs step: without it the whole curve is one answer")
         points, more = await self._jobs.equity(
-            params.backtest_id, params.step, _place(params.cursor), params.limit
+            params.backtest_id, params.step, place(params.cursor), params.limit
         )
         return Answer(result={"equity": points, "next_cursor": None if more is None else str(more)})
 
@@ -449,14 +449,6 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _place(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not cursor.isdecimal() or len(cursor) > 15:
-        raise invalid("cursor", "is not a next_cursor of an earlier reply")
-    return int(cursor)
-
-
 EXAMPLE: Final[Mapping[str, object]] = {
     "strategy": "ema_crossover",
     "symbol": "BTC/USDT",
@@ -480,7 +472,7 @@ def ops(desk: Desk, jobs: Jobs, strategies: Strategies) -> list[Op]:
             lane="query",
             handler=backtests.strategies,
             http=("GET /api/backtest/strategies",),
-            summary="Strategies that can be tested, with the schemas of their parameters",
+            summary="List the strategies that can be backtested, with the schemas of their parameters",
             example={},
         ),
         Op(
@@ -491,7 +483,7 @@ def ops(desk: Desk, jobs: Jobs, strategies: Strategies) -> list[Op]:
             idempotency="request_id",
             handler=backtests.run,
             http=("POST /api/backtest/run",),
-            summary="Run a strategy over bars of the past, in a process of its own",
+            summary="Backtest a strategy on historical bars, in a separate process",
             errors=(Code.NOT_FOUND, Code.BUSY),
             example=EXAMPLE,
             command=True,
@@ -504,7 +496,7 @@ def ops(desk: Desk, jobs: Jobs, strategies: Strategies) -> list[Op]:
             idempotency="request_id",
             handler=backtests.optimize,
             http=("POST /api/backtest/optimize",),
-            summary="Search for parameters, in-sample beside out-of-sample",
+            summary="Search for the best strategy parameters and compare in-sample with out-of-sample results",
             errors=(Code.NOT_FOUND, Code.BUSY),
             example={
                 **EXAMPLE,
@@ -523,7 +515,7 @@ def ops(desk: Desk, jobs: Jobs, strategies: Strategies) -> list[Op]:
                 "GET /api/backtest/{backtest_id}",
                 "GET /api/backtest/results/{backtest_id}",
             ),
-            summary="One backtest with its status and results",
+            summary="Show a backtest with its status and results",
             errors=found,
             example=one,
         ),
@@ -533,7 +525,7 @@ def ops(desk: Desk, jobs: Jobs, strategies: Strategies) -> list[Op]:
             scope="read",
             lane="query",
             handler=backtests.page,
-            summary="Backtests, newest first",
+            summary="List backtests, newest first",
             example={"limit": 20},
         ),
         Op(
@@ -542,7 +534,7 @@ def ops(desk: Desk, jobs: Jobs, strategies: Strategies) -> list[Op]:
             scope="read",
             lane="query",
             handler=backtests.trades,
-            summary="Trades of a backtest, oldest first",
+            summary="List the trades of a backtest, oldest first",
             errors=ended,
             example={**one, "limit": 100},
         ),
@@ -552,7 +544,7 @@ def ops(desk: Desk, jobs: Jobs, strategies: Strategies) -> list[Op]:
             scope="read",
             lane="query",
             handler=backtests.equity,
-            summary="Equity and drawdown of a backtest, bar by bar or thinned out",
+            summary="Return the equity and drawdown curve of a backtest, in full pages or downsampled",
             errors=ended,
             example=one,
         ),
@@ -562,7 +554,7 @@ def ops(desk: Desk, jobs: Jobs, strategies: Strategies) -> list[Op]:
             scope="read",
             lane="query",
             handler=backtests.compare,
-            summary="Metrics of several backtests side by side",
+            summary="Compare the metrics of several backtests side by side",
             errors=ended,
             example={"ids": ["bt-1", "bt-2"]},
         ),
@@ -572,7 +564,7 @@ def ops(desk: Desk, jobs: Jobs, strategies: Strategies) -> list[Op]:
             scope="bots",
             lane="query",
             handler=backtests.cancel,
-            summary="End a backtest",
+            summary="Cancel a backtest that has not finished",
             errors=found,
             example=one,
             command=True,
@@ -583,7 +575,7 @@ def ops(desk: Desk, jobs: Jobs, strategies: Strategies) -> list[Op]:
             scope="bots",
             lane="query",
             handler=backtests.delete,
-            summary="Forget a backtest and its files",
+            summary="Delete a backtest and its files",
             errors=found,
             example=one,
             command=True,

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from realtime.commands import naming
-from realtime.commands.params import ChangeParams, Name, Params, invalid, suggest
+from realtime.commands import naming, pages
+from realtime.commands.params import ChangeParams, Limit, ListParams, Name, Params, invalid, suggest
 from realtime.commands.registry import Answer, Call, Op
 from realtime.commands.risk import BOUNDS, CHOICES, POSITIVE
 from realtime.desk.config.book import ORDER, TOLERANCE, ConfigBook, shown
@@ -116,10 +116,10 @@ class ValidateParams(Params):
     candidate: Annotated[dict[str, Any], Field(max_length=64)] | None = None
 
 
-class HistoryParams(Params):
+class HistoryParams(ListParams):
     """How many versions."""
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 50
+    limit: Limit = 50
 
 
 class RollbackParams(ChangeParams):
@@ -251,9 +251,14 @@ class Configs:
         return Answer(result={"valid": not errors, "errors": errors, "error_count": len(errors)})
 
     async def history(self, call: Call[HistoryParams]) -> Answer:
-        """Give the newest versions."""
-        versions = await self._book.history(call.params.limit)
-        return Answer(result={"versions": [version.row() for version in versions]})
+        """Give a page of versions, newest first."""
+        params = call.params
+        before = None if params.cursor is None else pages.place(params.cursor)
+        versions = await self._book.history(params.limit + 1, before)
+        rows = [version.row() for version in versions[: params.limit]]
+        rows = rows[: pages.fitting(rows)]
+        cursor = str(rows[-1]["version"]) if len(rows) < len(versions) else None
+        return Answer(result={"versions": rows, "next_cursor": cursor})
 
     # -- changing ----------------------------------------------------------------------------------
 
@@ -268,8 +273,7 @@ class Configs:
     ) -> Answer:
         """Answer once it is on disk."""
         version = self._book.version
-        if changes:
-            await self._desk.settled()
+        await self._desk.settled()
         result: Fields = {
             "version": version,
             "changed": bool(changes),
@@ -408,7 +412,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             lane="query",
             handler=configs.get,
             http=("GET /api/config",),
-            summary="The configuration in force, whole or one section",
+            summary="Show the configuration in force, or one section of it",
             errors=(Code.NOT_FOUND,),
             example={"section": "trading_window"},
         ),
@@ -420,7 +424,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             idempotency="version",
             handler=configs.update,
             http=("POST /api/config",),
-            summary="Change the configuration by a JSON merge patch; makes a new version",
+            summary="Change the configuration with a JSON merge patch, as a new version",
             errors=changing,
             example={"patch": {"strategy": {"timeframe": "15m"}}, "version": 1},
             command=True,
@@ -432,7 +436,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             lane="query",
             handler=configs.summary,
             http=("GET /api/config/summary",),
-            summary="Whether the configuration is valid, and its main figures",
+            summary="Summarize the configuration and say whether it is valid",
             example={},
         ),
         Op(
@@ -442,7 +446,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             lane="query",
             handler=configs.strategies,
             http=("GET /api/config/strategies",),
-            summary="Strategies with their weights; those in use sum to 1",
+            summary="List the strategies with their weights; enabled weights sum to 1",
             example={},
         ),
         Op(
@@ -452,7 +456,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             lane="query",
             handler=configs.strategy,
             http=("GET /api/config/strategy/{name}",),
-            summary="One strategy with the parameters it runs with",
+            summary="Show the weight, threshold and parameters of a strategy",
             errors=(Code.NOT_FOUND,),
             example={"name": "rsi"},
         ),
@@ -464,7 +468,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             idempotency="version",
             handler=configs.set_strategy,
             http=("PUT /api/config/strategy/{name}",),
-            summary="Change weight, threshold or parameters of one strategy",
+            summary="Change the weight, threshold or parameters of a strategy",
             errors=(*changing, Code.NOT_FOUND),
             example={"name": "rsi", "params": {"oversold": 25}, "version": 1},
             command=True,
@@ -477,7 +481,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             idempotency="version",
             handler=configs.set_weight,
             http=("PUT /api/config/strategy/{name}/weight",),
-            summary="Change the weight of one strategy; the others make room",
+            summary="Change the weight of a strategy; the other weights are rescaled unless told otherwise",
             errors=(*changing, Code.NOT_FOUND),
             example={"name": "rsi", "weight": 0.5, "version": 1},
             command=True,
@@ -489,7 +493,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             lane="query",
             handler=configs.probability,
             http=("GET /api/config/probability",),
-            summary="Thresholds of signals, and how signals are combined",
+            summary="Show the signal thresholds and how signals are combined",
             example={},
         ),
         Op(
@@ -500,7 +504,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             idempotency="version",
             handler=configs.set_probability,
             http=("PUT /api/config/probability",),
-            summary="Change thresholds of signals, or how they are combined",
+            summary="Change the signal thresholds or how signals are combined",
             errors=changing,
             example={"patch": {"combination_method": "majority_vote"}, "version": 1},
             command=True,
@@ -512,7 +516,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             lane="query",
             handler=configs.validate,
             http=("GET /api/config/validate",),
-            summary="Judge a patch without applying it, or what is in force",
+            summary="Validate a patch without applying it, or the configuration in force",
             example={"candidate": {"risk": {"max_leverage": "0.5"}}},
         ),
         Op(
@@ -522,7 +526,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             lane="query",
             handler=configs.reload,
             http=("POST /api/config/reload",),
-            summary="Put the values of the file over what is in force; a broken file changes nothing",
+            summary="Reload the configuration file; a broken file changes nothing",
             errors=(Code.NOT_FOUND,),
             example={},
             command=True,
@@ -533,7 +537,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             scope="read",
             lane="query",
             handler=configs.schema,
-            summary="JSON schema of what can be set",
+            summary="Return the JSON Schema of the configuration",
             example={},
         ),
         Op(
@@ -542,7 +546,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             scope="read",
             lane="query",
             handler=configs.history,
-            summary="Versions with who, when, and old and new values, newest first",
+            summary="List the versions of the configuration with author, time and changes, newest first",
             example={"limit": 10},
         ),
         Op(
@@ -551,7 +555,7 @@ def ops(desk: Desk, book: ConfigBook) -> list[Op]:
             scope="admin",
             lane="query",
             handler=configs.roll_back,
-            summary="Put an old version in force as a new one",
+            summary="Restore an earlier version of the configuration as a new version",
             errors=(Code.INVALID, Code.NOT_FOUND),
             example={"version": 1},
             command=True,

@@ -65,7 +65,7 @@ def ops(desk: Desk) -> list[Op]:
             scope="read",
             lane="query",
             handler=Events(desk).page,
-            summary="Who did what, with the outcome, newest first",
+            summary="List audit events, newest first: who did what, with the outcome",
             example={"type": "halt"},
         )
     ]

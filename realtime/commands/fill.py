@@ -58,7 +58,7 @@ def ops(desk: Desk) -> list[Op]:
             scope="read",
             lane="query",
             handler=Fills(desk).page,
-            summary="Executions, newest first",
+            summary="List fills, newest first",
             errors=(Code.NOT_FOUND,),
             example={"symbol": "BTC/USDT", "limit": 50},
         )

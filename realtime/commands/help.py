@@ -67,7 +67,7 @@ def ops(registry: Registry) -> list[Op]:
             lane="sub",
             handler=answer,
             http=("GET /api/help",),
-            summary="explain an op, a channel, an error code; or list `ops`, `channels`, `errors`",
+            summary="Explain an op, a channel or an error code, or list `ops`, `channels` or `errors`",
             errors=(Code.NOT_FOUND,),
             example={"about": "order.place"},
         )

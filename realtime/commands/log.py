@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
+from realtime.commands.pages import fitting
 from realtime.commands.params import Name, Params
 from realtime.commands.registry import Answer, Call, Op
 
@@ -33,7 +34,8 @@ def ops(lines: Lines) -> list[Op]:
     def tail(call: Call[TailParams]) -> Answer:
         params = call.params
         found = lines.tail(level=params.level, component=params.component, limit=params.limit)
-        return Answer(result={"lines": list(found)})
+        newest = found[::-1]
+        return Answer(result={"lines": newest[: fitting(newest)][::-1]})
 
     return [
         Op(
@@ -42,7 +44,7 @@ def ops(lines: Lines) -> list[Op]:
             scope="admin",
             lane="query",
             handler=tail,
-            summary="The newest lines of the server's log, oldest first",
+            summary="Show the newest lines of the server's log, oldest first",
             example={"level": "warning"},
         )
     ]

@@ -35,27 +35,31 @@ def ops(
         row(
             "connections",
             connections,
-            "who is connected, and how far behind",
+            "List client connections and how far each lags behind",
             "GET /ws/metrics",
         ),
         row(
             "nonce",
             nonce,
-            "keys of exchanges: numbers they signed with, waits to sign, clock offset",
+            "Show the use of API keys: nonces, waiting times and clock offset",
             "GET /api/monitoring/nonce",
         ),
         row(
             "cache",
             cache,
-            "answers of venues that are kept, and requests they saved",
+            "Show the cached answers of venues and the requests they saved",
             "GET /api/monitoring/cache",
         ),
         row(
             "hybrid",
             hybrid,
-            "streams of exchanges: by socket or by asking, age, gaps, repairs, health",
+            "List the market and account streams with source, age, gaps, reconnects and health",
             "GET /api/monitoring/hybrid-setup",
         ),
-        row("latency", latency, "p50, p99 and largest of every leg of the way, and the loop's lag"),
-        row("metrics", metrics, "all counters as one object"),
+        row(
+            "latency",
+            latency,
+            "Show the p50, p99 and maximum latency of every hop and the lag of the event loop",
+        ),
+        row("metrics", metrics, "Show all counters"),
     ]

@@ -537,7 +537,7 @@ def ops(desk: Desk, trading: Trading, source: Venue) -> list[Op]:
             lane="query",
             handler=odds.score,
             http=("GET /api/risk/score",),
-            summary="How risky a signal is, from 0 to 1, and in a word",
+            summary="Compute the risk score of a signal, from 0 to 1, and its risk level",
             errors=(Code.INVALID, Code.NOT_FOUND),
             example={
                 "symbol": "BTC/USDT",
@@ -553,7 +553,7 @@ def ops(desk: Desk, trading: Trading, source: Venue) -> list[Op]:
             scope="read",
             lane="query",
             handler=odds.probability,
-            summary="How likely a trade reaches its target before its stop, and how right signals were",
+            summary="Estimate how likely a trade is to reach its target before its stop, and how accurate signals were",
             errors=errors,
             example={"symbol": "BTC/USDT", "side": "buy", "timeframe": "1h", "horizon": 24},
         ),
@@ -563,7 +563,7 @@ def ops(desk: Desk, trading: Trading, source: Venue) -> list[Op]:
             scope="read",
             lane="query",
             handler=odds.position_size,
-            summary="How much to trade, what held it down, and what the gate would say",
+            summary="Compute a position size, what capped it, and the verdict of the risk gate",
             errors=errors,
             example={
                 "symbol": "BTC/USDT",
@@ -578,7 +578,7 @@ def ops(desk: Desk, trading: Trading, source: Venue) -> list[Op]:
             scope="read",
             lane="query",
             handler=odds.levels,
-            summary="Stop and target of an entry, nearer and farther by its probabilities",
+            summary="Compute the stop and target of an entry, adjusted by its probabilities",
             errors=errors,
             example={
                 "symbol": "BTC/USDT",

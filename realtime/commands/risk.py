@@ -75,6 +75,8 @@ class Risks:
         known = self._desk.engine.limits
         wanted = self._wanted(call, known)
         if wanted == known:
+            # Whoever asks again what was done in memory alone is told that as well.
+            await self._desk.settled()
             return Answer(result=limits_row(known) | {"changed": False})
         loosened = [name for name in changed_names(known, wanted) if loosens(known, wanted, name)]
         if loosened and ADMIN not in call.principal.scopes:
@@ -401,7 +403,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             lane="query",
             handler=risks.assessment,
             http=("GET /api/risk/assessment",),
-            summary="Exposure, loss, headroom of every limit, and what to do about them",
+            summary="Assess exposure, loss and the headroom of every limit, with recommendations",
             example={},
         ),
         Op(
@@ -411,7 +413,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             lane="query",
             handler=risks.validate,
             http=("POST /api/risk/validate/order",),
-            summary="Judge an order and say what it would mean for the account",
+            summary="Check an order and show what it would mean for the account",
             errors=(Code.INVALID, Code.NOT_FOUND),
             example={"symbol": "BTC/USDT", "side": "buy", "type": "market", "amount": "0.01"},
         ),
@@ -421,7 +423,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             scope="read",
             lane="query",
             handler=risks.params,
-            summary="The limits in force",
+            summary="Show the risk limits in force",
             example={},
         ),
         Op(
@@ -431,7 +433,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             lane="query",
             idempotency="version",
             handler=risks.set_params,
-            summary="Change limits; loosening one needs scope admin",
+            summary="Change risk limits; loosening one needs scope admin",
             errors=(Code.INVALID, Code.CONFLICT, Code.FORBIDDEN),
             example={"patch": {"max_order_notional": "5000"}, "version": 1},
             command=True,
@@ -443,7 +445,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             scope="read",
             lane="query",
             handler=risks.daily,
-            summary="Profit and loss of a trading day",
+            summary="Show the profit and loss of a trading day",
             errors=(Code.NOT_FOUND,),
             example={},
         ),
@@ -454,7 +456,7 @@ def ops(desk: Desk, trading: Trading) -> list[Op]:
             lane="query",
             idempotency="request_id",
             handler=risks.reset,
-            summary="Start the day's loss count anew",
+            summary="Reset the daily loss count",
             example={"reason": "limit reviewed"},
             command=True,
         ),

@@ -51,7 +51,7 @@ def ops(desk: Desk) -> list[Op]:
             scope="read",
             lane="query",
             handler=Signals(desk).page,
-            summary="Decisions of bots, newest first: what strategies said and what became of it",
+            summary="List the decisions of bots with the signals behind them, newest first",
             errors=(Code.NOT_FOUND,),
             example={"symbol": "BTC/USDT"},
         ),

@@ -99,7 +99,7 @@ def ops(
             lane="query",
             handler=lambda _call: Answer(result=health()),
             http=("GET /api/health",),
-            summary="alive and ready?",
+            summary="Check whether the server is alive and ready",
         ),
         Op(
             name="system.status",
@@ -108,7 +108,7 @@ def ops(
             lane="query",
             handler=lambda _call: Answer(result=status()),
             http=("GET /api/status",),
-            summary="version, mode, trading state, venues, components",
+            summary="Show the version, mode, trading state, venues and components of the server",
         ),
         Op(
             name="system.fault",
@@ -116,7 +116,7 @@ def ops(
             scope="admin",
             lane="query",
             handler=fault,
-            summary="let things go wrong on the paper exchange, on purpose",
+            summary="Inject faults into the paper exchange, or show the active ones",
             errors=(Code.NOT_SUPPORTED, Code.NOT_FOUND),
             example={"faults": [{"kind": "lost_after", "probability": 0.1, "duration_s": 60}]},
             command=True,

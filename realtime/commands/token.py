@@ -6,12 +6,13 @@ from typing import Annotated, Final, Literal, Protocol
 
 from pydantic import Field
 
-from realtime.commands import naming
+from realtime.commands import naming, pages
 from realtime.commands.params import (
     ChangeParams,
+    Limit,
+    ListParams,
     Milliseconds,
     Name,
-    Params,
     Positive,
     Symbol,
     invalid,
@@ -63,6 +64,12 @@ class CreateParams(ChangeParams):
     max_order_notional: Positive | None = None
 
 
+class TokensParams(ListParams):
+    """Of `system.token.list`: as many as fit into one message, unless fewer are asked for."""
+
+    limit: Limit = 1000
+
+
 class RevokeParams(ChangeParams):
     """Of `system.token.revoke`."""
 
@@ -102,6 +109,11 @@ def limits_of(params: CreateParams, markets: Mapping[str, Market]) -> TokenLimit
     )
 
 
+def _rank(row: Mapping[str, object]) -> tuple[int, str]:
+    """Place of a token in the list; the oldest ones do not say when they were made."""
+    return int(str(row["created_ts"] or 0)), str(row["token_id"])
+
+
 def ops(keeper: Keeper, markets: Callable[[], Mapping[str, Market]]) -> list[Op]:
     """Make the rows.
 
@@ -120,6 +132,18 @@ def ops(keeper: Keeper, markets: Callable[[], Mapping[str, Market]]) -> list[Op]
         token, row = await keeper.create(who, params.subject, scopes, params.expires_ts, limits)
         return Answer(result={**row, "token": token})
 
+    def listed(call: Call[TokensParams]) -> Answer:
+        params = call.params
+        # By a place that never moves: a token that ends between two pages shifts nothing.
+        rows = sorted(keeper.rows(), key=_rank)
+        if params.cursor is not None:
+            last = pages.rank(params.cursor)
+            rows = [row for row in rows if _rank(row) > last]
+        page = rows[: params.limit]
+        page = page[: pages.fitting(page)]
+        cursor = "{}.{}".format(*_rank(page[-1])) if len(page) < len(rows) else None
+        return Answer(result={"tokens": page, "next_cursor": cursor})
+
     async def revoke(call: Call[RevokeParams]) -> Answer:
         return Answer(result=await keeper.revoke(naming.who_of(call), call.params.token_id))
 
@@ -130,18 +154,18 @@ def ops(keeper: Keeper, markets: Callable[[], Mapping[str, Market]]) -> list[Op]
             scope="admin",
             lane="query",
             handler=create,
-            summary="make a token; it is told this once and kept as a hash",
+            summary="Create a token; it is shown once and stored as a hash",
             errors=(Code.NOT_SUPPORTED, Code.NOT_FOUND, Code.CONFLICT),
             example={"subject": "screen", "scopes": ["read"]},
             command=True,
         ),
         Op(
             name="system.token.list",
-            params=Params,
+            params=TokensParams,
             scope="admin",
             lane="query",
-            handler=lambda _call: Answer(result={"tokens": list(keeper.rows())}),
-            summary="tokens that are good, oldest first",
+            handler=listed,
+            summary="List valid tokens, oldest first",
         ),
         Op(
             name="system.token.revoke",
@@ -149,7 +173,7 @@ def ops(keeper: Keeper, markets: Callable[[], Mapping[str, Market]]) -> list[Op]
             scope="admin",
             lane="query",
             handler=revoke,
-            summary="end a token; its connections are closed",
+            summary="Revoke a token and close its connections",
             errors=(Code.NOT_SUPPORTED, Code.NOT_FOUND, Code.CONFLICT),
             example={"token_id": "t-abcdefgh"},
             command=True,

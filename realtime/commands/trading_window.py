@@ -81,8 +81,7 @@ class Windows:
             return await self._set_of(params.bot_id, params, who)
         patch = {"trading_window": params.patch}
         changes = self._book.update(patch, params.version, who)
-        if changes:
-            await self._desk.settled()
+        await self._desk.settled()
         result = self._row() | {
             "changed": bool(changes),
             "changes": [shown(change) for change in changes],
@@ -104,7 +103,7 @@ class Windows:
         if changes:
             self._desk.check_room()
             bot = self._bots.configure(replace(old, window=own, version=old.version + 1), who)
-            await self._desk.settled()
+        await self._desk.settled()
         result = self._of(bot) | {
             "changed": bool(changes),
             "changes": [shown(change) for change in changes],
@@ -123,7 +122,7 @@ def ops(desk: Desk, book: ConfigBook, bots: Supervisor) -> list[Op]:
             scope="read",
             lane="query",
             handler=windows.get,
-            summary="When bots may enter, whether they may now, and until when",
+            summary="Show when bots may open positions, whether they may now, and until when",
             errors=(Code.NOT_FOUND,),
             example={},
         ),
@@ -133,7 +132,7 @@ def ops(desk: Desk, book: ConfigBook, bots: Supervisor) -> list[Op]:
             scope="bots",
             lane="query",
             handler=windows.set,
-            summary="Change when bots may enter; exits are never held back",
+            summary="Change when bots may open positions; exits are never blocked",
             errors=(Code.INVALID, Code.CONFLICT, Code.NOT_FOUND),
             example={"patch": {"start_hour": 8, "end_hour": 17}},
             command=True,

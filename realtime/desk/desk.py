@@ -56,6 +56,8 @@ from realtime.model.events import (
     PositionSeen,
     Record,
     Rejected,
+    Release,
+    ReleaseAmend,
     RiskChanged,
     SetState,
     StaleChanged,
@@ -130,6 +132,9 @@ COMMITTED: Final = ACCOUNT | {Submit}
 
 Entered = tuple[Sequence[Written], Sequence[Written], Sequence[Projection]]
 NO_ENTRIES: Final[Entered] = ((), (), ())
+
+Outcomes = Sequence[tuple[Fact, Order]]
+"""Answers to what was asked, each with its order right behind it."""
 
 Noticed = Callable[[str, str, str, Mapping[str, object]], None]
 
@@ -226,6 +231,15 @@ class Desk:
         store.on_told = self._show
         self._durable = self._newest = store.seq
         self._on_disk = store.committed
+        # Whether rows have found no room, how many were there then, and which orders they changed.
+        self._torn = False
+        self._hole = -1
+        self._lost: dict[str, Order] = {}
+        # What stands on the commit of each row that waits, oldest first; and amends that will not leave with theirs.
+        self._standing: deque[tuple[int, Outcomes, Sequence[Effect]]] = deque()
+        self._void: list[ApprovedAmend] = []
+        # By scope, the last state of trading that has found none.
+        self._unkept: dict[str, StateSet] = {}
         self._behind: deque[tuple[int, Callable[[], None]]] = deque()
         self._awaited: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -374,6 +388,8 @@ class Desk:
             )
         self.alert("critical", "journal", f"the journal cannot be written: {reason}", {})
         # Its row waits for the journal like all others; what can be said at once is said at once.
+        if self.store.state is State.FAILED:
+            self._answer_standing()
         self._catch_up(self._newest)
         self._show()
         self.outlet.risk()
@@ -407,19 +423,29 @@ class Desk:
     def acknowledge(self, alert: Entry, who: Who) -> Entry:
         """Journal that somebody has seen an alert, and tell those who read the channel."""
         now, alert_id = self.now(), str(alert["id"])
-        self.acked[alert_id] = who.subject
         entry = alert | {"acked_by": who.subject}
         written = Written(entry, codec.dumps(entry))
-        self.entries.alerts += 1
         project = [
             Projection("acks", alert_id, now, {"acked_by": who.subject}),
             alert_projection(written, now),
         ]
         then = partial(self._committed, (), (), (), [written])
         self.store.append(ACK, alert_id, written.json, then, project, safety=True)
+        self.acked[alert_id] = who.subject
+        self.entries.alerts += 1
         return entry
 
     # -- durability --------------------------------------------------------------------------------
+
+    @property
+    def last_row(self) -> int | None:
+        """The row with which all that was posted is on disk; None when something has found no room since."""
+        seq = self.store.seq
+        return None if seq == self._hole else seq
+
+    def no_room(self) -> None:
+        """Note that a row has found no room: what was posted in this step is not on disk with the newest one."""
+        self._hole, self._torn = self.store.seq, True
 
     async def settled(self) -> None:
         """Wait until all that was journaled so far is on disk.
@@ -427,11 +453,13 @@ class Desk:
         Raises:
             Failure: `internal`, when the journal cannot be written: done, but not to last.
         """
-        if not await self.durable(self.store.seq, SETTLE_S):
+        if not await self.durable(self.last_row, SETTLE_S):
             raise Failure(Code.INTERNAL, "done in memory; the journal could not be written")
 
-    async def durable(self, seq: int, timeout_s: float) -> bool:
-        """Wait until a row of the journal is on disk; False when that did not happen in time."""
+    async def durable(self, seq: int | None, timeout_s: float) -> bool:
+        """Wait until a row of the journal is on disk, see `last_row`; False when that did not happen in time."""
+        if seq is None:
+            return False
         if self._on_disk >= seq:
             return True
         # On a full disk rows still go into the ballast's room.
@@ -553,44 +581,79 @@ class Desk:
                 body = codec.encode_entries(events, alerts)
             project = [*beside, *entered] if entered else beside
             self._newest = append(kind, key, body, then, project, safety=True)
+            self._standing.append((self._newest, outcomes, shown))
         except Refused as refused:
             # The engine knows it, and no refusal would undo that; after a restart the venue is asked what happened.
             logger.warning("row lost", extra={"fields": {"kind": kind, "reason": refused.message}})
             lost = True
+            self._lose(shown, len(events), len(alerts))
             if self._keeps(shown, refused):
                 raise
         if lost or self.store.state is not _OK:
-            # The safety lane does not wait for a journal that cannot be written.
-            for fact, order in outcomes:
-                self._settle(fact, order, journaled=False)
-            self._ended_unwritten(shown)
+            self._unwritten(outcomes, shown)
+
+    def _lose(self, shown: Iterable[Effect], events: int, alerts: int) -> None:
+        """Note that a row has found no room: what it changed is shown later, the next entries have the numbers of its own."""
+        self.no_room()
+        self.entries.events -= events
+        self.entries.alerts -= alerts
+        for effect in shown:
+            if type(effect) is OrderChanged:
+                self._lost[effect.order.id] = effect.order
+            elif type(effect) is Record and type(effect.fact) is StateSet:
+                self._unkept[effect.fact.halt.scope] = effect.fact
+            elif type(effect) is Ask:
+                self.ask(effect.order_id)
+
+    def _mend(self) -> None:
+        """Make up, once all that waits is on disk, for what found no room.
+
+        It would else be shown with its next change, and no venue tells a restart what trading was set to. Fills are not shown:
+        their log counts those that the journal has.
+        """
+        self._torn, self._hole = False, -1
+        engine, (lost, self._lost) = self.engine, (self._lost, {})
+        unkept, self._unkept = self._unkept, {}
+        for scope, fact in unkept.items():
+            stopped = fact.halt.state is not TradingState.ACTIVE
+            if engine.halts.get(scope) is (fact.halt if stopped else None):
+                self.post(fact)
+        for order_id, order in lost.items():
+            self._publish([OrderChanged(engine.orders.get(order_id) or order)])
+        for position in engine.positions.values():
+            self.outlet.position(position)
+        for balance in engine.balances.values():
+            self.outlet.balance(balance)
+        self.outlet.risk()
 
     def _keeps(self, shown: Iterable[Effect], refused: Refused) -> bool:
         """Undo what would leave with the commit of a row that found no room; True when something would have."""
-        code, reason, now = refused.code, refused.message, self.now()
         for effect in shown:
-            if type(effect) is Submit:
-                order_id = effect.approved.order.id
-                status = Status.REJECTED
-                self.post(
-                    Withheld(order_id=order_id, status=status, code=code, reason=reason, ts=now)
-                )
-                return True
-            if type(effect) is SubmitAmend:
-                order_id = effect.approved.order.id
-                self.post(
-                    AmendFailed(
-                        order_id=order_id,
-                        unknown=False,
-                        command=None,
-                        reason=reason,
-                        code=code,
-                        sent=False,
-                        ts=now,
-                    )
-                )
+            if type(effect) is Submit or type(effect) is SubmitAmend:
+                self._not_sent(effect, refused)
                 return True
         return False
+
+    def _not_sent(self, effect: Submit | SubmitAmend, refused: Refused) -> None:
+        """End a placement or an amend that has not left, and never will."""
+        order_id, code, reason = effect.approved.order.id, refused.code, refused.message
+        if type(effect) is Submit:
+            status = Status.EXPIRED if code is Code.EXPIRED else Status.REJECTED
+            self.post(
+                Withheld(order_id=order_id, status=status, code=code, reason=reason, ts=self.now())
+            )
+            return
+        self.post(
+            AmendFailed(
+                order_id=order_id,
+                unknown=False,
+                command=None,
+                reason=reason,
+                code=code,
+                sent=False,
+                ts=self.now(),
+            )
+        )
 
     def _entered(self, notes: Iterable[Note | Alert]) -> Entered:
         """Make entries of `events` and of `alerts` of what is to be said, and the rows they are committed as."""
@@ -607,9 +670,34 @@ class Desk:
                 project.append(alert_projection(made, now))
         return events, alerts, project
 
-    def _ended_unwritten(self, effects: Iterable[Effect]) -> None:
-        """Answer cancels by what is not on disk and may not be for long."""
-        for effect in effects:
+    def _answer_standing(self) -> None:
+        """Answer whoever waits for rows that cannot be written, and end what may not leave with them any more (K2)."""
+        for _, outcomes, shown in list(self._standing):
+            self._unwritten(outcomes, shown)
+            for effect in shown:
+                if type(effect) is Submit:
+                    order_id = effect.approved.order.id
+                    try:
+                        self.post(Release(order_id=order_id, leaves=False, ts=self.now()))
+                    except Refused as refused:
+                        self._not_sent(effect, refused)
+                    else:
+                        order = self.engine.orders.get(order_id)
+                        assert order is not None
+                        fact = next(one.fact for one in shown if type(one) is Record)
+                        self._answer(Asked.PLACE, fact, order, journaled=False)
+                elif type(effect) is SubmitAmend:
+                    try:
+                        self.post(ReleaseAmend(approved=effect.approved, ts=self.now()))
+                    except Refused as refused:
+                        self._void.append(effect.approved)
+                        self._not_sent(effect, refused)
+
+    def _unwritten(self, outcomes: Outcomes, shown: Iterable[Effect]) -> None:
+        """Answer by what is not on disk: the safety lane does not wait for a journal that cannot be written."""
+        for fact, order in outcomes:
+            self._settle(fact, order, journaled=False)
+        for effect in shown:
             if isinstance(effect, OrderChanged) and effect.order.status.ended:
                 self._ended(effect.order, journaled=False)
 
@@ -635,13 +723,15 @@ class Desk:
 
     def _committed(
         self,
-        outcomes: Sequence[tuple[Fact, Order]],
+        outcomes: Outcomes,
         later: Sequence[Effect],
         events: Sequence[Written],
         alerts: Sequence[Written],
         seq: int,
     ) -> None:
         """Publish what a commit has made durable."""
+        if self._standing and self._standing[0][0] <= seq:
+            self._standing.popleft()
         self._publish(later)
         for entry in events:
             self.outlet.event(entry)
@@ -672,7 +762,9 @@ class Desk:
         """Answer one whose call was not answered, but whose order has shown meanwhile what came of it."""
         order = self._order_of(fact)
         if order is not None:
-            self._follow(partial(self._settle, fact, order, journaled=True))
+            # What has shown it waits as well where nothing can be written.
+            kept = self.store.state is _OK and not self._torn
+            self._follow(partial(self._settle, fact, order, journaled=kept))
 
     def _publish(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -695,7 +787,10 @@ class Desk:
                 self.gate.submit(effect.approved)
                 self._due = True
             elif type(effect) is SubmitAmend:
-                self.gate.amend(effect.approved)
+                void = [one for one in self._void if one is not effect.approved]
+                if len(void) == len(self._void):
+                    self.gate.amend(effect.approved)
+                self._void = void
             elif type(effect) is RiskChanged:
                 self.outlet.risk()
             else:
@@ -740,6 +835,8 @@ class Desk:
 
     def _show(self) -> None:
         """Show what the last commits came to, answer those who waited for it, then let go what they approved."""
+        if self._torn and self._newest <= self._durable and self.store.committed >= self._hole:
+            self._mend()
         answered = bool(self._outcomes)
         try:
             self.outlet.show()

@@ -20,7 +20,7 @@ import orjson
 from realtime.desk.codec import dumps
 from realtime.desk.crew import Crew
 from realtime.desk.desk import Desk
-from realtime.desk.fit import SIZES, fit
+from realtime.desk.fit import MEANS, SIZES, fit
 from realtime.desk.trading import Trading
 from realtime.engine.allocation import Change, Holding
 from realtime.engine.engine import Engine
@@ -243,11 +243,43 @@ class Plans:
             return row
         return self._cut(row, cut.placing.order.amount, cut.rules, planned=True)
 
-    def begin(self, plan: Plan) -> Plan:
-        """Write a plan down and begin to carry it out; it is on its way when this returns.
+    def judged(self, plan: Plan) -> Plan:
+        """Say of a new plan what would not be sent now: what the gate refuses whatever is sold before it."""
+        rows = [self._judged(plan, number, row) for number, row in enumerate(plan.rows)]
+        short = [
+            row.change.symbol
+            for row in rows
+            if row.change.action == "sell" and row.status == "refused"
+        ]
+        if short:
+            rows = [
+                replace(row, status="skipped", note=unsold(short))
+                if row.change.action == "buy" and row.status == "waiting"
+                else row
+                for row in rows
+            ]
+        return replace(plan, rows=tuple(rows))
+
+    def _judged(self, plan: Plan, number: int, row: Row) -> Row:
+        if row.status != "waiting":
+            return row
+        placing = self._placing(plan, number, row)
+        placing = replace(placing, ts=self._desk.now())
+        if not set(self._desk.engine.refusing(placing)) - (MEANS - SIZES):
+            return row
+        try:
+            self._desk.engine.permit(placing)
+        except Refused as refused:
+            if refused.code in PASSING:
+                return row
+            return replace(row, status="refused", code=refused.code.value, note=refused.message)
+        return row
+
+    def check_free(self) -> None:
+        """Tell whether a new plan could begin.
 
         Raises:
-            Refused: `conflict` while another one runs; `busy`.
+            Refused: `conflict` while another one runs.
         """
         if self._running is not None:
             raise Refused(
@@ -255,6 +287,14 @@ class Plans:
                 f"plan {self._running} is still running",
                 {"plan_id": self._running},
             )
+
+    def begin(self, plan: Plan) -> Plan:
+        """Write a plan down and begin to carry it out; it is on its way when this returns.
+
+        Raises:
+            Refused: `conflict` while another one runs; `busy`.
+        """
+        self.check_free()
         self._desk.check_room()
         plan = replace(plan, state=State.RUNNING)
         self._running = plan.id
@@ -305,7 +345,7 @@ class Plans:
             rows = self._plans[plan_id].rows
             short = [rows[n].change.symbol for n in numbers if not rows[n].fine]
             if action == "sell" and short:
-                reason = f"not all was sold of {', '.join(short)}: nothing was bought"
+                reason = unsold(short)
                 break
         self._end(plan_id, reason)
 
@@ -425,6 +465,11 @@ class Plans:
         self._desk.note("rebalance", told(plan), plan.who)
         if short:
             self._desk.alert("warning", "rebalance", f"plan {plan.id}: {reason}", told(plan))
+
+
+def unsold(symbols: Iterable[str]) -> str:
+    """Say why nothing is bought."""
+    return f"not all was sold of {', '.join(symbols)}: nothing was bought"
 
 
 def _nothing(_told: object) -> None:

@@ -154,6 +154,10 @@ def take(row: Row, engine: Engine, found: Recovered) -> None:
         case kind if kind in codec.KINDS:
             fact = codec.decode(kind, orjson.loads(row.body)["fact"])
             _count(fact, found)
+            order_id = getattr(fact, "order_id", None)
+            if order_id is not None and engine.orders.get(order_id) is None:
+                # What made the order has found no room in the journal: the venue is asked what there is of it.
+                return
             engine.replay(fact)
         case _ if row.kind == DEADMAN:
             switch = switch_of(orjson.loads(row.body))

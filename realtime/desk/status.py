@@ -69,6 +69,7 @@ class Watched:
         kind: `paper`, `replay` or `live`.
         source: Where its prices come from.
         shut: Why it is not open; None when it is. Until it is open, the other parts say nothing of it.
+        told: What all of it was told to open as.
         notices: Judges the sending of its alerts to people.
         more: What its venue says of itself besides: `eta`, `url`, `latency_ms`, `reconnects`.
     """
@@ -80,6 +81,7 @@ class Watched:
     feeds: Feeds
     reconciler: Reconciler
     shut: Shut | None = None
+    told: Callable[[], TradingState] = lambda: TradingState.ACTIVE
     more: Callable[[], Mapping[str, object]] = dict
     notices: Callable[[], tuple[Level, str]] = lambda: ("ok", "")
 
@@ -100,6 +102,11 @@ class Watched:
         if self.desk.store.state is not State.OK:
             found.append(f"the journal is {self.desk.store.state}")
         return found
+
+    @property
+    def state(self) -> TradingState:
+        """What holds for the whole of it, or will when it is open."""
+        return self.desk.engine.state() if self.shut is None else self.told()
 
     @property
     def feeding(self) -> tuple[Level, str]:
@@ -206,7 +213,7 @@ class Status:
 
     def trading_state(self) -> TradingState:
         """Give the strictest state that holds for the whole of an account."""
-        states = {account.desk.engine.state() for account in self.accounts}
+        states = {account.state for account in self.accounts}
         return next(state for state in STRICTEST if state in states)
 
     def components(self) -> dict[str, tuple[Level, str]]:
@@ -245,7 +252,7 @@ class Status:
             for account, row in zip(self.accounts, rows, strict=True):
                 reasons = account.reasons(self._about.max_age_s)
                 row |= {
-                    "trading_state": account.desk.engine.state(),
+                    "trading_state": account.state,
                     "ready": not reasons,
                     "reasons": reasons,
                 }

@@ -163,8 +163,10 @@ class Sweeps:
     def _record(self, sweep: Sweep) -> None:
         kind = KIND if sweep.halt else FIRED
         # Stopping asks nobody: where the journal has no room only a restart would not know of it.
-        with suppress(Refused):
+        try:
             self._desk.store.append(kind, sweep.name, dumps(sweep), safety=True)
+        except Refused:
+            self._desk.no_room()
 
     def _finish(self, name: str) -> None:
         sweep = self._running.pop(name)

@@ -37,9 +37,10 @@ class Switches:
         try:
             self._desk.store.append(KIND, key, dumps(switch), safety=True)
         except Refused:
-            # One that is off is off in this process, and nobody waits for an answer: a restart would fire it again.
+            # One that is off is off in this process; a restart would fire it again, and whoever waits is told.
             if switch.armed:
                 raise
+            self._desk.no_room()
 
     def fire(self, switch: Switch, cause: Cause) -> None:
         """Cancel, and halt where that was asked; the cancels are on their way when this returns."""

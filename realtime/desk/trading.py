@@ -74,11 +74,28 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """What became of the order that closes a position: the order as it is, or why there is none."""
+
+    symbol: str
+    order: Order | None = None
+    error: Refused | None = None
+
+    def row(self) -> dict[str, object]:
+        """Make its row of `closed`."""
+        if self.order is not None:
+            return {"symbol": self.symbol, "order_id": self.order.id, "status": self.order.status}
+        assert self.error is not None
+        return {"symbol": self.symbol, "code": self.error.code, "error": self.error.message}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
     """What a `trading.halt` led to.
 
     Attributes:
         state: In force in its scope: a halt that asks for less than there is changes nothing.
+        closed: What became of each order that flattens.
         positions: What is held yet, as far as it could be closed.
     """
 
@@ -86,6 +103,7 @@ class Stopped:
     changed: bool
     journaled: bool
     canceled: Canceled
+    closed: Sequence[Closed]
     positions: Sequence[Position]
 
 
@@ -403,6 +421,7 @@ class Trading:
                 ts=desk.now(),
             )
         )
+        seq = desk.last_row
         canceling: Awaitable[Canceled] | None = None
         if stop.cancel:
             sweep = Sweep(
@@ -422,14 +441,13 @@ class Trading:
             if stop.state is TradingState.HALTED:
                 self._sweeps.begin(sweep)
         stop = replace(stop, state=desk.engine.halts[stop.scope].state)
-        return self._halted(stop, canceling, changed=bool(effects), seq=desk.store.seq)
+        return self._halted(stop, canceling, changed=bool(effects), seq=seq and desk.last_row)
 
     async def _halted(
-        self, stop: Stop, canceling: Awaitable[Canceled] | None, *, changed: bool, seq: int
+        self, stop: Stop, canceling: Awaitable[Canceled] | None, *, changed: bool, seq: int | None
     ) -> Stopped:
         canceled = await canceling if canceling is not None else Canceled()
-        if stop.flatten:
-            await self.flatten(stop.scope, stop.who)
+        closed = await self.flatten(stop.scope, stop.who) if stop.flatten else []
         journaled = await self._desk.durable(seq, self._timeout_s)
         left = [
             position for position in self._held() if scope_has(stop.scope, position, self.venue)
@@ -439,6 +457,7 @@ class Trading:
             changed=changed,
             journaled=journaled,
             canceled=canceled,
+            closed=closed,
             positions=left,
         )
 
@@ -450,11 +469,10 @@ class Trading:
         step = self._desk.engine.markets[position.symbol].amount_step
         return abs(position.amount) >= step
 
-    async def flatten(self, scope: str, who: Who) -> list[Failure | Order]:
-        """Send one reduce-only market order per position of a scope, and wait for their outcomes."""
-        waiting: list[asyncio.Future[Order]] = []
-        results: list[Failure | Order] = []
-        symbols: set[str] = set()
+    async def flatten(self, scope: str, who: Who) -> list[Closed]:
+        """Send one reduce-only market order per position of a scope, and wait for what becomes of them."""
+        waiting: list[tuple[Place, asyncio.Future[Order]]] = []
+        results: list[Closed] = []
         engine = self._desk.engine
         who = replace(who, limits=None)  # whoever may stop trading may stop all of it
         for wish in engine.flatten(self._desk.now(), scope):
@@ -467,7 +485,7 @@ class Trading:
             try:
                 placed = self.place_always(placing, _order_of, _unchanged)
             except Refused as refused:
-                results.append(refused)
+                results.append(Closed(symbol=position.symbol, error=refused))
                 self._desk.alert(
                     "critical",
                     "flatten_refused",
@@ -475,15 +493,18 @@ class Trading:
                     {"symbol": position.symbol},
                 )
             else:
-                symbols.add(position.symbol)
-                if isinstance(placed, asyncio.Future):
-                    waiting.append(placed)
+                assert isinstance(placed, asyncio.Future), "its id is new"
+                waiting.append((placing, placed))
         end = asyncio.get_running_loop().time() + self._timeout_s
         if waiting:
-            await asyncio.wait(waiting, timeout=self._timeout_s)
-        results.extend(f.result() for f in waiting if f.done() and f.exception() is None)
-        await self._flattened(symbols, end)
-        return results
+            await asyncio.wait([placed for _, placed in waiting], timeout=self._timeout_s)
+        await self._flattened({placing.order.symbol for placing, _ in waiting}, end)
+        return results + [self._closed(placing, placed) for placing, placed in waiting]
+
+    def _closed(self, placing: Place, placed: "asyncio.Future[Order]") -> Closed:
+        """Say what has become of an order that closes a position, however far it is."""
+        order = self._desk.engine.orders.by_client_id(placing.order.client_order_id)
+        return Closed(symbol=placing.order.symbol, order=order or placed.result())
 
     async def _flattened(self, symbols: Collection[str], end: float) -> None:
         """Wait until what flattens these symbols has ended and all of it is booked, but no longer than to `end`.

@@ -66,7 +66,7 @@ def seen(core: Core, row: OrderSeen, out: Out) -> None:
     evidence = row.evidence if row.evidence in {"answer", BY_CONTENT} else "found"
     new = core.alter(order, changes, out, ts=row.ts, evidence=evidence)
     orders.set_asof(order.id, max(known, row.asof))
-    if row.amount:
+    if row.amount or fills_all(row):
         orders.unsized.discard(order.id)
     core.gap(new, row.ts)
     if new.cost_limit is None and new.filled > new.amount:
@@ -132,12 +132,18 @@ def row_changes(
 def told(core: Core, order: Order, row: OrderSeen, known: int) -> dict[str, object]:
     """What a row tells of an order whose amount nobody knows.
 
-    The first one, and the first with an amount, count even if they change nothing: they are what was not known.
+    The first one, the first with an amount and the one that it has filled by count even if they change nothing: they are what
+    was not known.
     """
     amount = max(row.amount or order.amount, row.filled, order.filled)
     if row.amount or not known:
         return shape(core, row) | {"amount": amount}
-    return {} if amount == order.amount else {"amount": amount}
+    return {} if amount == order.amount and not fills_all(row) else {"amount": amount}
+
+
+def fills_all(row: OrderSeen) -> bool:
+    """Whether it says that what has filled was all there was to fill."""
+    return row.status is Status.FILLED and row.filled > 0
 
 
 def row_terms(order: Order, row: OrderSeen) -> dict[str, object]:

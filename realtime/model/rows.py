@@ -92,6 +92,7 @@ class Placed(TypedDict):
     mode: str
     warnings: NotRequired[list[str]]
     duplicate: NotRequired[bool]
+    journaled: NotRequired[bool]
 
 
 class FillRow(TypedDict):

@@ -31,6 +31,7 @@ from realtime.model.orders import Approved, ApprovedAmend, Order, TriggerBy
 from realtime.venues.base import Listed, Now, Post, Prompt, Relisting, Sleep, Venue, Witness
 from realtime.venues.chance import Chance
 from realtime.venues.rhythm import USUAL, Patience, Rhythm
+from realtime.venues.streams import Streams
 
 
 Event = MarketEvent | VenueEvent
@@ -138,7 +139,8 @@ class ChaosVenue:
         self._now = now
         self._sleep = sleep
         self._switches: list[Switch] = []
-        self._post: Post = _nowhere
+        self._desk: Post = _nowhere
+        self._counted = Streams()
         # Orders that look-ups and events do not show before a time [ns], by venue client id.
         self._hidden: dict[str, int] = {}
         self._held: list[VenueEvent] = []
@@ -225,8 +227,21 @@ class ChaosVenue:
 
     async def open(self, post: Post) -> None:
         """Stand between the venue and the desk."""
-        self._post = post
+        self._desk = post
         await self._venue.open(self._receive)
+
+    def _post(self, events: Sequence[Event]) -> None:
+        self._counted.take(events, self._now())
+        self._desk(events)
+
+    @property
+    def reconnects(self) -> int:
+        """How often its connection was lost and came back."""
+        return self._counted.reconnects
+
+    def streams(self) -> Sequence[Mapping[str, object]]:
+        """Make the rows of `monitoring.hybrid`, by channel."""
+        return self._counted.rows(self._now())
 
     async def run(self) -> None:
         """Run the venue, and end faults in time."""

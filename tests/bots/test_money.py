@@ -288,6 +288,26 @@ async def test_an_order_on_its_way_while_the_lease_lapses_is_canceled_when_it_re
         assert world.venue.live() == []
 
 
+async def test_a_halted_remote_bot_is_not_started() -> None:
+    """Found by a random drive: of one that was stopped before it was halted, `bot.start` said `changed: true`."""
+    world = BotWorld()
+    async with world.life():
+        result(await world.call("bot.configure", bot_id="r", patch={"kind": "remote"}))
+        result(await world.call("bot.stop", bot_id="r"))
+        result(await world.call("bot.emergency_stop", bot_id="r"))
+        halted = await world.call("bot.start", bot_id="r")
+        result(await world.call("bot.rearm", bot_id="r"))
+        barred = await world.call("bot.attach", client="prog", bot_id="r")
+        started = result(await world.call("bot.start", bot_id="r"))
+
+        assert halted.error is not None
+        assert halted.error["code"] == "halted"
+        assert barred.error is not None
+        assert barred.error["code"] == "conflict"
+        assert (started["changed"], started["state"]) == (True, "stopped")
+        assert (await world.call("bot.attach", client="prog", bot_id="r")).ok
+
+
 async def test_a_remote_bot_that_was_stopped_is_not_revived_by_its_program(tmp_path: Path) -> None:
     world = BotWorld(tmp_path / "journal.db")
     async with world.life():

@@ -407,7 +407,12 @@ async def test_alerts_are_listed_once_each_and_as_many_as_are_asked_for(limit: i
 
 async def test_the_greatest_limit_of_a_list_is_taken() -> None:
     """Found by a drive: `signal.list` and `bot.decisions` promise 1,000 rows and refused more than 500."""
-    known: dict[str, Any] = {"symbol": "BTC/USDT", "backtest_id": "none", "step": 1}
+    known: dict[str, Any] = {
+        "symbol": "BTC/USDT",
+        "backtest_id": "none",
+        "order_id": "none",
+        "step": 1,
+    }
     world = World()
     async with world.life() as system:
         tried = set()

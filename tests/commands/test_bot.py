@@ -448,6 +448,23 @@ async def test_an_emergency_stop_of_all_halts_trading() -> None:
         assert (await status(world, "main"))["state"] == BotState.HALTED
 
 
+@pytest.mark.parametrize("op", ["bot.emergency_stop", "trading.halt"])
+@pytest.mark.parametrize("script", ["fill", "reject", "lose"])
+async def test_a_stop_of_all_says_what_became_of_each_position(op: str, script: str) -> None:
+    """Found by a drive: all that was held was closed, and the answer said `closed: []`."""
+    world = BotWorld()
+    async with world.life():
+        await world.call("order.place", symbol=BTC, side="buy", type="market", amount="0.05")
+        world.venue.script.append(script)
+        (row,) = result(await world.call(op, flatten=True))["closed"]
+        order = result(await world.call("order.get", order_id=row["order_id"]))
+
+        assert row["symbol"] == order["symbol"] == BTC
+        assert (order["side"], order["amount"], order["reduce_only"]) == ("sell", "0.05000", True)
+        fate = {"fill": {"filled"}, "reject": {"rejected"}, "lose": {"unknown", "open"}}[script]
+        assert row["status"] in fate
+
+
 async def test_an_emergency_stop_tells_apart_what_filled_before_its_cancel() -> None:
     world = BotWorld()
     async with world.life():

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,56 @@ async def test_a_page_of_the_history_fits_into_a_message_with_its_fills(
             cursor = {"cursor": page["next_cursor"]}
 
     assert found == whole
+
+
+async def test_the_fills_of_an_order_come_in_pages_that_fit_into_a_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by a count: an order of 2,500 fills was 1.1 MB, and clients that take 1 MiB lost their connection."""
+    world = Forgetful()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="many")
+        for _ in range(10):
+            world.venue.fill("many", Decimal("0.001"))
+        whole = result(await world.call("order.get", client_order_id="many"))
+        assert (len(whole["fills"]), whole["next_cursor"]) == (10, None)
+        monkeypatch.setattr("realtime.commands.pages.MOST_BYTES", len(dumps(whole["fills"])) // 3)
+
+        async def paged(**args: Any) -> list[Any]:
+            found: list[Any] = []
+            cursor: dict[str, Any] = {}
+            while not found or cursor["cursor"] is not None:
+                page = result(await world.call("order.get", **args, **cursor))
+                assert 0 < len(page["fills"]) <= 4
+                assert page | {"fills": [], "next_cursor": None} == whole | {"fills": []}
+                found += page["fills"]
+                cursor = {"cursor": page["next_cursor"]}
+            return found
+
+        async def listed() -> Any:
+            (row,) = [
+                row
+                for row in result(await world.call("order.history"))["orders"]
+                if row["client_order_id"] == "many"
+            ]
+            return row
+
+        at_once, by_two, history = (
+            await paged(client_order_id="many"),
+            await paged(order_id=whole["id"], limit=2),
+            await listed(),
+        )
+        await world.forget()
+        assert not world.known("many")
+        later = await paged(client_order_id="many")
+        behind = result(await world.call("order.get", client_order_id="many", cursor="10"))
+        wrong = await world.call("order.get", client_order_id="many", cursor="x")
+
+    assert at_once == by_two == later == whole["fills"]
+    assert history["fills"] == whole["fills"][: len(history["fills"])]
+    assert history["next_cursor"] == str(len(history["fills"]))
+    assert (behind["fills"], behind["next_cursor"]) == ([], None)
+    assert wrong.code is Code.INVALID
 
 
 async def test_forgotten_orders_are_found_with_their_fills_as_before() -> None:

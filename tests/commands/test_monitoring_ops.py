@@ -1,12 +1,15 @@
 """Monitoring: through the registry of a whole system, and its channel over a real socket."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
+from realtime.app import Outside
 from realtime.desk.monitor import peak_kb
 from realtime.model.durations import Durations
 from realtime.model.errors import Code
 from realtime.model.principal import ROLES, Principal
+from realtime.venues.chaos import ChaosVenue
 from tests.fakes import BTC, World
 
 
@@ -114,3 +117,73 @@ async def test_the_cache_is_cleaned_every_five_minutes() -> None:
 
         assert row["cleanup"]["last_ts"] is not None
         assert row["total_requests"] == 0
+
+
+class Faulty(World):
+    """A world whose exchange is a paper exchange, to which things can happen."""
+
+    def outside(self) -> Outside:
+        def make(making: Any) -> ChaosVenue:
+            self.venue.bind(making.now)
+            return ChaosVenue(self.venue, seed=1, now=making.now, sleep=asyncio.sleep)
+
+        return replace(super().outside(), venue=make)
+
+
+async def test_the_streams_of_the_paper_exchange_are_shown_with_what_happened_to_them() -> None:
+    """Found by a drive: `feeds` was empty on paper, and `reconnects` 0 after a fault `disconnect`. features F15."""
+    world = Faulty()
+
+    async def look() -> tuple[dict[str, Any], int]:
+        (venue,) = result(await world.call("system.status"))["venues"]
+        feeds = result(await world.call("monitoring.hybrid"))["feeds"]
+        return {row["channel"]: row for row in feeds}, venue["reconnects"]
+
+    async with world.life():
+        await asyncio.sleep(10)
+        feeds, reconnects = await look()
+        ticker = feeds[f"ticker:{BTC}"]
+        assert {row["source"] for row in feeds.values()} == {"paper"}
+        assert (ticker["venue"], ticker["symbol"], ticker["state"]) == ("paper", BTC, "ok")
+        assert ticker["last_msg_age_ms"] <= 1000
+        assert ticker["messages"] >= 10
+        assert 0.5 < ticker["messages_per_s"] < 1.5
+        assert (ticker["health"], ticker["reconnects"], reconnects) == (1.0, 0, 0)
+
+        lost = {"kind": "disconnect", "duration_s": 10}
+        assert (await world.call("system.fault", faults=[lost])).ok
+        await asyncio.sleep(5)
+        away, _ = await look()
+        await asyncio.sleep(10)
+        feeds, reconnects = await look()
+        assert away[f"ticker:{BTC}"]["state"] == "disconnected"
+        assert away[f"ticker:{BTC}"]["messages"] <= ticker["messages"] + 1
+        assert feeds[f"ticker:{BTC}"]["state"] == "ok"
+        assert {row["reconnects"] for row in feeds.values()} == {reconnects} == {1}
+        assert {row["gaps"] for row in feeds.values()} == {0}
+        assert 0.2 < feeds[f"ticker:{BTC}"]["health"] < 0.8
+
+        shares = result(await world.call("monitoring.hybrid"))
+        assert shares["summary"] == {"ws_share": None, "poll_share": None, "rest_calls_saved": 0}
+        assert shares["accounts"][0]["feeds"] == len(feeds)
+
+
+async def test_a_frozen_symbol_is_a_gap_of_its_own_streams() -> None:
+    world = Faulty()
+
+    async def look() -> dict[str, Any]:
+        feeds = result(await world.call("monitoring.hybrid"))["feeds"]
+        return {row["channel"]: (row["state"], row["gaps"], row["reconnects"]) for row in feeds}
+
+    async with world.life():
+        frozen = {"kind": "frozen_feed", "symbol": BTC, "duration_s": 90}
+        assert (await world.call("system.fault", faults=[frozen])).ok
+        await asyncio.sleep(80)
+        away = await look()
+        await asyncio.sleep(20)
+        back = await look()
+
+        assert {row for name, row in away.items() if BTC in name} == {("silent", 0, 0)}
+        assert {row for name, row in away.items() if BTC not in name} == {("ok", 0, 0)}
+        assert {row for name, row in back.items() if BTC in name} == {("ok", 1, 0)}
+        assert {row for name, row in back.items() if BTC not in name} == {("ok", 0, 0)}

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from realtime.commands import system
+from realtime.commands import log, system, token
 from realtime.commands.registry import ANONYMOUS
+from realtime.desk.codec import dumps
 from realtime.model.errors import Code
 from realtime.model.market import Market
 from realtime.venues.listing import Fees, markets_of
-from tests.commands.kit import Desk
+from tests.commands.kit import NOW, Desk
 
 
 class Switches:
@@ -98,3 +99,76 @@ def test_a_wrong_fault_is_named_and_nothing_is_switched() -> None:
 
 def test_without_a_paper_exchange_nothing_goes_wrong_on_purpose() -> None:
     assert desk().call("system.fault").code is Code.NOT_SUPPORTED
+
+
+class Kept:
+    """Tokens that are good; none is made or ended."""
+
+    create: Any = None
+    revoke: Any = None
+
+    def __init__(self, rows: list[dict[str, object]]) -> None:
+        self._rows = rows
+
+    def rows(self) -> Sequence[Mapping[str, object]]:
+        return self._rows
+
+
+def test_a_page_of_tokens_fits_into_a_message() -> None:
+    """Found by a count: 1,000 tokens limited to 100 symbols each were 1.7 MB, and clients take 1 MiB."""
+    symbols = [f"COIN{number}/USDT" for number in range(100)]
+    kept: list[dict[str, object]] = [
+        {
+            "token_id": f"t-{(number * 7) % 1000:03d}",
+            "symbols": symbols,
+            # The oldest do not know when they were made, and some were made together.
+            "created_ts": NOW + number // 3 if number > 1 else None,
+        }
+        for number in range(1000)
+    ]
+    keeper = Desk(*token.ops(Kept(kept), dict))
+
+    def page(**args: Any) -> Any:
+        reply = keeper.call("system.token.list", **args)
+        assert reply.ok
+        assert len(dumps(reply.result)) < 1_048_576
+        return reply.result
+
+    before = {row["token_id"] for row in kept}
+    got = page()
+    found = got["tokens"]
+    assert 0 < len(found) < 1000
+    # One that ends between two pages shifts nothing.
+    kept.remove(found[5])
+    while got["next_cursor"] is not None:
+        got = page(cursor=got["next_cursor"])
+        found += got["tokens"]
+
+    assert len(found) == len(before)
+    assert {row["token_id"] for row in found} == before
+    times = [row["created_ts"] or 0 for row in found]
+    assert times == sorted(times)
+    assert len(page(limit=3)["tokens"]) == 3
+    assert keeper.call("system.token.list", cursor="5").code is Code.INVALID
+
+
+class Told:
+    """A log of long lines."""
+
+    lines: Sequence[Mapping[str, object]] = [
+        {"id": f"l-{number}", "message": "x" * 3_000} for number in range(1000)
+    ]
+
+    def tail(
+        self, *, level: str, component: str | None, limit: int
+    ) -> Sequence[Mapping[str, object]]:
+        assert (level, component) == ("info", None)
+        return self.lines[-limit:]
+
+
+def test_of_long_lines_the_newest_that_fit_into_a_message_are_given() -> None:
+    """A strategy's own error, which may be of any length, is a line."""
+    lines: Any = Desk(*log.ops(Told())).call("log.tail", limit=1000).result
+
+    assert 700_000 < len(dumps(lines)) < 1_048_576
+    assert lines["lines"] == Told.lines[-len(lines["lines"]) :]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -32,7 +33,8 @@ from realtime.model.events import (
 from realtime.model.orders import Asked, Order, OrderType, Side, Status, Trigger
 from realtime.model.risk import TradingState
 from realtime.store import State, Store
-from tests.fakes import BUY, D, PromptVenue, WatchedStore, World
+from tests.fakes import BUY, D, PromptVenue, WatchedStore, World, until
+from tests.server.front import Socket
 from tests.store.vfs import Disk, Renamed
 
 
@@ -105,6 +107,45 @@ async def test_entries_stop_and_cancels_go_out_while_the_disk_fails(tmp_path: Pa
         assert world.order("g-1").status is Status.CANCELED
         assert world.order("g-2").status is Status.REJECTED
         assert system.desk.engine.state() is TradingState.HALTED
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "code"),
+    [
+        ("order.place", {**BUY, "client_order_id": "g-3"}, Code.HALTED),
+        ("order.amend", {"client_order_id": "g-2", "price": "63000"}, Code.HALTED),
+        ("order.cancel", {"client_order_id": "g-2"}, None),
+        ("position.close", {"position_id": "BTC/USDT|long"}, None),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+async def test_whoever_waits_for_a_row_as_the_disk_fails_is_answered_then(
+    tmp_path: Path, op: str, args: dict[str, Any], code: Code | None
+) -> None:
+    """Symptom: no answer for as long as the disk was broken, to what had not left or had long been done."""
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Faulty
+    async with world.life() as system:
+        market = BUY | {"type": "market", "price": None}
+        await world.call("order.place", **market, client_order_id="g-1")
+        await world.call("order.place", **BUY, client_order_id="g-2")
+        broken(Faulty.disk)
+        asked = world.start(op, **args)
+        await really(lambda: system.store.state is State.FAILED)
+        await until(asked.done)
+        reply = await asked
+        submitted = list(world.venue.submitted)
+
+        assert reply.code is code
+        assert world.venue.submitted == ["g-1", "g-2"]
+        mended(Faulty.disk)
+        await really(lambda: system.store.state is State.OK and not system.store.waiting)
+        await asyncio.sleep(1)
+        # An exit leaves once it is written down; nothing else does.
+        assert len(world.venue.submitted) == len(submitted) + (op == "position.close")
+        assert world.venue.of("g-2").price == D(63900)
+        assert (await world.call("system.health")).ok
 
 
 class Cramped(Faulty):
@@ -193,6 +234,161 @@ async def test_a_cancel_without_room_in_the_journal_is_answered_by_what_came_of_
         assert (await world.call("system.health")).ok
 
 
+async def roomy(store: Store) -> None:
+    """The disk takes everything again, and has it."""
+    mended(Faulty.disk)
+    await really(lambda: store.state is State.OK and not store.waiting)
+
+
+async def test_what_found_no_room_is_shown_once_there_is_some(tmp_path: Path) -> None:
+    """Symptom: for hours behind a full disk an order that had filled stood among the open ones."""
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Cramped
+    async with world.life() as system, Socket(system.front) as socket:
+        await socket.call("subscribe", channels=["orders", "positions"])
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        await no_room(system.store)
+        world.venue.fill("g-1")
+        await asyncio.sleep(1)
+        await socket.call("ping")
+        socket.waiting()
+        held = len(socket.read)
+        await roomy(system.store)
+        await asyncio.sleep(1)
+        await socket.call("ping")
+        socket.waiting()
+
+        def told(channel: str, messages: list[dict[str, Any]]) -> list[Any]:
+            sets = [m["data"].get("set", []) for m in messages if m.get("channel") == channel]
+            return [row for rows in sets for row in rows]
+
+        assert not any(row["status"] == "filled" for row in told("orders", socket.read[:held]))
+        assert told("orders", socket.read[held:])[-1]["status"] == "filled"
+        assert told("positions", socket.read[held:])[-1]["amount"] == "0.01000"
+
+
+async def test_an_entry_that_found_no_room_leaves_its_number_to_the_next(tmp_path: Path) -> None:
+    """Symptom: no alert behind it could be acknowledged, and after a restart two had one id."""
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Cramped
+    async with world.life() as system:
+        system.desk.alert("info", "first", "first", {})
+        await system.desk.settled()
+        await no_room(system.store)
+        system.desk.alert("info", "lost", "lost", {})
+        busy = await world.call("alert.ack", alert_id="a-1")
+        await roomy(system.store)
+        system.desk.alert("info", "last", "last", {})
+        await system.desk.settled()
+        for alert_id in ("a-1", await named(world, "last")):
+            acked = await world.call("alert.ack", alert_id=alert_id)
+            assert acked.ok, acked.error
+            assert acked.result is not None
+            assert acked.result["changed"]
+        assert busy.code is Code.BUSY
+    async with world.life() as system:
+        system.desk.alert("info", "later", "later", {})
+        await system.desk.settled()
+        alerts: Any = (await world.call("alert.list", limit=100)).result
+        ids = [alert["id"] for alert in alerts["alerts"]]
+
+        assert len(set(ids)) == len(ids)
+        assert (await world.call("alert.ack", alert_id=await named(world, "later"))).ok
+
+
+@pytest.mark.parametrize(
+    ("op", "args"),
+    [
+        ("risk.params.set", {"patch": {"max_open_positions": 3}}),
+        ("alert.ack", {"alert_id": "a-1"}),
+        ("config.update", {"patch": {"trading_window": {"max_trades_per_day": 7}}}),
+        ("trading_window.set", {"patch": {"max_trades_per_day": 7}}),
+    ],
+)
+async def test_what_is_done_in_memory_alone_is_not_done_by_asking_again(
+    tmp_path: Path, op: str, args: dict[str, Any]
+) -> None:
+    """Symptom: `internal`, and then "nothing to change" as if it were kept; a restart had forgotten it."""
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Faulty
+    async with world.life() as system:
+        system.desk.alert("info", "first", "first", {})
+        await system.desk.settled()
+        broken(Faulty.disk)
+        codes = [(await world.call(op, **args)).code for _ in range(2)]
+
+        assert codes == [Code.INTERNAL] * 2
+
+
+async def named(world: World, code: str) -> str:
+    """The id of the newest alert with a code."""
+    alerts: Any = (await world.call("alert.list", limit=100)).result
+    return next(str(alert["id"]) for alert in alerts["alerts"] if alert["code"] == code)
+
+
+async def test_a_journal_that_lacks_the_first_row_of_an_order_reads_back(tmp_path: Path) -> None:
+    """Symptom: the next start failed, and so did every later one."""
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Cramped
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        ours = world.venue.of("g-1")
+        theirs = replace(
+            ours,
+            id="x-theirs",
+            order=replace(ours.order, client_order_id="theirs", venue_client_id="theirs"),
+        )
+        await no_room(system.store)
+        world.venue.held["theirs"] = theirs
+        world.venue._tell(theirs)
+        await asyncio.sleep(1)
+        await roomy(system.store)
+        cancel = await world.call("order.cancel", order_id="x-x-theirs")
+
+        assert cancel.ok, cancel.error
+    async with world.life() as system:
+        assert [order.client_order_id for order in system.desk.engine.orders.working()] == ["g-1"]
+
+
+def waited(slow: threading.Event) -> None:
+    """The disk takes its time."""
+    slow.wait(60)
+
+
+async def test_a_halt_that_found_no_room_is_not_called_kept_and_is_written_later(
+    tmp_path: Path,
+) -> None:
+    """Symptom: `journaled: true`, and a restart that traded; the disk was slow, not full, so nothing said so."""
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Cramped
+    slow = threading.Event()
+    async with world.life() as system:
+        await world.call("deadman", client="bot", timeout=600)
+        Faulty.disk.before = lambda _kind: waited(slow)
+        filled(system.store)
+        halting = world.start("trading.halt", reason="drill")
+        off = world.start("deadman", client="bot", timeout=0)
+        slow.set()
+        halted, disarmed = await halting, await off
+        await roomy(system.store)
+        await asyncio.sleep(1)
+
+        assert halted.result is not None
+        assert halted.result["changed"] is True
+        assert halted.result["journaled"] is False
+        assert disarmed.code is Code.INTERNAL  # a restart may fire it again
+        again = await world.call("trading.halt", reason="drill")
+        assert again.result is not None
+        assert again.result["journaled"] is True
+    async with world.life() as system:
+        assert system.desk.engine.halts["all"].reason == "drill"
+
+
 def filled(store: Store) -> None:
     """So many rows wait that no further one is taken in this step."""
     with suppress(Refused):
@@ -227,8 +423,26 @@ async def test_a_placement_whose_outcome_finds_no_room_is_answered(
         await asyncio.sleep(60)  # its row is asked for where no stream told of it
 
         assert reply.ok
+        assert reply.result is not None
+        assert prompt or reply.result["journaled"] is False  # a prompt answer may have found room
         assert world.venue.submitted == ["g-1"]
         assert world.order("g-1").status is Status.OPEN
+
+
+async def test_an_amend_whose_outcome_is_not_on_disk_says_so(tmp_path: Path) -> None:
+    Faulty.disk = Disk()
+    world = World(tmp_path / "j.db")
+    world.store = Cramped
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        kept = await world.call("order.amend", client_order_id="g-1", price="63800")
+        world.venue.point = lambda name: filled(system.store) if name == "amend taken" else None
+        reply = await world.call("order.amend", client_order_id="g-1", price="63700")
+
+        assert kept.result is not None
+        assert "journaled" not in kept.result
+        assert reply.result is not None
+        assert reply.result["journaled"] is False
 
 
 async def test_what_waits_to_leave_never_does_where_its_row_finds_no_room(tmp_path: Path) -> None:

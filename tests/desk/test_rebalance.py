@@ -218,10 +218,37 @@ async def test_one_plan_runs_at_a_time() -> None:
         await hold(world, BTC, "1")
         result(await world.call("portfolio.rebalance", targets=HALF, order_type="limit", **GO))
         second = await world.call("portfolio.rebalance", targets=HALF, dry_run=False)
+        looked = await world.call("portfolio.rebalance", targets=HALF)
+        known = result(await world.call("portfolio.rebalance", plan_id="monday"))
 
-        assert second.code is Code.CONFLICT
+        assert second.code is looked.code is Code.CONFLICT
         assert second.error is not None
         assert second.error["details"] == {"plan_id": "monday"}
+        assert looked.error == second.error
+        assert known["status"] == "running"
+
+
+async def test_a_dry_run_says_what_the_gate_would_refuse() -> None:
+    """Found by a drive: halted, a plan of two orders was `planned`, and not one of them was sent when it was begun."""
+    world = World()
+    async with world.life():
+        await hold(world, BTC, "1")
+        free = result(await world.call("portfolio.rebalance", targets=HALF))
+        await world.call("trading.halt", symbol=BTC)
+        half = result(await world.call("portfolio.rebalance", targets=HALF))
+        begun = result(await world.call("portfolio.rebalance", targets=HALF, **GO))
+        done = await ended(world)
+        await world.call("trading.halt")
+        none = result(await world.call("portfolio.rebalance", targets=HALF))
+
+        assert [row["status"] for row in free["actions"]] == ["waiting", "waiting"]
+        assert free["effect"]["orders"] == 2
+        assert [row["status"] for row in half["actions"]] == ["refused", "skipped"]
+        assert (half["effect"]["orders"], half["effect"]["symbols"]) == (0, [])
+        assert begun["status"] in {"running", "failed"}
+        for told in ("status", "code", "note"):
+            assert [row[told] for row in done["actions"]] == [row[told] for row in half["actions"]]
+        assert [row["code"] for row in none["actions"]] == ["halted", "halted"]
 
 
 async def test_limit_orders_rest_and_progress_shows_what_has_filled() -> None:

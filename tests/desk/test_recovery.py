@@ -25,7 +25,7 @@ from realtime.store.rows import Row
 
 
 def recovered(*rows: tuple[str, bytes]) -> Recovered:
-    engine: Any = SimpleNamespace(replay=lambda _fact: ())
+    engine: Any = SimpleNamespace(orders={}, replay=lambda _fact: ())
     return recover(
         [Row(seq, seq, kind, "k", body) for seq, (kind, body) in enumerate(rows, 1)], engine
     )

@@ -66,6 +66,7 @@ class Bench:
         self.shows = deque(shows)
         self.takes = 0.0
         self.full = False
+        self.lost: list[bool] = []
         self.works: list[Order] = []
         self.rows: list[dict[str, Any]] = []
         self.shown: list[bool] = []
@@ -76,6 +77,7 @@ class Bench:
             store=SimpleNamespace(append=self._append),
             engine=SimpleNamespace(orders=SimpleNamespace(working=lambda: self.works)),
             alert=lambda *alarm: self.alarms.append(alarm),
+            no_room=lambda: self.lost.append(True),
             gate=SimpleNamespace(handed=()),
             post=self._post,
             now=lambda: SINCE,
@@ -268,3 +270,4 @@ async def test_a_journal_without_room_stops_no_cancel() -> None:
 
     assert bench.canceled == ["o-1"]
     assert bench.rows == []
+    assert bench.lost == [True, True]  # its begin and its end: no halt is called kept by them

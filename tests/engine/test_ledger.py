@@ -1,6 +1,7 @@
 """Orders: the table of transitions, evidence, unknown outcomes, fills, strangers (trading 2)."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -1160,6 +1161,29 @@ def test_a_row_that_never_tells_the_amount_is_old_or_no_news_all_the_same() -> N
 
     tell(OPEN, filled=D("0.2"), cost=D(12000))
     assert kit.effects == []
+
+
+@pytest.mark.parametrize("by", ["row", "fill and row", "fill"])
+def test_an_order_without_an_amount_that_has_filled_by_its_row_does_not_open_again_in_silence(
+    by: str,
+) -> None:
+    """Its fills alone say no more than what it has filled so far; its row says that this was all."""
+    kit = Kit().open()
+    draft = kit.draft(BTC, "buy", "9", exchange_order_id="ext-1", venue_client_id="hand")
+    kit.post(stranger(kit, amount=D(0)))
+    fields: dict[str, Any] = {"amount": D(0), "filled": D("0.2"), "cost": D(12000)}
+    if by != "row":
+        kit.fill(draft, "0.2")
+        assert kit.order("x-ext-1").status is FILLED
+    kit.ts += SECOND
+    if by != "fill":
+        kit.post(stranger(kit, status=FILLED, asof=kit.ts, **fields))
+    kit.ts += SECOND
+    kit.post(stranger(kit, status=OPEN, asof=kit.ts, **fields))
+
+    assert kit.order("x-ext-1").status is (OPEN if by == "fill" else FILLED)
+    assert alerts(kit) == ([] if by == "fill" else ["transition"])
+    assert kit.replayed().digest() == kit.engine.digest()
 
 
 def test_the_first_row_of_an_order_that_a_fill_told_of_counts_even_if_it_says_the_same() -> None:

@@ -118,7 +118,7 @@ async def test_where_nobody_is_asked_no_token_is_made(tmp_path: Path) -> None:
             listed = await line.result("system.token.list")
 
     assert code(made) == "not_supported"
-    assert listed == {"tokens": []}
+    assert listed == {"tokens": [], "next_cursor": None}
 
 
 # --- limits of orders -----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from functools import partial
 
 from realtime.commands import naming
 from realtime.commands.order.draft import trigger_of
-from realtime.commands.order.known import Known, refused
+from realtime.commands.order.known import Known, kept, refused
 from realtime.commands.order.params import AmendParams, Fields, Given
 from realtime.commands.registry import Answer, Call, Failed
 from realtime.desk.answers import Outcome
@@ -145,11 +145,11 @@ class Amends(Known):
                 code = code or Code.VENUE_REJECTED
                 raise refused(self._row(order), code, reason, retry_after, at=at)
             case AmendDone(method=method):
-                return Answer(result=self._row(order) | {"changed": True, "method": method}, at=at)
+                pass
             case _:
-                return Answer(
-                    result=self._row(order) | {"changed": True, "method": "native"}, at=at
-                )
+                method = "native"
+        told = {"changed": True, "method": method}
+        return kept(outcome, Answer(result=self._row(order) | told, at=at))
 
 
 def targets_of(params: AmendParams) -> Fields:

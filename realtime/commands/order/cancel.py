@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from realtime.commands import naming
-from realtime.commands.order.known import Known, refused
+from realtime.commands.order.known import Known, kept, refused
 from realtime.commands.order.params import CancelAllParams, Fields, Given, NameParams
 from realtime.commands.registry import Answer, Call, Failed
 from realtime.desk.answers import Outcome
@@ -65,10 +65,8 @@ class Cancels(Known):
                 raise refused(self._row(order), code, reason, retry_after, at=at)
             case _:
                 changed = order.status is Status.CANCELED
-                result = self._row(order) | {"changed": changed}
-                if not outcome.journaled:
-                    result["journaled"] = False
-                return Answer(result=result, at=at)
+                answer = Answer(result=self._row(order) | {"changed": changed}, at=at)
+                return kept(outcome, answer)
 
     def cancel_all(self, call: Call[CancelAllParams]) -> Given:
         """Cancel all orders that match."""

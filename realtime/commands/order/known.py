@@ -1,6 +1,7 @@
 """Orders that there are already: found by their names, shown by their rows, in memory or in the journal alone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Final
 
@@ -8,7 +9,8 @@ import orjson
 
 from realtime.commands import naming
 from realtime.commands.order.params import Fields
-from realtime.commands.registry import Failed
+from realtime.commands.registry import Answer, Failed
+from realtime.desk.answers import Outcome
 from realtime.desk.desk import Desk
 from realtime.desk.trading import Trading
 from realtime.engine import rows
@@ -116,3 +118,10 @@ def refused(
         retry_after = AGAIN_S if retry_after is None else retry_after
         reason += "; a new order needs a new client_order_id" if placing else ""
     return Failed(code, reason, details, retry_after=retry_after, at=at)
+
+
+def kept(outcome: Outcome, answer: Answer) -> Answer:
+    """Say in an answer where the outcome is not on disk."""
+    if outcome.journaled:
+        return answer
+    return replace(answer, result={**answer.result, "journaled": False})

@@ -21,6 +21,7 @@ from realtime.commands.params import (
 )
 from realtime.commands.registry import Answer
 from realtime.model.orders import OrderType, Side, TriggerBy
+from realtime.store.queries import MOST_FILLS
 
 
 Tif = Literal["GTC", "IOC", "FOK", "PO", "GTD"]
@@ -135,10 +136,12 @@ class BatchParams(CommandParams):
 
 
 class GetParams(Params):
-    """An order by either of its ids."""
+    """An order by either of its ids; its fills, oldest first, come in pages where they are many."""
 
     order_id: Name | None = None
     client_order_id: ClientOrderId | None = None
+    limit: Annotated[int, Field(ge=1, le=MOST_FILLS)] = MOST_FILLS
+    cursor: Annotated[str, Field(max_length=32)] | None = None
 
 
 class ListParams(Params):

@@ -9,7 +9,7 @@ import orjson
 
 from realtime.commands import naming
 from realtime.commands.order.draft import placing_of
-from realtime.commands.order.known import Known, refused
+from realtime.commands.order.known import Known, kept, refused
 from realtime.commands.order.params import Fields, Given, PlaceParams
 from realtime.commands.registry import Answer, Call, Failed
 from realtime.desk.answers import Outcome
@@ -80,13 +80,13 @@ class Orders(Known):
                 raise refused(self._row(order), code, reason, at=at, placing=True)
             case Unknown():
                 # Evidence came before the time-out: what it shows is the answer.
-                return replace(self._as_it_is(order), at=at)
+                return replace(kept(outcome, self._as_it_is(order)), at=at)
             case _:
                 engine = self._desk.engine
                 result = rows.summary(order, engine.markets[order.symbol], engine.mode)
                 if outcome.warnings:
                     result["warnings"] = list(outcome.warnings)
-                return Answer(result=result, at=at)
+                return kept(outcome, Answer(result=result, at=at))
 
     def _placed_before(self, order: Order) -> Answer:
         """Answer a repeated placement by what the order has come to."""

@@ -1,15 +1,13 @@
 """Looking orders up: one, those of now, those of before."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
-from realtime.commands import naming
+from realtime.commands import naming, pages
 from realtime.commands.order.known import Known
 from realtime.commands.order.params import Fields, GetParams, Given, HistoryParams, ListParams
-from realtime.commands.pages import fitting
-from realtime.commands.params import invalid
 from realtime.commands.registry import Answer, Call
 from realtime.engine import rows
 from realtime.model.errors import Refused
@@ -25,7 +23,7 @@ class Lists(Known):
     """The handlers."""
 
     def get(self, call: Call[GetParams]) -> Given:
-        """Give one order with its fills."""
+        """Give one order with its fills, or a page of them."""
         naming.check_named(call.params)
         try:
             order = naming.order_of(self._desk, call.params)
@@ -34,11 +32,11 @@ class Lists(Known):
         market = self._desk.engine.markets[order.symbol]
         mode = self._desk.engine.mode
         fills = [rows.fill_row(fill, market, mode) for fill in self._desk.engine.fills_of(order.id)]
-        return Answer(result=self._row(order) | {"fills": fills})
+        return Answer(result=_paged(self._row(order) | {"fills": fills}, *_asked(call.params)))
 
     async def _stored(self, params: GetParams) -> Answer:
         (row,) = await self._with_fills([await self._gone(params)])
-        return Answer(result=row)
+        return Answer(result=_paged(row, *_asked(params)))
 
     def page(self, call: Call[ListParams]) -> Given:
         """List orders: working (and just ended) ones oldest first, or those of one end newest first."""
@@ -57,7 +55,7 @@ class Lists(Known):
             wanted += self._recently_ended(symbol, params.bot_id)
         wanted.sort(key=_rank)
         if params.cursor is not None:
-            last = _rank_in(params.cursor)
+            last = pages.rank(params.cursor)
             wanted = [order for order in wanted if _rank(order) > last]
         page = wanted[: params.limit]
         cursor = "{}.{}".format(*_rank(page[-1])) if len(wanted) > len(page) else None
@@ -106,9 +104,10 @@ class Lists(Known):
             limit=params.limit,
             cursor=params.cursor,
         )
-        orders = await self._with_fills([orjson.loads(entry.body) for entry in page.rows])
+        found = await self._with_fills([orjson.loads(entry.body) for entry in page.rows])
+        orders = [_fitted(row) for row in found]
         cursor = page.next_cursor
-        if (count := fitting(orders)) < len(orders):
+        if (count := pages.fitting(orders)) < len(orders):
             orders, last = orders[:count], page.rows[count - 1]
             cursor = f"{last.ts}.{last.key}"
         return Answer(result={"orders": orders, "next_cursor": cursor})
@@ -136,13 +135,22 @@ def _rank(order: Order) -> tuple[int, str]:
     return order.created_ts, order.id
 
 
-def _rank_in(cursor: str) -> tuple[int, str]:
-    """Read the place of the last order of the page before.
+def _asked(params: GetParams) -> tuple[int, int]:
+    """Read which fills are asked for: behind how many, and how many."""
+    return pages.place(params.cursor), params.limit
 
-    Raises:
-        Refused: `invalid`, for a cursor that no page gave.
-    """
-    created, dot, order_id = cursor.partition(".")
-    if not dot or not order_id or not (created.isascii() and created.isdecimal()):
-        raise invalid("cursor", "came from no page; use next_cursor as it came")
-    return int(created), order_id
+
+def _paged(row: Fields, first: int, most: int) -> Fields:
+    """Leave the fills that were asked for, as many as fit into one message; say where `order.get` goes on."""
+    fills: Any = row["fills"]
+    page = fills[first : first + most]
+    last = first + pages.fitting(page)
+    more = str(last) if last < len(fills) else None
+    return row | {"fills": fills[first:last], "next_cursor": more}
+
+
+def _fitted(row: Fields) -> Fields:
+    """Leave the fills that fit into one message; only where some do not, say where `order.get` goes on."""
+    fills: Any = row["fills"]
+    count = pages.fitting(fills)
+    return row if count == len(fills) else _paged(row, 0, count)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from realtime.commands.results.shapes import (
+    CLOSED,
     DRY,
     DRY_RUN,
     SCHEMA,
@@ -33,8 +34,6 @@ from realtime.model.bot_rows import (
     ZoneRow,
 )
 from realtime.model.bots import BotState
-from realtime.model.errors import Code
-from realtime.model.orders import Status
 from realtime.model.rows import (
     ChangeRow,
     Figure,
@@ -51,9 +50,6 @@ from realtime.model.rows import (
 # fmt: off
 MOVED: Final = More((BotStatusRow, {"changed": bool}))
 CANCELED: Final = {"canceled": [str], "failed": [str], "unknown": [str], "ended?": [str]}
-CLOSED: Final = Either((
-    {"symbol": str, "order_id": str, "status": Status}, {"symbol": str, "code": Code, "error": str},
-))
 HALTED: Final = {"state": str, **CANCELED, "journaled": bool}
 WINDOW: Final = {
     "bot_id": str | None, "version": int, "state": WindowRow,

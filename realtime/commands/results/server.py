@@ -92,7 +92,7 @@ RESULTS: Final[Mapping[str, Any]] = {
         "started_ts": int,
     },
     "system.token.create": {"token": str, **TOKEN},
-    "system.token.list": {"tokens": [TOKEN]},
+    "system.token.list": {"tokens": [TOKEN], "next_cursor": str | None},
     "system.token.revoke": TOKEN,
     "system.fault": {
         "kinds": [str], "changed": bool,
@@ -190,6 +190,7 @@ RESULTS: Final[Mapping[str, Any]] = {
         "versions": [{
             "version": int, "ts": int, "by": str, "client": str, "source": str, "why": str, "changes": [ChangeRow],
         }],
+        "next_cursor": str | None,
     },
     "config.update": CHANGED,
     "config.rollback": CHANGED,

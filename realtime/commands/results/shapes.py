@@ -27,6 +27,7 @@ from typing import (
 )
 
 from realtime.model.errors import Code, Outcome
+from realtime.model.orders import Status
 from realtime.model.rows import Figure
 
 
@@ -99,6 +100,13 @@ def free(text: str) -> Any:
 
 
 SCHEMA: Final = free("a JSON Schema")
+CLOSED: Final = Either(
+    (
+        {"symbol": str, "order_id": str, "status": Status},
+        {"symbol": str, "code": Code, "error": str},
+    )
+)
+"""What became of the order that closes a position."""
 DRY: Final = {"dry_run?": Literal[True], "effect?": Effect}
 DRY_RUN: Final = {"dry_run": Literal[True], "effect": Effect}
 PLAIN: Final = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from realtime.commands.results.server import VENUE
-from realtime.commands.results.shapes import DRY, DRY_RUN, Either, Error, More, Position
+from realtime.commands.results.shapes import CLOSED, DRY, DRY_RUN, Either, Error, More, Position
 from realtime.model.bot_rows import CombinedRow, OpinionRow
 from realtime.model.orders import OrderType, Side
 from realtime.model.risk import Limits
@@ -28,7 +28,7 @@ from realtime.model.rows import (
 
 # fmt: off
 PREVIEWED: Final = More((PreviewRow, {"basis": {str: Position}, "duplicate?": bool, **DRY}))
-AMENDED: Final = {"changed": bool, "method": str, **DRY}
+AMENDED: Final = {"changed": bool, "method": str, "journaled?": bool, **DRY}
 CANCELED: Final = {"changed?": bool, "journaled?": bool, **DRY}
 DONE: Final = {"ok": Literal[True]}
 BAR: Final = (int, *[Figure] * 5)
@@ -88,8 +88,11 @@ RESULTS: Final[Mapping[str, Any]] = {
         More((OrderRow, CANCELED | DONE)), {"ok": Literal[False], "client_order_id?": str, "error": Error},
     ))]},
     "order.list": {"orders": [OrderRow], "next_cursor": str | None},
-    "order.history": {"orders": [More((OrderRow, {"fills": [FillRow]}))], "next_cursor": str | None},
-    "order.get": More((OrderRow, {"fills": [FillRow]})),
+    "order.history": {
+        # For `order.get`, where the fills of an order do not fit into one message.
+        "orders": [More((OrderRow, {"fills": [FillRow], "next_cursor?": str}))], "next_cursor": str | None,
+    },
+    "order.get": More((OrderRow, {"fills": [FillRow], "next_cursor": str | None})),
     "order.resolve": More((OrderRow, {"changed": bool})),
     "order.adopt": More((OrderRow, {"changed": bool})),
 
@@ -116,7 +119,7 @@ RESULTS: Final[Mapping[str, Any]] = {
     "trading.halt": Either((
         {
             "state": str, "scope": str, "changed": bool, "canceled": [str], "failed": [str], "unknown": [str],
-            "ended?": [str], "flat": bool, "positions": [PositionRow], "journaled": bool,
+            "ended?": [str], "closed": [CLOSED], "flat": bool, "positions": [PositionRow], "journaled": bool,
         },
         DRY_RUN,
     )),

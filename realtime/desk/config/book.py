@@ -534,10 +534,12 @@ class ConfigBook:
 
     # -- versions ----------------------------------------------------------------------------------
 
-    async def history(self, limit: int) -> list[Version]:
-        """Give the newest versions, newest first."""
-        entries = await self._desk.store.rows("config_versions", limit=limit)
-        return [Version.of(entry.body) for entry in reversed(entries)]
+    async def history(self, limit: int, before: int | None = None) -> list[Version]:
+        """Give the newest versions, newest first: all, or those that are older than one."""
+        newer = 0 if before is None else max(0, self.version - before + 1)
+        entries = await self._desk.store.rows("config_versions", limit=newer + limit)
+        found = [Version.of(entry.body) for entry in reversed(entries)]
+        return [version for version in found if before is None or version.number < before]
 
     async def find(self, number: int) -> Version:
         """Find a version.

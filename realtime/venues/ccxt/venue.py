@@ -39,8 +39,9 @@ from realtime.venues.ccxt.exchange import Hooks, Many, faults, make, sending
 from realtime.venues.ccxt.kin import kin
 from realtime.venues.ccxt.redaction import Redaction
 from realtime.venues.ccxt.trading import Again, Trading
-from realtime.venues.ccxt.watch import Freshness, Socket
+from realtime.venues.ccxt.watch import Socket
 from realtime.venues.ccxt.way import LANE, Lane, Tell
+from realtime.venues.rhythm import Freshness
 
 
 logger = logging.getLogger(__name__)

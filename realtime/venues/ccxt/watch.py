@@ -5,59 +5,26 @@ Nothing here waits or sends; times are those of the caller's monotonic clock [s]
 
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import pairwise
 from math import isclose
 from typing import Any, Final
 
 from realtime.model.market import MS, Trade
 from realtime.venues.ccxt.rows import Side
 from realtime.venues.chance import Chance
-from realtime.venues.rhythm import Rhythm
+from realtime.venues.rhythm import Freshness, Rhythm, per_second
 
 
 DEAD_S: Final = 5.0
 """Silence of a pinged socket that means that it is dead."""
 ROUNDED: Final = 1e-3
 """Amounts that differ by no more than this share are the same: some venues round them in REST."""
-RATE_S: Final = 10.0
-"""What the rate of messages is measured over."""
 SEEN: Final = 10_000
 """Ids of trades remembered to tell the second coming of one."""
 COUNTED: Final = ("messages", "reconnects", "fallbacks", "rest_calls", "gaps")
 """What is counted of every stream: messages with news, lost connections, times it was asked for instead, requests of
 its own, and holes that were found."""
-SPAN_S: Final = 300.0
-"""Time over which is told how much of it a stream was fresh (functional specification, F15) [s]."""
 HELD: Final = 20_000
 """Trades held back while the hole before them is filled."""
-
-
-class Freshness:
-    """How much of the last five minutes a stream was fresh; of less where it is younger."""
-
-    __slots__ = ("_turns",)
-
-    def __init__(self) -> None:
-        # When it became fresh or stale, the oldest from before the span.
-        self._turns: deque[tuple[float, bool]] = deque()
-
-    def turn(self, now: float, *, fresh: bool) -> None:
-        """Note how it is from now on."""
-        turns = self._turns
-        if not turns or turns[-1][1] is not fresh:
-            turns.append((max(now, turns[-1][0]) if turns else now, fresh))
-        while len(turns) > 1 and turns[1][0] <= now - SPAN_S:
-            turns.popleft()
-
-    def share(self, now: float) -> float | None:
-        """Give the share of time in which it was fresh, 0..1; None before any time has passed."""
-        since = now - SPAN_S
-        whole = good = 0.0
-        for (at, fresh), (end, _) in pairwise([*self._turns, (now, False)]):
-            length = max(0.0, end - max(at, since))
-            whole += length
-            good += length if fresh else 0.0
-        return round(good / whole, 4) if whole else None
 
 
 def backoff(tries: int, longest: float, chance: Chance) -> float:
@@ -177,12 +144,7 @@ class Feed:
 
     def rate(self, now: float) -> float:
         """Messages per second, of the last ten seconds."""
-        counted = self.counted
-        counted.append((now, self.messages))
-        while len(counted) > 1 and counted[1][0] <= now - RATE_S:
-            counted.popleft()
-        then, before = counted[0]
-        return (self.messages - before) / (now - then) if now > then else 0.0
+        return per_second(self.counted, now, self.messages)
 
     def state(self, now: float) -> str:
         """`ok`, `starting`, or why it is stale; a market may have nothing to say from the start."""

@@ -6,14 +6,13 @@ from realtime.model.market import Trade
 from realtime.venues.ccxt.rows import Side
 from realtime.venues.ccxt.watch import (
     Feed,
-    Freshness,
     Socket,
     backoff,
     differences,
     unheard_of,
 )
 from realtime.venues.chance import Chance
-from realtime.venues.rhythm import Patience, Rhythm
+from realtime.venues.rhythm import Freshness, Patience, Rhythm
 
 
 def feed() -> Feed:
