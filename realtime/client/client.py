@@ -248,5 +248,10 @@ class Client(Link):
         if isinstance(failed, list) and failed:
             reader.close()
             first = failed[0]
-            raise CommandError(first["code"], first["message"], details={"failed": failed})
+            raise CommandError(
+                first["code"],
+                first["message"],
+                details={"failed": failed},
+                retry_after=first.get("retry_after"),
+            )
         return reader

@@ -515,16 +515,17 @@ class Link:
             # Not repeated by itself after a cut: the next connection asks with newer positions.
             self._send("subscribe", {"channels": wanted}, again=False, channels=part)
 
-    def _later(self, channels: Sequence[str]) -> None:
-        """Subscribe once more to what the server had no time for."""
-        if self.connected:
+    def _later(self, connection: int, channels: Sequence[str]) -> None:
+        """Subscribe once more to what the server had no time for; a later connection has asked for all by itself."""
+        if self.connected and connection == self.connections:
             self._resubscribe([name for name in channels if name in self._readers])
 
     def _refused(self, op: object, channels: Sequence[str], error: Mapping[str, object]) -> None:
         """Do once more what the server had no time for."""
         after, loop = error.get("retry_after"), asyncio.get_running_loop()
         if op != "unsubscribe":
-            loop.call_later(after if isinstance(after, int | float) else 1.0, self._later, channels)
+            wait = after if isinstance(after, int | float) else 1.0
+            loop.call_later(wait, self._later, self.connections, channels)
         elif isinstance(after, int | float):
             self._unread.update(channels)
             loop.call_later(after, self._unsubscribe)
@@ -586,8 +587,7 @@ class Link:
             stream = self._streams.setdefault(channel, Stream(channel))
             believed = stream.stale
             stream.subscribed(entry)
-            if reader is None:
-                self._heard(stream, believed=believed)
+            self._heard(stream, reader, believed=believed)
             if stream.synced and not stream.whole:
                 # Resumed from a position of another program, whose state we do not have.
                 stream.cut()
@@ -617,8 +617,8 @@ class Link:
                 stream = self._streams[channel] = Stream(channel)
                 stream.begin(reader.since[name])
 
-    def _heard(self, stream: Stream, *, believed: bool) -> None:
-        """Tell the readers of a channel that its source came back, or fell silent, while we were away."""
+    def _heard(self, stream: Stream, begun: Subscription | None, *, believed: bool) -> None:
+        """Tell the readers of a channel, but who has just begun, what its source did that no notice will say."""
         channel = stream.channel
         changed = [stream] if stream.stale != believed else []
         if channel.startswith(_ANY):
@@ -631,7 +631,8 @@ class Link:
         for held in changed:
             event = Event(held.channel, "stale", {"data": {"stale": held.stale}}, held.state)
             for reader in self._read_by(held.channel):
-                reader.offer(event)
+                if reader is not begun:
+                    reader.offer(event)
 
     def _gone(self, channel: str, message: Mapping[str, object]) -> None:
         """The server no longer gives a channel."""

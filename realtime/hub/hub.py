@@ -225,10 +225,13 @@ class Hub(Sources):
 
     def _begin_one(self, reader: Reader, item: Wanted, stream: Stream) -> None:
         """Start the delivery of one symbol among all; if its source is stale a notice says so, for no reply names it."""
-        if not item.snapshot and stream.name in reader.subscriptions:
+        named = stream.name in reader.subscriptions
+        if named and not item.snapshot:
             return  # also asked for by its own name, and what that was promised may not have come yet
+        told = reader.told & {stream} if named else ()
         self._begin(reader, stream, item, ())
         reader.told.discard(stream)
+        reader.told.update(told)
 
     def _one_of(self, star: Channel, feed: ValueFeed) -> Stream:
         """The stream of one symbol among all."""

@@ -439,7 +439,14 @@ class Socket:
 
 
 def _failed(name: str, refused: Refused) -> dict[str, object]:
-    return {"channel": name, "code": refused.code, "message": refused.message}
+    entry: dict[str, object] = {
+        "channel": name,
+        "code": refused.code,
+        "message": refused.message,
+    }
+    if refused.retry_after is not None:
+        entry["retry_after"] = refused.retry_after
+    return entry
 
 
 def _lane_of(reply: Reply) -> object:

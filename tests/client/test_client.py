@@ -663,6 +663,56 @@ async def test_a_channel_whose_account_opens_late_is_asked_for_until_it_does() -
             assert len(server.ops("subscribe")[3]["channels"]) == 2
 
 
+async def test_what_a_lost_connection_would_ask_again_the_next_asks_alone() -> None:
+    """Else each loss while an account is closed leaves one more who asks, for as long as that lasts."""
+    async with hub() as server:
+        server.feed("ticker:A", {"bid": "0"})
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            events = await me.subscribe("ticker:A")
+            await take(events, 1)
+            me._refused("subscribe", ["ticker:A"], {"retry_after": 0})
+            me._cut()
+            me._take({"type": "welcome"})
+            await me.call("ping")
+
+            assert len(server.ops("subscribe")) == 2
+
+
+async def test_a_refused_subscription_tells_when_to_come_back() -> None:
+    async with hub() as server:
+        server.shut = {"ticker:A"}
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            with pytest.raises(CommandError) as shut:
+                await me.subscribe("ticker:A")
+            with pytest.raises(CommandError) as unknown:
+                await me.subscribe("ticker:B")
+
+            assert (shut.value.code, shut.value.retry_after) == ("venue_unavailable", 0.01)
+            assert unknown.value.retry_after is None
+
+
+@pytest.mark.parametrize("name", ["ticker:A", "ticker:*"])
+async def test_the_first_reader_hears_what_only_the_reply_to_a_second_says_of_the_source(
+    name: str,
+) -> None:
+    """Who is paced may subscribe again between the return of a source and the notice about it."""
+    async with hub() as server:
+        server.feed("ticker:A", {})
+        notice = {"type": "notice", "event": "stale", "ts": 1, "channels": ["ticker:A"]}
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            events = await me.subscribe(name)
+            await take(events, 1)
+            await server.send(notice | {"data": {"stale": True}})
+            (silent,) = await take(events, 1)
+            others = await me.subscribe(name)
+            (back,) = await take(events, 1)
+            (first,) = await take(others, 1)
+
+            assert silent.message["data"]["stale"] is True
+            assert (back.kind, back.message["data"]["stale"]) == ("stale", False)
+            assert first.kind == "snapshot"
+
+
 async def test_a_server_without_time_for_our_subscriptions_is_asked_again() -> None:
     async with hub() as server:
         server.feed("ticker:A", {"bid": "0"})

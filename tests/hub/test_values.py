@@ -380,6 +380,26 @@ def test_who_is_paced_hears_of_a_new_symbol_before_that_it_is_silent(*, moved: b
     assert (got[-1]["event"], got[-1]["channels"]) == ("stale", [f"ticker:{ETH}"])
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_all_symbols_leave_alone_what_was_told_of_one_that_is_also_read_by_its_name(
+    *, back: bool
+) -> None:
+    rig = Rig()
+    rig.hub.value(TICKER, {"n": 1})
+    wire, reader = rig.reader(TICKER)
+    rig.hub.set_stale(TICKER, stale=True, cause="silent", venue="paper", asof=7)
+    rig.flush()
+    assert [m["data"]["stale"] for m in wire.take()] == [True]
+    rig.subscribe(reader, "ticker:*")
+    if back:
+        rig.hub.set_stale(TICKER, stale=False, cause=None, venue="paper", asof=8)
+    rig.flush()
+    snapshot, *notices = wire.take()
+
+    assert snapshot["type"] == "snapshot"
+    assert [m["data"]["stale"] for m in notices] == [False] * back
+
+
 # --- demand ---------------------------------------------------------------------------------------
 
 

@@ -615,6 +615,30 @@ async def test_12_a_bad_channel_stands_in_failed_and_the_others_flow() -> None:
         assert (await c.until("snapshot", channel=BOOK))["data"] == {"bid": "1"}
 
 
+async def test_12_a_symbol_of_an_account_that_is_not_open_says_when_to_come_back() -> None:
+    """As over HTTP; of bots and what else there is the answer is the usual one."""
+    async with stack() as s, s.connect() as c:
+        s.hub.add_account("k", "j2")
+        asked = [f"{BOOK}@k", "orders@k?symbol=BTC/USDT", "bot:nope", "backtest:nope", "orders@k"]
+        result = (await c.call("subscribe", channels=asked))["result"]
+        http = await s.request("GET", f"/api/snapshot?channel={BOOK}@k")
+
+        assert [entry["channel"] for entry in result["channels"]] == ["orders@k"]
+        shut, also, *others = result["failed"]
+        assert (shut["code"], shut["retry_after"]) == ("venue_unavailable", 5)
+        assert shut | {"channel": ""} == also | {"channel": ""}
+        assert all("retry_after" not in entry for entry in others)
+        assert [entry["code"] for entry in others] == ["unknown_channel"] * 2
+        assert (http.status, http.headers["retry-after"]) == (502, "5")
+        error = http.json()["error"]
+        assert {name: error[name] for name in ("code", "message", "retry_after")} == {
+            name: shut[name] for name in ("code", "message", "retry_after")
+        }
+        s.hub.name_symbols({"BTC/USDT"}, "k")
+        again = await c.call("subscribe", channels=asked[:2])
+        assert again["result"]["failed"] == []
+
+
 async def test_12_an_empty_name_fails_for_itself() -> None:
     async with stack() as s, s.connect() as c:
         asked = ["orders", "", {"channel": ""}]

@@ -77,7 +77,7 @@ RESULTS: Final[Mapping[str, Any]] = {
             "channel": str, "class": str, "key?": str, "epoch?": str, "seq?": int, "resumed": bool, "stale": bool,
             "asof?": int,
         }],
-        "failed": [{"channel": str, "code": Code, "message": str}],
+        "failed": [{"channel": str, "code": Code, "message": str, "retry_after?": float}],
     },
     "unsubscribe": {"channels": [str]},
     "pace": {"every": int},
