@@ -2,14 +2,12 @@ import { add, trim } from "./decimal.js";
 import { h, text } from "./dom.js";
 import { marketOf, unitOf } from "./trade.js";
 
-/** @typedef {import("./shapes.d.ts").Row} Row */
-
 /** Fills of so long are said together, or a screen reader is still busy with a storm when it is over [ms]. */
 const JOINED = 3000;
 
 /**
  * Says fills to who does not see them, joined; an amount where they are of one market.
- * @param {import("./app.js").App} app @param {string} last the newest one that is no news, "" where there was none
+ * @param {App} app @param {string} last the newest one that is no news, "" where there was none
  */
 export function announce({ store }, last) {
   const spoken = h("p", { class: "hidden", role: "status" });

@@ -1,8 +1,6 @@
 // An order book from snapshots and updates: levels by price text, sorting, cumulation, checksum.
 import { add, cmp, sub } from "./decimal.js";
 
-/** @typedef {import("./shapes.d.ts").Level} Level */
-
 const TABLE = Uint32Array.from({ length: 256 }, (_, i) => {
   let c = i;
   for (let k = 0; k < 8; k++) c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1;

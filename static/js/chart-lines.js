@@ -1,8 +1,5 @@
 // Over the candles of lightweight-charts: curves of averages, prices of orders and positions. Loaded with the first of them.
 
-/** @typedef {import("./shapes.d.ts").Curve} Curve */
-/** @typedef {import("./shapes.d.ts").Point} Point */
-/** @typedef {import("./shapes.d.ts").Line} Line */
 /** @typedef {typeof import("lightweight-charts")} Library */
 /** @typedef {import("lightweight-charts").ISeriesApi<"Line">} Series */
 
@@ -65,7 +62,7 @@ export function curves(chart, { LineSeries }, colour, has) {
 /**
  * Shows prices, all of them; what is left out goes.
  * @param {import("lightweight-charts").ISeriesApi<"Candlestick">} candles @param {Library} library
- * @param {() => import("./shapes.d.ts").Colours} colours of now
+ * @param {() => Colours} colours of now
  */
 export function lines(candles, { LineStyle }, colours) {
   /** @type {Map<string, { line: import("lightweight-charts").IPriceLine, text: string }>} */

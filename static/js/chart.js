@@ -2,15 +2,12 @@
 // is shown. Same interface as plain-chart.js.
 import { grouped, parts, stamp } from "./format.js";
 
-/** @typedef {import("./shapes.d.ts").Bar} Bar */
-/** @typedef {import("./shapes.d.ts").Colours} Colours */
-
 const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
 const at = (/** @type {number} */ time) => /** @type {import("lightweight-charts").UTCTimestamp} */ (time);
 
 const late = () => import("./chart-lines.js");
 
-/** @param {HTMLElement} root @returns {Promise<import("./shapes.d.ts").Chart>} */
+/** @param {HTMLElement} root @returns {Promise<Chart>} */
 export async function libraryChart(root) {
   const address = new URL("../vendor/lightweight-charts/lightweight-charts.standalone.production.mjs", import.meta.url);
   /** @type {typeof import("lightweight-charts")} */

@@ -1,10 +1,5 @@
 // Commands: pending by id, answered once, unlocked when the store shows the effect. Stops go by HTTP when the socket is down.
 
-/** @typedef {import("./shapes.d.ts").Reply} Reply */
-/** @typedef {import("./shapes.d.ts").ErrorBody} ErrorBody */
-/** @typedef {import("./shapes.d.ts").Row} Row */
-/** @typedef {import("./types.d.ts").Arguments} Arguments  by the registry: an unknown op or field fails the type check */
-
 const PATIENCE = 15_000;
 /** A stop goes by HTTP too where the socket has said nothing for so long [ms]: heartbeats are 2 s apart. */
 const URGENT = 2500;
@@ -25,7 +20,7 @@ export class Commands {
   /** @type {((data: Row) => void)[]} */
   #resolved = [];
 
-  /** @param {import("./link.js").Link} link @param {import("./store.js").Store} store */
+  /** @param {import("./link.js").Link} link @param {Store} store */
   constructor(link, store) {
     this.#link = link;
     this.#store = store;

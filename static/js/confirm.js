@@ -3,8 +3,6 @@ import { dialog, facts } from "./dialog.js";
 import { h } from "./dom.js";
 import { grouped, words } from "./format.js";
 
-/** @typedef {import("./shapes.d.ts").ErrorBody} ErrorBody */
-
 /** The server asks back: what it says would happen. @param {string} title @param {ErrorBody} error */
 export async function confirmEffect(title, error) {
   const effect = Object.entries(error.details?.effect ?? {});
@@ -18,7 +16,6 @@ export async function confirmEffect(title, error) {
     ],
     yes: "Confirm",
     tone: "danger",
-    focus: "no",
   });
   return answer !== null;
 }

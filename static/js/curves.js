@@ -1,8 +1,8 @@
 // Curves over time by the chart library, several panes; plain lines on a canvas where it is missing.
-import { attr, h } from "./dom.js";
+import { attr, colour, h } from "./dom.js";
 import { grouped, parts, percent } from "./format.js";
 import { settings } from "./settings.js";
-import { colour, spark } from "./spark.js";
+import { spark } from "./spark.js";
 
 /** @typedef {{ name: string, tone: string, area?: boolean, pane?: number, fraction?: boolean }} Curve */
 /** @typedef {[time: number, value: number][]} Points  time in ms, ascending */
@@ -10,7 +10,7 @@ import { colour, spark } from "./spark.js";
 const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
 
 /**
- * @param {HTMLElement} root @param {import("./store.js").Store} store told of another theme or time zone
+ * @param {HTMLElement} root @param {Store} store told of another theme or time zone
  * @param {Curve[]} curves @returns {{ show: (points: Points[]) => void }}
  */
 export function curves(root, store, curves) {

@@ -5,6 +5,7 @@ let serial = 0;
 
 /**
  * Shows a dialog; resolves with the form's values when the main button is pressed, null otherwise.
+ * A question that came late takes a key meant for what was there before: where yes is dangerous, that key must not say it.
  * @param {{
  *   title: string, body: (Node | string)[], yes: string, tone?: string, no?: string | null,
  *   focus?: "yes" | "no" | "field", ready?: (form: HTMLFormElement) => boolean,
@@ -12,7 +13,16 @@ let serial = 0;
  * }} ask `act` is done, and says what went wrong, before it closes; left meanwhile, it is told in a dialog of its own
  * @returns {Promise<FormData | null>}
  */
-export function dialog({ title, body, yes, tone = "primary", no = "Cancel", focus = "yes", ready, act }) {
+export function dialog({
+  title,
+  body,
+  yes,
+  tone = "primary",
+  no = "Cancel",
+  ready,
+  act,
+  focus = tone === "danger" ? "no" : "yes",
+}) {
   // A second click while the first question was loading may be of something else by the same name: it takes its place.
   // What there is to be told is told.
   if (no !== null)

@@ -2,7 +2,6 @@
 
 import { settings } from "./settings.js";
 
-/** @typedef {import("./shapes.d.ts").Row} Row */
 /** @typedef {Node | string | null | undefined | false} Child */
 
 /**
@@ -153,6 +152,27 @@ export function table(root, caption, columns, key, empty) {
 
 /** Height of a row of book and tape, px; a high screen has higher ones. @param {Element} element */
 export const rowHeight = (element) => Number.parseFloat(getComputedStyle(element).getPropertyValue("--row")) || 20;
+
+/** Colours by theme: asking makes the browser compute styles anew. @type {Map<string, string>} */
+const colours = new Map();
+/** @type {MediaQueryList | undefined} */
+let dark;
+
+/** A colour of the theme, as canvases want it. @param {Element} element @param {string} name */
+export function colour(element, name) {
+  const { theme, palette } = element.ownerDocument.documentElement.dataset;
+  dark ??= matchMedia("(prefers-color-scheme: dark)");
+  const key = `${name} ${theme} ${palette} ${dark.matches}`;
+  const known = colours.get(key);
+  if (known) return known;
+  const probe = element.ownerDocument.createElement("span");
+  probe.style.color = `var(${name})`;
+  element.parentElement?.append(probe);
+  const told = getComputedStyle(probe).color;
+  probe.remove();
+  if (told) colours.set(key, told);
+  return told;
+}
 
 /** Style sheets of what is loaded late. @type {Record<string, Promise<void>>} */
 const sheets = {};

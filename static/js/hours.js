@@ -1,7 +1,5 @@
 // When the trading window is shut, by the config of the server: for the shading of the chart only; the server decides.
 
-/** @typedef {import("./shapes.d.ts").Row} Row */
-
 const DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /** @param {string} clock "08:30" @returns {number} minutes after midnight */

@@ -1,9 +1,4 @@
 // The page's side of the worker: owns channels wanted, tells link state, hands batches to the store.
-/** @typedef {import("./shapes.d.ts").FromWorker} FromWorker */
-/** @typedef {import("./shapes.d.ts").ToWorker} ToWorker */
-/** @typedef {import("./shapes.d.ts").Link} LinkState */
-/** @typedef {import("./shapes.d.ts").Info} Info */
-/** @typedef {import("./store.js").Store} Store */
 
 const HIDDEN_AFTER = 30_000;
 /** Lost by our own clock; the worker may still hold the socket, and a frame proves it alive. */

@@ -2,7 +2,7 @@
 
 /**
  * Runs `act` now if the page is connected, and each time it is connected again.
- * @param {import("./app.js").App} app @param {() => void} act
+ * @param {App} app @param {() => void} act
  */
 export function whenLive(app, act) {
   let linked = false;

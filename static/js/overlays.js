@@ -4,12 +4,6 @@ import { shut, shutSpans } from "./hours.js";
 import { paintLayers } from "./layers.js";
 import { settings } from "./settings.js";
 
-/** @typedef {import("./app.js").App} App */
-/** @typedef {import("./shapes.d.ts").Bar} Bar */
-/** @typedef {import("./shapes.d.ts").Chart} Chart */
-/** @typedef {import("./shapes.d.ts").Mark} Mark */
-/** @typedef {import("./shapes.d.ts").Point} Point */
-/** @typedef {import("./shapes.d.ts").Row} Row */
 /** @typedef {{ symbol: string, timeframe: string, bars: Bar[], seconds: number }} Shown */
 
 /** Bars that the server computes at once. */
@@ -25,7 +19,7 @@ const AVERAGES = /** @type {const} */ ([
 export const on = (name) => Array.isArray(settings.overlays) && settings.overlays.includes(name);
 
 /**
- * @param {App} app @param {Chart} chart @param {import("./shapes.d.ts").Curves} lines of the chart
+ * @param {App} app @param {Chart} chart @param {Curves} lines of the chart
  * @param {() => Shown | null} shown what the candles show; null while they show nothing
  */
 export function overlays(app, chart, lines, shown) {

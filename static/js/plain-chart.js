@@ -2,17 +2,11 @@
 // as chart.js.
 import { grouped, parts } from "./format.js";
 
-/** @typedef {import("./shapes.d.ts").Bar} Bar */
-/** @typedef {import("./shapes.d.ts").Line} Line */
-/** @typedef {import("./shapes.d.ts").Curve} Curve */
-/** @typedef {import("./shapes.d.ts").Mark} Mark */
-/** @typedef {import("./shapes.d.ts").Colours} Colours */
-
 const AXIS = 64;
 const FOOT = 20;
 const WIDTH = 7;
 
-/** @param {HTMLElement} root @returns {import("./shapes.d.ts").Chart} */
+/** @param {HTMLElement} root @returns {Chart} */
 export function plainChart(root) {
   const canvas = document.createElement("canvas");
   canvas.className = "plain-chart";

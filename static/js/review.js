@@ -5,9 +5,6 @@ import { money, onStep, words } from "./format.js";
 import { settings } from "./settings.js";
 import { marketOf, unitOf } from "./trade.js";
 
-/** @typedef {import("./app.js").App} App */
-/** @typedef {import("./shapes.d.ts").Row} Row */
-
 /**
  * Asks where the settings want it; true means send.
  * @param {Row} args of order.place @param {App} app @returns {Promise<boolean>}

@@ -2,8 +2,6 @@
 import { isDecimal, round, trim } from "./decimal.js";
 import { grouped, percent, words } from "./format.js";
 
-/** @typedef {import("./shapes.d.ts").Row} Row */
-
 /** The others are said by their names. */
 const RULES = /** @type {Record<string, string>} */ ({
   insufficient_funds: "Not enough funds",
@@ -51,7 +49,7 @@ export function sentence(rule) {
   return message ? `${name}: ${message}` : `Would be refused: ${name}`;
 }
 
-/** An order's refusal by a rule that has words here, with its code; else null. @param {import("./shapes.d.ts").ErrorBody} error */
+/** An order's refusal by a rule that has words here, with its code; else null. @param {ErrorBody} error */
 export function refusal({ code, message, details = {}, retry_after: wait }) {
   if (!(details.rule in RULES)) return null;
   return `${sentence({ ...details, message })} (${code}${wait ? `, again in ${wait} s` : ""})`;

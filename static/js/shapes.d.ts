@@ -1,11 +1,16 @@
-/** What the page itself passes around: messages as it uses them, changes, channels. Decimals are strings end to end. */
+/** What the page itself passes around, by names that every module knows: messages as it uses them, changes, channels. Decimals are strings. */
 
-export type Dec = string;
-export type Row = Record<string, any>;
-export type Level = [price: Dec, amount: Dec];
-export type Position = { epoch: string; seq: number };
+type App = import("./app.js").App;
+type Store = import("./store.js").Store;
+/** By the registry: an unknown op or field fails the type check. */
+type Arguments = import("./types.d.ts").Arguments;
 
-export type ErrorBody = {
+type Dec = string;
+type Row = Record<string, any>;
+type Level = [price: Dec, amount: Dec];
+type Position = { epoch: string; seq: number };
+
+type ErrorBody = {
   code: string;
   message: string;
   outcome: "not_done" | "unknown";
@@ -13,7 +18,7 @@ export type ErrorBody = {
   details?: Row;
 };
 
-export type Reply = {
+type Reply = {
   type: "reply";
   id?: string | number;
   op?: string;
@@ -24,7 +29,7 @@ export type Reply = {
   at?: Record<string, Position>;
 };
 
-export type Welcome = {
+type Welcome = {
   type: "welcome";
   v: number;
   server: string;
@@ -41,7 +46,7 @@ export type Welcome = {
   reconnect: { first: number; max: number };
 };
 
-export type Data = {
+type Data = {
   type: "snapshot" | "update";
   channel: string;
   epoch?: string;
@@ -54,12 +59,12 @@ export type Data = {
   data: any;
 };
 
-export type Notice = { type: "notice"; event: string; ts: number; channels?: string[]; data: Row };
-export type Heartbeat = { type: "heartbeat"; ts: number; asof: Record<string, number> };
-export type Message = Welcome | Reply | Data | Notice | Heartbeat;
+type Notice = { type: "notice"; event: string; ts: number; channels?: string[]; data: Row };
+type Heartbeat = { type: "heartbeat"; ts: number; asof: Record<string, number> };
+type Message = Welcome | Reply | Data | Notice | Heartbeat;
 
 /** One entry of a subscribe reply. */
-export type Info = {
+type Info = {
   channel: string;
   class: "value" | "table" | "log";
   key?: string;
@@ -71,7 +76,7 @@ export type Info = {
 };
 
 /** What the worker tells the page about one channel since the last batch. */
-export type Change = Position & {
+type Change = Position & {
   name: string;
   class: "value" | "table" | "log";
   asof?: number;
@@ -81,14 +86,14 @@ export type Change = Position & {
   entries?: { replace: boolean; list: Row[]; lost: number };
 };
 
-export type FromWorker =
+type FromWorker =
   | { t: "batch"; changes: Change[] }
   | { t: "message"; message: Welcome | Reply | Notice | Heartbeat }
   | { t: "link"; state: "connecting" | "open" | "closed" | "stopped"; code?: number; reason?: string }
   | { t: "latency"; ms: number; offset: number }
   | { t: "alive" };
 
-export type ToWorker =
+type ToWorker =
   | { t: "open"; url: string }
   | { t: "watch" | "drop"; names: string[] }
   | { t: "send"; frame: Row }
@@ -96,7 +101,7 @@ export type ToWorker =
   | { t: "ready" | "again" };
 
 /** A channel as the store keeps it. */
-export type Entry = {
+type Entry = {
   class: "value" | "table" | "log";
   value?: any;
   rows?: Map<string, Row>;
@@ -110,7 +115,7 @@ export type Entry = {
   error?: ErrorBody;
 };
 
-export type Market = {
+type Market = {
   symbol: string;
   base: string;
   quote: string;
@@ -127,7 +132,7 @@ export type Market = {
   groups?: Dec[];
 };
 
-export type Link = {
+type LinkState = {
   state: "connecting" | "live" | "late" | "lost" | "stopped";
   /** Page clock, ms, of the last frame. */
   heard: number;
@@ -139,21 +144,21 @@ export type Link = {
 
 // --- the chart: chart.js, or plain-chart.js without the library; times in s ---
 
-export type Bar = { time: number; open: number; high: number; low: number; close: number; volume: number };
+type Bar = { time: number; open: number; high: number; low: number; close: number; volume: number };
 /** A dot is a signal, not a fill. */
-export type Mark = { time: number; side: "buy" | "sell"; dot?: boolean };
-export type Line = {
+type Mark = { time: number; side: "buy" | "sell"; dot?: boolean };
+type Line = {
   id: string;
   price: number;
   title: string;
   tone: string;
   look: "solid" | "dashed" | "dotted";
 };
-export type Point = { time: number; value: number };
-export type Curve = { id: string; tone: "accent" | "warn"; points: Point[] };
-export type Colours = Record<"up" | "down" | "text" | "grid" | "accent" | "warn" | "dim", string>;
+type Point = { time: number; value: number };
+type Curve = { id: string; tone: "accent" | "warn"; points: Point[] };
+type Colours = Record<"up" | "down" | "text" | "grid" | "accent" | "warn" | "dim", string>;
 
-export type Chart = {
+type Chart = {
   setBars: (bars: Bar[], keep: boolean) => void;
   update: (bar: Bar) => void;
   setMarks: (marks: Mark[]) => void;
@@ -176,7 +181,7 @@ export type Chart = {
   onLeftEdge: (tell: () => void) => void;
 };
 
-export type Curves = {
+type Curves = {
   /** All of them; what is left out goes. */
   set: (curves: Curve[]) => void;
   /** A curve's newest point, new or changed. */

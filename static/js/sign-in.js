@@ -2,8 +2,6 @@
 import { dialog, field } from "./dialog.js";
 import { h, text } from "./dom.js";
 
-/** @typedef {import("./app.js").App} App */
-
 /** The cookie is every tab's: where one has signed in, those that still ask try again. */
 const tabs = new BroadcastChannel("realtime.sign-in");
 const token = field("Token", { name: "token", type: "password" });

@@ -4,11 +4,6 @@ import "./book.js"; // with what it uses, fetched side by side with wire.js and 
 import "./decimal.js";
 import { Wire } from "./wire.js";
 
-/** @typedef {import("./shapes.d.ts").FromWorker} FromWorker */
-/** @typedef {import("./shapes.d.ts").ToWorker} ToWorker */
-/** @typedef {import("./shapes.d.ts").Message} Message */
-/** @typedef {import("./shapes.d.ts").Row} Row */
-
 const PING_EVERY = 5000;
 const ALIVE_EVERY = 250;
 /** Channels that one command may name. */
@@ -32,6 +27,8 @@ let serial = 0;
 let silence;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let retry;
+/** @type {Set<string>} channels of an account that is not open, to be asked for once more */
+const shut = new Set();
 /** @type {Map<string, number>} */
 const pings = new Map();
 /** @type {{ rtt: number, offset: number }[]} the last ten samples */
@@ -72,11 +69,11 @@ function take(m) {
       else delay = 0;
       return;
     case "reply":
-      if (m.op === "subscribe" && m.ok) wire.subscribed(m.result.channels);
-      if (m.op === "subscribe" && m.error?.retry_after) {
-        const mine = socket; // gone by then, there is nothing to enter
-        setTimeout(() => mine === socket && enter(), m.error.retry_after * 1000);
+      if (m.op === "subscribe" && m.ok) {
+        wire.subscribed(m.result.channels);
+        closed(m.result.failed);
       }
+      if (m.op === "subscribe" && m.error?.retry_after) later(m.error.retry_after, enter);
       if (typeof m.id === "string" && pings.has(m.id)) return pong(m.id, m.ts, m.result?.recv_ts ?? m.ts);
       break;
     case "welcome":
@@ -90,6 +87,25 @@ function take(m) {
       break;
   }
   tell({ t: "message", message: m });
+}
+
+/** Asks once more for the channels that come when their account is open. @param {Row[]} failed */
+function closed(failed) {
+  const waiting = failed.filter((entry) => entry.retry_after);
+  if (waiting.length > 0 && shut.size === 0) {
+    later(waiting[0]?.retry_after, () => {
+      const names = [...shut];
+      shut.clear();
+      subscribe(wire.resume(names));
+    });
+  }
+  for (const entry of waiting) shut.add(entry.channel);
+}
+
+/** Does something after so many seconds, unless this socket is gone by then. @param {number} seconds @param {() => void} act */
+function later(seconds, act) {
+  const mine = socket;
+  setTimeout(() => mine === socket && act(), seconds * 1000);
 }
 
 /** Admitted: ask for everything wanted, from where we left off. */
@@ -140,6 +156,7 @@ function again(reason, code = 1006) {
 
 function leave() {
   clearTimeout(silence);
+  shut.clear();
   if (!socket) return;
   socket.onmessage = socket.onclose = socket.onopen = null;
   socket.close();

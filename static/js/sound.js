@@ -1,8 +1,6 @@
 // Tones, made in the page: one switch per event, all off at first. Nothing is fetched and nothing plays before a click.
 import { remember, settings } from "./settings.js";
 
-/** @typedef {import("./app.js").App} App */
-
 /** Events, what they are called, and their tones: pitch [Hz], start and length [s]. @type {Record<string, { name: string, tones: [number, number, number][] }>} */
 export const SOUNDS = {
   fill: {

@@ -1,4 +1,5 @@
 // A line without axes on a canvas: the course of a few dozen numbers.
+import { colour } from "./dom.js";
 
 /** @param {HTMLCanvasElement} canvas @param {number[]} values @param {string} name a custom property with the colour */
 export function spark(canvas, values, name) {
@@ -28,23 +29,4 @@ export function spark(canvas, values, name) {
     else pen.lineTo(x, y);
   });
   pen.stroke();
-}
-
-/** What was found under which theme: asking makes the browser compute styles anew. @type {Map<string, string>} */
-const found = new Map();
-const dark = matchMedia("(prefers-color-scheme: dark)");
-
-/** A colour of the theme, as canvases want it. @param {Element} element @param {string} name */
-export function colour(element, name) {
-  const { theme, palette } = element.ownerDocument.documentElement.dataset;
-  const key = `${name} ${theme} ${palette} ${dark.matches}`;
-  const known = found.get(key);
-  if (known) return known;
-  const probe = element.ownerDocument.createElement("span");
-  probe.style.color = `var(${name})`;
-  element.parentElement?.append(probe);
-  const told = getComputedStyle(probe).color;
-  probe.remove();
-  if (told) found.set(key, told);
-  return told;
 }

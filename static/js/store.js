@@ -1,10 +1,5 @@
 // One keyed store: newest value per key, listeners told once per flush. Channels are keys, so are "link", "symbol", …
 
-/** @typedef {import("./shapes.d.ts").Change} Change */
-/** @typedef {import("./shapes.d.ts").Entry} Entry */
-/** @typedef {import("./shapes.d.ts").Row} Row */
-/** @typedef {import("./shapes.d.ts").Position} Position */
-
 /** How many entries of a log stay, by topic. */
 const RINGS = /** @type {Record<string, number>} */ ({ trades: 200, fills: 500, events: 500, alerts: 500, logs: 1000 });
 

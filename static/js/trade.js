@@ -1,9 +1,6 @@
 // What panels say about orders: names of kinds, sides and states.
 import { attr } from "./dom.js";
-import { onStep, words } from "./format.js";
-
-/** @typedef {import("./shapes.d.ts").Row} Row */
-/** @typedef {import("./shapes.d.ts").Market} Market */
+import { NONE, onStep, short, words } from "./format.js";
 
 export const ENDED = new Set(["filled", "canceled", "rejected", "expired"]);
 
@@ -20,26 +17,42 @@ export const sideTone = (side) => (side === "buy" || side === "long" ? "up" : "d
 export const kind = (order) =>
   order.role && order.role !== "entry" ? `${words(order.type)}, ${words(order.role)}` : words(order.type);
 
-/** The market of a symbol from the channel `markets`. @param {import("./store.js").Store} store @param {string} symbol */
+/** The market of a symbol from the channel `markets`. @param {Store} store @param {string} symbol */
 export const marketOf = (store, symbol) =>
   /** @type {Market | undefined} */ (store.channel("markets")?.rows?.get(symbol));
 
+/** Whether its contracts stand for another amount than one of the base: an inverse one is an amount of the quote. @param {Market} [m] */
+const counted = (m) => Number(m?.contract_size ?? 1) !== 1 || (m?.settle ?? m?.quote) !== m?.quote;
+
 /** What its amounts count. @param {Market} [m] */
-export const unitOf = (m) => `${m?.base ?? ""}${Number(m?.contract_size ?? 1) === 1 ? "" : " contracts"}`;
+export const unitOf = (m) => `${m?.base ?? ""}${counted(m) ? " contracts" : ""}`;
+
+/**
+ * What was traded in a day. Of such contracts exchanges tell their number or the base's amount and do not say which: then the
+ * quote currency's, and where that may be another as well, a number alone.
+ * @param {Row | undefined} ticker @param {Market} [m]
+ */
+export function traded(ticker, m) {
+  const guess = counted(m) && /^(ws|poll)$/.test(ticker?.source);
+  const cost = guess && (m?.settle ?? m?.quote) === m?.quote && ticker?.quote_volume;
+  const volume = cost || ticker?.volume;
+  if (!volume) return NONE;
+  return `${short(String(volume).split(".", 1)[0])} ${cost ? m?.quote : guess ? "" : unitOf(m)}`.trim();
+}
 
 /** Channels of the account: late together, with its venue and while it was not compared with what that has. */
 export const ACCOUNT = ["orders", "fills", "positions", "balances", "risk", "portfolio"];
 
-/** The first of them that is late. @param {import("./store.js").Store} store */
+/** The first of them that is late. @param {Store} store */
 export const doubt = (store) => ACCOUNT.map((name) => store.channel(name)).find((entry) => entry?.stale);
 
-/** What a table of the account says while it may be old, or "". @param {import("./store.js").Store} store @param {Row[]} rows */
+/** What a table of the account says while it may be old, or "". @param {Store} store @param {Row[]} rows */
 export const unsure = (store, rows) =>
   doubt(store) ? `${rows.length > 0 ? "As last known" : "Not known"}: the venue has not confirmed it.` : "";
 
 /**
  * Why this token may not do something, or "".
- * @param {import("./store.js").Store} store @param {string} [act] @param {string[]} [scopes] any of which allows it
+ * @param {Store} store @param {string} [act] @param {string[]} [scopes] any of which allows it
  */
 export function viewOnly(store, act = "trade", scopes = ["trade"]) {
   /** @type {string[] | null | undefined} */

@@ -1,4 +1,4 @@
-/** How the trading window stands: asked for when it may have changed, and when it opens or closes. @param {import("./app.js").App} app */
+/** How the trading window stands: asked for when it may have changed, and when it opens or closes. @param {App} app */
 export function follow(app) {
   const { store } = app;
   let live = false;

@@ -1,10 +1,6 @@
 // The client rule of protocol section 6.4: subscribe, snapshot, update, gap, resume. Pure: no socket, no clock.
 import { Book, checksum } from "./book.js";
 
-/** @typedef {import("./shapes.d.ts").Info} Info */
-/** @typedef {import("./shapes.d.ts").Data} Data */
-/** @typedef {import("./shapes.d.ts").Change} Change */
-/** @typedef {import("./shapes.d.ts").Row} Row */
 /** @typedef {{ epoch: string, seq: number, book?: Book, rows?: Map<string, Row>, value?: any }} Held */
 
 /** Entries a log keeps for the page between two paints. */
@@ -45,9 +41,10 @@ export class Wire {
     return gone;
   }
 
-  /** What to ask for on a new connection: resume where there is a position. */
-  resume() {
-    return [...this.wanted].map((channel) => {
+  /** What to ask for, on a new connection all that is wanted: resume where there is a position. */
+  resume(names = [...this.wanted]) {
+    const wanted = names.filter((name) => this.wanted.has(name));
+    return wanted.map((channel) => {
       const held = this.#have.get(channel);
       return held ? { channel, since: { epoch: held.epoch, seq: held.seq } } : channel;
     });

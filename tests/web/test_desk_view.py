@@ -75,10 +75,9 @@ def test_a_click_on_an_own_level_edits_the_order(real: Desk, server: Server) -> 
             page.wait_for_timeout(100)  # a second in all: that the row has gone is an answer too
         if page.locator("dialog").count():
             break
-    expect(page.locator("dialog h2")).to_have_text("Amend buy BTC/USDT")
-    page.keyboard.press("Escape")
-    page.locator("body").press("Shift+X")
-    page.click("dialog .button.danger")
+    # The second click's dialog may take the place of the first's just now; under either the page's keys are inert.
+    expect(page.locator("dialog[open] h2")).to_have_text("Amend buy BTC/USDT")
+    server.call("order.cancel_all")
     expect(page.locator("#tab-orders .count")).to_have_text("")
 
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.web.conftest import Desk, drawn, stopped, until
-from tests.web.fake import Fake, Refusal, Row
+from tests.web.fake import Fake, Refusal, Row, Stream
 
 
 pytestmark = pytest.mark.browser
@@ -560,3 +560,35 @@ def test_of_two_questions_by_one_name_the_one_that_was_asked_for_last_is_shown(
     expect(page.locator("dialog")).to_have_count(0)
     (sent,) = fake.ops("order.amend")
     assert sent["order_id"] == fake.find({"client_order_id": "x-0.2"})["id"]
+
+
+def test_a_key_pressed_as_a_question_comes_says_yes_to_nothing_dangerous(
+    desk: Desk, fake: Fake
+) -> None:
+    order = {"symbol": "BTC/USDT", "side": "buy", "type": "limit", "price": "60000", "amount": "1"}
+    fake.place(order | {"client_order_id": "x-1"}, "another")
+    page = desk.open()
+    acts = held(page, "js/panels/order-acts.js")
+    page.locator("body").press("Shift+X")
+    page.focus("#ticket-amount")
+    come(page, acts)
+    expect(page.locator("dialog h2")).to_have_text("Cancel all orders?")
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog")).to_have_count(0)
+    expect(page.locator("#tab-orders .count")).to_have_text("1")
+    assert [p.get("dry_run") for p in fake.ops("order.cancel_all")] == [True]
+
+
+def test_the_cards_of_bots_come_later_where_they_did_not_come_at_first(
+    desk: Desk, fake: Fake
+) -> None:
+    desk.watch.forgiven = ("net::ERR_FAILED",)
+    fake.streams["bots"] = Stream("bots", "table", "id")
+    page = desk.open()
+    expect(page.locator("#bots .empty")).to_be_visible()
+    page.route("**/js/panels/bot-card.js", lambda route: route.abort(), times=1)
+    bot = {"id": "one", "state": "running", "symbols": ["BTC/USDT"], "timeframe": "1h"}
+    fake.do(lambda: fake.row("bots", bot))
+    expect(page.locator(".bot-name")).to_have_text("one")
+    expect(page.locator(".bot .small-button").first).to_have_text("Pause")
+    expect(page.locator("#bots .empty")).to_be_hidden()

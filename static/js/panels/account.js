@@ -5,9 +5,6 @@ import { direction, money, NONE, percent, short, signed, whole } from "../format
 import { painter } from "../pace.js";
 import { ACCOUNT, doubt, working } from "../trade.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
   const { store } = app;

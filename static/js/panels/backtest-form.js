@@ -6,11 +6,6 @@ import { percent, stamp, words } from "../format.js";
 import { spell } from "../number-field.js";
 import { settings } from "../settings.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-/** @typedef {import("../shapes.d.ts").ErrorBody} ErrorBody */
-/** @typedef {import("../types.d.ts").Arguments} Arguments */
-
 const DAY = 86_400_000;
 /** Bars to offer at first, by timeframe [days]. */
 const DAYS = /** @type {Record<string, string>} */ ({

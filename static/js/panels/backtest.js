@@ -14,9 +14,6 @@ import { figure, makeForm, settingsText } from "./backtest-form.js";
 import { heat } from "./heat.js";
 import { grow, meter, say } from "./risk.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 const ENDED = new Set(["done", "failed", "canceled", "interrupted"]);
 const TONES = /** @type {Record<string, string>} */ ({ done: "", failed: "bad", interrupted: "warn", canceled: "dim" });
 /** Runs and trades asked for at a time. */
@@ -203,7 +200,6 @@ export function mount(root, app) {
         body: [h("p", {}, `${words(row.strategy)}, ${row.symbol} ${row.timeframe}: its curve and trades go with it.`)],
         yes: "Delete",
         tone: "danger",
-        focus: "no",
       });
       if (!sure) return;
     }

@@ -5,9 +5,6 @@ import { grouped, money, NONE, percent } from "../format.js";
 import { painter } from "../pace.js";
 import { unsure } from "../trade.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
   const { store } = app;

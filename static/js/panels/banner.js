@@ -6,7 +6,6 @@ import { settings } from "../settings.js";
 import { doubt, viewOnly } from "../trade.js";
 import { follow } from "../window.js";
 
-/** @typedef {import("../app.js").App} App */
 /** @typedef {{ id: string, tone: string, text: string }} Line */
 
 /** @param {HTMLElement} root @param {App} app */

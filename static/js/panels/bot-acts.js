@@ -5,9 +5,6 @@ import { h } from "../dom.js";
 import { money, NONE, stamp, words } from "../format.js";
 import { settings } from "../settings.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** @param {App} app @param {string} id */
 export async function emergencyStop(app, id) {
   const held = app.store.rows("positions").filter((p) => (p.bot_ids ?? []).includes(id));
@@ -31,7 +28,6 @@ export async function emergencyStop(app, id) {
     ],
     yes: "Emergency stop",
     tone: "danger",
-    focus: "no",
   });
   if (!answer) return;
   const reply = await app.commands.call("bot.emergency_stop", {
@@ -75,6 +71,7 @@ export async function every(app, op) {
     body: [facts(bots.map((bot) => [String(bot.id), `${(bot.symbols ?? []).join(", ")} · ${bot.timeframe}`]))],
     yes: `${verb} all`,
     tone: op === "bot.stop" ? "danger" : "primary",
+    focus: "no",
   });
   if (!answer) return;
   for (const bot of bots) {

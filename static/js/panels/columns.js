@@ -3,8 +3,6 @@ import { dialog } from "../dialog.js";
 import { h, styles } from "../dom.js";
 import { remember, settings } from "../settings.js";
 
-/** @typedef {import("../app.js").App} App */
-
 /** @param {App} app @param {import("../dom.js").Choice} choice */
 export async function choose(app, { caption, heads, grid }) {
   /** @param {Record<string, boolean> | undefined} chosen */

@@ -4,9 +4,6 @@ import { dialog, field } from "../dialog.js";
 import { h, hide, keyed, text } from "../dom.js";
 import { changesTable, same, schemaForm } from "../schema-form.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** Keys whose null means "as the configuration says"; null of another is no value. */
 const INHERITED = new Set(["symbols", "timeframe", "strategies", "budget"]);
 const ID = /^[a-z0-9-]{1,32}$/;
@@ -217,7 +214,6 @@ export function botsSection(app) {
       body: [h("p", {}, "It is forgotten; its orders and fills stay in the history.")],
       yes: "Delete",
       tone: "danger",
-      focus: "no",
     });
     if (!answer) return;
     const reply = await commands.confirmed("bot.delete", { bot_id: id }, `Delete bot ${id}?`);

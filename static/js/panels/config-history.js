@@ -6,9 +6,6 @@ import { stamp } from "../format.js";
 import { brief, changesTable } from "../schema-form.js";
 import { settings } from "../settings.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** Versions asked for. */
 const SHOWN = 100;
 
@@ -96,7 +93,6 @@ export function historySection(app, inForce) {
       ],
       yes: "Roll back",
       tone: "danger",
-      focus: "no",
     });
     if (!answer) return;
     const reply = await commands.confirmed(

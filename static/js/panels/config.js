@@ -10,9 +10,6 @@ import { settings } from "../settings.js";
 import { botsSection } from "./config-bots.js";
 import { historySection } from "./config-history.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-/** @typedef {import("../shapes.d.ts").ErrorBody} ErrorBody */
 /** @typedef {import("../schema-form.js").Leaf} Leaf */
 /** @typedef {import("../schema-form.js").Form} Form */
 /** @typedef {{ version: number, by?: string, config: Row }} InForce */
@@ -256,7 +253,6 @@ export function mount(root, app) {
       body: [changesTable(found.map(({ leaf, old, now }) => ({ path: leaf.path, old: now, new: old })))],
       yes: "Discard",
       tone: "danger",
-      focus: "no",
     });
     if (answer) takeBack(found.map(({ leaf }) => leaf));
   }

@@ -8,9 +8,6 @@ import { painter } from "../pace.js";
 import { doubt } from "../trade.js";
 import { say } from "./risk.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** @typedef {"1h" | "24h" | "7d" | "30d"} Period */
 
 const PERIODS = /** @type {[Period, number][]} */ ([

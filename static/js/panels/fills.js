@@ -5,9 +5,6 @@ import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { marketOf, sideText, sideTone, unsure } from "../trade.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** The server's first: where there are fewer, they are all. */
 const FIRST = 50;
 

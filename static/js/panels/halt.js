@@ -6,10 +6,6 @@ import { icon } from "../icons.js";
 import { onKey } from "../keys.js";
 import { viewOnly } from "../trade.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-/** @typedef {import("../shapes.d.ts").Reply} Reply */
-
 const HOLD = 1000;
 /** A press shorter than this is a click: it opens the dialog. */
 const CLICK = 250;
@@ -126,6 +122,7 @@ async function haltDialog(app) {
     ],
     yes: "Halt",
     tone: "danger",
+    focus: "yes", // it is here at once, and stopping is the safe side
   });
   if (!answer) return;
   await halt(app, {

@@ -4,8 +4,6 @@ import { whole } from "../format.js";
 import { painter } from "../pace.js";
 import { ACCOUNT } from "../trade.js";
 
-/** @typedef {import("../app.js").App} App */
-
 /**
  * @param {HTMLElement} root @param {string} title @param {App} app
  * @param {string} slot the store's key that names the panel's channel, or "" for none

@@ -2,15 +2,13 @@
 import { later } from "../dialog.js";
 import { attr, cls, h, styles, text } from "../dom.js";
 import { flash } from "../flash.js";
-import { age, arrow, direction, NONE, onStep, percentPoints, short } from "../format.js";
+import { age, arrow, direction, NONE, onStep, percentPoints } from "../format.js";
 import { icon } from "../icons.js";
 import { onKey } from "../keys.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
-import { marketOf } from "../trade.js";
+import { marketOf, traded } from "../trade.js";
 import { haltButton } from "./halt.js";
-
-/** @typedef {import("../app.js").App} App */
 
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
@@ -132,7 +130,7 @@ export function mount(root, app) {
     cls(change, `change ${old ? "frozen" : direction(ticker?.change_pct, 2)}`);
     text(high, onStep(ticker?.high, tick));
     text(low, onStep(ticker?.low, tick));
-    text(volume, ticker?.volume ? `${short(String(ticker.volume).split(".", 1)[0])} ${market?.base ?? ""}` : NONE);
+    text(volume, traded(ticker, market));
   });
   // The title is another program's window: each change of it costs more than the whole header.
   const entitle = () => {
@@ -172,7 +170,7 @@ function button(name, title, act) {
   return h("button", { class: "icon-button", type: "button", title, "aria-label": title, onclick: act }, icon(name));
 }
 
-/** @param {import("../store.js").Store} store */
+/** @param {Store} store */
 function nextTheme(store) {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   const now = settings.theme === "system" ? (dark ? "dark" : "light") : settings.theme;

@@ -3,8 +3,6 @@ import { cls, h, hide, text } from "../dom.js";
 import { words } from "../format.js";
 import { figure } from "./backtest-form.js";
 
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** Rows and columns at most; more values than these share a cell. */
 const MOST = 12;
 

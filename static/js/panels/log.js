@@ -7,8 +7,6 @@ import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { lock, viewOnly } from "../trade.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {{ id: string, ts: number, level: string, from: string, what: string, text: string, ack?: string }} Line */
 
 const SHOWN = 200;
@@ -92,7 +90,7 @@ export function mount(root, app) {
   return { actions: [filter, level, save] };
 }
 
-/** @param {import("../store.js").Store} store @param {string} which @returns {Line[]} */
+/** @param {Store} store @param {string} which @returns {Line[]} */
 function lines(store, which) {
   /** @type {Line[]} */
   const all = [];

@@ -6,9 +6,6 @@ import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
 import { panelHead } from "./head.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** An exchange may list thousands: so many rows are shown, and so many tickers followed. */
 const SHOWN = 40;
 const channel = (/** @type {string} */ symbol) => `ticker:${symbol}?rate=1000`;

@@ -7,9 +7,6 @@ import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { say } from "./risk.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 const TONES = /** @type {Record<string, string>} */ ({
   ok: "good",
   starting: "warn",
@@ -60,7 +57,7 @@ export function mount(root, app) {
   const only = [
     part("Latency", place("latency"), connected),
     wide("Connections", place("clients")),
-    wide("Feeds of exchanges", feedsNote, place("feeds")),
+    wide("Feeds", feedsNote, place("feeds")),
     wide("Keys of exchanges", keysNote, place("keys")),
     wide("Cache", h("div", { class: "mon-pair" }, cached, place("cache"))),
     wide("Counters", counters),
@@ -123,13 +120,13 @@ export function mount(root, app) {
   );
   const showFeeds = table(
     place("feeds"),
-    "Feeds of exchanges",
+    "Feeds",
     [
       { head: "Venue", text: (f) => f.venue ?? NONE },
       { head: "Channel", text: (f) => f.channel },
       { head: "By", text: (f) => f.source, tone: (f) => (f.source === "poll" ? "warn" : "") },
       { head: "Age", kind: "num", text: (f) => (f.last_msg_age_ms === null ? NONE : age(f.last_msg_age_ms)) },
-      { head: "Messages/s", kind: "num", text: (f) => Number(f.messages_per_s).toFixed(1) },
+      { head: "Messages/s", kind: "num", text: (f) => f.messages_per_s?.toFixed(1) ?? NONE },
       { head: "Gaps", kind: "num", text: (f) => count(f.gaps), tone: (f) => (f.gaps ? "warn" : "") },
       { head: "Reconnects", kind: "num", text: (f) => count(f.reconnects) },
       { head: "Fallbacks", kind: "num wide", text: (f) => count(f.fallbacks) },
@@ -143,7 +140,7 @@ export function mount(root, app) {
       },
     ],
     (f) => `${f.venue}|${f.channel}`,
-    "No streams of exchanges: the prices are made here.",
+    "No stream has told anything yet.",
   );
   const showLatency = table(
     place("latency"),

@@ -6,9 +6,6 @@ import { onStep } from "../format.js";
 import { number } from "../number-field.js";
 import { kind, marketOf, priceText, working } from "../trade.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** @param {App} app @param {Row} order */
 export async function amend(app, order) {
   const market = marketOf(app.store, order.symbol);

@@ -6,10 +6,6 @@ import { cls, h, keyed, text } from "../dom.js";
 import { onStep, words } from "../format.js";
 import { doubt, marketOf, viewOnly, working } from "../trade.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Chart} Chart */
-/** @typedef {import("../shapes.d.ts").Line} Line */
-/** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {"price" | "stop_price" | "stop_loss" | "take_profit"} Field */
 /** @typedef {{ id: string, order: Row, field: Field, price: string, tone: string, label: string }} Grip */
 

@@ -1,16 +1,13 @@
 // Levels with depth bars, the same number of rows on each side, mid and spread, own orders, grouping; under them the depth.
 import { cumulated, middle } from "../book.js";
 import { add, cmp, decimals, floorTo, ratio, trim } from "../decimal.js";
-import { attr, cls, h, rowHeight, text } from "../dom.js";
+import { attr, cls, colour, h, rowHeight, text } from "../dom.js";
 import { flash } from "../flash.js";
 import { grouped, money, onStep, short } from "../format.js";
 import { painter } from "../pace.js";
 import { remember, settings } from "../settings.js";
-import { colour } from "../spark.js";
 import { marketOf, working } from "../trade.js";
 import { panelHead } from "./head.js";
-
-/** @typedef {import("../app.js").App} App */
 
 const MOST = 25;
 /** Height of the depth under the book, and of a book that has room for it, px. */

@@ -9,9 +9,6 @@ import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { kind, lock, marketOf, priceText, sideText, sideTone, unsure, viewOnly, working } from "../trade.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
   const { store } = app;

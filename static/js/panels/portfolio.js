@@ -13,9 +13,6 @@ import { remember, settings } from "../settings.js";
 import { lock, marketOf, sideText, sideTone, unitOf, viewOnly } from "../trade.js";
 import { say } from "./risk.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-/** @typedef {import("../shapes.d.ts").ErrorBody} ErrorBody */
 /** @typedef {{ symbol: string, weight: string, error: string }} Target  weight in percent, as typed */
 
 const METHODS = /** @type {const} */ ([
@@ -507,7 +504,6 @@ function rebalance(root, app) {
       ],
       yes: `Send ${orders.length} ${orders.length === 1 ? "order" : "orders"}`,
       tone: "danger",
-      focus: "no",
     });
     if (!answer || plan !== mine) return;
     const plan_id = String(mine.plan_id);

@@ -8,10 +8,6 @@ import { number } from "../number-field.js";
 import { marketOf, unitOf } from "../trade.js";
 import { guardOf, price } from "./positions.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").ErrorBody} ErrorBody */
-/** @typedef {import("../shapes.d.ts").Reply} Reply */
-/** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {import("./positions.js").Guard} Guard */
 
 const GUARDS = /** @type {const} */ (["stop_loss", "take_profit"]);
@@ -241,7 +237,6 @@ export async function closeAll(app, held) {
     ],
     yes: "Close all",
     tone: "danger",
-    focus: "no",
     ready: () => held.length > 0,
   });
   if (!answer) return;

@@ -6,14 +6,12 @@ import { arrow, direction, money, onStep, percentPoints, signed, words } from ".
 import { painter } from "../pace.js";
 import { lock, marketOf, sideText, sideTone, unsure, viewOnly, working } from "../trade.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
 /** @typedef {"stop_loss" | "take_profit"} Guard */
 
 /** What is done to positions. */
 const doing = later(() => import("./position-acts.js"));
 
-/** A stop or target that is an order of its own. @param {import("../store.js").Store} store @param {Row} position @param {Guard} field */
+/** A stop or target that is an order of its own. @param {Store} store @param {Row} position @param {Guard} field */
 export const guardOf = (store, position, field) =>
   store
     .rows("orders")

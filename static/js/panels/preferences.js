@@ -6,8 +6,6 @@ import { spell } from "../number-field.js";
 import { remember, settings } from "../settings.js";
 import { play, SOUNDS } from "../sound.js";
 
-/** @typedef {import("../app.js").App} App */
-
 const PALETTES = /** @type {const} */ ([
   ["default", "Default", "told apart by all eyes"],
   ["blue-orange", "Blue and orange", "for red-green blindness"],

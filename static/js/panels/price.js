@@ -8,10 +8,6 @@ import { remember, settings } from "../settings.js";
 import { marketOf, working } from "../trade.js";
 import { watchAge } from "./head.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Bar} Bar */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 const FRAMES = /** @type {const} */ ({ "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": 86_400 });
 const PAGE = 500;
 const MOST = 5000;
@@ -89,13 +85,13 @@ export function mount(root, app) {
   root.append(head, box, foot, spoken);
   watchAge(root, stampSlot, app, "view:bars");
 
-  /** @type {import("../shapes.d.ts").Chart | null} */
+  /** @type {Chart | null} */
   let chart = null;
   /** Loaded after the chart. @type {ReturnType<typeof import("../overlays.js").overlays> | null} */
   let over = null;
   /** @type {ReturnType<typeof import("./order-lines.js").orderLines> | null} */
   let held = null;
-  /** Draws its lines. @type {(lines: import("../shapes.d.ts").Line[]) => void} */
+  /** Draws its lines. @type {(lines: Line[]) => void} */
   let lay = () => {};
   /** @type {Bar[]} */
   let bars = [];
@@ -360,7 +356,7 @@ export function mount(root, app) {
   }
   function fetchGrips() {
     const symbol = store.get("symbol");
-    const own = (/** @type {import("../shapes.d.ts").Row} */ row) => row.symbol === symbol && working(row);
+    const own = (/** @type {Row} */ row) => row.symbol === symbol && working(row);
     if (need.held || !chart || ![...store.rows("orders"), ...store.rows("positions")].some(own)) return;
     need.held = true;
     const made = chart;

@@ -3,8 +3,6 @@ import { told } from "../commands.js";
 import { dialog, failure, field } from "../dialog.js";
 import { h } from "../dom.js";
 
-/** @typedef {import("../app.js").App} App */
-
 /** @param {App} app */
 export async function resumeDialog(app) {
   const answer = await dialog({

@@ -7,10 +7,6 @@ import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-/** @typedef {import("../shapes.d.ts").Reply} Reply */
-
 const DAY = 86_400_000;
 const PERIODS = /** @type {[string, number][]} */ ([
   ["24h", DAY],

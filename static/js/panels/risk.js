@@ -6,9 +6,6 @@ import { direction, money, NONE, percent, signed, words } from "../format.js";
 import { painter } from "../pace.js";
 import { riskHistory } from "./risk-history.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 const LEVELS = /** @type {Record<string, string>} */ ({ low: "good", moderate: "warn", high: "bad", critical: "bad" });
 const SCORES = /** @type {const} */ ([
   ["positions_risk", "Positions"],

@@ -6,9 +6,6 @@ import { whenLive } from "../live.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-
 const ACTIONS = /** @type {const} */ ([
   ["buy", "--up"],
   ["hold", "--dim"],

@@ -4,8 +4,6 @@ import { clock, words } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 
-/** @typedef {import("../app.js").App} App */
-
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
   const { store } = app;
@@ -49,7 +47,7 @@ export function mount(root, app) {
   let spoken = false;
 }
 
-/** Alerts that nobody has acknowledged. @param {import("../store.js").Store} store */
+/** Alerts that nobody has acknowledged. @param {Store} store */
 export function open(store) {
   const latest = new Map(store.list("alerts").map((a) => [a.id, a]));
   return [...latest.values()].filter((a) => !a.acked_by);

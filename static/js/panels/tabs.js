@@ -12,8 +12,6 @@ import * as orders from "./orders.js";
 import * as positions from "./positions.js";
 import { open } from "./strip.js";
 
-/** @typedef {import("../app.js").App} App */
-
 /** What a tab offers: its name, a count for its button, buttons beside the tabs. */
 /** @typedef {{ count?: () => string, actions?: HTMLElement[], watch?: string[], columns?: import("../dom.js").Choice }} Tab */
 /** @typedef {{ mount: (root: HTMLElement, app: App) => Tab }} Module */

@@ -6,8 +6,6 @@ import { settings } from "../settings.js";
 import { marketOf } from "../trade.js";
 import { panelHead } from "./head.js";
 
-/** @typedef {import("../app.js").App} App */
-
 const MOST = 60;
 
 /** @param {HTMLElement} root @param {App} app */

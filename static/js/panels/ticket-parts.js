@@ -4,10 +4,6 @@ import { decimals, reading, round, trim, typed } from "../decimal.js";
 import { attr, cls, h, keyed, text } from "../dom.js";
 import { grouped, money, onStep, percent, words } from "../format.js";
 
-/** @typedef {import("../shapes.d.ts").Row} Row */
-/** @typedef {import("../shapes.d.ts").Market} Market */
-/** @typedef {import("../shapes.d.ts").ErrorBody} ErrorBody */
-
 /**
  * Says below a field why it is wrong, or else how its number is read.
  * @param {HTMLInputElement} input @param {HTMLElement} note @param {string} why

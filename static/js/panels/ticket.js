@@ -10,10 +10,6 @@ import { marketOf, unitOf, viewOnly, working } from "../trade.js";
 import { panelHead } from "./head.js";
 import { explain, field, preview as previewBox } from "./ticket-parts.js";
 
-/** @typedef {import("../app.js").App} App */
-/** @typedef {import("../shapes.d.ts").Row} Row */
-/** @typedef {import("../shapes.d.ts").Reply} Reply */
-
 const TYPES = ["limit", "market", "stop", "stop_limit", "take_profit", "take_profit_limit", "trailing_stop"];
 const PRICED = new Set(["limit", "stop_limit", "take_profit_limit"]);
 const TRIGGERED = new Set(["stop", "stop_limit", "take_profit", "take_profit_limit"]);
