@@ -6,7 +6,6 @@ start recovers.
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -27,6 +26,7 @@ from realtime.model.principal import ROLES, Principal
 from realtime.outside import Outside
 from realtime.plans import redaction
 from realtime.server.access import AccessLog
+from realtime.server.heap import look_less
 from realtime.server.sockets import bind
 from realtime.server.transport import TransportLimits, config, quiet
 from realtime.settings import Settings
@@ -42,10 +42,6 @@ logger = logging.getLogger("realtime.app")
 
 READY_S: Final = 5.0
 """How long the banner waits for the account."""
-GC_THRESHOLD: Final = (1_000, 20_000, 10)
-"""Objects that are looked at for cycles at once: a thousand; all that is new after some twenty million, and everything
-every eleventh time. Of twenty thousand at once each lot took 30 ms, twice a second at 2,000 orders/s; and to look again at
-the thousand before, for what was still in use then and is not any more, took as long as all first looks and found nothing."""
 SWITCH_S: Final = 0.000_2
 """How long a busy event loop may keep the journal's thread from the interpreter: with the default of 5 ms
 a loop at full load let the queue of the journal fill up at 2,000 orders/s [s]."""
@@ -105,11 +101,7 @@ async def serve(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_S):
                 await system.ready.wait()
-        # What lives as long as the process is looked at no more, and what has survived once hardly ever:
-        # an order leaves a dozen objects behind and no cycle.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLD)
+        look_less()
         sys.setswitchinterval(SWITCH_S)
         try:
             started(system, address(listener, settings.server.host))

@@ -1,6 +1,7 @@
 """W6: a recorded session through book, engine and hub, as fast as it goes."""
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from realtime.hub.channels import parse
 from realtime.hub.hub import Hub, Wanted
 from realtime.model.events import MarketEvent, VenueEvent
 from realtime.model.risk import Limits
+from realtime.server.heap import look_less
 from realtime.server.pump import Pump
 from realtime.store import Store
 from realtime.venues.paper import PaperVenue
@@ -157,11 +159,14 @@ def w6(scale: Scale, file: Path | None = None) -> Iterator[Figure]:
     """Recorded events per second; the lines are in memory, everything else is as in `realtime replay`."""
     path = recorded(file)
     lines = list(recording(path)())[: scale.events]
-    before = os.sched_getaffinity(0)
+    before, looks = os.sched_getaffinity(0), gc.get_threshold()
     pin(0, SERVER_CPU)
+    look_less()
     try:
         passes = [_pass(lines) for _ in range(scale.turns)]
     finally:
+        gc.unfreeze()
+        gc.set_threshold(*looks)
         os.sched_setaffinity(0, before)
     if any(one.lines != len(lines) or not one.blobs for one in passes):
         raise RuntimeError(f"not everything was played: {passes}")
