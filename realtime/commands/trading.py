@@ -204,7 +204,9 @@ class States:
             effect = {name: row[name] for name in ("armed", "fires_at", "grace")}
             return Answer(result=row | {"dry_run": True, "effect": effect})
         before = self._deadman.get(*switch.key)
-        return self._armed(self._deadman.arm(switch), before)
+        armed = self._deadman.arm(switch)
+        # Of this step: what it waits for may have found no room, and other rows some by the next one.
+        return self._armed(armed, before, self._desk.last_row)
 
     def _switch(self, call: Call[DeadmanParams]) -> Switch:
         params = call.params
@@ -226,8 +228,8 @@ class States:
             include_protection=params.include_protection,
         )
 
-    async def _armed(self, switch: Switch, before: Switch | None) -> Answer:
-        await self._desk.settled()
+    async def _armed(self, switch: Switch, before: Switch | None, seq: int | None) -> Answer:
+        await self._desk.settled_with(seq)
         if before is not None and _is_for_venue(before):
             self._at_venue.add(switch.key)  # also before a restart
         native = await self._arm_there(switch)

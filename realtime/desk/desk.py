@@ -439,9 +439,12 @@ class Desk:
 
     @property
     def last_row(self) -> int | None:
-        """The row with which all that was posted is on disk; None when something has found no room since."""
+        """The row with which all that was posted is on disk; None when something has found no room since.
+
+        A state of trading that has found none is on disk with no row that is there yet.
+        """
         seq = self.store.seq
-        return None if seq == self._hole else seq
+        return None if seq == self._hole or self._unkept else seq
 
     def no_room(self) -> None:
         """Note that a row has found no room: what was posted in this step is not on disk with the newest one."""
@@ -453,7 +456,11 @@ class Desk:
         Raises:
             Failure: `internal`, when the journal cannot be written: done, but not to last.
         """
-        if not await self.durable(self.last_row, SETTLE_S):
+        await self.settled_with(self.last_row)
+
+    async def settled_with(self, seq: int | None) -> None:
+        """Wait until a row is on disk, as `settled` does: the row of another step, see `last_row`."""
+        if not await self.durable(seq, SETTLE_S):
             raise Failure(Code.INTERNAL, "done in memory; the journal could not be written")
 
     async def durable(self, seq: int | None, timeout_s: float) -> bool:

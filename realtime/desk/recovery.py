@@ -22,8 +22,10 @@ from realtime.model.events import (
     CancelFailed,
     Fact,
     Placed,
+    StateSet,
     Unknown,
 )
+from realtime.model.risk import TradingState
 from realtime.store.rows import Row
 
 
@@ -154,11 +156,19 @@ def take(row: Row, engine: Engine, found: Recovered) -> None:
         case kind if kind in codec.KINDS:
             fact = codec.decode(kind, orjson.loads(row.body)["fact"])
             _count(fact, found)
-            order_id = getattr(fact, "order_id", None)
-            if order_id is not None and engine.orders.get(order_id) is None:
+            about = (
+                fact.order.parent_id if type(fact) is Placed else getattr(fact, "order_id", None)
+            )
+            if about is not None and engine.orders.get(about) is None:
                 # What made the order has found no room in the journal: the venue is asked what there is of it.
                 return
             engine.replay(fact)
+            if type(fact) is StateSet and fact.halt.state is TradingState.ACTIVE:
+                # The end of a sweep may have found no room, and what was placed since is not the halt's to cancel.
+                scope = fact.halt.scope
+                found.sweeps = {
+                    name: sweep for name, sweep in found.sweeps.items() if not sweep.ended_by(scope)
+                }
         case _ if row.kind == DEADMAN:
             switch = switch_of(orjson.loads(row.body))
             found.switches.pop(switch.key, None)

@@ -66,6 +66,10 @@ class Sweep:
         """
         return f"{self.scope} with protection" if self.legs and not self.halt else self.scope
 
+    def ended_by(self, scope: str) -> bool:
+        """Whether it ends when a scope is resumed; `all` ends those of all halts."""
+        return self.halt and scope in {"all", self.scope}
+
     def covers(self, order: Order) -> bool:
         """Whether an order is to be cancelled; what others have placed at the venue is not ours to touch."""
         if order.status.ended or order.external or (order.guards and not self.legs):
@@ -152,9 +156,9 @@ class Sweeps:
             self._crew.spawn(self._run(name), f"sweep {name}")
 
     def end(self, scope: str) -> None:
-        """End the sweep of a halt because its scope is resumed; `all` ends those of all halts."""
+        """End the sweeps of halts because their scope is resumed."""
         for name, sweep in list(self._running.items()):
-            if sweep.halt and scope in {"all", sweep.scope}:
+            if sweep.ended_by(scope):
                 self._finish(name)
 
     def _tell(self) -> None:

@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 from realtime.desk import codec
+from realtime.desk.deadman import KIND as DEADMAN
 from realtime.desk.recovery import EQUITY
 from realtime.engine.bars import DAY
 from realtime.hub.stream import Written
@@ -387,6 +388,91 @@ async def test_a_halt_that_found_no_room_is_not_called_kept_and_is_written_later
         assert again.result["journaled"] is True
     async with world.life() as system:
         assert system.desk.engine.halts["all"].reason == "drill"
+
+
+def cramped(store: Store, monkeypatch: pytest.MonkeyPatch, *kinds: str) -> None:
+    """The next row of each of these kinds finds no room; all others do."""
+    append, left = store.append, set(kinds)
+
+    def narrow(kind: str, *args: Any, **options: Any) -> int:
+        if kind in left:
+            left.remove(kind)
+            raise Refused(Code.BUSY, "full")
+        return append(kind, *args, **options)
+
+    monkeypatch.setattr(store, "append", narrow)
+
+
+async def test_a_halt_asked_for_again_is_not_called_kept_by_the_rows_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Symptom: `journaled: true` with rows that came after the one that was lost, before it was made up for."""
+    world = World()
+    async with world.life() as system:
+        cramped(system.store, monkeypatch, "StateSet")
+        halting = world.start("trading.halt", reason="drill", cancel=False)
+        system.desk.alert("info", "next", "next", {})
+        again: Any = (await world.call("trading.halt", reason="drill", cancel=False)).result
+        halted: Any = (await halting).result
+        await really(lambda: not system.store.waiting)
+        await asyncio.sleep(1)
+        later: Any = (await world.call("trading.halt", reason="drill", cancel=False)).result
+
+        assert (halted["journaled"], again["journaled"], later["journaled"]) == (False, False, True)
+
+
+async def test_a_switch_whose_end_found_no_room_is_not_called_off_by_the_rows_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Symptom: `armed: false`, and a restart that fired it."""
+    world = World(tmp_path / "j.db")
+    async with world.life() as system:
+        await world.call("deadman", client="bot", timeout=600)
+        cramped(system.store, monkeypatch, DEADMAN)
+        off = world.start("deadman", client="bot", timeout=0)
+        system.desk.alert("info", "next", "next", {})
+        lost, again = await off, await world.call("deadman", client="bot", timeout=0)
+
+        assert lost.code is Code.INTERNAL
+        assert again.ok
+    async with world.life() as system:
+        assert system.deadman.get("local", "bot") is None
+
+
+async def test_a_journal_that_lacks_all_rows_of_what_a_stop_belongs_to_reads_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Symptom: a stop that was moved behind them let the next start fail, and every later one."""
+    world = World(tmp_path / "j.db")
+    async with world.life() as system:
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        ours = world.venue.of("g-1")
+        theirs = replace(
+            ours,
+            id="x-theirs",
+            fills=[],
+            order=replace(ours.order, client_order_id="theirs", venue_client_id="theirs"),
+        )
+        world.venue.held["theirs"] = theirs
+        cramped(system.store, monkeypatch, "OrderSeen", "Filled")
+        world.venue._tell(theirs)
+        world.venue.fill("theirs", D("0.005"))
+        await asyncio.sleep(1)
+        for op, args in (
+            ("order.adopt", {"order_id": "x-x-theirs"}),
+            ("order.amend", {"order_id": "x-x-theirs", "stop_loss": {"price": "60000"}}),
+        ):
+            reply = await world.call(op, **args)
+            assert reply.ok, reply.error
+        await asyncio.sleep(1)
+        (stop,) = [order for order in system.desk.engine.orders.working() if order.protective]
+        moved = await world.call("order.amend", order_id=stop.id, stop_price="61000")
+        assert moved.ok, moved.error
+    async with world.life() as system:
+        names = {order.exchange_order_id for order in system.desk.engine.orders.working()}
+
+        assert names == {held.id for held in world.venue.held.values()}
+        assert system.desk.engine.orders.get(stop.id) is None  # it is what the venue says
 
 
 def filled(store: Store) -> None:

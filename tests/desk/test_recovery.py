@@ -20,7 +20,8 @@ from realtime.desk.recovery import (
     recover,
 )
 from realtime.desk.sweep import FIRED, KIND as SWEEP, Sweep
-from realtime.model.events import AmendFailed, CancelFailed, Fact, Unknown
+from realtime.model.events import AmendFailed, CancelFailed, Fact, StateSet, Unknown
+from realtime.model.risk import Halt, TradingState
 from realtime.store.rows import Row
 
 
@@ -62,6 +63,23 @@ def test_a_sweep_that_has_ended_is_not_begun_again() -> None:
 
     assert sweeps(running, other) == {"all": running, "bot:b": other}
     assert sweeps(running, other, over) == {"bot:b": other}
+
+
+def test_a_sweep_whose_scope_was_resumed_is_over_even_if_its_end_is_not_there() -> None:
+    """Symptom: its end had found no room; the next start cancelled the stop of a position opened since."""
+    rows = [
+        (SWEEP, dumps(Sweep(scope=scope, legs=True, subject="alice", since=7)))
+        for scope in ("all", "bot:b", "symbol:S")
+    ]
+    fired = FIRED, dumps(Sweep(scope="account", legs=True, subject="alice", since=7))
+
+    def left(scope: str, state: TradingState) -> list[str]:
+        halt = Halt(scope=scope, state=state, reason="", by="alice", ts=8)
+        return [*recovered(*rows, fired, ("StateSet", codec.encode(StateSet(halt=halt)))).sweeps]
+
+    assert left("bot:b", TradingState.ACTIVE) == ["all", "symbol:S", "account with protection"]
+    assert left("all", TradingState.ACTIVE) == ["account with protection"]
+    assert len(left("all", TradingState.HALTED)) == 4
 
 
 def test_both_sweeps_of_a_client_whose_switch_fired_twice_go_on() -> None:
