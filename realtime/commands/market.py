@@ -10,7 +10,8 @@ from pydantic import Field
 
 from realtime.commands import naming
 from realtime.commands.order import Fields
-from realtime.commands.params import Instant, Name, Params, Symbol, invalid
+from realtime.commands.pages import place
+from realtime.commands.params import Instant, Name, Params, Symbol
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.cache import Cache
 from realtime.desk.charts import bar_row
@@ -193,11 +194,7 @@ class Markets:
         """Give bars, oldest first, and name the holes between them."""
         params = call.params
         market = self._market(params.symbol)
-        since = params.since
-        if params.cursor is not None:
-            if not params.cursor.isdecimal():
-                raise invalid("cursor", "is not a next_cursor of an earlier reply")
-            since = int(params.cursor)
+        since = params.since if params.cursor is None else place(params.cursor)
         length = TIMEFRAMES[params.timeframe]
         if params.until is not None and since is None:
             since = max(params.until - params.limit * (length // MS), 0)

@@ -1,6 +1,7 @@
 """How much of a list one reply has, and where the next one goes on."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from realtime.commands.params import invalid
 from realtime.desk.codec import dumps
@@ -8,6 +9,7 @@ from realtime.store.queries import MOST_BYTES
 
 
 Listed = Mapping[str, object]
+NO_CURSOR: Final = "is not a next_cursor of an earlier reply"
 
 
 def fitting(rows: Sequence[Listed]) -> int:
@@ -21,15 +23,15 @@ def fitting(rows: Sequence[Listed]) -> int:
 
 
 def place(cursor: str | None) -> int:
-    """Read how many rows the pages before had.
+    """Read the number that a cursor is: how many rows the pages before had, or where they ended.
 
     Raises:
         Refused: `invalid`, for a cursor that no page gave.
     """
     if cursor is None:
         return 0
-    if not cursor.isdecimal() or len(cursor) > 15:
-        raise invalid("cursor", "is not a next_cursor of an earlier reply")
+    if not _digits(cursor) or len(cursor) > 15:
+        raise invalid("cursor", NO_CURSOR)
     return int(cursor)
 
 
@@ -40,6 +42,10 @@ def rank(cursor: str) -> tuple[int, str]:
         Refused: `invalid`, for a cursor that no page gave.
     """
     made, dot, row_id = cursor.partition(".")
-    if not dot or not row_id or not (made.isascii() and made.isdecimal()):
-        raise invalid("cursor", "came from no page; use next_cursor as it came")
+    if not dot or not row_id or not _digits(made):
+        raise invalid("cursor", NO_CURSOR)
     return int(made), row_id
+
+
+def _digits(text: str) -> bool:
+    return text.isascii() and text.isdecimal()

@@ -14,7 +14,7 @@ from realtime.bench.build import NoCompilerError, compiled
 from realtime.bench.fanout import FULL, SMALL, Scale, w1, w2_jobs, w2_w3, w5
 from realtime.bench.figures import Figure, table
 from realtime.bench.host import machine, pace
-from realtime.bench.orders import w4, w5_whole
+from realtime.bench.orders import COSTS_US, w4, w5_whole
 from realtime.bench.processes import Load, Server
 from realtime.bench.replay import NoRecordingError, recorded, w6
 from realtime.bench.start import start
@@ -86,10 +86,12 @@ def test_jobs_run_beside_a_small_w2_and_everybody_is_served() -> None:
 
 @pytest.mark.slow
 def test_a_small_w4_places_and_fills_every_order() -> None:
-    figures = {one.name.rpartition(" ")[2]: one for one in w4(SMALL)}
+    figures = list(w4(SMALL))
+    compared = [dict(one.comparators) for one in figures if one.comparators]
 
-    assert figures["filled"].ours == 100
-    assert all(len(one.comparators) == 2 for one in figures.values() if one.most in {2.0, 15.0})
+    assert [one.ours for one in figures if one.name == "orders filled"] == [100]
+    assert [list(times) for times in compared] == [list(COSTS_US)] * 4
+    assert all(0 < time < 10_000 for times in compared for time in times.values())
 
 
 @pytest.mark.slow

@@ -49,6 +49,14 @@ class Faulty(WatchedStore):
         return await super().open(path, driver=Renamed(cls.disk), **options)
 
 
+def frail(folder: Path, store: type[Faulty] = Faulty) -> World:
+    """A world whose journal is on a disk of its own that a test can break."""
+    Faulty.disk = Disk()
+    world = World(folder / "j.db")
+    world.store = store
+    return world
+
+
 def broken(disk: Disk) -> None:
     def before(kind: str) -> None:
         if kind == "write":
@@ -72,9 +80,7 @@ async def really(true: Callable[[], bool]) -> None:
 
 @pytest.mark.promise("O12")
 async def test_entries_stop_and_cancels_go_out_while_the_disk_fails(tmp_path: Path) -> None:
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Faulty
+    world = frail(tmp_path)
     async with world.life() as system:
         await world.call("order.place", **BUY, client_order_id="g-1")
         broken(Faulty.disk)
@@ -124,9 +130,7 @@ async def test_whoever_waits_for_a_row_as_the_disk_fails_is_answered_then(
     tmp_path: Path, op: str, args: dict[str, Any], code: Code | None
 ) -> None:
     """Symptom: no answer for as long as the disk was broken, to what had not left or had long been done."""
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Faulty
+    world = frail(tmp_path)
     async with world.life() as system:
         market = BUY | {"type": "market", "price": None}
         await world.call("order.place", **market, client_order_id="g-1")
@@ -178,9 +182,7 @@ async def test_a_journal_without_any_room_ends_no_server_that_stops_trading(
     tmp_path: Path, how: str
 ) -> None:
     """After hours on a broken disk each of them was an error that nobody had thought of, and the last one."""
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Cramped
+    world = frail(tmp_path, Cramped)
     async with world.life() as system:
         await world.call("order.place", client="bot", **BUY, client_order_id="g-1")
         system.deadman.connected("local", "bot")
@@ -211,9 +213,7 @@ async def test_a_cancel_without_room_in_the_journal_is_answered_by_what_came_of_
     tmp_path: Path, fate: str, code: Code | None
 ) -> None:
     """It leaves before its row, so that no refusal of the row undoes it; and nothing ends the server."""
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Cramped
+    world = frail(tmp_path, Cramped)
     async with world.life() as system:
         await world.call("order.place", **BUY, client_order_id="g-1")
         await no_room(system.store)
@@ -243,9 +243,7 @@ async def roomy(store: Store) -> None:
 
 async def test_what_found_no_room_is_shown_once_there_is_some(tmp_path: Path) -> None:
     """Symptom: for hours behind a full disk an order that had filled stood among the open ones."""
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Cramped
+    world = frail(tmp_path, Cramped)
     async with world.life() as system, Socket(system.front) as socket:
         await socket.call("subscribe", channels=["orders", "positions"])
         await world.call("order.place", **BUY, client_order_id="g-1")
@@ -271,9 +269,7 @@ async def test_what_found_no_room_is_shown_once_there_is_some(tmp_path: Path) ->
 
 async def test_an_entry_that_found_no_room_leaves_its_number_to_the_next(tmp_path: Path) -> None:
     """Symptom: no alert behind it could be acknowledged, and after a restart two had one id."""
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Cramped
+    world = frail(tmp_path, Cramped)
     async with world.life() as system:
         system.desk.alert("info", "first", "first", {})
         await system.desk.settled()
@@ -312,9 +308,7 @@ async def test_what_is_done_in_memory_alone_is_not_done_by_asking_again(
     tmp_path: Path, op: str, args: dict[str, Any]
 ) -> None:
     """Symptom: `internal`, and then "nothing to change" as if it were kept; a restart had forgotten it."""
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Faulty
+    world = frail(tmp_path)
     async with world.life() as system:
         system.desk.alert("info", "first", "first", {})
         await system.desk.settled()
@@ -332,9 +326,7 @@ async def named(world: World, code: str) -> str:
 
 async def test_a_journal_that_lacks_the_first_row_of_an_order_reads_back(tmp_path: Path) -> None:
     """Symptom: the next start failed, and so did every later one."""
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Cramped
+    world = frail(tmp_path, Cramped)
     async with world.life() as system:
         await world.call("order.place", **BUY, client_order_id="g-1")
         ours = world.venue.of("g-1")
@@ -364,9 +356,7 @@ async def test_a_halt_that_found_no_room_is_not_called_kept_and_is_written_later
     tmp_path: Path,
 ) -> None:
     """Symptom: `journaled: true`, and a restart that traded; the disk was slow, not full, so nothing said so."""
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Cramped
+    world = frail(tmp_path, Cramped)
     slow = threading.Event()
     async with world.life() as system:
         await world.call("deadman", client="bot", timeout=600)
@@ -486,9 +476,7 @@ def filled(store: Store) -> None:
 async def test_a_placement_whose_outcome_finds_no_room_is_answered(
     tmp_path: Path, *, prompt: bool
 ) -> None:
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Cramped
+    world = frail(tmp_path, Cramped)
     if prompt:
         world.venue = PromptVenue()
     async with world.life() as system:
@@ -516,9 +504,7 @@ async def test_a_placement_whose_outcome_finds_no_room_is_answered(
 
 
 async def test_an_amend_whose_outcome_is_not_on_disk_says_so(tmp_path: Path) -> None:
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Cramped
+    world = frail(tmp_path, Cramped)
     async with world.life() as system:
         await world.call("order.place", **BUY, client_order_id="g-1")
         kept = await world.call("order.amend", client_order_id="g-1", price="63800")
@@ -533,9 +519,7 @@ async def test_an_amend_whose_outcome_is_not_on_disk_says_so(tmp_path: Path) -> 
 
 async def test_what_waits_to_leave_never_does_where_its_row_finds_no_room(tmp_path: Path) -> None:
     """As many rows wait as one step may put: both are refused, and both are undone."""
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Cramped
+    world = frail(tmp_path, Cramped)
     async with world.life() as system:
         await world.call("order.place", **BUY, client_order_id="g-1")
         trading = system.branch.trading
@@ -573,9 +557,7 @@ async def test_rows_that_are_lost_with_the_process_are_counted_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, lost: int
 ) -> None:
     """trading:9.3. Who reads it knows that the next start asks the venue for what this one still knew."""
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Faulty
+    world = frail(tmp_path)
     with caplog.at_level(logging.ERROR, "realtime"):
         async with world.life() as system:
             if lost:

@@ -36,9 +36,8 @@ from realtime.plans import check, login_of, redaction
 from realtime.settings import load
 from realtime.store import State
 from tests.conftest import virtual_loop
-from tests.desk.test_journal import Faulty, broken, mended, really
+from tests.desk.test_journal import Faulty, broken, frail, mended, really
 from tests.fakes import World, until
-from tests.store.vfs import Disk
 
 
 HOOK = "https://hooks.example.com/T0/secret-key"
@@ -479,9 +478,7 @@ async def test_without_a_password_no_mail_is_sent_and_one_warning_says_so(
 async def test_a_journal_that_cannot_be_written_is_told_at_once(
     receivers: Receivers, tmp_path: Path
 ) -> None:
-    Faulty.disk = Disk()
-    world = World(tmp_path / "j.db")
-    world.store = Faulty
+    world = frail(tmp_path)
     async with world.life() as system:
         await configured(world, HOOK)
         broken(Faulty.disk)
