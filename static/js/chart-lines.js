@@ -67,6 +67,25 @@ export function curves(chart, { LineSeries }, colour, has) {
 export function lines(candles, { LineStyle }, colours) {
   /** @type {Map<string, { line: import("lightweight-charts").IPriceLine, text: string }>} */
   const shown = new Map();
+  // The library moves labels that would lie upon each other, those of prices out of sight into sight: there they stand at
+  // another price. Where a line is seen is known when it is drawn.
+  const view = {
+    renderer: () => ({
+      draw: (/** @type {import("fancy-canvas").CanvasRenderingTarget2D} */ target) =>
+        target.useMediaCoordinateSpace(({ mediaSize: { height } }) => {
+          const said = new Set();
+          for (const { line } of shown.values()) {
+            const { price, title, axisLabelVisible } = line.options();
+            const y = candles.priceToCoordinate(price);
+            const seen = y !== null && y >= 0 && y <= height && (title !== "" || !said.has(price));
+            said.add(price);
+            if (seen !== axisLabelVisible) line.applyOptions({ axisLabelVisible: seen });
+          }
+        }),
+    }),
+  };
+  const views = [view];
+  candles.attachPrimitive({ paneViews: () => views });
   return (/** @type {Line[]} */ wanted) => {
     const { up, down, accent } = colours();
     const left = new Set(shown.keys());
@@ -78,13 +97,15 @@ export function lines(candles, { LineStyle }, colours) {
         color: tone === "up" ? up : tone === "down" ? down : accent,
         lineWidth: /** @type {1} */ (1),
         lineStyle: { solid: LineStyle.Solid, dashed: LineStyle.Dashed, dotted: LineStyle.Dotted }[look],
-        axisLabelVisible: true,
       };
       const said = JSON.stringify(options);
       const old = shown.get(id);
       if (old?.text === said) continue;
       if (old) old.line.applyOptions(options);
-      shown.set(id, { line: old?.line ?? candles.createPriceLine(options), text: said });
+      shown.set(id, {
+        line: old?.line ?? candles.createPriceLine({ ...options, axisLabelVisible: false }),
+        text: said,
+      });
     }
     for (const id of left) {
       const old = shown.get(id);

@@ -1,6 +1,6 @@
 // Curves over time by the chart library, several panes; plain lines on a canvas where it is missing.
 import { attr, colour, h } from "./dom.js";
-import { grouped, parts, percent } from "./format.js";
+import { clock, grouped, parts, percent } from "./format.js";
 import { settings } from "./settings.js";
 import { spark } from "./spark.js";
 
@@ -57,7 +57,7 @@ function drawn(root, curves, library, points) {
   const { createChart, AreaSeries, LineSeries } = library;
   const label = (/** @type {number} */ time) => {
     const p = parts(time * 1000, settings.utc);
-    return `${two(p.day)}.${two(p.month)}. ${two(p.hour)}:${two(p.minute)}:${two(p.second)}`;
+    return `${two(p.day)}.${two(p.month)}. ${clock(time * 1000, settings.utc)}`;
   };
   const chart = createChart(root, {
     autoSize: true,
@@ -96,6 +96,8 @@ function drawn(root, curves, library, points) {
         // A new one, because the library remembers what one said. 0 to 2 are marks of a year, month or day.
         tickMarkFormatter: (/** @type {any} */ time, /** @type {number} */ mark) => {
           const p = parts(Number(time) * 1000, settings.utc);
+          // Marks of less than a minute: without seconds all would say the same.
+          if (mark === 4) return clock(Number(time) * 1000, settings.utc);
           return mark <= 2 ? `${two(p.day)}.${two(p.month)}.` : `${two(p.hour)}:${two(p.minute)}`;
         },
       },

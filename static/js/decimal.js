@@ -20,6 +20,8 @@ const GROUPS = /^[1-9]\d{0,2}(,\d{3})+\.\d+$|^[1-9]\d{0,2}(,\d{3}){2,}$/;
 export function typed(text) {
   const bare = text.trim();
   if (GROUPS.test(bare)) return bare.replaceAll(",", "");
+  // As many write it.
+  if (/^[.,]\d+$/.test(bare)) return `0.${bare.slice(1)}`;
   return /^\d+,\d+$/.test(bare) && !EITHER.test(bare) ? bare.replace(",", ".") : bare;
 }
 
@@ -34,7 +36,8 @@ export function reading(text) {
   const value = typed(text);
   const whole = value.replace(",", "");
   if (EITHER.test(value)) return { why: `${whole} or ${value.replace(",", ".")}? Write ${whole} or ${value}0.` };
-  if (/[^\d.,]|[.,].*[.,]/.test(value)) return { why: NUMBER };
+  // Not while it is on its way: "0.", ".".
+  if (/^\d.*\d$|^\d$/.test(value) ? !isDecimal(value) : !/^\d*[.,]?$/.test(value)) return { why: NUMBER };
   return { as: value === text.trim() ? "" : `= ${value}` };
 }
 

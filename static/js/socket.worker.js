@@ -6,6 +6,8 @@ import { Wire } from "./wire.js";
 
 const PING_EVERY = 5000;
 const ALIVE_EVERY = 250;
+/** Questions that may still be answered. */
+const PINGS = 10;
 /** Channels that one command may name. */
 const AT_ONCE = 256;
 
@@ -29,10 +31,16 @@ let silence;
 let retry;
 /** @type {Set<string>} channels of an account that is not open, to be asked for once more */
 const shut = new Set();
-/** @type {Map<string, number>} */
+/** When each was sent, by a clock that nobody sets. @type {Map<string, number>} */
 const pings = new Map();
 /** @type {{ rtt: number, offset: number }[]} the last ten samples */
 const samples = [];
+
+/** Differs from before once somebody set the clock of this machine, ms. */
+const setting = () => Date.now() - performance.now();
+let set = setting();
+/** Clocks that are drawn right slowly, and whole milliseconds, are not set [ms]. */
+const SET = 100;
 
 /** @param {FromWorker} message */
 const tell = (message) => postMessage(message);
@@ -117,26 +125,32 @@ function enter() {
 
 function ping() {
   const id = `ping-${++serial}`;
-  pings.clear();
-  pings.set(id, Date.now());
+  pings.set(id, performance.now());
+  // On a slow line the answer comes after the next question; one that never comes makes no pile.
+  if (pings.size > PINGS) pings.delete(/** @type {string} */ (pings.keys().next().value));
   send({ op: "ping", id });
 }
 
 /** @param {string} id @param {number} ts @param {number} received */
 function pong(id, ts, received) {
-  const t0 = /** @type {number} */ (pings.get(id));
-  const t3 = Date.now();
+  const rtt = performance.now() - /** @type {number} */ (pings.get(id));
   pings.delete(id);
-  samples.push({ rtt: t3 - t0, offset: (received - t0 + (ts - t3)) / 2 });
+  samples.push({ rtt, offset: (received + ts + rtt) / 2 - Date.now() });
   if (samples.length > 10) samples.shift();
   const best = samples.reduce((a, b) => (b.rtt < a.rtt ? b : a));
-  tell({ t: "latency", ms: t3 - t0, offset: best.offset });
+  tell({ t: "latency", ms: Math.round(rtt), offset: best.offset });
 }
 
 function heard() {
   clearTimeout(silence);
   silence = setTimeout(() => again("silent"), heartbeat * 2500);
   const now = Date.now();
+  const old = set;
+  set = setting();
+  if (Math.abs(set - old) > SET) {
+    samples.length = told = 0;
+    ping();
+  }
   if (now - told > ALIVE_EVERY) {
     told = now;
     tell({ t: "alive" });
@@ -157,6 +171,7 @@ function again(reason, code = 1006) {
 function leave() {
   clearTimeout(silence);
   shut.clear();
+  pings.clear();
   if (!socket) return;
   socket.onmessage = socket.onclose = socket.onopen = null;
   socket.close();

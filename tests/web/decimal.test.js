@@ -65,6 +65,8 @@ test("a comma is a decimal sign where it can be nothing else", () => {
     ["63,376.96", "63376.96"],
     ["10,000,000,000", "10000000000"],
     ["1.234", "1.234"],
+    [".5", "0.5"],
+    [",05", "0.05"],
     ["", ""],
   ]) {
     assert.equal(d.typed(typed), meant);
@@ -83,8 +85,23 @@ test("money is not guessed: what may be thousands as well is no number, and both
 });
 
 test("a number on its way is not called wrong, but no number is", () => {
-  for (const typed of ["0,", "12.", ",5", "1,2"]) assert.equal(d.reading(typed).why, undefined);
-  for (const typed of ["1.2.3", "1,2,3", "1,23,4", "1.234,5", "-1", "1e3", "0x1", "1 000", "٣"]) {
+  for (const typed of ["0,", "12.", ".", ",", "1,2", "0.000"]) assert.equal(d.reading(typed).why, undefined);
+  for (const typed of [
+    "1.2.3",
+    "1,2,3",
+    "1,23,4",
+    "1.234,5",
+    "-1",
+    "1e3",
+    "0x1",
+    "1 000",
+    "٣",
+    "007",
+    "00.5",
+    "1e",
+    `0.${"1".repeat(19)}`,
+    "1".repeat(19),
+  ]) {
     assert.equal(d.isDecimal(d.typed(typed)) && !typed.startsWith("-"), false, typed);
     assert.equal(d.reading(typed).why, d.NUMBER, typed);
   }

@@ -4,7 +4,7 @@ import { test } from "node:test";
 /** What a browser's thread has, as far as page and worker use it. */
 function thread(t, names) {
   t.mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1000 });
-  Object.assign(globalThis, names);
+  Object.assign(globalThis, { performance: { now: () => Date.now() }, ...names });
 }
 
 test("who waits is told at once where the server ended the connection, with a token that is over too", async (t) => {
@@ -128,4 +128,62 @@ test("a channel of an account that opens late is asked for until it is there, on
   refuse();
   t.mock.timers.tick(5000);
   assert.deepEqual(asked(), [["ticker:A"]]);
+});
+
+test("a clock that is set while the page is open is noticed with the next frame", async (t) => {
+  const { told, sockets, hear } = await begun(t, 3);
+  const real = { Date: Date.now, performance };
+  t.after(() => {
+    Date.now = real.Date;
+    globalThis.performance = real.performance;
+  });
+  let set = 0;
+  globalThis.performance = { now: real.Date };
+  Date.now = () => real.Date() + set;
+  const server = () => real.Date() + 7;
+  const pings = () => sockets[0].sent.filter((frame) => frame.op === "ping");
+  const pong = () =>
+    hear({ type: "reply", op: "ping", id: pings().at(-1).id, ok: true, ts: server(), result: { recv_ts: server() } });
+  const latest = () => told.filter((m) => m.t === "latency").at(-1);
+  hear(WELCOME);
+  pong();
+  assert.deepEqual([latest().ms, latest().offset], [0, 7]);
+  for (const by of [600_000, -600_000]) {
+    set += by;
+    told.length = 0;
+    // The question that the set clock falls into is worth nothing; the next is asked at once.
+    hear({ type: "heartbeat", ts: 0, asof: {} });
+    pong();
+    assert.deepEqual([latest().ms, latest().offset], [0, 7 - set]);
+    assert.ok(told.some((m) => m.t === "alive"));
+    hear({ type: "heartbeat", ts: 0, asof: {} });
+  }
+  assert.equal(pings().length, 3);
+});
+
+test("on a line slower than the questions the answers tell its latency all the same", async (t) => {
+  const { told, sockets, hear } = await begun(t, 4);
+  const asked = () => sockets[0].sent.filter((frame) => frame.op === "ping").map((frame) => frame.id);
+  const latest = () => told.filter((m) => m.t === "latency").at(-1);
+  const pong = (id) => hear({ type: "reply", op: "ping", id, ok: true, ts: 61_000, result: { recv_ts: 61_000 } });
+  hear(WELCOME);
+  hear({ type: "heartbeat", ts: 0, asof: {} });
+  const [first] = asked();
+  t.mock.timers.tick(8000);
+  assert.equal(asked().length, 2);
+  pong(first);
+  assert.deepEqual([latest().ms, latest().offset], [8000, 56_000]);
+  // It is answered once, and those that are never answered are forgotten.
+  told.length = 0;
+  pong(first);
+  assert.equal(latest(), undefined);
+  for (let i = 0; i < 12; i++) {
+    t.mock.timers.tick(5000);
+    hear({ type: "heartbeat", ts: 0, asof: {} });
+  }
+  told.length = 0;
+  pong(asked()[1]);
+  assert.equal(latest(), undefined);
+  pong(asked().at(-2));
+  assert.equal(latest().ms, 5000);
 });

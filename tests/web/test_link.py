@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Desk, drawn, stopped, until
-from tests.web.fake import Fake
+from tests.web.fake import Fake, Row
 
 
 pytestmark = pytest.mark.browser
@@ -52,6 +52,43 @@ def test_a_silent_link_is_late_then_lost_and_comes_back(desk: Desk, fake: Fake) 
     fake.silent = False
     expect(page.locator(".dot.live")).to_be_visible()
     expect(page.locator("#banner")).to_be_hidden()
+
+
+READ_OUT = """() => {
+  window.readOut = [];
+  const live = "[role=status], [role=alert]";
+  const hear = (target) => {
+    const node = target instanceof Element ? target : target.parentElement;
+    if (node?.closest(live) && !node.closest("[aria-hidden=true]")) window.readOut.push(node.textContent);
+  };
+  new MutationObserver((all) => {
+    for (const m of all) {
+      hear(m.target);
+      for (const node of m.addedNodes) if (node instanceof Element && node.matches(live)) hear(node);
+    }
+  }).observe(document.body, { childList: true, characterData: true, subtree: true });
+}"""
+"""What assistive technology is told by live regions."""
+
+
+def test_an_age_that_moves_is_not_read_out_again_and_again(desk: Desk, fake: Fake) -> None:
+    page = desk.open(clock=True)
+    stopped(page)
+    page.evaluate(READ_OUT)
+    fake.silent = True
+    passes(page, page.locator(".dot.lost").is_visible)
+    passes(page, page.locator("#banner [role=alert]").is_visible)
+    seen: list[set[str]] = [set(), set()]
+
+    def moved() -> bool:
+        for ages, place in zip(seen, ("#banner [role=alert]", ".link"), strict=True):
+            ages.add(page.inner_text(place))
+        return all(len(ages) > 3 for ages in seen)
+
+    passes(page, moved)
+    said = page.evaluate("window.readOut")
+    assert len([text for text in said if text.startswith("Connection lost")]) == 1
+    assert said.count("lost") == 1
 
 
 def test_the_title_of_the_tab_holds_no_price_that_may_be_old(desk: Desk, fake: Fake) -> None:
@@ -237,7 +274,7 @@ def test_a_doubted_account_is_marked_as_old_wherever_it_is_shown_until_it_is_con
         expect(tables.locator(".age")).to_have_text(re.compile(r"late \d+ (s|min|h)"))
         expect(strip).to_contain_text(re.compile(r"Equity, late \d+ (s|min|h)"))
         expect(page.locator("#banner [role=status]")).to_have_text(
-            re.compile(r"Orders, positions and balances are those of \d+ \w+ ago: paper")
+            re.compile(r"Orders, positions and balances are as they were \d+ \w+ ago: paper")
         )
         expect(page.locator("#pane-positions .empty")).to_contain_text("As last known")
         for tab in ("orders", "fills", "balances", "equity", "risk", "portfolio"):
@@ -406,3 +443,44 @@ def test_history_comes_by_op_and_the_forming_bar_by_channel(desk: Desk, fake: Fa
     fake.moving = True
     expect(page.locator(".legend")).not_to_have_text(first)
     assert "Last 20 bars" in page.locator("#price").inner_text()
+
+
+def test_a_market_without_bars_says_so_until_the_first_and_is_no_other_one(
+    desk: Desk, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, value = fake.command, fake.bar_value
+    none: Row = {"ohlcv": [], "gaps": [], "closed_through_ts": None}
+
+    def command(op: str, p: Row, client: str) -> Row:
+        new = op == "market.ohlcv" and p["symbol"] == "PEPE/USDT"
+        return {"result": none} if new else answer(op, p, client)
+
+    def bar_value(symbol: str, frame: str) -> Row:
+        return value(symbol, frame) | (none if symbol == "PEPE/USDT" else {})
+
+    monkeypatch.setattr(fake, "command", command)
+    monkeypatch.setattr(fake, "bar_value", bar_value)
+    page = desk.open()
+    spoken, bars = page.locator("#price .hidden p"), page.locator("#price .hidden tbody tr")
+    expect(spoken).to_contain_text("BTC/USDT, 1m bars")
+    expect(bars).to_have_count(20)
+    page.select_option("#symbol", "PEPE/USDT")
+    note = page.locator(".chart-note")
+    expect(note).to_have_text("No bars yet: the first comes with the first trade.")
+    expect(spoken).to_have_text("")
+    expect(bars).to_have_count(0)
+    first = [
+        fake.now // 60_000 * 60_000,
+        "0.00000009",
+        "0.00000012",
+        "0.00000008",
+        "0.0000001",
+        "5",
+    ]
+    told = {"symbol": "PEPE/USDT", "timeframe": "1m", "ohlcv": [None, first]}
+    channel = "ohlcv:PEPE/USDT?timeframe=1m"
+    fake.do(lambda: fake.set_value(channel, told | {"closed_through_ts": first[0]}))
+    expect(note).to_have_text("")
+    expect(page.locator(".legend")).to_contain_text("0.00000009")
+    expect(bars).to_have_count(1)
+    expect(bars.locator("td").nth(4)).to_have_text("0.00000010")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Desk, drawn, until
-from tests.web.fake import Fake
+from tests.web.fake import Fake, Row
 
 
 pytestmark = pytest.mark.browser
@@ -292,6 +292,177 @@ def test_a_long_name_of_a_currency_leaves_the_amount_in_sight(desk: Desk, fake: 
     assert field.evaluate(
         "(f) => f.querySelector('.unit-choice').offsetWidth"
         " <= parseFloat(getComputedStyle(f.querySelector('input')).paddingRight)"
+    )
+
+
+SIDEWAYS = """[...document.querySelectorAll('.pane')]
+  .filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1).map((e) => `${e.id} ${e.scrollWidth}`)"""
+AT_THE_EDGE = """(pane) => {
+  const edge = pane.getBoundingClientRect().left + pane.clientWidth;
+  return [...pane.querySelectorAll("tbody td")].filter((cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    const { width, right } = range.getBoundingClientRect();
+    return width > 0 && right > edge - 8;
+  }).map((cell) => cell.textContent);
+}"""
+
+
+def test_tables_need_no_scrolling_sideways_and_their_last_number_stands_off_the_edge(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
+    args: Row = {"symbol": "BTC/USDT", "side": "sell", "amount": "0.12345", "price": "62345.60"}
+    args |= {"type": "stop_limit", "stop_price": "62456.70", "post_only": True}
+    fake.do(lambda: fake.place(args | {"client_order_id": "p-0123456789abcdef"}, "test"))
+    market = {"symbol": "BTC/USDT", "side": "buy", "type": "market", "amount": "0.12345"}
+    fake.do(lambda: fake.place(market | {"client_order_id": "p-fedcba9876543210"}, "test"))
+    for width, height in (
+        (1180, 700),
+        (1366, 640),
+        (1440, 900),
+        (1501, 864),
+        (1536, 864),
+        (1799, 900),
+        (1920, 1080),
+    ):
+        page.set_viewport_size({"width": width, "height": height})
+        for tab in ("positions", "orders", "fills", "balances"):
+            page.click(f"#tab-{tab}")
+            pane = page.locator(f"#pane-{tab}")
+            expect(pane.locator("tbody tr").first).to_be_visible()
+            drawn(page)
+            assert page.evaluate(SIDEWAYS) == [], (width, tab)
+            # Cards are for those who have no room for a row.
+            assert pane.locator("thead").is_visible() == (width > 1350), (width, tab)
+            if tab in {"fills", "balances"}:
+                assert pane.evaluate(AT_THE_EDGE) == [], (width, tab)
+
+
+def test_on_a_low_screen_the_button_of_the_order_stays_in_sight_and_so_does_a_warning(
+    desk: Desk,
+) -> None:
+    page = desk.open(width=1366, height=625)
+    page.fill("#ticket-price", "64000")
+    page.fill("#ticket-amount", "0.5")
+    page.click(".bracket summary")
+    expect(page.locator(".preview")).to_have_attribute("data-valid", "no")
+    submit, ticket = page.locator("button.submit"), page.locator("#ticket")
+    expect(submit).to_be_enabled()
+    for top in (0, 9999):
+        page.locator(".ticket").evaluate("(form, top) => { form.scrollTop = top; }", top)
+        drawn(page)
+        button, panel = submit.bounding_box(), ticket.bounding_box()
+        assert button is not None
+        assert panel is not None
+        assert panel["y"] < button["y"]
+        assert button["y"] + button["height"] <= panel["y"] + panel["height"]
+        middle = [button["x"] + button["width"] / 2, button["y"] + button["height"] / 2]
+        assert (
+            page.evaluate("(at) => document.elementFromPoint(...at).className", middle)
+            == "submit buy"
+        )
+    assert "inset" in submit.evaluate("(e) => getComputedStyle(e).boxShadow")
+    # What the keyboard comes to is not under it.
+    page.locator("#ticket-type").focus()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.className") == "submit buy":
+            break
+        drawn(page)
+        box = page.evaluate(
+            "(({ bottom }) => bottom)(document.activeElement.getBoundingClientRect())"
+        )
+        now = submit.bounding_box()
+        assert now is not None
+        assert box <= now["y"] + 1
+    else:
+        raise AssertionError("the button was not reached")
+
+
+OVERLAP = """[...document.querySelectorAll('#orderbook .panel-head > *')].flatMap((one, i, all) => {
+  const a = one.getBoundingClientRect();
+  return all.slice(i + 1).filter((other) => {
+    const b = other.getBoundingClientRect();
+    return a.width > 0 && b.width > 0 && a.left < b.right - 0.5 && b.left < a.right - 0.5;
+  }).map((other) => `${one.textContent} / ${other.textContent}`);
+})"""
+SEEN = """(age) => {
+  const room = age.getBoundingClientRect();
+  const time = age.lastElementChild.getBoundingClientRect();
+  return time.width > 20 && time.left > room.left - 0.5 && time.bottom < room.bottom + 2;
+}"""
+
+
+def test_step_and_age_of_a_book_are_whole_numbers_however_long(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    page.select_option("#symbol", "PEPE/USDT")
+    step = page.locator("#orderbook .panel-head select")
+    expect(step).to_have_value("")
+    width = step.evaluate("(s) => s.offsetWidth")
+    assert width > 80
+
+    def late() -> None:
+        data = {"stale": True, "cause": "silent", "venue": "paper", "asof": fake.now - 118 * 60_000}
+        notice: Row = {"type": "notice", "event": "stale", "ts": fake.now, "data": data}
+        for connection in fake.connections:
+            names = [name for name in connection.names if ":" in name]
+            connection.pending.append(notice | {"channels": names})
+
+    fake.do(late)
+    age = page.locator("#orderbook .age")
+    expect(age).to_contain_text(" min")
+    for size in ((1440, 900), (1180, 700), (1536, 864), (2560, 1440), (1024, 768)):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        drawn(page)
+        assert page.evaluate(OVERLAP) == [], size
+        assert age.evaluate(SEEN), size
+        assert step.evaluate("(s) => s.offsetWidth") >= width, size
+        assert page.locator("#orderbook h2").evaluate("(e) => e.offsetHeight") < 25, size
+
+
+def test_a_long_line_of_the_log_stands_off_its_borders(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    entry = {
+        "id": "l-1",
+        "ts": fake.now,
+        "level": "error",
+        "component": "x",
+        "message": "so long " * 60,
+    }
+    fake.do(lambda: fake.append("logs", entry))
+    page.click("#tab-log")
+    cell = page.locator("#pane-log td.long")
+    expect(cell).to_contain_text("so long")
+    until(
+        page,
+        lambda: cell.evaluate(
+            "(c) => c.offsetHeight - c.firstElementChild.getBoundingClientRect().height >= 6"
+        ),
+    )
+
+
+TOLD = """
+window.told = new Set();
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+  window.told.add(text);
+  return write.call(this, text, ...place);
+};
+"""
+"""What is written on canvases."""
+
+
+def test_marks_of_a_short_course_differ(desk: Desk, fake: Fake) -> None:
+    page = desk.open(script=TOLD)
+    points = [[fake.now + n * 1000, str(100_000 + n), "0"] for n in range(30)]
+    fake.others["portfolio.equity_history"] = lambda p: {"equity": points}
+    page.click("#tab-equity")
+    until(
+        page,
+        lambda: page.evaluate(
+            "[...window.told].filter((t) => /^\\d\\d:\\d\\d:\\d\\d$/.test(t)).length > 2"
+        ),
     )
 
 

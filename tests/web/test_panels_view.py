@@ -47,6 +47,12 @@ def test_markets_are_found_kept_on_top_and_shown(real: Desk, server: Server) -> 
     page = real.open()
     rows = page.locator(".market-row")
     expect(rows.first).to_contain_text("BTC/USDT")
+    # Cut, a name could be another market's.
+    for row in rows.all():
+        expect(row.locator(".market-last")).to_contain_text(".")
+        expect(row.locator(".market-change")).to_contain_text("%")
+    cut = "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
+    assert page.locator(".market-name").evaluate_all(cut) == []
     page.locator("body").press("/")
     page.keyboard.type("eth")
     expect(rows).to_have_text([re.compile("ETH/USDT"), re.compile("ETH/USDT:USDT")])

@@ -628,6 +628,103 @@ def test_cancel_all_says_what_it_would_do_before_it_acts(desk: Desk, fake: Fake)
     expect(page.locator("#tab-orders .count")).to_have_text("")
 
 
+def test_x_cancels_the_order_that_was_selected_once_and_no_other(desk: Desk, fake: Fake) -> None:
+    page = desk.open()
+    page.click("#tab-orders")
+    rows = page.locator("#pane-orders tbody tr")
+    for n, price in enumerate(("63700", "63800", "63900"), 1):
+        args = {"symbol": "BTC/USDT", "side": "buy", "type": "limit", "amount": "0.01"}
+        fake.do(partial(fake.place, args | {"price": price, "client_order_id": f"x{n}"}, "test"))
+        fake.now += 1000
+        expect(rows).to_have_count(n)
+    expect(rows.first).to_contain_text("63,900")
+    body = page.locator("body")
+
+    def canceled() -> list[str]:
+        return [o["price"] for o in fake.streams["orders"].rows.values() if o["status"] != "open"]
+
+    body.press("x")  # none is selected
+    page.fill("#ticket-amount", "0.1")
+    page.locator("#ticket-amount").press("x")  # typed
+    rows.filter(has_text="63,800").hover()  # not the one under the mouse
+    page.locator("#pane-orders").focus()
+    page.keyboard.press("x")
+    rows.filter(has_text="63,800").locator("td").first.click()
+    expect(rows.filter(has_text="63,800")).to_be_focused()
+    page.keyboard.press("x")
+    until(page, lambda: canceled() == ["63800.00"])
+    expect(rows.last).to_contain_text("63,800")
+    page.keyboard.press("x")  # what came into its place is not selected
+    page.keyboard.press("ArrowDown")
+    expect(rows.filter(has_text="63,700")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(rows.filter(has_text="63,800")).to_be_focused()
+    page.keyboard.press("x")  # it has ended
+    for _ in range(3):
+        page.keyboard.press("ArrowUp")
+    expect(rows.filter(has_text="63,900")).to_be_focused()
+    page.keyboard.press("x")
+    until(page, lambda: canceled() == ["63800.00", "63900.00"])
+    assert len(fake.ops("order.cancel")) == 2
+    fake.scopes = ("read",)
+    fake.cut()
+    rows.filter(has_text="63,700").locator("td").first.click()
+    expect(rows.filter(has_text="63,700").locator("text=Cancel")).to_be_disabled()
+    page.keyboard.press("x")
+    drawn(page)
+    assert len(fake.ops("order.cancel")) == 2
+
+
+def test_the_ticket_of_another_market_says_nothing_of_the_last_order(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
+    fill_ticket(page, "0.01", "63900")
+    page.click("button.submit")
+    outcome = page.locator(".outcome[role=status]")
+    expect(outcome).to_contain_text("Open: buy 0.01000 BTC")
+    page.select_option("#symbol", "ETH/USDT")
+    expect(outcome).to_have_text("")
+    fake.do(lambda: fake.fill(fake.working()[0]))
+    expect(page.locator("#tab-orders .count")).to_have_text("")
+    drawn(page)
+    assert outcome.inner_text() == ""
+
+
+def test_an_order_that_ended_while_the_page_slept_is_not_said_to_be_open(
+    desk: Desk, fake: Fake
+) -> None:
+    page = desk.open()
+    fill_ticket(page, "0.01", "63900")
+    page.click("button.submit")
+    outcome = page.locator(".outcome[role=status]")
+    expect(outcome).to_contain_text("Open: buy 0.01000 BTC")
+    expect(page.locator("#tab-orders .count")).to_have_text("1")
+    fake.do(fake.streams["orders"].rows.clear)
+    fake.streams["orders"].epoch = "b-later"
+    fake.streams["orders"].ring = []
+    fake.cut()
+    expect(page.locator("#tab-orders .count")).to_have_text("")
+    expect(outcome).to_have_text("Not among the orders any more: buy 0.01000 BTC.")
+
+
+def test_an_order_that_only_rests_is_said_to_once(desk: Desk, fake: Fake) -> None:
+    page = desk.open(width=1920)
+    page.click("#tab-orders")
+    args: Row = {
+        "symbol": "BTC/USDT",
+        "side": "buy",
+        "type": "limit",
+        "amount": "1",
+        "price": "63900",
+    }
+    args |= {"time_in_force": "PO", "post_only": True, "reduce_only": True, "client_order_id": "x"}
+    fake.do(lambda: fake.place(args, "test"))
+    expect(page.locator("#pane-orders [data-head='In force']")).to_have_text(
+        "post only, reduce only"
+    )
+
+
 def test_a_table_that_does_not_show_all_says_so(desk: Desk, fake: Fake) -> None:
     market = fake.streams["markets"].rows["BTC/USDT"]
     more = {f"X{n}/USDT": market | {"symbol": f"X{n}/USDT", "base": f"X{n}"} for n in range(60)}

@@ -90,7 +90,7 @@ export function mount(root, app) {
     // What the gate's bucket lacks: it fills up all the time, hence not a count of the last minute.
     orders(
       rate.used === undefined ? NONE : `${Number(rate.used)} used`,
-      `${rate.limit ? `of ${Number(rate.limit)} / min` : "no limit"} · ${open_} open`,
+      `${rate.limit ? `of ${Number(rate.limit)}/min` : "no limit"} · ${open_} open`,
       share(rate.used, rate.limit),
     );
   });

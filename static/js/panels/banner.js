@@ -1,12 +1,13 @@
 // One line under the header, only when something is not normal.
-import { cls, h, keyed, text } from "../dom.js";
+import { h, keyed, text } from "../dom.js";
 import { stamp, whole } from "../format.js";
 import { painter } from "../pace.js";
 import { settings } from "../settings.js";
 import { doubt, viewOnly } from "../trade.js";
 import { follow } from "../window.js";
 
-/** @typedef {{ id: string, tone: string, text: string }} Line */
+/** Every second part of a text is an age: seen, but not read out each second. */
+/** @typedef {{ id: string, tone: string, text: string[] }} Line */
 
 /** @param {HTMLElement} root @param {App} app */
 export function mount(root, app) {
@@ -17,11 +18,15 @@ export function mount(root, app) {
     keyed(
       root,
       lines,
-      (line) => line.id,
-      (line) => h("p", { class: "line", role: line.tone === "bad" ? "alert" : "status" }),
+      (line) => `${line.id} ${line.text.length}`,
+      (line) =>
+        h(
+          "p",
+          { class: `line ${line.tone}`, role: line.tone === "bad" ? "alert" : "status" },
+          ...line.text.map((_, i) => h("span", { "aria-hidden": i % 2 ? "true" : undefined })),
+        ),
       (element, line) => {
-        cls(element, `line ${line.tone}`);
-        text(element, line.text);
+        line.text.forEach((part, i) => void text(/** @type {Element} */ (element.children[i]), part));
       },
     );
   });
@@ -38,19 +43,22 @@ function hours({ store }) {
   if (!now || now.within_window) return [];
   const when = now.blackout ? "A blackout is on" : `Outside the trading hours ${now.trading_hours}`;
   const until = now.next_open_ts ? ` until ${stamp(now.next_open_ts, settings.utc)}` : "";
-  return [{ id: "hours", tone: "note", text: `${when}: bots make no entries${until}. Orders by hand go out.` }];
+  return [{ id: "hours", tone: "note", text: [`${when}: bots make no entries${until}. Orders by hand go out.`] }];
 }
 
 /** @param {App} app @returns {Line[]} */
 function link({ link: { state } }) {
-  // The age is seen, not read out each second: assistive technology hears the line once.
   const ago = whole(Date.now() - state.heard);
   if (state.state === "lost") {
     return [
       {
         id: "link",
         tone: "bad",
-        text: `Connection lost ${ago} ago. Prices are frozen and order entry is off. Orders and bots go on without this page while the server runs. Reconnecting…`,
+        text: [
+          "Connection lost",
+          ` ${ago} ago`,
+          ". Prices are frozen and order entry is off. Orders and bots go on without this page while the server runs. Reconnecting…",
+        ],
       },
     ];
   }
@@ -59,11 +67,12 @@ function link({ link: { state } }) {
       {
         id: "link",
         tone: "bad",
-        text: `The server ended the connection: ${state.reason || state.code}. Reload the page to try again.`,
+        text: [`The server ended the connection: ${state.reason || state.code}. Reload the page to try again.`],
       },
     ];
   }
-  if (state.state === "late") return [{ id: "late", tone: "warn", text: `No word from the server for ${ago}.` }];
+  if (state.state === "late")
+    return [{ id: "late", tone: "warn", text: ["No word from the server", ` for ${ago}`, "."] }];
   return [];
 }
 
@@ -74,7 +83,7 @@ function trading(app) {
   const why = (app.store.value("status")?.halts ?? [])[0];
   const by = why ? ` by ${why.by}: ${why.reason}` : "";
   const effect = state === "halted" ? "No order goes out; cancels work." : "Only orders that reduce a position go out.";
-  return [{ id: "trading", tone: "bad", text: `Trading is ${state}${by}. ${effect}` }];
+  return [{ id: "trading", tone: "bad", text: [`Trading is ${state}${by}. ${effect}`] }];
 }
 
 /** @param {App} app @returns {Line[]} */
@@ -86,7 +95,7 @@ function feeds(app) {
       {
         id: "feed",
         tone: "warn",
-        text: "The venue does not list this market any more. What is shown is the last that came.",
+        text: ["The venue does not list this market any more. What is shown is the last that came."],
       },
     ];
   const cause = feed.cause ? ` (${feed.cause})` : "";
@@ -94,7 +103,11 @@ function feeds(app) {
     {
       id: "feed",
       tone: "warn",
-      text: `${feed.what} is late by ${whole(feed.age)}${cause}. The link is fine; the source is not. Market orders are off.`,
+      text: [
+        `${feed.what} is late`,
+        ` by ${whole(feed.age)}`,
+        `${cause}. The link is fine; the source is not. Market orders are off.`,
+      ],
     },
   ];
 }
@@ -104,12 +117,15 @@ function account(app) {
   const late = doubt(app.store);
   if (!late || /lost|stopped/.test(app.link.state.state)) return [];
   const since = late.staleSince;
-  const what = since ? `those of ${whole(app.serverNow() - since)} ago` : "not known yet";
+  const what = "Orders, positions and balances are";
+  const why = `: ${app.venue()} has not confirmed them.`;
   return [
     {
       id: "account",
       tone: "warn",
-      text: `Orders, positions and balances are ${what}: ${app.venue()} has not confirmed them.`,
+      text: since
+        ? [`${what} as they were`, ` ${whole(app.serverNow() - since)} ago`, why]
+        : [`${what} not known yet${why}`],
     },
   ];
 }
@@ -117,5 +133,5 @@ function account(app) {
 /** @param {App} app @returns {Line[]} */
 function rights(app) {
   if (viewOnly(app.store) === "") return [];
-  return [{ id: "rights", tone: "note", text: "View only: your role may look, not trade." }];
+  return [{ id: "rights", tone: "note", text: ["View only: your role may look, not trade."] }];
 }

@@ -31,7 +31,9 @@ export function mount(root, app) {
   const low = h("dd");
   const volume = h("dd");
   const dot = h("span", { class: "dot", "aria-hidden": "true" });
-  const word = h("span", { class: "link-word" });
+  const word = h("span");
+  // Seen, but not read out twice a second.
+  const silence = h("span", { "aria-hidden": "true" });
   const latency = h("span", { class: "latency" });
   const feed = h("span", { class: "feed" });
   const theme = button("theme", "Theme ( t )", () => nextTheme(store));
@@ -71,7 +73,13 @@ export function mount(root, app) {
       h("div", {}, h("dt", {}, "24 h low"), low),
       h("div", {}, h("dt", {}, "24 h volume"), volume),
     ),
-    h("div", { class: "state" }, h("span", { class: "link", role: "status" }, dot, word), latency, feed),
+    h(
+      "div",
+      { class: "state" },
+      h("span", { class: "link", role: "status" }, dot, h("span", { class: "link-word" }, word, silence)),
+      latency,
+      feed,
+    ),
     h(
       "div",
       { class: "tools" },
@@ -102,7 +110,8 @@ export function mount(root, app) {
     cls(badge, `badge ${mode ?? ""}`);
     cls(dot, `dot ${state}`);
     const silent = state === "late" || state === "lost";
-    text(word, silent ? `${state} ${age(Date.now() - app.link.state.heard)}` : state);
+    text(word, state);
+    text(silence, silent ? ` ${age(Date.now() - app.link.state.heard)}` : "");
     text(latency, state === "live" && ms !== undefined ? `${ms} ms` : NONE);
     const source = app.feed();
     text(

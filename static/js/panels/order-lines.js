@@ -109,12 +109,14 @@ export function orderLines(box, app, chart, say, changed) {
   /** Grips stand on their lines. */
   function place() {
     const right = chart.axis() + 6;
+    // Asked once: between two changes the browser would lay out anew for each grip.
+    const bottom = box.clientHeight - 30;
     layer.style.right = `${right}px`;
     grips.forEach((g, i) => {
       const element = /** @type {HTMLElement | undefined} */ (layer.children[i]);
       const y = chart.yOf(Number(drafts.get(g.id) ?? g.price));
       if (!element) return;
-      const away = y === null || y < 8 || y > box.clientHeight - 30;
+      const away = y === null || y < 8 || y > bottom;
       element.hidden = away;
       if (!away) element.style.transform = `translateY(${Math.round(y)}px) translateY(-50%)`;
     });

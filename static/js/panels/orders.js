@@ -42,7 +42,7 @@ export function mount(root, app) {
         head: "In force",
         kind: "wide",
         text: (o) =>
-          [o.time_in_force, o.post_only ? "post only" : "", o.reduce_only ? "reduce only" : ""]
+          [o.time_in_force !== "PO" && o.time_in_force, o.post_only && "post only", o.reduce_only && "reduce only"]
             .filter(Boolean)
             .join(", "),
       },
@@ -68,11 +68,49 @@ export function mount(root, app) {
     show(rows, unsure(store, rows) || cut);
     lock(all, viewOnly(store));
   });
-  const all = h("button", { type: "button", class: "quiet", onclick: () => cancelAll(app) }, "Cancel all…");
+  const all = h(
+    "button",
+    { type: "button", class: "quiet", "aria-keyshortcuts": "Shift+X", onclick: () => cancelAll(app) },
+    "Cancel all…",
+  );
   store.watch(["orders", "markets", "settings", "welcome"], paint);
   store.watch(["edit"], () => {
     const order = store.channel("orders")?.rows?.get(store.get("edit"));
     if (order && working(order) && !viewOnly(store)) amendDialog(app, order);
+  });
+  // The selected row is the one with the focus: a click or an arrow key gives it, and it is never the one under the mouse.
+  let place = 0;
+  /** @param {number} index @param {HTMLElement[]} rows */
+  const select = (index, rows) => {
+    place = Math.max(0, Math.min(index, rows.length - 1));
+    const row = rows[place];
+    if (!row) return;
+    row.tabIndex = -1;
+    row.focus();
+  };
+  const rowsNow = () => /** @type {HTMLElement[]} */ ([...root.querySelectorAll("tbody tr")]);
+  root.addEventListener("click", ({ target }) => {
+    if (!(target instanceof Element) || target.closest("button")) return;
+    const rows = rowsNow();
+    const index = rows.findIndex((row) => row.contains(target));
+    if (index >= 0) select(index, rows);
+  });
+  root.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const rows = rowsNow();
+    const now = rows.findIndex((row) => row.matches(":focus-within"));
+    select(now < 0 ? place : now + step, rows);
+  });
+  const chosen = ":focus-within > .act > .row-acts:not([hidden]) > button:last-child";
+  onKey("x", "cancel the order of the selected row (click it, or ↑ ↓)", () => {
+    const cancel = /** @type {HTMLButtonElement | null} */ (root.querySelector(chosen));
+    if (!cancel || cancel.disabled) return;
+    place = rowsNow().findIndex((row) => row.contains(cancel));
+    // Nothing is selected any more: the next press must not cancel what has come into this place.
+    root.focus({ preventScroll: true });
+    cancel.click();
   });
   onKey("X", "cancel all orders (asks)", () => viewOnly(store) || cancelAll(app), "Shift+X");
   return {
@@ -104,7 +142,11 @@ function acts(first, app) {
   const name = `${first.side} ${first.symbol}, order ${first.client_order_id}`;
   const row = () => app.store.channel("orders")?.rows?.get(id) ?? first;
   const said = h("span", { class: "row-error", role: "alert" });
-  const cancel = h("button", { type: "button", class: "small-button", "aria-label": `Cancel ${name}` }, "Cancel");
+  const cancel = h(
+    "button",
+    { type: "button", class: "small-button", "aria-keyshortcuts": "x", "aria-label": `Cancel ${name}` },
+    "Cancel",
+  );
   cancel.addEventListener("click", async () => {
     cancel.disabled = true;
     text(said, "");

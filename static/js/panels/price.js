@@ -159,12 +159,12 @@ export function mount(root, app) {
       text(note, `No history: ${reply.error?.code}: ${reply.error?.message}`);
       return;
     }
-    text(note, plain);
     const page = /** @type {Bar[]} */ (reply.result.ohlcv.map(bar));
     const older = page.filter((b) => !until || b.time < /** @type {Bar} */ (bars[0]).time);
     finished = until !== undefined && older.length === 0;
     bars = until === undefined ? page : [...older, ...bars].slice(-MOST);
     shown = name;
+    text(note, bars.length > 0 ? plain : "No bars yet: the first comes with the first trade.");
     if (until === undefined) closedThrough = reply.result.closed_through_ts ?? 0;
     chart.setBars(bars, keep);
     paint();
@@ -183,7 +183,9 @@ export function mount(root, app) {
         bars = [];
         finished = false;
         chart.setBars(bars, false);
-        shown = "";
+        shown = toldFor = "";
+        text(said, "");
+        latest.replaceChildren();
         lay([]);
         chart.setMarks([]);
         over?.refresh();
@@ -208,6 +210,9 @@ export function mount(root, app) {
       if (last?.time === next.time) bars.pop();
       bars.push(next);
       chart.update(next);
+      if (last) continue;
+      text(note, plain);
+      overlays();
     }
   }
 
@@ -296,13 +301,15 @@ export function mount(root, app) {
       `${store.get("symbol")}, ${settings.timeframe} bars: last ${onStep(day?.last, tick)}, ${percentPoints(day?.change_pct, { plus: true })} in 24 hours, high ${onStep(day?.high, tick)}, low ${onStep(day?.low, tick)}.`,
     );
     const rows = bars.slice(-20).reverse();
+    const digits = decimals(tick ?? "0.01");
+    const n = (/** @type {number} */ value) => grouped(value.toFixed(digits));
     latest.replaceChildren(
       ...rows.map((b) =>
         h(
           "tr",
           {},
-          ...[stamp(b.time * 1000, settings.utc), b.open, b.high, b.low, b.close, b.volume].map((v) =>
-            h("td", {}, String(v)),
+          ...[stamp(b.time * 1000, settings.utc), ...[b.open, b.high, b.low, b.close].map(n), volumeText(b.volume)].map(
+            (v) => h("td", {}, v),
           ),
         ),
       ),

@@ -38,7 +38,7 @@ export function mount(root, app) {
   const doubts = new Map();
   /** The order that the refusal tells of. */
   let about = "";
-  /** The order that the outcome line tells of, until it has ended; `as` is said. @type {{ id: string, args: Row, as?: string } | null} */
+  /** The order that the outcome line tells of, until it has ended; `as` is said. @type {{ id: string, args: Row, as?: string, seen?: boolean } | null} */
   let followed = null;
 
   panelHead(root, "Order", app, "view:ticker");
@@ -394,8 +394,16 @@ export function mount(root, app) {
 
   /** The venue accepts first and fills later: the outcome line goes on with the order's row. */
   function follow() {
-    const row = followed && rowOf(followed.id);
-    if (!row || !followed) return;
+    if (!followed) return;
+    const row = rowOf(followed.id);
+    if (!row) {
+      if (!followed.seen) return;
+      // It ended while there was no link, and so long ago that its row is gone.
+      text(outcome, `Not among the orders any more: ${nameOf(followed.args)}.`);
+      followed = null;
+      return;
+    }
+    followed.seen = true;
     const said = row.status === followed.as && cmp(row.filled ?? "0", "0") === 0;
     if (!said) text(outcome, sentence(followed.args, row));
     if (!working(row)) followed = null;
@@ -572,6 +580,7 @@ export function mount(root, app) {
     if (symbol && symbol !== store.get("symbol")) {
       for (const f of fields) f.set("");
       text(outcome, "");
+      followed = null;
     }
     symbol = store.get("symbol");
     changed();
