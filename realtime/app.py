@@ -18,6 +18,7 @@ from realtime.bots.jobs import Jobs
 from realtime.bots.supervisor import Supervisor
 from realtime.branch import Branch, House, Plan, RefusedStart, Telling, check_owner, open_branch
 from realtime.commands.registry import Registry
+from realtime.commands.risk import parse_limits
 from realtime.desk.checkpoint import beside, read
 from realtime.desk.condense import refresh
 from realtime.desk.config.book import ConfigBook
@@ -37,7 +38,7 @@ from realtime.engine.studies import canonical
 from realtime.hub.connection import Bounds
 from realtime.hub.hub import Hub, Sizes as HubSizes
 from realtime.makers import Making
-from realtime.model.errors import Failure
+from realtime.model.errors import Failure, Refused
 from realtime.outside import Clock, LoopClock, Outside
 from realtime.places import (
     RETRY_S,
@@ -226,6 +227,10 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
         StoreLocked, StoreNewer, StoreCorrupt: The journal cannot be used.
     """
     check(settings)
+    if not settings.loopback and not settings.auth_required:
+        logger.warning("everybody who reaches this server may trade: auth.insecure_i_know is set")
+    if wrong := wrong_limits(settings):
+        raise RefusedStart(wrong[0])
     _journal_is_a_file(settings)
     outside = outside or Outside()
     loop = asyncio.get_running_loop()
@@ -269,6 +274,17 @@ async def open_system(settings: Settings, outside: Outside | None = None) -> Asy
             lost = await store.close()
             if lost:
                 logger.error("rows lost", extra={"rows": lost})
+
+
+def wrong_limits(settings: Settings) -> list[str]:
+    """Say of each limit of the settings that cannot be used why not, with its setting's name."""
+    found: list[str] = []
+    for name, value in settings.risk.limits.items():
+        try:
+            parse_limits({name: value})
+        except Refused as error:
+            found.append(f"risk.limits.{name}: {error.message.removeprefix(f'{name}: ')}")
+    return found
 
 
 def _journal_is_a_file(settings: Settings) -> None:

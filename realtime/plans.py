@@ -3,7 +3,6 @@
 Rules of this file: (1) what is unsafe or not there refuses the start and names the setting; (2) nothing is opened here.
 """
 
-import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,6 @@ from realtime.venues.ccxt import keys
 from realtime.venues.ccxt.account import Account, Secret
 from realtime.venues.ccxt.redaction import Redaction
 
-
-logger = logging.getLogger("realtime.app")
 
 PAPER: Final = "paper"
 """The exchange that is ours."""
@@ -41,13 +38,12 @@ def check(settings: Settings) -> None:
             raise RefusedStart(
                 "auth.required: mode live requires a token from every client, also on loopback; remove it"
             )
-    if not settings.loopback and not settings.auth_required:
-        if not settings.auth.insecure_i_know:
-            raise RefusedStart(
-                f"server.host {settings.server.host} is not loopback and auth.required is false: "
-                "anyone could trade; remove auth.required, or bind 127.0.0.1"
-            )
-        logger.warning("everybody who reaches this server may trade: auth.insecure_i_know is set")
+    exposed = not settings.loopback and not settings.auth_required
+    if exposed and not settings.auth.insecure_i_know:
+        raise RefusedStart(
+            f"server.host {settings.server.host} is not loopback and auth.required is false: "
+            "anyone could trade; remove auth.required, or bind 127.0.0.1"
+        )
     login_of(settings)
 
 

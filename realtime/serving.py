@@ -24,7 +24,7 @@ from realtime.branch import RefusedStart
 from realtime.logs import logs
 from realtime.model.principal import ROLES, Principal
 from realtime.outside import Outside
-from realtime.plans import redaction
+from realtime.plans import check, redaction
 from realtime.server.access import AccessLog
 from realtime.server.heap import look_less
 from realtime.server.sockets import bind
@@ -73,6 +73,8 @@ async def serve(
         started: Told the system and its address once it listens.
     """
     quiet()
+    # Before there is a listener: what must not be reached is not reached for a moment either.
+    check(settings)
     limits = TransportLimits(
         high=settings.server.write_buffer_bytes,
         header_s=settings.server.header_timeout_s,

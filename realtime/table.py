@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from realtime.branch import Branch, RefusedStart
@@ -255,23 +256,25 @@ def delays(monitor: Monitor, places: Sequence[Place]) -> Mapping[str, object]:
     }
 
 
-def streaming(places: Sequence[Place]) -> Mapping[str, object]:
-    """Make the result of `monitoring.hybrid`: the streams of all accounts, and how they come."""
-    feeds = [row | {"venue": p.plan.id} for p in places for row in map(dict, p.branch.shown())]
-    saved = sum(int(str(p.branch.monitor.cache.row()["requests_saved"])) for p in places)
-    return {
-        "feeds": feeds,
-        "summary": {**shares(feeds), "rest_calls_saved": saved},
+def streaming(
+    places: Sequence[Place],
+) -> tuple[Mapping[str, object], Sequence[Sequence[Mapping[str, object]]]]:
+    """Make the result of `monitoring.hybrid`: how the streams of all accounts come, and the streams by account."""
+    own = [[row | {"venue": p.plan.id} for row in map(dict, p.branch.shown())] for p in places]
+    saved = [int(str(p.branch.monitor.cache.row()["requests_saved"])) for p in places]
+    figures = {
+        "summary": {**shares([*chain.from_iterable(own)]), "rest_calls_saved": sum(saved)},
         "accounts": [
             {
                 "id": place.plan.id,
-                "feeds": len(own := [row for row in feeds if row["venue"] == place.plan.id]),
-                **shares(own),
-                "rest_calls_saved": place.branch.monitor.cache.row()["requests_saved"],
+                "feeds": len(feeds),
+                **shares(feeds),
+                "rest_calls_saved": count,
             }
-            for place in places
+            for place, feeds, count in zip(places, own, saved, strict=True)
         ],
     }
+    return figures, own
 
 
 def shares(feeds: Sequence[Mapping[str, object]]) -> Mapping[str, float | None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -115,7 +116,11 @@ def _limits(token: Token) -> Mapping[str, object]:
 
 
 def _expired(token: Token, now: int) -> bool:
-    return token.expires_at is not None and token.expires_at <= now
+    return _end(token) <= now
+
+
+def _end(token: Token) -> float:
+    return math.inf if token.expires_at is None else token.expires_at
 
 
 class Tokens:
@@ -194,7 +199,7 @@ class Tokens:
         """End one: its connections are closed at once, and it is on disk before this returns.
 
         Raises:
-            Refused: `not_found`, `not_supported`, or `conflict` for the last one of an admin.
+            Refused: `not_found`, `not_supported`, or `conflict` for the last one of an admin, or the last that lasts.
             Failure: `internal`, when it could not be written.
         """
         self._check()
@@ -202,15 +207,25 @@ class Tokens:
         token = next((one for one in good if one.id == token_id), None)
         if token is None:
             raise Refused(Code.NOT_FOUND, f"there is no token {token_id}", {"what": "token"})
-        if not any(ADMIN in one.scopes for one in good if one is not token):
-            raise Refused(
-                Code.CONFLICT, "it is the last token of an admin; create another one first"
-            )
+        if ADMIN in token.scopes:
+            self._keep_an_admin(token, [one for one in good if one is not token])
         done = keep(self._store, token, self._clock.now(), revoked=True)
         self._note("token_revoked", row_of(token), who)
         self._auth.revoke(token_id)
         await _written(done, "ended, but it comes back with the next start")
         return row_of(token)
+
+    def _keep_an_admin(self, token: Token, others: Sequence[Token]) -> None:
+        """Refuse to leave the server with admins who are about to lose their tokens: only a start would make another."""
+        ends = [_end(one) for one in others if ADMIN in one.scopes]
+        if max(ends, default=0) >= min(_end(token), self._clock.ms() + DAY_MS):
+            return
+        which = (
+            "the other tokens of an admin expire within a day"
+            if ends
+            else "it is the last token of an admin"
+        )
+        raise Refused(Code.CONFLICT, f"{which}; create another one first")
 
     def _check(self) -> None:
         if not self._auth.required:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from realtime import settings
+from realtime import serving, settings
 from realtime.app import Making, Outside
 from realtime.cli import commands as cli
 from realtime.logs import JsonLines, TextLines
@@ -131,19 +132,37 @@ def test_what_is_not_safe_does_not_start(tmp_path: Path, wrong: dict[str, Any], 
     assert says in reason
 
 
-def test_a_symbol_or_a_recording_that_is_none_is_a_refusal(tmp_path: Path) -> None:
+def test_what_is_not_safe_is_refused_before_anything_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bound(*_: object) -> socket.socket:
+        raise AssertionError("it listens")
+
+    monkeypatch.setattr(serving, "bind", bound)
+    unsafe = {"server": {"host": "0.0.0.0", "port": 0}, "auth": {"required": False}}
+    code, reason = run(given(tmp_path, **unsafe), outside(ScriptedVenue()), Running())
+
+    assert code == REFUSED
+    assert "server.host 0.0.0.0 is not loopback" in reason
+
+
+def test_a_symbol_a_limit_or_a_recording_that_is_none_is_a_refusal(tmp_path: Path) -> None:
     file = tmp_path / "words.jsonl"
     file.write_text("# words\n")
     unknown = given(tmp_path, paper={"symbols": ["NOPE/USDT"]})
 
     for settings_of, world, says in (
-        (unknown, Outside(), "NOPE/USDT is not one of the embedded markets"),
-        (given(tmp_path), replaying(file, None), "the file is not a recording"),
+        (unknown, Outside(), "paper: NOPE/USDT is not one of the embedded markets"),
+        (
+            given(tmp_path),
+            replaying(file, None),
+            "words.jsonl: the file is not a recording: line 1 ",
+        ),
     ):
         code, reason = run(settings_of, world, Running())
 
         assert code == REFUSED
-        assert says in reason
+        assert reason.startswith(says)
 
 
 def test_a_journal_that_cannot_be_made_is_a_refusal_with_its_setting(tmp_path: Path) -> None:

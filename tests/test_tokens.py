@@ -96,6 +96,46 @@ async def test_those_under_way_count_for_the_greatest_number(
     assert len(desk.auth.tokens()) == 3
 
 
+async def test_the_last_admin_token_that_lasts_cannot_be_revoked() -> None:
+    """Beside one that is about to expire it could: then nobody was an admin until the next start."""
+    desk = Desk()
+    hour, day = 3_600_000, 86_400_000
+    ends: list[tuple[str, int | None]] = [("soon", hour), ("later", 2 * hour), ("days", day + hour)]
+    held = {
+        name: Held(
+            id=f"t-{name}", digest=digest(name), subject=name, scopes=ADMIN.scopes, expires_at=end
+        )
+        for name, end in ends
+    }
+    desk.auth.add(held["soon"])
+    desk.auth.add(Held(id="t-eye", digest=digest("eye"), subject="eye", scopes=frozenset({"read"})))
+
+    async def revoke(token_id: str) -> str:
+        revoked = asyncio.create_task(desk.tokens.revoke(ROOT, token_id))
+        await asyncio.sleep(1)
+        desk.store.write()
+        try:
+            await revoked
+        except Refused as refused:
+            return f"{refused.code}: {refused.message}"
+        return "ended"
+
+    says = "conflict: the other tokens of an admin expire within a day; create another one first"
+    assert await revoke("t-root") == says
+    assert await revoke("t-soon") == "ended"
+    assert await revoke("t-root") == (
+        "conflict: it is the last token of an admin; create another one first"
+    )
+    desk.auth.add(held["later"])
+    assert await revoke("t-root") == says
+    desk.auth.add(held["soon"])
+    assert await revoke("t-eye") == "ended"  # it is no admin's
+    desk.auth.add(held["days"])
+    assert await revoke("t-root") == "ended"
+    assert await revoke("t-days") == says
+    assert await revoke("t-soon") == "ended"  # another lasts longer
+
+
 async def test_one_that_is_written_too_late_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Found by a drive: "no token was made", and the next start had one that nobody knows."""
     monkeypatch.setattr(tokens, "MOST", 2)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final, Literal
 from uuid import uuid4
 
-from realtime.client.commands import identified, repeatable
+from realtime.client.commands import brief, identified, repeatable
 from realtime.client.errors import CommandError
 from realtime.client.link import BOUND, Link
 from realtime.client.reader import Position, Reply, Subscription
@@ -112,7 +112,8 @@ class Client(Link):
 
         sent = identified(op, args, new_id)
         try:
-            return await self._request(op, sent, again=repeatable(op, sent))
+            again, short = repeatable(op, sent), brief(op, sent)
+            return await self._request(op, sent, again=again, brief=short)
         except CommandError as error:
             if made and isinstance(token := error.details.get("confirm"), str):
                 while len(self._confirming) >= _CONFIRMING:

@@ -32,6 +32,11 @@ def repeatable(op: str, args: Mapping[str, object]) -> bool:
     return op in _SAFE or reads(op) or "request_id" in args
 
 
+def brief(op: str, args: Mapping[str, object]) -> bool:
+    """Tell whether only its `request_id` makes a command repeatable, which a server remembers until it restarts."""
+    return "request_id" in args and op not in _SAFE and not reads(op)
+
+
 def reads(op: str) -> bool:
     """Tell whether an op is a query, as far as its name says."""
     family, _, verb = op.partition(".")

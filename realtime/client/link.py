@@ -50,10 +50,12 @@ class _Call:
     Attributes:
         frame: As it goes out.
         again: Whether it may go out twice.
+        brief: Whether only the server that had it knows it again: after a restart it may not go out twice.
         answer: Set once.
         reader: For `subscribe`: who reads the channels.
         channels: For what this client sends by itself: the channels; nobody waits for the answer.
         sent: Whether it may have left this process.
+        boot: Which start of the server it was sent to.
     """
 
     frame: bytes
@@ -61,7 +63,9 @@ class _Call:
     answer: asyncio.Future[Reply]
     reader: Subscription | None = None
     channels: Sequence[str] | None = None
+    brief: bool = False
     sent: bool = False
+    boot: object = None
 
 
 class Link:
@@ -135,6 +139,7 @@ class Link:
         self._leaving = False
         self._wait: float | None = None  # the slot that `shutdown` or `Retry-After` gave us [s]
         self._attempts = 0
+        self._met = 0.0  # when the connection's `welcome` came [loop s]
         self._offsets: deque[tuple[float, float]] = deque(
             maxlen=_SAMPLES
         )  # (round trip, offset) [ms]
@@ -300,6 +305,7 @@ class Link:
         args: Mapping[str, object],
         *,
         again: bool,
+        brief: bool = False,
         reader: Subscription | None = None,
         channels: Sequence[str] | None = None,
     ) -> tuple[int, _Call]:
@@ -309,7 +315,7 @@ class Link:
         if len(frame) > _FRAME:
             raise CommandError("invalid", f"the frame has {len(frame)} bytes, the most is {_FRAME}")
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        call = _Call(frame, again, answer, reader, channels)
+        call = _Call(frame, again, answer, reader, channels, brief)
         self._calls[self._numbers] = call
         if self.connected:
             self._out.put_nowait(call)
@@ -321,9 +327,10 @@ class Link:
         args: Mapping[str, object],
         *,
         again: bool,
+        brief: bool = False,
         reader: Subscription | None = None,
     ) -> Reply:
-        number, call = self._send(op, args, again=again, reader=reader)
+        number, call = self._send(op, args, again=again, brief=brief, reader=reader)
         try:
             return await call.answer
         finally:
@@ -401,7 +408,7 @@ class Link:
         with suppress(ConnectionClosed):
             while True:
                 call = await self._out.get()
-                call.sent = True
+                call.sent, call.boot = True, self.welcome.get("boot")
                 await socket.send(call.frame, text=True)
 
     async def _read(self, socket: ClientConnection) -> Closed:
@@ -434,15 +441,15 @@ class Link:
                 # Given up; or ours, and the next connection asks with newer positions.
                 del self._calls[number]
             elif call.sent and not call.again:
-                del self._calls[number]
-                if call.channels is not None:
-                    call.answer.cancel()
-                elif not call.answer.done():
-                    call.answer.set_exception(
-                        CommandError(
-                            "outcome_unknown", "the connection took the answer with it", "unknown"
-                        )
-                    )
+                self._lose(number, "the connection took the answer with it")
+
+    def _lose(self, number: int, why: str) -> None:
+        """Nobody will say what became of a command."""
+        call = self._calls.pop(number)
+        if call.channels is not None:
+            call.answer.cancel()
+        elif not call.answer.done():
+            call.answer.set_exception(CommandError("outcome_unknown", why, "unknown"))
 
     def _finish(self, end: Closed) -> None:
         """End for good: everybody who waits is told."""
@@ -482,10 +489,14 @@ class Link:
             self._notice(message)
         elif kind == "welcome":
             self._welcome(message)
-        elif kind == "heartbeat":
+        elif kind == "heartbeat" and self._lasts():
             # Also a client that only waits has come to rest: what ends now is a new loss.
             self._attempts = 0
         # Types we do not know are later versions' business.
+
+    def _lasts(self) -> bool:
+        """Tell whether this connection is half a heartbeat old: one right behind `welcome` proves no rest."""
+        return asyncio.get_running_loop().time() - self._met >= self._patience / 5
 
     def _welcome(self, message: Mapping[str, object]) -> None:
         self.welcome = message
@@ -496,9 +507,13 @@ class Link:
             return
         if isinstance(ts := message.get("ts"), int) and not self._offsets:
             self._offsets.append((float("inf"), ts - self._clock() * 1_000))
+        self._met = asyncio.get_running_loop().time()
         self.connected = True
         self.trouble = ""
         self.connections += 1
+        for number, call in list(self._calls.items()):
+            if call.brief and call.sent and call.boot != message.get("boot"):
+                self._lose(number, "the server was restarted and no longer knows the request_id")
         waiting = list(self._calls.values())  # before ours come in
         self._resubscribe([name for name in self._streams if name in self._readers])
         for call in waiting:

@@ -8,9 +8,8 @@ from typing import Annotated, Final, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from realtime.commands import naming
+from realtime.commands import naming, pages
 from realtime.commands.order import Fields
-from realtime.commands.pages import place
 from realtime.commands.params import Instant, Name, Params, Symbol
 from realtime.commands.registry import Answer, Call, Op
 from realtime.desk.cache import Cache
@@ -35,7 +34,7 @@ class SymbolParams(Params):
     symbol: Symbol
 
 
-class TickersParams(Params):
+class TickersParams(pages.WholeParams):
     """Which markets; all without arguments."""
 
     symbols: Annotated[list[Symbol], Field(max_length=256)] | None = None
@@ -64,7 +63,7 @@ class OhlcvParams(SymbolParams):
     cursor: Annotated[str, Field(max_length=32)] | None = None
 
 
-class ListParams(Params):
+class ListParams(pages.WholeParams):
     """Which markets."""
 
     active: bool | None = True
@@ -141,11 +140,17 @@ class Markets:
 
     def tickers(self, call: Call[TickersParams]) -> Answer:
         """Give several tickers."""
+        params = call.params
         markets = self._desk.engine.markets
-        names = call.params.symbols
-        wanted = list(markets.values()) if names is None else [self._market(n) for n in names]
-        found = [self._ticker(market) for market in wanted]
-        return Answer(result={"tickers": [row for row in found if row is not None]})
+        # Once each: behind the second of its name a page would go on where the first one did.
+        named = (
+            markets
+            if params.symbols is None
+            else dict.fromkeys(self._market(name).symbol for name in params.symbols)
+        )
+        wanted = pages.behind(named, params.cursor)
+        found = [self._ticker(markets[symbol]) for symbol in wanted]
+        return _listed("tickers", [row for row in found if row is not None], params.limit)
 
     def orderbook(self, call: Call[BookParams]) -> Answer:
         """Give an order book."""
@@ -194,7 +199,7 @@ class Markets:
         """Give bars, oldest first, and name the holes between them."""
         params = call.params
         market = self._market(params.symbol)
-        since = params.since if params.cursor is None else place(params.cursor)
+        since = params.since if params.cursor is None else pages.place(params.cursor)
         length = TIMEFRAMES[params.timeframe]
         if params.until is not None and since is None:
             since = max(params.until - params.limit * (length // MS), 0)
@@ -223,14 +228,16 @@ class Markets:
     def page(self, call: Call[ListParams]) -> Answer:
         """List markets."""
         params = call.params
+        markets = self._desk.engine.markets
+        # By name: what one market is may change between two pages, but not where it stands.
         found = [
             rows.market_row(market)
-            for market in self._desk.engine.markets.values()
+            for market in map(markets.__getitem__, pages.behind(markets, params.cursor))
             if (params.active is None or market.active is params.active)
             and (params.quote is None or market.quote == params.quote.upper())
             and (params.type is None or market.type == params.type)
         ]
-        return Answer(result={"markets": found})
+        return _listed("markets", found, params.limit)
 
     def get(self, call: Call[SymbolParams]) -> Answer:
         """Give one market."""
@@ -283,6 +290,13 @@ class Markets:
         if not venues:
             raise Refused(Code.NOT_FOUND, f"no venue {call.params.venue}", {"what": "venue"})
         return Answer(result={"venues": venues})
+
+
+def _listed(name: str, found: Sequence[pages.Listed], limit: int | None) -> Answer:
+    """Give a page of rows that have a `symbol`, which is where the next one goes on."""
+    page = pages.page(found, limit)
+    cursor = page[-1]["symbol"] if len(page) < len(found) else None
+    return Answer(result={name: page, "next_cursor": cursor})
 
 
 def offered(capabilities: Mapping[str, Mapping[str, str]]) -> Fields:

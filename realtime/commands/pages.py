@@ -1,9 +1,12 @@
 """How much of a list one reply has, and where the next one goes on."""
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import dropwhile
+from typing import Annotated, Final
 
-from realtime.commands.params import invalid
+from pydantic import Field
+
+from realtime.commands.params import Limit, Params, invalid
 from realtime.desk.codec import dumps
 from realtime.store.queries import MOST_BYTES
 
@@ -20,6 +23,33 @@ def fitting(rows: Sequence[Listed]) -> int:
         if count and size > MOST_BYTES:
             return count
     return len(rows)
+
+
+class WholeParams(Params):
+    """Arguments of a list that comes whole where it fits into one message, unless fewer are asked for."""
+
+    limit: Limit | None = None
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+
+
+def page(rows: Sequence[Listed], limit: int | None) -> Sequence[Listed]:
+    """Take as many rows as were asked for and fit into one message."""
+    asked = rows[:limit]
+    return asked[: fitting(asked)]
+
+
+def behind(names: Iterable[str], cursor: str | None) -> list[str]:
+    """Take the names behind the last one of the page before; all of them for the first page.
+
+    Raises:
+        Refused: `invalid`, for a cursor that no page gave.
+    """
+    if cursor is None:
+        return list(names)
+    found = list(dropwhile(lambda name: name != cursor, names))
+    if not found:
+        raise invalid("cursor", NO_CURSOR)
+    return found[1:]
 
 
 def place(cursor: str | None) -> int:

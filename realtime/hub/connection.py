@@ -23,6 +23,10 @@ REACTION_S: Final = 0.1
 """A client that was told `retry_after` may not have read it yet: time it is given to do so [s]."""
 
 
+LAST_WORD_S: Final = 0.9
+"""How long a connection whose credential has ended waits for the replies under way: it is to be gone within 1 s [s]."""
+
+
 class Line(Wire, Protocol):
     """A wire that can tell whether it takes anything now, and that may join what is written at a time."""
 
@@ -65,7 +69,9 @@ class Connection:
         principal: None before authentication.
         sent: Replies, notices and heartbeats said so far, those that still wait among them.
         in_flight: Commands that were not answered yet, those of the safety lane apart.
+        urgent: Those of the safety lane.
         closed: The code it was closed with by us; None while open.
+        expelled: Whether it only waits for its last replies.
         floods: By lane, refusals as `rate_limited` that are not forgiven yet; to read.
     """
 
@@ -83,6 +89,7 @@ class Connection:
         "bounds",
         "client",
         "closed",
+        "expelled",
         "floods",
         "in_flight",
         "options",
@@ -90,6 +97,7 @@ class Connection:
         "said_bye",
         "sent",
         "session",
+        "urgent",
         "wire",
     )
 
@@ -112,8 +120,10 @@ class Connection:
         self.principal: Principal | None = None
         self.sent = 0
         self.in_flight = 0
+        self.urgent = 0
         self.closed: Close | None = None
         self.said_bye = False
+        self.expelled = False
         self.batch = options.batch
         self._stamp = stamp
         self._waiting: list[bytes] = []
@@ -222,6 +232,13 @@ class Connection:
             self.close(Close.PROTOCOL_ERROR)
         return None
 
+    def count(self, lane: str, by: int) -> None:
+        """Count a command of this lane that is under way, or is not any more."""
+        if lane == "safety":
+            self.urgent += by
+        else:
+            self.in_flight += by
+
     def full(self, lane: str) -> bool:
         """Tell whether one more command of this lane is too many."""
         return lane != "safety" and self.in_flight >= self.bounds.in_flight
@@ -293,6 +310,18 @@ class Connection:
             # On the monotonic clock from here on: a step of the wall clock expires nothing.
             self._expire_at = now + (principal.expires_at - self._stamp()) / 1000
             self._warn_at = max(self._expire_at - self.bounds.warn_s, now)
+
+    def expel(self, now: float) -> None:
+        """End it as unauthorized: at once, or behind the replies under way, such as that to what has ended it.
+
+        Args:
+            now: Monotonic [s].
+        """
+        if not (self.in_flight or self.urgent):
+            self.close(Close.UNAUTHORIZED)
+        elif not self.expelled:
+            self.expelled = True
+            self._warn_at, self._expire_at = None, now + LAST_WORD_S
 
     # --- time --------------------------------------------------------------------------------------
 

@@ -136,6 +136,7 @@ class Hub(Sources):
         if not reader.closed:
             self._leave(reader)
             reader.closed = True
+            reader.fetch = None  # it leads back to whoever has this reader: a cycle, and hardly anybody looks for those
             del self._readers[reader.wire]
             self._unwant(reader, list(reader.subscriptions))
 
@@ -187,14 +188,18 @@ class Hub(Sources):
             return []
         self._leave(reader)
         entries = []
+        resuming: set[Stream] = set()
         for item in wanted:
             channel = item.channel
             reader.subscriptions[channel.name] = channel
             if channel.star:
-                entries.append(self._begin_all(reader, item))
+                entries.append(self._begin_all(reader, item, resuming))
             else:
                 old = older.get(channel.name, ()) if older else ()
-                entries.append(self._begin(reader, self._stream(channel), item, old))
+                stream = self._stream(channel)
+                entries.append(self._begin(reader, stream, item, old))
+                if item.since is not None:
+                    resuming.add(stream)
         self._place(reader)
         return entries
 
@@ -212,22 +217,27 @@ class Hub(Sources):
             self._place(reader)
         return ended
 
-    def _begin_all(self, reader: Reader, item: Wanted) -> dict[str, object]:
-        """Subscribe to all symbols, present and future."""
+    def _begin_all(
+        self, reader: Reader, item: Wanted, resuming: Collection[Stream]
+    ) -> dict[str, object]:
+        """Subscribe to all symbols, present and future, but for those that the same request resumes by their names."""
         channel = item.channel
         if not self._starred(channel.base):
             self.on_demand(channel.base, True)
         self._stars.setdefault(channel.name, {})[reader] = None
         for feed in list(self._values.values()):
             if feed.topic.name == channel.topic and _is_of(channel, feed):
-                self._begin_one(reader, item, self._one_of(channel, feed))
+                stream = self._one_of(channel, feed)
+                if stream not in resuming:
+                    self._begin_one(reader, item, stream)
         return {"channel": channel.name, "class": channel.kind, "resumed": False, "stale": False}
 
     def _begin_one(self, reader: Reader, item: Wanted, stream: Stream) -> None:
         """Start the delivery of one symbol among all; if its source is stale a notice says so, for no reply names it."""
         named = stream.name in reader.subscriptions
-        if named and not item.snapshot:
-            return  # also asked for by its own name, and what that was promised may not have come yet
+        owed = stream in reader.needs or reader.cursors.get(stream) != stream.seq
+        if named and (owed or not item.snapshot):
+            return  # also asked for by its own name, and what that was promised has not, or may not, have come yet
         told = reader.told & {stream} if named else ()
         self._begin(reader, stream, item, ())
         reader.told.discard(stream)

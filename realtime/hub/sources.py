@@ -43,6 +43,7 @@ class Sources:
         sizes: Bounds.
 
     Attributes:
+        boot: As given.
         on_demand: Called with the base name of a market channel (`ticker:S`, `orderbook:S`, `trades:S`,
             `ohlcv:S?timeframe=T`, `indicators:S?…`, `ticker:*`) and True when it gets its first stream, False when it has
             lost its last one, which is `Sizes.linger` seconds after its last reader left.
@@ -63,7 +64,7 @@ class Sources:
         # Of the other accounts by id: the symbols that their channels may name, and the epoch of their logs.
         self._symbols: dict[str, Container[str]] = {}
         self._epochs: dict[str, str] = {}
-        self._boot = boot
+        self.boot = boot
         self._journal = journal
         self._board = Board(now, sizes or Sizes())
         self._values: dict[str, ValueFeed] = {}
@@ -338,9 +339,9 @@ class Sources:
             epoch = self._epochs.get(channel.venue or "", self._journal)
         elif self._dropped:
             # A stream made again must not look like its predecessor: no two of one name share a count.
-            epoch = f"{self._boot}.{self._dropped}"
+            epoch = f"{self.boot}.{self._dropped}"
         else:
-            epoch = self._boot
+            epoch = self.boot
         stream = feed.view(channel, epoch)
         self._streams[channel.name] = stream
         if feed.topic.market and len(feed.streams) == 1:

@@ -120,6 +120,7 @@ class Front:
             heartbeat_s=system.heartbeat_s,
             about={
                 "server": f"realtime/{system.version}",
+                "boot": system.hub.boot,
                 "mode": system.mode,
                 "limits": {
                     "channels": system.bounds.channels,

@@ -282,14 +282,18 @@ class Sites:
     hosts: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        """Refuse wildcards.
+        """Refuse wildcards; write the entries as clients do, with small letters and without a path.
 
         Raises:
             ValueError: An entry holds `*`.
         """
-        for entry in self.origins | self.hosts:
+        origins = frozenset(entry.lower().removesuffix("/") for entry in self.origins)
+        hosts = frozenset(entry.lower() for entry in self.hosts)
+        for entry in origins | hosts:
             if "*" in entry or entry == "null":
                 raise ValueError(f"'{entry}' is not an exact name; wildcards are not allowed")
+        object.__setattr__(self, "origins", origins)
+        object.__setattr__(self, "hosts", hosts)
 
     def host_allowed(self, host: str | None, *, scheme: str, server: tuple[str, int]) -> bool:
         """Judge the `Host` header."""

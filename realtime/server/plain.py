@@ -82,7 +82,8 @@ class PlainWire:
         """Nothing: all that comes is given to the endpoint."""
 
     def abort(self) -> None:
-        """Give the peer up."""
+        """Give the peer up, and let go of who listens, who has this wire: no cycle keeps it."""
+        self.on_pause = self.on_resume = _nothing
         self._ended = True
         self.paused = True
         self._queue.clear()

@@ -433,6 +433,7 @@ def server_messages() -> Iterable[tuple[str, Json]]:
                 "v": {"const": 1},
                 "server": text,
                 "session": text,
+                "boot": text,
                 "ts": integer,
                 "mode": {"enum": ["paper", "live"]},
                 "trading_state": {"enum": ["active", "reducing", "halted", None]},

@@ -137,7 +137,7 @@ class Socket:
     def take(self, text: str | None) -> None:
         """Take one message; None is a binary one."""
         connection = self.connection
-        if connection.closed is not None:
+        if connection.closed is not None or connection.expelled:
             return
         if text is None:
             connection.close(Close.PROTOCOL_ERROR)
@@ -190,7 +190,7 @@ class Socket:
             return
         if connection.floods:
             connection.waited(lane, self._loop.time())
-        connection.in_flight += lane != "safety"
+        connection.count(lane, 1)
         if isinstance(got.awaitable, asyncio.Future):
             got.awaitable.add_done_callback(partial(self._settled, request, lane, got))
         else:
@@ -199,13 +199,13 @@ class Socket:
     def _settled(
         self, request: Request, lane: str, pending: Pending, future: asyncio.Future[Answer]
     ) -> None:
-        self.connection.in_flight -= lane != "safety"
+        self.connection.count(lane, -1)
         self._answer(request, pending.reply(future))
 
     async def _later(self, request: Request, lane: str, pending: Pending) -> None:
         reply = await pending.wait()
         # No await from here on: a subscription that was just made must be answered before its data.
-        self.connection.in_flight -= lane != "safety"
+        self.connection.count(lane, -1)
         self._answer(request, reply)
         if request.op in IN_ORDER:
             self._go_on()
@@ -234,6 +234,8 @@ class Socket:
             self._note_full()
         if connection.said_bye:
             connection.close(Close.NORMAL)
+        elif connection.expelled:
+            connection.expel(self._loop.time())
 
     def _at(self, at: Mapping[str, object]) -> Mapping[str, object]:
         """Name the filtered streams of this connection beside the unfiltered ones (8.1)."""
@@ -245,8 +247,8 @@ class Socket:
         return named
 
     def notify(self, event: str, data: Mapping[str, object], channels: Sequence[str] = ()) -> None:
-        """Send a notice."""
-        if not self.connection.notify(event, data, channels):
+        """Send a notice; none to whom nobody knows any more."""
+        if not self.connection.expelled and not self.connection.notify(event, data, channels):
             self._note_full()
 
     def _note_full(self) -> None:
@@ -274,6 +276,15 @@ class Socket:
         if not self._gone and self.connection.drain():
             self._all.pump.flush()
             self._hub.resume(self.wire)
+
+    def expel(self) -> None:
+        """End it, because its credential has ended: it takes nothing more, and hears only the replies under way."""
+        self.connection.in_flight -= len(self._held)
+        self._held.clear()
+        self.connection.expel(self._loop.time())
+        if self.connection.closed is None:
+            self._hub.unsubscribe(self.reader, None)
+            self._all.pump.watch(self)
 
     def gone(self) -> None:
         """Forget everything about it."""
@@ -341,6 +352,8 @@ class Socket:
                 older[one.channel.name] = await self._all.older(one.channel, first, first)
         if self._gone:
             return Answer(result={"channels": [], "failed": failed})
+        if self.connection.expelled:
+            raise Refused(Code.UNAUTHORIZED, "the token ended")
         allowed, refusals = [], list(failed)
         for one in wanted:
             try:

@@ -254,6 +254,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         # The parser is a generator that refers to its owner: a cycle of 14 KiB that only the collector would
         # find, 34 MiB in a second of reconnecting peers.
         self.conn.parser.close()
+        # So does what a bad frame has raised, by its traceback.
+        self.conn.parser_exc = None
 
     def eof_received(self) -> None:
         """End: a peer that sends no more cannot answer a ping; its reading is bounded by the close."""
@@ -585,3 +587,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self.wire
+        # The library keeps what a bad handshake has raised, with the frames it came through, which refer to us.
+        raised: BaseException | None = self.conn.handshake_exc
+        while raised is not None:
+            raised.__traceback__, raised = None, raised.__context__

@@ -361,7 +361,7 @@ class Sockets:
             principal = socket.connection.principal
             token = None if principal is None else f"token:{principal.token_id}"
             if credential in {token, socket.credential}:
-                socket.connection.close(Close.UNAUTHORIZED)
+                socket.expel()
 
     @property
     def said(self) -> int:

@@ -198,6 +198,39 @@ async def test_a_command_that_must_not_be_done_twice_ends_unknown() -> None:
             assert len(server.ops("position.close_all")) == 1
 
 
+@pytest.mark.parametrize("op", ["position.close_all", "order.cancel_all"])
+async def test_a_request_id_is_sent_again_only_to_the_server_that_knows_it(op: str) -> None:
+    """It is remembered until the server restarts: behind a kill the positions were closed a second time."""
+    async with hub() as server:
+        server.welcome = {"boot": "b-1"}
+        async with client(server) as me, asyncio.timeout(PATIENCE):
+            server.lost.add(op)
+            await me.call(op, request_id="r1")
+            assert len(server.ops(op)) == 2
+
+            def restart(_: Any) -> Any:
+                server.welcome = {"boot": "b-2"}
+                server.lost.add("ping")
+                return {"result": {}}
+
+            server.answers["system.status"] = restart
+            server.silent.add(op)
+            closing = asyncio.create_task(me.call(op, request_id="r2"))
+            await server.until(lambda: len(server.ops(op)) == 3)
+            server.silent.clear()
+            await me.call("system.status")
+            await me.call("ping")  # its answer is lost with the connection
+            if op == "order.cancel_all":  # absolute: that it was done before changes nothing
+                await closing
+                assert len(server.ops(op)) == 4
+            else:
+                with pytest.raises(CommandError) as lost:
+                    await closing
+                assert (lost.value.code, lost.value.outcome) == ("outcome_unknown", "unknown")
+                assert "restarted" in lost.value.message
+                assert len(server.ops(op)) == 3
+
+
 async def test_closing_a_position_is_sent_again_under_the_id_of_its_order() -> None:
     async with hub() as server:
         server.lost.add("position.close")
@@ -873,9 +906,25 @@ async def test_a_loss_after_a_heartbeat_is_a_new_one_also_for_a_client_that_only
     for _ in range(9):
         me._pause()
         me._take({"type": "welcome"})
+    me._met -= 5  # an interval goes by
     me._take({"type": "heartbeat", "ts": 1, "asof": {}})
 
     assert me._pause() <= 0.25
+
+
+async def test_a_server_that_sends_a_heartbeat_and_closes_at_once_is_not_hammered() -> None:
+    class Most(random.Random):
+        def uniform(self, _low: float, high: float) -> float:
+            return high
+
+    me = Client("ws://127.0.0.1:9/ws", chance=Most())
+    pauses = []
+    for _ in range(9):
+        me._take({"type": "welcome", "heartbeat": 30})
+        me._take({"type": "heartbeat", "ts": 1, "asof": {}})
+        pauses.append(me._pause())
+
+    assert pauses == [min(30.0, 0.25 * 2**n) for n in range(9)]
 
 
 async def test_the_clock_follows_the_best_ping() -> None:

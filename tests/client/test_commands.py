@@ -1,16 +1,20 @@
 """Commands of the command line that are an op under a name that a person types, and how all of them end."""
 
 import asyncio
+import errno
+import io
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import orjson
 import pytest
 from anyio.from_thread import start_blocking_portal
 from typer.testing import CliRunner, Result
 
-from realtime.cli import commands, drawing, wire
+from realtime.cli import commands, drawing, process, wire
 from realtime.cli.exits import Exit
 from tests.client.kit import Hub, Row, hub
 
@@ -283,6 +287,72 @@ async def test_ctrl_c_leaves_a_backtest_and_says_how_to_come_back(
             waiting.cancel()
 
     assert "realtime backtest get bt-1" in capsys.readouterr().err
+
+
+# --- output that nobody gets ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]], ids=["table", "json"])
+@pytest.mark.parametrize("output", ["unread", "full", "closed"])
+def test_the_code_says_what_became_of_an_order_whose_answer_cannot_be_written(
+    server: Hub, output: str, json: list[str]
+) -> None:
+    """They ended with 1, which promises that nothing was done."""
+    ended = outputting(server, output, "order", "place", "A", "buy", "market", "1", *json)
+
+    assert len(server.ops("order.place")) == 1
+    assert ended.returncode == Exit.DONE
+    id_, *said = ended.stderr.splitlines()
+    assert id_.startswith("realtime: client_order_id ")
+    assert said == (["realtime: standard output: No space left on device"] * (output == "full"))
+
+
+def test_a_question_whose_answer_has_no_room_is_not_done(server: Hub) -> None:
+    server.feed("ticker:A", {"last": "1"})
+    asked = outputting(server, "full", "order", "list")
+    watched = outputting(server, "full", "tail", "ticker:A")
+
+    assert (asked.returncode, watched.returncode) == (Exit.USAGE, Exit.USAGE)
+    assert asked.stderr == "realtime: standard output: No space left on device\n"
+    assert watched.stderr == "realtime: [Errno 28] No space left on device\n"
+
+
+def test_a_server_tells_its_address_where_standard_output_has_no_room(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ended, and the token that it had made was told to nobody."""
+
+    class Full(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    process._banner({"page": "http://x/", "token": "rt_1"})
+
+    assert capsys.readouterr().err.split() == ["page", "http://x/", "token", "rt_1"]
+
+
+def outputting(server: Hub, output: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command whose standard output nobody reads, has no room, or is closed."""
+    server.answers["order.place"] = lambda _: {"result": {"id": "o-1", "status": "open"}}
+    server.answers["order.list"] = lambda _: {"result": {"orders": []}}
+    command = [sys.executable, "-c", "from realtime.cli import main; main()", *words]
+    command += ["--url", server.url]
+    if output == "closed":
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    if output == "full":
+        if not Path("/dev/full").exists():
+            pytest.skip("there is no /dev/full")
+        writer = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+    try:
+        return subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=120
+        )
+    finally:
+        os.close(writer)
 
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,34 @@ def test_a_file_takes_its_name_once_it_is_whole(server: Hub, tmp_path: Path) -> 
     assert len(rows_of(file.read_text())) == 1
     assert nowhere.exit_code == Exit.USAGE
     assert [path.name for path in tmp_path.iterdir()] == ["fills.csv"]
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_what_is_refused_leaves_standard_output_empty(server: Hub, form: str) -> None:
+    error = {"code": "not_found", "message": "no market X", "outcome": "not_done"}
+    server.answers["fill.list"] = lambda _: {"ok": False, "error": error}
+    refused = exported(server, "fills", "--symbol", "X", "--format", form)
+
+    assert (refused.exit_code, refused.stdout) == (Exit.NO, "")
+    assert "no market X" in refused.stderr
+
+
+def test_a_pipe_is_written_to_and_not_replaced(server: Hub, tmp_path: Path) -> None:
+    """As root, `-o /dev/null` made a file of it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    server.answers["fill.list"] = lambda got: paged("fills", [FILL], got)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        done = exported(server, "fills", "-o", str(pipe))
+        text = os.read(reader, 65_536).decode()
+    finally:
+        os.close(reader)
+
+    assert done.exit_code == Exit.DONE
+    assert len(rows_of(text)) == 1
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 @pytest.mark.parametrize(

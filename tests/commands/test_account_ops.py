@@ -420,7 +420,8 @@ async def test_the_greatest_limit_of_a_list_is_taken() -> None:
             fields = op.params.model_json_schema()["properties"]
             if "cursor" in fields:
                 args = {name: value for name, value in known.items() if name in fields}
-                reply = await world.call(op.name, limit=fields["limit"]["maximum"], **args)
+                bound = next(iter(fields["limit"].get("anyOf", [fields["limit"]])))  # before null
+                reply = await world.call(op.name, limit=bound["maximum"], **args)
                 assert reply.ok or reply.code is Code.NOT_FOUND, (op.name, reply)
                 tried.add(op.name)
 

@@ -7,11 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
+import pytest
 
+from realtime.commands import pages
 from realtime.commands.market import sources
+from realtime.desk.codec import dumps
 from realtime.model.errors import Code, VenueUnknown
 from realtime.model.market import SECOND, Bar, Trade
-from tests.fakes import BTC, ETH, START_NS, ScriptedVenue, World, until
+from tests.fakes import BTC, ETH, PRICES, START_NS, ScriptedVenue, World, until
 
 
 MINUTE = 60 * SECOND
@@ -82,6 +85,68 @@ async def test_tickers_and_books_are_told_in_full() -> None:
         assert len(everything) == 2
         assert list(book["bids"][0]) == ["64000", "100"]
         assert nobody.code is Code.NOT_FOUND
+
+
+async def test_pages_of_tickers_end_also_where_a_market_is_named_twice() -> None:
+    """The second name of a market led back to the page behind its first one, for ever."""
+    world = charted()
+    async with world.life():
+        asked = [BTC, ETH, "btcusdt", "ETH-USDT"]
+        found: list[str] = []
+        cursor: str | None = None
+        for _ in asked:
+            got = result(
+                await world.call("market.tickers", symbols=asked, limit=1, cursor=cursor)
+            )
+            found += [row["symbol"] for row in got["tickers"]]
+            cursor = got["next_cursor"]
+            if cursor is None:
+                break
+
+        assert (found, cursor) == ([BTC, ETH], None)
+
+
+async def test_a_page_of_markets_or_tickers_fits_into_a_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by a count: of 3,000 markets the list was longer than 1 MiB, and clients take no longer message."""
+    monkeypatch.setattr(pages, "MOST_BYTES", 3_000)
+    world = World()
+    some = world.venue.markets[ETH]
+    names = [f"C{number:02d}/USDT" for number in range(30, 0, -1)]  # as the venue lists them
+    more = {name: replace(some, symbol=name, base=name[:3]) for name in names}
+    world.venue.markets = {**world.venue.markets, **more}
+    for name in names:
+        monkeypatch.setitem(PRICES, name, PRICES[ETH])
+    async with world.life() as system:
+        markets = system.desk.engine.markets
+        assert isinstance(markets, dict)
+
+        async def walk(op: str, key: str, **args: Any) -> list[str]:
+            got = result(await world.call(op, **args))
+            found = [row["symbol"] for row in got[key]]
+            assert 1 < len(found) < 20
+            while got["next_cursor"] is not None:
+                assert len(dumps(got)) < 4_500
+                # What is not listed any more shifts nothing.
+                last = markets[found[-1]]
+                markets[last.symbol] = replace(last, active=False)
+                got = result(await world.call(op, **args, cursor=got["next_cursor"]))
+                found += [row["symbol"] for row in got[key]]
+            markets.update({name: replace(markets[name], active=True) for name in markets})
+            return found
+
+        assert await walk("market.list", "markets") == [BTC, ETH, *names]
+        assert await walk("market.tickers", "tickers") == [BTC, ETH, *names]
+        assert await walk("market.tickers", "tickers", symbols=[*names, BTC]) == [*names, BTC]
+        three = result(await world.call("market.list", limit=3))
+        assert [row["symbol"] for row in three["markets"]] == [BTC, ETH, names[0]]
+        assert three["next_cursor"] == names[0]
+        rest = result(await world.call("market.list", cursor=names[-3], quote="usdt"))
+        assert [row["symbol"] for row in rest["markets"]] == names[-2:]
+        assert rest["next_cursor"] is None
+        for op in ("market.list", "market.tickers"):
+            assert (await world.call(op, cursor="x")).code is Code.INVALID
 
 
 async def test_a_symbol_is_found_as_people_write_it_and_not_in_noise() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from realtime.commands import log, system, token
+from realtime.commands import log, monitoring, system, token
 from realtime.commands.registry import ANONYMOUS
 from realtime.desk.codec import dumps
 from realtime.model.errors import Code
@@ -150,6 +150,62 @@ def test_a_page_of_tokens_fits_into_a_message() -> None:
     assert times == sorted(times)
     assert len(page(limit=3)["tokens"]) == 3
     assert keeper.call("system.token.list", cursor="5").code is Code.INVALID
+
+
+def test_a_page_of_streams_fits_into_a_message() -> None:
+    """Found by a count: 3,000 streams were more than 1 MiB; they come and go between two pages."""
+
+    def feeds(venue: str, *names: str) -> list[Mapping[str, object]]:
+        return [
+            {"venue": venue, "channel": f"{kind}:{name}", "symbol": name, "source": "ws", **FEED}
+            for name in names
+            for kind in ("ticker", "orderbook", "trades")
+        ]
+
+    names = [f"COIN{number}/USDT:USDT" for number in range(1500)]
+    accounts = [feeds("one", *names), feeds("two", "BTC/USDT")]
+    share: dict[str, object] = {"ws_share": 1.0, "poll_share": 0.0, "rest_calls_saved": 0}
+    figures = {
+        "summary": share,
+        "accounts": [{"id": "one", "feeds": 4500, **share}, {"id": "two", "feeds": 3, **share}],
+    }
+    watch = Desk(
+        *monitoring.ops(
+            connections=dict,
+            latency=dict,
+            metrics=dict,
+            cache=dict,
+            nonce=dict,
+            hybrid=lambda: (figures, accounts),
+        )
+    )
+
+    def page(**args: Any) -> Any:
+        reply = watch.call("monitoring.hybrid", **args)
+        assert reply.ok
+        assert len(dumps(reply.result)) < 1_048_576
+        return reply.result
+
+    before = [(row["venue"], row["channel"]) for rows in accounts for row in rows]
+    got = page()
+    found = got["feeds"]
+    assert 0 < len(found) < 4500
+    assert {name: got[name] for name in figures} == figures
+    gone = next(n for n, row in enumerate(accounts[0]) if row["channel"] == found[5]["channel"])
+    del accounts[0][gone]
+    while got["next_cursor"] is not None:
+        got = page(cursor=got["next_cursor"])
+        found += got["feeds"]
+
+    assert sorted((row["venue"], row["channel"]) for row in found) == sorted(before)
+    assert len(page(limit=3)["feeds"]) == 3
+    assert watch.call("monitoring.hybrid", cursor="5").code is Code.INVALID
+
+
+FEED: Mapping[str, object] = {
+    "since_ts": NOW, "last_msg_age_ms": 12, "reconnects": 0, "fallbacks": 0, "rest_calls": 0, "messages": 123_456,
+    "messages_per_s": 12.34, "gaps": 0, "state": "ok", "health": 1.0,
+}  # fmt: skip
 
 
 class Told:

@@ -408,6 +408,35 @@ def test_a_token_that_expires_within_the_minute_is_announced_at_once(
     assert orjson.loads(wire.texts[0])["data"] == {"in": 30}
 
 
+def test_whose_credential_has_ended_waits_for_the_replies_under_way_but_no_second(
+    time: Time, wire: HeldWire
+) -> None:
+    connection = make(time, wire)
+    connection.authenticate(ALICE, now=time.now)
+    connection.in_flight = 1
+    connection.expel(time.now)
+    time.now += 0.5
+    connection.expel(time.now)
+    assert connection.tick(time.now, beat)
+    assert wire.end() is None
+    time.now = connection.due
+    assert not connection.tick(time.now, beat)
+
+    assert wire.end() == (4401, "unauthorized")
+    assert time.now < 101
+    assert wire.texts == []
+
+
+def test_whose_credential_has_ended_and_waits_for_nothing_is_closed_at_once(
+    time: Time, wire: HeldWire
+) -> None:
+    connection = make(time, wire)
+    connection.authenticate(ALICE, now=time.now)
+    connection.expel(time.now)
+
+    assert wire.end() == (4401, "unauthorized")
+
+
 def test_a_fresh_token_of_the_same_subject_extends(time: Time, wire: HeldWire) -> None:
     connection = make(time, wire)
     for hours in (1, 2):

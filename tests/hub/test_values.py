@@ -2,7 +2,7 @@
 
 import pytest
 
-from realtime.hub.hub import Hub
+from realtime.hub.hub import Hub, Since, Wanted
 from realtime.model.errors import Code, Refused
 from tests.hub.world import BTC, ETH, FakeWire, Json, Rig
 
@@ -232,6 +232,36 @@ def test_a_symbol_listed_between_subscription_and_flush_comes_once() -> None:
     rig.flush()
 
     assert [m["channel"] for m in wire.take()] == [TICKER]
+
+
+@pytest.mark.parametrize("seq", [1, 2])
+@pytest.mark.parametrize("epoch", ["b1", "b0"])
+def test_all_symbols_do_not_take_back_what_was_promised_to_one_by_its_name(
+    epoch: str, seq: int
+) -> None:
+    """Its reply said `resumed:true`, and a snapshot came instead of what was missed."""
+    rig = Rig()
+    rig.hub.value(TICKER, {"n": 1})
+    rig.reader(f"{TICKER}?rate=0")
+    rig.hub.value(TICKER, {"n": 2})
+    rig.hub.value(f"ticker:{ETH}", {"n": 1})
+    rig.flush()
+    wire, reader = rig.reader()
+    one = Wanted(channel=rig.hub.channel(f"{TICKER}?rate=0"), since=Since(epoch=epoch, seq=seq))
+    every = Wanted(channel=rig.hub.channel("ticker:*?rate=0"))
+    named, _ = rig.hub.subscribe(reader, [one, every])
+    if seq == 1:
+        rig.hub.subscribe(reader, [every])  # nor does a later request
+    rig.flush()
+    got = [(m["channel"], m["type"], m.get("reason"), m["seq"]) for m in wire.take()]
+    assert named["resumed"] is (epoch == "b1")
+
+    other = (f"ticker:{ETH}?rate=0", "snapshot", "subscribe", 1)
+    mine = f"{TICKER}?rate=0"
+    if epoch == "b0":
+        assert got == [(mine, "snapshot", "resume_failed", 2), other]
+    else:
+        assert got == [(mine, "update", None, 2), other][seq - 1 :]
 
 
 def test_ending_one_of_two_subscriptions_leaves_what_the_other_covers() -> None:

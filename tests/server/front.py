@@ -247,7 +247,7 @@ async def stack(
                 metrics=dict,
                 cache=dict,
                 nonce=dict,
-                hybrid=dict,
+                hybrid=lambda: ({}, ()),
             )[:1],
             *toys.ops(),
         ],

@@ -314,9 +314,23 @@ def test_a_page_of_the_other_scheme_is_another_page() -> None:
     assert Sites().origin_allowed("https://localhost:8000", scheme="https", server=here)
 
 
-@pytest.mark.parametrize("entry", ["*", "https://*.example.com", "null"])
+def test_entries_are_taken_as_people_write_them() -> None:
+    """With a capital letter, or an address copied with its slash, every client was refused."""
+    sites = Sites(
+        origins=frozenset({"https://Desk.example.com/"}), hosts=frozenset({"Desk.Example.com"})
+    )
+    here = ("10.0.0.1", 8000)
+
+    assert sites.host_allowed("desk.example.com", scheme="http", server=here)
+    assert sites.origin_allowed("https://desk.example.com", scheme="http", server=here)
+    assert not sites.origin_allowed("https://example.com", scheme="http", server=here)
+
+
+@pytest.mark.parametrize("entry", ["*", "https://*.example.com", "null", "Null"])
 def test_wildcards_stop_the_start(entry: str) -> None:
     with pytest.raises(ValueError, match="not an exact name"):
         Sites(origins=frozenset({entry}))
     with pytest.raises(ValueError, match="not an exact name"):
         Sites(hosts=frozenset({entry}))
+    with pytest.raises(ValueError, match="not an exact name"):
+        Sites(origins=frozenset({f"{entry}/"}))

@@ -1,6 +1,7 @@
 """Each item of the reliability document, section 3, over real sockets with short waits."""
 
 import contextlib
+import gc
 import logging
 import select
 import socket
@@ -16,6 +17,7 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+from websockets.server import ServerProtocol
 
 from realtime.hub.frames import text_frame
 from realtime.server import transport
@@ -989,6 +991,60 @@ def test_a_violation_of_a_paused_peer_resets_it(calm: Served) -> None:
         sock.sendall(frame(TEXT, b"", fin=False) + frame(CONT, b"", fin=False) * 200)
 
         assert ended(sock) == "reset"
+
+
+ENDS = {
+    "a close": frame(CLOSE, struct.pack("!H", 1000)),
+    "a reset": b"",
+    "half a frame": frame(TEXT, b"{}")[:-1],
+    "no frame": b"\xff\xff\xff",
+    "no utf-8": frame(TEXT, b"\xff\xfe"),
+    "too long": b"\x81\xff" + bytes(4) + b"\x7f" + bytes(7),
+}
+BAD_KEYS = {
+    "no key": "",
+    "a short key": "Sec-WebSocket-Key: MDE\r\n",
+    "no base64": "Sec-WebSocket-Key: ???\r\n",
+}
+UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """What is a connection's is freed without the collector, which hardly ever looks at what is a second old."""
+
+    def here() -> int:
+        kinds = (HttpProtocol, WebSocketProtocol, ServerProtocol, Wire)
+        return sum(isinstance(one, kinds) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before, end = here(), time.monotonic() + 30
+        yield
+        while here() > before:
+            assert time.monotonic() < end, "something refers to itself"
+            time.sleep(0.02)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("last", ENDS.values(), ids=ENDS)
+def test_a_connection_leaves_nothing_to_the_collector(server: Served, last: bytes) -> None:
+    with nothing_left():
+        with opened(server.address) as sock:
+            sock.sendall(last)
+            sock.shutdown(socket.SHUT_WR)
+            ended(sock)
+        server.app.wires.clear()
+
+
+@pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS)
+def test_a_bad_handshake_leaves_nothing_to_the_collector(server: Served, key: str) -> None:
+    with nothing_left(), connect(server.address) as sock:
+        sock.sendall(request("/echo", UPGRADE + key))
+
+        assert answer(sock)[0] == 400
 
 
 def test_a_handshake_without_a_key_is_refused(server: Served) -> None:

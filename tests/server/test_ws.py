@@ -1,6 +1,7 @@
 """The socket: conformance items 1 to 12, 25, 31 to 35, 41, 42, 49 to 52 of the protocol document, in memory."""
 
 import asyncio
+import gc
 import itertools
 import logging
 from contextlib import AsyncExitStack
@@ -13,6 +14,7 @@ import pytest
 from realtime.commands.confirm import Policy
 from realtime.commands.params import read
 from realtime.commands.registry import BOUND, HTTP_ONLY, Answer
+from realtime.hub.cohort import Reader
 from realtime.hub.connection import Bounds
 from realtime.hub.hub import Sizes
 from realtime.model.errors import Code, Refused
@@ -20,6 +22,7 @@ from realtime.model.principal import ROLES
 from realtime.server.admission import Admission
 from realtime.server.auth import digest
 from realtime.server.limits import RATES
+from realtime.server.session import Socket as Session
 from tests.server.front import (
     EPOCH,
     HOST,
@@ -52,7 +55,7 @@ async def test_01_welcome_comes_first_and_has_every_field() -> None:
 
         assert list(welcome)[:2] == ["type", "v"]
         assert set(welcome) == {
-            "type", "v", "server", "session", "ts", "mode", "trading_state", "venues", "auth",
+            "type", "v", "server", "boot", "session", "ts", "mode", "trading_state", "venues", "auth",
             "subject", "role", "scopes", "client", "batch", "every", "heartbeat", "reconnect",
             "features", "limits",
         }  # fmt: skip
@@ -289,6 +292,26 @@ async def test_a_connection_that_does_not_connect_is_none() -> None:
         await s.front(s.connect().scope, receive, send)
 
 
+async def test_a_client_that_left_leaves_nothing_to_the_collector() -> None:
+    def here() -> int:
+        return sum(isinstance(one, (Session, Reader)) for one in gc.get_objects())
+
+    async with stack() as s:
+        gc.collect()
+        gc.disable()
+        try:
+            before = here()
+            async with s.connect() as c:
+                await c.next()
+                await c.call("subscribe", channels=[BOOK, "status"])
+            del c
+            async with asyncio.timeout(30):
+                while here() > before:  # noqa: ASYNC110  # nothing says so
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
+
+
 async def test_upgrades_beyond_the_accept_rate_are_503_with_retry_after() -> None:
     async with stack(admission=Admission(cap=10, accept_per_s=1)) as s:
         async with s.connect():
@@ -415,6 +438,68 @@ async def test_08_a_revoked_token_closes_at_once() -> None:
         with pytest.raises(Rejected):
             async with hello(s, "rt_tom"):
                 pass
+
+
+@pytest.mark.promise("S5")
+async def test_08_a_revoked_token_hears_its_last_replies_and_nothing_else() -> None:
+    """A token that revoked itself was closed before the reply which said so."""
+    async with stack(locked=True) as s, hello(s, "rt_tom") as tom:
+        await tom.call("subscribe", channels=[BOOK])
+        tom.send("toy.place", id=1, wait=True)
+        tom.send("toy.place", id=2, wait=True)
+        await asyncio.sleep(0.1)
+        assert s.auth.revoke("t-rt_tom")
+        s.hub.value(BOOK, {"bid": "1"})
+        tom.send("toy.place", id=3, text="too late")
+        for made in s.toys.waiting:
+            await asyncio.sleep(0.1)
+            assert tom.closed is None
+            made.set_result(Answer(result={}))
+
+        assert await tom.end(0.1) == (4401, "unauthorized")
+        assert [(m["type"], m["id"], m["ok"]) for m in tom.waiting()] == [
+            ("reply", 1, True),
+            ("reply", 2, True),
+        ]
+        assert len(s.toys.seen) == 2
+
+
+@pytest.mark.promise("S5")
+async def test_08_a_revoked_token_waits_no_second_for_a_reply() -> None:
+    sizes = Sizes(journaled=10, older=15)
+    async with stack(locked=True, older={"fills": FILLS}, sizes=sizes) as s:
+        s.hub.seed("fills", 50, FILLS[-10:])
+        async with hello(s, "rt_tom") as tom:
+            tom.send("toy.place", id=1, wait=True)
+            tom.send("subscribe", id=2, channels=[LONG_AGO])
+            tom.send("subscribe", id=3, channels=[BOOK])
+            await asyncio.sleep(0.001)
+            assert s.auth.revoke("t-rt_tom")
+            s.front.sockets.end("token:t-rt_tom")  # twice changes nothing
+            assert await tom.end(1) == (4401, "unauthorized")
+
+            replies = [m for m in tom.waiting() if m["type"] != "welcome"]
+            assert [(m["id"], m["error"]["code"]) for m in replies] == [(2, "unauthorized")]
+        s.toys.waiting[0].set_result(Answer(result={}))
+
+
+@pytest.mark.promise("S5")
+async def test_08_a_revoked_token_hears_what_its_halt_has_come_to_but_no_notice() -> None:
+    """Commands of the safety lane were not counted: the connection was closed before their replies."""
+    async with stack(locked=True) as s, hello(s, "rt_tom", path="/ws?client=desk") as tom:
+        tom.send("toy.stop", id=1, wait=True)
+        tom.send("toy.place", id=2, wait=True)
+        await asyncio.sleep(0.1)
+        assert s.auth.revoke("t-rt_tom")
+        s.front.sockets.notify("tom", "desk", "order_resolved", {"order_id": "o-1"})
+        for made in reversed(s.toys.waiting):
+            await asyncio.sleep(0.1)
+            assert tom.closed is None
+            made.set_result(Answer(result={}))
+
+        assert await tom.end(0.1) == (4401, "unauthorized")
+        heard = [(m["type"], m.get("id")) for m in tom.waiting() if m["type"] != "welcome"]
+        assert heard == [("reply", 2), ("reply", 1)]
 
 
 async def test_08_logging_out_closes_the_sockets_of_that_cookie() -> None:

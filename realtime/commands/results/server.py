@@ -147,7 +147,7 @@ RESULTS: Final[Mapping[str, Any]] = {
             # Of public streams.
             "messages_per_s?": float, "gaps?": int,
         }],
-        "summary": SHARES, "accounts": [{"id": str, "feeds": int, **SHARES}],
+        "next_cursor": str | None, "summary": SHARES, "accounts": [{"id": str, "feeds": int, **SHARES}],
     },
     "monitoring.latency": {
         **LEGS, "hub_to_socket": DURATION, "loop_lag": DURATION, "accounts": [{"id": str, **LEGS}],

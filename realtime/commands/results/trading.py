@@ -39,10 +39,10 @@ STOP: Final = {
 }
 
 RESULTS: Final[Mapping[str, Any]] = {
-    "market.list": {"markets": [MarketRow]},
+    "market.list": {"markets": [MarketRow], "next_cursor": str | None},
     "market.get": MarketRow,
     "market.ticker": TickerRow,
-    "market.tickers": {"tickers": [TickerRow]},
+    "market.tickers": {"tickers": [TickerRow], "next_cursor": str | None},
     "market.orderbook": {
         "symbol": str, "bids": [(Figure, Figure)], "asks": [(Figure, Figure)], "seq": int | None, "ts": int,
         "source": str | None,
