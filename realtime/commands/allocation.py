@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from realtime.commands import naming
+from realtime.commands.odds import closed_bars, extreme, true_range, win_of, yearly
 from realtime.commands.order import ORDER_ERRORS, Fields, Fraction, Orders
 from realtime.commands.params import (
     ChangeParams,
@@ -40,11 +41,11 @@ from realtime.engine.combine import (
     Combined,
     Method as Combining,
     Opinion,
-    Weight,
     check_probabilities,
     combine,
 )
 from realtime.engine.market import down, plain, text, up
+from realtime.engine.outcome import BARS, drift
 from realtime.engine.rules import check_symbol
 from realtime.engine.sizing import Account, Cap, Size, Trade, exact, size, stop_and_target
 from realtime.model.errors import Code, Failure, Refused
@@ -53,7 +54,7 @@ from realtime.model.market import MS, ZERO, Market
 from realtime.model.orders import OrderType, Side
 from realtime.model.principal import TRADE
 from realtime.model.risk import Backing, Limits
-from realtime.model.signals import Action, Probabilities
+from realtime.model.signals import Action, Ohlcv, Probabilities
 from realtime.venues.base import Venue
 
 
@@ -65,6 +66,9 @@ RISKY: Final = 0.6
 DIGITS: Final = 12
 """Weights are rounded to this, so that they can be sent back as numbers."""
 HISTORY_DAYS: Final = 30
+OF_MOVES: Final = frozenset({"volatility_target", "kelly"})
+OF_STOP: Final = frozenset({"fixed_fractional", "min", "kelly"})
+"""Methods of sizing that are made of how the price moved, and of where the stop lies."""
 MOVE: Final = Decimal("1.002")
 """What a price may move between an allocation and the orders that somebody makes of it."""
 Probability = Literal["probability_buy", "probability_sell", "probability_hold"]
@@ -231,21 +235,33 @@ class Allocations:
         method = Combining(self._book.current.probability.combination_method)
         found: list[Decided] = []
         for symbol, opinions in told.items():
-            found.append(self._decided(call, markets[symbol], opinions, known, method, limits))
+            said, market = combine(opinions, known, method), markets[symbol]
+            bars = await self._bars(market, limits) if said.action is not Action.HOLD else []
+            found.append(self._decided(call, market, said, limits, bars))
             # Milliseconds each: five hundred symbols may not keep everybody waiting.
             await asyncio.sleep(0)
         return found
+
+    async def _bars(self, market: Market, limits: Limits) -> list[Ohlcv] | str:
+        """Read the bars that a size is made of, or say why not; none where the limits in force make it of none."""
+        method, timeframe = limits.sizing_method, self._book.current.strategy.timeframe
+        if method not in OF_MOVES and (method not in OF_STOP or limits.stop_method == "fraction"):
+            return []
+        count = max(BARS, limits.lookback) + 2
+        try:
+            return await closed_bars(self._desk, self._source, market.symbol, timeframe, count)
+        except Failure as failure:
+            # Nothing of it has been sent yet, and what others say of their symbols stands.
+            return f"the bars are not known: {failure}"
 
     def _decided(
         self,
         call: Call[Any],
         market: Market,
-        opinions: Sequence[Opinion],
-        known: Mapping[str, Weight],
-        method: Combining,
+        said: Combined,
         limits: Limits,
+        bars: Sequence[Ohlcv] | str,
     ) -> Decided:
-        said = combine(opinions, known, method)
         mark = self._desk.engine.mark(market.symbol)
         price = None if mark is None else mark[0]
 
@@ -261,7 +277,9 @@ class Allocations:
         worth = self._desk.engine.worth(market.cash)
         if price is None or worth is None or isinstance(account, str):
             return nothing(account if isinstance(account, str) else "the price is not known")
-        made = self._size(market, side, price, worth, said, account, limits)
+        if isinstance(bars, str):
+            return nothing(bars)
+        made = self._size(market, side, price, worth, said, account, limits, bars)
         if not made.amount:
             return nothing(made.reason or "the size is zero", made)
         placing = self._placing(call, market, side, made.amount, backing_of(said))
@@ -308,6 +326,7 @@ class Allocations:
         said: Combined,
         account: Account,
         limits: Limits,
+        bars: Sequence[Ohlcv],
     ) -> Size:
         stop, target = stop_and_target(
             limits,
@@ -316,8 +335,13 @@ class Allocations:
             price,
             probabilities=said.probabilities,
             confidence=said.confidence,
-            method="fraction",
+            atr=true_range(bars),
+            swing=extreme(bars, side, limits.lookback),
         )
+        moves = drift([bar.close for bar in bars])
+        win = None
+        if stop.price is not None and target.price is not None:
+            win = win_of(market, price, stop.price, target.price, moves)
         trade = Trade(
             side=side,
             confidence=said.confidence,
@@ -326,6 +350,8 @@ class Allocations:
             stop=stop.price,
             target=target.price,
             position_size=exact(said.position_size),
+            volatility=yearly(moves, self._book.current.strategy.timeframe),
+            win=win,
         )
         return size(trade, account, limits, market, worth=worth)
 
@@ -560,7 +586,7 @@ class Allocations:
         if params.dry_run:
             plan = self._plans.judged(plan)
             row = shown(plan, self._desk.engine)
-            return Answer(result=row | {"dry_run": True, "effect": effect_of(plan)})
+            return Answer(result=row | {"dry_run": True, "effect": self._effect(plan)})
         before = self._desk.outlet.positions()
         return self._begun(self._plans.begin(plan), before)
 
@@ -657,7 +683,24 @@ class Allocations:
         """What carrying a plan out would send; None for one that is known."""
         if self._known(call.params) is not None:
             return None
-        return effect_of(self._planned(call))
+        return self._effect(self._planned(call))
+
+    def _effect(self, plan: Plan) -> Fields:
+        """Say what carrying a plan out would send, which may be less than the differences it was made for."""
+        engine = self._desk.engine
+        sent = [row for row in plan.rows if row.status == "waiting"]
+        notional = ZERO
+        for row in sent:
+            change = row.change
+            market = engine.markets[change.symbol]
+            worth = engine.worth(market.cash) or ZERO
+            notional += row.amount * abs(market.value(change.price)) * worth
+        return {
+            "orders": len(sent),
+            "symbols": [row.change.symbol for row in sent],
+            "sides": {row.change.symbol: row.change.action for row in sent},
+            "notional": rows.money(rows.rounded(notional, 8)),
+        }
 
     def planned_already(self, call: Call[RebalanceParams]) -> bool:
         """Tell whether this plan is known: whatever comes of this call, nothing is sent."""
@@ -689,18 +732,6 @@ def order_name(call: Call[Any], symbol: str) -> str | None:
         return None
     told = f"{call.principal.subject}\n{request_id}\n{symbol}"
     return f"s-{blake2b(told.encode(), digest_size=12).hexdigest()}"
-
-
-def effect_of(plan: Plan) -> Fields:
-    """Say what carrying a plan out would send."""
-    sent = [row.change for row in plan.rows if row.status == "waiting"]
-    notional = sum((abs(change.value) for change in sent), ZERO)
-    return {
-        "orders": len(sent),
-        "symbols": [change.symbol for change in sent],
-        "sides": {change.symbol: change.action for change in sent},
-        "notional": rows.money(notional),
-    }
 
 
 def probabilities_of(item: SignalItem, at: int) -> Probabilities | None:

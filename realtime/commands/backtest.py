@@ -427,7 +427,9 @@ class Backtests:
 
     async def cancel(self, call: Call[ChangeOneParams]) -> Answer:
         """End a backtest; one that is over stays as it is."""
-        return self._answer(await self._jobs.cancel(call.params.backtest_id))
+        row = await self._jobs.cancel(call.params.backtest_id)
+        await self._desk.settled()
+        return self._answer(row)
 
     async def delete(self, call: Call[ChangeOneParams]) -> Answer:
         """Forget a backtest."""

@@ -499,6 +499,7 @@ class Bots:
         return await self._settled(bot_id, result)
 
     async def _settled(self, bot_id: str, result: Mapping[str, object]) -> Answer:
+        self._bots.make_up()
         await self._desk.settled()
         return Answer(result=result, at=self._at([bot_id]))
 

@@ -114,19 +114,7 @@ class Odds:
 
     async def _bars(self, symbol: str, timeframe: str, limit: int) -> list[Ohlcv]:
         """Read closed bars, oldest first."""
-        now, length = self._desk.now(), TIMEFRAMES[timeframe]
-        return [
-            Ohlcv(
-                bar.ts,
-                float(bar.open),
-                float(bar.high),
-                float(bar.low),
-                float(bar.close),
-                float(bar.volume),
-            )
-            for bar in await self._source.ohlcv(symbol, timeframe, None, limit)
-            if bar.ts + length <= now
-        ]
+        return await closed_bars(self._desk, self._source, symbol, timeframe, limit)
 
     def _entry(self, market: Market, given: Decimal | None) -> Decimal:
         """Give the expected price of an entry.
@@ -156,9 +144,7 @@ class Odds:
         chosen = method or limits.stop_method
         atr = swing = None
         if chosen == "atr":
-            true_range = Atr(ATR_LENGTH)
-            for bar in await self._bars(market.symbol, timeframe, BARS):
-                atr = true_range.update(bar.high, bar.low, bar.close)
+            atr = true_range(await self._bars(market.symbol, timeframe, BARS))
         elif chosen == "swing":
             bars = await self._bars(market.symbol, timeframe, limits.lookback + 1)
             swing = extreme(bars, side, limits.lookback)
@@ -266,14 +252,7 @@ class Odds:
         if moves is None or stop is None or target is None:
             return None
         _check_sides(params.side, entry, stop, target)
-        made = outcome(
-            entry=float(entry),
-            stop=float(stop),
-            target=float(target),
-            moves=moves,
-            taker=float(market.taker),
-        )
-        return made.target_before_stop
+        return win_of(market, entry, stop, target, moves)
 
     def _account(self, market: Market, side: Side, entry: Decimal) -> Account | str:
         """Give what a size depends on, or say what is missing."""
@@ -388,7 +367,48 @@ class Odds:
         return found
 
 
+async def closed_bars(
+    desk: Desk, source: Venue, symbol: str, timeframe: str, limit: int
+) -> list[Ohlcv]:
+    """Read closed bars of a market, oldest first."""
+    now, length = desk.now(), TIMEFRAMES[timeframe]
+    return [
+        Ohlcv(
+            bar.ts,
+            float(bar.open),
+            float(bar.high),
+            float(bar.low),
+            float(bar.close),
+            float(bar.volume),
+        )
+        for bar in await source.ohlcv(symbol, timeframe, None, limit)
+        if bar.ts + length <= now
+    ]
+
+
 # --- pure parts -----------------------------------------------------------------------------------
+
+
+def true_range(bars: Sequence[Ohlcv]) -> float | None:
+    """Give ATR(14) after the newest bar; None with fewer than 15."""
+    average = Atr(ATR_LENGTH)
+    for bar in bars:
+        average.update(bar.high, bar.low, bar.close)
+    return average.value
+
+
+def win_of(
+    market: Market, entry: Decimal, stop: Decimal, target: Decimal, moves: Drift
+) -> float | None:
+    """Give the probability of the target before the stop, which enclose the entry; None where it is not known."""
+    made = outcome(
+        entry=float(entry),
+        stop=float(stop),
+        target=float(target),
+        moves=moves,
+        taker=float(market.taker),
+    )
+    return made.target_before_stop
 
 
 def extreme(bars: Sequence[Ohlcv], side: Side, lookback: int) -> float | None:

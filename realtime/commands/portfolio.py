@@ -1,7 +1,7 @@
 """Ops of the portfolio that tell: its value now and before, what it earned, how diversified it is."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Annotated, Final, Literal
 
@@ -21,6 +21,7 @@ from realtime.engine import allocation, performance
 from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.market import down, plain, text
 from realtime.engine.performance import Figure, Flow, Sample
+from realtime.engine.rows import portfolio_row, profit_row
 from realtime.engine.rules import CODES
 from realtime.model.errors import Code, Refused, invalid
 from realtime.model.events import Place
@@ -31,13 +32,15 @@ from realtime.venues.base import Venue
 
 
 Fields = dict[str, object]
+Read = tuple[Sample, str]
+"""A sample of equity, and the equity as it was written."""
 
 MOST: Final = 1_000
 """Samples in one answer; more are thinned out."""
 READ: Final = 50_000
-"""Samples looked through: more than a month of one a minute."""
+"""Samples read at once: more than a month of one a minute. There are more where fills left theirs as well."""
 TRANSFERS: Final = 500
-NO_FLOWS: Final = frozenset({"opening", "funding", "insurance", "position"})
+NO_FLOWS: Final = frozenset({"fee", "opening", "funding", "insurance", "position"})
 """Kinds of transfers that are no deposit and no withdrawal."""
 BARS: Final = 1_000
 """Bars of one symbol that statistics are made of."""
@@ -131,23 +134,27 @@ def related(returns: Sequence[Sequence[float]], symbols: Sequence[str]) -> list[
 # --- samples --------------------------------------------------------------------------------------
 
 
-def sample_of(entry: Entry) -> tuple[Sample, str]:
+def sample_of(entry: Entry) -> Read:
     """Read a sample of equity, and the equity as it was written."""
     _, equity, drawdown = orjson.loads(entry.body)["sample"]
     return Sample(entry.ts, float(equity), drawdown), str(equity)
 
 
-def pictured(entries: Sequence[Entry], step: int | None) -> tuple[list[list[object]], int | None]:
-    """Make rows `[ts, equity, drawdown]` of samples, at most `MOST`.
+def read_back(entries: Sequence[Entry]) -> list[Read]:
+    """Read samples of the table `equity`, oldest first."""
+    return [sample_of(entry) for entry in entries]
+
+
+def pared(read: Sequence[Read], step: int | None) -> tuple[list[Read], int | None]:
+    """Thin samples out to at most `MOST`.
 
     Args:
-        entries: Of the table `equity`, oldest first.
+        read: Oldest first.
         step: Wanted [ns]; None keeps all.
 
     Returns:
-        The rows, and the step that was used [ns].
+        The samples, and the step that was used [ns].
     """
-    read = [sample_of(entry) for entry in entries]
     # Money does not pass through a float.
     written = {sample.ts: equity for sample, equity in read}
     samples = [sample for sample, _ in read]
@@ -157,7 +164,13 @@ def pictured(entries: Sequence[Entry], step: int | None) -> tuple[list[list[obje
     if coarser is not None:
         step = coarser
         samples = performance.thinned(samples, step)
-    return [[s.ts // MS, written[s.ts], s.drawdown] for s in samples], step
+    return [(sample, written[sample.ts]) for sample in samples], step
+
+
+def by_minute(read: Sequence[Read]) -> list[Read]:
+    """Keep the last sample of each minute."""
+    kept = {sample.ts for sample in performance.even([sample for sample, _ in read], 60 * SECOND)}
+    return [one for one in read if one[0].ts in kept]
 
 
 # --- one trade ------------------------------------------------------------------------------------
@@ -221,8 +234,8 @@ class Portfolios:
         desk = self._desk
         counted = await effective(desk, self._book)
         now = desk.now()
-        row = desk.outlet.portfolio_row()
         value = desk.engine.value(now)
+        row = portfolio_row(value)
         used = self._book.current.enabled
         return Answer(
             result={
@@ -232,8 +245,7 @@ class Portfolios:
                 "cash": row["cash"],
                 "positions": row["positions"],
                 "position_count": row["position_count"],
-                "total_pnl": row["total_unrealized_pnl"],
-                "total_pnl_pct": row["total_unrealized_pnl_pct"],
+                **profit_row(value),
                 "risk_summary": desk.outlet.risk_summary(),
                 "diversification": desk.outlet.spread(value.positions),
                 "active_strategies": {
@@ -251,16 +263,27 @@ class Portfolios:
         params = call.params
         if params.since is not None and params.until is not None and params.until <= params.since:
             raise invalid("to", "must be after from")
-        entries = await self._desk.store.rows(
-            "equity",
-            since=naming.ns(params.since),
-            until=naming.ns(params.until),
-            limit=READ,
+        read = await self._read(
+            naming.ns(params.since), naming.ns(params.until), lambda part: pared(part, None)[0]
         )
         step = None if params.step is None else params.step * SECOND
-        # A month of samples is some ten milliseconds of reading.
-        samples, step = await asyncio.to_thread(pictured, entries, step)
-        return Answer(result={"equity": samples, "step": None if step is None else step // SECOND})
+        read, step = await asyncio.to_thread(pared, read, step)
+        rows = [[sample.ts // MS, equity, sample.drawdown] for sample, equity in read]
+        return Answer(result={"equity": rows, "step": None if step is None else step // SECOND})
+
+    async def _read(
+        self, since: int | None, until: int | None, pare: Callable[[list[Read]], list[Read]]
+    ) -> list[Read]:
+        """Read the samples of a time, oldest first; of more than `READ` the older ones pared, as they are read."""
+        found: list[Read] = []
+        while True:
+            entries = await self._desk.store.rows("equity", since=since, until=until, limit=READ)
+            # A month of samples is some ten milliseconds of reading.
+            read = await asyncio.to_thread(read_back, entries)
+            found = (await asyncio.to_thread(pare, read) if found else read) + found
+            if len(entries) < READ:
+                return found
+            until = entries[0].ts
 
     async def performance(self, call: Call[PerformanceParams]) -> Answer:
         """Measure a window up to now."""
@@ -271,12 +294,12 @@ class Portfolios:
             market = naming.market_of(self._desk.engine.markets, params.benchmark)
         now = self._desk.now()
         since = now - (length + step) * SECOND
-        entries = await self._desk.store.rows("equity", since=since, until=now + 1, limit=READ)
+        read = await self._read(since, now + 1, by_minute)
         flows = await self._flows(since, now + 1)
 
         def measured() -> list[Figure]:
             return performance.performance(
-                [sample for sample, _ in map(sample_of, entries)],
+                [sample for sample, _ in read],
                 flows or (),
                 until=now,
                 length_s=length,
@@ -375,7 +398,11 @@ class Portfolios:
                 reason = INSUFFICIENT
             else:
                 # Fifty symbols are some ten milliseconds of arithmetic.
-                matrix = await asyncio.to_thread(related, returns, symbols)
+                try:
+                    matrix = await asyncio.to_thread(related, returns, symbols)
+                except Refused:
+                    # Nobody asked about the one that stands still; the shares are known all the same.
+                    reason = performance.FLAT
         return Answer(
             result={
                 **row,

@@ -21,7 +21,7 @@ from realtime.model.errors import Code, Refused
 from realtime.model.events import Configure, ResetDaily
 from realtime.model.orders import Order
 from realtime.model.principal import ADMIN
-from realtime.model.risk import Limits
+from realtime.model.risk import Limits, RiskView
 
 
 STREAMS: Final = ("risk", "status")
@@ -168,7 +168,7 @@ class Risks:
                 "probability_risk": None
                 if backing is None
                 else risk_score(backing.probabilities, backing.confidence),
-                "impact_on_portfolio": self._impact(shown, view.gross_exposure, view.equity),
+                "impact_on_portfolio": impact(shown, view),
                 "recommended_stop_loss": shown["recommended_stop_loss"],
                 "recommended_take_profit": shown["recommended_take_profit"],
                 "risk_reward": risk_reward(placing.order, shown),
@@ -177,13 +177,16 @@ class Risks:
             }
         )
 
-    def _impact(
-        self, shown: Mapping[str, object], gross: Decimal | None, equity: Decimal | None
-    ) -> float | None:
-        after = shown.get("exposure_after")
-        if after is None or gross is None or not equity:
-            return None
-        return float((Decimal(str(after)) - gross) / equity)
+
+def impact(shown: Mapping[str, object], view: RiskView) -> float | None:
+    """Share of equity by which an order raises the exposure; what rests already is in both, as the gate counts it."""
+    after, equity = shown.get("exposure_after"), view.equity
+    counted = (rule.value for rule in view.headroom if rule.rule == "max_leverage")
+    if after is None or not equity or view.total_exposure is None:
+        return None
+    # Without a limit on leverage nobody counts as the gate does, which differs where orders rest against what is held.
+    before = next(counted, view.total_exposure / equity)
+    return None if before is None else float(Decimal(str(after)) / equity - before)
 
 
 def _errors(shown: Fields, rules: Sequence[Mapping[str, object]]) -> list[object]:

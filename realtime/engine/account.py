@@ -43,6 +43,7 @@ class Booking:
     Attributes:
         cash: Changes of our books, by currency.
         amount, cost, realized, fees: Changes of the position's sums; cost None where unknown.
+        besides: Changes of the holdings that show that cash: symbol, amount, and cost, None where unknown.
     """
 
     cash: tuple[tuple[str, Decimal], ...]
@@ -51,6 +52,7 @@ class Booking:
     cost: Decimal | None
     realized: Decimal | None
     fees: Decimal
+    besides: tuple[tuple[str, Decimal, Decimal | None], ...]
 
 
 @frozen
@@ -325,7 +327,7 @@ class Account:
             self._close(closed, seen.ts, order.owner)
         return Booked(fill, changed, closed)
 
-    def unbook(self, fill: Fill) -> tuple[Position, Position]:
+    def unbook(self, fill: Fill) -> Changed:
         """Take an inferred fill back: what it had changed, and what others had realized because it was among them."""
         booking = self._bookings.pop((fill.symbol, fill.id))
         self.shares.unbook(fill)
@@ -335,14 +337,18 @@ class Account:
         if booking.realized is not None:
             self._count(self.day_realized, market.cash, -booking.realized)
             self._count(self._trade_pnl, booking.symbol, -booking.realized)
-        old = self.positions[booking.symbol]
+        held = self.positions.get(booking.symbol)
+        old = held or self._fresh(booking.symbol)
         cost = None if old.cost is None or booking.cost is None else old.cost - booking.cost
         amount = old.amount - booking.amount
         shift = self._reorder(fill, amount, cost) if market.contract else ZERO
         if cost is not None:
             cost += shift
+        changed: Changed = ()
+        for symbol, more, worth in booking.besides:
+            changed += (self._unweigh(symbol, more, worth),)
         if shift:
-            self._count(self.books, market.cash, shift)
+            changed += self._pay(market.cash, shift, fill.ts)
             self._count(self.day_realized, market.cash, shift)
             self._count(self._trade_pnl, booking.symbol, shift)
         new = evolve_position(
@@ -352,7 +358,19 @@ class Account:
             realized_pnl=old.realized_pnl - (booking.realized or ZERO) + shift,
             fees_paid=old.fees_paid - booking.fees,
         )
-        self.positions[booking.symbol] = new
+        if held is not None:  # the currency everything is valued in has none
+            self.positions[booking.symbol] = new
+        return ((old, new), *changed)
+
+    def _unweigh(
+        self, symbol: str, more: Decimal, worth: Decimal | None
+    ) -> tuple[Position, Position]:
+        """Take back what a fill had changed in a holding beside its own."""
+        old = self.positions[symbol]
+        amount = old.amount - more
+        cost = None if old.cost is None or worth is None or amount < 0 else old.cost - worth
+        new = evolve_position(old, amount=amount, cost=cost if amount else ZERO)
+        self.positions[symbol] = new
         return old, new
 
     def _reorder(self, fill: Fill, amount: Decimal, cost: Decimal | None) -> Decimal:
@@ -376,29 +394,44 @@ class Account:
         fee_quote = fee if charged == quote else ZERO
         got -= fee_base
         paid -= fee_quote
-        books, home = self.books, self.homes.get(base) or market.symbol
+        books, home, realized = self.books, self.homes.get(base), None
         books[base] = books.get(base, ZERO) + got
-        books[quote] = books.get(quote, ZERO) + paid
-        elsewhere = fee and charged not in {base, quote}
-        if elsewhere:
-            books[charged] = books.get(charged, ZERO) - fee
         fees = fee_quote + fee_base * seen.price
-        if home == market.symbol:
+        if got < 0 and home is not None:
+            self.exits[home] = seen.ts
+        if home is None:
+            # The currency everything is valued in is cash, also where it is bought or sold like a coin.
+            old = new = self._fresh(market.symbol)
+            fees = ZERO
+        elif home == market.symbol:
             old, new, realized = self._weigh(home, got, -paid, fees, seen.ts)
         else:
             # Bought or sold against another currency than the one its cost is counted in.
             old, new, realized = self._weigh(home, got, None, ZERO, seen.ts)
         changed: Changed = ((old, new),)
-        other = self.homes.get(quote)
-        if other is not None:
-            # What paid for it was itself a holding: it is given away (or got) at an unknown profit.
-            before, after, _ = self._weigh(other, paid, None, ZERO, seen.ts)
-            changed = ((old, new), (before, after))
+        # What paid for it may itself be a holding: it is given away (or got) at an unknown profit.
+        other = self._pay(quote, paid, seen.ts)
+        if other:
+            changed += other
+            if paid < 0:
+                self.exits[other[0][1].symbol] = seen.ts
+        elsewhere = fee and charged not in {base, quote}
+        if elsewhere:
+            changed += self._pay(charged, -fee, seen.ts)
         if not seen.inferred:
             return changed, realized, None
-        moved = None if old.cost is None or new.cost is None else new.cost - old.cost
         cash = ((base, got), (quote, paid), *(((charged, -fee),) if elsewhere else ()))
-        return changed, realized, Booking(cash, home, got, moved, realized, fees)
+        return changed, realized, _booking(cash, changed, realized, fees)
+
+    def _pay(self, currency: str, change: Decimal, ts: int) -> Changed:
+        """Money comes or goes that is not what was traded; a holding that shows it follows, at an unknown profit."""
+        books = self.books
+        books[currency] = books.get(currency, ZERO) + change
+        home = self.homes.get(currency)
+        if home is None or not change:
+            return ()
+        before, after, _ = self._weigh(home, change, None, ZERO, ts)
+        return ((before, after),)
 
     def _weigh(
         self, symbol: str, got: Decimal, paid: Decimal | None, fees: Decimal, ts: int
@@ -416,7 +449,6 @@ class Account:
             removed = share(old.cost, -got, old.amount)
             cost = None if old.cost is None or removed is None else old.cost - removed
             realized = -paid - removed if removed is not None and paid is not None else None
-            self.exits[symbol] = ts
         if not amount:
             cost = ZERO
         elif amount < 0:
@@ -447,18 +479,18 @@ class Account:
         cash = [(market.cash, (gross or ZERO) - fee_cash)]
         if seen.fee and not fee_cash:
             cash.append((seen.fee_currency, -seen.fee))
+        besides: Changed = ()
         for currency, moved in cash:
-            self._count(self.books, currency, moved)
+            besides += self._pay(currency, moved, ts)
         flipped = bool(old.amount) and bool(amount) and (old.amount > 0) is not (amount > 0)
         profit, fees = old.realized_pnl + (realized or ZERO), old.fees_paid + fee_cash
         opened_ts = ts if flipped or not old.amount else old.opened_ts
         new = trade_position(old, amount, cost, profit, fees, opened_ts, ts)
         self.positions[symbol] = new
+        changed: Changed = ((old, new), *besides)
         if not seen.inferred:
-            return ((old, new),), realized, None
-        delta = None if old.cost is None or cost is None else cost - old.cost
-        booking = Booking(tuple(cash), symbol, change, delta, realized, fee_cash)
-        return ((old, new),), realized, booking
+            return changed, realized, None
+        return changed, realized, _booking(tuple(cash), changed, realized, fee_cash)
 
     def _end_of_trade(
         self, old: Position, new: Position, realized: Decimal | None, market: Market
@@ -485,8 +517,8 @@ class Account:
 
     # -- everything else that moves money ------------------------------------------------------
 
-    def transfer(self, fact: Transferred) -> tuple[Position, Position] | None:
-        """Book money that no fill explains; the position before and after, None when none changed."""
+    def transfer(self, fact: Transferred) -> Changed:
+        """Book money that no fill explains; the positions that it changed, before and after."""
         currency, amount, kind = fact.currency, fact.amount, fact.kind
         symbol, ts = fact.symbol, fact.ts
         self.transferred.add(fact.id)
@@ -505,11 +537,11 @@ class Account:
             self.positions[symbol] = new
             self._executions.pop(symbol, None)
             self._trust(symbol)
-            return old, new
+            return ((old, new),)
         # A journal of an older program may have booked the first look as if it had appeared later.
         if kind in {"opening", "external"} and amount and self.opened_ts is None:
             self.opened_ts = ts
-        self._count(self.books, currency, amount)
+        moved = self._pay(currency, amount, ts)
         self._trust(currency)
         if kind == "fee":
             self._count(self.day_fees, currency, -amount)
@@ -517,18 +549,16 @@ class Account:
             self._count(self.day_realized, currency, amount)
             held = self.positions.get(symbol) if symbol is not None else None
             if held is None:
-                return None
+                return moved
             paid = evolve_position(held, realized_pnl=held.realized_pnl + amount, ts=ts)
             self.positions[held.symbol] = paid
             self._count(self._trade_pnl, held.symbol, amount)
-            return held, paid
+            return ((held, paid), *moved)
         if kind not in {"opening", "fee"}:
             self._count(self.day_transfers, currency, amount)
-        home = self.home(currency)
-        if home is None or not amount:
-            return None
-        before, after, _ = self._weigh(home, amount, None, ZERO, ts)
-        return before, after
+            if moved and amount < 0:
+                self.exits[moved[0][1].symbol] = ts
+        return moved
 
     def set_cost_basis(self, symbol: str, entry_price: Decimal, ts: int) -> Position:
         """Say what a holding had cost [quote per base]."""
@@ -582,6 +612,24 @@ class Account:
                 f"{held_position.realized_pnl} {held_position.fees_paid} {held_position.opened_ts}"
             )
         yield f"day {self.day()!r} opened {self.opened_ts} transferred {sorted(self.transferred)}"
+
+
+def _booking(
+    cash: tuple[tuple[str, Decimal], ...],
+    changed: Changed,
+    realized: Decimal | None,
+    fees: Decimal,
+) -> Booking:
+    """Note what is needed to take a fill back."""
+    (_, amount, cost), *besides = [
+        (
+            new.symbol,
+            new.amount - old.amount,
+            None if old.cost is None or new.cost is None else new.cost - old.cost,
+        )
+        for old, new in changed
+    ]
+    return Booking(cash, changed[0][1].symbol, amount, cost, realized, fees, tuple(besides))
 
 
 def homes(markets: Mapping[str, Market], currency: str) -> dict[str, str]:

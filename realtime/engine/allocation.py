@@ -487,7 +487,11 @@ class Holding:
     @property
     def unit(self) -> Decimal:
         """Value of one base unit or contract [valuation currency]."""
-        return self.price * self.market.contract_size * self.worth
+        return self.at(self.price)
+
+    def at(self, price: Decimal) -> Decimal:
+        """Give that value at another price [quote]."""
+        return abs(self.market.value(price)) * self.worth
 
     @property
     def value(self) -> Decimal:
@@ -637,7 +641,7 @@ def _change(
     if abs(difference) < threshold:
         text = f"the difference {plain(round(abs(difference), 6))} is below the threshold {plain(threshold)}"
         return _held(symbol, holding, current, target, text)
-    unit = price * market.contract_size * holding.worth
+    unit = holding.at(price)
     # A buy pays its fee out of what it is worth, so that all buys together do not cost more than there is.
     wanted = abs(moved) / (unit * (1 + rate) if side is Side.BUY else unit)
     if closing:

@@ -267,7 +267,7 @@ def risk_view(state: State, ts: int) -> RiskView:
         total_risk_score=total_score(parts),
         risk_level=_level(halt, limits.max_daily_loss, loss, points_now),
         positions=held_risks,
-        headroom=tuple(_headroom(state, concentration, largest, leverage, loss, fall, ts)),
+        headroom=tuple(_headroom(state, e, loss, fall, ts)),
         recommendations=tuple(_recommend(state, held_risks, concentration, count, loss)),
         unknown_orders=len(state.orders.unknown()),
         var_95=worst.var_95,
@@ -353,27 +353,37 @@ def _tails(state: State, marked: Sequence[Marked], risks: Sequence[SymbolRisk]) 
 
 
 def _headroom(
-    state: State,
-    concentration: Decimal | None,
-    largest: Decimal | None,
-    leverage: Decimal | None,
-    loss: Decimal | None,
-    fall: Decimal | None,
-    ts: int,
+    state: State, e: Decimal | None, loss: Decimal | None, fall: Decimal | None, ts: int
 ) -> Iterator[RuleResult]:
     """How far each limit is used; rules that are off are left out."""
     limits, money = state.limits, state.currency
+    # As the gate counts them: with all that rests filled, which what is held now says nothing of.
+    engaged = {place: state.at_mark(place, amount) for place, amount in state.engaged().items()}
+    exposures = [exposure for exposure in engaged.values() if exposure is not None]
+    priced = len(exposures) == len(engaged)
+    largest = max(exposures, default=ZERO) if priced else None
+    total = sum(exposures, ZERO) if priced else None
     loads = state.orders.loads.values()
     fullest = max((load.orders for load in loads), default=0)
     streak = max((count for count, _ in state.account.streaks.values()), default=0)
     for rule, limit, used, unit in (
-        ("max_position_size", limits.max_position_size, concentration, "fraction"),
+        (
+            "max_position_size",
+            limits.max_position_size,
+            None if largest is None or e is None else largest / e,
+            "fraction",
+        ),
         ("max_position_notional", limits.max_position_notional, largest, money),
-        ("max_leverage", limits.max_leverage, leverage, "x"),
+        (
+            "max_leverage",
+            limits.max_leverage,
+            None if total is None or e is None else total / e,
+            "x",
+        ),
         (
             "max_open_positions",
             _number(limits.max_open_positions),
-            Decimal(len(state.engaged())),
+            Decimal(len(engaged)),
             "positions",
         ),
         (

@@ -12,7 +12,7 @@ from decimal import Decimal
 from operator import attrgetter
 
 from realtime.engine.market import plain
-from realtime.model.market import MONEY, SECOND, ZERO, Bar, Daily, Trade
+from realtime.model.market import MONEY, SECOND, ZERO, Bar, Daily, Market, Trade
 
 
 MINUTE = 60 * SECOND
@@ -181,11 +181,12 @@ class Minute(Forming):
 
 
 class DayFold:
-    """Trades of the last 24 hours, kept by the minute: the oldest minute leaves as a whole."""
+    """Trades of a market's last 24 hours, kept by the minute: the oldest minute leaves as a whole."""
 
-    __slots__ = ("_before", "_minutes", "_newest", "_quote_volume")
+    __slots__ = ("_before", "_market", "_minutes", "_newest", "_quote_volume")
 
-    def __init__(self) -> None:
+    def __init__(self, market: Market) -> None:
+        self._market = market
         self._newest: Minute | None = None
         # All minutes before the newest, one by one and as one bar.
         self._minutes: deque[Minute] = deque()
@@ -195,7 +196,7 @@ class DayFold:
     def add(self, trade: Trade) -> None:
         """Take in a trade; a late one counts in the newest minute."""
         price, volume, newest = trade.price, Decimal(trade.amount), self._newest
-        quote_volume = MONEY.multiply(volume, Decimal(price))
+        quote_volume = MONEY.multiply(volume, self._market.quoted(Decimal(price)))
         if newest is not None and trade.ts < newest.end:
             newest.add(price, volume)
             newest.quote_volume = MONEY.add(newest.quote_volume, quote_volume)

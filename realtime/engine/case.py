@@ -183,15 +183,15 @@ def needs(
         return max(adds - before, ZERO)
     if market.contract and is_exit:
         return ZERO
-    now = _cash(market, order, adds, reference)
+    now = _cash(state, market, order, adds, reference)
     if old is None or now is None:
         return now
-    was = _cash(market, old, state.orders.worst_of(old), reference) or ZERO
+    was = _cash(state, market, old, state.orders.worst_of(old), reference) or ZERO
     return max(now - was, ZERO)
 
 
 def _cash(
-    market: Market, order: Order, amount: Decimal, reference: Decimal | None
+    state: State, market: Market, order: Order, amount: Decimal, reference: Decimal | None
 ) -> Decimal | None:
     """Cost or initial margin, and the worst fee [cash currency]."""
     price = order.price if order.price is not None else reference
@@ -199,7 +199,7 @@ def _cash(
         return None
     cost = order.cost_limit or amount * price * market.contract_size
     fee = cost * market.taker if market.taker > 0 else ZERO
-    return (cost / (order.leverage or 1) if market.contract else cost) + fee
+    return (cost / state.leverage(order) if market.contract else cost) + fee
 
 
 def crossing(state: State, order: Order, walk: Walk | None) -> list[Order]:

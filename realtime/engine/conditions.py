@@ -89,7 +89,7 @@ def examine(seen: Seen, bounds: Bounds) -> list[Check]:
         bounds.max_volatility,
         ok=moved is not None and moved <= bounds.max_volatility,
     )
-    depth, least = _depth(seen.book), bounds.min_depth_quote
+    depth, least = _depth(seen.market, seen.book), bounds.min_depth_quote
     add("min_depth_quote", depth, least, ok=not least or (depth is not None and depth >= least))
     told = None if seen.ticker is None else seen.ticker.daily.quote_volume
     volume, least = None if told is None else float(told), bounds.min_volume_24h_quote
@@ -153,7 +153,7 @@ def _sides(ticker: Ticker | None) -> tuple[float | None, float | None]:
     )
 
 
-def _depth(book: OrderBook | None) -> float | None:
+def _depth(market: Market, book: OrderBook | None) -> float | None:
     """Quote value near the mid, of the thinner side."""
     if book is None or book.crossed:
         return None
@@ -163,7 +163,7 @@ def _depth(book: OrderBook | None) -> float | None:
     mid = (float(bids[0][0]) + float(asks[0][0])) / 2
     sums = [
         math.fsum(
-            float(Decimal(price) * Decimal(amount))
+            float(market.quoted(Decimal(price)) * Decimal(amount))
             for price, amount in side
             if abs(float(price) / mid - 1) <= NEAR
         )

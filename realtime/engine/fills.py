@@ -10,6 +10,7 @@ from realtime.engine.evidence import is_late, overfill, report_stranger, strange
 from realtime.engine.evolve import alter_order, fill_order
 from realtime.engine.orders import is_entry, largest
 from realtime.engine.rules import EXECUTIONS_IN
+from realtime.engine.state import State
 from realtime.model.events import (
     Alert,
     Ask,
@@ -27,6 +28,7 @@ from realtime.model.orders import (
     Fill,
     Order,
     OrderType,
+    Side,
     Status,
 )
 from realtime.model.risk import Halt, TradingState
@@ -93,11 +95,32 @@ def filled(core: Core, seen: Filled, out: Out) -> None:
         core.gap(new, seen.ts)
     out.append(FillBooked(fill))
     publish_positions(core, done, out)
+    if account.shares and not seen.inferred:
+        fit_shares(state, fill)
     if done.closed is not None:
         streak(core, order, out)
     if core.legs.concerns(state, symbol) or new.stop_loss or new.take_profit or attached_to(new):
         core.legs.on_fill(state, new, fill, replaced)
         core.plan(symbol, seen.ts, out)
+
+
+def fit_shares(state: State, fill: Fill) -> None:
+    """Let bots have no more of a coin than there is, once all that is known to have executed is booked.
+
+    Less than nothing there is not: then coins were sold that have come, and nobody has told yet how many.
+    """
+    symbol, market = fill.symbol, state.markets[fill.symbol]
+    if market.contract:
+        return
+    holding = state.account.positions.get(state.place_of(symbol))
+    if holding is None or (
+        state.orders.gaps and any(state.unbooked(symbol, side) for side in Side)
+    ):
+        return
+    lot = market.amount_step
+    if holding.amount > -lot:
+        held = max(holding.amount, ZERO)
+        state.account.shares.fit(state.siblings(symbol), held, lot, fill.ts)
 
 
 def as_booked(core: Core, order: Order, seen: Filled, *, early: bool) -> Order:
@@ -194,9 +217,8 @@ def replace_inferred(core: Core, order: Order, amount: Decimal, out: Out) -> tup
     for fill in state.orders.fills_of(order.id):
         if not fill.inferred or amount <= 0:
             continue
-        _, new = state.account.unbook(fill)
+        out += [PositionChanged(new) for _, new in state.account.unbook(fill)]
         order = state.orders.put(order, state.orders.unbook(fill))
-        out.append(PositionChanged(new))
         rest = fill.amount - amount
         replaced += min(fill.amount, amount)
         amount -= fill.amount

@@ -111,8 +111,7 @@ def transferred(core: Core, fact: Transferred, out: Out) -> None:
         "symbol": fact.symbol,
         "inferred": fact.inferred,
     }
-    if changed is not None:
-        _, new = changed
+    for _, new in changed:
         out.append(PositionChanged(new))
         if new.amount:
             core.watched.add(new.symbol)
@@ -127,6 +126,8 @@ def transferred(core: Core, fact: Transferred, out: Out) -> None:
 def cost_basis(core: Core, fact: CostBasisSet, out: Out) -> None:
     """A holding got its price of entry."""
     symbol = fact.position_id.partition("|")[0]
+    if symbol not in core.state.account.positions:
+        return  # what an older program showed as one: the currency everything is valued in, bought like a coin
     new = core.state.account.set_cost_basis(symbol, fact.entry_price, fact.ts)
     core.state.forget_equity()
     data = {"position_id": fact.position_id, "entry_price": plain(fact.entry_price)}

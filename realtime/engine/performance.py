@@ -9,10 +9,10 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from typing import Final, NamedTuple
 
-from realtime.model.errors import invalid
+from realtime.model.errors import Refused, invalid
 from realtime.model.market import SECOND
 
 
@@ -21,6 +21,7 @@ LEAST: Final = 30
 """Returns below which ratios say nothing."""
 INSUFFICIENT: Final = "insufficient_samples"
 FLAT: Final = "no_deviation"
+NO_EQUITY: Final = "equity_not_above_zero"
 
 HOUR: Final = 3_600
 TIMEFRAMES: Final = {
@@ -74,10 +75,10 @@ def time_weighted(samples: Sequence[Sample], flows: Sequence[Flow] = ()) -> list
     """Make the return of each time between two samples, money that came or went in it taken out.
 
     A flow counts at the beginning of the time it falls in, and at its end where it leaves nothing to earn on; with a
-    sample a minute either is where it falls.
+    sample a minute either is where it falls. Where there is nothing and nothing comes, nothing is earned.
 
     Args:
-        samples: Oldest first; equity above zero but for the newest.
+        samples: Oldest first; equity not below zero but for the newest, zero only until money comes.
         flows: In any order; those outside the samples are left out.
 
     Returns:
@@ -101,6 +102,8 @@ def time_weighted(samples: Sequence[Sample], flows: Sequence[Flow] = ()) -> list
             found.append(now.equity / (before.equity + came) - 1.0)
         elif 0 < before.equity < math.inf:
             found.append((now.equity - came) / before.equity - 1.0)
+        elif before.equity == now.equity == came == 0:
+            found.append(0.0)
         else:
             raise invalid(f"samples[{at}]", f"has the equity {before.equity:g}, must be above 0")
     return found
@@ -188,10 +191,8 @@ def performance(
 
     Returns:
         The figures; None with `insufficient_samples`: no return for fewer than two samples, no ratio for fewer than
-        `LEAST` even returns.
-
-    Raises:
-        Refused: As `time_weighted`.
+        `LEAST` even returns. What was there before the first equity above zero does not count; where there was less
+        than nothing later on, no figure does, with `equity_not_above_zero`.
     """
     start = until - length_s * SECOND
     stamps = [sample.ts for sample in samples]
@@ -201,21 +202,18 @@ def performance(
         first += 1
     window = samples[first : bisect_right(stamps, until)]
     ts = window[-1].ts if window else None
+    # An account that is not funded yet earns nothing.
+    window = list(dropwhile(lambda sample: sample.equity <= 0, window))
     if len(window) < 2:
-        return [
-            Figure(name=name, value=None, unit=unit, ts=ts, reason=INSUFFICIENT)
-            for name, unit in (
-                ("return", "fraction"),
-                ("volatility", "fraction"),
-                ("sharpe", "ratio"),
-                ("max_drawdown", "fraction"),
-            )
-        ]
-    whole = time_weighted(window, flows)
+        return _unknown(ts, INSUFFICIENT)
     parts = even(window, step_s * SECOND)
+    try:
+        whole, steps = time_weighted(window, flows), time_weighted(parts, flows)
+    except Refused:
+        return _unknown(ts, NO_EQUITY)
     returns = [
         part
-        for part, (before, now) in zip(time_weighted(parts, flows), pairwise(parts), strict=True)
+        for part, (before, now) in zip(steps, pairwise(parts), strict=True)
         if now.ts - before.ts < 2 * step_s * SECOND
     ]
     spread = deviation(returns) if len(returns) >= LEAST else None
@@ -236,6 +234,18 @@ def performance(
             reason=None if sharpe is not None else reason or FLAT,
         ),
         Figure(name="max_drawdown", value=max_drawdown(whole), unit="fraction", ts=ts),
+    ]
+
+
+def _unknown(ts: int | None, reason: str) -> list[Figure]:
+    return [
+        Figure(name=name, value=None, unit=unit, ts=ts, reason=reason)
+        for name, unit in (
+            ("return", "fraction"),
+            ("volatility", "fraction"),
+            ("sharpe", "ratio"),
+            ("max_drawdown", "fraction"),
+        )
     ]
 
 

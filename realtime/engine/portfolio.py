@@ -91,9 +91,8 @@ def value(state: State, ts: int) -> Portfolio:
         if profit is not None
     ]
     profit = sum(profits, ZERO) if profits or not marked else None
-    share = None
-    if profit is not None and equity.value is not None and equity.value != profit:
-        share = profit / (equity.value - profit) * HUNDRED
+    realized = _realized(state)
+    whole = None if profit is None or realized is None else profit + realized
     return Portfolio(
         total_value=equity.value,
         reason=equity.reason,
@@ -103,7 +102,9 @@ def value(state: State, ts: int) -> Portfolio:
         balances=tuple(valued),
         positions=tuple(marked),
         total_unrealized_pnl=profit,
-        total_unrealized_pnl_pct=share,
+        total_unrealized_pnl_pct=_share(profit, equity.value),
+        total_pnl=whole,
+        total_pnl_pct=_share(whole, equity.value),
         unpriced=tuple(
             sorted(
                 {
@@ -130,6 +131,25 @@ def in_valuation(state: State, held: Marked, amount: Decimal | None) -> Decimal 
     """Value an amount of a position's cash [valuation currency]; None where one of both is not known."""
     worth = state.quotes.worth(state.markets[held.position.symbol].cash)
     return None if amount is None or worth is None else amount * worth
+
+
+def _realized(state: State) -> Decimal | None:
+    """Sum up what positions have realized, flat ones included; None where that has no price."""
+    total = ZERO
+    for position in state.account.positions.values():
+        if position.realized_pnl:
+            worth = state.quotes.worth(state.markets[position.symbol].cash)
+            if worth is None:
+                return None
+            total += position.realized_pnl * worth
+    return total
+
+
+def _share(profit: Decimal | None, value: Decimal | None) -> Decimal | None:
+    """Profit by the value without it [percent]; None where one of both is not known."""
+    if profit is None or value is None or value == profit:
+        return None
+    return profit / (value - profit) * HUNDRED
 
 
 def _quality(state: State, marked: list[Marked], ts: int) -> str:

@@ -397,7 +397,7 @@ def preview(state: State, place: Place) -> Preview:
         fee_currency = market.base if in_base else market.cash
     margin = None
     if cost is not None and not case.exit:
-        margin = cost / (order.leverage or 1) if market.contract else cost
+        margin = cost / state.leverage(order) if market.contract else cost
     elif case.exit:
         margin = ZERO
     slippage = None

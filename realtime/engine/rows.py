@@ -10,7 +10,7 @@ from decimal import Decimal, localcontext
 from typing import Final, Literal, overload
 
 from realtime.engine.allocation import spread_of
-from realtime.engine.market import average_text, plain, shown, text
+from realtime.engine.market import PLACES, average_text, plain, shown, text
 from realtime.model.account import Day, Marked, Portfolio, Valued
 from realtime.model.market import MONEY, MS, ZERO, Market, Ticker, Trade
 from realtime.model.orders import Fill, Order, TimeInForce, Trigger
@@ -60,6 +60,13 @@ def money(value: Decimal | None) -> str | None: ...
 def money(value: Decimal | None) -> str | None:
     """A figure that was computed: shown to 8 digits, without the noise of a division."""
     return None if value is None else plain(rounded(value, 8))
+
+
+def price_figure(value: Decimal | None) -> str | None:
+    """A price that was computed: shown to 8 digits behind the point, a small one to 8 figures."""
+    return (
+        None if value is None else plain(rounded(value, min(max(8, 7 - value.adjusted()), PLACES)))
+    )
 
 
 def rounded(value: Decimal, places: int) -> Decimal:
@@ -265,7 +272,7 @@ def balance_row(valued: Valued, mode: str) -> BalanceRow:
             "available": plain(balance.available),
             "reserved": plain(balance.reserved),
             "total": plain(balance.total),
-            "price": money(valued.price),
+            "price": price_figure(valued.price),
             "value": money(valued.value),
             "allocation": _number(valued.allocation),
             "ts": balance.ts // MS,
@@ -295,14 +302,22 @@ def portfolio_row(portfolio: Portfolio) -> Row:
         }
 
 
+def profit_row(portfolio: Portfolio) -> Row:
+    """What the account has won or lost in all (F17)."""
+    return {
+        "total_pnl": money(portfolio.total_pnl),
+        "total_pnl_pct": _number(portfolio.total_pnl_pct),
+    }
+
+
 def _holding(held: Marked, ages: Mapping[str, int], ts: int) -> Row:
     position = held.position
     return {
         "symbol": position.symbol,
         "side": position.side,
         "amount": plain(abs(position.amount)),
-        "entry_price": money(position.entry_price),
-        "current_price": money(held.mark_price),
+        "entry_price": price_figure(position.entry_price),
+        "current_price": price_figure(held.mark_price),
         "unrealized_pnl": money(held.unrealized_pnl),
         "unrealized_pnl_pct": _number(held.unrealized_pnl_pct),
         "market_value": money(held.notional),
@@ -443,7 +458,7 @@ def preview_row(preview: Preview, market: Market) -> PreviewRow:
             "failed": list(preview.failed),
             "rules": [rule_row(result) for result in preview.rules],
             "warnings": list(preview.warnings),
-            "reference_price": money(preview.reference_price),
+            "reference_price": price_figure(preview.reference_price),
             "average": None if preview.average is None else average_text(preview.average, tick),
             "slippage": _number(preview.slippage),
             "expected_fill": text(preview.expected_fill, lot),
@@ -484,17 +499,17 @@ def ticker_row(ticker: Ticker, market: Market) -> TickerRow:
     """The value of a `ticker` channel; the venue's strings, and what follows from them."""
     daily = ticker.daily
     change = share = None
-    vwap = daily.vwap
+    vwap, turnover = daily.vwap, daily.quote_volume
     if daily.last is not None and daily.open is not None:
         with localcontext(MONEY):
             last, first = Decimal(daily.last), Decimal(daily.open)
             change = text(last - first, market.price_tick)
             share = float(round((last / first - 1) * 100, 4)) if first else None
-    if vwap is None and daily.volume is not None and daily.quote_volume is not None:
+    if vwap is None and daily.volume is not None and turnover is not None and not market.inverse:
         with localcontext(MONEY):
-            volume = Decimal(daily.volume)
+            volume = Decimal(daily.volume) * market.contract_size
             if volume:
-                average = Decimal(daily.quote_volume) / volume
+                average = Decimal(turnover) / volume
                 vwap = text(shown(average, market.price_tick), market.price_tick)
     return {
         "symbol": ticker.symbol,
@@ -510,7 +525,7 @@ def ticker_row(ticker: Ticker, market: Market) -> TickerRow:
         "change": change,
         "change_pct": share,
         "volume": daily.volume,
-        "quote_volume": daily.quote_volume,
+        "quote_volume": turnover,
         "vwap": vwap,
         "mark": ticker.mark,
         "index": ticker.index,
@@ -522,7 +537,7 @@ def ticker_row(ticker: Ticker, market: Market) -> TickerRow:
 
 def trade_row(trade: Trade, market: Market) -> TradeRow:
     """An entry of a `trades` channel; `side` is the taker's."""
-    traded = MONEY.multiply(Decimal(trade.price), Decimal(trade.amount))
+    worth = market.quoted(Decimal(trade.price))
     return {
         "id": trade.id,
         "ts": trade.ts // MS,
@@ -530,7 +545,7 @@ def trade_row(trade: Trade, market: Market) -> TradeRow:
         "side": trade.side,
         "price": trade.price,
         "amount": trade.amount,
-        "cost": plain(MONEY.multiply(traded, market.contract_size)),
+        "cost": plain(MONEY.multiply(worth, Decimal(trade.amount))),
         "taker_or_maker": "taker",
     }
 

@@ -4,12 +4,15 @@ Rules of this file:
 1 Nothing here stands in the way of a fill: a share may be wrong about nothing, for it only adds up.
 2 A share is averaged like a position, beside it: the account nets over all, the shares do not.
 3 What an inferred fill did is taken back exactly when the real one comes.
+4 Coins that somebody else sells are gone: those that come later are not the bot's. One that sells more than it has left
+  all the same, as an older program let it, sells what had gone: nobody owes coins.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
+from realtime.engine.market import down
 from realtime.model.bots import Earned, Share
 from realtime.model.market import SECOND, ZERO, Market
 from realtime.model.orders import Fill, Side
@@ -27,16 +30,23 @@ NONE = Share()
 class Shares:
     """The shares of all bots."""
 
-    __slots__ = ("_booked", "_entries", "_shares")
+    __slots__ = ("_booked", "_bots", "_entries", "_gone", "_shares")
 
     def __init__(self) -> None:
         self._shares: dict[Key, Share] = {}
         # Of inferred fills: what they changed, by (symbol, trade id).
         self._booked: dict[Key, tuple[Key, Share]] = {}
+        # Those that have a share in a symbol, flat ones included.
+        self._bots: dict[str, dict[str, None]] = {}
+        # Of coins: what `fit` took away, amount and cost.
+        self._gone: dict[Key, tuple[Decimal, Decimal]] = {}
         # When the entries of a bot first filled [ns], by order.
         self._entries: dict[str, dict[str, int]] = {}
 
     # -- reading -------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._shares)
 
     def of(self, bot_id: str, symbol: str) -> Share:
         """The share of a bot in a symbol."""
@@ -76,7 +86,10 @@ class Shares:
         key = (bot_id, fill.symbol)
         old = self._shares.get(key, NONE)
         new = _filled(old, fill, market)
+        if (whole := self._whole(key, old, new)) is not old:
+            old, new = whole, _filled(whole, fill, market)
         self._shares[key] = new
+        self._bots.setdefault(fill.symbol, {})[bot_id] = None
         if keep:
             self._booked[fill.symbol, fill.id] = (key, _minus(new, old))
         if abs(new.amount) > abs(old.amount):
@@ -87,7 +100,48 @@ class Shares:
         found = self._booked.pop((fill.symbol, fill.id), None)
         if found is not None:
             key, change = found
-            self._shares[key] = _minus(self._shares[key], change)
+            old = self._shares[key]
+            self._shares[key] = _minus(self._whole(key, old, _minus(old, change)), change)
+
+    def _whole(self, key: Key, old: Share, new: Share) -> Share:
+        """Give a share again, of what was taken away, what the one that comes of it owes."""
+        lack = min(old.amount, ZERO) - new.amount
+        if lack <= 0 or key not in self._gone:
+            return old
+        amount, cost = self._gone.pop(key)
+        part = min(lack, amount)
+        back = cost if part == amount else cost * part / amount
+        if part < amount:
+            self._gone[key] = (amount - part, cost - back)
+        return replace(old, amount=old.amount + part, cost=old.cost + back)
+
+    def fit(self, symbols: Iterable[str], held: Decimal, lot: Decimal, ts: int) -> None:
+        """Let bots have no more of a coin than there is, each in proportion; less than a lot, as fees are, no one sold.
+
+        What goes earns a bot nothing: at which price its coins were sold, among those of others, nobody can say.
+
+        Args:
+            symbols: The spot markets of the coin.
+            held: All there is of it [base].
+            lot: Less than that is not traded, and ends a trade [base].
+            ts: When the pause after an exit begins [ns].
+        """
+        shares, bots = self._shares, self._bots
+        own = {
+            key: old
+            for symbol in symbols
+            for bot_id in bots.get(symbol, ())
+            if (old := shares[key := (bot_id, symbol)]).amount > 0
+        }
+        total = sum((old.amount for old in own.values()), ZERO)
+        if total - held < lot:
+            return
+        for key, old in own.items():
+            amount = held if len(own) == 1 else down(old.amount * held / total, lot)
+            cost = old.cost * amount / old.amount
+            shares[key] = _ended(old, replace(old, amount=amount, cost=cost, exit_ts=ts), lot)
+            gone, worth = self._gone.get(key, (ZERO, ZERO))
+            self._gone[key] = (gone + old.amount - amount, worth + old.cost - cost)
 
     def _entered(self, bot_id: str, fill: Fill) -> None:
         entries = self._entries.setdefault(bot_id, {})
@@ -98,6 +152,7 @@ class Shares:
     def dump(self) -> Iterator[str]:
         """All of it, line by line, in a fixed order."""
         yield f"shares {sorted(self._shares.items())}"
+        yield f"gone {sorted(self._gone.items())}"
         yield f"entries {sorted((bot, sorted(of.items())) for bot, of in self._entries.items())}"
 
 

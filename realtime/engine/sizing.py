@@ -165,9 +165,11 @@ def size(
             )
         notional, caps = _capped(wanted, trade, account, limits)
         amount = ZERO
-        reason: str | None = _why_nothing(factors, caps)
+        reason: str | None = "equity is not above 0"
+        if account.equity > 0:
+            reason = _why_nothing(factors, caps)
         if notional > 0:
-            per_unit = trade.entry * market.contract_size * worth
+            per_unit = abs(market.value(trade.entry)) * worth
             amount, reason = amount_down(notional / per_unit, market)
             cost = amount * trade.entry * market.contract_size
             if amount and market.min_cost is not None and cost < market.min_cost:

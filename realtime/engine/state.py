@@ -20,6 +20,8 @@ from realtime.model.risk import Halt, Limits, TradingState, switched_off
 EQUITY_FOR = 250 * MS
 """How long one valuation serves [ns]."""
 
+ONE = Decimal(1)
+
 ALL = "all"
 """The scope of everything."""
 
@@ -388,6 +390,13 @@ class State:
         if available is None:
             return None
         return available - self.reservations.sum(currency)
+
+    def leverage(self, order: Order) -> Decimal:
+        """What a contract's margin is counted with: the order's own, else that of its position, which the venue keeps."""
+        if order.leverage is not None:
+            return order.leverage
+        held = self.account.positions.get(order.symbol)
+        return ONE if held is None else held.leverage
 
     def notional(self, symbol: str, amount: Decimal, price: Decimal) -> Decimal | None:
         """Value of an amount [valuation currency]; None while its cash has no price."""

@@ -129,6 +129,9 @@ class Portfolio:
         total_value: Cash + holdings + unrealised profit of derivatives [valuation currency];
             None when a holding that matters has no price (`reason`).
         available_balance: What could be spent now [valuation currency].
+        total_pnl: What all positions have realized, those that are flat now included, and the unrealised profit of those
+            that are not [valuation currency]; None where that is.
+        total_pnl_pct: The same as a share of the value without it.
         unpriced: Currencies without a price.
         quality: `high`, `medium` or `low` market data behind the marks.
         ages: Age of each position's price [ns], by symbol.
@@ -143,6 +146,8 @@ class Portfolio:
     positions: tuple[Marked, ...]
     total_unrealized_pnl: Decimal | None
     total_unrealized_pnl_pct: Decimal | None
+    total_pnl: Decimal | None
+    total_pnl_pct: Decimal | None
     unpriced: tuple[str, ...]
     quality: str
     ages: tuple[tuple[str, int], ...]

@@ -98,6 +98,10 @@ class Market:
         """
         return -self.contract_size / price if self.inverse else price * self.contract_size
 
+    def quoted(self, price: Decimal) -> Decimal:
+        """What one unit comes to at a price [quote]: an inverse contract is that much at any."""
+        return self.contract_size if self.inverse else MONEY.multiply(price, self.contract_size)
+
     def average(self, cost: Decimal, amount: Decimal) -> Decimal:
         """The price at which so much was traded for an (unsigned) cost [cash]."""
         whole = MONEY.multiply(amount, self.contract_size)

@@ -208,7 +208,9 @@ class EmbeddedMarket:
     async def ohlcv(
         self, symbol: str, timeframe: str, since: int | None, limit: int
     ) -> Sequence[Bar]:
-        """Bars of the path and of own fills until the start, of the trades after it."""
+        """Bars of the path and of own fills until the start, of the trades after it; of a market that was let go none."""
+        if symbol not in self._symbols:
+            return ()
         state, length = self._symbols[symbol], TIMEFRAMES[timeframe]
         now = self._now()
         kept = state.tape.kept_from(timeframe)
@@ -237,7 +239,7 @@ class EmbeddedMarket:
 
     async def trades(self, symbol: str, limit: int) -> Sequence[Trade]:
         """The newest of the tape."""
-        return self._symbols[symbol].tape.recent(limit)
+        return self._symbols[symbol].tape.recent(limit) if symbol in self._symbols else ()
 
     # --- inside -------------------------------------------------------------------------------
 

@@ -355,9 +355,9 @@ class PaperVenue:
         return self.exchange.balances(ACCOUNT, self._now())
 
     async def positions(self) -> Sequence[Position]:
-        """Open derivative positions."""
+        """Derivative positions: open ones, and what was set for those that are not."""
         await self._travel()
-        return self.exchange.positions(ACCOUNT, self._now())
+        return self.exchange.positions(ACCOUNT, self._now(), flat=True)
 
     async def ohlcv(
         self, symbol: str, timeframe: str, since: int | None, limit: int

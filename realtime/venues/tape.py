@@ -20,7 +20,7 @@ class Tape:
     def __init__(self, market: Market, *, trades: int = 1000, bars: int = 1500) -> None:
         self._market = market
         self._recent: deque[Trade] = deque(maxlen=trades)
-        self.day = DayFold()
+        self.day = DayFold(market)
         # The day's figures, until the next trade: tickers are far more frequent.
         self._daily: Daily | None = None
         # Two folds, so that no question folds more than `bars` pieces; an hour takes in closed minutes.

@@ -13,7 +13,7 @@ import pytest
 from realtime.app import System
 from realtime.bots.series import Series
 from realtime.engine.bars import TIMEFRAMES
-from realtime.model.errors import Code, VenueUnknown
+from realtime.model.errors import Code, Refused, VenueUnknown
 from realtime.model.market import MS, Bar
 from tests.bots.reference import MINUTE, synthetic
 from tests.conftest import virtual_loop
@@ -296,6 +296,8 @@ def spoiled(column: str, at: int, value: object) -> dict[str, Any]:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     (spoiled("ts", 17, 0), "data.ts[17]"),
+    (spoiled("ts", 599, 10**15), "data.ts[599]"),
+    (spoiled("ts", 0, -(10**15)), "data.ts[0]"),
     (spoiled("close", 3, -1.0), "data.close[3]"),
     (spoiled("open", 4, 0.0), "data.open[4]"),
     (spoiled("high", 5, 0.1), "data.high[5]"),
@@ -438,7 +440,14 @@ async def test_results_outlive_a_restart_and_what_ran_is_interrupted(
         running = await result(world, "backtest.run", **(RUN | {"strategy": "loops"}))
         await begun(system)
         kept = await result(world, "backtest.trades", backtest_id=done["id"])
+        bars = tmp_path / "backtests" / "work" / running["id"]
+        assert list(bars.iterdir())
+    assert system.jobs._sweeping is not None
+    await system.jobs._sweeping
+    bars.mkdir()  # as a killed server leaves it
+    (bars / "given.bars").touch()
     async with life(world):
+        assert not bars.exists()
         listed = (await result(world, "backtest.list", limit=1))["backtests"]
         rest = await result(world, "backtest.list", cursor=listed[0]["id"])
         again = await result(world, "backtest.trades", backtest_id=done["id"])
@@ -454,6 +463,48 @@ async def test_results_outlive_a_restart_and_what_ran_is_interrupted(
         assert short["backtests"] == listed
         assert await result(world, "backtest.list", cursor=short["next_cursor"]) == rest
         assert forgotten.code is Code.NOT_FOUND
+
+
+async def test_a_backtest_whose_rows_find_no_room_ends_no_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Symptom: behind a disk that took nothing for long, a backtest that began or ended was the end of all."""
+    world = world_of()
+    async with life(world) as system:
+
+        def full(*_: object, **__: object) -> int:
+            raise Refused(Code.BUSY, "full")
+
+        monkeypatch.setattr(system.store, "append", full)
+        reply = await world.call("backtest.run", **RUN)
+        (row,) = (await result(world, "backtest.list"))["backtests"]
+        done = await ended(world, row["id"])
+
+        assert reply.code is Code.INTERNAL
+        assert done["status"] == "done"
+
+
+async def test_a_backtest_is_deleted_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symptom: refused as not done on a full disk, it was not found any more, and back after a restart."""
+    world = world_of()
+    async with life(world) as system:
+        done = await finished(world, **RUN)
+        append = system.store.append
+
+        def full(kind: str, *args: Any, safety: bool = False) -> int:
+            if not safety:
+                raise Refused(Code.BUSY, "the disk is full")
+            return append(kind, *args, safety=safety)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(system.store, "append", full)
+            refused = await world.call("backtest.delete", backtest_id=done["id"])
+        still = await result(world, "backtest.get", backtest_id=done["id"])
+        trades = await world.call("backtest.trades", backtest_id=done["id"])
+
+        assert refused.code is Code.BUSY
+        assert still == done
+        assert trades.ok
 
 
 # --- searches -------------------------------------------------------------------------------------

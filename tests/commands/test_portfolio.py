@@ -10,14 +10,16 @@ from typing import Any
 import orjson
 import pytest
 
-from realtime.commands import allocation
+from realtime.commands import allocation, portfolio
 from realtime.commands.portfolio import affordable, required
+from realtime.desk.codec import dumps
 from realtime.engine.bars import TIMEFRAMES
 from realtime.engine.combine import Combined, combine
-from realtime.model.errors import Code
+from realtime.model.errors import Code, VenueUnknown
 from realtime.model.events import Transferred
 from realtime.model.market import MS, SECOND, Bar
 from realtime.model.principal import ROLES, Principal, TokenLimits
+from realtime.store.rows import Projection
 from tests import fakes
 from tests.fakes import BTC, ETH, FREE, ScriptedVenue, World
 
@@ -266,6 +268,21 @@ async def test_correlation_needs_thirty_returns() -> None:
         assert field_of(wrong) == "days"
 
 
+async def test_what_stands_still_is_correlated_with_nothing() -> None:
+    """Found by a drive: one holding nobody trades refused the spread of all, by the name of an argument nobody gave."""
+    world = World()
+    world.venue = Charted(BTC=waves(40, 0.01, -0.02), ETH=[100.0] * 40)
+    async with world.life():
+        await hold(world, BTC, "0.5")
+        await hold(world, ETH, "10")
+        row = result(await world.call("portfolio.diversification"))
+
+        assert row["effective_positions"] == pytest.approx(2)
+        assert row["average_correlation"] is None
+        assert (row["correlation"]["matrix"], row["correlation"]["samples"]) == (None, 39)
+        assert row["correlation"]["reason"] == "no_deviation"
+
+
 async def test_a_price_that_is_none_is_named() -> None:
     world = World()
     world.venue = Charted(BTC=[*waves(40, 0.01), 0.0])
@@ -358,6 +375,29 @@ async def test_a_deposit_is_no_return() -> None:
         assert unpriced["return"]["reason"] == "unpriced_transfer"
 
 
+async def test_a_fee_that_is_told_by_itself_is_a_loss_and_no_withdrawal() -> None:
+    world = World()
+    async with world.life() as system:
+        await asyncio.sleep(125)
+        system.desk.post(
+            Transferred(
+                venue="paper",
+                currency="USDT",
+                amount=D(-500),
+                kind="fee",
+                id="f-1",
+                ts=system.desk.now(),
+            )
+        )
+        await asyncio.sleep(125)
+        row = figures(await world.call("portfolio.performance", timeframe="1h"))
+        history = result(await world.call("portfolio.equity_history"))["equity"]
+
+        lost = float(D(history[-1][1]) / D(history[0][1])) - 1
+        assert lost < -0.004
+        assert row["return"]["value"] == pytest.approx(lost)
+
+
 async def test_the_first_trade_counts_in_the_performance(tmp_path: Path) -> None:
     """features:F18. What was there before it is known from the moment orders are taken, also after a restart."""
     world = World(tmp_path / "j.db")
@@ -387,9 +427,6 @@ async def test_equity_is_thinned_out_to_a_picture() -> None:
     world = World()
     async with world.life() as system:
         store = system.store
-        from realtime.desk.codec import dumps  # noqa: PLC0415
-        from realtime.store.rows import Projection  # noqa: PLC0415
-
         now = system.desk.now()
         for at in range(2500):
             ts = now + (at - 2500) * 60 * SECOND
@@ -410,6 +447,52 @@ async def test_equity_is_thinned_out_to_a_picture() -> None:
         assert 42 <= len(hours["equity"]) <= 43
         assert hours["step"] == 3600
         assert field_of(backwards) == "to"
+
+
+async def test_no_number_of_samples_makes_the_time_shorter_that_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by a drive: a sample a second is 50,000 in 14 hours, and those were given as 30 days."""
+    monkeypatch.setattr(portfolio, "READ", 500)
+    world = World()
+    async with world.life() as system:
+        now = system.desk.now()
+        for at in range(2400):
+            ts = now + (at - 2400) * 15 * SECOND
+            fall = 0.25 if at == 700 else 0.0
+            body = dumps({"sample": [ts // MS, str(5000 + at), fall]})
+            project = [Projection("equity", str(ts // MS), ts, body=body)]
+            system.store.append("Equity", str(ts), body, None, project)
+        await system.desk.durable(system.store.seq, 30)
+        day = figures(await world.call("portfolio.performance", timeframe="24h"))
+        whole = result(await world.call("portfolio.equity_history"))["equity"]
+        since: dict[str, Any] = {"from": (now - 9 * 3600 * SECOND) // MS, "step": 600}
+        steps = result(await world.call("portfolio.equity_history", **since))
+
+        # The first minute that was pared is known by its last sample.
+        first = 5000 + 4
+        assert day["return"]["value"] == pytest.approx(100_000 / first - 1, rel=1e-3)
+        assert whole[0][0] < (now - 9.9 * 3600 * SECOND) / MS
+        assert 500 < len(whole) <= 1000
+        assert max(row[2] for row in whole) == 0.25
+        assert [row[0] for row in whole] == sorted({row[0] for row in whole})
+        assert (steps["step"], len(steps["equity"])) in {(600, 54), (600, 55), (600, 56)}
+
+
+async def test_an_account_that_was_empty_has_a_performance_once_it_is_funded() -> None:
+    """Found by a drive: of an account without money `invalid` was said, of a field that nobody had sent."""
+    world = World()
+    async with world.life() as system:
+        for at, equity in enumerate((0, 0, 1000, 1100)):
+            ts = system.desk.now() + (at - 60) * 60 * SECOND
+            body = dumps({"sample": [ts // MS, str(equity), None]})
+            project = [Projection("equity", str(ts // MS), ts, body=body)]
+            system.store.append("Equity", str(ts), body, None, project)
+        await system.desk.durable(system.store.seq, 30)
+        row = figures(await world.call("portfolio.performance", timeframe="24h"))
+
+        # To the 1100, and from there to what the world has at its beginning.
+        assert row["return"]["value"] == pytest.approx(100_000 / 1000 - 1, rel=1e-9)
 
 
 # --- signals --------------------------------------------------------------------------------------
@@ -456,6 +539,61 @@ async def test_g18_signals_are_combined_by_symbol() -> None:
         assert D(btc["position_size"]["amount"]) > 0
         assert (eth["action"], eth["should_execute"]) == ("hold", False)
         assert world.venue.submitted == []
+
+
+async def test_bars_that_cannot_be_read_are_the_reason_of_their_symbol_alone() -> None:
+    """Nothing had been sent, and the outcome of all of it was told to be unknown."""
+
+    class HalfDeaf(Charted):
+        async def ohlcv(
+            self, symbol: str, timeframe: str, since: int | None, limit: int
+        ) -> Sequence[Bar]:
+            if symbol == BTC:
+                raise VenueUnknown("no answer")
+            return await super().ohlcv(symbol, timeframe, since, limit)
+
+    world = World(risk={"limits": dict(FREE) | {"sizing_method": "volatility_target"}})
+    world.venue = HalfDeaf(ETH=waves(200, 0.01, -0.02))
+    async with world.life():
+        signals = [signal(), signal(ETH)]
+        reply = result(await world.call("portfolio.process_signals", signals=signals, execute=True))
+
+        btc, eth = reply["actions"]
+        assert btc["reason"] == "the bars are not known: no answer"
+        assert "order" not in btc
+        assert eth["order"]["status"] == "filled"
+
+
+@pytest.mark.parametrize("stop", ["fraction", "atr", "swing"])
+@pytest.mark.parametrize(
+    "method", ["confidence", "fixed_fractional", "min", "volatility_target", "kelly"]
+)
+async def test_signals_are_sized_as_the_method_in_force_has_it(method: str, stop: str) -> None:
+    """Found by a drive: by Kelly or to a volatility no signal was ever worth an order, for want of what nobody read."""
+    own = {"sizing_method": method, "stop_method": stop, "lookback": 20}
+    # So little that the gate cuts none of them.
+    own |= {"risk_per_trade": "0.001", "kelly_fraction": "0.001", "volatility_target": "0.05"}
+    world = World(risk={"limits": dict(FREE) | {"max_position_size": "0.5"} | own})
+    rising = [56_500 + 30 * at + 300 * (at % 3) - 250 * (at % 2) for at in range(250)]
+    world.venue = Charted(BTC=rising)
+    async with world.life():
+        told = result(await world.call("portfolio.process_signals", signals=[signal()]))
+        sized = result(
+            await world.call(
+                "risk.position_size",
+                symbol=BTC,
+                side="buy",
+                confidence=0.9,
+                probabilities={"buy": 0.8, "sell": 0.1, "hold": 0.1},
+                timeframe="1h",
+            )
+        )
+        (action,) = told["actions"]
+
+        assert action["reason"] is None
+        assert sized["method"] == method
+        assert D(sized["amount"]) > 0
+        assert action["position_size"] == {n: sized[n] for n in ("notional", "amount")}
 
 
 async def test_signals_are_carried_out_once() -> None:
@@ -847,12 +985,11 @@ async def test_a_rebalance_asks_back_where_a_policy_says_so() -> None:
         looked = await world.call("portfolio.rebalance", targets=args["targets"])
 
         assert asked.code is Code.CONFIRM_REQUIRED
-        assert details["effect"] == {
-            "orders": 1,
-            "symbols": [BTC],
-            "sides": {BTC: "buy"},
-            "notional": "10000",
-        }
+        (sent,) = result(done)["actions"]
+        notional = D(details["effect"].pop("notional"))
+        assert details["effect"] == {"orders": 1, "symbols": [BTC], "sides": {BTC: "buy"}}
+        # The fee is paid out of the 10,000 as well.
+        assert 9_980 < notional == D(sent["amount"]) * D(sent["price"]) < 10_000
         assert done.ok
         assert result(again)["status"] == "done"
         assert looked.ok

@@ -228,6 +228,19 @@ async def test_one_plan_runs_at_a_time() -> None:
         assert known["status"] == "running"
 
 
+async def test_the_effect_is_worth_what_would_be_sent() -> None:
+    """Found by a drive: of a target of 0.5 that the gate cut to 0.1 half of the account was to be traded."""
+    world = World(risk={"limits": dict(FREE) | {"max_position_size": "0.1"}})
+    async with world.life():
+        row = result(await world.call("portfolio.rebalance", targets=HALF))
+
+        assert {action["note"].partition(":")[2] for action in row["actions"]} == {
+            " max_position_size"
+        }
+        sent = sum(D(action["amount"]) * D(action["price"]) for action in row["actions"])
+        assert 19_000 < D(row["effect"]["notional"]) == sent <= 20_000
+
+
 async def test_a_dry_run_says_what_the_gate_would_refuse() -> None:
     """Found by a drive: halted, a plan of two orders was `planned`, and not one of them was sent when it was begun."""
     world = World()

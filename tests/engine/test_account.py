@@ -13,6 +13,7 @@ from realtime.model.events import (
     Alert,
     BalanceChanged,
     BalanceSeen,
+    CostBasisSet,
     FillBooked,
     Filled,
     Note,
@@ -22,8 +23,8 @@ from realtime.model.events import (
     Transferred,
 )
 from realtime.model.market import MONEY, SECOND, ZERO
-from realtime.model.orders import Side, Status
-from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, ORDER, PERP, WHO, D, Kit, of
+from realtime.model.orders import Fill, Side, Status
+from tests.engine.kit import ADMIN, BTC, ETH, MARKETS, OFF, ORDER, PERP, WHO, D, Kit, of
 
 
 def pnl(kit: Kit) -> Decimal | None:
@@ -34,6 +35,10 @@ def pnl(kit: Kit) -> Decimal | None:
 
 def position(kit: Kit, symbol: str = BTC) -> Position:
     return kit.engine.positions[symbol]
+
+
+def changes(kit: Kit) -> list[PositionChanged]:
+    return [effect for effect in kit.effects if isinstance(effect, PositionChanged)]
 
 
 def transfer(kit: Kit, currency: str, amount: str, kind: str = "deposit", **fields: object) -> None:
@@ -82,6 +87,48 @@ def test_a_fee_in_a_third_currency_moves_only_that_currency() -> None:
 
     assert (position(kit).amount, position(kit).cost) == (D(1), D(100))
     assert kit.engine.day.fees == (("ETH", D("0.01")),)
+
+
+@pytest.mark.parametrize("symbol", [BTC, PERP])
+def test_a_fee_in_a_coin_that_is_held_makes_that_holding_smaller(symbol: str) -> None:
+    """The row showed coins that were gone, and to close all of them was refused as more than there were."""
+    kit = Kit(replace(OFF, cooldown_minutes=60)).open(USDT="100000", ETH="1")
+    kit.post(SetCostBasis(position_id=f"{ETH}|long", entry_price=D(100), who=ADMIN, ts=kit.ts))
+    kit.fill(
+        kit.opened(symbol, "buy", "1", price="100"), "1", "100", fee="0.25", fee_currency="ETH"
+    )
+
+    assert [change.position.symbol for change in changes(kit)] == [symbol, ETH]
+    assert (position(kit, ETH).amount, position(kit, ETH).cost) == (D("0.75"), D(75))
+    assert kit.engine._state.account.books["ETH"] == D("0.75")
+    # It was no exit, which entries would have to wait behind.
+    assert kit.place(ETH, "buy", "0.01", price="3000").status is Status.PENDING
+
+
+def test_the_currency_of_valuation_is_cash_also_where_it_is_bought_and_sold_like_a_coin() -> None:
+    """It was a position of what had been bought less what had been sold, a short one in the end."""
+    dollars = replace(MARKETS[ETH], symbol="USDT/USD", base="USDT", quote="USD")
+    kit = Kit(markets=MARKETS | {dollars.symbol: dollars}).open(USDT="1000", USD="1000")
+    kit.price(dollars.symbol, "1")
+    order = kit.opened(dollars.symbol, "sell", "300", price="1")
+    kit.fill(order, "100", "1", trade_id="guess", inferred=True)
+    kit.fill(order, "100", "1", fee="1", fee_currency="USD")
+    books = kit.engine._state.account.books
+
+    assert (books["USDT"], books["USD"]) == (D(900), D(1099))
+    assert pnl(kit) is None
+    assert not kit.engine.positions
+    assert kit.engine.risk_view(kit.ts).position_count == 0
+
+
+def test_a_price_told_of_a_position_that_there_is_no_more_is_passed_over() -> None:
+    """An older program showed the currency of valuation as one: its journal could not be read any more."""
+    kit = Kit().open(USDT="1000")
+    kit.engine.replay(
+        CostBasisSet(position_id="USDT/USD|short", entry_price=D(1), by="root", ts=kit.ts)
+    )
+
+    assert not kit.engine.positions
 
 
 def test_flattening_takes_all_of_the_remaining_cost() -> None:
@@ -748,3 +795,93 @@ def test_what_was_said_of_a_contract_is_final() -> None:
 
     assert str(caught.value) == f"the entry price of {PERP}|short is known"
     assert kit.engine.positions[PERP].entry_price == 6_400
+
+
+# --- holdings beside the one that was traded --------------------------------------------------
+
+CROSS = replace(MARKETS[ETH], symbol="ETH/BTC", quote="BTC", price_tick=D("0.00001"))
+COINED = replace(MARKETS[PERP], settle="BTC", contract_size=D(100))
+
+
+def test_what_an_inferred_fill_was_paid_with_is_given_back_when_the_real_one_comes() -> None:
+    """It was paid twice."""
+    kit = Kit(markets=MARKETS | {CROSS.symbol: CROSS}).open(USDT="1000", BTC="1")
+    kit.price(CROSS.symbol, "0.05")
+    kit.post(SetCostBasis(position_id=f"{BTC}|long", entry_price=D(100), who=ADMIN, ts=kit.ts))
+    order = kit.opened(CROSS.symbol, "buy", "2", price="0.05")
+    kit.fill(order, "2", "0.05", trade_id="guess", inferred=True)
+    assert (position(kit).amount, position(kit).cost) == (D("0.9"), D(90))
+
+    kit.fill(order, "1", "0.04", fee="0.001", fee_currency="BTC")
+
+    # One at 0.04 and its fee; the other is still a guess.
+    assert (position(kit).amount, position(kit).cost) == (D("0.909"), D("90.9"))
+    assert kit.engine._state.account.books["BTC"] == D("0.909")
+    assert {change.position.id: change.position.amount for change in changes(kit)} == {
+        f"{ETH}|long": D(2),
+        f"{BTC}|long": D("0.909"),
+    }
+
+
+def test_profit_and_funding_in_a_coin_are_in_the_holding_that_shows_it() -> None:
+    kit = Kit(markets=MARKETS | {PERP: COINED}).open(USDT="1000", BTC="1")
+    long = kit.draft(PERP, "buy", "40")
+    kit.fill(long, "40", "50000")
+    kit.fill(replace(long, side=Side.SELL, exchange_order_id="other"), "20", "40000")
+    assert position(kit).amount == D("0.99")
+
+    transfer(kit, "BTC", "-0.5", "funding", symbol=PERP)
+    assert [change.position.symbol for change in changes(kit)] == [PERP, BTC]
+    transfer(kit, "BTC", "0.25", "insurance")
+
+    assert position(kit).amount == kit.engine._state.account.books["BTC"] == D("0.74")
+    assert position(kit, PERP).realized_pnl == D("-0.51")
+
+
+beside = st.tuples(
+    st.sampled_from([BTC, ETH, CROSS.symbol, PERP]),
+    st.booleans(),
+    st.integers(1, 9),
+    st.integers(90, 110),
+    st.sampled_from(["USDT", "BTC", "ETH"]),
+    st.integers(-9, 9),
+    st.integers(0, 3),
+)
+
+
+@given(st.lists(beside, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_holdings_are_what_the_books_say_whatever_is_guessed_and_set_right(
+    fills: list[tuple[str, bool, int, int, str, int, int]],
+) -> None:
+    """Fills, fees in any coin, and guesses that are taken back later, in any order."""
+    account = Account("paper", MARKETS | {CROSS.symbol: CROSS, PERP: COINED}, "USDT")
+    guesses: list[Fill] = []
+    with localcontext(MONEY):
+        for number, (symbol, buy, lots, cents, currency, fee, kind) in enumerate(fills):
+            if kind == 3 and guesses:
+                account.unbook(guesses.pop(number % len(guesses)))
+            seen = Filled(
+                venue="paper",
+                symbol=symbol,
+                trade_id=f"t-{number}",
+                exchange_order_id="v",
+                venue_client_id=None,
+                side=Side.BUY if buy else Side.SELL,
+                amount=D(lots),
+                price=D(cents),
+                fee=D(fee).scaleb(-4),
+                fee_currency=currency,
+                maker=False,
+                inferred=kind == 1,
+                ts=number // 2,
+            )
+            booked = account.book(seen, ORDER)
+            assert booked.positions[0][1].symbol == (ETH if symbol == CROSS.symbol else symbol)
+            if seen.inferred:
+                guesses.append(booked.fill)
+
+            for coin, home in (("BTC", BTC), ("ETH", ETH)):
+                held = account.positions.get(home)
+                assert (held.amount if held else ZERO) == account.books.get(coin, ZERO)
+                assert held is None or held.amount > 0 or not held.cost

@@ -457,6 +457,16 @@ def test_limit_orders_lie_on_the_tick_and_pay_the_makers_fee() -> None:
     assert row.fee == 0
 
 
+def test_an_inverse_contract_weighs_what_its_dollars_are_worth() -> None:
+    """It weighed the square of its price as much."""
+    coined = market("BTC/USD:BTC", type="swap", settle="BTC", quote="USD", contract_size=D(100))
+    held = {"BTC/USD:BTC": Holding(market=coined, amount=D(-50), price=D(64000), worth=D(64000))}
+
+    (row,) = plan(held, {}, value=D(20_000), threshold=D("0.01"))
+
+    assert row.current_weight == D("-0.25")
+
+
 def test_a_derivative_reduces_until_it_would_turn() -> None:
     swap: dict[str, Any] = {"symbol": "BTC/USDT:USDT", "type": "swap", "contract_size": D("0.001")}
     held = {"BTC/USDT:USDT": holding("-10", "50000", **swap)}

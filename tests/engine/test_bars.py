@@ -1,11 +1,13 @@
 from collections import defaultdict
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from realtime.engine.bars import DAY, HOUR, MINUTE, Bars, DayFold, opening, resample
-from realtime.model.market import SECOND, Bar, Trade
+from realtime.model.market import SECOND, Bar, Market, Trade
+from tests.engine.floor import PERP, SPOT
 
 
 D = Decimal
@@ -158,7 +160,7 @@ def test_the_fold_equals_grouping_by_hand_and_closed_bars_never_change(
 
 
 def test_the_last_day_is_folded_from_its_trades() -> None:
-    fold = DayFold()
+    fold = DayFold(SPOT)
     for second, price, amount in ((0, "10", "1"), (1, "12", "2"), (70, "9", "1"), (80, "11", "1")):
         fold.add(trade(second * SECOND, price, amount))
     day = fold.daily()
@@ -169,7 +171,7 @@ def test_the_last_day_is_folded_from_its_trades() -> None:
 
 def test_turnover_is_written_without_the_zeros_of_its_factors() -> None:
     """A recording writes prices and amounts with eight digits each."""
-    fold = DayFold()
+    fold = DayFold(SPOT)
     for second in (0, 70):
         fold.add(trade(second * SECOND, "10.50000000", "1.10000000"))
     day = fold.daily()
@@ -177,14 +179,31 @@ def test_turnover_is_written_without_the_zeros_of_its_factors() -> None:
     assert (day.volume, day.quote_volume) == ("2.20000000", "23.1")
 
 
+@pytest.mark.parametrize(
+    ("market", "turnover"),
+    [
+        (replace(PERP, contract_size=Decimal("0.01")), "0.32"),
+        (replace(PERP, contract_size=Decimal(100), settle="BTC"), "300"),
+    ],
+    ids=["linear", "inverse"],
+)
+def test_turnover_counts_contracts_with_their_size(market: Market, turnover: str) -> None:
+    """It was that of so many coins, and an average price with it that nobody had paid."""
+    fold = DayFold(market)
+    fold.add(trade(0, "10", "2"))
+    fold.add(trade(70 * SECOND, "12", "1"))
+
+    assert (fold.daily().volume, fold.daily().quote_volume) == ("3", turnover)
+
+
 def test_a_day_without_trades_knows_nothing() -> None:
-    day = DayFold().daily()
+    day = DayFold(SPOT).daily()
 
     assert (day.open, day.high, day.low, day.last, day.volume) == (None, None, None, None, "0")
 
 
 def test_minutes_leave_the_day_as_a_whole_and_take_their_extremes_along() -> None:
-    fold = DayFold()
+    fold = DayFold(SPOT)
     fold.add(trade(0, "99", "7"))
     fold.add(trade(MINUTE, "10", "1"))
     fold.add(trade(HOUR, "12", "1"))
@@ -198,7 +217,7 @@ def test_minutes_leave_the_day_as_a_whole_and_take_their_extremes_along() -> Non
 
 
 def test_an_unremarkable_minute_leaves_without_changing_the_extremes() -> None:
-    fold = DayFold()
+    fold = DayFold(SPOT)
     fold.add(trade(0, "11"))
     fold.add(trade(MINUTE, "10"))
     fold.add(trade(2 * MINUTE, "12"))

@@ -10,7 +10,7 @@ from realtime.engine.conditions import Bounds, Seen, examine, priced, volatility
 from realtime.engine.orderbook import OrderBook
 from realtime.model.market import MS, BookSnapshot, Daily, Ticker
 from realtime.model.signals import Ohlcv
-from tests.engine.floor import SPOT
+from tests.engine.floor import PERP, SPOT
 
 
 D = Decimal
@@ -35,6 +35,10 @@ def book(bids: Any = (("99.9", "3"),), asks: Any = (("100", "2"), ("120", "9")))
     return made
 
 
+def contracts(**fields: Any) -> Seen:
+    return seen(market=replace(PERP, **fields))
+
+
 def bars(*closes: float) -> list[Ohlcv]:
     return [Ohlcv(place, close, close, close, close, 1.0) for place, close in enumerate(closes)]
 
@@ -56,6 +60,18 @@ def failed(looked: Seen, bounds: Bounds | None = None) -> list[str]:
 
 
 ALL = Bounds(min_depth_quote=199, min_volume_24h_quote=5000)
+
+
+@pytest.mark.parametrize(
+    ("fields", "depth"),
+    [({"contract_size": D("0.01")}, 2), ({"contract_size": D(10), "settle": "BTC"}, 20)],
+    ids=["linear", "inverse"],
+)
+def test_depth_counts_contracts_with_their_size(fields: dict[str, Any], depth: float) -> None:
+    """A hundred times too much passed for a market that is deep enough."""
+    values = {check.name: check.value for check in examine(contracts(**fields), ALL)}
+
+    assert values["min_depth_quote"] == depth
 
 
 def test_a_fit_market_passes_every_check_with_its_value() -> None:

@@ -459,6 +459,41 @@ def test_where_all_of_it_stays_with_others_a_flattening_ends_with_an_alarm() -> 
     assert [alert.code for alert in alerts] == ["flatten_refused"]
 
 
+def test_what_a_person_sold_of_a_bot_is_not_the_bots_when_it_is_bought_again() -> None:
+    kit = Kit().open(USDT="100000")
+    kit.bought(BTC, "buy", "0.3", "64000", bot_id="b")
+    seen = kit.opened(BTC, "buy", "0.1", price="64000")
+    kit.seen(seen, Status.OPEN, "0.1")  # its fill is on its way
+
+    kit.bought(BTC, "sell", "0.3", "64100")
+    assert kit.engine.shares.of("b", BTC).amount == D("0.3")  # what is there is not known
+
+    kit.fill(seen, "0.1")
+    assert kit.engine.shares.of("b", BTC).amount == D("0.1")
+
+    kit.bought(BTC, "sell", "0.1", "64200")
+    kit.bought(BTC, "buy", "1", "64000")
+    assert kit.engine.shares.of("b", BTC).amount == 0
+    assert kit.replayed().shares.of("b", BTC) == kit.engine.shares.of("b", BTC)
+
+
+def test_coins_that_have_come_and_gone_untold_are_not_those_of_a_bot() -> None:
+    """A person brings two coins and sells them before a balance has told of them: the bot's are still there."""
+    kit = Kit().open(USDT="1000000")
+    kit.bought(BTC, "buy", "1", "64000", bot_id="b")
+    stranger = {"exchange_order_id": "elsewhere", "venue_client_id": None}
+    seen = replace(kit.draft(BTC, "sell", "2", price="64000"), **stranger)  # type: ignore[arg-type]
+    kit.fill(seen, "2")
+    assert kit.engine.positions[BTC].amount == -1
+
+    deposit = {"currency": "BTC", "amount": D(2), "kind": "external", "id": "x", "ts": kit.ts}
+    kit.post(Transferred(venue="paper", **deposit))  # type: ignore[arg-type]
+    kit.bought(BTC, "buy", "0.5", "64000")
+
+    assert kit.engine.positions[BTC].amount == D("1.5")
+    assert kit.engine.shares.of("b", BTC).amount == 1
+
+
 def test_what_is_left_of_a_bots_flattening_leaves_to_others_what_rests() -> None:
     """Found in review: to nobody's order it would have given way, to a bot's it does not, and so it was refused."""
     kit = Kit().open()

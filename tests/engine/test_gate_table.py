@@ -284,6 +284,21 @@ def test_without_leverage_a_contract_needs_its_whole_cost(*, cash: str, passes: 
     )
 
 
+@pytest.mark.parametrize(("cash", "passes"), [("643.52", True), ("643.51", False)])
+def test_without_leverage_a_contract_is_margined_as_its_position_is(
+    *, cash: str, passes: bool
+) -> None:
+    """trading:G8. The venue keeps a symbol's leverage: ten times the margin was asked for, and shown."""
+    kit = Kit().open(USDT=cash)
+    kit.position(PERP, "-1", cost=D(-640), leverage=D(10))
+    wish = Place(order=kit.draft(PERP, "buy", "10", price="64000"), who=WHO, ts=kit.ts)
+
+    assert failed(kit, PERP, "buy", "10", price="64000") == (
+        [] if passes else ["insufficient_funds"]
+    )
+    assert kit.engine.preview(wish).margin == D(640)
+
+
 def test_an_exit_is_shown_what_can_still_be_closed() -> None:
     """trading:G9."""
     kit = Kit().open(USDT="1000", BTC="1")

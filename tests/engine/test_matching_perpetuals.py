@@ -165,6 +165,51 @@ def test_a_refused_order_leaves_the_leverage_also_where_nobody_could_pay_for_it_
     assert picture((account.wallets, account.holdings, account.orders)) == before
 
 
+def test_what_would_have_a_cross_position_liquidated_is_refused() -> None:
+    """It was taken, and the position closed with the next price, far from where its liquidation had been shown."""
+    made = Floor(FREE_PERP, SPOT, me={"USDT": "1000"}).outside([("90.5", "99")], [("100.1", "99")])
+    made.mark("100.1")
+    made.quote(Side.SELL, "100.00", "9", SPOT.symbol)
+    made.buy("50", leverage="10")
+    made.mark("90.5")
+    resting = made.buy("4.9", price="90.00", symbol=SPOT.symbol)
+    account = made.exchange.clearing.accounts["me"]
+    before = picture((account.wallets, account.holdings, account.orders))
+    assert made.free("USDT") == D("58.5")
+
+    # 79 stand behind it besides, less the 22.625 that it needs at least; the resting order has 441 of them.
+    for take in (
+        lambda: made.buy("0.57", price="99.00", symbol=SPOT.symbol),
+        lambda: made.buy("0.57", symbol=SPOT.symbol),
+        lambda: made.buy("0", cost_limit="57", symbol=SPOT.symbol),
+        lambda: made.amend(resting, price="101.60"),
+        lambda: made.exchange.transfer("me", "USDT", D(-57), made.tick()),
+    ):
+        with pytest.raises(VenueRejected) as refused:
+            take()
+        assert "would be liquidated" in str(refused.value)
+        assert refused.value.code is Code.INSUFFICIENT_FUNDS
+    assert picture((account.wallets, account.holdings, account.orders)) == before
+
+    made.amend(resting, price="101.10")
+    made.mark("90.5")
+    assert made.position() == 50
+
+
+def test_an_oco_group_takes_from_behind_a_cross_position_once() -> None:
+    coined = replace(FREE_PERP, settle="BTC")
+    made = Floor(coined, SPOT, me={"BTC": "1000"}).outside([("90.5", "99")], [("100.1", "99")])
+    made.mark("100.1")
+    made.buy("50", leverage="10")
+    made.mark("90.5")
+    for price in ("110.00", "111.00"):
+        made.sell("490", price=price, symbol=SPOT.symbol, oco_group="g")
+    with pytest.raises(VenueRejected):
+        made.sell("498", price="112.00", symbol=SPOT.symbol, oco_group="g")
+
+    assert made.free("BTC") == D("9.5")
+
+
 def test_the_margin_of_orders_follows_the_fees_of_their_market() -> None:
     made = floor(fees=True)
     made.buy("1", price="90.0")

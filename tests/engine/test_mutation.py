@@ -22,13 +22,15 @@ PATIENCE_S = 3_600
 GATE = "tests/engine/test_gate_table.py"
 SIGNALS = "tests/engine/test_signal_rules.py"
 RISK = "tests/engine/test_risk.py"
+TOKENS = "tests/engine/test_token_limits.py"
 TESTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "realtime/engine/rules.py": (GATE, SIGNALS, RISK),
+    "realtime/engine/rules.py": (GATE, SIGNALS, RISK, TOKENS),
     "realtime/engine/risk.py": (
         RISK,
         GATE,
         "tests/engine/test_legs.py",
         "tests/engine/test_engine.py",
+        TOKENS,
     ),
 }
 """The tests of each module, those first that notice most."""

@@ -103,6 +103,22 @@ def test_without_two_samples_nothing_is_said(samples: list[Sample]) -> None:
     assert found["return"].ts == (samples[-1].ts if samples else None)
 
 
+def test_an_account_without_money_earns_nothing() -> None:
+    """Found by a drive: one empty minute refused the figures of thirty days."""
+    late = measured(curve(0, 0, 100, 110))
+    between = measured(curve(100, 0, 0, 50, 55), (Flow(MINUTE, -100.0), Flow(3 * MINUTE, 50.0)))
+    lost = measured(curve(100, 0, 0))
+    owed = measured(curve(100, -5, 20))
+    empty = measured(curve(0, 0, 0))
+
+    assert late["return"].value == pytest.approx(0.1)
+    assert between["return"].value == pytest.approx(0.1)
+    assert (lost["return"].value, lost["max_drawdown"].value) == (-1, 1)
+    assert {figure.reason for figure in owed.values()} == {"equity_not_above_zero"}
+    assert {figure.reason for figure in empty.values()} == {"insufficient_samples"}
+    assert empty["return"].ts == 2 * MINUTE
+
+
 def test_below_thirty_returns_ratios_are_null_with_a_reason() -> None:
     few = measured(curve(*(100.0 + at % 3 for at in range(30))))
     enough = measured(curve(*(100.0 + at % 3 for at in range(31))))

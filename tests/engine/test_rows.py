@@ -284,6 +284,55 @@ def test_unrealised_profit_of_all_positions() -> None:
     assert Kit().engine.value(T0).total_unrealized_pnl == 0
 
 
+def test_the_price_of_a_coin_that_costs_next_to_nothing_keeps_its_figures() -> None:
+    """Half a tick of 0.00000001 was rounded away, a hundredth of the price."""
+    cheap = replace(MARKETS[ETH], price_tick=D("0.00000001"))
+    kit = Kit(markets=MARKETS | {ETH: cheap}).open(USDT="1000", ETH="1000000")
+    kit.price(ETH, "0.000000455")
+    kit.ts += SECOND
+    portfolio = kit.engine.value(kit.ts)
+    shown = {
+        row["currency"]: row for row in (rows.balance_row(b, "paper") for b in portfolio.balances)
+    }
+    holding = rows.portfolio_row(portfolio)["positions"]
+
+    assert (shown["ETH"]["price"], shown["ETH"]["value"]) == ("0.000000455", "0.455")
+    assert isinstance(holding, list)
+    assert holding[0]["current_price"] == "0.000000455"
+    assert rows.price_figure(D("64000.123456789")) == "64000.12345679"
+    assert rows.price_figure(D("1.23456789123E-15")) == "0.000000000000001235"
+    assert rows.price_figure(None) is None
+
+
+def test_profit_in_all_is_what_was_realized_and_what_was_not() -> None:
+    """features:F17. It was the unrealised profit once more, under the name of all of it."""
+    kit = Kit().open(USDT="100000")
+    kit.bought(BTC, "buy", "0.02", "64000")
+    kit.bought(BTC, "sell", "0.01", "65000")
+    kit.bought(PERP, "buy", "10", "64000")
+    kit.fill(kit.opened(PERP, "sell", "10", price="63000"), "10", "63000", fee="1.5")
+    kit.prices(btc="66000")
+
+    value = kit.engine.value(kit.ts)
+
+    # 10 of the coins that were sold, 20 of those that are held, 101.5 lost with contracts.
+    assert value.total_pnl == 10 + 20 - D("101.5")
+    assert (value.total_unrealized_pnl, value.total_value) == (D(20), 100_000 - D("71.5"))
+    assert rows.profit_row(value) == {"total_pnl": "-71.5", "total_pnl_pct": -0.0715}
+    # Neither is known while the one holding has no price of entry.
+    unknown = Kit().open(USDT="1000", BTC="1")
+    assert rows.profit_row(unknown.engine.value(T0)) == {"total_pnl": None, "total_pnl_pct": None}
+
+
+def test_profit_in_a_currency_without_a_price_is_no_part_of_a_sum() -> None:
+    cross = replace(MARKETS[ETH], symbol="ETH/XAU", quote="XAU")
+    kit = Kit(markets=MARKETS | {cross.symbol: cross, PERP: replace(MARKETS[PERP], settle="XAU")})
+    kit.open(USDT="1000")
+    kit.fill(kit.draft(PERP, "buy", "10"), "10", "64000", fee="1", fee_currency="XAU")
+
+    assert kit.engine.value(kit.ts).total_pnl is None
+
+
 @pytest.mark.parametrize(
     ("age_s", "source", "stale", "quality"),
     [
@@ -343,6 +392,37 @@ def test_the_assessment_adds_positions_and_resting_entries() -> None:
         "max_position_size": D("0.436"),
         "max_leverage": D("19.842"),
         "max_open_positions": D(1),
+    }
+
+
+def test_headroom_is_what_the_gate_leaves_with_all_that_rests_filled() -> None:
+    """Found by a drive: with an order of 0.067 of equity at rest 0.1 was left, and the gate refused the same again."""
+    limits = {"max_position_size": D(1), "max_position_notional": D(60000), "max_leverage": D(20)}
+    kit = Kit(replace(OFF, **limits)).open()  # type: ignore[arg-type]
+    kit.bought(BTC, "buy", "0.1", "64000")
+    kit.bought(PERP, "sell", "10", "64000", leverage=D(10))
+    alone = {rule.rule: rule.value for rule in kit.engine.risk_view(kit.ts).headroom}
+    kit.opened(BTC, "buy", "0.2", price="60000")
+    # What takes off no more than is held adds to no exposure.
+    kit.opened(PERP, "buy", "10", price="60000", leverage=D(10))
+    held = {rule.rule: rule.value for rule in kit.engine.risk_view(kit.ts).headroom}
+    more = Place(order=kit.draft(BTC, "buy", "0.1", price="64000"), who=WHO, ts=kit.ts)
+    gate = {rule.rule: rule.value for rule in kit.engine.preview(more).rules}
+
+    assert alone == {
+        "max_position_size": D("0.064"),
+        "max_position_notional": D(6400),
+        "max_leverage": D("0.128"),
+    }
+    assert held == {
+        "max_position_size": D("0.192"),
+        "max_position_notional": D(19200),
+        "max_leverage": D("0.256"),
+    }
+    assert {name: gate[name] for name in held} == {
+        "max_position_size": D("0.256"),
+        "max_position_notional": D(25600),
+        "max_leverage": D("0.32"),
     }
 
 
@@ -514,6 +594,24 @@ def test_a_tickers_average_price_is_the_venues_or_follows_from_its_volumes(
     ticker = Ticker(BTC, "1", "1", "2", "1", T0, T0, daily)
 
     assert rows.ticker_row(ticker, MARKETS[BTC])["vwap"] == vwap
+
+
+@pytest.mark.parametrize(("settle", "cost"), [("USDT", "1260"), ("BTC", "0.02")])
+def test_what_a_trade_comes_to_is_told_in_the_currency_of_its_price(settle: str, cost: str) -> None:
+    trade = Trade("t-1", PERP, "buy", "63000.0", "2", T0, T0)
+
+    assert rows.trade_row(trade, replace(MARKETS[PERP], settle=settle))["cost"] == cost
+
+
+def test_the_average_price_of_contracts_is_that_of_one_coin() -> None:
+    kit = Kit().open()
+    daily = Daily(volume="300", quote_volume="189000")
+    ticker = replace(kit.engine.tickers[PERP], daily=daily)
+    inverse = replace(MARKETS[PERP], settle="BTC")
+
+    assert rows.ticker_row(ticker, MARKETS[PERP])["vwap"] == "63000.0"
+    # Of these a turnover in dollars does not say at which prices.
+    assert rows.ticker_row(ticker, inverse)["vwap"] is None
 
 
 def test_a_previews_row_says_why_not() -> None:

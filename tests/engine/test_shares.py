@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from realtime.engine.shares import KEPT, Shares
-from realtime.model.market import Market
+from realtime.model.market import ZERO, Market
 from realtime.model.orders import Fill, Side
 from tests.engine.floor import SPOT
 
@@ -152,4 +152,70 @@ def test_two_bots_do_not_share() -> None:
 
     assert shares.of("b", SPOT.symbol).amount == 1
     assert shares.of("c", SPOT.symbol).amount == -1
-    assert len(list(shares.dump())) == 2
+    assert len(list(shares.dump())) == 3
+
+
+def test_coins_that_are_gone_are_nobodys_when_others_come() -> None:
+    shares = booked(
+        fill(Side.BUY, "3", "100"), fill(Side.BUY, "1", "100", bot="c"), fill(Side.SELL, "1", "90")
+    )
+    before = shares.of("b", SPOT.symbol)
+
+    shares.fit({SPOT.symbol}, D("3"), SPOT.amount_step, 9)
+    assert shares.of("b", SPOT.symbol) == before  # there is enough
+    shares.fit({"ETH/USDT"}, D(0), SPOT.amount_step, 9)
+    assert shares.of("b", SPOT.symbol) == before
+
+    shares.fit({SPOT.symbol}, D("1.5"), SPOT.amount_step, 9)
+    half = shares.of("b", SPOT.symbol)
+    assert (half.amount, half.cost, half.exit_ts) == (D(1), D(100), 9)
+    assert (half.realized, half.trades) == (D(-10), 0)
+    assert shares.of("c", SPOT.symbol).amount == D("0.5")
+
+    shares.fit({SPOT.symbol}, D(0), SPOT.amount_step, 10)
+    none = shares.of("b", SPOT.symbol)
+    assert (none.amount, none.cost) == (ZERO, ZERO)
+    assert (none.realized, none.trades, none.loss) == (D(-10), 1, D(10))
+
+
+def test_what_bots_lose_together_is_in_lots_and_taken_once() -> None:
+    """Thirds of it came to a little more than there was, and every later fill was an exit of all of them."""
+    shares = booked(*(fill(Side.BUY, "0.1", "100", bot=bot) for bot in "abc"))
+    shares.fit([SPOT.symbol], D("0.2"), SPOT.amount_step, 9)
+    left = [shares.of(bot, SPOT.symbol) for bot in "abc"]
+
+    assert {share.amount for share in left} == {D("0.066")}
+    # A fee in coins, paid elsewhere, is no exit.
+    shares.fit([SPOT.symbol], D("0.1975"), SPOT.amount_step, 99)
+    assert [shares.of(bot, SPOT.symbol) for bot in "abc"] == left
+
+
+def test_a_bot_that_sold_coins_that_were_gone_owes_none() -> None:
+    """An older program let it sell those that came later: its next purchase was no position, so it bought twice."""
+    shares = booked(fill(Side.BUY, "1", "100"))
+    shares.fit([SPOT.symbol], D(0), SPOT.amount_step, 9)
+    shares.book(fill(Side.SELL, "0.25", "120", ts=10), SPOT, keep=False)
+    shares.book(fill(Side.SELL, "0.5", "120", ts=11, inferred=True), SPOT, keep=True)
+    shares.unbook(fill(Side.SELL, "0.5", "120", ts=11, inferred=True))
+    shares.book(fill(Side.SELL, "0.5", "120", ts=12), SPOT, keep=False)
+    sold = shares.of("b", SPOT.symbol)
+    shares.book(fill(Side.SELL, "1", "120", ts=13), SPOT, keep=False)
+
+    assert (sold.amount, sold.cost, sold.realized) == (ZERO, ZERO, D(15))
+    # A quarter was left of it; of the rest it never had anything.
+    assert shares.of("b", SPOT.symbol).amount == D("-0.75")
+
+
+def test_an_inferred_fill_is_taken_back_of_coins_that_are_gone() -> None:
+    """What was left of its cost was a loss that nobody had made."""
+    guess = fill(Side.BUY, "1", "100", inferred=True)
+    shares = Shares()
+    shares.book(guess, SPOT, keep=True)
+    shares.fit([SPOT.symbol], D(0), SPOT.amount_step, 9)
+    shares.unbook(guess)
+    shares.book(fill(Side.BUY, "1", "101"), SPOT, keep=False)
+    shares.fit([SPOT.symbol], D(0), SPOT.amount_step, 9)
+    left = shares.of("b", SPOT.symbol)
+
+    assert (left.amount, left.cost, left.realized) == (ZERO, ZERO, ZERO)
+    assert left.loss == 0

@@ -276,7 +276,10 @@ def test_what_is_missing_makes_no_size(method: str, fields: dict[str, object], r
 def test_an_account_in_debt_trades_nothing(method: str) -> None:
     trade = replace(TRADE, stop=D(95), volatility=0.5)
 
-    assert size(trade, replace(CALM, equity=D(-5)), LIMITS, MARKET, method=method).amount == 0
+    for equity in (D(-5), ZERO):
+        poor = replace(CALM, equity=equity, equity_start=ZERO)
+        made = size(trade, poor, LIMITS, MARKET, method=method)
+        assert (made.amount, made.reason) == (ZERO, "equity is not above 0")
 
 
 def test_bad_arguments_are_refused_by_name() -> None:

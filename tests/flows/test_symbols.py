@@ -50,6 +50,8 @@ async def test_a_market_taken_off_the_list_keeps_its_position_and_its_orders(
         await until(system.branch.ready.is_set)
         assert system.branch.engine.markets[ETH].active is False
         assert system.branch.engine.positions[ETH].amount > 0
+        assert list(await system.branch.venue.ohlcv(ETH, "1h", None, 5)) == []
+        assert list(await system.branch.venue.trades(ETH, 5)) == []
         refused = await call(system, "order.place", type="market", client_order_id="c", **order)
         assert refused.error is not None
         assert ETH in str(refused.error["message"])

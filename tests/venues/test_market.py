@@ -364,7 +364,7 @@ async def test_a_stop_that_the_first_price_reaches_closes_all_behind_the_funding
     ]
     assert kinds[0] == "Transferred"
     assert kinds[-1] == "Filled"
-    assert not await again.venue.positions()
+    assert not any(row.amount for row in await again.venue.positions())
     assert not await again.venue.open_orders()
 
 

@@ -359,6 +359,28 @@ async def with_position(log: MemoryLog) -> Shop:
     return shop
 
 
+async def test_a_leverage_that_was_set_is_told_after_a_restart_though_nothing_is_held() -> None:
+    """The gate counts margin with it: before the restart an order passed, behind it ten times as much was asked for."""
+    log, clock = MemoryLog(), Clock()
+    shop = await opened(log=log, clock=clock)
+    shop.paper.exchange.relist(CONTRACT)
+    await shop.paper.set_leverage(CONTRACT.symbol, D(10))
+    again = PaperVenue(
+        source=FrozenMarket(now=clock.now, sleep=clock.sleep),
+        balances={},
+        seed=1,
+        now=clock.now,
+        sleep=clock.sleep,
+        log=log,
+        history=list(log.entries),
+        known={CONTRACT.symbol: CONTRACT},
+    )
+    await again.open(Listener())
+    [told] = await again.positions()
+
+    assert (told.symbol, told.amount, told.leverage) == (CONTRACT.symbol, D(0), D(10))
+
+
 def of_log(log: MemoryLog) -> tuple[str, int]:
     """Money and the time of the last funding, as the entries have them."""
     money, funded = "", 0

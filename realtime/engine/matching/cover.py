@@ -2,6 +2,7 @@
 
 Rules of this file:
 1 An order that is refused has changed nothing: neither what is held, nor a leverage that came with it.
+  So is one that would have a cross position liquidated at once by the money that it takes from behind it.
 2 What a market order needs is what the book would charge for it, not more.
 """
 
@@ -11,7 +12,7 @@ from decimal import Decimal
 from realtime.engine.matching.account import Account, SelfTrade
 from realtime.engine.matching.clearing import Clearing
 from realtime.engine.matching.orders import Working
-from realtime.engine.matching.perpetuals import healthy
+from realtime.engine.matching.perpetuals import crossed, healthy
 from realtime.engine.matching.pit import Pit, Step
 from realtime.engine.matching.rules import bound as band_bound, refusal, unit_up
 from realtime.model.errors import VenueRejected
@@ -105,6 +106,8 @@ def reserve(
         if work.post_only and work.type is _LIMIT and look(account, pit, work, work.price):
             raise _would_take()
         alone = work.oco_group is None and not market.contract
+        if not market.contract:
+            check_backing(clearing, account, market, work, plan)
         if alone and live and work.type is _MARKET:
             # Over in this very step: nothing has to be held. What a buy needs the book has told.
             if work.side is _SELL:
@@ -121,6 +124,45 @@ def reserve(
     if held is not None and before is not None and held.leverage != before[0]:
         account.changed_holdings[market.symbol] = None
     return plan
+
+
+def check_backing(
+    clearing: Clearing, account: Account, market: Market, work: Working, plan: Plan | None = None
+) -> None:
+    """Check that what a spot order needs, more than it holds, leaves enough behind cross positions.
+
+    Raises:
+        VenueRejected: They would be liquidated at once.
+    """
+    currency = market.base if work.side is _SELL else market.quote
+    if account.wallet(currency).margin:
+        need = work.remaining if work.side is _SELL else work.dearest * work.remaining
+        if plan is not None:
+            spent = sum((step.price * step.amount for step in plan), ZERO)
+            need = max(need, spent, work.cost_limit or ZERO)
+        group = work.oco_group
+        held = work.held if group is None else account.group_held.get(group, ZERO)
+        leave(clearing, account, currency, need - held)
+
+
+def leave(clearing: Clearing, account: Account, currency: str, amount: Decimal) -> None:
+    """Check that so much less would still keep the cross positions that a currency stands behind.
+
+    Raises:
+        VenueRejected: They would be liquidated at once.
+    """
+    if amount <= 0:
+        return
+    markets = clearing.markets
+    symbols = crossed(account, markets, currency)
+    if symbols and not healthy(account, markets, clearing.mark, symbols, amount):
+        raise refusal(
+            "InsufficientFunds",
+            "insufficient_funds",
+            f"without {amount:f} {currency} what is held in {', '.join(symbols)} would be liquidated",
+            needed=format(amount, "f"),
+            currency=currency,
+        )
 
 
 def afford(account: Account, pit: Pit, work: Working, limit: Decimal | None) -> Plan | None:

@@ -22,7 +22,9 @@ from realtime.engine.matching.clearing import Clearing, Told, new_account
 from realtime.engine.matching.cover import (
     Plan,
     afford,
+    check_backing,
     check_passive,
+    leave,
     lever,
     look,
     reserve,
@@ -137,6 +139,8 @@ class Exchange:
                     "insufficient_funds",
                     f"needs {-amount:f} {currency}, available {free:f} {currency}",
                 )
+            if amount < 0 and not account.credit:
+                leave(self.clearing, account, currency, -amount)
             kind = "deposit" if amount >= 0 else "withdrawal"
             self.clearing.transfer(account, currency, amount, kind, None, ts)
             self._after(ts)
@@ -310,6 +314,8 @@ class Exchange:
                 rest.shrink(work, before[0] - target[0])
             work.amount, work.price, work.stop_price = target
             try:
+                if not pit.market.contract:
+                    check_backing(self.clearing, account, pit.market, work)
                 account.hold(pit.market, work, check=True)
             except VenueRejected:
                 work.amount, work.price, work.stop_price = before
@@ -636,14 +642,14 @@ class Exchange:
             account = self.clearing.accounts[account_id]
             return [self.clearing.balance(account, currency, ts) for currency in account.wallets]
 
-    def positions(self, account_id: str, ts: int) -> list[Position]:
-        """Open derivative positions."""
+    def positions(self, account_id: str, ts: int, *, flat: bool = False) -> list[Position]:
+        """Open derivative positions; with `flat` those, too, of which only a leverage or a margin mode was set."""
         with localcontext(MONEY):
             account = self.clearing.accounts[account_id]
             return [
                 self.clearing.position(account, symbol, ts)
                 for symbol, held in account.holdings.items()
-                if held.amount
+                if held.amount or (flat and (held.isolated or held.leverage != 1))
             ]
 
     # --- acceptance ---------------------------------------------------------------------------

@@ -45,12 +45,19 @@ def backing(account: Account, markets: Mapping[str, Market], cash: str) -> Decim
 
 
 def healthy(
-    account: Account, markets: Mapping[str, Market], marks: Marks, symbols: list[str]
+    account: Account,
+    markets: Mapping[str, Market],
+    marks: Marks,
+    symbols: list[str],
+    less: Decimal = ZERO,
 ) -> bool:
-    """Whether equity is above maintenance for these positions (one isolated, or all cross of a currency)."""
+    """Whether equity, but for so much of it, is above maintenance for these positions.
+
+    They are one isolated position, or all cross ones of a currency.
+    """
     first = account.holdings[symbols[0]]
     cash = markets[symbols[0]].cash
-    equity = first.collateral if first.isolated else backing(account, markets, cash)
+    equity = (first.collateral if first.isolated else backing(account, markets, cash)) - less
     least = ZERO
     for symbol in symbols:
         held, market, mark = account.holdings[symbol], markets[symbol], marks(symbol)
