@@ -23,10 +23,10 @@ from enum import StrEnum
 from heapq import merge
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from realtime.bots import metrics
-from realtime.bots.series import Gap, Series
+from realtime.bots.series import Gap, Row, Series
 from realtime.bots.strategy import Strategy, probabilities, signal
 from realtime.engine.bars import DAY, HOUR
 from realtime.model.errors import Code, Refused
@@ -269,9 +269,9 @@ class Ledger:
         if wish.sign > 0 or self.terms.allow_short:
             self._enter(hold, wish, price, ts)
 
-    def touch(self, hold: Hold, bar: Ohlcv) -> None:
+    def touch(self, hold: Hold, bar: Row) -> None:
         """End a hold whose floor or ceiling a bar reached: stop first unless the path says otherwise."""
-        _, open_, high, low, close, _ = bar
+        ts, open_, high, low, close, _ = bar
         long = hold.amount > 0
         stop, target = (hold.floor, hold.ceiling) if long else (hold.ceiling, hold.floor)
         stopped = low <= stop if long else high >= stop
@@ -283,7 +283,7 @@ class Ledger:
         reason = Exit.TAKE_PROFIT
         if stopped:
             reason = Exit.TRAILING_STOP if hold.trailing else Exit.STOP_LOSS
-        self.leave(hold, open_ if through else level, bar.ts, reason)
+        self.leave(hold, open_ if through else level, ts, reason)
 
     def _stop_first(
         self,
@@ -383,14 +383,15 @@ class Ledger:
         hold.floor, hold.ceiling = (near, far) if sign > 0 else (far, near)
         hold.trailing = self._trailing
 
-    def trail(self, hold: Hold, bar: Ohlcv) -> None:
+    def trail(self, hold: Hold, bar: Row) -> None:
         """Let the stop follow the best price of a bar that is over."""
+        _, _, high, low, _, _ = bar
         share = self.terms.trailing_stop
         assert share is not None
-        if hold.amount > 0 and bar.high * (1 - share) > hold.floor:
-            hold.floor, hold.trailing = bar.high * (1 - share), True
-        elif hold.amount < 0 and bar.low * (1 + share) < hold.ceiling:
-            hold.ceiling, hold.trailing = bar.low * (1 + share), True
+        if hold.amount > 0 and high * (1 - share) > hold.floor:
+            hold.floor, hold.trailing = high * (1 - share), True
+        elif hold.amount < 0 and low * (1 + share) < hold.ceiling:
+            hold.ceiling, hold.trailing = low * (1 + share), True
 
     def range(self, hold: Hold, bar: Ohlcv) -> None:
         """Let one bar pass over a hold: funding, stops, the trailing stop, its last price."""
@@ -407,12 +408,13 @@ class Ledger:
         """Equity at the last prices [quote]."""
         return self.cash + sum(hold.amount * hold.last for hold in self.holds)
 
-    def fund(self, hold: Hold, bar: Ohlcv) -> None:
+    def fund(self, hold: Hold, bar: Row) -> None:
         """Pay or receive funding for the times up to a bar's opening."""
+        ts, open_, _, _, _, _ = bar
         rate = self.terms.funding_rate
         assert rate is not None
-        while hold.funded <= bar.ts:
-            paid = hold.amount * bar.open * rate
+        while hold.funded <= ts:
+            paid = hold.amount * open_ * rate
             self.cash -= paid
             hold.funding += paid
             hold.funded += FUNDING
@@ -531,11 +533,11 @@ class Lane:
     grid: Grid = field(default_factory=Grid)
     record: list[Said] | None = None
 
-    def listen(self) -> Callable[[Ohlcv], float | Signal]:
-        """Give what tells the strategy a bar: its own way where nothing is recorded."""
+    def listen(self) -> Callable[[Any], float | Signal]:
+        """Give what tells the strategy a bar: the quicker way where it has one and nothing is recorded."""
         strategy, record = self.strategy, self.record
         if record is None:
-            return strategy.teller()
+            return strategy.teller() or strategy.on_ohlcv
 
         def recorded(bar: Ohlcv) -> float | Signal:
             told = strategy.on_ohlcv(bar)
@@ -543,6 +545,11 @@ class Lane:
             return told
 
         return recorded
+
+    def rows(self, first: int) -> Iterator[Row]:
+        """Give the bars from `first` on as what `listen` gives takes them: with names unless it needs none."""
+        plain = self.record is None and self.strategy.teller() is not None
+        return self.series.rows(first) if plain else self.series.bars(first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -616,8 +623,8 @@ def run_one(ledger: Ledger, lane: Lane, first: int, tell: Tell) -> None:
     funded = terms.funding_rate is not None
     warm = min(first, strategy.warmup)
     ready, bars = strategy.warmup - 1 - first, len(series) - first
-    rows = series.bars(first - warm)
-    _warm(lane, islice(rows, warm), first - warm)
+    rows = lane.rows(first)
+    _warm(lane, series.bars(first - warm, first), first - warm)
     wish: Wish | None = None
     while len(marks) < bars:
         amount, cash, floor, ceiling = hold.amount, ledger.cash, hold.floor, hold.ceiling
@@ -638,7 +645,7 @@ def run_one(ledger: Ledger, lane: Lane, first: int, tell: Tell) -> None:
                     ledger.trail(hold, bar)
                     floor, ceiling = hold.floor, hold.ceiling
                 value = cash + amount * close
-                if value <= 0 and amount:
+                if value <= 0.0 and amount:
                     ledger.leave(hold, close, ts, Exit.LIQUIDATION)
                     amount, value = 0.0, ledger.cash
                     cash = value

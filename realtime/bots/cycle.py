@@ -169,7 +169,7 @@ def _entry(look: Look, said: Combined, side: Side, own: Decimal) -> Decision:
     if look.level in GRAVE and score > RISKY:
         why = f"the account's risk is {look.level}, the signal's score {score:.4g}"
         return Decision(combined=said, skip=Skip.PORTFOLIO_RISK, detail=why)
-    if own and not look.spec.pyramiding:
+    if _position(look, own) and not look.spec.pyramiding:
         why = "in position, and pyramiding is off"
         return Decision(combined=said, skip=Skip.IN_POSITION, detail=why)
     if look.entering and not look.spec.pyramiding:
@@ -215,6 +215,14 @@ def _entry(look: Look, said: Combined, side: Side, own: Decimal) -> Decision:
         side=side, amount=sized.amount, exit=False, stop=stop.price, target=target.price
     )
     return _dry(look, Decision(combined=said, size=sized, levels=levels, intent=intent))
+
+
+def _position(look: Look, own: Decimal) -> bool:
+    """Tell whether what is held is a position: fees in coins leave rests behind that the market does not take back."""
+    least = look.market.min_cost
+    if look.market.contract or least is None or look.price is None:
+        return bool(own)
+    return own * look.price >= least
 
 
 def _win(look: Look, side: Side, stop: Level, target: Level) -> float | None:

@@ -1,7 +1,7 @@
 """How a bot leaves the market: its orders withdrawn, what it holds closed, and nothing of anybody else."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Container, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
@@ -74,13 +74,26 @@ class Exits:
         engine = self._desk.engine
         for symbol in engine.shares.by_symbol(bot_id):
             market, position = engine.markets.get(symbol), holdings.position_of(engine, symbol)
+            own = holdings.held(engine, bot_id, symbol)
+            if market is not None and holdings.is_cash(engine, market):
+                position = Position(venue=engine.venue, symbol=symbol, amount=own)
             if market is None or position is None:
                 continue
-            own = holdings.held(engine, bot_id, symbol)
             leaving = ZERO if withdrawn else holdings.leaving(engine, bot_id, symbol)
-            amount = down(max(abs(own) - leaving, ZERO), market.amount_step)
-            if amount and (position.amount > 0) is (own > 0):
-                yield symbol, position, min(amount, down(abs(position.amount), market.amount_step))
+            there = abs(position.amount) if (position.amount > 0) is (own > 0) else ZERO
+            amount = down(min(max(abs(own) - leaving, ZERO), there), market.amount_step)
+            if amount:
+                yield symbol, position, amount
+
+    def _opposed(self, bot_id: str, owned: Container[str]) -> Iterator[str]:
+        """Tell contracts of a bot that no order closes, because the account's own position is on the other side or none."""
+        engine = self._desk.engine
+        for symbol in engine.shares.by_symbol(bot_id):
+            market, own = engine.markets.get(symbol), abs(holdings.held(engine, bot_id, symbol))
+            if market is None or not market.contract or symbol in owned:
+                continue
+            if own - holdings.leaving(engine, bot_id, symbol) >= market.amount_step:
+                yield symbol
 
     async def close(self, bot_id: str, who: Who, *, flat: bool = False) -> list[Row]:
         """Close what a bot holds, and nothing else; `flat` passes a halt."""
@@ -91,7 +104,11 @@ class Exits:
             if symbol not in engine.markets and share.amount:
                 error = f"no market {symbol} any more"
                 results.append({"symbol": symbol, "code": Code.NOT_FOUND, "error": error})
-        for symbol, position, amount in self.owned(bot_id):
+        found = list(self.owned(bot_id))
+        for symbol in self._opposed(bot_id, {symbol for symbol, _, _ in found}):
+            error = f"the account has no position in {symbol} on the side of the bot"
+            results.append({"symbol": symbol, "code": Code.CONFLICT, "error": error})
+        for symbol, position, amount in found:
             asked = replace(who, bot_id=bot_id)
             source = "flatten" if flat else "bot"
             placing = self._trading.closing(

@@ -3,7 +3,8 @@
 Rules of this file: (1) an exchange may say that an order has filled before it tells the fills: what is bought or sold then
 must not be bought or sold again; (2) shares add up the bot's own fills, and people close positions without asking bots:
 coins that the account has not are not the bot's; (3) of contracts a share is taken at its word, for bots that stand
-against each other are one smaller position, or none.
+against each other are one smaller position, or none; (4) so is one of the currency that everything is valued in, which is
+cash also where it is bought like a coin, and no position.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from realtime.engine import window
 from realtime.engine.engine import Engine
 from realtime.engine.window import Schedule, Usage
 from realtime.model.account import Position
-from realtime.model.market import ZERO
+from realtime.model.market import ZERO, Market
 from realtime.model.orders import Order, Side
 
 
@@ -29,6 +30,11 @@ def position_of(engine: Engine, symbol: str) -> Position | None:
         if other is not None and not other.contract and other.base == market.base:
             return position
     return None
+
+
+def is_cash(engine: Engine, market: Market) -> bool:
+    """Tell whether what a market trades is shown as no position."""
+    return not market.contract and market.base == engine.valuation_currency
 
 
 def unbooked(engine: Engine) -> Iterator[tuple[Order, Decimal]]:
@@ -51,7 +57,7 @@ def held(engine: Engine, bot_id: str, symbol: str) -> Decimal:
         if market is not None and order.symbol in engine.markets:
             other = engine.markets[order.symbol]
             more += change if not other.contract and other.base == market.base else ZERO
-    if amount <= 0 or market is None or market.contract:
+    if amount <= 0 or market is None or market.contract or is_cash(engine, market):
         return amount
     position = position_of(engine, symbol)
     return min(amount, max((ZERO if position is None else position.amount) + more, ZERO))

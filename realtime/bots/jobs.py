@@ -192,6 +192,8 @@ class Jobs:
                 why = "the server ended while it ran; start it again"
                 error = _error(Code.INTERNAL, why, {"reason": "restart"})
                 self._end(job, "interrupted", error=error)
+                # Killed, it had no time to: bars that came with a request are up to 24 MB a symbol.
+                await asyncio.to_thread(shutil.rmtree, self._work_of(entry.key), ignore_errors=True)
             else:
                 self._publish(entry.key, dict(row))
 
@@ -268,6 +270,9 @@ class Jobs:
 
     def _base(self, backtest_id: str) -> Path:
         return self._directory / "results" / backtest_id
+
+    def _work_of(self, backtest_id: str) -> Path:
+        return self._directory / "work" / backtest_id
 
     def _job(self, backtest_id: str) -> _Job:
         job = self._jobs.get(backtest_id)
@@ -347,11 +352,14 @@ class Jobs:
         """End a job if it runs, and forget it with its files; gives its last row.
 
         Raises:
-            Refused: `not_found`.
+            Refused: `not_found`; `busy`, where the journal has no room.
         """
+        self._job(backtest_id)
+        self._desk.check_room()
         row = await self.cancel(backtest_id)
         if backtest_id in self._jobs:
             self._strike(backtest_id)
+            await self._desk.settled()  # else a restart might have the row, and no files
             await asyncio.to_thread(self._remove, backtest_id)
         return row | {"deleted": True}
 
@@ -364,13 +372,11 @@ class Jobs:
             self._crew.spawn(asyncio.to_thread(self._remove, key), f"remove {key}")
 
     def _strike(self, backtest_id: str) -> None:
-        job = self._jobs.pop(backtest_id)
-        row = job.row | {"deleted": True}
         body = orjson.dumps({"id": backtest_id, "deleted": True})
         self._desk.store.append(
             KIND, backtest_id, body, None, [Projection("backtests", backtest_id, self._desk.now())]
         )
-        self._publish(backtest_id, row)
+        self._publish(backtest_id, self._jobs.pop(backtest_id).row | {"deleted": True})
 
     def _remove(self, backtest_id: str) -> None:
         for suffix in (".equity", ".trades"):
@@ -384,9 +390,14 @@ class Jobs:
         key: str = row["id"]
         at = row["created_ts"] * MS
         # Safety: what became of a job is a fact, and facts are not refused because others are fast.
-        self._desk.store.append(
-            KIND, key, orjson.dumps(row), None, [Projection("backtests", key, at)], safety=True
-        )
+        try:
+            self._desk.store.append(
+                KIND, key, orjson.dumps(row), None, [Projection("backtests", key, at)], safety=True
+            )
+        except Refused as refused:
+            # The job goes on all the same; a restart finds it where the row before has left it.
+            logger.warning("not journaled: %s", refused.message, extra={"trace": key})
+            self._desk.no_room()
         self._publish(key, row)
 
     def _end(self, job: _Job, status: str, **change: object) -> None:
@@ -403,7 +414,7 @@ class Jobs:
 
     async def _work(self, job: _Job, spec: Spec, who: Who) -> None:
         """Live through a job, whatever comes."""
-        work = self._directory / "work" / job.row["id"]
+        work = self._work_of(job.row["id"])
         try:
             async with self._turn:
                 job.row |= {"status": "running", "started_ts": self._desk.now() // MS}

@@ -25,7 +25,7 @@ import orjson
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from realtime.bots.strangers import STRANGERS
+from realtime.bots.strangers import STRANGERS, Quit
 from realtime.bots.strategies.donchian import Donchian
 from realtime.bots.strategies.ema_crossover import EmaCrossover
 from realtime.bots.strategies.filters import Filtered, Filters
@@ -121,7 +121,9 @@ class Strategies:
                 _unique(found, known)
             except Nonsense as error:
                 failed[file.name] = str(error)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - rule 1: not ours, told by `failed`
+            except Quit as error:
+                failed[file.name] = _where(error.__cause__ or error, file)
+            except Exception as error:  # noqa: BLE001 - rule 1: not ours, told by `failed`
                 failed[file.name] = _where(error, file)
             else:
                 known[found.id] = found
@@ -184,6 +186,8 @@ class Strategies:
                 f"parameters of {name}: {error}",
                 _details([("parameters", str(error))]),
             ) from None
+        except Exception as error:
+            raise _theirs(name, error) from error
 
     def make(
         self, name: str, params: Mapping[str, object] | None = None, filters: Filters | None = None
@@ -204,10 +208,7 @@ class Strategies:
         except Refused:
             raise
         except Exception as error:
-            # The author's own checks, where ranges do not say it all.
-            told = f"{type(error).__name__}: {error}"
-            details = _details([("parameters", told)])
-            raise Refused(Code.INVALID, f"parameters of {name}: {told}", details) from error
+            raise _theirs(name, error) from error
         if filters is not None and (filters.trend or filters.volume):
             return Filtered(strategy, filters)
         return strategy
@@ -215,7 +216,7 @@ class Strategies:
     def _made(self, known: Known, params: StrategyParams) -> Strategy:
         if known.source == OURS:
             return known.made(params)
-        return _in_time(partial(known.made, params), self._making_s)
+        return _in_time(partial(_tried, known.made, params), self._making_s)
 
 
 def placed(refused: Refused, at: str) -> Refused:
@@ -324,10 +325,28 @@ def _known(made: type[Strategy], source: str) -> Known:
     except ValidationError as error:
         wrong = ", ".join(_field(found) for found in error.errors())
         raise Nonsense(f"parameters of {name} need valid defaults: {wrong}") from None
+    return Known(made=made, source=source, warmup=_warmup(strategy), schema=_schema(params))
+
+
+def _warmup(strategy: Strategy) -> int:
+    """Ask for the warm-up, which an author works out of the parameters.
+
+    Raises:
+        Nonsense: It is none.
+    """
     warmup: object = strategy.warmup
     if not isinstance(warmup, int) or not 0 <= warmup <= LONGEST_WARMUP:
-        raise Nonsense(f"warmup of {name} must be an integer from 0 to {LONGEST_WARMUP} bars")
-    return Known(made=made, source=source, warmup=warmup, schema=_schema(params))
+        raise Nonsense(
+            f"warmup of {strategy.id} must be an integer from 0 to {LONGEST_WARMUP} bars"
+        )
+    return warmup
+
+
+def _tried(made: type[Strategy], params: StrategyParams) -> Strategy:
+    """Make a strategy of an operator's file whose warm-up is one with these parameters too."""
+    strategy = made(params)
+    _warmup(strategy)
+    return strategy
 
 
 @cache
@@ -382,6 +401,12 @@ def _refused(name: str, model: type[StrategyParams], error: ValidationError) -> 
     fields = [(_field(e), _message(model, e)) for e in error.errors(include_url=False)[:20]]
     text = "; ".join(f"{field} {message}" for field, message in fields[:3])
     return Refused(Code.INVALID, f"parameters of {name}: {text}", _details(fields))
+
+
+def _theirs(name: str, error: Exception) -> Refused:
+    """Tell what the author's own checks raised, where ranges do not say it all."""
+    told = f"{type(error).__name__}: {error}"
+    return Refused(Code.INVALID, f"parameters of {name}: {told}", _details([("parameters", told)]))
 
 
 def _message(model: type[StrategyParams], error: ErrorDetails) -> str:

@@ -111,7 +111,7 @@ class Mind:
         for name, strategy in self._strategies.items():
             try:
                 self._told[name] = strategy.on_ohlcv(bar)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise StrategyFailed(name, f"raised {type(error).__name__}: {error}") from error
 
     def signals(self) -> dict[str, Signal]:

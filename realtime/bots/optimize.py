@@ -80,11 +80,13 @@ def draws(ranges: Mapping[str, Range], most: int, seed: int) -> list[dict[str, o
     """Draw combinations without repeating one; fewer than `most` where there are no more.
 
     Raises:
-        Refused: `invalid`, for an empty range.
+        Refused: `invalid`, for an empty range, or a step too small to be counted.
     """
     for name, span in ranges.items():
         if span.low > span.high:
             raise invalid(f"ranges.{name}", f"{span.low:g} is above {span.high:g}")
+        if span.step is not None and math.isinf((span.high - span.low) / span.step):
+            raise invalid(f"ranges.{name}", f"step {span.step:g} is too small")
     chance, found = Chance(seed, "ranges"), dict[tuple[float, ...], dict[str, object]]()
     for _ in range(20 * most):
         if len(found) == most:
@@ -255,7 +257,7 @@ def summarise(
                 "out_of_sample": _mean(sample.outside for sample in samples),
                 "in_sample_objective": inside,
                 "out_of_sample_objective": outside,
-                "overfit": overfit(inside, outside),
+                "overfit": overfit(inside, outside) and not _unbeaten(samples, objective),
             }
             for parameters, samples, inside, outside in islice(ranked, top)
         ],
@@ -264,6 +266,16 @@ def summarise(
     if count > 1:
         found["folds"] = list(_folds(tried, objective, count))
     return found
+
+
+def _unbeaten(samples: Iterable[Sample], objective: str) -> bool:
+    """Tell whether out-of-sample trades have no profit factor because none of them lost."""
+    outside = [sample.outside for sample in samples]
+    return (
+        objective == "profit_factor"
+        and any(one["winning_trades"] for one in outside)
+        and all(one[objective] is None for one in outside)
+    )
 
 
 def _mean(samples: Iterable[Mapping[str, Value]]) -> Mapping[str, Value]:
@@ -293,5 +305,6 @@ def _folds(
             "out_of_sample": samples[fold].outside,
             "in_sample_objective": inside,
             "out_of_sample_objective": outside,
-            "overfit": overfit(inside, outside),
+            "overfit": overfit(inside, outside)
+            and not _unbeaten(samples[fold : fold + 1], objective),
         }

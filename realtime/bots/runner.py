@@ -13,6 +13,7 @@ so a loop without end keeps its core busy until the server restarts; the others 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
@@ -450,7 +451,10 @@ class Runner:
         self._cycle += 1
         mind = self._minds[symbol]
         signals = await self._think(mind, await self._missed(symbol, closed))
-        rules = self._rules = self._tools.rules(self.spec)
+        # Where the file of a strategy is gone or broken since, what runs keeps its object and what it was told.
+        with suppress(Refused):
+            self._rules = self._tools.rules(self.spec)
+        rules = self._rules
         look = self._looked(symbol, mind, signals, rules)
         made = decide(look)
         self._owed.discard(symbol)

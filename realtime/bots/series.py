@@ -27,6 +27,8 @@ MOST: Final = 500_000
 """Bars in one backtest."""
 PRICES: Final = ("open", "high", "low", "close")
 COLUMNS: Final = (*PRICES, "volume")
+Row = tuple[int, float, float, float, float, float]
+"""The numbers of an `Ohlcv` in their order; plain, they are made and taken apart in half the time."""
 LAST: Final = 2**63 - 1
 """Behind every time [ns]."""
 FILE_BYTES: Final = 128_000_000
@@ -85,10 +87,13 @@ class Series:
         """The five columns of floats, in the order of `COLUMNS`."""
         return self.open, self.high, self.low, self.close, self.volume
 
+    def rows(self, first: int = 0, end: int | None = None) -> Iterator[Row]:
+        """Make the bars from `first` up to `end` as plain tuples, one at a time."""
+        return islice(zip(self.ts, *self.columns, strict=True), first, end)
+
     def bars(self, first: int = 0, end: int | None = None) -> Iterator[Ohlcv]:
         """Make the bars from `first` up to `end`, one at a time."""
-        rows = zip(self.ts, *self.columns, strict=True)
-        return map(_NEW, repeat(Ohlcv), islice(rows, first, end))
+        return map(_NEW, repeat(Ohlcv), self.rows(first, end))
 
     def part(self, first: int, end: int) -> "Series":
         """Cut out bars from `first` up to `end`."""
@@ -183,6 +188,9 @@ def of_arrays(
     n = len(closes)
     times = arrays.get("ts")
     stamps = [i * length for i in range(n)] if times is None else [int(t) * MS for t in times]
+    beyond = next((i for i, t in enumerate(stamps) if abs(t) > LAST), None)
+    if beyond is not None:
+        raise invalid(f"{name}.ts[{beyond}]", "is beyond all times: must be ms", index=beyond)
     if len(stamps) != n:
         raise invalid(f"{name}.ts", f"has {len(stamps)} values where close has {n}", length=n)
     volume = arrays.get("volume")

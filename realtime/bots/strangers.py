@@ -10,8 +10,12 @@ from concurrent.futures import Executor, Future
 from typing import Any, Final
 
 
+class Quit(Exception):
+    """The code wanted to end the process; its cause is what it raised, e.g. the `SystemExit` of `sys.exit`."""
+
+
 class Strangers(Executor):
-    """Runs each call on a thread of its own that does not keep the process."""
+    """Runs each call on a thread of its own that does not keep the process, and does not end it either."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Run it; the future tells what came of it."""
@@ -22,8 +26,12 @@ class Strangers(Executor):
                 return
             try:
                 result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - it goes to whoever waits, as of any pool
+            except Exception as error:  # noqa: BLE001 - it goes to whoever waits, as of any pool
                 future.set_exception(error)
+            except BaseException as error:  # noqa: BLE001 - where it is waited for it would end the loop
+                told = Quit(f"{type(error).__name__}: {error}")
+                told.__cause__ = error
+                future.set_exception(told)
             else:
                 future.set_result(result)
 

@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from realtime.bots.series import Row
 from realtime.model.signals import Ohlcv, Probabilities, Signal
 
 
@@ -58,9 +59,9 @@ class Strategy(ABC):
     def on_ohlcv(self, bar: Ohlcv) -> float | Signal:
         """Take the next closed bar; give the conviction -1..1 (0: nothing), or a whole signal of its own."""
 
-    def teller(self) -> Callable[[Ohlcv], float | Signal]:
-        """Give what a backtest tells the bars from now on: `on_ohlcv`, or something quicker that does the same."""
-        return self.on_ohlcv
+    def teller(self) -> Callable[[Row], float | Signal] | None:
+        """Give what a backtest tells the rows of bars from now on, quicker than `on_ohlcv` and the same; None: nothing is."""
+        return None
 
     def indicators(self) -> Mapping[str, float | None]:
         """Give what it looked at, for people; asked only when a signal is shown."""

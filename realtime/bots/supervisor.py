@@ -119,6 +119,8 @@ class Supervisor:
         self._strategies = strategies
         self._crew = crew
         self._bots: dict[str, Bot] = {}
+        # Bots whose newest row has found no room in the journal, deleted ones too.
+        self._unkept: dict[str, Bot] = {}
         self._stopping = False
         self._earned = Earned(desk, book, crew)
         self.budgets = Budgets(desk.engine, self.spec)
@@ -145,8 +147,9 @@ class Supervisor:
             follow=feeds.follow,
             hold=feeds.hold,
             mind=self.made,
+            # One whose file is gone may run on, see `Runner`.
             foreign=lambda rules: any(
-                name in strategies.names() and strategies.get(name).source != OURS
+                name not in strategies.names() or strategies.get(name).source != OURS
                 for name in rules.params
             ),
             rules=self.rules,
@@ -348,6 +351,9 @@ class Supervisor:
         """Publish every five seconds, and let pauses end."""
         while True:
             await asyncio.sleep(BEAT_S)
+            with contextlib.suppress(Refused):
+                self._desk.check_room()
+                self.make_up()
             self._weigh()
             for bot in self.all():
                 until = bot.paused_until if bot.state is BotState.PAUSED else None
@@ -404,9 +410,7 @@ class Supervisor:
             raise Refused(Code.CONFLICT, f"bot {bot_id} is {bot.state}; stop it first")
         last = self.rows.state_row(bot) | {"deleted": True}
         del self._bots[bot_id]
-        now = self._desk.now()
-        body = dumps({"spec": spec_row(bot.spec), "deleted": True})
-        self._append(KIND, bot_id, body, [Projection("bots", bot_id, now, body=body)])
+        self._keep(bot)
         self._note("bot_deleted", bot, who, {})
         self._hub.table("bots", gone=[bot_id])
         self._hub.value(f"bot:{bot_id}", last)
@@ -570,12 +574,13 @@ class Supervisor:
 
         Raises:
             Refused: `not_found`; `conflict` for a remote bot, in a state without cycles, or when it failed;
-                `halted`.
+                `halted`; `busy`, where a decision would not be kept.
         """
         bot = self.get(bot_id)
         if bot.spec.kind is Kind.REMOTE:
             raise Refused(Code.CONFLICT, f"bot {bot_id} is remote: it runs its own cycles")
         bot.check_free()
+        self._desk.check_room()
         if bot.runner is not None and not bot.runner.stopping:
             return bot.runner.once()
         after(bot_id, bot.state, Move.START)
@@ -679,7 +684,7 @@ class Supervisor:
         bot.counters = Counters(base=self._desk.engine.shares.earned(bot_id))
         if bot.runner is not None:
             bot.runner.reset()
-        self._append(KIND, bot_id, kept(bot), [self._counted(bot)])
+        self._keep(bot, [self._counted(bot)])
         self._note("bot_metrics_reset", bot, who, {})
         self.publish(bot)
 
@@ -774,7 +779,7 @@ class Supervisor:
         self.publish(bot)
 
     def cycled(self, bot: Bot, row: Row, ms: float) -> None:
-        """Count a cycle, journal its decision and show it."""
+        """Count a cycle, journal its decision and show it; `signals` has only those that found room, as every list."""
         now = self._desk.now()
         bot.cycled(ms, now, ok=True)
         row["id"] = f"d-{self._desk.store.seq + 1}"
@@ -787,16 +792,17 @@ class Supervisor:
             "strategy": None if strategy is None else str(strategy),
         }
         project = [Projection("signals", str(row["id"]), now, cols, body), self._counted(bot)]
-        self._append(SIGNAL, bot.id, body, project, safety=False)
+        room = self._append(SIGNAL, bot.id, body, project, safety=False)
         self._weigh()
-        self._hub.append("signals", orjson.loads(body))
+        if room:
+            self._hub.append("signals", orjson.loads(body))
         self.publish(bot)
 
     def cycle_failed(self, bot: Bot, error: str, ms: float) -> None:
         """Count a failed cycle."""
         bot.cycled(ms, self._desk.now(), ok=False)
         bot.error = error
-        self._append(KIND, bot.id, kept(bot), [self._counted(bot)])
+        self._keep(bot, [self._counted(bot)])
         self.publish(bot)
 
     def _configured(self) -> None:
@@ -821,16 +827,33 @@ class Supervisor:
         project: Sequence[Projection],
         *,
         safety: bool = True,
-    ) -> None:
-        """Hand a row to the journal; decisions leave the room of stops and cancels alone."""
-        with _unhindered(key):
+    ) -> bool:
+        """Hand a row to the journal, False where it has no room; decisions leave the room of stops and cancels alone."""
+        try:
             self._desk.store.append(kind, key, body, None, project, safety=safety)
+        except Refused as refused:
+            _lost(key, refused)
+            return False
+        return True
 
     def _keep(self, bot: Bot, more: Sequence[Projection] = ()) -> None:
-        lease = self.leases.get(bot.id)
-        body = kept(bot, lease)
+        """Journal the bot of a name as it is now, or that it is deleted."""
+        bot = self._bots.get(bot.id, bot)
+        if bot.id in self._bots:
+            body = kept(bot, self.leases.get(bot.id))
+        else:
+            body = dumps({"spec": spec_row(bot.spec), "deleted": True})
         project = [Projection("bots", bot.id, self._desk.now(), body=body), *more]
-        self._append(KIND, bot.id, body, project)
+        if self._append(KIND, bot.id, body, project):
+            self._unkept.pop(bot.id, None)
+        else:
+            self._unkept[bot.id] = bot
+            self._desk.no_room()
+
+    def make_up(self) -> None:
+        """Keep bots whose rows found no room before: a restart would start again what has been stopped meanwhile."""
+        for bot in list(self._unkept.values()):
+            self._keep(bot, [self._counted(bot)])
 
     def _counted(self, bot: Bot) -> Projection:
         body = dumps(asdict(bot.counters))
@@ -871,8 +894,12 @@ class Supervisor:
 
 @contextlib.contextmanager
 def _unhindered(bot_id: str) -> Iterator[None]:
-    """Go on where the journal has no room (rule 3); what is missing there comes with the next row of the bot."""
+    """Go on where the journal has no room (rule 3)."""
     try:
         yield
     except Refused as refused:
-        logger.warning("not journaled: %s", refused.message, extra={"bot": bot_id})
+        _lost(bot_id, refused)
+
+
+def _lost(bot_id: str, refused: Refused) -> None:
+    logger.warning("not journaled: %s", refused.message, extra={"bot": bot_id})

@@ -19,11 +19,13 @@ from realtime.bots.backtest import (
     Ledger,
     Protections,
     Result,
+    Said,
     Terms,
     judge,
     run,
 )
 from realtime.bots.series import Series
+from realtime.bots.strategies.ema_crossover import EmaCrossover, EmaCrossoverParams
 from realtime.bots.strategy import Strategy, StrategyParams, signal
 from realtime.model.errors import Code, Refused
 from realtime.model.signals import Action, Ohlcv, Probabilities, Signal
@@ -614,6 +616,35 @@ def test_profits_of_trades_are_the_growth_of_equity(seed: int, name: str) -> Non
         sum(t.commission for t in found.trades), rel=0.2
     )
     assert len(found.equity) == 300
+
+
+class Buys(EmaCrossover):
+    """A strategy of somebody made of ours."""
+
+    id: ClassVar[str] = "buys"
+
+    def on_ohlcv(self, bar: Ohlcv) -> float:
+        return max(super().on_ohlcv(bar), 0.0) if bar.close else 0.0
+
+
+@pytest.mark.parametrize("name", sorted(TERMS))
+@pytest.mark.parametrize("made", [EmaCrossover, Buys])
+def test_what_is_told_the_quicker_way_is_what_a_bot_is_told(
+    name: str, made: type[EmaCrossover]
+) -> None:
+    """Symptom: what a class made of `ema_crossover` answers counted for bots and not for backtests."""
+    bars, heard = synthetic(5, 2_000), list[Said]()
+    params = EmaCrossoverParams(fast_period=3, slow_period=8)
+
+    quick = run(TERMS[name](), [Lane(symbol="X", series=bars, strategy=made(params))])
+    whole = Lane(symbol="X", series=bars, strategy=made(params), record=heard)
+
+    assert run(TERMS[name](), [whole]) == quick
+    assert len(heard) == 2_000
+    assert len(quick.trades) > 2
+    assert any(trade.side == "short" for trade in quick.trades) is (
+        made is EmaCrossover and name != "long"
+    )
 
 
 def test_the_same_input_gives_the_same_bytes() -> None:

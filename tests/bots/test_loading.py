@@ -208,6 +208,9 @@ def test_an_author_may_refuse_parameters_of_his_own_accord(tmp_path: Path) -> No
             if params.level == 14:
                 from realtime.model.errors import Code, Refused
                 raise Refused(Code.NOT_SUPPORTED, "not 14")
+            if params.level == 15:
+                import sys
+                sys.exit("not 15")
     """
     write(tmp_path, "mine.py", dedent(GOOD) + dedent(init).replace("\n", "\n    "))
     table = Strategies(tmp_path)
@@ -218,6 +221,44 @@ def test_an_author_may_refuse_parameters_of_his_own_accord(tmp_path: Path) -> No
     with pytest.raises(Refused, match="not 14") as caught:
         table.make("level", {"level": 14})
     assert caught.value.code is Code.NOT_SUPPORTED
+    with pytest.raises(Refused, match="SystemExit: not 15") as caught:
+        table.make("level", {"level": 15})
+    assert caught.value.code is Code.INVALID
+
+
+@pytest.mark.parametrize(
+    "warmup", ["1 // (self.params.level != 13)", "12 - int(self.params.level)"]
+)
+def test_a_warmup_that_is_none_with_other_parameters_is_theirs(tmp_path: Path, warmup: str) -> None:
+    """Symptom: a backtest failed with a worker that had ended, and `bot.validate` with a fault of ours."""
+    write(tmp_path, "mine.py", GOOD.replace("return 1\n", f"return {warmup}\n"))
+    table = Strategies(tmp_path)
+
+    assert table.make("level", {"level": 11}).warmup == 1
+    with pytest.raises(Refused, match="parameters of level") as caught:
+        table.make("level", {"level": 13})
+    assert caught.value.code is Code.INVALID
+
+
+def test_what_a_validator_of_an_author_raises_is_told_of_the_parameters(tmp_path: Path) -> None:
+    """Symptom: `our fault; the log has it`."""
+    validator = """
+
+        @field_validator("level")
+        @classmethod
+        def _whole(cls, level):
+            return {10.0: level}[level]
+    """
+    text = GOOD.replace(
+        "from pydantic import Field\n", "from pydantic import Field, field_validator\n"
+    )
+    write(tmp_path, "mine.py", text.replace('which it buys")', 'which it buys")' + validator))
+    table = Strategies(tmp_path)
+
+    assert table.make("level").warmup == 1
+    with pytest.raises(Refused, match="parameters of level: KeyError: 11") as caught:
+        table.make("level", {"level": 11})
+    assert caught.value.code is Code.INVALID
 
 
 def test_parameters_that_are_models_keep_their_definitions(tmp_path: Path) -> None:

@@ -17,13 +17,14 @@ from realtime.bots.strategy import Strategy, StrategyParams
 from realtime.bots.supervisor import KIND, SIGNAL, SYSTEM
 from realtime.desk.entries import NOTE
 from realtime.engine.shares import Shares
+from realtime.model.account import Position
 from realtime.model.bots import BotState, Share
 from realtime.model.errors import Code, Refused
 from realtime.model.market import SECOND, Bar
 from realtime.model.signals import Ohlcv, Probabilities, Signal
 from realtime.store.store import Store
-from tests.bots.market import BTC, HOLD, QUIET, SELL, BotWorld, bar_of, result
-from tests.fakes import BUY, ETH, WatchedStore, finished, until
+from tests.bots.market import BTC, FREE_BOTS, HOLD, QUIET, SELL, BotWorld, bar_of, result
+from tests.fakes import BUY, ETH, MARKETS, PRICES, WatchedStore, finished, until
 
 
 def details(reply: Any) -> Any:
@@ -102,6 +103,29 @@ async def test_an_exit_that_has_not_filled_yet_does_not_sell_what_is_anothers() 
         assert closed["closed"] == []
         assert system.desk.engine.shares.of("b", BTC).amount == 0
         assert system.desk.engine.positions[BTC].amount == 1
+
+
+async def test_a_bot_has_what_it_bought_of_the_currency_that_everything_is_valued_in() -> None:
+    """No position shows that: it held nothing, entered again with every signal, and sold and closed nothing."""
+    world = BotWorld(risk={"limits": FREE_BOTS, "valuation_currency": "BTC"})
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot()
+        result(await world.call("bot.run_once", bot_id="b"))
+        again = result(await world.call("bot.run_once", bot_id="b"))["decisions"][0]
+        held = system.desk.engine.shares.of("b", BTC).amount
+        # It could not sell them by hand either.
+        placed = await world.call(
+            "order.place", symbol=BTC, side="sell", type="market", amount="0.01", bot_id="b"
+        )
+        closed = result(await world.call("bot.stop", bot_id="b", close_positions=True))
+
+        assert held > 0
+        assert not system.desk.engine.positions
+        assert again["skipped_reason"] == "in_position"
+        assert placed.ok, placed.error
+        assert [row["symbol"] for row in closed["closed"]] == [BTC]
+        assert system.desk.engine.shares.of("b", BTC).amount == 0
 
 
 # --- a budget or a window gone round ------------------------------------------------------------------
@@ -638,6 +662,35 @@ async def test_a_share_in_a_market_that_is_gone_breaks_no_row() -> None:
         assert [held["symbol"] for held in row["positions"]] == ["GONE/USDT"]
         assert row["positions"][0]["mark_price"] is None
         assert stopped["closed"][0]["code"] == "not_found"
+
+
+@pytest.mark.parametrize(("own", "net"), [("-1", "0"), ("1", "0"), ("1", "-2")])
+async def test_contracts_that_others_stand_against_are_named_and_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch, own: str, net: str
+) -> None:
+    """Symptom: of a short that a long of another bot had evened out, `amount: must be above 0`; of the long, nothing."""
+    symbol = "BTC/USDT:USDT"
+    world = BotWorld()
+    swap = replace(MARKETS[BTC], symbol=symbol, id="BTCSWAP", settle="USDT", type="swap")
+    world.venue.markets = {**MARKETS, symbol: swap}
+    monkeypatch.setitem(PRICES, symbol, PRICES[BTC])
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(strategies=HOLD)
+        engine = system.desk.engine
+        engine.shares._shares["b", symbol] = Share(amount=Decimal(own), cost=Decimal(own))
+        net_position = Position(
+            venue="test", symbol=symbol, position_type="swap", amount=Decimal(net)
+        )
+        engine._state.account.positions[symbol] = net_position
+        would = result(await world.call("bot.stop", bot_id="b", close_positions=True, dry_run=True))
+        stopped = result(await world.call("bot.stop", bot_id="b", close_positions=True))
+
+        assert would["effect"]["positions"] == 0
+        assert [(row["symbol"], row["code"]) for row in stopped["closed"]] == [
+            (symbol, Code.CONFLICT)
+        ]
+        assert world.venue.submitted == []
 
 
 class Stubborn:

@@ -59,6 +59,8 @@ def test_draws_never_repeat_and_end_where_there_are_no_more() -> None:
     assert sorted(one["n"] for one in found) == [1, 2, 3, 4]  # type: ignore[type-var]
     with pytest.raises(Refused, match="is above"):
         optimize.draws({"n": Range(low=4, high=1)}, 10, 3)
+    with pytest.raises(Refused, match="too small"):
+        optimize.draws({"n": Range(low=0, high=1e10, step=1e-300)}, 10, 3)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,27 @@ def test_the_ranking_is_by_in_sample_and_names_what_is_overfit() -> None:
     assert ranking[0]["in_sample"] == {"sharpe": 3.0}
     assert ranking[0]["out_of_sample"] == {"sharpe": 1.0}
     assert "folds" not in found
+
+
+def test_trades_that_have_all_won_are_not_called_overfit() -> None:
+    """Symptom: a combination that lost nothing out-of-sample was `overfit`, because that has no profit factor."""
+
+    def made(factor: float | None, wins: int) -> dict[str, float | int | None]:
+        return {"profit_factor": factor, "winning_trades": wins}
+
+    won, idle, lost = made(None, 4), made(None, 0), made(0.5, 1)
+    tried = [
+        ({"a": a}, [Sample(made(2.0, 3), one), Sample(made(2.0, 3), two)])
+        for a, (one, two) in enumerate([(won, won), (won, idle), (idle, idle), (won, lost)])
+    ]
+
+    found = optimize.summarise(tried, "profit_factor", 4)
+
+    ranking, folds = found["ranking"], found["folds"]
+    assert isinstance(ranking, list)
+    assert isinstance(folds, list)
+    assert [row["overfit"] for row in ranking] == [False, False, True, True]
+    assert [row["overfit"] for row in folds] == [False, False]
 
 
 def test_walk_forward_tells_what_each_windows_best_made_behind_it() -> None:

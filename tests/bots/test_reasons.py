@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,25 @@ async def test_neither_holds_back_what_closes() -> None:
         assert row["combined"]["risk_score"] > 0.1
         assert row["skipped_reason"] is None
         assert not system.desk.engine.shares.of("b", BTC).amount
+
+
+async def test_a_rest_that_the_market_does_not_take_back_is_no_position() -> None:
+    """Symptom: after two stops, what fees had left of the coins was 0.65 USDT, and the bot bought no more, for ever."""
+    world = BotWorld()
+    world.venue.markets = {**MARKETS, BTC: replace(MARKETS[BTC], min_cost=Decimal(5))}
+    order: dict[str, Any] = {"symbol": BTC, "type": "market", "bot_id": "b"}
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(window={"max_trades_per_day": 9})
+        rows = []
+        for left in ("0.00007", "0.00009"):  # 4.48 and 5.76 USDT
+            assert (await world.call("order.place", **order, side="buy", amount="0.01")).ok
+            amount = system.desk.engine.shares.of("b", BTC).amount - Decimal(left)
+            assert (await world.call("order.place", **order, side="sell", amount=str(amount))).ok
+            rows.append(await once(world))
+            result(await world.call("bot.stop", bot_id="b", close_positions=True))
+
+        assert [row["skipped_reason"] for row in rows] == [None, "in_position"]
 
 
 # --- validate -------------------------------------------------------------------------------------

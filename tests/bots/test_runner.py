@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,62 @@ async def test_one_that_does_not_come_back_ends_its_bot_and_not_the_hub(
 
         assert row["error"] == "strategies loop did not answer within 0.05 s"
         assert result(await world.call("system.health"))["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("sys.exit(3)", "strategy quits raised SystemExit: 3"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt: "),
+    ],
+)
+async def test_one_that_wants_to_end_the_process_ends_its_bot_and_not_the_hub(
+    tmp_path: Path, said: str, error: str
+) -> None:
+    """Symptom: `sys.exit` in a strategy was the end of the server, with all its bots and streams."""
+    text = LOOP.replace('"loop"', '"quits"').replace("LET.wait(30)", f"import sys; {said}")
+    (tmp_path / "quits.py").write_text(text)
+    world = BotWorld(strategies={"path": str(tmp_path)})
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(strategies={"quits": {}}, max_retries=1)
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.ERROR)
+        row = result(await world.call("bot.status", bot_id="b"))
+
+        assert row["error"] == f"stopped after 1 failure: {error}"
+        assert result(await world.call("system.health"))["status"] == "ok"
+
+
+@pytest.mark.parametrize("text", [None, "no python"])
+async def test_a_bot_whose_file_is_gone_or_broken_since_runs_on(
+    tmp_path: Path, text: str | None
+) -> None:
+    """Symptom: after `strategy.reload` a bot in position ended in `error`; the manual says that it keeps its object."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        LOOP.replace('"loop"', '"mine"').replace(
+            "LET.wait(30)", "self.threads = {*getattr(self, 'threads', ()), threading.get_ident()}"
+        )
+    )
+    world = BotWorld(strategies={"path": str(tmp_path)})
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(strategies={"mine": {}}, max_retries=1)
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.RUNNING)
+        runner = system.bots.get("b").runner
+        assert runner is not None
+        mind = runner._minds[BTC]._strategies["mine"]
+        file.write_text(text) if text else file.unlink()
+        result(await world.call("strategy.reload"))
+        await world.bar(64000)
+        await world.bar(64000)
+        row = result(await world.call("bot.status", bot_id="b"))
+
+        assert (row["state"], row["error"], row["cycle_count"]) == (BotState.RUNNING, None, 2)
+        # Still on threads of their own, so that it cannot hold the hub.
+        assert threading.get_ident() not in vars(mind)["threads"]
 
 
 class _Nothing(set[Any]):

@@ -10,12 +10,15 @@ import orjson
 import pytest
 
 from realtime.bots.bot import spec_of, spec_row
+from realtime.bots.supervisor import KIND
 from realtime.desk.codec import dumps
-from realtime.model.bots import BotSpec, BotState, Kind, OnError, Trigger, Use
+from realtime.model.bots import BotSpec, BotState, Kind, Move, OnError, Trigger, Use
+from realtime.model.errors import Code, Refused
 from realtime.model.events import Filled
 from tests import fakes
 from tests.bots.market import BTC, HOLD, QUIET, SAMPLE, BotWorld, result, sample
 from tests.fakes import BUY, until
+from tests.server.front import Socket
 
 
 def test_what_a_bot_is_told_reads_back_as_it_was() -> None:
@@ -358,3 +361,104 @@ async def test_what_has_filled_is_not_done_again_before_its_fill_is_told(
         assert len(gaps) == len(late) == 1
         assert again["skipped_reason"] == ("in_position" if side == "buy" else "nothing_to_sell")
         assert (held > 0) is (used != 0) is (side == "buy")
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("op", ["bot.stop", "bot.delete"])
+async def test_what_found_no_room_in_the_journal_is_kept_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, op: str, rows: int
+) -> None:
+    """Symptom: stopped or deleted behind a slow disk, the bot was back after the next restart, and traded."""
+    world = BotWorld(tmp_path / "j.db")
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(strategies=HOLD, auto_resume=True)
+        if op == "bot.stop":
+            result(await world.call("bot.start", bot_id="b"))
+            await until(lambda: system.bots.get("b").state is BotState.RUNNING)
+        append, lost = system.store.append, list[str]()
+
+        def narrow(kind: str, *args: Any, **options: Any) -> int:
+            if kind == KIND and len(lost) < rows:
+                lost.append(kind)
+                raise Refused(Code.BUSY, "full")
+            return append(kind, *args, **options)
+
+        monkeypatch.setattr(system.store, "append", narrow)
+        reply = await world.call(op, bot_id="b")
+        await asyncio.sleep(30)
+
+        # The answer writes it once more; what has found no room then either is not said to be kept.
+        assert reply.code is (None if (op, rows) != ("bot.delete", 2) else Code.INTERNAL)
+        assert len(lost) == rows
+    async with world.life() as system:
+        states = [bot.state for bot in system.bots.all() if bot.id == "b"]
+
+        assert states == ([] if op == "bot.delete" else [BotState.STOPPED])
+
+
+async def test_a_bot_that_stopped_by_itself_without_room_is_kept_by_the_next_beat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = BotWorld(tmp_path / "j.db")
+    async with world.life() as system:
+        world.past(QUIET)
+        await world.bot(strategies=HOLD, auto_resume=True)
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.RUNNING)
+        append = system.store.append
+
+        def narrow(kind: str, *args: Any, **options: Any) -> int:
+            if kind == KIND:
+                raise Refused(Code.BUSY, "full")
+            return append(kind, *args, **options)
+
+        with monkeypatch.context() as full:
+            full.setattr(system.store, "append", narrow)
+            system.bots.moved(system.bots.get("b"), Move.FAIL)
+            await asyncio.sleep(10)
+        await asyncio.sleep(10)
+    async with world.life() as system:
+        assert system.bots.get("b").state is BotState.ERROR
+
+
+async def test_a_decision_that_found_no_room_is_in_no_list_and_none_is_asked_for_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Symptom: on a full disk decisions were told that nobody found again, all under one id."""
+    world = BotWorld()
+    async with world.life() as system, Socket(system.front) as socket:
+        world.past(QUIET)
+        await world.bot(strategies=HOLD)
+        await socket.call("subscribe", channels=["signals"])
+        result(await world.call("bot.start", bot_id="b"))
+        await until(lambda: system.bots.get("b").state is BotState.RUNNING)
+        append = system.store.append
+
+        def full(kind: str, *args: Any, safety: bool = False) -> int:
+            if not safety:
+                raise Refused(Code.BUSY, "the disk is full")
+            return append(kind, *args, safety=safety)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(system.store, "append", full)
+            await world.bar(64000)
+            await world.bar(64000)
+        await world.bar(64000)
+        counted = result(await world.call("bot.status", bot_id="b"))["cycle_count"]
+        listed = result(await world.call("bot.decisions", bot_id="b"))["decisions"]
+        await socket.call("ping")
+        socket.waiting()
+        told = [
+            row["id"]
+            for message in socket.read
+            if message.get("channel") == "signals"
+            for row in message["data"]
+        ]
+        system.desk.room = 0
+        refused = await world.call("bot.run_once", bot_id="b", request_id="r")
+
+        assert counted == 3
+        assert told == [row["id"] for row in listed]
+        assert len(told) == 1
+        assert refused.code is Code.BUSY

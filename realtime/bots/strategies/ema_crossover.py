@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from realtime.bots.series import Row
 from realtime.bots.strategy import Strategy, StrategyParams
 from realtime.engine.indicators import ATR_LENGTH, Atr, Direction, Ema, share
 from realtime.model.signals import Ohlcv
@@ -80,11 +81,11 @@ class EmaCrossover(Strategy):
         """Take the next closed bar; nothing is said before `warmup` bars."""
         return self._tell(bar)
 
-    def teller(self) -> Callable[[Ohlcv], float]:
-        """Give the generator itself."""
-        return self._tell
+    def teller(self) -> Callable[[Row], float] | None:
+        """Give the generator itself, but not of a class made of this one that answers in its own way."""
+        return self._tell if type(self).on_ohlcv is EmaCrossover.on_ohlcv else None
 
-    def _course(self) -> Generator[float, Ohlcv, None]:
+    def _course(self) -> Generator[float, Row, None]:
         """Answer bars without end; what `indicators` shows is kept in the strategy as well."""
         params = self.params
         up = 0.0 if params.direction is Direction.BEARISH else 1.0
@@ -124,14 +125,15 @@ class EmaCrossover(Strategy):
                     # As `share`: x/0 counts as 1 and 0/0 as 0.
                     told = sign * (0.25 + 0.75 * (gap / atr if gap < atr else 1.0 if gap else 0.0))
 
-    def _begin(self, bar: Ohlcv, up: float, down: float) -> float:
+    def _begin(self, bar: Row, up: float, down: float) -> float:
         """Take one of the first bars, with the indicators themselves."""
         self._cold -= 1
+        _, _, high, low, close, _ = bar
         ema_fast, ema_slow, true_range = self._means
-        self._fast = fast = ema_fast.update(bar.close)
-        self._slow = slow = ema_slow.update(bar.close)
-        self._atr = atr = true_range.update(bar.high, bar.low, bar.close) or 0.0
-        self._close = bar.close
+        self._fast = fast = ema_fast.update(close)
+        self._slow = slow = ema_slow.update(close)
+        self._atr = atr = true_range.update(high, low, close) or 0.0
+        self._close = close
         side = (fast > slow) - (fast < slow)
         if side and side != self._side:
             self._sign = up if side > 0 else down
