@@ -18,7 +18,7 @@ from realtime.bots.jobs import Jobs
 from realtime.bots.loading import Strategies
 from realtime.bots.pool import Bounds as WorkerBounds, Pool, cores
 from realtime.bots.supervisor import Supervisor
-from realtime.branch import Branch, House, Plan, RefusedStart, open_branch
+from realtime.branch import RECORDING, Branch, House, Plan, RefusedStart, open_branch
 from realtime.commands.accounts import Account as OpsAccount
 from realtime.commands.risk import parse_limits
 from realtime.desk.config.book import ConfigBook
@@ -106,6 +106,14 @@ async def open_store(settings: Settings, outside: Outside, clock: Clock, plan: P
     )
 
 
+def _asked_by(house: House, plan: Plan) -> str:
+    """Name what a person would change for another venue: a file, or a part of the settings."""
+    if plan.source.startswith(RECORDING):
+        return plan.source.removeprefix(RECORDING)
+    configured = any(venue.id == plan.id for venue in house.settings.venues)
+    return f"venues.{plan.id}" if configured else "paper"
+
+
 async def place_of(house: House, plan: Plan, store: Store, held: Journaled) -> Place:
     """Open an account; one whose venue cannot be opened stays shut, and is tried again later.
 
@@ -117,12 +125,12 @@ async def place_of(house: House, plan: Plan, store: Store, held: Journaled) -> P
         branch = await open_branch(house, plan, store, held)
     except Failure as error:
         if error.code in HOPELESS:
-            raise RefusedStart(f"venues.{plan.id}: {error.message}") from error
+            raise RefusedStart(f"{_asked_by(house, plan)}: {error.message}") from error
         shut = shut_by(plan, error, RETRY_S, house.ms())
         forgotten = await house.store.open(None, now=house.now, new_id=lambda: "j-none")
         house.forgotten.append(forgotten)
         closed = replace(plan, make=lambda _making: Unopened(plan.id, plan.mode))
-        branch = await open_branch(house, closed, forgotten, Journaled())
+        branch = await open_branch(house, closed, forgotten, held.stopped())
     watched = Watched(
         venue=plan.id if plan.signs else branch.venue.id,
         kind=branch.venue.kind,

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from realtime.app import wrong_limits
 from realtime.branch import RefusedStart
 from realtime.commands.risk import parse_limits
 from realtime.desk.config import files
@@ -19,7 +20,7 @@ def faults(settings: Settings) -> list[str]:
     return [
         *_unsafe(settings),
         *_accounts(settings),
-        *_limits(settings),
+        *wrong_limits(settings),
         *_places(settings),
         *_configuration(settings),
     ]
@@ -45,16 +46,6 @@ def _accounts(settings: Settings) -> list[str]:
             plans_of(settings, Outside())
         except RefusedStart as error:
             found.append(str(error))
-    return found
-
-
-def _limits(settings: Settings) -> list[str]:
-    found: list[str] = []
-    for name, value in settings.risk.limits.items():
-        try:
-            parse_limits({name: value})
-        except Refused as error:
-            found.append(f"risk.limits.{name}: {error.message.removeprefix(f'{name}: ')}")
     return found
 
 

@@ -113,6 +113,7 @@ async def _export(
                     write(page)
                     count += len(page)
                     told(count)
+                write([])
                 if form is Form.JSON:
                     file.write("\n]\n" if count else "[]\n")
     except (CommandError, Closed, TimeoutError) as error:
@@ -127,10 +128,14 @@ async def _export(
 
 @contextmanager
 def _target(output: Path | None) -> Iterator[IO[str]]:
-    """Open what is written to; a file takes its name once it is whole."""
+    """Open what is written to; a file takes its name once it is whole, a pipe or a device keeps its own."""
     if output is None:
         yield sys.stdout
         sys.stdout.flush()
+        return
+    if output.exists() and not output.is_file():
+        with output.open("w", encoding="utf-8", newline="") as file:
+            yield file
         return
     part = output.with_name(f"{output.name}.part")
     try:
@@ -257,13 +262,18 @@ async def _columns(ask: Ask, what: What) -> list[str]:
 
 
 def _csv(file: IO[str], names: list[str]) -> Callable[[list[Row]], None]:
+    """Make what writes pages, the head before the first: a question that is refused leaves nothing written."""
     import csv  # noqa: PLC0415
 
     writer = csv.writer(file, lineterminator="\n")
     heads = [head for name in names for head in _heads(name)]
-    writer.writerow(heads)
+    begun = False
 
     def write(page: list[Row]) -> None:
+        nonlocal begun
+        if not begun:
+            writer.writerow(heads)
+            begun = True
         for row in page:
             flat = _timed(row)
             if isinstance(fee := flat.pop("fee", None), Mapping):

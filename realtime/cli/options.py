@@ -1,8 +1,10 @@
 """What several commands share: their options, and the way they end."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -43,8 +45,38 @@ LOCAL: Final = "ws://127.0.0.1:8000/ws"
 
 def refuse(reason: str) -> NoReturn:
     """Say what is wrong with what was asked for, and leave."""
-    print(f"realtime: {reason}", file=sys.stderr)
+    tell(f"realtime: {reason}")
     raise SystemExit(Exit.USAGE)
+
+
+def tell(text: str) -> None:
+    """Say something to the person; where nobody can hear it, the exit code still says what became of the command."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def written(show: Callable[[], None]) -> bool:
+    """Write a result to standard output; False, and said, where there is no room for it.
+
+    A reader who has left has what it wanted.
+    """
+    try:
+        show()
+        sys.stdout.flush()
+    except OSError as error:
+        mute()
+        if error.errno != errno.EPIPE:
+            tell(f"realtime: standard output: {error.strerror}")
+            return False
+    except SystemExit:  # rich leaves where nobody reads
+        mute()
+    return True
+
+
+def mute() -> None:
+    """Let go of what could not be written: tried once more at the end, it would decide the exit code."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def answering(code: int) -> None:

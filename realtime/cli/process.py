@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from realtime.cli.exits import Exit
-from realtime.cli.options import AsJson, ConfigFile, Data, Host, Mode, Port, refuse
+from realtime.cli.options import AsJson, ConfigFile, Data, Host, Mode, Port, mute, refuse, tell
 
 
 if TYPE_CHECKING:  # what only signatures name must not slow down `--help`
@@ -265,7 +265,13 @@ def _banner(facts: "dict[str, str]") -> None:
     """Say in a few lines where it is and what it is."""
     width = max(map(len, facts))
     lines = [f"  {name.ljust(width)}  {value}" for name, value in facts.items()]
-    print("\n".join(["", *lines, ""]), flush=True)
+    said = "\n".join(["", *lines, ""])
+    try:
+        print(said, flush=True)
+    except OSError:
+        # A full disk behind standard output, or nobody who reads it: no reason to end, and a token is told only now.
+        mute()
+        tell(said)
 
 
 def emulate(

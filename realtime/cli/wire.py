@@ -25,6 +25,8 @@ from realtime.cli.options import (
     Url,
     answering,
     refuse,
+    tell,
+    written,
 )
 
 
@@ -270,7 +272,7 @@ async def _call(
     import orjson  # noqa: PLC0415
 
     from realtime.client import Closed, CommandError  # noqa: PLC0415
-    from realtime.client.commands import identified  # noqa: PLC0415
+    from realtime.client.commands import identified, reads  # noqa: PLC0415
 
     me = connecting(url, token)
     # Named here, so that a person can ask for the order whatever becomes of the answer.
@@ -286,15 +288,14 @@ async def _call(
         _refused(op, args, error)
         return of_error(error.code, error.outcome)
     except Closed as error:
-        print(f"realtime: {_ended(error)}", file=sys.stderr)
+        tell(f"realtime: {_ended(error)}")
         return doubt(me, op, args) if error.outcome == "unknown" else of_close(error.code)
     except TimeoutError:
         silence(me, url, patience)
         return doubt(me, op, args)
-    if plain:
-        print(orjson.dumps({"result": reply.result, "at": reply.at}).decode(), flush=True)
-    else:
-        drawing.show(reply.result)
+    plainly = orjson.dumps({"result": reply.result, "at": reply.at}).decode()
+    if not written(lambda: print(plainly) if plain else drawing.show(reply.result)) and reads(op):
+        return Exit.USAGE
     return of_result(op, args, reply.result)
 
 
@@ -309,7 +310,7 @@ def doubt(me: "Client", op: str, args: Mapping[str, object]) -> Exit:
         more = f"; look: realtime call order.get client_order_id={known}"
     elif same := args.get("request_id"):
         more = f"; repeat it with request_id={same} to get the same one"
-    print(f"realtime: {op} was sent and may have been done{more}", file=sys.stderr)
+    tell(f"realtime: {op} was sent and may have been done{more}")
     return Exit.UNKNOWN
 
 
@@ -320,20 +321,20 @@ def _refused(op: str, args: Mapping[str, object], error: "CommandError") -> None
     import orjson  # noqa: PLC0415
 
     details = orjson.dumps(error.details).decode() if error.details else ""
-    print(f"{error.code} ({error.outcome}): {error.message} {details}".rstrip(), file=sys.stderr)
+    tell(f"{error.code} ({error.outcome}): {error.message} {details}".rstrip())
     if asked := error.details.get("confirm"):
         # The ids are made here, and what is confirmed is the command with all its arguments.
         more = [f"client_order_id={args['client_order_id']}"] if "client_order_id" in args else []
         if op == "order.batch":
             more.append(shlex.quote(f"items={orjson.dumps(args.get('items')).decode()}"))
         said = " ".join([*more, f"confirm={asked}"])
-        print(f"realtime: to confirm, repeat with {said}", file=sys.stderr)
+        tell(f"realtime: to confirm, repeat with {said}")
 
 
 def silence(me: "Client", url: str, patience: float) -> None:
     """Say that there was no answer, and why as far as that is known."""
     said = f"no answer from {url} in {patience:g} s: {me.trouble}"
-    print(f"realtime: {said.removesuffix(': ')}", file=sys.stderr)
+    tell(f"realtime: {said.removesuffix(': ')}")
 
 
 def stopped(
@@ -347,7 +348,7 @@ def stopped(
             _refused("", {}, error)
             return of_error(error.code, error.outcome)
         case Closed():
-            print(f"realtime: {_ended(error)}", file=sys.stderr)
+            tell(f"realtime: {_ended(error)}")
             return of_close(error.code)
         case _:
             silence(me, url, patience)
@@ -552,16 +553,15 @@ async def _followed(
             row = (await client.call(op, **args)).result
             key = str(row["id"])
             if row["status"] not in _ENDED:
-                print(f"realtime: backtest {key}", file=sys.stderr, flush=True)
+                tell(f"realtime: backtest {key}")
                 waiting.reschedule(None)
                 await _end_of(client, url, key)
                 waiting.reschedule(asyncio.get_running_loop().time() + patience)
                 row = (await client.call("backtest.get", backtest_id=key)).result
     except asyncio.CancelledError:  # Ctrl-C
         if row:
-            print(
-                f"realtime: it continues on the server: realtime backtest get {row['id']} (or cancel)",
-                file=sys.stderr,
+            tell(
+                f"realtime: it continues on the server: realtime backtest get {row['id']} (or cancel)"
             )
         else:
             doubt(me, op, args)
@@ -570,10 +570,9 @@ async def _followed(
         ended = stopped(error, me, url, patience)
         lost = not isinstance(error, CommandError | Closed) or error.outcome == "unknown"
         return doubt(me, op, args) if lost and not row else ended
-    if plain:
-        print(orjson.dumps({"result": row}).decode(), flush=True)
-    else:
-        drawing.backtest(row)
+    plainly = orjson.dumps({"result": row}).decode()
+    if not written(lambda: print(plainly) if plain else drawing.backtest(row)):
+        return Exit.USAGE
     return Exit.DONE if row["status"] == "done" else Exit.NO
 
 

@@ -119,11 +119,9 @@ class ReplaySource:
         """
         try:
             market = learn(self._lines(), self._fees)
-        except (*UNREADABLE, *BROKEN) as error:
+        except ValueError as error:
             raise Refused(
-                Code.NOT_FOUND,
-                f"the file is not a recording: {type(error).__name__}: {error}",
-                {"what": "recording"},
+                Code.NOT_FOUND, f"the file is not a recording: {error}", {"what": "recording"}
             ) from error
         self._market = market
         self.book = OrderBook(market.symbol)
@@ -257,12 +255,13 @@ def learn(lines: Iterable[bytes], fees: Fees) -> Market:
     """Find symbol, kind and grid of a recording.
 
     Raises:
-        ValueError: Its beginning has no depth messages of a symbol with a known quote currency.
+        ValueError: Its beginning is not of one symbol with a known quote currency; says in which line.
     """
-    name, contract = "", False
-    price_places = amount_places = 0
-    with suppress(*BROKEN):  # it is played up to there
-        for line in islice(lines, HEAD):
+    names: dict[str, list[int]] = {}
+    wrong, contract = "", False
+    number = price_places = amount_places = 0
+    try:
+        for number, line in enumerate(islice(lines, HEAD), 1):
             try:
                 message = orjson.loads(line.partition(b" ")[2])
                 data = message.get("data", message)
@@ -271,16 +270,31 @@ def learn(lines: Iterable[bytes], fees: Fees) -> Market:
                     rows += [*data["b"], *data["a"]]
                 numbers_of(rows)
                 places = [(_places(price), _places(amount)) for price, amount in rows]
+                name = data.get("s")
+                if name is not None:
+                    names.setdefault(name + "", []).append(number)
             except UNREADABLE:
+                wrong = wrong or f"line {number} is not a time [ns] and a message of Binance"
                 continue
-            name = data.get("s", name)
             contract = contract or "pu" in data
             for price, amount in places:
                 price_places = max(price_places, price)
                 amount_places = max(amount_places, amount)
+    except BROKEN as error:  # it is played up to there
+        wrong = wrong or f"after line {number}: {error}"
+    if not names:
+        seen = f"none of its first {number} lines names a symbol" if number else "it is empty"
+        raise ValueError(wrong or seen)
+    name, *others = sorted(names, key=lambda each: -len(names[each]))
+    for other in others:
+        if len(names[other]) > 1:  # one is a damaged line
+            raise ValueError(
+                f"line {names[other][0]} is of {other}, most are of {name}; "
+                "a recording is of one market"
+            )
     quote = next((quote for quote in QUOTES if name.endswith(quote) and name != quote), None)
     if quote is None:
-        raise ValueError("not a recording of Binance depth messages with a known quote currency")
+        raise ValueError(f"line {names[name][0]}: {name} is quoted in none of {', '.join(QUOTES)}")
     base = name.removesuffix(quote)
     return Market(
         symbol=f"{base}/{quote}:{quote}" if contract else f"{base}/{quote}",

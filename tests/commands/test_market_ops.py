@@ -95,9 +95,7 @@ async def test_pages_of_tickers_end_also_where_a_market_is_named_twice() -> None
         found: list[str] = []
         cursor: str | None = None
         for _ in asked:
-            got = result(
-                await world.call("market.tickers", symbols=asked, limit=1, cursor=cursor)
-            )
+            got = result(await world.call("market.tickers", symbols=asked, limit=1, cursor=cursor))
             found += [row["symbol"] for row in got["tickers"]]
             cursor = got["next_cursor"]
             if cursor is None:

@@ -4,6 +4,7 @@ Issue "Real exchanges", bad input; the whole server on the emulated Bybit.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 
 from realtime.app import RefusedStart, System, open_system
 from realtime.commands.registry import Reply
+from realtime.emulate.bybit.rest import Rest
 from realtime.emulate.faults import Fault, Kind
 from realtime.hub.hub import Wanted
 from realtime.model.errors import Code
@@ -305,6 +307,51 @@ async def test_markets_come_change_and_go_under_a_running_account(
             refused = await placed_at(world, **order)
             assert refused.error is not None
             assert "NEW/USDT" in str(refused.error["message"])
+
+
+async def test_orders_of_a_market_that_went_while_the_server_was_away_are_asked_about(
+    site: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They stayed open for ever, and one that really was kept the account from being ready in any market."""
+    virtual_wall(site, virtual_loop())
+    listing, gone = Rest._instruments, set[str]()
+
+    def without(rest: Rest, params: Any) -> Any:
+        told: Any = listing(rest, params)
+        return told | {"list": [row for row in told["list"] if row["symbol"] not in gone]}
+
+    site.setattr(Rest, "_instruments", without)
+    async with exchange_at("bybit", Storm("", SITES["bybit"])) as exchange:
+        world = Real(exchange, tmp_path / "journal.db")
+        world.account_settings = {"symbols": ()}
+        old = exchange.market.markets[SYMBOL]
+        new = replace(old, symbol="NEW/USDT", id="NEWUSDT", base="NEW")
+        exchange.market.relist(new, 100)
+        order = FAR | {"symbol": "NEW/USDT", "price": "90", "amount": "1"}
+        async with world.life() as system:
+            await asyncio.sleep(5)
+            Client(system).read("orderbook:NEW/USDT")
+            await until(lambda: "NEW/USDT" in system.desk.engine.books, within=60)
+            for name in ("ended", "rests"):
+                assert (await placed_at(world, **order, client_order_id=name)).ok
+            await asyncio.sleep(1)
+            ended = await world.call("order.get", client_order_id="ended")
+            assert ended.result is not None
+            number = ended.result["exchange_order_id"]
+
+        (name,) = [name for name, ((there, _),) in exchange.orders().items() if there == number]
+        ((_, work),) = exchange.orders()[name]
+        exchange.floor.exchange.cancel("main", work.id, time.time_ns())
+        gone.add("NEWUSDT")
+        async with world.life() as system:
+            await asyncio.sleep(60)
+            assert not system.desk.engine.markets["NEW/USDT"].active
+            for name, status in (("ended", "canceled"), ("rests", "open")):
+                found = await world.call("order.get", client_order_id=name)
+                assert found.result is not None, found
+                assert found.result["status"] == status
+            assert (await world.call("order.cancel", client_order_id="rests")).ok
+            assert exchange.live() == {}
 
 
 @pytest.mark.parametrize(

@@ -408,12 +408,13 @@ def test_a_token_that_expires_within_the_minute_is_announced_at_once(
     assert orjson.loads(wire.texts[0])["data"] == {"in": 30}
 
 
+@pytest.mark.parametrize("lane", ["orders", "safety"])
 def test_whose_credential_has_ended_waits_for_the_replies_under_way_but_no_second(
-    time: Time, wire: HeldWire
+    time: Time, wire: HeldWire, lane: str
 ) -> None:
     connection = make(time, wire)
     connection.authenticate(ALICE, now=time.now)
-    connection.in_flight = 1
+    connection.count(lane, 1)
     connection.expel(time.now)
     time.now += 0.5
     connection.expel(time.now)

@@ -325,28 +325,68 @@ async def test_symbol_and_grid_are_learnt_from_the_recording() -> None:
     assert (spot.venue.kind, second.taker) == ("replay", D("0.00055"))
 
 
+NO_MESSAGE = "line 1 is not a time [ns] and a message of Binance"
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "says"),
     [
-        b"",
-        b"# words\n",
-        b"1 [1]\n",
-        b"1 {}\n",
-        b'1 {"data":{"s":"XUSDT","bids":[5]}}\n',
-        b"\x1f\x8b\x08",
+        (b"", "it is empty"),
+        (b"# words\n", NO_MESSAGE),
+        (b"1 [1]\n", NO_MESSAGE),
+        (b"1 {}\n1 {}\n", "none of its first 2 lines names a symbol"),
+        (b'1 {"data":{"s":"XUSDT","bids":[5]}}\n', NO_MESSAGE),
+        (b'1 {}\n1 {"data":{"s":5}}\n', NO_MESSAGE.replace("1", "2")),
+        (
+            b'1 {}\n1 {"data":{"s":"BTCEUR"}}\n',
+            "line 2: BTCEUR is quoted in none of USDT, USDC, FDUSD, BTC, ETH",
+        ),
+        (
+            b'1 {"data":{"s":"AUSDT"}}\n1 {"data":{"s":"BUSDT"}}\n' * 2,
+            "line 2 is of BUSDT, most are of AUSDT; a recording is of one market",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["words.jsonl", "words.jsonl.gz"])
 async def test_a_file_that_is_no_recording_is_refused_before_anything_starts(
-    name: str, content: bytes, tmp_path: Path
+    name: str, content: bytes, says: str, tmp_path: Path
 ) -> None:
     file = tmp_path / name
+    file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
+    source = ReplaySource(recording(file), now=Clock().now, sleep=Clock().sleep)
+
+    with pytest.raises(Refused) as caught:
+        await source.load()
+    assert caught.value.message == f"the file is not a recording: {says}"
+    assert caught.value.code is Code.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"words\n", "after line 0: Not a gzipped file"),
+        (b"\x1f\x8b\x08", "after line 0: Compressed file ended"),
+        (gzip.compress(b"1 {}\n2 {}\n")[:-9], "after line 2: Compressed file ended"),
+    ],
+)
+async def test_a_compressed_file_that_cannot_be_read_is_refused_with_the_line(
+    content: bytes, says: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "words.jsonl.gz"
     file.write_bytes(content)
     source = ReplaySource(recording(file), now=Clock().now, sleep=Clock().sleep)
 
-    with pytest.raises(Refused, match="the file is not a recording") as caught:
+    with pytest.raises(Refused) as caught:
         await source.load()
-    assert caught.value.code is Code.NOT_FOUND
+    assert caught.value.message.startswith(f"the file is not a recording: {says}")
+
+
+def test_a_damaged_symbol_is_no_second_market() -> None:
+    depth = b'1 {"data":{"e":"depthUpdate","s":"%s","b":[["1.10","2"]],"a":[]}}'
+
+    market = learn([depth % name for name in (b"BTCUSDU", b"BTCUSDT", b"BTCUSDT")], Fees())
+
+    assert market.id == "BTCUSDT"
 
 
 def test_a_recorded_market_has_the_fees_and_the_leverage_of_its_kind() -> None:
@@ -356,11 +396,6 @@ def test_a_recorded_market_has_the_fees_and_the_leverage_of_its_kind() -> None:
 
     assert (spot.maker, spot.taker, spot.max_leverage) == (D(1), D(2), D(1))
     assert (perpetual.maker, perpetual.taker, perpetual.max_leverage) == (D(3), D(4), D(50))
-
-
-def test_something_else_is_not_a_recording() -> None:
-    with pytest.raises(ValueError, match="not a recording"):
-        learn([b'1 {"data":{"s":"NOPE"}}'], Fees())
 
 
 @pytest.mark.parametrize("path", [SHORT_SPOT, SHORT_USDM, SPOT], ids=lambda path: path.name[:16])

@@ -138,6 +138,43 @@ def market_of(row: Mapping[str, Any], mode: int, price: float | None = None) -> 
     )
 
 
+def row_of(market: Market, mode: int) -> dict[str, Any]:
+    """Make ccxt's row of a market that is listed no more, so that it can tell what an order of it is.
+
+    Args:
+        market: Ours.
+        mode: ccxt's `precisionMode`.
+    """
+    linear = market.contract and not market.inverse
+    return {
+        **{
+            name: getattr(market, name)
+            for name in ("symbol", "id", "base", "quote", "settle", "type")
+        },
+        **{f"{name}Id": getattr(market, name) for name in ("base", "quote", "settle")},
+        "lowercaseId": market.id.lower(),
+        **{kind: market.type == kind for kind in (*KINDS, "option")},
+        "margin": False,
+        "active": False,
+        "contract": market.contract,
+        "linear": linear if market.contract else None,
+        "inverse": market.inverse if market.contract else None,
+        "subType": ("linear" if linear else "inverse") if market.contract else None,
+        "contractSize": float(market.contract_size) if market.contract else None,
+        **dict.fromkeys(("expiry", "expiryDatetime", "strike", "optionType", "created")),
+        "maker": float(market.maker),
+        "taker": float(market.taker),
+        "precision": {
+            name: float(step) if mode == TICK_SIZE else -int(step.normalize().as_tuple().exponent)
+            for name, step in (("price", market.price_tick), ("amount", market.amount_step))
+        },
+        "limits": {
+            name: {"min": None, "max": None} for name in ("amount", "price", "cost", "leverage")
+        },
+        "info": {},
+    }
+
+
 def exact(value: Any, info: Any) -> Decimal | None:
     """Take a number exactly: from the venue's string where the float had to drop digits (M4)."""
     found = number(value)

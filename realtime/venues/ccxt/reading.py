@@ -62,12 +62,14 @@ class Reading:
         read: Ours.
         tables: ccxt's, by the name of its attribute.
         options: Options that ccxt has set while it read, because its module for this exchange looks there.
+        mode: ccxt's `precisionMode`.
     """
 
     listed: int
     read: listing.Read
     tables: Mapping[str, Any]
     options: Mapping[str, Any]
+    mode: int = listing.TICK_SIZE
 
     def share(self, exchange: Any) -> None:
         """Let an instance of the same exchange know these markets, and no others."""
@@ -75,19 +77,15 @@ class Reading:
             setattr(exchange, name, table)
         exchange.options.update(self.options)
 
-    def keeping(self, before: "Reading", symbols: Sequence[str]) -> "Reading":
-        """Give this reading with markets of an earlier one that are listed no more."""
-        kept = {
-            symbol: row
-            for symbol in symbols
-            if symbol not in self.tables["markets"]
-            and (row := before.tables["markets"].get(symbol)) is not None
-        }
+    def keeping(self, rows: Mapping[str, Any]) -> "Reading":
+        """Give this reading with ccxt's rows, by symbol, of markets that are listed no more."""
+        kept = {symbol: row for symbol, row in rows.items() if symbol not in self.tables["markets"]}
         if not kept:
             return self
         by_id = dict(self.tables["markets_by_id"])
         for row in kept.values():
-            by_id.setdefault(row["id"], [row])
+            # Behind what is listed: a perpetual may have the id of the spot market that is gone.
+            by_id[row["id"]] = [*by_id.get(row["id"], ()), row]
         changed = {"markets": {**self.tables["markets"], **kept}, "markets_by_id": by_id}
         return replace(self, tables={**self.tables, **changed})
 
@@ -393,4 +391,5 @@ class _Thread:
                 for name, value in exchange.options.items()
                 if name not in OWN and (name not in before or before[name] != value)
             },
+            mode=exchange.precisionMode,
         )

@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 import orjson
 
@@ -45,10 +45,17 @@ def is_recording(path: Path) -> bool:
     return _head(path).get("format") == FORMAT
 
 
+def _opened(path: Path) -> IO[bytes]:
+    """Open a part, compressed or unpacked: by what it holds, whatever its name."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast("IO[bytes]", gzip.open(path)) if packed else path.open("rb")
+
+
 def _head(path: Path) -> dict[str, Any]:
     """Read the first line; empty for what has none that is an object."""
     try:
-        with gzip.open(path) as file:
+        with _opened(path) as file:
             head = orjson.loads(file.readline(65_536))
     except (OSError, EOFError, zlib.error, ValueError):
         return {}
@@ -89,7 +96,7 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path) as file:
+    with _opened(path) as file:
         try:
             for number, line in enumerate(file, 1):
                 row = orjson.loads(line)

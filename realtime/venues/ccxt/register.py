@@ -100,12 +100,14 @@ class Register:
         """Take the first reading; `known` markets of before that are not in it are delisted ones."""
         self._read_at = self._clock()
         self._due = self._read_at + self._every_s
-        self._adopt(reading)
         self._markets.update(reading.read.markets)
         for symbol, market in known.items():
             if symbol not in self._markets:
                 self._markets[symbol] = replace(market, active=False)
                 self.gone.add(symbol)
+        # Their orders may have ended, or still work, and ccxt asks for none of a market that it does not know.
+        rows = {name: listing.row_of(self._markets[name], reading.mode) for name in self.gone}
+        self._adopt(reading.keeping(rows))
 
     def soon(self) -> None:
         """Have the markets read again soon: something suggests that they are not what they were."""
@@ -142,8 +144,9 @@ class Register:
             return
         if before is not None:
             # What is gone has orders to cancel and streams to leave, and ccxt wants to know what they are of.
+            rows = before.tables["markets"]
             gone = [symbol for symbol in self._markets if symbol not in found]
-            reading = reading.keeping(before, gone)
+            reading = reading.keeping({name: rows[name] for name in gone if name in rows})
         self._adopt(reading)
         self._update(found)
 

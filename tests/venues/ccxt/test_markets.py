@@ -123,6 +123,31 @@ def test_prices_make_the_grid_of_significant_digits() -> None:
     assert found.markets["BTC/USDT"].price_tick == 1
 
 
+@pytest.mark.parametrize("mode", [TICK_SIZE, DECIMAL_PLACES])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"type": "swap", "settle": "USDT", "contractSize": 0.01},
+        {"type": "future", "settle": "BTC", "contractSize": 100.0},
+    ],
+    ids=["spot", "linear", "inverse"],
+)
+def test_a_market_that_is_gone_has_a_row_that_says_what_it_was(
+    mode: int, kind: dict[str, Any]
+) -> None:
+    places = {} if mode == TICK_SIZE else {"precision": {"price": 1, "amount": -1}}
+    market = markets.market_of(row(limits={}, **kind, **places), mode)
+    assert market is not None
+
+    made = markets.row_of(market, mode)
+    assert markets.market_of(made, mode) == replace(market, active=False)
+    assert [name for name in ("spot", "swap", "future") if made[name]] == [market.type]
+    assert (made["linear"], made["inverse"]) == (
+        (not market.inverse, market.inverse) if market.contract else (None, None)
+    )
+
+
 def test_changes_are_named_symbol_by_symbol() -> None:
     one = markets.market_of(row(), TICK_SIZE)
     assert one is not None

@@ -459,6 +459,18 @@ def test_nothing_is_written_over_and_strange_files_are_refused(tmp_path: Path) -
     assert part(path, 12).name == "x.part0012.jsonl.gz"
 
 
+def test_a_recording_that_was_unpacked_is_one(tmp_path: Path) -> None:
+    path, unpacked = tmp_path / "x.jsonl.gz", tmp_path / "x.jsonl"
+    recorder = Recorder(path, now=Clock().now, meta=META)
+    recorder.frame("ws://x", "one")
+    recorder.close()
+    unpacked.write_bytes(gzip.decompress(path.read_bytes()))
+
+    assert is_recording(unpacked)
+    assert read_meta(unpacked) == read_meta(path)
+    assert list(rows(unpacked)) == list(rows(path))
+
+
 def test_lines_that_are_none_of_ours_are_passed_over(tmp_path: Path) -> None:
     """Found by a run: one of them ended the server that played the recording."""
     path = tmp_path / "x.jsonl.gz"
