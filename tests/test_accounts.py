@@ -19,6 +19,7 @@ from realtime.desk.checkpoint import read
 from realtime.hub.hub import Wanted
 from realtime.makers import JournalLedger, paper_account
 from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
+from realtime.model.events import Who
 from realtime.model.risk import TradingState
 from realtime.places import older_of
 from realtime.serving import facts
@@ -339,6 +340,52 @@ async def test_a_halt_told_to_a_shut_account_outlives_restarts_until_it_is_resum
     async with open_system(settings(**given), away(0)) as system:
         assert not system.places[0].ops.kept  # carried out, and the engine's own since
         assert set(system.desk.engine.halts) == {"all", f"symbol:{BTC}"}
+
+
+ADMIN = Who(subject="local", admin=True)
+
+
+async def test_an_account_that_was_halted_before_it_could_not_be_opened_is_shown_as_halted(
+    tmp_path: Path,
+) -> None:
+    """Symptom: `active` after a restart without the exchange, of an account that its journal opens halted."""
+    given = LIVE | {"store": {"path": str(tmp_path / "j.db"), "backup_hours": 0}}
+
+    def away(times: int) -> Outside:
+        return outside(kraken=Away(VenueRejected(Code.VENUE_UNAVAILABLE, "no answer"), times))
+
+    async def shown(system: Any) -> tuple[object, list[object]]:
+        row: Any = (await call(system, "system.status")).result
+        return row["trading_state"], [(halt["scope"], halt["reason"]) for halt in row["halts"]]
+
+    async with open_system(settings(**given), away(0)) as system:
+        await until(system.ready.is_set, within=60)
+        for scope in ({}, {"symbol": BTC}, {"symbol": ETH}):
+            await call(system, "trading.halt", state="reducing", reason="drill", **scope)
+        assert system.branch.trading.resume(f"symbol:{ETH}", "over", ADMIN, force=True)
+        await until(lambda: not system.store.busy, within=60)
+        open_as = await shown(system)
+    async with open_system(settings(**given), away(1_000)) as system:
+        assert system.places[0].shut
+        assert (
+            await shown(system)
+            == open_as
+            == (
+                "reducing",
+                [("all", "drill"), (f"symbol:{BTC}", "drill")],
+            )
+        )
+        # The stricter of what the journal says and of what it was told since.
+        await call(system, "trading.halt", reason="more")
+        assert (await shown(system))[0] == "halted"
+    async with open_system(settings(**given), away(2)) as system:
+        place = system.places[0]
+        await until(lambda: not place.shut and system.ready.is_set(), within=120)
+        assert (await shown(system))[0] == "halted"
+        assert system.branch.trading.resume("all", "over", ADMIN, force=True)
+        await until(lambda: not system.store.busy, within=60)
+    async with open_system(settings(**given), away(1_000)) as system:
+        assert await shown(system) == ("active", [(f"symbol:{BTC}", "drill")])
 
 
 async def test_a_halt_of_what_its_account_does_not_have_keeps_it_neither_shut_nor_the_server_down(

@@ -189,6 +189,7 @@ def write(target: Path, held: Journaled, row_hash: bytes, memory: bytes) -> None
         "down": held.down,
         "told": held.told,
         "kept": {scope: body.decode() for scope, body in held.kept.items()},
+        "halts": {scope: body.decode() for scope, body in held.halts.items()},
         "markets": {symbol: body.decode() for symbol, body in held.markets.items()},
         "paper": len(paper),
     }
@@ -229,6 +230,7 @@ def _found(path: Path, head: Mapping[str, Any], rest: bytes) -> Found:
         down=head["down"],
         told=dict(head["told"]),
         kept={scope: body.encode() for scope, body in head["kept"].items()},
+        halts={scope: body.encode() for scope, body in head["halts"].items()},
         markets={symbol: body.encode() for symbol, body in head["markets"].items()},
         venue=[rest[:paper]] if paper else [],
         behind=seq,

@@ -12,17 +12,18 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
-from operator import attrgetter
-from typing import Any, Final, Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 from realtime.desk import codec
-from realtime.desk.answers import Answers, Asked, Outcome
+from realtime.desk.about import SYMBOLS, key_of, newest
+from realtime.desk.answers import ANSWERS, Answers, Outcome, Outcomes
 from realtime.desk.audit import Audit
 from realtime.desk.entries import ACK, NOTE, Entries, Entry, alert_projection, event_projection
 from realtime.desk.outlet import Outlet
 from realtime.desk.tally import Tally
+from realtime.desk.unwritten import Unwritten
 from realtime.engine.decide import stays_open
 from realtime.engine.engine import Engine
 from realtime.hub.stream import Data, Written
@@ -31,13 +32,11 @@ from realtime.model.events import (
     Accepted,
     Ack,
     Alert,
-    AmendDone,
     AmendFailed,
     AmendNext,
     Ask,
     BalanceChanged,
     BookChanged,
-    BracketSet,
     CancelAtVenue,
     CancelFailed,
     Configure,
@@ -53,11 +52,7 @@ from realtime.model.events import (
     Placed,
     PlaceNext,
     PositionChanged,
-    PositionSeen,
     Record,
-    Rejected,
-    Release,
-    ReleaseAmend,
     RiskChanged,
     SetState,
     StaleChanged,
@@ -66,12 +61,11 @@ from realtime.model.events import (
     SubmitAmend,
     TickerChanged,
     Traded,
-    Transferred,
     Unknown,
     Who,
     Withheld,
 )
-from realtime.model.orders import Approved, ApprovedAmend, Asked as Progress, Order, Status
+from realtime.model.orders import Approved, ApprovedAmend, Order, Status
 from realtime.model.risk import TradingState
 from realtime.store.rows import Projection
 from realtime.store.store import Store
@@ -81,48 +75,10 @@ from realtime.store.writer import State
 logger = logging.getLogger("realtime.desk")
 
 _OK: Final = State.OK
-_CANCEL: Final = Asked.CANCEL
-"""Asked for several times an order: a name of the module is read in a tenth of the time that one of a class takes."""
 ROOM: Final = 10_000
 """Rows that may wait for the journal before wishes are refused; facts may use more."""
 
 SETTLE_S: Final = 10.0
-
-NAMING: Final = ("order_id", "exchange_order_id", "position_id", "venue")
-
-
-def _naming(kind: type) -> Callable[[Any], str]:
-    """Find what names the thing that facts of a kind are about."""
-    names = {field.name for field in fields(kind)}
-    for name in NAMING:
-        if name in names:
-            return attrgetter(name)
-    return attrgetter("order.id") if "order" in names else lambda _fact: ""
-
-
-KEYS: Final = {kind: _naming(kind) for kind in codec.KINDS.values()}
-"""By kind of facts, see `key_of`."""
-
-SYMBOLS: Final[Mapping[type, Callable[[Any], str]]] = {
-    Placed: attrgetter("order.symbol"),
-    OrderSeen: attrgetter("symbol"),
-    Filled: attrgetter("symbol"),
-    Transferred: attrgetter("symbol"),
-    PositionSeen: attrgetter("position.symbol"),
-}
-"""By kind of facts, see `symbol_of`."""
-
-ANSWERS: Final[Mapping[type, Asked]] = {
-    Accepted: Asked.PLACE,
-    Rejected: Asked.PLACE,
-    Unknown: Asked.PLACE,
-    Withheld: Asked.PLACE,
-    AmendDone: Asked.AMEND,
-    AmendFailed: Asked.AMEND,
-    BracketSet: Asked.AMEND,
-    CancelFailed: Asked.CANCEL,
-}
-"""What a fact is the answer to."""
 
 ACCOUNT: Final = frozenset({Record, OrderChanged, FillBooked, PositionChanged, BalanceChanged})
 """Effects that are written and shown, and ask for nothing else."""
@@ -132,9 +88,6 @@ COMMITTED: Final = ACCOUNT | {Submit}
 
 Entered = tuple[Sequence[Written], Sequence[Written], Sequence[Projection]]
 NO_ENTRIES: Final[Entered] = ((), (), ())
-
-Outcomes = Sequence[tuple[Fact, Order]]
-"""Answers to what was asked, each with its order right behind it."""
 
 Noticed = Callable[[str, str, str, Mapping[str, object]], None]
 
@@ -181,7 +134,7 @@ class Desk:
     """Engine, journal, hub and gate of one account.
 
     Attributes:
-        engine, store, outlet, answers, entries, tally, audit: Its parts, to read.
+        engine, store, outlet, answers, unwritten, entries, tally, audit: Its parts, to read.
         gate: The way out; set once by the composition root.
         ask: Starts a look-up of an order; set by the composition root.
         notice: Tells all connections of a (subject, client) something; set by the composition root.
@@ -224,22 +177,19 @@ class Desk:
         self._commands = 0
         self._orders = 0
         self.acked: dict[str, str] = {}
-        # Who waits for an outcome that is on disk: answered once all that its commit changed is shown.
-        self._outcomes: list[tuple[Asked, Fact, Order]] = []
         # Whether the gate has orders to let go, behind these answers.
         self._due = False
         store.on_told = self._show
         self._durable = self._newest = store.seq
         self._on_disk = store.committed
-        # Whether rows have found no room, how many were there then, and which orders they changed.
-        self._torn = False
-        self._hole = -1
-        self._lost: dict[str, Order] = {}
-        # What stands on the commit of each row that waits, oldest first; and amends that will not leave with theirs.
-        self._standing: deque[tuple[int, Outcomes, Sequence[Effect]]] = deque()
-        self._void: list[ApprovedAmend] = []
-        # By scope, the last state of trading that has found none.
-        self._unkept: dict[str, StateSet] = {}
+        self.unwritten = Unwritten(
+            engine=engine,
+            answers=self.answers,
+            post=self.post,
+            publish=self._publish,
+            now=now,
+        )
+        self._standing = self.unwritten.standing
         self._behind: deque[tuple[int, Callable[[], None]]] = deque()
         self._awaited: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -389,7 +339,7 @@ class Desk:
         self.alert("critical", "journal", f"the journal cannot be written: {reason}", {})
         # Its row waits for the journal like all others; what can be said at once is said at once.
         if self.store.state is State.FAILED:
-            self._answer_standing()
+            self.unwritten.answer_standing()
         self._catch_up(self._newest)
         self._show()
         self.outlet.risk()
@@ -443,12 +393,11 @@ class Desk:
 
         A state of trading that has found none is on disk with no row that is there yet.
         """
-        seq = self.store.seq
-        return None if seq == self._hole or self._unkept else seq
+        return self.unwritten.last_row(self.store.seq)
 
     def no_room(self) -> None:
         """Note that a row has found no room: what was posted in this step is not on disk with the newest one."""
-        self._hole, self._torn = self.store.seq, True
+        self.unwritten.no_room(self.store.seq)
 
     async def settled(self) -> None:
         """Wait until all that was journaled so far is on disk.
@@ -589,78 +538,20 @@ class Desk:
             project = [*beside, *entered] if entered else beside
             self._newest = append(kind, key, body, then, project, safety=True)
             self._standing.append((self._newest, outcomes, shown))
+            if self.unwritten.torn:
+                self.unwritten.outdone(shown)
         except Refused as refused:
             # The engine knows it, and no refusal would undo that; after a restart the venue is asked what happened.
             logger.warning("row lost", extra={"fields": {"kind": kind, "reason": refused.message}})
             lost = True
-            self._lose(shown, len(events), len(alerts))
-            if self._keeps(shown, refused):
+            # The next entries have the numbers of its own.
+            self.entries.events -= len(events)
+            self.entries.alerts -= len(alerts)
+            self.unwritten.lose(shown, self.store.seq)
+            if self.unwritten.keeps(shown, refused):
                 raise
         if lost or self.store.state is not _OK:
-            self._unwritten(outcomes, shown)
-
-    def _lose(self, shown: Iterable[Effect], events: int, alerts: int) -> None:
-        """Note that a row has found no room: what it changed is shown later, the next entries have the numbers of its own."""
-        self.no_room()
-        self.entries.events -= events
-        self.entries.alerts -= alerts
-        for effect in shown:
-            if type(effect) is OrderChanged:
-                self._lost[effect.order.id] = effect.order
-            elif type(effect) is Record and type(effect.fact) is StateSet:
-                self._unkept[effect.fact.halt.scope] = effect.fact
-            elif type(effect) is Ask:
-                self.ask(effect.order_id)
-
-    def _mend(self) -> None:
-        """Make up, once all that waits is on disk, for what found no room.
-
-        It would else be shown with its next change, and no venue tells a restart what trading was set to. Fills are not shown:
-        their log counts those that the journal has.
-        """
-        self._torn, self._hole = False, -1
-        engine, (lost, self._lost) = self.engine, (self._lost, {})
-        unkept, self._unkept = self._unkept, {}
-        for scope, fact in unkept.items():
-            stopped = fact.halt.state is not TradingState.ACTIVE
-            if engine.halts.get(scope) is (fact.halt if stopped else None):
-                self.post(fact)
-        for order_id, order in lost.items():
-            self._publish([OrderChanged(engine.orders.get(order_id) or order)])
-        for position in engine.positions.values():
-            self.outlet.position(position)
-        for balance in engine.balances.values():
-            self.outlet.balance(balance)
-        self.outlet.risk()
-
-    def _keeps(self, shown: Iterable[Effect], refused: Refused) -> bool:
-        """Undo what would leave with the commit of a row that found no room; True when something would have."""
-        for effect in shown:
-            if type(effect) is Submit or type(effect) is SubmitAmend:
-                self._not_sent(effect, refused)
-                return True
-        return False
-
-    def _not_sent(self, effect: Submit | SubmitAmend, refused: Refused) -> None:
-        """End a placement or an amend that has not left, and never will."""
-        order_id, code, reason = effect.approved.order.id, refused.code, refused.message
-        if type(effect) is Submit:
-            status = Status.EXPIRED if code is Code.EXPIRED else Status.REJECTED
-            self.post(
-                Withheld(order_id=order_id, status=status, code=code, reason=reason, ts=self.now())
-            )
-            return
-        self.post(
-            AmendFailed(
-                order_id=order_id,
-                unknown=False,
-                command=None,
-                reason=reason,
-                code=code,
-                sent=False,
-                ts=self.now(),
-            )
-        )
+            self.unwritten.answer(outcomes, shown)
 
     def _entered(self, notes: Iterable[Note | Alert]) -> Entered:
         """Make entries of `events` and of `alerts` of what is to be said, and the rows they are committed as."""
@@ -676,37 +567,6 @@ class Desk:
                 alerts.append(made := self.entries.alert(note, now))
                 project.append(alert_projection(made, now))
         return events, alerts, project
-
-    def _answer_standing(self) -> None:
-        """Answer whoever waits for rows that cannot be written, and end what may not leave with them any more (K2)."""
-        for _, outcomes, shown in list(self._standing):
-            self._unwritten(outcomes, shown)
-            for effect in shown:
-                if type(effect) is Submit:
-                    order_id = effect.approved.order.id
-                    try:
-                        self.post(Release(order_id=order_id, leaves=False, ts=self.now()))
-                    except Refused as refused:
-                        self._not_sent(effect, refused)
-                    else:
-                        order = self.engine.orders.get(order_id)
-                        assert order is not None
-                        fact = next(one.fact for one in shown if type(one) is Record)
-                        self._answer(Asked.PLACE, fact, order, journaled=False)
-                elif type(effect) is SubmitAmend:
-                    try:
-                        self.post(ReleaseAmend(approved=effect.approved, ts=self.now()))
-                    except Refused as refused:
-                        self._void.append(effect.approved)
-                        self._not_sent(effect, refused)
-
-    def _unwritten(self, outcomes: Outcomes, shown: Iterable[Effect]) -> None:
-        """Answer by what is not on disk: the safety lane does not wait for a journal that cannot be written."""
-        for fact, order in outcomes:
-            self._settle(fact, order, journaled=False)
-        for effect in shown:
-            if isinstance(effect, OrderChanged) and effect.order.status.ended:
-                self._ended(effect.order, journaled=False)
 
     def _before(self, facts: Iterable[Fact]) -> None:
         """Do what comes before the rows of facts: say which markets they are about, let go of what will not go out.
@@ -747,7 +607,7 @@ class Desk:
         for entry in alerts:
             self.outlet.alert(entry)
         for fact, order in outcomes:
-            self._settle(fact, order, journaled=True)
+            self.answers.settle(fact, order, journaled=True)
         self._durable = seq
         if self._behind:
             self._catch_up(seq)
@@ -770,8 +630,8 @@ class Desk:
         order = self._order_of(fact)
         if order is not None:
             # What has shown it waits as well where nothing can be written.
-            kept = self.store.state is _OK and not self._torn
-            self._follow(partial(self._settle, fact, order, journaled=kept))
+            kept = self.store.state is _OK and not self.unwritten.torn
+            self._follow(partial(self.answers.settle, fact, order, journaled=kept))
 
     def _publish(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -781,7 +641,7 @@ class Desk:
                 self.outlet.order(order)
                 if order.status.ended:
                     self.gate.over(order.id)
-                    self._ended(order, journaled=True)
+                    self.answers.ended(order, journaled=True)
             elif type(effect) is Record:
                 continue  # what waited for it is the rest
             elif type(effect) is FillBooked:
@@ -794,10 +654,8 @@ class Desk:
                 self.gate.submit(effect.approved)
                 self._due = True
             elif type(effect) is SubmitAmend:
-                void = [one for one in self._void if one is not effect.approved]
-                if len(void) == len(self._void):
+                if self.unwritten.leaves(effect.approved):
                     self.gate.amend(effect.approved)
-                self._void = void
             elif type(effect) is RiskChanged:
                 self.outlet.risk()
             else:
@@ -811,48 +669,24 @@ class Desk:
         if order is not None:
             self.notice(order.subject, order.client, "order_resolved", data)
 
-    def _ended(self, order: Order, *, journaled: bool) -> None:
-        """A cancel is answered by the end of its order, whoever ended it."""
-        if not self.answers.pending(order.id, _CANCEL):
-            return
-        fact = Withheld(
-            order_id=order.id,
-            status=order.status,
-            code=order.code or Code.CONFLICT,
-            reason=order.reason or "",
-            ts=order.updated_ts,
-        )
-        self._answer(_CANCEL, fact, order, journaled=journaled)
-
-    def _settle(self, fact: Fact, order: Order, *, journaled: bool) -> None:
-        """Answer those who wait for this outcome, which is one of `ANSWERS`."""
-        if type(fact) is BracketSet and order.amend_state is not Progress.NONE:
-            return  # the venue has a word in it
-        asked = ANSWERS[type(fact)]
-        if self.answers.pending(order.id, asked):
-            self._answer(asked, fact, order, journaled=journaled)
-
-    def _answer(self, asked: Asked, fact: Fact, order: Order, *, journaled: bool) -> None:
-        """Answer at once what is not on disk; all else by where the streams stand once it is shown."""
-        if journaled:
-            self._outcomes.append((asked, fact, order))
-        else:
-            outcome = Outcome(fact=fact, order=order, at={}, journaled=False)
-            self.answers.settle(order.id, asked, outcome)
-
     def _show(self) -> None:
         """Show what the last commits came to, answer those who waited for it, then let go what they approved."""
-        if self._torn and self._newest <= self._durable and self.store.committed >= self._hole:
-            self._mend()
-        answered = bool(self._outcomes)
+        unwritten, answers = self.unwritten, self.answers
+        if (
+            unwritten.torn
+            and self._newest <= self._durable
+            and self.store.committed >= unwritten.hole
+        ):
+            unwritten.mend()
+        answered = bool(answers.due)
         try:
             self.outlet.show()
             if answered:
-                outcomes, self._outcomes = self._outcomes, []
+                outcomes, answers.due = answers.due, []
                 at = self.outlet.positions()
                 for asked, fact, order in outcomes:
                     outcome = Outcome(fact=fact, order=order, at=at)
-                    self.answers.settle(order.id, asked, outcome)
+                    answers.tell(order.id, asked, outcome)
         finally:
             self._wake()
             if self._due:
@@ -904,43 +738,3 @@ class Desk:
                     "code": refused.code,
                 },
             )
-
-
-ABOUT: Final[Mapping[type, Callable[[object], object]]] = {
-    OrderChanged: attrgetter("order.id"),
-    PositionChanged: attrgetter("position.symbol"),
-    BalanceChanged: attrgetter("balance.id"),
-    FillBooked: attrgetter("fill.symbol", "fill.id"),
-}
-"""What an effect tells the newest of."""
-
-
-def newest(told: Iterable[Sequence[Effect]]) -> list[Effect]:
-    """Keep every fill, and of each order, position and balance the last word."""
-    shown: list[Effect] = []
-    orders = 0
-    for effects in told:
-        for effect in effects:
-            if type(effect) in ABOUT:
-                shown.append(effect)
-                orders += type(effect) is OrderChanged
-    if orders < 2:
-        # A row that is shown is the newest anyway; what an order came to is told by the last word on it.
-        return shown
-    kept: dict[tuple[type, object], Effect] = {}
-    for effect in shown:
-        key = type(effect), ABOUT[type(effect)](effect)
-        kept.pop(key, None)
-        kept[key] = effect
-    return list(kept.values())
-
-
-def symbol_of(fact: Fact) -> str | None:
-    """Name the market that a fact is the first to be about; None for those about an order that is known."""
-    find = SYMBOLS.get(type(fact))
-    return None if find is None else find(fact)
-
-
-def key_of(fact: Fact) -> str:
-    """Name what a fact is about: its order, else its position or venue."""
-    return KEYS[type(fact)](fact)

@@ -446,10 +446,9 @@ class Outlet:
     def whole_portfolio_row(self) -> rows.Row:
         """Make the row of `portfolio`: the snapshot, and what the status tells besides (F17)."""
         value = self._engine.value(self._now())
-        row = rows.portfolio_row(value)
-        return row | {
-            "total_pnl": row["total_unrealized_pnl"],
-            "total_pnl_pct": row["total_unrealized_pnl_pct"],
+        return {
+            **rows.portfolio_row(value),
+            **rows.profit_row(value),
             "risk_summary": self.risk_summary(),
             "diversification": self.spread(value.positions),
             "active_strategies": self.strategies(),

@@ -12,8 +12,8 @@ from typing import Final
 import orjson
 
 from realtime.desk import codec
+from realtime.desk.about import symbol_of
 from realtime.desk.deadman import KIND as DEADMAN, Action, Scope, Switch
-from realtime.desk.desk import symbol_of
 from realtime.desk.entries import ACK
 from realtime.desk.sweep import FIRED, KIND as SWEEP, Sweep
 from realtime.engine.engine import Engine
@@ -49,6 +49,8 @@ TOLD: Final = "Told"
 """Kind of the number of the last alert that a target of notifications was told; the row's key is the target's."""
 IDENTITY: Final = "Token"
 """Kind of a token of a client; a journal that nobody has begun may have some."""
+STATE: Final = StateSet.__name__
+"""Kind of what trading was set to."""
 REPLAYED: Final = frozenset(codec.KINDS) | {DEADMAN, SWEEP, FIRED, ACK}
 """Kinds that `take` knows."""
 
@@ -83,6 +85,7 @@ class Journaled:
         owner: What the journal says of whose it is; None when it is not signed.
         numbers: The largest number that each key of an exchange has used, by its fingerprint.
         kept: Halts that the account was told while it was not open, and that it has not carried out, by their scope.
+        halts: What trading is set to, by scope, where it is not active: the bodies of the rows.
         markets: Rules of the markets that the rows are about, by symbol: the venue may not list them any more.
         word: When the last row was written by which a process shows that it watches [ns]; 0 without any.
         down: Since when nobody has watched [ns], where a start has said so and has not come to be ready; else 0.
@@ -98,6 +101,7 @@ class Journaled:
     owner: Mapping[str, str] | None = None
     numbers: dict[str, int] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
+    halts: dict[str, bytes] = field(default_factory=dict)
     markets: dict[str, bytes] = field(default_factory=dict)
     word: int = 0
     down: int = 0
@@ -115,6 +119,8 @@ class Journaled:
                 self.word = row.ts
             if row.kind in REPLAYED:
                 self.rows.append(row)
+                if row.kind == STATE:
+                    self._set(row.body)
             elif row.kind == VENUE:
                 self.venue.append(row.body)
             elif row.kind == NUMBER:
@@ -134,6 +140,17 @@ class Journaled:
             elif row.kind == OWNER and self.owner is None:
                 self.owner = orjson.loads(row.body)
             self.begun = self.begun or row.kind != IDENTITY
+
+    def _set(self, body: bytes) -> None:
+        fact = codec.decode(STATE, orjson.loads(body)["fact"])
+        assert isinstance(fact, StateSet)
+        self.halts.pop(fact.halt.scope, None)
+        if fact.halt.state is not TradingState.ACTIVE:
+            self.halts[fact.halt.scope] = body
+
+    def stopped(self) -> "Journaled":
+        """Give what is known of an account that cannot be opened: nothing but what trading is set to."""
+        return Journaled(rows=[Row(0, 0, STATE, "", body) for body in self.halts.values()])
 
 
 def recover(rows: Iterable[Row], engine: Engine, found: Recovered | None = None) -> Recovered:

@@ -3,7 +3,7 @@
 Everything is derived from the state of the parts and the age of their data, never from "it answers".
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -28,6 +28,11 @@ VITAL: Final = ("store", "journal", "engine")
 LONGEST: Final = 300
 """Characters of a venue's own words."""
 STRICTEST: Final = (TradingState.HALTED, TradingState.REDUCING, TradingState.ACTIVE)
+
+
+def strictest(states: Iterable[TradingState]) -> TradingState:
+    """Give the strictest of some states."""
+    return min(states, key=STRICTEST.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +110,9 @@ class Watched:
 
     @property
     def state(self) -> TradingState:
-        """What holds for the whole of it, or will when it is open."""
-        return self.desk.engine.state() if self.shut is None else self.told()
+        """What holds for the whole of it, or will when it is open: by what it was told since, and by its journal."""
+        state = self.desk.engine.state()
+        return state if self.shut is None else strictest((state, self.told()))
 
     @property
     def feeding(self) -> tuple[Level, str]:
@@ -213,8 +219,7 @@ class Status:
 
     def trading_state(self) -> TradingState:
         """Give the strictest state that holds for the whole of an account."""
-        states = {account.state for account in self.accounts}
-        return next(state for state in STRICTEST if state in states)
+        return strictest(account.state for account in self.accounts)
 
     def components(self) -> dict[str, tuple[Level, str]]:
         """Judge each part."""

@@ -18,7 +18,7 @@ from realtime.desk.sweep import Sweep, Sweeps, in_scope, stopped_at_the_door
 from realtime.engine.market import down
 from realtime.engine.orders import evolve
 from realtime.model.account import Position
-from realtime.model.errors import Failure, Refused
+from realtime.model.errors import Code, Failure, Refused
 from realtime.model.events import (
     Amend,
     Cancel,
@@ -28,6 +28,7 @@ from realtime.model.events import (
     SetState,
     Submit,
     Who,
+    Withheld,
 )
 from realtime.model.orders import Order, OrderType, Role, Side, Status, venue_client_id
 from realtime.model.risk import TradingState
@@ -499,7 +500,27 @@ class Trading:
         if waiting:
             await asyncio.wait([placed for _, placed in waiting], timeout=self._timeout_s)
         await self._flattened({placing.order.symbol for placing, _ in waiting}, end)
+        for placing, _ in waiting:
+            self._take_back(placing)
         return results + [self._closed(placing, placed) for placing, placed in waiting]
+
+    def _take_back(self, placing: Place) -> None:
+        """End an order that flattens and has not left in time, as on a broken disk.
+
+        Nobody would expect it any more when it left hours later (K2).
+        """
+        desk = self._desk
+        order = desk.engine.orders.by_client_id(placing.order.client_order_id)
+        if order is not None and stopped_at_the_door(order, desk.gate.handed):
+            desk.post(
+                Withheld(
+                    order_id=order.id,
+                    status=Status.REJECTED,
+                    code=Code.BUSY,
+                    reason="it could not leave in time; it was not sent",
+                    ts=desk.now(),
+                )
+            )
 
     def _closed(self, placing: Place, placed: "asyncio.Future[Order]") -> Closed:
         """Say what has become of an order that closes a position, however far it is."""

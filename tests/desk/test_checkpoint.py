@@ -370,6 +370,7 @@ def test_what_a_journal_says_beside_its_facts_is_in_the_file(tmp_path: Path) -> 
         owner={"id": "kraken"},
         numbers={"fingerprint": 9},
         kept={"all": b'{"reason":"told while it was shut"}'},
+        halts={"all": b'{"fact":{"halt":{}}}'},
         markets={"BTC/USDT": b"{}"},
         word=5,
         down=6,

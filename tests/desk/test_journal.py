@@ -15,10 +15,12 @@ import apsw
 import orjson
 import pytest
 
+from realtime.app import Outside
 from realtime.desk import codec
 from realtime.desk.deadman import KIND as DEADMAN
 from realtime.desk.recovery import EQUITY
 from realtime.engine.bars import DAY
+from realtime.engine.forgotten import Sizes
 from realtime.hub.stream import Written
 from realtime.model.errors import Code, Refused
 from realtime.model.events import (
@@ -151,6 +153,64 @@ async def test_whoever_waits_for_a_row_as_the_disk_fails_is_answered_then(
         assert len(world.venue.submitted) == len(submitted) + (op == "position.close")
         assert world.venue.of("g-2").price == D(63900)
         assert (await world.call("system.health")).ok
+
+
+async def test_a_stop_that_is_moved_as_the_disk_fails_is_answered_then_and_stays_where_it_is(
+    tmp_path: Path,
+) -> None:
+    """Symptom: a halt lets protection pass, so nobody answered; it moved whenever the disk was back."""
+    world = frail(tmp_path)
+    async with world.life() as system:
+        market = BUY | {"type": "market", "price": None, "stop_loss": "60000"}
+        await world.call("order.place", **market, client_order_id="g-1")
+        working = system.desk.engine.orders.working
+        await until(lambda: any(order.status is Status.OPEN for order in working()))
+        (stop,) = working()
+        told = list[str]()
+        world.venue.point = told.append
+        broken(Faulty.disk)
+        moving = world.start("order.amend", order_id=stop.id, stop_price="61000")
+        await really(lambda: system.store.state is State.FAILED)
+        await until(moving.done)
+        reply = await moving
+        await roomy(system.store)
+        await asyncio.sleep(1)
+
+        assert reply.code is Code.BUSY
+        assert not any(name.startswith("amend") for name in told)
+        assert world.order(stop.client_order_id).stop_price == D(60000)
+        assert world.order(stop.client_order_id).amend_state is Asked.NONE
+        again = await world.call("order.amend", order_id=stop.id, stop_price="61000")
+        # The halt of the journal is in force, and what narrows a loss passes it.
+        assert again.ok, again.error
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_what_flattens_and_cannot_be_written_has_ended_when_that_is_told(
+    tmp_path: Path, *, before: bool
+) -> None:
+    """Symptom: `pending`, and hours later, once the disk was back, it sold what was held by then."""
+    world = frail(tmp_path)
+    async with world.life() as system:
+        market = BUY | {"type": "market", "price": None}
+        await world.call("order.place", **market, client_order_id="g-1")
+        broken(Faulty.disk)
+        if before:
+            system.desk.alert("info", "first", "first", {})
+            await really(lambda: system.store.state is State.FAILED)
+        halting = world.start("trading.halt", reason="drill", flatten=True)
+        await really(lambda: system.store.state is State.FAILED)
+        await until(halting.done, within=60)
+        halted: Any = (await halting).result
+        await roomy(system.store)
+        await asyncio.sleep(30)
+
+        assert [row["status"] for row in halted["closed"]] == ["rejected"]
+        assert halted["flat"] is False
+        assert halted["journaled"] is False
+        assert world.venue.submitted == ["g-1"]
+        again: Any = (await world.call("trading.halt", reason="drill", flatten=True)).result
+        assert again["flat"] is True
 
 
 class Cramped(Faulty):
@@ -391,6 +451,49 @@ def cramped(store: Store, monkeypatch: pytest.MonkeyPatch, *kinds: str) -> None:
         return append(kind, *args, **options)
 
     monkeypatch.setattr(store, "append", narrow)
+
+
+class Forgetful(World):
+    """A world whose system keeps one order that has ended."""
+
+    def outside(self) -> Outside:
+        return replace(super().outside(), sizes=Sizes(ended=1, age=0, most=1))
+
+
+async def test_an_order_that_has_ended_and_is_forgotten_is_not_shown_as_it_was_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Symptom: a row of it had found no room, so it stood among the open orders for ever, and nobody could cancel it."""
+    world = Forgetful()
+    async with world.life() as system, Socket(system.front) as socket:
+        await socket.call("subscribe", channels=["orders"])
+        names = [f"g-{number}" for number in range(1, 4)]
+        for name in names:
+            await world.call("order.place", **BUY, client_order_id=name)
+        order = world.order("g-1")
+        held = world.venue.of("g-1")
+        # All of it in one step, as with a disk that is slow for as long as it takes.
+        cramped(system.store, monkeypatch, "OrderSeen")
+        held.price = D(63800)
+        world.venue._stamp(held)
+        world.venue._tell(held)
+        for name in names:
+            ended = world.venue.of(name)
+            ended.status = Status.CANCELED
+            world.venue._stamp(ended)
+            world.venue._tell(ended)
+        placing = world.start("order.place", **BUY, client_order_id="g-4")
+        forgotten = system.desk.engine.orders.get(order.id) is None
+        await placing
+        await really(lambda: not system.store.waiting)
+        await asyncio.sleep(1)
+        await socket.call("ping")
+        socket.waiting()
+        sets = [m["data"].get("set", []) for m in socket.read if m.get("channel") == "orders"]
+        shown = [row["status"] for rows in sets for row in rows if row["id"] == order.id]
+
+        assert forgotten
+        assert shown[-1] == "canceled"
 
 
 async def test_a_halt_asked_for_again_is_not_called_kept_by_the_rows_behind_it(

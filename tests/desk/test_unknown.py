@@ -9,8 +9,8 @@ import pytest
 from realtime.commands.registry import Reply
 from realtime.model.errors import Code
 from realtime.model.events import Ack
-from realtime.model.orders import Approved, ApprovedAmend, Status
-from tests.fakes import BUY, ScriptedVenue, World, until
+from realtime.model.orders import Approved, ApprovedAmend, Asked, Status, Trigger
+from tests.fakes import BUY, D, ScriptedVenue, World, until
 
 
 BEATING = {"routine", "monitor", "bots", "venue paper", "alarms", "notices", "feed paper"}
@@ -216,3 +216,23 @@ async def test_a_restart_in_between_resolves_every_command_exactly_once(tmp_path
 
     async with world.life():
         assert len(await world.events("order_resolved")) == 1
+
+
+async def test_an_amend_of_attached_prices_behind_one_without_answer_is_answered() -> None:
+    """Symptom: it was done, and nobody said so: it was taken for a part of the amend that was being looked up."""
+    world = World()
+    async with world.life():
+        await world.call("order.place", **BUY, client_order_id="g-1")
+        world.venue.amends.append("lose")
+        world.venue.reachable = False
+        moved = world.start("order.amend", client_order_id="g-1", price="63800")
+        stopped = world.start("order.amend", client_order_id="g-1", stop_loss="60000")
+        await until(lambda: moved.done() and stopped.done(), within=60)
+
+        assert (await moved).code is Code.OUTCOME_UNKNOWN
+        reply = await stopped
+        assert reply.ok, reply.error
+        world.venue.reachable = True
+        await until(lambda: world.order("g-1").amend_state is Asked.NONE, within=300)
+        assert world.order("g-1").price == D(63800)
+        assert world.order("g-1").stop_loss == Trigger(price=D(60000))
