@@ -333,6 +333,12 @@ class Runner:
 
     def _closing(self, symbol: str) -> Closed:
         def closed(bar: Bar) -> None:
+            mind, said = self._minds.get(symbol), ohlcv(bar)
+            known = [] if mind is None else [one for one in mind.bars if one.ts == said.ts]
+            if known and known[0] != said:
+                # What was made up for after a silence of the venue: strategies begin anew, on the right bars.
+                self._renew = True
+                self._wake.set()
             if self.spec.trigger is Trigger.BAR_CLOSE and bar.ts > self._judged[symbol]:
                 self._due[symbol] = bar
                 self._wake.set()
@@ -347,8 +353,10 @@ class Runner:
 
     async def _work(self) -> None:
         """Cycle until it is to stop, or to begin anew."""
-        while not self.stopping and not self._renew:
+        while not self.stopping:
             await self._wait()
+            if self._renew:
+                return
             self._began = asyncio.get_running_loop().time()
             asked, self._asked = self._asked, []
             due, self._due = self._due, {}

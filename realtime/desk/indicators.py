@@ -113,6 +113,7 @@ class Indicators:
         # In the order in which they have their turn.
         self._running: dict[str, Running] = {}
         self._turn: asyncio.TimerHandle | None = None
+        charts.on_corrected(self._again)
 
     def want(self, base: str, wanted: bool) -> None:  # noqa: FBT001 - the hub's callback
         """Begin or end one, named as its channel."""
@@ -169,12 +170,26 @@ class Indicators:
         if running.fresh and missed and running.last:
             # One closed between the history and the charts' first: it is asked for again, once.
             running.fresh = False
+            self._anew(running)
             running.early = [bar]
-            self._crew.spawn(self._begin(running), f"bars for {running.base}")
             return
         running.fresh = False
         if self._take(running, bar):
             self._show(running)
+
+    def _again(self, symbol: str, timeframe: str) -> None:
+        """Let the studies begin anew that were told bars which were wrong; the right ones come next."""
+        for running in self._running.values():
+            if (running.symbol, running.timeframe) != (symbol, timeframe):
+                continue
+            if running.early is None:
+                self._anew(running)
+            else:
+                running.early.clear()
+
+    def _anew(self, running: Running) -> None:
+        running.early = []
+        self._crew.spawn(self._begin(running), f"bars for {running.base}")
 
     def _show(self, running: Running) -> None:
         row = running.row(running.course, running.last, closed=True)

@@ -196,9 +196,13 @@ class Outlet:
                 )
             if stale.stale:
                 self._silent.add(symbol)
+                if self.charts is not None:
+                    self.charts.silent(symbol, stale.asof)
             elif symbol in self._silent:
                 self._silent.discard(symbol)
                 self._derived.pop(symbol, None)
+                if self.charts is not None:
+                    self.charts.back(symbol)
                 if symbol in self._engine.books:
                     # What is believed of it is of before the silence: whoever reads begins anew (protocol, 7.2).
                     self.book(BookChanged(symbol, stale.asof, repaired=True))

@@ -5,7 +5,8 @@ asked for, so that they can never be older than the last trade; bots, who must n
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -13,11 +14,17 @@ from realtime.desk.config.book import ConfigBook
 from realtime.desk.crew import Crew
 from realtime.desk.desk import SETTLE_S, Desk
 from realtime.desk.history import stands
-from realtime.engine.combine import Weight, dynamic_weights, profit_factor
+from realtime.engine.combine import CLOSED_TRADES, Weight, dynamic_weights, profit_factor
 from realtime.model.errors import Refused
 
 
+Row = dict[str, Any]
+
 PAGE: Final = 500
+MOST_FILLS: Final = 20_000
+"""Fills that are looked through for what is not known yet, after a start."""
+KEPT: Final = 100
+"""Trades of a strategy that are kept: more than count, for the fills of one closing order may come late."""
 CLOSING: Final = frozenset({"exit", "stop_loss", "take_profit"})
 """Roles of orders that close what another one opened."""
 
@@ -103,24 +110,97 @@ async def closed_trades(desk: Desk, strategies: set[str]) -> dict[str, list[floa
 
     A trade is all fills of one closing order; an attached stop or target counts for the strategy of its parent.
     """
-    page = await desk.store.fills(limit=PAGE)
-    earned: dict[str, float] = {}
-    for entry in reversed(page.rows):
-        row = orjson.loads(entry.body)
-        if row["realized_pnl"] is not None and stands(desk.engine, row):
+    known = _KNOWN.setdefault(desk, _Trades())
+    await known.read(desk, strategies)
+    return known.earned(desk, strategies)
+
+
+class _Trades:
+    """The newest closed trades of strategies: fills that were read once are not asked for again."""
+
+    def __init__(self) -> None:
+        # Number of the newest fill that was read, and for which strategies older ones were looked for.
+        self._last = 0
+        self._sought: set[str] = set()
+        # By strategy and closing order, oldest first.
+        self._fills: dict[str, dict[str, list[Row]]] = {}
+
+    async def read(self, desk: Desk, strategies: set[str]) -> None:
+        """Read what was filled since, or as far back as it counts."""
+        while True:
+            was, anew = self._last, not strategies <= self._sought
+            # All that were ever asked for: what is passed over here is not looked at again.
+            sought = self._sought | strategies
+            newest, found = await _found(desk, sought, 0 if anew else was)
+            if self._last == was:
+                break  # else somebody else was faster, and little is left to be read
+        if anew:
+            self._fills = {}
+        for name, trades in found.items():
+            known = self._fills.setdefault(name, {})
+            for order_id in reversed(trades):
+                known[order_id] = [*known.pop(order_id, ()), *reversed(trades[order_id])]
+            for order_id in list(known)[:-KEPT]:
+                del known[order_id]
+        self._last = max(was, newest)
+        self._sought = sought
+
+    def earned(self, desk: Desk, strategies: set[str]) -> dict[str, list[float]]:
+        """Add up the fills that stand."""
+        found: dict[str, list[float]] = {}
+        for name in strategies & self._fills.keys():
+            trades = [
+                [float(row["realized_pnl"]) for row in rows if stands(desk.engine, row)]
+                for rows in self._fills[name].values()
+            ]
+            found[name] = [sum(pnls) for pnls in trades if pnls]
+        return found
+
+
+_KNOWN: Final["WeakKeyDictionary[Desk, _Trades]"] = WeakKeyDictionary()
+"""What was read for each desk: bots and commands ask for the same."""
+
+
+async def _found(
+    desk: Desk, strategies: set[str], last: int
+) -> tuple[int, dict[str, dict[str, list[Row]]]]:
+    """Look through fills, newest first, down to number `last` or as many as count.
+
+    Returns:
+        The number of the newest, and fills by strategy and closing order, newest first.
+    """
+    names: dict[str, str | None] = {}
+    found: dict[str, dict[str, list[Row]]] = {}
+    seen, newest, cursor = 0, 0, None
+    while True:
+        page = await desk.store.fills(limit=PAGE, cursor=cursor)
+        fresh = [entry for entry in page.rows if entry.n > last]
+        for entry in fresh:
+            newest = max(newest, entry.n)
+            row = orjson.loads(entry.body)
+            if row["realized_pnl"] is None:
+                continue
             order_id = str(row["order_id"])
-            earned[order_id] = earned.get(order_id, 0.0) + float(row["realized_pnl"])
-    found: dict[str, list[float]] = {}
-    for order_id, pnl in earned.items():
-        order = await _named(desk, order_id)
-        if order.role not in CLOSING:
-            continue
-        name = order.strategy
-        if name is None and order.parent is not None:
-            name = (await _named(desk, order.parent)).strategy
-        if name in strategies:
-            found.setdefault(str(name), []).append(pnl)
-    return found
+            if order_id not in names:
+                names[order_id] = await _strategy(desk, order_id)
+            name = names[order_id]
+            if name is not None:
+                found.setdefault(name, {}).setdefault(order_id, []).append(row)
+        seen, cursor = seen + len(fresh), page.next_cursor
+        # Of the oldest that was found there may be more.
+        enough = all(len(found.get(name, ())) > CLOSED_TRADES for name in strategies)
+        if enough or cursor is None or len(fresh) < len(page.rows) or seen >= MOST_FILLS:
+            return newest, found
+
+
+async def _strategy(desk: Desk, order_id: str) -> str | None:
+    """Name the strategy whose trade an order closes; None where it closes none."""
+    order = await _named(desk, order_id)
+    if order.role not in CLOSING:
+        return None
+    if order.strategy is None and order.parent is not None:
+        return (await _named(desk, order.parent)).strategy
+    return order.strategy
 
 
 class _Named(NamedTuple):

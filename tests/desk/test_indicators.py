@@ -282,6 +282,7 @@ class SlowCharts(Charts):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._corrected = []
         self._count = 0
 
     def forming(self, symbol: str, timeframe: str) -> Bar | None:

@@ -1,5 +1,6 @@
 """What closed trades of strategies earned, from memory and from the journal."""
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -129,3 +130,82 @@ async def test_weights_stay_where_the_journal_cannot_be_asked(
         assert not kept._fresh()
         await kept.read()
         assert kept._fresh()
+
+
+def closed(number: int, name: str | None, pnl: str, *, now: int) -> list[Projection]:
+    """Make the rows of a trade that was closed by one order with one fill."""
+    order_id = f"o-{90_000 + number}"
+    row = {"role": "exit", "strategy_id": name, "parent_id": None}
+    cols: dict[str, Any] = {"symbol": BTC, "ended": 1}
+    order = Projection("orders", order_id, now, cols, orjson.dumps(row))
+    fill = {"id": f"f{number}", "order_id": order_id, "realized_pnl": pnl, "inferred": False}
+    cols = {"symbol": BTC, "order_id": order_id}
+    return [order, Projection("fills", f"f{number}", now, cols, orjson.dumps(fill))]
+
+
+async def test_trades_of_others_do_not_make_a_strategy_forget_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Symptom: after 540 orders by hand a strategy counted as if it had never traded."""
+    world = World()
+    async with world.life() as system:
+        desk, asked = system.desk, 0
+        fills = desk.store.fills
+
+        async def counted(**given: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return await fills(**given)
+
+        monkeypatch.setattr(desk.store, "fills", counted)
+
+        async def write(numbers: range, name: str | None) -> None:
+            rows = [row for n in numbers for row in closed(n, name, f"{n}", now=desk.now())]
+            desk.store.append("Test", "x", b"{}", None, rows, safety=True)
+            assert await desk.durable(desk.store.seq, 30)
+
+        await write(range(1, 31), "rsi")
+        await write(range(31, 36), "fvg")
+        await write(range(100, 1_200), None)
+        # Two who ask at the same time are told the same.
+        both = await asyncio.gather(
+            closed_trades(desk, {"rsi"}), closed_trades(desk, {"rsi", "fvg"})
+        )
+        assert both[0]["rsi"][-20:] == both[1]["rsi"][-20:] == [float(n) for n in range(11, 31)]
+        assert both[1]["fvg"] == [float(n) for n in range(31, 36)]
+        # What was read is known, whoever asks: one page at most is looked at.
+        asked = 0
+        await write(range(1_200, 1_700), None)
+        await write(range(2_000, 2_002), "rsi")
+        again = await closed_trades(desk, {"rsi"})
+        assert (asked, again["rsi"][-3:]) == (2, [30.0, 2000.0, 2001.0])
+        await closed_trades(desk, {"fvg"})
+        assert asked == 3
+        # One that was not asked for is looked for further back; of many trades the newest are kept.
+        await write(range(3_000, 3_150), "ema_crossover")
+        earned = await closed_trades(desk, {"ema_crossover", "rsi"})
+        assert earned["ema_crossover"][-20:] == [float(n) for n in range(3_130, 3_150)]
+        assert len(earned["ema_crossover"]) == 100
+        assert earned["rsi"][-1] == 2001.0
+        await write(range(4_000, 4_003), "fvg")
+        await write(range(5_000, 5_600), "rsi")
+        await closed_trades(desk, {"rsi"})
+        found = await closed_trades(desk, {"fvg"})
+        assert found["fvg"][-4:] == [35.0, 4000.0, 4001.0, 4002.0]
+
+
+async def test_after_a_start_no_more_fills_are_looked_through_than_there_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("realtime.desk.weights.PAGE", 10)
+    monkeypatch.setattr("realtime.desk.weights.MOST_FILLS", 30)
+    world = World()
+    async with world.life() as system:
+        rows = closed(1, "rsi", "5", now=system.desk.now())
+        for number in range(2, 42):
+            rows += closed(number, None, "1", now=system.desk.now())
+        rows += closed(50, "rsi", "7", now=system.desk.now())
+        system.store.append("Test", "x", b"{}", None, rows, safety=True)
+        await system.desk.durable(system.store.seq, 30)
+
+        assert await closed_trades(system.desk, {"rsi"}) == {"rsi": [7.0]}
