@@ -36,6 +36,7 @@ from realtime.engine.sizing import (
     size,
     stop_and_target,
 )
+from realtime.engine.studies import ohlcv
 from realtime.model.errors import Code, Refused
 from realtime.model.events import Place
 from realtime.model.market import MS, ZERO, Market
@@ -373,14 +374,7 @@ async def closed_bars(
     """Read closed bars of a market, oldest first."""
     now, length = desk.now(), TIMEFRAMES[timeframe]
     return [
-        Ohlcv(
-            bar.ts,
-            float(bar.open),
-            float(bar.high),
-            float(bar.low),
-            float(bar.close),
-            float(bar.volume),
-        )
+        ohlcv(bar)
         for bar in await source.ohlcv(symbol, timeframe, None, limit)
         if bar.ts + length <= now
     ]

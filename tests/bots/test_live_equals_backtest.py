@@ -161,7 +161,8 @@ async def test_a_recorded_session_gives_a_running_bot_the_decisions_of_the_backt
         (symbol,) = system.venue.markets
         await employ(world, symbol, SHORT)
         await asyncio.sleep(world.length_s + 60)
-        bars = await system.venue.ohlcv(symbol, "1m", None, 100)
+        # Whoever does not hear the rest of a bar does not call it closed: the recording ends within the last one.
+        bars = (await system.venue.ohlcv(symbol, "1m", None, 100))[:-1]
         live = {name: await lived(world, name) for name in SHORT}
 
     assert len(bars) >= 5
