@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import apsw
 from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from realtime.model.errors import Refused
 from realtime.store import Sizes, State
@@ -84,9 +84,11 @@ class JournalMachine(RuleBasedStateMachine):
         self.run(until_written())
         assert self.life.acked == sorted(self.life.bodies)
 
-    @precondition(lambda self: self.life.store.state is State.OK)
     @rule()
     def restart(self) -> None:
+        # A precondition would be drawn by, and when the writer notices the disk is not the same twice.
+        if self.life.store.state is not State.OK:
+            return
         self.disk.before = lambda _: None
         before = self.run(self.settled_digest())
         assert self.run(self.life.store.close()) == 0
