@@ -366,7 +366,7 @@ async def test_a_file_that_is_no_recording_is_refused_before_anything_starts(
     [
         (b"words\n", "after line 0: Not a gzipped file"),
         (b"\x1f\x8b\x08", "after line 0: Compressed file ended"),
-        (gzip.compress(b"1 {}\n2 {}\n")[:-9], "after line 2: Compressed file ended"),
+        (gzip.compress(b"1 {}\n2 {}\n", mtime=0)[:-9], "after line 2: Compressed file ended"),
     ],
 )
 async def test_a_compressed_file_that_cannot_be_read_is_refused_with_the_line(
