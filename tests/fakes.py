@@ -7,13 +7,14 @@ It passes the same cards as the paper exchange where both can (`tests/desk/test_
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -22,7 +23,7 @@ from realtime.app import Making, Outside, System, open_system
 from realtime.commands.registry import Pending, Reply
 from realtime.engine.orderbook import OrderBook
 from realtime.model.account import Balance, Position
-from realtime.model.errors import Code, VenueRejected, VenueUnknown
+from realtime.model.errors import Code, Refused, VenueRejected, VenueUnknown
 from realtime.model.events import Ack, BalanceSeen, Filled, OrderSeen, VenueEvent
 from realtime.model.market import SECOND, ZERO, Bar, BookSnapshot, Daily, Market, Ticker, Trade
 from realtime.model.orders import Approved, ApprovedAmend, Order, OrderType, Side, Status
@@ -657,3 +658,18 @@ __all__ = [
     "World",
     "replace",
 ]
+
+
+@contextmanager
+def no_room(store: Store, *, kind: str | None = None, safety: bool = False) -> Iterator[None]:
+    """Let rows find no room in a journal, of one kind or of all; those of the safety lane only with `safety`."""
+    append = store.append
+
+    def full(of: str, *args: Any, **options: Any) -> int:
+        if kind not in {None, of} or (options.get("safety") and not safety):
+            return append(of, *args, **options)
+        raise Refused(Code.BUSY, "the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "append", full)
+        yield

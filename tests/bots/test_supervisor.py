@@ -17,7 +17,7 @@ from realtime.model.errors import Code, Refused
 from realtime.model.events import Filled
 from tests import fakes
 from tests.bots.market import BTC, HOLD, QUIET, SAMPLE, BotWorld, result, sample
-from tests.fakes import BUY, until
+from tests.fakes import BUY, no_room, until
 from tests.server.front import Socket
 
 
@@ -398,7 +398,7 @@ async def test_what_found_no_room_in_the_journal_is_kept_later(
 
 
 async def test_a_bot_that_stopped_by_itself_without_room_is_kept_by_the_next_beat(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     world = BotWorld(tmp_path / "j.db")
     async with world.life() as system:
@@ -406,15 +406,7 @@ async def test_a_bot_that_stopped_by_itself_without_room_is_kept_by_the_next_bea
         await world.bot(strategies=HOLD, auto_resume=True)
         result(await world.call("bot.start", bot_id="b"))
         await until(lambda: system.bots.get("b").state is BotState.RUNNING)
-        append = system.store.append
-
-        def narrow(kind: str, *args: Any, **options: Any) -> int:
-            if kind == KIND:
-                raise Refused(Code.BUSY, "full")
-            return append(kind, *args, **options)
-
-        with monkeypatch.context() as full:
-            full.setattr(system.store, "append", narrow)
+        with no_room(system.store, kind=KIND, safety=True):
             system.bots.moved(system.bots.get("b"), Move.FAIL)
             await asyncio.sleep(10)
         await asyncio.sleep(10)
@@ -422,9 +414,7 @@ async def test_a_bot_that_stopped_by_itself_without_room_is_kept_by_the_next_bea
         assert system.bots.get("b").state is BotState.ERROR
 
 
-async def test_a_decision_that_found_no_room_is_in_no_list_and_none_is_asked_for_then(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_decision_that_found_no_room_is_in_no_list_and_none_is_asked_for_then() -> None:
     """Symptom: on a full disk decisions were told that nobody found again, all under one id."""
     world = BotWorld()
     async with world.life() as system, Socket(system.front) as socket:
@@ -433,15 +423,7 @@ async def test_a_decision_that_found_no_room_is_in_no_list_and_none_is_asked_for
         await socket.call("subscribe", channels=["signals"])
         result(await world.call("bot.start", bot_id="b"))
         await until(lambda: system.bots.get("b").state is BotState.RUNNING)
-        append = system.store.append
-
-        def full(kind: str, *args: Any, safety: bool = False) -> int:
-            if not safety:
-                raise Refused(Code.BUSY, "the disk is full")
-            return append(kind, *args, safety=safety)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(system.store, "append", full)
+        with no_room(system.store):
             await world.bar(64000)
             await world.bar(64000)
         await world.bar(64000)

@@ -13,11 +13,11 @@ import pytest
 from realtime.app import System
 from realtime.bots.series import Series
 from realtime.engine.bars import TIMEFRAMES
-from realtime.model.errors import Code, Refused, VenueUnknown
+from realtime.model.errors import Code, VenueUnknown
 from realtime.model.market import MS, Bar
 from tests.bots.reference import MINUTE, synthetic
 from tests.conftest import virtual_loop
-from tests.fakes import BTC, ScriptedVenue, World
+from tests.fakes import BTC, ScriptedVenue, World, no_room
 
 
 START = 1_780_000_000_000 // 60_000 * 60_000
@@ -465,39 +465,25 @@ async def test_results_outlive_a_restart_and_what_ran_is_interrupted(
         assert forgotten.code is Code.NOT_FOUND
 
 
-async def test_a_backtest_whose_rows_find_no_room_ends_no_server(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_backtest_whose_rows_find_no_room_ends_no_server() -> None:
     """Symptom: behind a disk that took nothing for long, a backtest that began or ended was the end of all."""
     world = world_of()
     async with life(world) as system:
-
-        def full(*_: object, **__: object) -> int:
-            raise Refused(Code.BUSY, "full")
-
-        monkeypatch.setattr(system.store, "append", full)
-        reply = await world.call("backtest.run", **RUN)
-        (row,) = (await result(world, "backtest.list"))["backtests"]
-        done = await ended(world, row["id"])
+        with no_room(system.store, safety=True):
+            reply = await world.call("backtest.run", **RUN)
+            (row,) = (await result(world, "backtest.list"))["backtests"]
+            done = await ended(world, row["id"])
 
         assert reply.code is Code.INTERNAL
         assert done["status"] == "done"
 
 
-async def test_a_backtest_is_deleted_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_backtest_is_deleted_whole_or_not_at_all() -> None:
     """Symptom: refused as not done on a full disk, it was not found any more, and back after a restart."""
     world = world_of()
     async with life(world) as system:
         done = await finished(world, **RUN)
-        append = system.store.append
-
-        def full(kind: str, *args: Any, safety: bool = False) -> int:
-            if not safety:
-                raise Refused(Code.BUSY, "the disk is full")
-            return append(kind, *args, safety=safety)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(system.store, "append", full)
+        with no_room(system.store):
             refused = await world.call("backtest.delete", backtest_id=done["id"])
         still = await result(world, "backtest.get", backtest_id=done["id"])
         trades = await world.call("backtest.trades", backtest_id=done["id"])
