@@ -1013,20 +1013,18 @@ UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 1
 def nothing_left() -> Iterator[None]:
     """What is a connection's is freed without the collector, which hardly ever looks at what is a second old."""
 
-    def here() -> int:
-        kinds = (HttpProtocol, WebSocketProtocol, ServerProtocol, Wire)
-        return sum(isinstance(one, kinds) for one in gc.get_objects())
-
-    gc.collect()
+    kinds = (HttpProtocol, WebSocketProtocol, ServerProtocol, Wire)
+    gc.freeze()  # what is there is not listed
     gc.disable()
     try:
-        before, end = here(), time.monotonic() + 30
         yield
-        while here() > before:
+        end = time.monotonic() + 30
+        while any(isinstance(one, kinds) for one in gc.get_objects()):
             assert time.monotonic() < end, "something refers to itself"
             time.sleep(0.02)
     finally:
         gc.enable()
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("last", ENDS.values(), ids=ENDS)
